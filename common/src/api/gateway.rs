@@ -1,0 +1,117 @@
+//! Gateways over HTTP and in heartbeats: how a box fares.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::GatewayId;
+use crate::supervise::PartStatus;
+
+/// The buffer.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct BufferHealth {
+    /// Frames that the cloud has not acknowledged.
+    pub unacked_frames: u64,
+    /// Age of the oldest of them, ms; 0 if none.
+    pub oldest_unacked_ms: u64,
+    /// Bytes on disk, acknowledged ring included.
+    pub disk_bytes: u64,
+    /// Most bytes on disk.
+    pub quota_bytes: u64,
+    /// Last sequence given to a frame.
+    pub last_seq: u64,
+    /// Last sequence known to be on disk: everything up to it survives a power cut.
+    pub durable_seq: u64,
+    /// Incarnation that both sequences belong to, as hex.
+    pub incarnation: String,
+    /// Why the buffer takes nothing, if so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
+}
+
+/// One device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct DeviceHealth {
+    /// Name in the gateway.
+    pub name: String,
+    /// Protocol: `modbus`, `mqtt`.
+    pub protocol: String,
+    /// Whether it answers.
+    pub connected: bool,
+    /// Since when, UTC us.
+    pub since_us: i64,
+    /// Good requests or messages so far.
+    pub good: u64,
+    /// Failed ones so far.
+    pub bad: u64,
+    /// The last failure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+}
+
+/// Where the local/remote switch stands. It is set only at the box.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum SwitchPosition {
+    /// only people at the box command
+    Local,
+    /// the cloud may command
+    Remote,
+}
+
+/// Body of `PUT /api/v1/switch` at the box.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct SwitchRequest {
+    /// Where to set it.
+    pub position: SwitchPosition,
+    /// Why, for the audit.
+    pub reason: String,
+}
+
+/// How a box fares.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct GatewayHealth {
+    /// Version of the program.
+    pub version: String,
+    /// Time since its start, ms.
+    pub uptime_ms: u64,
+    /// Whether the clock is synchronised.
+    pub clock_synchronised: bool,
+    /// Where the switch stands.
+    pub switch: SwitchPosition,
+    /// Whether the session with the cloud lives (as the box sees it).
+    pub uplink: bool,
+    /// The buffer.
+    pub buffer: BufferHealth,
+    /// What was dropped so far, by `<queue>:<cause>`.
+    pub dropped: BTreeMap<String, u64>,
+    /// Devices.
+    pub devices: Vec<DeviceHealth>,
+    /// Parts of the program.
+    pub parts: Vec<PartStatus>,
+}
+
+/// A gateway as the cloud sees it. The box serves itself in the same shape.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct GatewayView {
+    /// Name.
+    pub id: GatewayId,
+    /// Whether it has a live session.
+    pub connected: bool,
+    /// Since when it is (dis)connected, UTC us.
+    pub since_us: i64,
+    /// Last word from it, UTC us.
+    pub last_seen_us: i64,
+    /// How many twins it feeds.
+    pub twins: u32,
+    /// Its last heartbeat.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<GatewayHealth>,
+}

@@ -1,0 +1,21 @@
+//! Types of the HTTP and live APIs: the same shapes on the box and in the cloud, and what the CLI and
+//! the page read. No handlers here.
+
+mod gateway;
+mod history;
+mod live;
+mod problem;
+mod twin;
+mod users;
+
+pub use gateway::{BufferHealth, DeviceHealth, GatewayHealth, GatewayView, SwitchPosition, SwitchRequest};
+pub use history::{HistoryPoint, HistoryResponse, Resolution};
+pub use live::{ClientMessage, LIVE_HEADER_BYTES, LiveFrame, LiveRow, ServerMessage, TextValue};
+pub use problem::Problem;
+pub use twin::{
+    AssetKind, AssetNode, CommandRequest, CommandStep, CommandView, DesiredEntry, DesiredPatch, DesiredView, Page, PointView, TwinView,
+};
+pub use users::{
+    ApiKeyCreated, ApiKeyRequest, ApiKeyView, GatewayCredential, GrantView, PasswordRequest, Role, SessionRequest,
+    SessionResponse, UserRequest, UserView, WhoAmI,
+};

@@ -1,0 +1,188 @@
+//! Loads TOML configuration: one main file and `conf.d/*.toml` beside it. Every mistake is told with
+//! file, line, column, key and what was expected, and all that can be found are told at once.
+
+mod locate;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+
+pub use locate::locate;
+
+/// One file, read.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its text.
+    pub text: String,
+}
+
+/// One mistake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistake {
+    /// File.
+    pub file: PathBuf,
+    /// Line and column from 1; none if the file could not be read.
+    pub at: Option<(usize, usize)>,
+    /// Key, such as `device[2].point[0].address`; empty if none.
+    pub key: String,
+    /// What is wrong, and what was expected.
+    pub message: String,
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.file.display())?;
+        if let Some((line, column)) = self.at {
+            write!(f, ":{line}:{column}")?;
+        }
+        if !self.key.is_empty() {
+            write!(f, ": {}", self.key)?;
+        }
+        write!(f, ": {}", self.message)
+    }
+}
+
+/// All mistakes of a configuration; never empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistakes(pub Vec<Mistake>);
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, mistake) in self.0.iter().enumerate() {
+            if i > 0 {
+                f.write_str("\n")?;
+            }
+            mistake.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Mistakes {}
+
+/// Reads `main` and, sorted by name, every `*.toml` in `conf.d` beside it.
+///
+/// # Errors
+/// When a file cannot be read.
+pub fn read(main: &Path) -> Result<Vec<Source>, Mistakes> {
+    let mut paths = vec![main.to_owned()];
+    let dir = main.parent().unwrap_or(Path::new(".")).join("conf.d");
+    if let Ok(entries) = std::fs::read_dir(&dir) {
+        let mut more: Vec<_> = entries.filter_map(|e| e.ok().map(|e| e.path())).collect();
+        more.retain(|p| p.extension().is_some_and(|e| e == "toml"));
+        more.sort();
+        paths.extend(more);
+    }
+    let mut sources = Vec::new();
+    let mut mistakes = Vec::new();
+    for path in paths {
+        match std::fs::read_to_string(&path) {
+            Ok(text) => sources.push(Source { path, text }),
+            Err(e) => mistakes.push(Mistake { file: path, at: None, key: String::new(), message: format!("cannot read: {e}") }),
+        }
+    }
+    if mistakes.is_empty() { Ok(sources) } else { Err(Mistakes(mistakes)) }
+}
+
+/// Reads one file as `T`. Let `T` refuse unknown fields.
+///
+/// # Errors
+/// When the text is not TOML or does not fit `T`.
+pub fn parse<T: DeserializeOwned>(source: &Source) -> Result<T, Mistake> {
+    let mistake = |e: &toml::de::Error, key: String| {
+        let at = e.span().map(|s| line_column(&source.text, s.start));
+        Mistake { file: source.path.clone(), at, key, message: e.message().replace('\n', ", ") }
+    };
+    let document = toml::Deserializer::parse(&source.text).map_err(|e| mistake(&e, String::new()))?;
+    serde_path_to_error::deserialize(document).map_err(|e| {
+        let path = e.path().to_string();
+        mistake(e.inner(), if path == "." { String::new() } else { path })
+    })
+}
+
+/// A mistake at a key of a file: for what only a look at the whole can find.
+pub fn mistake_at(source: &Source, key: &str, message: impl Into<String>) -> Mistake {
+    Mistake {
+        file: source.path.clone(),
+        at: locate(&source.text, key).map(|at| line_column(&source.text, at)),
+        key: key.to_owned(),
+        message: message.into(),
+    }
+}
+
+/// Line and column, from 1, of a byte of a text.
+pub fn line_column(text: &str, at: usize) -> (usize, usize) {
+    let before = text.get(..at).unwrap_or(text);
+    let line = before.bytes().filter(|b| *b == b'\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
+    (line, column)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Config {
+        #[serde(default)]
+        device: Vec<Device>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Device {
+        #[allow(dead_code)]
+        port: u16,
+    }
+
+    fn source(text: &str) -> Source {
+        Source { path: "a.toml".into(), text: text.into() }
+    }
+
+    #[test]
+    fn an_unknown_key_is_told_with_its_place_and_what_was_expected() {
+        let e = parse::<Config>(&source("[[device]]\nport = 1\n\n[[device]]\nprot = 2\n")).unwrap_err();
+        assert_eq!((e.at, e.key.as_str()), (Some((5, 1)), "device[1].prot"), "{e}");
+        assert!(e.message.contains("expected `port`"), "{e}");
+    }
+
+    #[test]
+    fn a_wrong_type_is_told_with_its_place_and_what_was_expected() {
+        let e = parse::<Config>(&source("[[device]]\nport = \"x\"\n")).unwrap_err();
+        assert_eq!((e.at, e.key.as_str()), (Some((2, 8)), "device[0].port"), "{e}");
+        assert!(e.message.contains("u16"), "{e}");
+    }
+
+    #[test]
+    fn a_syntax_error_is_told_with_its_place() {
+        let e = parse::<Config>(&source("[[device]]\nport = \n")).unwrap_err();
+        assert_eq!(e.at.map(|a| a.0), Some(2), "{e}");
+    }
+
+    #[test]
+    fn a_mistake_that_only_the_whole_shows_is_located_by_its_key() {
+        let m = mistake_at(&source("x = 1\n[[device]]\nport = 1\n[[device]]\nport = 7\n"), "device[1].port", "no");
+        assert_eq!(m.to_string(), "a.toml:5:8: device[1].port: no");
+    }
+
+    #[test]
+    fn conf_d_is_read_in_order_after_the_main_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let main = dir.path().join("m.toml");
+        std::fs::write(&main, "").unwrap();
+        std::fs::create_dir(dir.path().join("conf.d")).unwrap();
+        for name in ["20-b.toml", "10-a.toml", "x.csv"] {
+            std::fs::write(dir.path().join("conf.d").join(name), "").unwrap();
+        }
+        let names: Vec<_> =
+            read(&main).unwrap().iter().map(|s| s.path.file_name().unwrap().to_str().unwrap().to_owned()).collect();
+        assert_eq!(names, ["m.toml", "10-a.toml", "20-b.toml"]);
+        assert!(read(&dir.path().join("none.toml")).unwrap_err().to_string().contains("cannot read"));
+    }
+}

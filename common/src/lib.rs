@@ -1,0 +1,27 @@
+//! The words that both wings share: identities, samples, wire frames, API types, the clock, the recipe
+//! for long-lived parts and the configuration loader. Not here: anything that opens a socket or knows
+//! a protocol of the field.
+
+pub mod api;
+pub mod clock;
+pub mod command;
+pub mod config;
+pub mod ids;
+pub mod interval;
+pub mod names;
+pub mod quality;
+pub mod sample;
+pub mod schema;
+pub mod supervise;
+pub mod value;
+pub mod wire;
+
+pub use clock::Clock;
+pub use command::{CommandId, CommandState};
+pub use ids::{GatewayId, Incarnation, SchemaHash, TenantId, TwinId};
+pub use interval::IntervalSet;
+pub use quality::{Quality, QualityClass};
+pub use sample::{PointId, Sample};
+pub use schema::{Access, DeviceSchema, PointSchema, Schema};
+pub use supervise::Drain;
+pub use value::{Value, ValueType};

@@ -1,0 +1,180 @@
+//! Every name that another program sees, once: error codes, metrics, MQTT topics.
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $variant:ident = $text:literal;)*) => {
+        /// A stable error code: in problem documents, command results and the audit.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+        pub enum Code {
+            $($(#[$doc])* #[serde(rename = $text)] $variant,)*
+        }
+
+        impl Code {
+            /// Every code.
+            pub const ALL: &'static [Code] = &[$(Code::$variant),*];
+
+            /// The code as text.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $text,)*
+                }
+            }
+        }
+    };
+}
+
+codes! {
+    /// No valid session, key or peer.
+    Unauthenticated = "unauthenticated";
+    /// The role or grant does not allow it.
+    Forbidden = "forbidden";
+    /// No such thing, or not one you may see.
+    NotFound = "not_found";
+    /// The request is not as documented.
+    InvalidRequest = "invalid_request";
+    /// The thing is not in a state that allows it, or exists already.
+    Conflict = "conflict";
+    /// `If-Match` does not name the current version.
+    PreconditionFailed = "precondition_failed";
+    /// `If-Match` or `Idempotency-Key` is needed.
+    PreconditionRequired = "precondition_required";
+    /// The idempotency key was used with another request.
+    IdempotencyConflict = "idempotency_conflict";
+    /// Too large.
+    TooLarge = "too_large";
+    /// Too many; try later.
+    RateLimited = "rate_limited";
+    /// A part is not ready; try later.
+    Unavailable = "unavailable";
+    /// A fault of ours.
+    Internal = "internal";
+    /// The page or program is not from here (Origin or Host).
+    WrongOrigin = "wrong_origin";
+    /// No such twin.
+    UnknownTwin = "unknown_twin";
+    /// No such point.
+    UnknownPoint = "unknown_point";
+    /// The gateway has no live session.
+    GatewayOffline = "gateway_offline";
+    /// The point is read only.
+    NotWritable = "not_writable";
+    /// The value does not fit the point's type.
+    TypeMismatch = "type_mismatch";
+    /// Beyond the point's limits in engineering units.
+    OutOfLimits = "out_of_limits";
+    /// Beyond what the register can hold.
+    OutOfRawLimits = "out_of_raw_limits";
+    /// An interlock forbids it.
+    Interlocked = "interlocked";
+    /// An input of an interlock is bad, stale or missing.
+    InterlockInput = "interlock_input";
+    /// The switch at the box stands on local.
+    LocalMode = "local_mode";
+    /// Another owner holds the point.
+    Owned = "owned";
+    /// Its time ran out before the write.
+    Expired = "expired";
+    /// The intent cannot be put on disk.
+    AuditUnavailable = "audit_unavailable";
+    /// The device is not connected.
+    NotConnected = "not_connected";
+    /// The device did not answer in time.
+    DeviceTimeout = "device_timeout";
+    /// The device refused the write.
+    DeviceRefused = "device_refused";
+    /// The value read back is not the value written.
+    ReadbackMismatch = "readback_mismatch";
+    /// The gateway stopped between intent and result.
+    Interrupted = "interrupted";
+    /// Too many commands wait.
+    QueueFull = "queue_full";
+    /// Somebody changed the point since.
+    ChangedSince = "changed_since";
+}
+
+impl std::fmt::Display for Code {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Names of metrics. A counter's name is written without `_total`, which the text format adds.
+pub mod metric {
+    macro_rules! metrics {
+        ($($(#[$doc:meta])* $konst:ident = $name:literal, $help:literal;)*) => {
+            $($(#[$doc])* #[doc = $help] pub const $konst: (&str, &str) = ($name, $help);)*
+            /// Every metric with its help.
+            pub const ALL: &[(&str, &str)] = &[$($konst),*];
+        };
+    }
+
+    metrics! {
+        GATEWAY_SAMPLES = "twinway_gateway_samples", "samples received from the field, by device and quality class";
+        GATEWAY_DROPPED = "twinway_gateway_dropped", "samples or frames dropped, by queue and cause";
+        GATEWAY_READ_SECONDS = "twinway_gateway_read_seconds", "time of one request to a device";
+        GATEWAY_READ_ERRORS = "twinway_gateway_read_errors", "failed requests to a device, by device and cause";
+        GATEWAY_DEVICE_UP = "twinway_gateway_device_up", "1 while the device answers";
+        GATEWAY_OVERRUNS = "twinway_gateway_poll_overruns", "polls skipped because the one before had not ended";
+        GATEWAY_BUFFER_FRAMES = "twinway_gateway_buffer_frames", "frames that the cloud has not acknowledged";
+        GATEWAY_BUFFER_BYTES = "twinway_gateway_buffer_bytes", "bytes of the segment log on disk";
+        GATEWAY_BUFFER_AGE = "twinway_gateway_buffer_age_seconds", "age of the oldest frame that the cloud has not acknowledged";
+        GATEWAY_BUFFER_SYNC_SECONDS = "twinway_gateway_buffer_sync_seconds", "time of one fdatasync of the log";
+        GATEWAY_UPLINK_UP = "twinway_gateway_uplink_up", "1 while the session with the cloud lives";
+        GATEWAY_UPLINK_FRAMES = "twinway_gateway_uplink_frames", "frames sent to the cloud, by kind live or backlog";
+        GATEWAY_COMMANDS = "twinway_gateway_commands", "commands by final state and code";
+        GATEWAY_PART_RESTARTS = "twinway_gateway_part_restarts", "restarts of a part";
+        GATEWAY_BROKER_CLIENTS = "twinway_gateway_broker_clients", "clients connected to the embedded broker";
+        CLOUD_FRAMES = "twinway_cloud_frames", "frames received, by result accepted or duplicate";
+        CLOUD_SAMPLES = "twinway_cloud_samples", "samples accepted";
+        CLOUD_REFUSED = "twinway_cloud_refused", "publishes or sessions refused, by cause";
+        CLOUD_COMMIT_SECONDS = "twinway_cloud_commit_seconds", "time of one durable commit of frames";
+        CLOUD_SESSIONS = "twinway_cloud_gateway_sessions", "gateways with a live session";
+        CLOUD_LIVE_CLIENTS = "twinway_cloud_live_clients", "clients of the live channel";
+        CLOUD_LIVE_SKIPPED = "twinway_cloud_live_skipped", "live frames replaced in a slow client's slot by a later one";
+        CLOUD_LIVE_LOST = "twinway_cloud_live_events_lost", "events dropped for a slow live client, which is told";
+        CLOUD_COMMANDS = "twinway_cloud_commands", "commands by final state";
+        CLOUD_COMPACT_SECONDS = "twinway_cloud_compact_seconds", "time of one compaction of frames into column chunks";
+        CLOUD_UNCOMPACTED = "twinway_cloud_uncompacted_frames", "frames not yet compacted";
+        CLOUD_REQUESTS = "twinway_cloud_http_requests", "HTTP requests by route, method and status";
+        CLOUD_REQUEST_SECONDS = "twinway_cloud_http_request_seconds", "time of one HTTP request by route";
+        BUILD_INFO = "twinway_build", "version of the program";
+    }
+}
+
+/// MQTT topics of the wire between gateway and cloud. A session may touch only its own two.
+pub mod topic {
+    use crate::ids::{GatewayId, TenantId};
+
+    /// Where a gateway publishes everything it says to the cloud.
+    pub fn up(tenant: &TenantId, gateway: &GatewayId) -> String {
+        format!("twinway/v1/{tenant}/{gateway}/up")
+    }
+
+    /// Where the cloud publishes everything it says to a gateway.
+    pub fn down(tenant: &TenantId, gateway: &GatewayId) -> String {
+        format!("twinway/v1/{tenant}/{gateway}/down")
+    }
+
+    /// On the box's own broker: the processed value of a point, as JSON.
+    pub fn local_point(device: &str, point: &str) -> String {
+        format!("twinway/points/{device}/{point}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_name_stands_once() {
+        let codes: HashSet<_> = Code::ALL.iter().map(|c| c.as_str()).collect();
+        assert_eq!(codes.len(), Code::ALL.len());
+        let metrics: HashSet<_> = metric::ALL.iter().map(|(n, _)| n).collect();
+        assert_eq!(metrics.len(), metric::ALL.len());
+        assert!(metric::ALL.iter().all(|(n, _)| n.starts_with("twinway_")));
+    }
+}

@@ -1,0 +1,322 @@
+//! Messages: the payloads of the two MQTT topics between a gateway and the cloud. One byte of version,
+//! one of kind, then the content: JSON for what is rare, bytes for what is frequent.
+//!
+//! A session: the gateway connects and publishes `Hello`; the cloud answers `HelloAck`, from which on
+//! frames are accepted, or `Refusal`. The gateway sends the schemas that the cloud lacks, a `Snapshot`,
+//! its live tail, and beside it the backlog. The cloud answers frames with `Ack` once they are durable.
+//! `Heartbeat` goes up at least every second and carries the session's time, which deadlines of commands
+//! refer to. Every message is at most `MAX_MESSAGE_BYTES`.
+
+use serde::{Deserialize, Serialize};
+
+use super::bytes::{DecodeError, Reader};
+use super::frame::{SampleRow, decode_samples, encode_samples};
+use crate::api::GatewayHealth;
+use crate::command::{CommandOrder, DesiredOrder};
+use crate::ids::{GatewayId, Incarnation, SchemaHash, TenantId};
+use crate::interval::IntervalSet;
+use crate::names::Code;
+
+const VERSION: u8 = 1;
+/// The wire needs no broker that takes more.
+pub const MAX_MESSAGE_BYTES: usize = 256 * 1024;
+/// Payload bytes of one part of a schema.
+const SCHEMA_PART_BYTES: usize = 192 * 1024;
+
+/// What the gateway's store holds of one incarnation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamRange {
+    /// Which incarnation.
+    pub incarnation: Incarnation,
+    /// First sequence that the store still has.
+    pub first: u64,
+    /// Last sequence that the store has.
+    pub last: u64,
+}
+
+/// The gateway's first word.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Hello {
+    /// Tenant; the same as in the topic.
+    pub tenant: TenantId,
+    /// Gateway; the same as in the topic.
+    pub gateway: GatewayId,
+    /// Version of the gateway's program.
+    pub version: String,
+    /// Incarnation that new frames belong to.
+    pub incarnation: Incarnation,
+    /// What the store holds, oldest incarnation first.
+    pub streams: Vec<StreamRange>,
+    /// Hash of the current schema.
+    pub schema: SchemaHash,
+    /// Hashes of the schemas of all frames in the store.
+    pub schemas: Vec<SchemaHash>,
+    /// Start of the session's time: us since the gateway's process started.
+    pub session_us: u64,
+    /// Whether the switch at the box stands on remote.
+    pub remote: bool,
+}
+
+/// What the cloud has of one incarnation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Known {
+    /// Which incarnation.
+    pub incarnation: Incarnation,
+    /// Sequences that are durable in the cloud.
+    pub seqs: IntervalSet,
+}
+
+/// The cloud's answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HelloAck {
+    /// Number of this session; grows.
+    pub session: u64,
+    /// What is durable already; the gateway need not send it again.
+    pub known: Vec<Known>,
+    /// Schemas that the cloud lacks.
+    pub want_schemas: Vec<SchemaHash>,
+}
+
+/// The cloud will not talk, or will not take one message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// Why.
+    pub code: Code,
+    /// For people.
+    pub detail: String,
+}
+
+/// Part of a schema's canonical JSON.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SchemaPart {
+    /// Hash of the whole.
+    pub hash: SchemaHash,
+    /// From 0.
+    pub index: u32,
+    /// How many parts there are.
+    pub count: u32,
+    /// This part.
+    pub bytes: Vec<u8>,
+}
+
+/// Splits a schema's canonical JSON into messages.
+pub fn split_schema(hash: SchemaHash, json: &[u8]) -> Vec<SchemaPart> {
+    let count = u32::try_from(json.len().div_ceil(SCHEMA_PART_BYTES)).unwrap_or(u32::MAX);
+    let part = |(index, bytes): (u32, &[u8])| SchemaPart { hash, index, count, bytes: bytes.to_vec() };
+    (0..).zip(json.chunks(SCHEMA_PART_BYTES)).map(part).collect()
+}
+
+/// The current value of some points, as of all frames up to `seq`. It brings the twin up to date before
+/// the backlog; it is not history.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Snapshot {
+    /// Schema that the points' numbers refer to.
+    pub schema: SchemaHash,
+    /// Incarnation that `seq` belongs to.
+    pub incarnation: Incarnation,
+    /// The last frame that the values include. A frame after it is newer, one up to it is not.
+    pub seq: u64,
+    /// The values.
+    pub rows: Vec<SampleRow>,
+}
+
+/// Life sign, and how the box fares.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Heartbeat {
+    /// Session time: us since the gateway's process started.
+    pub session_us: u64,
+    /// How the box fares.
+    pub health: GatewayHealth,
+}
+
+/// Durable in the cloud: the gateway may free these frames.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ack {
+    /// By incarnation.
+    pub acked: Vec<Known>,
+}
+
+/// From gateway to cloud.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Up {
+    /// first word of a session
+    Hello(Box<Hello>),
+    /// part of a schema
+    Schema(SchemaPart),
+    /// current values
+    Snapshot(Snapshot),
+    /// one encoded frame, as in `wire::Frame`
+    Frame(Vec<u8>),
+    /// life sign
+    Heartbeat(Box<Heartbeat>),
+}
+
+/// From cloud to gateway.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Down {
+    /// answer to `Hello`
+    HelloAck(HelloAck),
+    /// the cloud will not
+    Refusal(Refusal),
+    /// frames are durable
+    Ack(Ack),
+    /// do this
+    Command(Box<CommandOrder>),
+    /// want this
+    Desired(Vec<DesiredOrder>),
+}
+
+fn start(kind: u8) -> Vec<u8> {
+    vec![VERSION, kind]
+}
+
+fn with_json<T: Serialize>(kind: u8, value: &T) -> Vec<u8> {
+    let mut out = start(kind);
+    // Structs of ours with string keys: this cannot fail.
+    out.extend(serde_json::to_vec(value).unwrap_or_default());
+    out
+}
+
+fn json<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<T, DecodeError> {
+    serde_json::from_slice(bytes).map_err(|e| DecodeError::Json(e.to_string()))
+}
+
+fn open<'a>(bytes: &'a [u8]) -> Result<(u8, Reader<'a>), DecodeError> {
+    if bytes.len() > MAX_MESSAGE_BYTES {
+        return Err(DecodeError::TooLarge { what: "message", size: bytes.len(), limit: MAX_MESSAGE_BYTES });
+    }
+    let mut r = Reader::new(bytes);
+    let version = r.u8()?;
+    if version != VERSION {
+        return Err(DecodeError::Version { version });
+    }
+    Ok((r.u8()?, r))
+}
+
+impl Up {
+    /// The message's bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Hello(hello) => with_json(1, hello),
+            Self::Schema(part) => {
+                let mut out = start(2);
+                out.extend(part.hash.0);
+                out.extend(part.index.to_le_bytes());
+                out.extend(part.count.to_le_bytes());
+                out.extend(&part.bytes);
+                out
+            }
+            Self::Snapshot(s) => {
+                let mut out = start(3);
+                out.extend(s.schema.0);
+                out.extend(s.incarnation.0.to_le_bytes());
+                out.extend(s.seq.to_le_bytes());
+                out.extend(encode_samples(&s.rows));
+                out
+            }
+            Self::Frame(frame) => Self::encode_frame(frame),
+            Self::Heartbeat(beat) => with_json(5, beat),
+        }
+    }
+
+    /// The message of an encoded frame, without a copy into `Up` first.
+    pub fn encode_frame(frame: &[u8]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(frame.len() + 2);
+        out.extend([VERSION, 4]);
+        out.extend(frame);
+        out
+    }
+
+    /// Reads a message.
+    ///
+    /// # Errors
+    /// When the bytes are not exactly one message of a known version and kind. A frame is not decoded.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let (kind, mut r) = open(bytes)?;
+        Ok(match kind {
+            1 => Self::Hello(json(r.rest())?),
+            2 => Self::Schema(SchemaPart {
+                hash: SchemaHash(r.array()?),
+                index: r.u32()?,
+                count: r.u32()?,
+                bytes: r.rest().to_vec(),
+            }),
+            3 => Self::Snapshot(Snapshot {
+                schema: SchemaHash(r.array()?),
+                incarnation: Incarnation(r.u128()?),
+                seq: r.u64()?,
+                rows: decode_samples(r.rest())?,
+            }),
+            4 => Self::Frame(r.rest().to_vec()),
+            5 => Self::Heartbeat(json(r.rest())?),
+            kind => return Err(DecodeError::Kind { what: "message", kind }),
+        })
+    }
+}
+
+impl Down {
+    /// The message's bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::HelloAck(ack) => with_json(1, ack),
+            Self::Refusal(refusal) => with_json(2, refusal),
+            Self::Ack(ack) => with_json(3, ack),
+            Self::Command(order) => with_json(4, order),
+            Self::Desired(orders) => with_json(5, orders),
+        }
+    }
+
+    /// Reads a message.
+    ///
+    /// # Errors
+    /// When the bytes are not exactly one message of a known version and kind.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let (kind, mut r) = open(bytes)?;
+        Ok(match kind {
+            1 => Self::HelloAck(json(r.rest())?),
+            2 => Self::Refusal(json(r.rest())?),
+            3 => Self::Ack(json(r.rest())?),
+            4 => Self::Command(json(r.rest())?),
+            5 => Self::Desired(json(r.rest())?),
+            kind => return Err(DecodeError::Kind { what: "message", kind }),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(kind in 0u8..8, rest in prop::collection::vec(any::<u8>(), 0..300)) {
+            let mut bytes = vec![VERSION, kind];
+            bytes.extend(rest);
+            let _ = Up::decode(&bytes);
+            let _ = Down::decode(&bytes);
+        }
+    }
+
+    #[test]
+    fn messages_are_read_back() {
+        let known = Known { incarnation: Incarnation(u128::MAX), seqs: vec![(1, 5), (9, 9)].into() };
+        let ack = Down::Ack(Ack { acked: vec![known] });
+        assert_eq!(Down::decode(&ack.encode()).unwrap(), ack);
+        let snapshot =
+            Up::Snapshot(Snapshot { schema: SchemaHash([3; 16]), incarnation: Incarnation(4), seq: 5, rows: vec![] });
+        assert_eq!(Up::decode(&snapshot.encode()).unwrap(), snapshot);
+        assert!(matches!(Up::decode(&[1, 77]), Err(DecodeError::Kind { kind: 77, .. })));
+        assert!(matches!(Down::decode(&[9, 1]), Err(DecodeError::Version { version: 9 })));
+    }
+
+    #[test]
+    fn a_large_schema_is_split_to_fit() {
+        let json = vec![b'x'; SCHEMA_PART_BYTES * 2 + 1];
+        let parts = split_schema(SchemaHash([0; 16]), &json);
+        assert_eq!(parts.len(), 3);
+        assert!(parts.iter().all(|p| Up::Schema(p.clone()).encode().len() <= MAX_MESSAGE_BYTES));
+        assert_eq!(parts.iter().flat_map(|p| p.bytes.clone()).collect::<Vec<_>>(), json);
+    }
+}
