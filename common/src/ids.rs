@@ -44,7 +44,9 @@ impl FromStr for TwinId {
 
 /// What is wrong with a name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{name}` is not a name: use 1 to 63 of a-z, A-Z, 0-9, `_`, `-`, `.`, starting with a letter or digit")]
+#[error(
+    "`{name}` is not a name: use 1 to 63 of a-z, A-Z, 0-9, `_`, `-`, `.`, starting with a letter or digit"
+)]
 pub struct NameError {
     name: String,
 }

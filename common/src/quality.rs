@@ -133,7 +133,8 @@ impl Serialize for Quality {
 impl<'de> Deserialize<'de> for Quality {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         let name = String::deserialize(d)?;
-        Self::from_name(&name).ok_or_else(|| serde::de::Error::custom(format_args!("`{name}` is not a quality")))
+        Self::from_name(&name)
+            .ok_or_else(|| serde::de::Error::custom(format_args!("`{name}` is not a quality")))
     }
 }
 

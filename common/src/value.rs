@@ -180,7 +180,9 @@ impl Serialize for Value {
             Self::I64(n) => s.serialize_i64(*n),
             Self::U64(n) => s.serialize_u64(*n),
             Self::F64(x) if x.is_nan() => tagged(s, "f64", "NaN"),
-            Self::F64(x) if x.is_infinite() => tagged(s, "f64", if *x > 0.0 { "Infinity" } else { "-Infinity" }),
+            Self::F64(x) if x.is_infinite() => {
+                tagged(s, "f64", if *x > 0.0 { "Infinity" } else { "-Infinity" })
+            }
             Self::F64(x) => s.serialize_f64(*x),
             Self::Text(t) => s.serialize_str(t),
             Self::Bytes(b) => tagged(s, "bytes", &BASE64.encode(b)),

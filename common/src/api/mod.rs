@@ -13,9 +13,10 @@ pub use history::{HistoryPoint, HistoryResponse, Resolution};
 pub use live::{ClientMessage, LIVE_HEADER_BYTES, LiveFrame, LiveRow, ServerMessage, TextValue};
 pub use problem::Problem;
 pub use twin::{
-    AssetKind, AssetNode, CommandRequest, CommandStep, CommandView, DesiredEntry, DesiredPatch, DesiredView, Page, PointView, TwinView,
+    AssetKind, AssetNode, CommandRequest, CommandStep, CommandView, DesiredEntry, DesiredPatch, DesiredView,
+    Page, PointView, TwinView,
 };
 pub use users::{
-    ApiKeyCreated, ApiKeyRequest, ApiKeyView, GatewayCredential, GrantView, PasswordRequest, Role, SessionRequest,
-    SessionResponse, UserRequest, UserView, WhoAmI,
+    ApiKeyCreated, ApiKeyRequest, ApiKeyView, GatewayCredential, GrantView, PasswordRequest, Role,
+    SessionRequest, SessionResponse, UserRequest, UserView, WhoAmI,
 };

@@ -76,7 +76,8 @@ fn status_of(code: Code) -> (u16, &'static str) {
 #[cfg(feature = "http")]
 impl axum_core::response::IntoResponse for Problem {
     fn into_response(self) -> axum_core::response::Response {
-        let status = http::StatusCode::from_u16(self.status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
+        let status =
+            http::StatusCode::from_u16(self.status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
         let body = serde_json::to_vec(&self).unwrap_or_default();
         (status, [(http::header::CONTENT_TYPE, "application/problem+json")], body).into_response()
     }

@@ -81,7 +81,12 @@ pub fn read(main: &Path) -> Result<Vec<Source>, Mistakes> {
     for path in paths {
         match std::fs::read_to_string(&path) {
             Ok(text) => sources.push(Source { path, text }),
-            Err(e) => mistakes.push(Mistake { file: path, at: None, key: String::new(), message: format!("cannot read: {e}") }),
+            Err(e) => mistakes.push(Mistake {
+                file: path,
+                at: None,
+                key: String::new(),
+                message: format!("cannot read: {e}"),
+            }),
         }
     }
     if mistakes.is_empty() { Ok(sources) } else { Err(Mistakes(mistakes)) }
@@ -131,6 +136,7 @@ mod tests {
     #[serde(deny_unknown_fields)]
     struct Config {
         #[serde(default)]
+        #[allow(dead_code)]
         device: Vec<Device>,
     }
 
@@ -167,7 +173,11 @@ mod tests {
 
     #[test]
     fn a_mistake_that_only_the_whole_shows_is_located_by_its_key() {
-        let m = mistake_at(&source("x = 1\n[[device]]\nport = 1\n[[device]]\nport = 7\n"), "device[1].port", "no");
+        let m = mistake_at(
+            &source("x = 1\n[[device]]\nport = 1\n[[device]]\nport = 7\n"),
+            "device[1].port",
+            "no",
+        );
         assert_eq!(m.to_string(), "a.toml:5:8: device[1].port: no");
     }
 
@@ -180,8 +190,11 @@ mod tests {
         for name in ["20-b.toml", "10-a.toml", "x.csv"] {
             std::fs::write(dir.path().join("conf.d").join(name), "").unwrap();
         }
-        let names: Vec<_> =
-            read(&main).unwrap().iter().map(|s| s.path.file_name().unwrap().to_str().unwrap().to_owned()).collect();
+        let names: Vec<_> = read(&main)
+            .unwrap()
+            .iter()
+            .map(|s| s.path.file_name().unwrap().to_str().unwrap().to_owned())
+            .collect();
         assert_eq!(names, ["m.toml", "10-a.toml", "20-b.toml"]);
         assert!(read(&dir.path().join("none.toml")).unwrap_err().to_string().contains("cannot read"));
     }

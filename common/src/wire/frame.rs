@@ -141,7 +141,8 @@ impl Frame {
             .then(|| lz4_flex::block::compress(&body))
             .filter(|p| p.len() < body.len());
         let h = &self.header;
-        let flags = if h.synchronised { FLAG_SYNCHRONISED } else { 0 } | if packed.is_some() { FLAG_LZ4 } else { 0 };
+        let flags =
+            if h.synchronised { FLAG_SYNCHRONISED } else { 0 } | if packed.is_some() { FLAG_LZ4 } else { 0 };
         let mut out = Vec::with_capacity(HEADER_BYTES + packed.as_ref().unwrap_or(&body).len());
         out.extend([VERSION, self.body.kind(), flags]);
         out.extend(h.schema.0);
@@ -175,8 +176,8 @@ impl Frame {
         let stored = r.rest();
         let unpacked;
         let body = if flags & FLAG_LZ4 != 0 {
-            unpacked =
-                lz4_flex::block::decompress(stored, len).map_err(|_| DecodeError::Invalid { what: "lz4 body" })?;
+            unpacked = lz4_flex::block::decompress(stored, len)
+                .map_err(|_| DecodeError::Invalid { what: "lz4 body" })?;
             &unpacked[..]
         } else {
             stored
@@ -326,7 +327,8 @@ pub fn decode_samples(bytes: &[u8]) -> Result<Vec<SampleRow>, DecodeError> {
             TAG_F64 => Some(Value::F64(f64::from_bits(r.u64()?))),
             TAG_TEXT => {
                 let len = r.count("text", MAX_BODY_BYTES)?;
-                let text = std::str::from_utf8(r.take(len)?).map_err(|_| DecodeError::Invalid { what: "text" })?;
+                let text =
+                    std::str::from_utf8(r.take(len)?).map_err(|_| DecodeError::Invalid { what: "text" })?;
                 Some(Value::Text(text.into()))
             }
             TAG_BYTES => {

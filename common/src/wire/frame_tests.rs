@@ -18,9 +18,15 @@ fn any_value() -> impl Strategy<Value = Option<Value>> {
 }
 
 fn any_row() -> impl Strategy<Value = SampleRow> {
-    (any::<u32>(), any_value(), any::<u8>(), any::<i64>(), any::<i64>()).prop_map(|(p, value, q, source_us, received_us)| {
-        Sample { point: PointId(p), value, quality: Quality::from_code(q), source_us, received_us }
-    })
+    (any::<u32>(), any_value(), any::<u8>(), any::<i64>(), any::<i64>()).prop_map(
+        |(p, value, q, source_us, received_us)| Sample {
+            point: PointId(p),
+            value,
+            quality: Quality::from_code(q),
+            source_us,
+            received_us,
+        },
+    )
 }
 
 fn header() -> impl Strategy<Value = FrameHeader> {
@@ -88,7 +94,13 @@ fn the_other_kinds_are_read_back() {
         code: None,
         detail: "connection refused".into(),
     };
-    let gap = Gap { incarnation: Some(Incarnation(9)), seqs: Some((1, 5)), times_us: None, samples: 7, cause: GapCause::Quota };
+    let gap = Gap {
+        incarnation: Some(Incarnation(9)),
+        seqs: Some((1, 5)),
+        times_us: None,
+        samples: 7,
+        cause: GapCause::Quota,
+    };
     for body in [Body::Event(entry.clone()), Body::Audit(entry), Body::Gap(gap)] {
         let frame = Frame { header, body };
         assert_eq!(Frame::decode(&frame.encode()).unwrap(), frame);

@@ -304,8 +304,12 @@ mod tests {
         let known = Known { incarnation: Incarnation(u128::MAX), seqs: vec![(1, 5), (9, 9)].into() };
         let ack = Down::Ack(Ack { acked: vec![known] });
         assert_eq!(Down::decode(&ack.encode()).unwrap(), ack);
-        let snapshot =
-            Up::Snapshot(Snapshot { schema: SchemaHash([3; 16]), incarnation: Incarnation(4), seq: 5, rows: vec![] });
+        let snapshot = Up::Snapshot(Snapshot {
+            schema: SchemaHash([3; 16]),
+            incarnation: Incarnation(4),
+            seq: 5,
+            rows: vec![],
+        });
         assert_eq!(Up::decode(&snapshot.encode()).unwrap(), snapshot);
         assert!(matches!(Up::decode(&[1, 77]), Err(DecodeError::Kind { kind: 77, .. })));
         assert!(matches!(Down::decode(&[9, 1]), Err(DecodeError::Version { version: 9 })));

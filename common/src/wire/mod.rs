@@ -6,8 +6,10 @@ mod frame;
 mod message;
 
 pub use bytes::DecodeError;
-pub use frame::{Body, Frame, FrameHeader, Gap, GapCause, MAX_SAMPLES_PER_FRAME, SampleRow, decode_samples, encode_samples};
+pub use frame::{
+    Body, Frame, FrameHeader, Gap, GapCause, MAX_SAMPLES_PER_FRAME, SampleRow, decode_samples, encode_samples,
+};
 pub use message::{
-    Ack, Down, Heartbeat, Hello, HelloAck, Known, MAX_MESSAGE_BYTES, Refusal, SchemaPart, Snapshot, StreamRange, Up,
-    split_schema,
+    Ack, Down, Heartbeat, Hello, HelloAck, Known, MAX_MESSAGE_BYTES, Refusal, SchemaPart, Snapshot,
+    StreamRange, Up, split_schema,
 };

@@ -1,1 +1,18 @@
-//! x
+//! What every part of the gateway shares: the point registry, the bus, the current values, health and
+//! metrics, and the traits through which siblings meet. No protocol, no file, no socket here.
+
+pub mod adapter;
+pub mod bus;
+pub mod current;
+pub mod health;
+pub mod log;
+pub mod orders;
+pub mod registry;
+
+pub use adapter::{Adapter, DeviceWriter, Reading, WriteError};
+pub use bus::{Batch, Bus, DropCounts, Policy, RawSender, Reader};
+pub use current::Current;
+pub use health::Health;
+pub use log::{FrameId, FrameLog, LogError, Watermark};
+pub use orders::Orders;
+pub use registry::{Deadband, Device, Point, RawRange, Registry, RegistryError, Scale};

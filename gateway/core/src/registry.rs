@@ -1,0 +1,256 @@
+//! The point registry: every device and point of the configuration, numbered. Made once from checked
+//! configuration and never changed; a new configuration makes a new one.
+
+use common::{DeviceSchema, PointId, PointSchema, Schema, SchemaHash, Value, ValueType};
+
+/// From raw to engineering units: `engineering = raw * factor + offset`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Scale {
+    /// Not zero, finite.
+    pub factor: f64,
+    /// Finite.
+    pub offset: f64,
+}
+
+impl Default for Scale {
+    fn default() -> Self {
+        Self { factor: 1.0, offset: 0.0 }
+    }
+}
+
+impl Scale {
+    /// Whether it changes nothing.
+    #[allow(clippy::float_cmp)] // exactly these
+    pub fn is_identity(self) -> bool {
+        self.factor == 1.0 && self.offset == 0.0
+    }
+
+    /// Engineering value of a raw one.
+    pub fn apply(self, raw: f64) -> f64 {
+        raw.mul_add(self.factor, self.offset)
+    }
+
+    /// Raw value of an engineering one.
+    pub fn invert(self, engineering: f64) -> f64 {
+        (engineering - self.offset) / self.factor
+    }
+}
+
+/// How much a value must change before it is passed on.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Deadband {
+    /// in engineering units
+    Absolute(f64),
+    /// in percent of the engineering range
+    Percent(f64),
+}
+
+/// What the device's register can hold.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RawRange {
+    /// Type that the adapter writes.
+    pub value_type: ValueType,
+    /// Smallest raw value.
+    pub min: f64,
+    /// Largest raw value.
+    pub max: f64,
+}
+
+/// One point.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Point {
+    /// Its number.
+    pub id: PointId,
+    /// Index of its device.
+    pub device: usize,
+    /// What the cloud is told.
+    pub schema: PointSchema,
+    /// From raw to engineering.
+    pub scale: Scale,
+    /// When a change is passed on; none: every sample.
+    pub deadband: Option<Deadband>,
+    /// A sample is passed on at least this often, ms, whatever the deadband; 0: no such limit.
+    pub max_interval_ms: u64,
+    /// What its register can hold.
+    pub raw: RawRange,
+    /// Interlock that must be true for a write, as text; control parses it.
+    pub interlock: Option<String>,
+    /// Largest difference, in engineering units, between what was written and what is read back.
+    pub read_back_tolerance: f64,
+}
+
+/// One device.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Device {
+    /// Name, unique.
+    pub name: String,
+    /// Protocol, as in the table of adapters.
+    pub protocol: &'static str,
+    /// Numbers of its points.
+    pub points: std::ops::Range<u32>,
+}
+
+/// Why a registry cannot be made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RegistryError {
+    /// The parts do not fit each other.
+    #[error("points of device `{device}` are not numbered in order")]
+    Numbering {
+        /// Which device.
+        device: String,
+    },
+    /// Two of one name.
+    #[error("`{name}` stands twice")]
+    Twice {
+        /// Device, or device and point.
+        name: String,
+    },
+}
+
+/// All devices and points.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Registry {
+    schema: Schema,
+    hash: SchemaHash,
+    devices: Vec<Device>,
+    points: Vec<Point>,
+}
+
+impl Registry {
+    /// A registry of `points`, which are in order of their numbers; `schema` names the gateway and lists
+    /// the same devices (its points are filled in from `points`).
+    ///
+    /// # Errors
+    /// When numbers are out of order or names stand twice.
+    pub fn new(mut schema: Schema, devices: Vec<Device>, points: Vec<Point>) -> Result<Self, RegistryError> {
+        let mut names = std::collections::HashSet::new();
+        let mut next = 0;
+        for (index, (device, told)) in devices.iter().zip(&mut schema.devices).enumerate() {
+            let own = points.get(device.points.start as usize..device.points.end as usize).unwrap_or(&[]);
+            let numbered = (next..).zip(own).all(|(n, p)| p.id.0 == n && p.device == index);
+            if device.points.start != next
+                || own.len() != device.points.len()
+                || !numbered
+                || told.name != device.name
+            {
+                return Err(RegistryError::Numbering { device: device.name.clone() });
+            }
+            next = device.points.end;
+            if !names.insert(device.name.clone()) {
+                return Err(RegistryError::Twice { name: device.name.clone() });
+            }
+            for point in own {
+                let name = format!("{}/{}", device.name, point.schema.name);
+                if !names.insert(name.clone()) {
+                    return Err(RegistryError::Twice { name });
+                }
+            }
+            told.first_point = device.points.start;
+            told.points = own.iter().map(|p| p.schema.clone()).collect();
+        }
+        if next as usize != points.len() || devices.len() != schema.devices.len() {
+            return Err(RegistryError::Numbering { device: String::new() });
+        }
+        let hash = schema.hash();
+        Ok(Self { schema, hash, devices, points })
+    }
+
+    /// What the cloud is told.
+    pub fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
+    /// Hash of the schema.
+    pub fn hash(&self) -> SchemaHash {
+        self.hash
+    }
+
+    /// All devices.
+    pub fn devices(&self) -> &[Device] {
+        &self.devices
+    }
+
+    /// All points by number.
+    pub fn points(&self) -> &[Point] {
+        &self.points
+    }
+
+    /// A point by number.
+    pub fn point(&self, id: PointId) -> Option<&Point> {
+        self.points.get(id.index())
+    }
+
+    /// A point by the names of its device and itself.
+    pub fn find(&self, device: &str, point: &str) -> Option<&Point> {
+        let device = self.devices.iter().find(|d| d.name == device)?;
+        self.points_of(device).iter().find(|p| p.schema.name == point)
+    }
+
+    /// A point by its twin and name.
+    pub fn find_in_twin(&self, twin: common::TwinId, point: &str) -> Option<&Point> {
+        let at = self.schema.devices.iter().position(|d| d.twin == twin)?;
+        self.points_of(&self.devices[at]).iter().find(|p| p.schema.name == point)
+    }
+
+    /// The points of a device.
+    pub fn points_of(&self, device: &Device) -> &[Point] {
+        &self.points[device.points.start as usize..device.points.end as usize]
+    }
+
+    /// What the cloud is told of a point's device.
+    pub fn device_schema(&self, point: &Point) -> &DeviceSchema {
+        &self.schema.devices[point.device]
+    }
+
+    /// `device/point`, for people.
+    pub fn path(&self, id: PointId) -> String {
+        match self.point(id) {
+            Some(p) => format!("{}/{}", self.devices[p.device].name, p.schema.name),
+            None => format!("point {}", id.0),
+        }
+    }
+}
+
+impl Point {
+    /// The engineering value of a raw one; none if it has no such value (text of a scaled point, or a
+    /// result that the point's type cannot hold).
+    pub fn to_engineering(&self, raw: &Value) -> Option<Value> {
+        if self.scale.is_identity() {
+            return raw.convert(self.schema.value_type);
+        }
+        let x = self.scale.apply(raw.as_f64()?);
+        match self.schema.value_type {
+            ValueType::F64 => Some(Value::F64(x)),
+            t => Value::F64(x.round()).convert(t),
+        }
+    }
+
+    /// The raw value of an engineering one, rounded to the register's type; none if the register cannot
+    /// hold it. NaN and infinities have none.
+    pub fn to_raw(&self, engineering: &Value) -> Option<Value> {
+        if let (true, Value::Text(_) | Value::Bytes(_) | Value::Bool(_)) =
+            (self.scale.is_identity(), engineering)
+        {
+            return engineering.convert(self.raw.value_type);
+        }
+        if self.scale.is_identity()
+            && let (Value::I64(_) | Value::U64(_), ValueType::I64 | ValueType::U64) =
+                (engineering, self.raw.value_type)
+        {
+            return engineering.convert(self.raw.value_type).filter(|v| self.holds(v));
+        }
+        let x = self.scale.invert(engineering.as_f64()?);
+        if !x.is_finite() {
+            return None;
+        }
+        let raw = match self.raw.value_type {
+            ValueType::F64 => Value::F64(x),
+            t => Value::F64(x.round()).convert(t)?,
+        };
+        self.holds(&raw).then_some(raw)
+    }
+
+    fn holds(&self, raw: &Value) -> bool {
+        raw.as_f64().is_some_and(|x| x >= self.raw.min && x <= self.raw.max)
+    }
+}
