@@ -14,7 +14,9 @@ pub type Batch = Arc<[Sample]>;
 
 /// What was dropped, by `<queue>:<cause>`. Cheap to clone; all clones are one.
 #[derive(Debug, Clone, Default)]
-pub struct DropCounts(Arc<Mutex<Vec<(String, Arc<AtomicU64>)>>>);
+pub struct DropCounts(Arc<Mutex<Vec<Named>>>);
+
+type Named = (String, Arc<AtomicU64>);
 
 impl DropCounts {
     /// The counter of a queue and cause, made when first asked for.
