@@ -1,1 +1,15 @@
-//! x
+//! What every part of the cloud shares: the twins' live state, the changes that it goes through, grants,
+//! and the traits of storage and of the ways out to gateways and live clients. No SQL, no socket here.
+
+pub mod access;
+pub mod assets;
+pub mod downlink;
+pub mod live;
+pub mod state;
+pub mod storage;
+
+pub use access::{Access, Scope};
+pub use downlink::{Downlink, DownlinkError};
+pub use live::LiveSink;
+pub use state::{Applied, PointState, Position, State, TwinState, World};
+pub use storage::{Binding, GatewayKey, NewFrame, Storage, StoreError};

@@ -1,0 +1,47 @@
+//! The way to gateways, for those who have orders for them.
+
+use async_trait::async_trait;
+use common::api::GatewayView;
+use common::command::{CommandOrder, DesiredOrder};
+
+use crate::storage::GatewayKey;
+
+/// Why an order was not handed to a live session.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DownlinkError {
+    /// No live session.
+    #[error("gateway {gateway} has no live session")]
+    Offline {
+        /// Which gateway.
+        gateway: String,
+    },
+    /// The session takes no more now.
+    #[error("gateway {gateway} takes no more orders now")]
+    Full {
+        /// Which gateway.
+        gateway: String,
+    },
+}
+
+/// Live sessions of gateways. An order goes to a live session or nowhere: never queued for later.
+#[async_trait]
+pub trait Downlink: Send + Sync {
+    /// The gateway's session time in us, never ahead of the gateway's own: a deadline made from it is
+    /// never too late. None without a live session.
+    fn session_us(&self, gateway: &GatewayKey) -> Option<u64>;
+
+    /// Hands over a command.
+    ///
+    /// # Errors
+    /// When there is no live session that takes it; then the gateway has not got it.
+    async fn command(&self, gateway: &GatewayKey, order: CommandOrder) -> Result<(), DownlinkError>;
+
+    /// Hands over desired values.
+    ///
+    /// # Errors
+    /// When there is no live session that takes them; then the gateway has not got them.
+    async fn desired(&self, gateway: &GatewayKey, orders: Vec<DesiredOrder>) -> Result<(), DownlinkError>;
+
+    /// All gateways that were ever seen, and how they fare.
+    fn gateways(&self) -> Vec<GatewayView>;
+}
