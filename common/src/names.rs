@@ -143,6 +143,56 @@ pub mod metric {
     }
 }
 
+/// Names of what stands in audit and event entries (`LogEntry::action`).
+pub mod action {
+    macro_rules! actions {
+        ($($(#[$doc:meta])* $konst:ident = $name:literal;)*) => {
+            $($(#[$doc])* pub const $konst: &str = $name;)*
+            /// Every action.
+            pub const ALL: &[&str] = &[$($konst),*];
+        };
+    }
+
+    actions! {
+        /// A command was taken.
+        COMMAND_ACCEPTED = "command.accepted";
+        /// A command was refused before any write.
+        COMMAND_REJECTED = "command.rejected";
+        /// A command's time ran out before the write.
+        COMMAND_EXPIRED = "command.expired";
+        /// A write is next; its intent is being put on disk.
+        COMMAND_EXECUTING = "command.executing";
+        /// A command was written and read back.
+        COMMAND_SUCCEEDED = "command.succeeded";
+        /// A write was tried and did not do what was asked.
+        COMMAND_FAILED = "command.failed";
+        /// Nobody can say whether a write happened.
+        COMMAND_UNKNOWN = "command.unknown";
+        /// A desired value is about to be written.
+        DESIRED_EXECUTING = "desired.executing";
+        /// A desired value was written and read back.
+        DESIRED_APPLIED = "desired.applied";
+        /// A desired value was not written, or did not take; it waits for a person.
+        DESIRED_DIVERGED = "desired.diverged";
+        /// A desired value's time ran out.
+        DESIRED_EXPIRED = "desired.expired";
+        /// A desired value was withdrawn.
+        DESIRED_WITHDRAWN = "desired.withdrawn";
+        /// The switch at the box was set to local.
+        SWITCH_LOCAL = "switch.local";
+        /// The switch at the box was set to remote.
+        SWITCH_REMOTE = "switch.remote";
+        /// A device answers again.
+        DEVICE_ONLINE = "device.online";
+        /// A device no longer answers.
+        DEVICE_OFFLINE = "device.offline";
+        /// The gateway's program started.
+        GATEWAY_STARTED = "gateway.started";
+        /// The gateway's program is stopping in good order.
+        GATEWAY_STOPPED = "gateway.stopped";
+    }
+}
+
 /// MQTT topics of the wire between gateway and cloud. A session may touch only its own two.
 pub mod topic {
     use crate::ids::{GatewayId, TenantId};
@@ -175,6 +225,8 @@ mod tests {
         assert_eq!(codes.len(), Code::ALL.len());
         let metrics: HashSet<_> = metric::ALL.iter().map(|(n, _)| n).collect();
         assert_eq!(metrics.len(), metric::ALL.len());
+        let actions: HashSet<_> = action::ALL.iter().collect();
+        assert_eq!(actions.len(), action::ALL.len());
         assert!(metric::ALL.iter().all(|(n, _)| n.starts_with("twinway_")));
     }
 }
