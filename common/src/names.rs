@@ -190,6 +190,28 @@ pub mod action {
         GATEWAY_STARTED = "gateway.started";
         /// The gateway's program is stopping in good order.
         GATEWAY_STOPPED = "gateway.stopped";
+        /// Somebody signed in.
+        USER_LOGIN = "user.login";
+        /// Somebody tried to sign in and was refused.
+        USER_LOGIN_FAILED = "user.login_failed";
+        /// Somebody signed out.
+        USER_LOGOUT = "user.logout";
+        /// An account was made.
+        USER_CREATED = "user.created";
+        /// An account was removed.
+        USER_DELETED = "user.deleted";
+        /// A password was changed.
+        USER_PASSWORD = "user.password";
+        /// An API key was made.
+        KEY_CREATED = "key.created";
+        /// An API key was removed.
+        KEY_DELETED = "key.deleted";
+        /// A gateway was given a new secret.
+        GATEWAY_CREDENTIAL = "gateway.credential";
+        /// A desired value was set.
+        DESIRED_SET = "desired.set";
+        /// A desired value was withdrawn.
+        DESIRED_WITHDRAWN = "desired.withdrawn";
     }
 }
 

@@ -194,6 +194,13 @@ pub trait CommandStorage: Send + Sync {
         audit: &LogEntry,
     ) -> Result<Created, StoreError>;
 
+    /// The command that a requester (by name) stored under an idempotency key, with the hash of its request.
+    async fn command_by_key(
+        &self,
+        requester: &str,
+        idempotency_key: &str,
+    ) -> Result<Option<(CommandView, Vec<u8>)>, StoreError>;
+
     /// Puts a command one step on, if `CommandState::may_become` allows it; returns it as it is then. A
     /// command that was given at a gateway is stored new.
     async fn update_command(&self, update: &CommandUpdate) -> Result<CommandView, StoreError>;

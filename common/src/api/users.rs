@@ -139,6 +139,15 @@ pub struct ApiKeyCreated {
     pub view: ApiKeyView,
 }
 
+/// Body of `POST /gateways`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct GatewayRequest {
+    /// Name of the gateway; it need not be known yet.
+    pub id: GatewayId,
+}
+
 /// Answer of `POST /gateways`: what a gateway signs in with.
 #[derive(Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
