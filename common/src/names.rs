@@ -210,8 +210,6 @@ pub mod action {
         GATEWAY_CREDENTIAL = "gateway.credential";
         /// A desired value was set.
         DESIRED_SET = "desired.set";
-        /// A desired value was withdrawn.
-        DESIRED_WITHDRAWN = "desired.withdrawn";
     }
 }
 

@@ -17,6 +17,6 @@ pub use twin::{
     Page, PointView, TwinView,
 };
 pub use users::{
-    ApiKeyCreated, ApiKeyRequest, ApiKeyView, GatewayCredential, GatewayRequest, GrantView, PasswordRequest, Role,
-    SessionRequest, SessionResponse, UserRequest, UserView, WhoAmI,
+    ApiKeyCreated, ApiKeyRequest, ApiKeyView, GatewayCredential, GatewayRequest, GrantView, PasswordRequest,
+    Role, SessionRequest, SessionResponse, UserRequest, UserView, WhoAmI,
 };
