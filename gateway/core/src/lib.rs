@@ -6,6 +6,7 @@ pub mod bus;
 pub mod current;
 pub mod health;
 pub mod log;
+pub mod messages;
 pub mod orders;
 pub mod registry;
 
@@ -14,5 +15,6 @@ pub use bus::{Batch, Bus, DropCounts, Policy, RawSender, Reader};
 pub use current::Current;
 pub use health::Health;
 pub use log::{FrameId, FrameLog, LogError, Watermark};
+pub use messages::{Message, Messages};
 pub use orders::Orders;
 pub use registry::{Deadband, Device, Point, RawRange, Registry, RegistryError, Scale};

@@ -1,1 +1,117 @@
-//! x
+//! Raw samples become processed ones: scale, type, engineering range, deadband. Pure: no clock, no I/O, and
+//! nothing here waits. Limits on writes are not here, they are in `gateway-control`.
+
+use std::sync::Arc;
+
+use common::{PointId, Quality, Sample, Value};
+use gateway_core::{Deadband, Point, Registry};
+
+/// The state of one registry's points: what was passed on last.
+#[derive(Debug)]
+pub struct Pipeline {
+    registry: Arc<Registry>,
+    passed: Vec<Option<Sample>>,
+}
+
+impl Pipeline {
+    /// One for all points of a registry.
+    pub fn new(registry: Arc<Registry>) -> Self {
+        let passed = vec![None; registry.points().len()];
+        Self { registry, passed }
+    }
+
+    /// The processed sample, or none if the deadband holds it back. A change of quality always passes, and
+    /// so does a sample that comes `max_interval_ms` after the last one that passed. A sample of a point
+    /// that is not in the registry has no meaning and is dropped.
+    pub fn process(&mut self, raw: Sample) -> Option<Sample> {
+        let point = self.registry.point(raw.point)?;
+        let sample = judge(point, raw);
+        let last = self.passed.get_mut(sample.point.index())?;
+        if let Some(last) = last
+            && is_held_back(point, last, &sample)
+        {
+            return None;
+        }
+        *last = Some(sample.clone());
+        Some(sample)
+    }
+
+    /// What passed last for a point.
+    pub fn last(&self, point: PointId) -> Option<&Sample> {
+        self.passed.get(point.index())?.as_ref()
+    }
+}
+
+/// Scales, converts and checks the range. A bad sample has no value afterwards.
+fn judge(point: &Point, mut sample: Sample) -> Sample {
+    if sample.quality.is_bad() {
+        sample.value = None;
+        return sample;
+    }
+    let Some(raw) = sample.value.take() else {
+        sample.quality = Quality::BAD_NO_DATA;
+        return sample;
+    };
+    sample.value = point.to_engineering(&raw).filter(is_representable);
+    match &sample.value {
+        None => sample.quality = Quality::BAD_RANGE,
+        Some(value) if sample.quality.is_good() && !is_in_range(point, value) => {
+            sample.quality = Quality::UNCERTAIN_RANGE;
+        }
+        Some(_) => {}
+    }
+    sample
+}
+
+/// NaN and infinities are no measurement.
+fn is_representable(value: &Value) -> bool {
+    !matches!(value, Value::F64(x) if !x.is_finite())
+}
+
+fn is_in_range(point: &Point, value: &Value) -> bool {
+    let Some(x) = value.as_f64() else { return true };
+    point.schema.range_min.is_none_or(|min| x >= min) && point.schema.range_max.is_none_or(|max| x <= max)
+}
+
+fn is_held_back(point: &Point, last: &Sample, new: &Sample) -> bool {
+    let Some(band) = width(point) else { return false };
+    if last.quality != new.quality || is_due(point, last, new) {
+        return false;
+    }
+    match (&last.value, &new.value) {
+        (Some(a), Some(b)) => match (a.as_f64(), b.as_f64()) {
+            // Values that are finite may still be further apart than a double can say: inf > band.
+            (Some(x), Some(y)) => a == b || (!is_bool(a) && (y - x).abs() <= band),
+            _ => a == b,
+        },
+        (None, None) => true,
+        _ => false,
+    }
+}
+
+/// A boolean's change is never held back, whatever the width.
+fn is_bool(value: &Value) -> bool {
+    matches!(value, Value::Bool(_))
+}
+
+/// Width of the deadband in engineering units; none if every sample passes.
+fn width(point: &Point) -> Option<f64> {
+    match point.deadband? {
+        Deadband::Absolute(width) => Some(width),
+        Deadband::Percent(percent) => {
+            let span = point.schema.range_max? - point.schema.range_min?;
+            Some(span.abs() * percent / 100.0)
+        }
+    }
+}
+
+/// Whether so much time has passed since `last` that `new` goes on whatever it is. A clock that was set
+/// back must not silence a point, so a negative age counts as well.
+fn is_due(point: &Point, last: &Sample, new: &Sample) -> bool {
+    let age_us = new.received_us.saturating_sub(last.received_us);
+    let limit_us = i64::try_from(point.max_interval_ms.saturating_mul(1000)).unwrap_or(i64::MAX);
+    age_us < 0 || (point.max_interval_ms > 0 && age_us >= limit_us)
+}
+
+#[cfg(test)]
+mod tests;
