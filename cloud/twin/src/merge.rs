@@ -1,0 +1,116 @@
+//! Samples onto points: a later position wins.
+
+use cloud_core::{Applied, Position, State, TwinState};
+use common::api::DesiredView;
+use common::command::DesiredUpdate;
+use common::wire::{Body, Frame, SampleRow, Snapshot};
+use common::{DeviceSchema, GatewayId, Schema, TwinId};
+
+/// What applying did.
+#[derive(Debug, Default, PartialEq)]
+pub struct Outcome {
+    /// Points that took a new value, in the order of the rows.
+    pub applied: Vec<Applied>,
+    /// Rows that no point of a twin has a place for: a number that the schema lacks, or a point that the
+    /// twin has no longer, or has with another type or unit.
+    pub unknown: usize,
+}
+
+/// Applies a frame's samples. A frame that has none changes nothing; so does a row of a twin that is not
+/// bound to this gateway and device, or is bound from a later rank.
+pub fn apply_frame(
+    state: &mut State,
+    schema: &Schema,
+    gateway: &GatewayId,
+    rank: u64,
+    frame: &Frame,
+) -> Outcome {
+    let Body::Samples(rows) = &frame.body else { return Outcome::default() };
+    let seq = frame.header.seq;
+    let at = |index: usize| Position { rank, seq, index: u32::try_from(index).unwrap_or(u32::MAX - 1) };
+    apply(state, schema, gateway, rank, rows.iter().enumerate().map(|(i, row)| (at(i), row)))
+}
+
+/// Applies current values: they stand after all rows of the frame that they include last.
+pub fn apply_snapshot(
+    state: &mut State,
+    schema: &Schema,
+    gateway: &GatewayId,
+    rank: u64,
+    snapshot: &Snapshot,
+) -> Outcome {
+    let at = Position { rank, seq: snapshot.seq, index: u32::MAX };
+    apply(state, schema, gateway, rank, snapshot.rows.iter().map(|row| (at, row)))
+}
+
+/// Notes what became of a desired value, unless a newer one was set since. The view then.
+pub fn apply_desired(state: &mut State, update: &DesiredUpdate) -> Option<DesiredView> {
+    let point = state.twins.get_mut(&update.twin)?.point_mut(&update.point)?;
+    let desired = point.desired.as_mut().filter(|d| d.version == update.version)?;
+    desired.state = update.state;
+    desired.code = update.code;
+    desired.detail.clone_from(&update.detail);
+    Some(desired.clone())
+}
+
+fn apply<'a>(
+    state: &mut State,
+    schema: &Schema,
+    gateway: &GatewayId,
+    rank: u64,
+    rows: impl Iterator<Item = (Position, &'a SampleRow)>,
+) -> Outcome {
+    let mut outcome = Outcome::default();
+    // Rows of one device mostly follow each other.
+    let mut last: Option<(TwinId, &DeviceSchema, &mut TwinState)> = None;
+    for (position, row) in rows {
+        let Some((device, point)) = schema.point(row.point) else {
+            outcome.unknown += 1;
+            continue;
+        };
+        let twin = match last {
+            Some((id, of, twin)) if id == device.twin && std::ptr::eq(of, device) => twin,
+            _ => match state.twins.get_mut(&device.twin) {
+                Some(twin) => twin,
+                None => {
+                    outcome.unknown += 1;
+                    last = None;
+                    continue;
+                }
+            },
+        };
+        let bound = twin.bound_from <= rank
+            && twin.binding.as_ref().is_some_and(|(g, d)| g == gateway && *d == device.name);
+        if bound {
+            let index = twin.index.get(&point.name).copied();
+            let fits = |i: &usize| {
+                let schema = &twin.points[*i].schema;
+                schema.value_type == point.value_type && schema.unit == point.unit
+            };
+            match index.filter(fits) {
+                None => outcome.unknown += 1,
+                Some(i) => {
+                    let target = &mut twin.points[i];
+                    if position > target.position {
+                        target.position = position;
+                        target.value.clone_from(&row.value);
+                        target.quality = row.quality;
+                        target.source_us = row.source_us;
+                        target.received_us = row.received_us;
+                        outcome.applied.push(Applied {
+                            twin: twin.id,
+                            point: u32::try_from(i).unwrap_or(u32::MAX),
+                            sample: row.clone(),
+                        });
+                    }
+                }
+            }
+        }
+        last = Some((device.twin, device, twin));
+    }
+    outcome
+}
+
+#[cfg(test)]
+#[path = "merge_tests.rs"]
+pub(crate) mod tests;
