@@ -118,6 +118,17 @@ impl Body {
     }
 }
 
+/// What a frame holds, as its header says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FrameKind {
+    /// samples
+    Samples,
+    /// a step of a command
+    Command,
+    /// event, audit, gap, desired, or a kind that this program does not know
+    Other,
+}
+
 /// A frame, decoded.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Frame {
@@ -161,6 +172,18 @@ impl Frame {
     /// When the bytes are no frame of a known version.
     pub fn peek(bytes: &[u8]) -> Result<FrameHeader, DecodeError> {
         read_header(&mut Reader::new(bytes)).map(|(header, ..)| header)
+    }
+
+    /// Reads what the frame holds without reading its body.
+    ///
+    /// # Errors
+    /// When the bytes are no frame of a known version.
+    pub fn peek_kind(bytes: &[u8]) -> Result<FrameKind, DecodeError> {
+        read_header(&mut Reader::new(bytes)).map(|(_, kind, ..)| match kind {
+            KIND_SAMPLES => FrameKind::Samples,
+            KIND_COMMAND => FrameKind::Command,
+            _ => FrameKind::Other,
+        })
     }
 
     /// Reads a frame.

@@ -7,7 +7,8 @@ mod message;
 
 pub use bytes::DecodeError;
 pub use frame::{
-    Body, Frame, FrameHeader, Gap, GapCause, MAX_SAMPLES_PER_FRAME, SampleRow, decode_samples, encode_samples,
+    Body, Frame, FrameHeader, FrameKind, Gap, GapCause, MAX_SAMPLES_PER_FRAME, SampleRow, decode_samples,
+    encode_samples,
 };
 pub use message::{
     Ack, Down, Heartbeat, Hello, HelloAck, Known, MAX_MESSAGE_BYTES, Refusal, SchemaPart, Snapshot,

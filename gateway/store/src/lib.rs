@@ -1,1 +1,29 @@
-//! x
+//! The buffer: an append-only segment log of frames, durable within a bounded time, freed only by the
+//! cloud's end-to-end acks. sled beside it keeps what can be rebuilt (acks, holes, last commands).
+//!
+//! Way of a frame: `append` numbers and encodes it into the tail in memory; one writer thread brings the
+//! tail to disk in groups and moves the durable watermark; `read` serves it from the tail or the segments.
+//! The writer thread is the only one that touches segment files other than to read them.
+//!
+//! Not here: no network, and no knowledge of who reads.
+
+mod commands;
+mod feed;
+mod history;
+mod inner;
+mod notes;
+mod options;
+mod record;
+mod recover;
+mod retain;
+mod segment;
+mod sets;
+mod state;
+mod store;
+mod table;
+mod tail;
+mod writer;
+
+pub use feed::{FeedOptions, feed};
+pub use options::{OpenError, Options};
+pub use store::Store;

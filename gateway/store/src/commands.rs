@@ -1,0 +1,81 @@
+//! The last update of every command that is still known: for dedup after a restart and to find intents
+//! without a result. Bounded: the oldest finished ones go first.
+
+use std::collections::{HashMap, HashSet};
+
+use common::CommandId;
+use common::command::CommandUpdate;
+use serde::{Deserialize, Serialize};
+
+const CAPACITY: usize = 5000;
+
+/// One command's last update, with its place in the order of updates.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Known {
+    pub(crate) order: u64,
+    pub(crate) update: CommandUpdate,
+}
+
+/// Last updates by command.
+#[derive(Debug, Default)]
+pub(crate) struct Commands {
+    all: HashMap<CommandId, Known>,
+    next: u64,
+    /// What the state does not have yet.
+    dirty: HashSet<CommandId>,
+}
+
+impl Commands {
+    /// From the state: what the log's own records are laid over.
+    pub(crate) fn restore(&mut self, known: Known) {
+        self.next = self.next.max(known.order.saturating_add(1));
+        self.all.insert(known.update.id, known);
+    }
+
+    /// From a record of the log at start. The state's word stays if it knows the end and this is not it.
+    pub(crate) fn replay(&mut self, update: CommandUpdate) {
+        let stays =
+            self.all.get(&update.id).is_some_and(|k| k.update.state.is_final() && !update.state.is_final());
+        if !stays {
+            self.put(update);
+        }
+    }
+
+    /// A new update.
+    pub(crate) fn put(&mut self, update: CommandUpdate) {
+        let id = update.id;
+        self.all.insert(id, Known { order: self.next, update });
+        self.next += 1;
+        self.dirty.insert(id);
+        if self.all.len() > CAPACITY {
+            self.prune();
+        }
+    }
+
+    fn prune(&mut self) {
+        let mut done: Vec<(u64, CommandId)> = self
+            .all
+            .iter()
+            .filter(|(_, k)| k.update.state.is_final())
+            .map(|(id, k)| (k.order, *id))
+            .collect();
+        done.sort_unstable();
+        for (_, id) in done.into_iter().take(CAPACITY / 10) {
+            self.all.remove(&id);
+            self.dirty.insert(id);
+        }
+    }
+
+    /// All, in the order of their last updates.
+    pub(crate) fn list(&self) -> Vec<CommandUpdate> {
+        let mut all: Vec<&Known> = self.all.values().collect();
+        all.sort_unstable_by_key(|k| k.order);
+        all.into_iter().map(|k| k.update.clone()).collect()
+    }
+
+    /// What changed since the last call; none for what was forgotten.
+    pub(crate) fn take_dirty(&mut self) -> Vec<(CommandId, Option<Known>)> {
+        let dirty: Vec<CommandId> = self.dirty.drain().collect();
+        dirty.into_iter().map(|id| (id, self.all.get(&id).cloned())).collect()
+    }
+}

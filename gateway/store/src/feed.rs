@@ -1,0 +1,137 @@
+//! From the bus into the log: cuts frames of samples within a bounded time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use common::supervise::PartError;
+use common::wire::{Body, Gap, GapCause};
+use common::{Drain, Sample};
+use gateway_core::{FrameLog, LogError, Reader};
+use tokio::time::Instant;
+
+use crate::table::{MAX_ROWS_BYTES, encoded_bytes};
+
+/// How frames are cut.
+#[derive(Debug, Clone)]
+pub struct FeedOptions {
+    /// A frame is cut at most this long after its first sample. Default 10 ms.
+    pub frame: Duration,
+    /// And at so many samples. Default 1000, at most 4096.
+    pub max_samples: usize,
+    /// The bus's count of what this reader was too slow for; told in the log as gaps.
+    pub overruns: Option<Arc<AtomicU64>>,
+    /// Counts samples that fit no frame (a text or bytes of more than 200 KiB).
+    pub too_large: Option<Arc<AtomicU64>>,
+}
+
+impl Default for FeedOptions {
+    fn default() -> Self {
+        Self { frame: Duration::from_millis(10), max_samples: 1000, overruns: None, too_large: None }
+    }
+}
+
+/// Feeds the log from a reader of the bus until the bus ends or `drain` starts; then takes what is left in
+/// the reader's queue. A log that refuses does not stop it: the log counts what it refused.
+///
+/// # Errors
+/// When the log is closed.
+pub async fn feed(
+    mut reader: Reader,
+    log: Arc<dyn FrameLog>,
+    options: FeedOptions,
+    drain: Drain,
+) -> Result<(), PartError> {
+    let mut cutter = Cutter { rows: Vec::new(), bytes: 0, since: None, told: 0, log, options };
+    loop {
+        let due = cutter.since.map(|since| since + cutter.options.frame);
+        tokio::select! {
+            biased;
+            () = drain.started() => break,
+            () = until(due) => cutter.cut()?,
+            batch = reader.next() => match batch {
+                Some(batch) => cutter.take(&batch)?,
+                None => break,
+            },
+        }
+    }
+    while let Some(batch) = reader.try_next() {
+        cutter.take(&batch)?;
+    }
+    cutter.cut()?;
+    Ok(())
+}
+
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+struct Cutter {
+    rows: Vec<Sample>,
+    bytes: usize,
+    since: Option<Instant>,
+    /// Overruns that were told.
+    told: u64,
+    log: Arc<dyn FrameLog>,
+    options: FeedOptions,
+}
+
+impl Cutter {
+    fn take(&mut self, batch: &[Sample]) -> Result<(), LogError> {
+        self.tell_overruns()?;
+        for sample in batch {
+            let size = encoded_bytes(sample);
+            if size > MAX_ROWS_BYTES {
+                if let Some(counter) = &self.options.too_large {
+                    counter.fetch_add(1, Ordering::Relaxed);
+                }
+                continue;
+            }
+            if self.bytes + size > MAX_ROWS_BYTES {
+                self.cut()?;
+            }
+            self.since.get_or_insert_with(Instant::now);
+            self.bytes += size;
+            self.rows.push(sample.clone());
+            if self.rows.len() >= self.options.max_samples.clamp(1, common::wire::MAX_SAMPLES_PER_FRAME) {
+                self.cut()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn cut(&mut self) -> Result<(), LogError> {
+        self.since = None;
+        self.bytes = 0;
+        if self.rows.is_empty() {
+            return Ok(());
+        }
+        let rows = std::mem::take(&mut self.rows);
+        self.append(Body::Samples(rows))
+    }
+
+    fn append(&self, body: Body) -> Result<(), LogError> {
+        match self.log.append(body) {
+            Err(LogError::Closed) => Err(LogError::Closed),
+            // The log counts it and tells it as a gap when it can.
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
+    /// What the bus dropped before this is missing from here on.
+    fn tell_overruns(&mut self) -> Result<(), LogError> {
+        let Some(overruns) = &self.options.overruns else { return Ok(()) };
+        let count = overruns.load(Ordering::Relaxed);
+        let samples = count.saturating_sub(self.told);
+        self.told = count;
+        if samples == 0 {
+            return Ok(());
+        }
+        tracing::warn!(samples, "buffer was too slow for the bus");
+        let cause = GapCause::Overrun;
+        self.append(Body::Gap(Gap { incarnation: None, seqs: None, times_us: None, samples, cause }))
+    }
+}

@@ -1,0 +1,117 @@
+//! Samples by time, for the local API: from the segments, newest first, and the tail.
+
+use std::collections::HashMap;
+use std::fs::File;
+
+use common::wire::{Body, Frame};
+use common::{PointId, Sample, Schema, SchemaHash};
+
+use crate::inner::lock;
+use crate::record::{Item, RecordReader};
+use crate::segment::Segment;
+use crate::store::Store;
+
+/// Numbers of an older schema to the wanted ones of now.
+type Renumber = HashMap<PointId, PointId>;
+
+impl Store {
+    /// The newest `limit` samples of some points with a source time in `from_us..=to_us`, by source time.
+    /// Samples of an older configuration count when twin and point have the same names. Reads files: call
+    /// it from a thread that may block.
+    pub fn history(&self, points: &[PointId], from_us: i64, to_us: i64, limit: usize) -> Vec<Sample> {
+        let mut found = Found { samples: Vec::new(), from_us, to_us, limit };
+        let (segments, mut after) = {
+            let shared = lock(&self.inner.shared);
+            let durable = shared.tail.durable;
+            let frames: Vec<_> = shared.tail.after(durable).map(|f| f.bytes.clone()).collect();
+            let segments: Vec<Segment> = shared.segments.iter().rev().cloned().collect();
+            (segments, frames)
+        };
+        let same: Renumber = points.iter().map(|p| (*p, *p)).collect();
+        after.drain(..).for_each(|bytes| found.take(&bytes, &same));
+        let mut schemas: HashMap<SchemaHash, Renumber> = HashMap::new();
+        schemas.insert(self.inner.registry.hash(), same);
+        for segment in segments {
+            let times = segment.contents.times;
+            let known = segment.contents.times_known;
+            if known && times.is_none_or(|(min, max)| max < from_us || min > to_us) {
+                continue;
+            }
+            if let (Some((_, max)), Some(oldest), true) = (times, found.oldest_if_full(), known)
+                && max < oldest
+            {
+                continue;
+            }
+            let renumber = schemas.entry(segment.schema).or_insert_with(|| self.renumber(&segment, points));
+            if renumber.is_empty() {
+                continue;
+            }
+            let Ok(file) = File::open(&segment.path) else { continue };
+            let mut reader =
+                RecordReader::new(&file, segment.incarnation, segment.start, segment.contents.end);
+            while let Ok(Some(item)) = reader.next() {
+                if let Item::Frame { bytes, .. } = item {
+                    found.take(&bytes, renumber);
+                }
+            }
+        }
+        found.finish()
+    }
+
+    fn renumber(&self, segment: &Segment, points: &[PointId]) -> Renumber {
+        let Ok(Some(json)) = segment.schema_json() else { return Renumber::new() };
+        let Ok(then) = serde_json::from_slice::<Schema>(&json) else { return Renumber::new() };
+        let mut out = Renumber::new();
+        for id in points {
+            let Some((device, point)) = self.inner.registry.schema().point(*id) else { continue };
+            let Some(old) = then.devices.iter().find(|d| d.twin == device.twin) else { continue };
+            if let Some(at) = old.points.iter().position(|p| p.name == point.name) {
+                let at = u32::try_from(at).unwrap_or(u32::MAX);
+                out.insert(PointId(old.first_point.saturating_add(at)), *id);
+            }
+        }
+        out
+    }
+}
+
+struct Found {
+    samples: Vec<Sample>,
+    from_us: i64,
+    to_us: i64,
+    limit: usize,
+}
+
+impl Found {
+    fn take(&mut self, frame: &[u8], renumber: &Renumber) {
+        let Ok(Frame { body: Body::Samples(rows), .. }) = Frame::decode(frame) else { return };
+        for mut row in rows {
+            if row.source_us < self.from_us || row.source_us > self.to_us {
+                continue;
+            }
+            if let Some(now) = renumber.get(&row.point) {
+                row.point = *now;
+                self.samples.push(row);
+            }
+        }
+        if self.samples.len() > self.limit.saturating_mul(2).saturating_add(4096) {
+            self.cut();
+        }
+    }
+
+    fn cut(&mut self) {
+        self.samples.sort_by_key(|s| (s.source_us, s.point));
+        let extra = self.samples.len().saturating_sub(self.limit);
+        self.samples.drain(..extra);
+    }
+
+    /// The oldest sample that would be answered, once there are enough.
+    fn oldest_if_full(&mut self) -> Option<i64> {
+        self.cut();
+        (self.samples.len() >= self.limit).then(|| self.samples.first().map(|s| s.source_us))?
+    }
+
+    fn finish(mut self) -> Vec<Sample> {
+        self.cut();
+        self.samples
+    }
+}

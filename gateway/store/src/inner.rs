@@ -1,0 +1,285 @@
+//! What appenders, readers and the writer thread share, and the order of its two locks: `appender`
+//! (numbers and the table of last values), then `shared` (tail, index, acks). The writer thread takes
+//! neither while it touches a file.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use common::command::{LogEntry, Severity};
+use common::wire::{Body, Frame, FrameHeader, FrameKind, Gap, GapCause, Known};
+use common::{Clock, Incarnation, IntervalSet, Sample};
+use gateway_core::{FrameId, LogError, Registry, Watermark};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::commands::Commands;
+use crate::options::Options;
+use crate::segment::Segment;
+use crate::sets::{minus, missing};
+use crate::table::Table;
+use crate::tail::{Tail, TailFrame};
+
+/// Unsynced bytes from which the writer does not wait for the interval to pass.
+pub(crate) const BATCH_BYTES: usize = 1 << 20;
+/// Most gaps that wait to be told; more are merged into the count of the last.
+const MAX_GAPS: usize = 256;
+
+/// A lock that a panicking holder does not take with it: no change under these locks is left half made.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Gives out numbers.
+#[derive(Debug)]
+pub(crate) struct Appender {
+    /// Last number given out.
+    pub(crate) head: u64,
+    pub(crate) table: Table,
+}
+
+/// How far the writer came.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Progress {
+    pub(crate) durable: u64,
+    /// How many attempts failed.
+    pub(crate) failures: u64,
+    /// Why the last one did.
+    pub(crate) fault: Option<String>,
+    pub(crate) closed: bool,
+}
+
+/// Samples that `append` refused and nobody was told of.
+#[derive(Debug, Default)]
+pub(crate) struct Loss {
+    pub(crate) samples: u64,
+    pub(crate) frames: u64,
+    pub(crate) times: Option<(i64, i64)>,
+}
+
+/// Everything under the second lock.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    pub(crate) tail: Tail,
+    /// Oldest first; the last may be the one being written.
+    pub(crate) segments: Vec<Segment>,
+    pub(crate) acked: HashMap<Incarnation, IntervalSet>,
+    pub(crate) lost: HashMap<Incarnation, IntervalSet>,
+    /// Whether `acked` or `lost` changed since the state was kept.
+    pub(crate) sets_dirty: bool,
+    pub(crate) commands: Commands,
+    pub(crate) loss: Loss,
+    /// Found and not told yet.
+    pub(crate) gaps: Vec<Gap>,
+    /// Somebody waits in `durable`.
+    pub(crate) sync_wanted: bool,
+    /// Acks came that may free something.
+    pub(crate) retain_wanted: bool,
+    pub(crate) closing: bool,
+}
+
+impl Shared {
+    /// Frames of a segment that the cloud does not have.
+    pub(crate) fn unacked(&self, segment: &Segment) -> u64 {
+        match self.acked.get(&segment.incarnation) {
+            Some(acked) => missing(&segment.contents.present, acked),
+            None => segment.contents.present.len(),
+        }
+    }
+
+    /// Takes frames for lost; `gap` tells it later.
+    pub(crate) fn lose(&mut self, incarnation: Incarnation, seqs: &IntervalSet) {
+        for segment in self.segments.iter_mut().filter(|s| s.incarnation == incarnation) {
+            segment.contents.present = minus(&segment.contents.present, seqs);
+        }
+        self.lost.entry(incarnation).or_default().extend(seqs);
+        self.sets_dirty = true;
+    }
+
+    /// Has a gap told.
+    pub(crate) fn gap(&mut self, gap: Gap) {
+        if self.gaps.len() < MAX_GAPS {
+            self.gaps.push(gap);
+        } else if let Some(last) = self.gaps.last_mut() {
+            last.samples += gap.samples;
+        }
+    }
+}
+
+/// The log's inside.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) options: Options,
+    pub(crate) clock: Clock,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) appender: Mutex<Appender>,
+    pub(crate) shared: Mutex<Shared>,
+    /// Wakes the writer.
+    pub(crate) work: Condvar,
+    pub(crate) watermark: watch::Sender<Watermark>,
+    pub(crate) progress: watch::Sender<Progress>,
+}
+
+impl Inner {
+    /// Appends; see `FrameLog::append`.
+    pub(crate) fn append(&self, body: Body) -> Result<FrameId, LogError> {
+        let times = source_times(&body);
+        let mut appender = lock(&self.appender);
+        if let Body::Samples(rows) = &body {
+            appender.table.update(rows);
+        }
+        self.make_room(&body, times)?;
+        let seq = appender.head + 1;
+        let cut_us = self.clock.now_us();
+        let header = FrameHeader {
+            schema: self.registry.hash(),
+            incarnation: self.incarnation,
+            seq,
+            cut_us,
+            cut_mono_us: self.clock.mono_us(),
+            synchronised: self.clock.is_synchronised(),
+        };
+        let kind = match &body {
+            Body::Samples(_) => FrameKind::Samples,
+            Body::Command(_) => FrameKind::Command,
+            _ => FrameKind::Other,
+        };
+        let frame = Frame { header, body };
+        let bytes: Arc<[u8]> = frame.encode().into();
+        let mut shared = lock(&self.shared);
+        if let Body::Command(update) = frame.body {
+            shared.commands.put(update);
+        }
+        let before = shared.tail.unsynced_bytes();
+        shared.tail.push(TailFrame { seq, bytes, kind, times, cut_us, at: Instant::now() });
+        let after = shared.tail.unsynced_bytes();
+        drop(shared);
+        appender.head = seq;
+        self.watermark.send_modify(|w| w.head = seq);
+        // The writer sleeps until there is something, and then until its time or a full batch.
+        if before == 0 || (before < BATCH_BYTES && after >= BATCH_BYTES) {
+            self.work.notify_all();
+        }
+        Ok(FrameId { incarnation: self.incarnation, seq })
+    }
+
+    /// Whether the tail can take the frame; if not, its loss is counted. What is not samples may use a
+    /// quarter more than samples may, and gaps always fit: they are few.
+    fn make_room(&self, body: &Body, times: Option<(i64, i64)>) -> Result<(), LogError> {
+        let limit = self.options.tail_bytes;
+        let limit = match body {
+            Body::Samples(_) => limit,
+            Body::Gap(_) => usize::MAX,
+            _ => limit + limit / 4,
+        };
+        let mut shared = lock(&self.shared);
+        if shared.closing {
+            return Err(LogError::Closed);
+        }
+        if shared.tail.unsynced_bytes() < limit {
+            return Ok(());
+        }
+        let Shared { tail, acked, .. } = &mut *shared;
+        if let Some(acked) = acked.get(&self.incarnation) {
+            tail.free_acked(acked);
+        }
+        if shared.tail.unsynced_bytes() < limit {
+            return Ok(());
+        }
+        shared.loss.samples += body.sample_count() as u64;
+        shared.loss.frames += 1;
+        shared.loss.times = widen(shared.loss.times, times);
+        let detail = self.progress.borrow().fault.clone();
+        Err(LogError::Write { detail: detail.unwrap_or_else(|| "the disk is too slow".to_owned()) })
+    }
+
+    /// Tells of something that the buffer itself did or met.
+    pub(crate) fn event(&self, action: &str, severity: Severity, detail: String) {
+        let entry = LogEntry {
+            at_us: self.clock.now_us(),
+            actor: "system".to_owned(),
+            action: action.to_owned(),
+            target: "buffer".to_owned(),
+            twin: None,
+            severity,
+            code: None,
+            detail,
+        };
+        if let Err(error) = self.append(Body::Event(entry)) {
+            tracing::warn!(action, %error, "event of the buffer is lost");
+        }
+    }
+
+    /// Tells what was lost. Called with no lock held.
+    pub(crate) fn tell_losses(&self) {
+        let (mut gaps, loss) = {
+            let mut shared = lock(&self.shared);
+            (std::mem::take(&mut shared.gaps), std::mem::take(&mut shared.loss))
+        };
+        if loss.frames > 0 {
+            gaps.push(Gap {
+                incarnation: None,
+                seqs: None,
+                times_us: loss.times,
+                samples: loss.samples,
+                cause: GapCause::DiskFull,
+            });
+        }
+        for gap in gaps {
+            let detail = format!(
+                "cause {:?}, samples {}, incarnation {}, sequences {}",
+                gap.cause,
+                gap.samples,
+                gap.incarnation.map_or_else(|| "none".to_owned(), |i| i.to_string()),
+                gap.seqs.map_or_else(|| "none".to_owned(), |(a, b)| format!("{a} to {b}")),
+            );
+            tracing::error!(detail, "frames are missing");
+            if self.append(Body::Gap(gap)).is_ok() {
+                self.event("buffer.gap", Severity::Alarm, detail);
+            }
+        }
+    }
+
+    /// Takes acks. What is said of numbers that were never given out is not believed.
+    pub(crate) fn ack(&self, known: &[Known]) {
+        let head = lock(&self.appender).head;
+        let mut shared = lock(&self.shared);
+        for known in known {
+            let current = known.incarnation == self.incarnation;
+            let held = current || shared.segments.iter().any(|s| s.incarnation == known.incarnation);
+            if !held {
+                continue;
+            }
+            let Shared { acked, sets_dirty, retain_wanted, .. } = &mut *shared;
+            let acked = acked.entry(known.incarnation).or_default();
+            for (first, last) in known.seqs.iter() {
+                let last = if current { last.min(head) } else { last };
+                if !acked.contains_range(first, last) {
+                    acked.insert_range(first, last);
+                    *sets_dirty = true;
+                    *retain_wanted = true;
+                }
+            }
+        }
+        let wake = shared.retain_wanted && !self.options.ring;
+        drop(shared);
+        if wake {
+            self.work.notify_all();
+        }
+    }
+}
+
+/// Least and greatest source time of a body's samples.
+pub(crate) fn source_times(body: &Body) -> Option<(i64, i64)> {
+    let Body::Samples(rows) = body else { return None };
+    let time = |s: &Sample| s.source_us;
+    Some((rows.iter().map(time).min()?, rows.iter().map(time).max()?))
+}
+
+/// The range that covers both.
+pub(crate) fn widen(a: Option<(i64, i64)>, b: Option<(i64, i64)>) -> Option<(i64, i64)> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some((a.0.min(b.0), a.1.max(b.1))),
+        (a, b) => a.or(b),
+    }
+}

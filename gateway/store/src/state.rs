@@ -1,0 +1,141 @@
+//! What sled keeps beside the log: acks, holes, last updates of commands. All of it can be lost: acks are
+//! told again by the cloud, holes are found again, commands are read from the log. sled panics on some
+//! damage, so every call into it is contained; a damaged state is set aside and begun anew.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use common::supervise::panic_text;
+use common::{CommandId, Incarnation, IntervalSet};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::commands::Known;
+use crate::notes::set_aside;
+
+const ACKS: &str = "ack/";
+const LOST: &str = "lost/";
+const COMMANDS: &str = "cmd/";
+
+/// The state; without a database it keeps nothing, and nothing else suffers.
+#[derive(Debug)]
+pub(crate) struct State {
+    db: Option<sled::Db>,
+}
+
+/// Interval sets by incarnation.
+pub(crate) type Sets = Vec<(Incarnation, IntervalSet)>;
+
+impl State {
+    pub(crate) fn open(path: &Path) -> Self {
+        let db = open(path).or_else(|error| {
+            let aside = set_aside(path);
+            tracing::error!(path = %path.display(), error, aside = ?aside, "state is damaged and set aside");
+            open(path)
+        });
+        match db {
+            Ok(db) => Self { db: Some(db) },
+            Err(error) => {
+                tracing::error!(path = %path.display(), error, "state cannot be kept");
+                Self { db: None }
+            }
+        }
+    }
+
+    fn contained<T>(&mut self, what: &str, call: impl FnOnce(&sled::Db) -> sled::Result<T>) -> Option<T> {
+        let db = self.db.as_ref()?;
+        let error = match catch_unwind(AssertUnwindSafe(|| call(db))) {
+            Ok(Ok(done)) => return Some(done),
+            Ok(Err(error)) => error.to_string(),
+            Err(panic) => {
+                let text = panic_text(panic);
+                // After a panic inside it nothing it says can be trusted.
+                std::mem::forget(self.db.take());
+                text
+            }
+        };
+        tracing::warn!(what, error, "state");
+        None
+    }
+
+    fn all<T: DeserializeOwned>(&mut self, prefix: &'static str) -> Vec<(String, T)> {
+        let read = self.contained("read", |db| {
+            let mut out = Vec::new();
+            for item in db.scan_prefix(prefix) {
+                let (key, value) = item?;
+                let key = String::from_utf8_lossy(&key[prefix.len()..]).into_owned();
+                // An entry that cannot be read is as good as lost.
+                if let Ok(value) = serde_json::from_slice(&value) {
+                    out.push((key, value));
+                }
+            }
+            Ok(out)
+        });
+        read.unwrap_or_default()
+    }
+
+    fn sets(&mut self, prefix: &'static str) -> Sets {
+        let all = self.all::<IntervalSet>(prefix);
+        all.into_iter().filter_map(|(key, set)| Some((key.parse().ok()?, set))).collect()
+    }
+
+    pub(crate) fn acks(&mut self) -> Sets {
+        self.sets(ACKS)
+    }
+
+    pub(crate) fn lost(&mut self) -> Sets {
+        self.sets(LOST)
+    }
+
+    pub(crate) fn commands(&mut self) -> Vec<Known> {
+        self.all::<Known>(COMMANDS).into_iter().map(|(_, known)| known).collect()
+    }
+
+    /// Keeps what changed; an empty set is forgotten.
+    pub(crate) fn keep(&mut self, acks: &Sets, lost: &Sets, commands: &[(CommandId, Option<Known>)]) {
+        self.contained("write", |db| {
+            let mut batch = sled::Batch::default();
+            for (prefix, sets) in [(ACKS, acks), (LOST, lost)] {
+                for (incarnation, set) in sets {
+                    let key = format!("{prefix}{incarnation}");
+                    put(&mut batch, key, (!set.is_empty()).then_some(set));
+                }
+            }
+            for (id, known) in commands {
+                put(&mut batch, format!("{COMMANDS}{id}"), known.as_ref());
+            }
+            db.apply_batch(batch)
+        });
+    }
+
+    pub(crate) fn flush(&mut self) {
+        self.contained("flush", |db| db.flush().map(|_| ()));
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        let db = self.db.take();
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(db)));
+    }
+}
+
+fn put<T: Serialize>(batch: &mut sled::Batch, key: String, value: Option<&T>) {
+    match value.and_then(|v| serde_json::to_vec(v).ok()) {
+        Some(value) => batch.insert(key.as_bytes(), value),
+        None => batch.remove(key.as_bytes()),
+    }
+}
+
+fn open(path: &Path) -> Result<sled::Db, String> {
+    let config = sled::Config::new()
+        .path(path)
+        .mode(sled::Mode::LowSpace)
+        .cache_capacity(1 << 20)
+        .flush_every_ms(Some(1000));
+    match catch_unwind(AssertUnwindSafe(|| config.open())) {
+        Ok(Ok(db)) => Ok(db),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(panic) => Err(panic_text(panic)),
+    }
+}

@@ -1,0 +1,469 @@
+//! The buffer's outside: opens the folder, runs the writer thread, and is the gateway's `FrameLog`.
+
+use std::fs::{self, File, TryLockError};
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use common::api::BufferHealth;
+use common::command::CommandUpdate;
+use common::supervise::PartError;
+use common::wire::{Body, Gap, GapCause, Known, Snapshot, StreamRange};
+use common::{Clock, Drain, Incarnation, IntervalSet, SchemaHash};
+use gateway_core::{FrameId, FrameLog, LogError, Registry, Watermark};
+use tokio::sync::watch;
+
+use crate::commands::Commands;
+use crate::inner::{Appender, Inner, Progress, Shared, lock};
+use crate::notes::Notes;
+use crate::options::{OpenError, Options};
+use crate::record::{Item, RecordReader};
+use crate::recover::{recover, replay_commands};
+use crate::segment::Segment;
+use crate::sets::minus;
+use crate::state::{Sets, State};
+use crate::table::Table;
+use crate::writer::Writer;
+
+/// How often the state beside the log is kept.
+const KEEP_EVERY: Duration = Duration::from_secs(1);
+/// A disk that does not answer for so long refuses.
+const DURABLE_LIMIT: Duration = Duration::from_secs(5);
+
+/// The buffer. Dropping it brings what is in memory to disk.
+#[derive(Debug)]
+pub struct Store {
+    pub(crate) inner: Arc<Inner>,
+    state: Mutex<State>,
+    notes: Mutex<Notes>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+    /// Held as long as the store lives.
+    _lock: File,
+}
+
+impl Store {
+    /// Opens the buffer, gets through what an earlier run left, and begins a new incarnation. Blocks for
+    /// the time of reading the one segment that a crash left open.
+    ///
+    /// # Errors
+    /// When another process has it, or the folder cannot be made or read. Damaged content is no error.
+    pub fn open(options: Options, clock: Clock, registry: Arc<Registry>) -> Result<Arc<Self>, OpenError> {
+        let options = options.bounded();
+        let dir = options.dir.clone();
+        let log_dir = dir.join("log");
+        fs::create_dir_all(&log_dir).map_err(at(&log_dir))?;
+        let lock_file = take_lock(&dir)?;
+        let incarnation = Incarnation::random().map_err(|e| OpenError::Random { detail: e.to_string() })?;
+        let mut state = State::open(&dir.join("state"));
+        let (acks, lost) = (state.acks(), state.lost());
+        let found = recover(&log_dir, &lost).map_err(at(&log_dir))?;
+        let mut commands = Commands::default();
+        state.commands().into_iter().for_each(|known| commands.restore(known));
+        replay_commands(&found.segments, &mut commands);
+        let mut shared = Shared { segments: found.segments, commands, ..Shared::default() };
+        adopt_sets(&mut shared, acks, lost);
+        for gap in found.gaps {
+            let told = told(&gap, &shared);
+            if let (Some(incarnation), Some((first, last))) = (gap.incarnation, gap.seqs) {
+                shared.lose(incarnation, &vec![(first, last)].into());
+            }
+            if !told {
+                shared.gap(gap);
+            }
+        }
+        let points = registry.points().len();
+        let inner = Arc::new(Inner {
+            options,
+            clock,
+            registry,
+            incarnation,
+            appender: Mutex::new(Appender { head: 0, table: Table::new(points) }),
+            shared: Mutex::new(shared),
+            work: Condvar::new(),
+            watermark: watch::Sender::new(Watermark::default()),
+            progress: watch::Sender::new(Progress::default()),
+        });
+        let writer = Writer::new(inner.clone(), log_dir.clone(), found.next_ordinal);
+        let thread = std::thread::Builder::new()
+            .name("buffer-writer".to_owned())
+            .spawn(move || writer.run())
+            .map_err(at(&log_dir))?;
+        tracing::info!(dir = %dir.display(), %incarnation, "buffer open");
+        Ok(Arc::new(Self {
+            inner,
+            state: Mutex::new(state),
+            notes: Mutex::new(Notes::open(&dir)),
+            writer: Mutex::new(Some(thread)),
+            _lock: lock_file,
+        }))
+    }
+
+    /// Keeps the state beside the log until drained, then brings everything to disk. The log goes on
+    /// taking frames after that, until it is closed or dropped.
+    ///
+    /// # Errors
+    /// None so far; the disk's refusals are told by `health`.
+    pub async fn run(self: Arc<Self>, drain: Drain) -> Result<(), PartError> {
+        let mut every = tokio::time::interval(KEEP_EVERY);
+        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = every.tick() => {}
+                () = drain.started() => break,
+            }
+            let store = self.clone();
+            tokio::task::spawn_blocking(move || store.keep(false)).await?;
+        }
+        let head = self.inner.watermark.borrow().head;
+        let frame = FrameId { incarnation: self.inner.incarnation, seq: head };
+        if let Err(error) = self.durable(frame).await {
+            tracing::error!(%error, "buffer is not on disk at the end");
+        }
+        tokio::task::spawn_blocking(move || self.keep(true)).await?;
+        Ok(())
+    }
+
+    /// Brings everything to disk, closes the last segment and takes nothing more. Blocks.
+    pub fn close(&self) {
+        lock(&self.inner.shared).closing = true;
+        self.inner.work.notify_all();
+        if let Some(thread) = lock(&self.writer).take()
+            && thread.join().is_err()
+        {
+            tracing::error!("writer of the buffer panicked");
+        }
+        self.keep(true);
+    }
+
+    fn keep(&self, flush: bool) {
+        let (acks, lost, commands) = {
+            let mut shared = lock(&self.inner.shared);
+            let commands = shared.commands.take_dirty();
+            if std::mem::take(&mut shared.sets_dirty) {
+                let sets = |m: &std::collections::HashMap<Incarnation, IntervalSet>| -> Sets {
+                    m.iter().map(|(i, s)| (*i, s.clone())).collect()
+                };
+                let both = (sets(&shared.acked), sets(&shared.lost));
+                // Empty ones stood there so that the state forgets them.
+                shared.acked.retain(|_, set| !set.is_empty());
+                shared.lost.retain(|_, set| !set.is_empty());
+                (both.0, both.1, commands)
+            } else {
+                (Sets::new(), Sets::new(), commands)
+            }
+        };
+        let mut state = lock(&self.state);
+        if !(acks.is_empty() && lost.is_empty() && commands.is_empty()) {
+            state.keep(&acks, &lost, &commands);
+        }
+        if flush {
+            state.flush();
+        }
+    }
+
+    /// Frames from a segment, from `from` on, and the last sequence looked at.
+    fn read_segment(&self, segment: &Segment, from: u64, max_bytes: usize) -> Vec<(u64, Vec<u8>)> {
+        let mut out = Vec::new();
+        let file = match File::open(&segment.path) {
+            Ok(file) => file,
+            // Retention was faster.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return out,
+            Err(error) => {
+                tracing::error!(path = %segment.path.display(), %error, "segment cannot be read");
+                return out;
+            }
+        };
+        let start = segment.offset_for(from);
+        let mut reader = RecordReader::new(&file, segment.incarnation, start, segment.contents.end);
+        let mut bytes = 0;
+        let mut broken = false;
+        let mut last = None;
+        loop {
+            match reader.next() {
+                Ok(Some(Item::Frame { seq, bytes: frame, .. })) => {
+                    if std::mem::take(&mut broken) {
+                        self.damaged(segment, last, Some(seq));
+                    }
+                    last = Some(seq);
+                    if seq < from || !segment.contents.present.contains(seq) {
+                        continue;
+                    }
+                    if !out.is_empty() && bytes + frame.len() > max_bytes {
+                        break;
+                    }
+                    bytes += frame.len();
+                    out.push((seq, frame));
+                }
+                Ok(Some(Item::Damage { .. })) => broken = true,
+                Ok(Some(Item::Special(_)) | None) => {
+                    if broken {
+                        self.damaged(segment, last, None);
+                    }
+                    break;
+                }
+                Err(error) => {
+                    tracing::error!(path = %segment.path.display(), %error, "segment cannot be read on");
+                    break;
+                }
+            }
+        }
+        out
+    }
+
+    /// Records between two sound ones are damaged: told once.
+    fn damaged(&self, segment: &Segment, before: Option<u64>, after: Option<u64>) {
+        let first = before.map_or(segment.first(), |b| b + 1);
+        let last = after.map_or(segment.last(), |a| a.saturating_sub(1));
+        if first > last {
+            return;
+        }
+        let mut shared = lock(&self.inner.shared);
+        let Some(known) = shared.segments.iter().find(|s| s.ordinal == segment.ordinal) else { return };
+        let all: IntervalSet = vec![(first, last)].into();
+        let others = minus(&all, &known.contents.present);
+        let lost = minus(&all, &others);
+        let acked = shared.acked.get(&segment.incarnation).cloned().unwrap_or_default();
+        shared.lose(segment.incarnation, &lost);
+        for (first, last) in minus(&lost, &acked).iter() {
+            tracing::error!(path = %segment.path.display(), first, last, "segment is damaged");
+            shared.gap(Gap {
+                incarnation: Some(segment.incarnation),
+                seqs: Some((first, last)),
+                times_us: None,
+                samples: 0,
+                cause: GapCause::Damaged,
+            });
+        }
+        drop(shared);
+        self.inner.tell_losses();
+    }
+}
+
+#[async_trait]
+impl FrameLog for Store {
+    fn incarnation(&self) -> Incarnation {
+        self.inner.incarnation
+    }
+
+    fn append(&self, body: Body) -> Result<FrameId, LogError> {
+        self.inner.append(body)
+    }
+
+    async fn durable(&self, frame: FrameId) -> Result<(), LogError> {
+        let mut progress = self.inner.progress.subscribe();
+        let gone = LogError::Gone { incarnation: frame.incarnation, seq: frame.seq };
+        if frame.incarnation != self.inner.incarnation || frame.seq > self.inner.watermark.borrow().head {
+            return Err(gone);
+        }
+        let failures = progress.borrow_and_update().failures;
+        if progress.borrow().durable >= frame.seq {
+            return Ok(());
+        }
+        lock(&self.inner.shared).sync_wanted = true;
+        self.inner.work.notify_all();
+        let reached = progress.wait_for(|p| p.durable >= frame.seq || p.failures > failures || p.closed);
+        match tokio::time::timeout(DURABLE_LIMIT, reached).await {
+            Ok(Ok(p)) if p.durable >= frame.seq => Ok(()),
+            Ok(Ok(p)) => {
+                let detail = p.fault.clone().unwrap_or_else(|| "closed".to_owned());
+                Err(LogError::Write { detail })
+            }
+            Ok(Err(_)) => Err(LogError::Closed),
+            Err(_) => Err(LogError::Write { detail: "the disk does not answer".to_owned() }),
+        }
+    }
+
+    fn watermark(&self) -> watch::Receiver<Watermark> {
+        self.inner.watermark.subscribe()
+    }
+
+    fn snapshot(&self) -> Vec<Snapshot> {
+        let appender = lock(&self.inner.appender);
+        appender.table.snapshot(self.inner.registry.hash(), self.inner.incarnation, appender.head)
+    }
+
+    fn ranges(&self) -> Vec<StreamRange> {
+        let current = self.inner.incarnation;
+        let shared = lock(&self.inner.shared);
+        let mut out: Vec<StreamRange> = Vec::new();
+        for segment in shared.segments.iter().filter(|s| !s.contents.present.is_empty()) {
+            let (first, last) = (segment.first(), segment.last());
+            match out.iter_mut().find(|r| r.incarnation == segment.incarnation) {
+                Some(range) => {
+                    range.first = range.first.min(first);
+                    range.last = range.last.max(last);
+                }
+                None => out.push(StreamRange { incarnation: segment.incarnation, first, last }),
+            }
+        }
+        let head = self.inner.watermark.borrow().head;
+        if let Some(range) = out.iter_mut().find(|r| r.incarnation == current) {
+            range.last = head;
+        } else if let Some(first) = shared.tail.first() {
+            out.push(StreamRange { incarnation: current, first, last: head });
+        }
+        out
+    }
+
+    fn schemas(&self) -> Vec<SchemaHash> {
+        let current = self.inner.registry.hash();
+        let shared = lock(&self.inner.shared);
+        let mut out = Vec::new();
+        for segment in &shared.segments {
+            if segment.schema != current && !out.contains(&segment.schema) {
+                out.push(segment.schema);
+            }
+        }
+        out.push(current);
+        out
+    }
+
+    fn schema_json(&self, hash: SchemaHash) -> Option<Vec<u8>> {
+        if hash == self.inner.registry.hash() {
+            return Some(self.inner.registry.schema().to_json());
+        }
+        let segments: Vec<Segment> =
+            lock(&self.inner.shared).segments.iter().filter(|s| s.schema == hash).cloned().collect();
+        segments.iter().find_map(|s| s.schema_json().ok().flatten())
+    }
+
+    fn read(
+        &self,
+        incarnation: Incarnation,
+        from: u64,
+        max_bytes: usize,
+    ) -> Result<Vec<(u64, Vec<u8>)>, LogError> {
+        let mut from = from.max(1);
+        loop {
+            let segment = {
+                let shared = lock(&self.inner.shared);
+                let current = incarnation == self.inner.incarnation;
+                if current && shared.tail.first().is_some_and(|first| first <= from) {
+                    return Ok(from_tail(&shared, from, max_bytes));
+                }
+                let holds = |s: &&Segment| s.incarnation == incarnation && s.last() >= from;
+                let held = shared.segments.iter().filter(holds).min_by_key(|s| s.ordinal);
+                match held {
+                    Some(segment) => segment.clone(),
+                    None if current => return Ok(from_tail(&shared, from, max_bytes)),
+                    None => return Ok(Vec::new()),
+                }
+            };
+            let frames = self.read_segment(&segment, from, max_bytes);
+            if !frames.is_empty() {
+                return Ok(frames);
+            }
+            from = segment.last() + 1;
+        }
+    }
+
+    fn ack(&self, known: &[Known]) -> Result<(), LogError> {
+        self.inner.ack(known);
+        Ok(())
+    }
+
+    fn acked(&self, incarnation: Incarnation) -> IntervalSet {
+        lock(&self.inner.shared).acked.get(&incarnation).cloned().unwrap_or_default()
+    }
+
+    fn commands(&self) -> Vec<CommandUpdate> {
+        lock(&self.inner.shared).commands.list()
+    }
+
+    fn note(&self, key: &str) -> Option<Vec<u8>> {
+        lock(&self.notes).get(key)
+    }
+
+    fn set_note(&self, key: &str, value: &[u8]) -> Result<(), LogError> {
+        lock(&self.notes).set(key, value).map_err(|e| LogError::Write { detail: e.to_string() })
+    }
+
+    fn health(&self) -> BufferHealth {
+        let inner = &self.inner;
+        let watermark = *inner.watermark.borrow();
+        let shared = lock(&inner.shared);
+        let none = IntervalSet::new();
+        let acked = |i: Incarnation| shared.acked.get(&i).unwrap_or(&none);
+        // The tail's frames that no segment has yet.
+        let in_segments: u64 = shared.segments.iter().map(|s| shared.unacked(s)).sum();
+        let own = acked(inner.incarnation);
+        let waiting = || shared.tail.after(shared.tail.durable).filter(|f| !own.contains(f.seq));
+        let oldest = shared
+            .segments
+            .iter()
+            .find_map(|s| {
+                let (first, _) = minus(&s.contents.present, acked(s.incarnation)).iter().next()?;
+                let in_tail = (s.incarnation == inner.incarnation)
+                    .then(|| shared.tail.after(first - 1).next().filter(|f| f.seq == first))
+                    .flatten();
+                in_tail.map(|f| f.cut_us).or_else(|| s.cut_us(first))
+            })
+            .or_else(|| waiting().next().map(|f| f.cut_us));
+        let age_us = oldest.map_or(0, |cut| inner.clock.now_us().saturating_sub(cut).max(0));
+        BufferHealth {
+            unacked_frames: in_segments + waiting().count() as u64,
+            oldest_unacked_ms: u64::try_from(age_us / 1000).unwrap_or(0),
+            disk_bytes: shared.segments.iter().map(|s| s.bytes).sum(),
+            quota_bytes: inner.options.quota_bytes,
+            last_seq: watermark.head,
+            durable_seq: watermark.durable,
+            incarnation: inner.incarnation.to_string(),
+            fault: inner.progress.borrow().fault.clone(),
+        }
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn from_tail(shared: &Shared, from: u64, max_bytes: usize) -> Vec<(u64, Vec<u8>)> {
+    let mut bytes = 0;
+    let mut out = Vec::new();
+    for frame in shared.tail.after(from - 1) {
+        if !out.is_empty() && bytes + frame.bytes.len() > max_bytes {
+            break;
+        }
+        bytes += frame.bytes.len();
+        out.push((frame.seq, frame.bytes.to_vec()));
+    }
+    out
+}
+
+fn at(path: &Path) -> impl FnOnce(std::io::Error) -> OpenError {
+    let path = path.to_owned();
+    move |source| OpenError::Io { path, source }
+}
+
+fn take_lock(dir: &Path) -> Result<File, OpenError> {
+    let path = dir.join("lock");
+    let file = File::options().create(true).write(true).truncate(false).open(&path).map_err(at(&path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::Locked { dir: dir.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(OpenError::Io { path, source }),
+    }
+}
+
+/// Takes over the sets of incarnations that are still there; the others are forgotten by the state.
+fn adopt_sets(shared: &mut Shared, acks: Sets, lost: Sets) {
+    let held = |i: Incarnation| shared.segments.iter().any(|s| s.incarnation == i);
+    let keep = |sets: Sets| -> std::collections::HashMap<Incarnation, IntervalSet> {
+        let kept = |(i, set)| if held(i) { (i, set) } else { (i, IntervalSet::new()) };
+        sets.into_iter().map(kept).collect()
+    };
+    let (acked, lost) = (keep(acks), keep(lost));
+    shared.sets_dirty = acked.values().chain(lost.values()).any(IntervalSet::is_empty);
+    shared.acked = acked;
+    shared.lost = lost;
+}
+
+/// Whether nobody needs to be told of damage: the cloud has the frames.
+fn told(gap: &Gap, shared: &Shared) -> bool {
+    let (Some(incarnation), Some((first, last))) = (gap.incarnation, gap.seqs) else { return false };
+    shared.acked.get(&incarnation).is_some_and(|acked| acked.contains_range(first, last))
+}

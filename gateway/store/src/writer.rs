@@ -1,0 +1,276 @@
+//! The writer thread: brings the tail to disk in groups, closes segments, keeps the quota. After any error
+//! it gives the segment up and writes everything that is not known to be on disk into a new one: after a
+//! failed sync the system may have dropped what it held.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use common::command::Severity;
+use tokio::time::Instant;
+
+use crate::inner::{BATCH_BYTES, Inner, lock};
+use crate::notes::sync_dir;
+use crate::segment::{Active, Segment, file_name, write_footer};
+use crate::tail::TailFrame;
+
+/// Pause after a failed attempt.
+const RETRY: Duration = Duration::from_millis(500);
+/// The same while somebody waits in `durable`.
+const RETRY_URGENT: Duration = Duration::from_millis(20);
+/// What is collected before it is written.
+const WRITE_BYTES: usize = 1 << 20;
+
+/// The thread's own.
+pub(crate) struct Writer {
+    pub(crate) inner: Arc<Inner>,
+    pub(crate) dir: PathBuf,
+    active: Option<Active>,
+    next_ordinal: u64,
+    schema_json: Vec<u8>,
+    failed_at: Option<Instant>,
+    /// Segments of earlier runs that were not closed.
+    to_close: bool,
+}
+
+enum Job {
+    Write(Vec<TailFrame>),
+    Retain,
+    Close(Vec<TailFrame>),
+}
+
+impl Writer {
+    pub(crate) fn new(inner: Arc<Inner>, dir: PathBuf, next_ordinal: u64) -> Self {
+        let schema_json = inner.registry.schema().to_json();
+        Self { inner, dir, active: None, next_ordinal, schema_json, failed_at: None, to_close: true }
+    }
+
+    /// Runs until the log closes.
+    pub(crate) fn run(mut self) {
+        self.inner.tell_losses();
+        self.retain();
+        if lock(&self.inner.shared).tail.waiting_since().is_none() {
+            self.close_earlier();
+        }
+        loop {
+            match self.wait() {
+                Job::Write(frames) => self.attempt(&frames),
+                Job::Retain => self.retain(),
+                Job::Close(frames) => {
+                    self.attempt(&frames);
+                    self.finish();
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Sleeps until there is something to do.
+    fn wait(&self) -> Job {
+        let mut shared = lock(&self.inner.shared);
+        loop {
+            if shared.closing {
+                return Job::Close(shared.tail.after(shared.tail.durable).cloned().collect());
+            }
+            if shared.retain_wanted && !self.inner.options.ring {
+                shared.retain_wanted = false;
+                return Job::Retain;
+            }
+            let now = Instant::now();
+            let wait = match shared.tail.waiting_since() {
+                None => {
+                    shared.sync_wanted = false;
+                    None
+                }
+                Some(since) => {
+                    let urgent = shared.sync_wanted;
+                    let soon = urgent || shared.tail.unsynced_bytes() >= BATCH_BYTES;
+                    let due = if soon { now } else { since + self.inner.options.sync_interval };
+                    let pause = if urgent { RETRY_URGENT } else { RETRY };
+                    let due = self.failed_at.map_or(due, |at| due.max(at + pause));
+                    if due <= now {
+                        shared.sync_wanted = false;
+                        return Job::Write(shared.tail.after(shared.tail.durable).cloned().collect());
+                    }
+                    Some(due - now)
+                }
+            };
+            shared = match wait {
+                None => self.inner.work.wait(shared).unwrap_or_else(PoisonError::into_inner),
+                Some(wait) => {
+                    let waited = self.inner.work.wait_timeout(shared, wait);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+    }
+
+    /// Brings frames to disk, or says why not.
+    fn attempt(&mut self, frames: &[TailFrame]) {
+        let Some(last) = frames.last().map(|f| f.seq) else { return };
+        match self.write(frames) {
+            Ok(()) => self.succeeded(last),
+            Err(error) => self.failed(&error),
+        }
+    }
+
+    fn write(&mut self, frames: &[TailFrame]) -> io::Result<()> {
+        for frame in frames {
+            if self.active.as_ref().is_some_and(|a| a.size() >= self.inner.options.segment_bytes) {
+                self.roll()?;
+            }
+            if self.active.is_none() {
+                self.create(frame.seq)?;
+            }
+            let Some(active) = &mut self.active else { continue };
+            active.push(frame);
+            if active.pending() >= WRITE_BYTES {
+                active.write()?;
+            }
+        }
+        let Some(active) = &mut self.active else { return Ok(()) };
+        active.write()?;
+        active.file.sync_data()?;
+        let segment = active.segment.clone();
+        self.put_in_index(segment);
+        Ok(())
+    }
+
+    fn create(&mut self, first: u64) -> io::Result<()> {
+        let inner = &self.inner;
+        let ordinal = self.next_ordinal;
+        self.next_ordinal += 1;
+        let schema = (inner.registry.hash(), &self.schema_json[..]);
+        let path = self.dir.join(file_name(ordinal));
+        let active = Active::create(path, ordinal, inner.incarnation, first, schema)?;
+        // In the index from the start, without frames: on any error it must not be forgotten on disk.
+        let mut empty = active.segment.clone();
+        empty.contents.end = empty.start;
+        self.active = Some(active);
+        self.put_in_index(empty);
+        sync_dir(&self.dir)
+    }
+
+    /// Closes the active segment. Its frames are in the index and on disk when this returns.
+    pub(crate) fn roll(&mut self) -> io::Result<()> {
+        let Some(active) = self.active.take() else { return Ok(()) };
+        let ordinal = active.segment.ordinal;
+        match active.close() {
+            Ok(segment) => {
+                let last = segment.last();
+                self.put_in_index(segment);
+                self.set_durable(last);
+                Ok(())
+            }
+            Err(error) => {
+                tracing::warn!(ordinal, %error, "segment not closed");
+                Err(error)
+            }
+        }
+    }
+
+    fn put_in_index(&self, segment: Segment) {
+        let mut shared = lock(&self.inner.shared);
+        match shared.segments.iter_mut().rev().find(|s| s.ordinal == segment.ordinal) {
+            Some(known) => *known = segment,
+            None => shared.segments.push(segment),
+        }
+    }
+
+    fn set_durable(&self, seq: u64) {
+        lock(&self.inner.shared).tail.set_durable(seq);
+        self.inner.watermark.send_modify(|w| w.durable = w.durable.max(seq));
+    }
+
+    fn succeeded(&mut self, last: u64) {
+        self.set_durable(last);
+        let was = self.inner.progress.send_replace(crate::inner::Progress {
+            durable: last,
+            failures: self.inner.progress.borrow().failures,
+            fault: None,
+            closed: false,
+        });
+        self.failed_at = None;
+        if let Some(fault) = was.fault {
+            tracing::info!("buffer writes again");
+            self.inner.event("buffer.recovered", Severity::Info, format!("after: {fault}"));
+        }
+        self.close_earlier();
+        self.retain();
+        self.inner.tell_losses();
+    }
+
+    fn failed(&mut self, error: &io::Error) {
+        let first = self.failed_at.replace(Instant::now()).is_none();
+        if let Some(active) = self.active.take() {
+            self.give_up(&active);
+        }
+        let detail = error.to_string();
+        let told = self.inner.progress.borrow().fault.is_some();
+        self.inner.progress.send_modify(|p| {
+            p.failures += 1;
+            p.fault = Some(detail.clone());
+        });
+        if first && !told {
+            tracing::error!(error = detail, "buffer cannot write");
+            self.inner.event("buffer.fault", Severity::Alarm, detail);
+        }
+        if error.kind() == io::ErrorKind::StorageFull || error.kind() == io::ErrorKind::QuotaExceeded {
+            self.make_space();
+        }
+    }
+
+    /// Leaves a segment as far as it is known to be on disk.
+    fn give_up(&self, active: &Active) {
+        let mut shared = lock(&self.inner.shared);
+        let Some(at) = shared.segments.iter().position(|s| s.ordinal == active.segment.ordinal) else {
+            drop(shared);
+            let _ = std::fs::remove_file(&active.segment.path);
+            return;
+        };
+        if shared.segments[at].contents.present.is_empty() {
+            let gone = shared.segments.remove(at);
+            drop(shared);
+            let _ = std::fs::remove_file(&gone.path);
+        } else {
+            let end = shared.segments[at].contents.end;
+            shared.segments[at].bytes = end;
+            drop(shared);
+            if let Err(error) = active.file.set_len(end) {
+                tracing::warn!(%error, "rest of a given-up segment stays");
+            }
+        }
+    }
+
+    /// Closes what earlier runs left open, once what they lost is told and on disk.
+    fn close_earlier(&mut self) {
+        if !std::mem::take(&mut self.to_close) {
+            return;
+        }
+        let open: Vec<Segment> = {
+            let shared = lock(&self.inner.shared);
+            let earlier = |s: &&Segment| !s.closed && s.incarnation != self.inner.incarnation;
+            shared.segments.iter().filter(earlier).cloned().collect()
+        };
+        for mut segment in open {
+            let file = std::fs::OpenOptions::new().read(true).write(true).open(&segment.path);
+            match file.and_then(|f| write_footer(&f, &mut segment)) {
+                Ok(()) => self.put_in_index(segment),
+                Err(error) => tracing::warn!(path = %segment.path.display(), %error, "segment not closed"),
+            }
+        }
+    }
+
+    fn finish(&mut self) {
+        if let Err(error) = self.roll() {
+            tracing::warn!(%error, "last segment not closed");
+        }
+        self.inner.progress.send_modify(|p| p.closed = true);
+    }
+
+    /// Ordinal of the segment that is being written.
+    pub(crate) fn active_ordinal(&self) -> Option<u64> {
+        self.active.as_ref().map(|a| a.segment.ordinal)
+    }
+}
