@@ -1,0 +1,14 @@
+//! Modbus TCP: reads points at their periods over one connection, and writes when control asks. Not here:
+//! Modbus RTU, and what values mean (`gateway-pipeline`).
+
+mod adapter;
+pub mod codec;
+mod config;
+mod jobs;
+mod plan;
+mod runner;
+mod session;
+
+pub use adapter::{Adapter, Error};
+pub use config::{DeviceConfig, Order, PointConfig, RawType, Table};
+pub use plan::{Block, MAX_BITS, MAX_REGISTERS, plan};

@@ -1,0 +1,158 @@
+//! The driver as the daemon sees it: reads messages, gives samples. It never writes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use common::supervise::PartError;
+use common::{Access, Drain, PointId, Sample, ValueType};
+use gateway_core::{DeviceWriter, Message, Messages};
+use tokio::time::Instant;
+
+use super::codec::Payload;
+use super::config::{DeviceConfig, PointConfig};
+use super::routes::Routes;
+use crate::Context;
+use crate::context::Reporter;
+
+/// Most messages that become one batch of samples.
+const BATCH: usize = 512;
+
+/// Why a driver cannot be made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// Keys do not fit each other.
+    #[error("`{key}`: {message}")]
+    Config {
+        /// Which key.
+        key: &'static str,
+        /// What is wrong and expected.
+        message: String,
+    },
+    /// A point is to be written.
+    #[error("`{point}` is writable, but MQTT points are read only in this version")]
+    NotWritable {
+        /// Device and point.
+        point: String,
+    },
+}
+
+/// Why a driver ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the broker gives no more messages")]
+struct Ended;
+
+struct Spec {
+    id: PointId,
+    config: PointConfig,
+    value_type: ValueType,
+}
+
+/// The driver of a group of topics.
+pub struct Adapter {
+    device: usize,
+    config: DeviceConfig,
+    points: Vec<Spec>,
+    routes: Routes,
+    context: Context,
+    source: Arc<dyn Messages>,
+}
+
+impl Adapter {
+    /// A driver of device number `device` with its points, fed by `source`.
+    ///
+    /// # Errors
+    /// When the configuration does not make sense; `check` of the daemon tells the same with its place.
+    pub fn new(
+        device: usize,
+        config: DeviceConfig,
+        points: Vec<(PointId, PointConfig, Access)>,
+        context: Context,
+        source: Arc<dyn Messages>,
+    ) -> Result<Self, Error> {
+        let from_key = |(key, message)| Error::Config { key, message };
+        config.check().map_err(from_key)?;
+        let mut specs = Vec::with_capacity(points.len());
+        for (id, point, access) in points {
+            point.check().map_err(from_key)?;
+            if access.is_writable() {
+                return Err(Error::NotWritable { point: context.registry.path(id) });
+            }
+            // A scaled point is a number before it is scaled, whatever it becomes.
+            let value_type = match context.registry.point(id) {
+                Some(p) if p.scale.is_identity() => p.schema.value_type,
+                _ => ValueType::F64,
+            };
+            specs.push(Spec { id, config: point, value_type });
+        }
+        let routes = Routes::new(specs.iter().map(|s| s.config.topic.as_str()));
+        Ok(Self { device, config, points: specs, routes, context, source })
+    }
+
+    /// The samples of one message.
+    fn read(&self, message: &Message, samples: &mut Vec<Sample>, reporter: &mut Reporter) {
+        let now_us = self.context.clock.now_us();
+        let mut payload = Payload::new(&message.payload);
+        let mut fault = None;
+        for spec in self.routes.points(&message.topic).filter_map(|i| self.points.get(i)) {
+            match payload.decode(&spec.config, spec.value_type, now_us) {
+                Ok(None) => {}
+                Ok(Some(decoded)) => samples.push(Sample {
+                    point: spec.id,
+                    value: Some(decoded.value),
+                    quality: decoded.quality,
+                    source_us: decoded.source_us,
+                    received_us: now_us,
+                }),
+                Err(quality) => {
+                    samples.push(Sample::bad(spec.id, quality, now_us));
+                    fault = Some((spec.id, quality));
+                }
+            }
+        }
+        match fault {
+            None => reporter.good(),
+            Some((point, quality)) => {
+                let (path, topic) = (self.context.registry.path(point), &message.topic);
+                reporter.bad(true, &format!("{quality}: no value for `{path}` in a message on `{topic}`"));
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl gateway_core::Adapter for Adapter {
+    async fn run(&self, drain: Drain) -> Result<(), PartError> {
+        let mut reporter = Reporter::new(self.context.clone(), self.device);
+        let mut messages = self.source.subscribe(self.routes.filters());
+        let mut batch = Vec::with_capacity(BATCH);
+        let silence = Duration::from_millis(self.config.silence_ms);
+        let mut heard = Instant::now();
+        let mut silent = self.config.silence_ms == 0;
+        loop {
+            let count = tokio::select! {
+                () = drain.started() => return Ok(()),
+                count = messages.recv_many(&mut batch, BATCH) => count,
+                () = tokio::time::sleep_until(heard + silence), if !silent => {
+                    reporter.bad(false, &format!("no message for {} ms", silence.as_millis()));
+                    silent = true;
+                    continue;
+                }
+            };
+            if count == 0 {
+                return Err(Ended.into());
+            }
+            let mut samples = Vec::with_capacity(count);
+            for message in batch.drain(..) {
+                self.read(&message, &mut samples, &mut reporter);
+            }
+            self.context.raw.send(samples);
+            heard = Instant::now();
+            silent = self.config.silence_ms == 0;
+        }
+    }
+
+    fn writer(&self) -> Option<Arc<dyn DeviceWriter>> {
+        None
+    }
+}
