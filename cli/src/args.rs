@@ -1,0 +1,370 @@
+//! The command line: what may be typed. Nothing is done here.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::exit::Exit;
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// for people
+    Text,
+    /// one JSON document, or one line for each event of a stream
+    Json,
+}
+
+/// One command line for gateways and the cloud.
+///
+/// The same verbs talk to a box (its Unix socket, or its URL) and to the cloud (its URL). Without --url and
+/// --socket the program talks to TWINWAY_URL or TWINWAY_SOCKET, else to where you are signed in (`twinway login`),
+/// else to the gateway of this machine.
+#[derive(Debug, Parser)]
+#[command(name = "twinway", version, after_help = Exit::HELP, propagate_version = true)]
+pub struct Cli {
+    /// How results are printed
+    #[arg(long, short, global = true, value_enum, default_value = "text", value_name = "FORMAT")]
+    pub output: Format,
+    /// Server, such as https://twin.example.com [env: TWINWAY_URL; its token: TWINWAY_TOKEN]
+    #[arg(long, global = true, conflicts_with = "socket")]
+    pub url: Option<String>,
+    /// Unix socket of a gateway on this machine [env: TWINWAY_SOCKET]
+    #[arg(long, global = true, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// Certificate authority (PEM) to trust beside the system's, for https
+    #[arg(long, global = true, value_name = "FILE", env = "TWINWAY_CA")]
+    pub ca: Option<PathBuf>,
+    /// What to do
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Sign in to a server and remember its token
+    Login(Login),
+    /// Sign out and forget the token
+    Logout,
+    /// Twins and their values
+    #[command(subcommand)]
+    Twins(Twins),
+    /// Write a value to a point: `twinway send line1/oven zone1_sp=180`
+    Send(Send),
+    /// A point's history as a table, CSV or a plot
+    History(History),
+    /// Gateways and how they fare
+    Gateways,
+    /// Commands, or one of them with its steps
+    Commands {
+        /// One command
+        id: Option<String>,
+        /// Most commands to show, newest first
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        limit: u32,
+    },
+    /// Who did what, and what happened, newest first
+    Audit(Audit),
+    /// Points of Modbus devices, through the gateway that owns the device
+    #[command(subcommand)]
+    Modbus(Modbus),
+    /// Publish to or subscribe at an MQTT broker, such as the one of a box
+    #[command(subcommand)]
+    Mqtt(Mqtt),
+    /// The gateway's buffer of samples
+    #[command(subcommand)]
+    Buffer(Buffer),
+    /// Check a gateway's configuration (runs `twinway-gateway check`)
+    Check {
+        /// Configuration file
+        config: PathBuf,
+    },
+    /// A live screen of gateways, devices, twins and commands
+    Status {
+        /// Print once and end; so it is when the output is no terminal
+        #[arg(long)]
+        once: bool,
+    },
+    /// The local/remote switch; at the box only
+    Switch {
+        /// Where to set it; without it the position is shown
+        #[arg(value_enum, requires = "reason")]
+        position: Option<Position>,
+        /// Why, for the audit
+        #[arg(long, requires = "position")]
+        reason: Option<String>,
+    },
+    /// Completions for a shell, to be sourced
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// `login`.
+#[derive(Debug, Args)]
+pub struct Login {
+    /// Server, such as https://twin.example.com; --url or TWINWAY_URL if left out
+    #[arg(value_name = "URL")]
+    pub server: Option<String>,
+    /// Account; asked for if left out
+    #[arg(long, short)]
+    pub user: Option<String>,
+    /// Read the password from standard input instead of the terminal
+    #[arg(long, requires = "user")]
+    pub password_stdin: bool,
+    /// Send the password over plain http to another machine: whoever listens there reads it
+    #[arg(long)]
+    pub allow_http: bool,
+}
+
+/// `twins`.
+#[derive(Debug, Subcommand)]
+pub enum Twins {
+    /// List twins
+    Ls {
+        /// Only those whose place contains this text
+        filter: Option<String>,
+    },
+    /// One twin with its points
+    Get {
+        /// Id, full place, or its unambiguous end: `line1/oven`
+        twin: String,
+    },
+    /// Values as they change
+    Watch {
+        /// Only this twin
+        twin: Option<String>,
+        /// Only these points
+        #[arg(long = "point", requires = "twin")]
+        points: Vec<String>,
+        /// End after so many values
+        #[arg(long)]
+        count: Option<u64>,
+        /// Most updates a second
+        #[arg(long, default_value_t = 10.0, value_parser = max_hz)]
+        max_hz: f64,
+    },
+}
+
+/// How a write goes: shared by `send` and `modbus write`.
+#[derive(Debug, Args)]
+#[group(skip)]
+pub struct Write {
+    /// How long it may take to reach the device; past it, it expires
+    #[arg(long, default_value = "10s", value_parser = ttl)]
+    pub ttl: Duration,
+    /// Why, for the audit
+    #[arg(long, default_value = "")]
+    pub reason: String,
+    /// Key under which asking again never writes twice; a new one if left out
+    #[arg(long, value_name = "KEY")]
+    pub idempotency_key: Option<String>,
+    /// Longest wait for the outcome; default: the ttl and 30 s
+    #[arg(long, value_parser = humantime::parse_duration, value_name = "TIME")]
+    pub wait_timeout: Option<Duration>,
+}
+
+/// `send`.
+#[derive(Debug, Args)]
+pub struct Send {
+    /// Id, full place, or its unambiguous end: `line1/oven`
+    pub twin: String,
+    /// Point and value: true, 12, 3.5, a label of the point, or "text"
+    #[arg(value_name = "POINT=VALUE")]
+    pub assignment: String,
+    /// Follow the command to its end; the exit code tells how it ended
+    #[arg(long)]
+    pub wait: bool,
+    /// How it goes
+    #[command(flatten)]
+    pub write: Write,
+}
+
+/// `history`.
+#[derive(Debug, Args)]
+pub struct History {
+    /// Id, full place, or its unambiguous end: `line1/oven`
+    pub twin: String,
+    /// Name of the point
+    pub point: String,
+    /// Start: RFC 3339, microseconds since 1970, or a time ago such as -15m
+    #[arg(long, default_value = "-1h", allow_hyphen_values = true, value_name = "TIME")]
+    pub from: String,
+    /// End, in the same forms
+    #[arg(long, default_value = "now", allow_hyphen_values = true, value_name = "TIME")]
+    pub to: String,
+    /// Most rows; beyond it, roll-ups. Default 1000, for a plot its width
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub max_points: Option<u32>,
+    /// Shape of the text output
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: HistoryFormat,
+}
+
+/// Shape of a history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum HistoryFormat {
+    /// columns
+    Table,
+    /// comma-separated values with a header
+    Csv,
+    /// a plot in the terminal
+    Plot,
+}
+
+/// `audit`.
+#[derive(Debug, Args)]
+pub struct Audit {
+    /// Only entries about this twin
+    #[arg(long)]
+    pub twin: Option<String>,
+    /// Only entries at least as severe
+    #[arg(long, value_enum)]
+    pub severity: Option<Severity>,
+    /// Most entries
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub limit: u32,
+}
+
+/// How much an entry matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Severity {
+    /// for the record
+    Info,
+    /// worth a look
+    Warning,
+    /// act
+    Alarm,
+}
+
+/// `modbus`.
+#[derive(Debug, Subcommand)]
+pub enum Modbus {
+    /// Last value of a point; exit code 1 if it is bad
+    Read {
+        /// Id, full place, or its unambiguous end
+        twin: String,
+        /// Name of the point
+        point: String,
+    },
+    /// Write a point and wait for the outcome
+    Write {
+        /// Id, full place, or its unambiguous end
+        twin: String,
+        /// Point and value
+        #[arg(value_name = "POINT=VALUE")]
+        assignment: String,
+        /// How it goes
+        #[command(flatten)]
+        write: Write,
+    },
+}
+
+/// Where the broker is: shared by `mqtt pub` and `mqtt sub`.
+#[derive(Debug, Args)]
+#[group(skip)]
+pub struct Broker {
+    /// Host of the broker
+    #[arg(long, default_value = "127.0.0.1")]
+    pub host: String,
+    /// Port of the broker
+    #[arg(long, default_value_t = 1883)]
+    pub port: u16,
+    /// User
+    #[arg(long, requires = "password")]
+    pub username: Option<String>,
+    /// Password; better from the environment than on the command line, where others see it
+    #[arg(long, env = "TWINWAY_MQTT_PASSWORD", hide_env_values = true)]
+    pub password: Option<String>,
+    /// Quality of service: 0, 1 or 2
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=2))]
+    pub qos: u8,
+    /// Longest wait: for the broker's acknowledgement when publishing, for messages when subscribed
+    #[arg(long, value_parser = humantime::parse_duration, value_name = "TIME")]
+    pub timeout: Option<Duration>,
+}
+
+/// `mqtt`.
+#[derive(Debug, Subcommand)]
+pub enum Mqtt {
+    /// Publish one message and wait until the broker has it
+    Pub {
+        /// Topic
+        topic: String,
+        /// Payload; `-` reads it from standard input
+        payload: String,
+        /// Have the broker keep it for later subscribers
+        #[arg(long)]
+        retain: bool,
+        /// Where
+        #[command(flatten)]
+        broker: Broker,
+    },
+    /// Print messages as they come
+    Sub {
+        /// Topic filters, with + and #
+        #[arg(required = true)]
+        filters: Vec<String>,
+        /// End after so many messages
+        #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+        count: Option<u64>,
+        /// Where
+        #[command(flatten)]
+        broker: Broker,
+    },
+}
+
+/// `buffer`.
+#[derive(Debug, Subcommand)]
+pub enum Buffer {
+    /// How much of it waits for the cloud, how old that is, and what was dropped
+    Status {
+        /// Only this gateway
+        gateway: Option<String>,
+    },
+}
+
+/// Position of the switch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Position {
+    /// only people at the box command
+    Local,
+    /// the cloud may command
+    Remote,
+}
+
+fn ttl(text: &str) -> Result<Duration, String> {
+    let d = humantime::parse_duration(text).map_err(|e| e.to_string())?;
+    if (Duration::from_millis(1)..=Duration::from_secs(600)).contains(&d) {
+        Ok(d)
+    } else {
+        Err("use 1ms to 10min".to_owned())
+    }
+}
+
+fn max_hz(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|hz| (0.1..=50.0).contains(hz)).ok_or_else(|| "use 0.1 to 50".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_time_to_live_beyond_what_the_api_takes_is_refused() {
+        assert_eq!(ttl("10s"), Ok(Duration::from_secs(10)));
+        for bad in ["0s", "11min", "ten"] {
+            assert!(ttl(bad).is_err(), "{bad}");
+        }
+    }
+}

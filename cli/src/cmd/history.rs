@@ -1,0 +1,146 @@
+//! `history`: a point's past as a table, CSV or a plot.
+
+use std::fmt::Write;
+
+use common::Value;
+use common::api::{HistoryPoint, HistoryResponse, Resolution};
+use common::clock::{format_us, parse_us};
+use reqwest::Method;
+
+use super::Context;
+use crate::args::{History, HistoryFormat};
+use crate::error::{Error, Result};
+use crate::exit::Exit;
+use crate::plot::{Size, plot};
+use crate::table::{Table, time};
+use crate::value::{number, show};
+
+/// Rows asked for, unless told.
+const ROWS: u32 = 1000;
+
+pub(super) async fn history(ctx: &Context, args: History) -> Result<Exit> {
+    let now = ctx.clock.now_us();
+    let from = parse_us(&args.from, now).map_err(Error::usage)?;
+    let to = parse_us(&args.to, now).map_err(Error::usage)?;
+    if from >= to {
+        return Err(Error::usage(format!("--from ({}) is not before --to ({})", args.from, args.to)));
+    }
+    let size = terminal();
+    let usual =
+        if args.format == HistoryFormat::Plot { u32::from(size.columns).clamp(20, 1000) } else { ROWS };
+    let max_points = args.max_points.unwrap_or(usual);
+    // The texts go as they are: `-15m` is by the server's clock, which stamped the samples.
+    let request = ctx
+        .client
+        .request(Method::GET, &["twins", &args.twin, "points", &args.point, "history"])?
+        .query(&[("from", &args.from), ("to", &args.to), ("max_points", &max_points.to_string())]);
+    let history: HistoryResponse = ctx.client.fetch(request).await?;
+    if ctx.out.is_json() {
+        ctx.out.json(&history)?;
+        return Ok(Exit::Ok);
+    }
+    let text = match args.format {
+        HistoryFormat::Table => table(&history),
+        HistoryFormat::Csv => csv(&history),
+        HistoryFormat::Plot => match plot(&history, size) {
+            Some(text) => text,
+            None if history.points.is_empty() => String::new(),
+            None => {
+                return Err(Error::new(Exit::Failed, "there is no good number in this range to plot")
+                    .remedy("--format table shows what there is"));
+            }
+        },
+    };
+    ctx.out.raw(text.as_bytes())?;
+    if history.points.is_empty() {
+        ctx.out.note("no samples in this range");
+    }
+    Ok(Exit::Ok)
+}
+
+/// The terminal's size; COLUMNS and LINES where there is none.
+pub(super) fn terminal() -> Size {
+    let env = |name: &str| std::env::var(name).ok().and_then(|v| v.parse::<u16>().ok()).filter(|n| *n > 0);
+    match terminal_size::terminal_size() {
+        Some((w, h)) => Size { columns: w.0, rows: h.0 },
+        None => Size { columns: env("COLUMNS").unwrap_or(80), rows: env("LINES").unwrap_or(24) },
+    }
+}
+
+fn table(history: &HistoryResponse) -> String {
+    let unit = if history.unit.is_empty() { String::new() } else { format!(" {}", history.unit) };
+    let optional = |x: Option<f64>| x.map_or_else(|| "-".to_owned(), number);
+    match history.resolution {
+        Resolution::Raw => {
+            let mut table = Table::new(&["TIME", &format!(">VALUE{unit}"), "QUALITY"]);
+            for p in &history.points {
+                table.row([time(p.t_us), show(p.value.as_ref(), None), p.quality.to_string()]);
+            }
+            table.text()
+        }
+        Resolution::Rollup { .. } => {
+            let mut table = Table::new(&[
+                "TIME",
+                &format!(">MIN{unit}"),
+                ">MEAN",
+                ">MAX",
+                ">LAST",
+                ">COUNT",
+                ">GOOD",
+                "WORST",
+            ]);
+            for p in &history.points {
+                table.row([
+                    time(p.t_us),
+                    optional(p.min),
+                    optional(p.mean),
+                    optional(p.max),
+                    show(p.value.as_ref(), None),
+                    p.count.to_string(),
+                    p.good.to_string(),
+                    p.quality.to_string(),
+                ]);
+            }
+            table.text()
+        }
+    }
+}
+
+/// RFC 4180 with a header, every digit kept. Raw rows leave the columns of roll-ups empty.
+fn csv(history: &HistoryResponse) -> String {
+    let mut text = "time,t_us,value,quality,min,max,mean,count,good\r\n".to_owned();
+    for HistoryPoint { t_us, value, quality, min, max, mean, count, good } in &history.points {
+        let value = match value {
+            Some(Value::Text(t)) => field(t),
+            Some(v) => v.to_string(),
+            None => String::new(),
+        };
+        let optional = |x: &Option<f64>| x.map(|x| x.to_string()).unwrap_or_default();
+        let (min, max, mean) = (optional(min), optional(max), optional(mean));
+        let _ = write!(
+            text,
+            "{},{t_us},{value},{quality},{min},{max},{mean},{count},{good}\r\n",
+            format_us(*t_us)
+        );
+    }
+    text
+}
+
+/// A text as a field. One that a spreadsheet would run as a formula is made a text by a quote mark.
+fn field(text: &str) -> String {
+    let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
+    let text = if formula { format!("'{text}") } else { text.to_owned() };
+    if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_cannot_break_out_of_its_field() {
+        assert_eq!(field("a"), "a");
+        assert_eq!(field("a,\"b\""), "\"a,\"\"b\"\"\"");
+        assert_eq!(field("=1+1"), "'=1+1");
+    }
+}
