@@ -1,0 +1,148 @@
+//! What control remembers of each writable point: who owns it, what was last written, whether somebody else
+//! changed it since, and which desired value it has.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use common::command::{DesiredUpdate, Origin};
+use common::{Drain, PointId, Sample, Value};
+use gateway_core::Point;
+use serde::{Deserialize, Serialize};
+
+use crate::shared::Shared;
+use crate::value::same;
+
+/// How often current values are looked at for changes that did not come from here.
+const OBSERVE_EVERY: Duration = Duration::from_millis(100);
+
+#[derive(Debug, Default)]
+pub(crate) struct Points(Mutex<HashMap<PointId, State>>);
+
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    owner: Option<Owner>,
+    /// The last value written or seen.
+    last: Option<Value>,
+    /// When we last wrote, UTC us: samples taken before tell nothing.
+    written_us: i64,
+    /// When somebody who is no desired value last changed it, UTC us.
+    changed_us: Option<i64>,
+    pub(crate) wish: Option<Wish>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Owner {
+    rank: Rank,
+    origin: Origin,
+    until_us: u64,
+}
+
+/// The last desired value of a point and what became of it. Kept as a note.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Wish {
+    pub(crate) version: u64,
+    pub(crate) set_us: i64,
+    /// None while it waits.
+    pub(crate) outcome: Option<DesiredUpdate>,
+}
+
+/// Higher is stronger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    Desired,
+    Loop,
+    Remote,
+    Local,
+}
+
+fn rank(origin: Origin) -> Rank {
+    match origin {
+        Origin::Local => Rank::Local,
+        Origin::Cloud | Origin::Opcua => Rank::Remote,
+        Origin::Loop => Rank::Loop,
+        Origin::Desired => Rank::Desired,
+    }
+}
+
+/// The door's name for people.
+pub(crate) fn door(origin: Origin) -> &'static str {
+    match origin {
+        Origin::Local => "local",
+        Origin::Cloud => "cloud",
+        Origin::Opcua => "opcua",
+        Origin::Loop => "loop",
+        Origin::Desired => "desired",
+    }
+}
+
+impl Points {
+    fn all(&self) -> MutexGuard<'_, HashMap<PointId, State>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn with<T>(&self, point: PointId, f: impl FnOnce(&mut State) -> T) -> T {
+        f(self.all().entry(point).or_default())
+    }
+
+    /// The stronger owner that holds the point now, and for how many more us.
+    pub(crate) fn stronger(&self, point: PointId, origin: Origin, now_us: u64) -> Option<(Origin, u64)> {
+        let owner = self.all().get(&point)?.owner?;
+        (owner.rank > rank(origin) && now_us < owner.until_us)
+            .then(|| (owner.origin, owner.until_us - now_us))
+    }
+
+    /// The writer becomes owner.
+    pub(crate) fn own(&self, point: PointId, origin: Origin, until_us: u64) {
+        self.with(point, |s| s.owner = Some(Owner { rank: rank(origin), origin, until_us }));
+    }
+
+    /// A write happened, or may have: the point now shows `value`, as far as known.
+    pub(crate) fn wrote(&self, point: PointId, origin: Origin, value: Option<Value>, at_us: i64) {
+        self.with(point, |s| {
+            s.written_us = at_us;
+            s.last = value;
+            if origin != Origin::Desired {
+                s.changed_us = Some(s.changed_us.map_or(at_us, |t| t.max(at_us)));
+            }
+        });
+    }
+
+    /// Takes note of what the point shows.
+    pub(crate) fn seen(&self, point: &Point, sample: &Sample) {
+        let Some(value) = sample.value.as_ref().filter(|_| sample.quality.is_good()) else { return };
+        self.with(point.id, |s| {
+            if sample.source_us <= s.written_us {
+                return;
+            }
+            match &s.last {
+                Some(last) if same(point, last, value) => {}
+                Some(_) => {
+                    s.changed_us = Some(sample.source_us);
+                    s.last = Some(value.clone());
+                }
+                None => s.last = Some(value.clone()),
+            }
+        });
+    }
+
+    /// When somebody changed the point after `since_us`.
+    pub(crate) fn changed_since(&self, point: PointId, since_us: i64) -> Option<i64> {
+        self.with(point, |s| s.changed_us.filter(|t| *t > since_us))
+    }
+}
+
+/// Looks at every writable point until drained.
+pub(crate) async fn observe(shared: Arc<Shared>, drain: Drain) {
+    let mut tick = tokio::time::interval(OBSERVE_EVERY);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = drain.started() => return,
+        }
+        for point in shared.registry.points().iter().filter(|p| p.schema.access.is_writable()) {
+            shared.observe(point);
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! What may be written to a point, and whether what was read back is what was written. Pure.
+
+use common::names::Code;
+use common::{Value, ValueType};
+use gateway_core::Point;
+
+/// A refusal: stable code, and a sentence with values and limits.
+pub(crate) type Refused = (Code, String);
+
+/// The value in the point's type, and raw.
+pub(crate) fn check(point: &Point, value: &Value) -> Result<(Value, Value), Refused> {
+    let schema = &point.schema;
+    if !schema.access.is_writable() {
+        return Err((Code::NotWritable, "the point is read only".to_owned()));
+    }
+    let (Some(min), Some(max)) = (schema.write_min, schema.write_max) else {
+        return Err((Code::NotWritable, "the point has no limits for writing".to_owned()));
+    };
+    let Some(value) = value.convert(schema.value_type) else {
+        return Err((
+            Code::TypeMismatch,
+            format!("{value} does not fit type {}", type_name(schema.value_type)),
+        ));
+    };
+    let Some(x) = value.as_f64() else {
+        return Err((Code::TypeMismatch, "text and bytes have no limits and are not written".to_owned()));
+    };
+    if !x.is_finite() {
+        return Err((Code::OutOfLimits, format!("{value} is not a finite number")));
+    }
+    if !within(&value, min, max) {
+        return Err((
+            Code::OutOfLimits,
+            format!("{value} is not within {min} to {max} {}", schema.unit).trim_end().to_owned(),
+        ));
+    }
+    let Some(raw) = point.to_raw(&value) else {
+        return Err((
+            Code::OutOfRawLimits,
+            format!("the register holds {} to {}, {value} does not fit", point.raw.min, point.raw.max),
+        ));
+    };
+    // Rounding to the register's type may step over a limit that the asked value keeps.
+    let (a, b) = (point.scale.invert(min), point.scale.invert(max));
+    let (low, high) = (a.min(b), a.max(b));
+    let slack = |limit: f64| limit.abs().max(1.0) * 1e-9;
+    match raw.as_f64() {
+        Some(r) if r >= low - slack(low) && r <= high + slack(high) => Ok((value, raw)),
+        _ => Err((Code::OutOfRawLimits, format!("raw {raw} is not within {low} to {high}"))),
+    }
+}
+
+/// Exact for integers, which a float may round onto the limit.
+#[allow(clippy::cast_possible_truncation)] // saturates, which is right for a limit
+fn within(value: &Value, min: f64, max: f64) -> bool {
+    let whole = |n: i128| n >= min.ceil() as i128 && n <= max.floor() as i128;
+    match *value {
+        Value::I64(n) => whole(i128::from(n)),
+        Value::U64(n) => whole(i128::from(n)),
+        _ => value.as_f64().is_some_and(|x| x >= min && x <= max),
+    }
+}
+
+fn type_name(t: ValueType) -> &'static str {
+    match t {
+        ValueType::Bool => "bool",
+        ValueType::I64 => "i64",
+        ValueType::U64 => "u64",
+        ValueType::F64 => "f64",
+        ValueType::Text => "text",
+        ValueType::Bytes => "bytes",
+    }
+}
+
+/// What a device that did as asked shows: the engineering value of the raw one that was written.
+pub(crate) fn expected(point: &Point, raw: &Value, asked: &Value) -> Value {
+    point.to_engineering(raw).unwrap_or_else(|| asked.clone())
+}
+
+/// Whether two engineering values of a point are the same within its tolerance. A float register may be of
+/// 32 bits: its last digits do not count.
+pub(crate) fn same(point: &Point, a: &Value, b: &Value) -> bool {
+    if a == b {
+        return true;
+    }
+    let (Some(a), Some(b)) = (a.as_f64(), b.as_f64()) else { return false };
+    let float = point.raw.value_type == ValueType::F64;
+    let slack = if float { a.abs().max(b.abs()) * f64::from(f32::EPSILON) } else { 0.0 };
+    (a - b).abs() <= point.read_back_tolerance + slack
+}
