@@ -57,6 +57,11 @@ impl IntervalSet {
         self.runs.range(..=n).next_back().is_some_and(|(_, &e)| n <= e)
     }
 
+    /// The interval that `n` is in.
+    pub fn run_of(&self, n: u64) -> Option<(u64, u64)> {
+        self.runs.range(..=n).next_back().filter(|(_, e)| n <= **e).map(|(&s, &e)| (s, e))
+    }
+
     /// Whether all of `start..=end` is in the set; an empty range is.
     pub fn contains_range(&self, start: u64, end: u64) -> bool {
         start > end || self.runs.range(..=start).next_back().is_some_and(|(_, &e)| end <= e)
@@ -126,6 +131,7 @@ mod tests {
             }
             for n in 0..80 {
                 prop_assert_eq!(set.contains(n), plain.contains(&n));
+                prop_assert_eq!(set.run_of(n).is_some_and(|(s, e)| s <= n && n <= e), set.contains(n));
                 let missing = (n..).find(|m| !plain.contains(m));
                 prop_assert_eq!(set.first_missing(n), missing);
             }
