@@ -143,9 +143,8 @@ async fn watch_asks_a_box_every_second_and_prints_what_changed() {
     let rig = Rig::gateway().await;
     let world = rig.world.clone();
     let asked = async move {
-        while world.lock().unwrap().seen.iter().filter(|s| s.uri.starts_with("/api/v1/twins/")).count() < 2 {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        }
+        rig::reached(&world, |w| w.seen.iter().filter(|s| s.uri.starts_with("/api/v1/twins/")).count() >= 2)
+            .await;
         world.lock().unwrap().twins[0].points[0].value = Some(200.0.into());
     };
     let watch = ["twins", "watch", "line1/oven", "--count", "6"];
@@ -231,9 +230,7 @@ async fn a_session_that_ends_while_waiting_leaves_the_outcome_unknown() {
     rig.world().asks_before_end = u32::MAX;
     let world = rig.world.clone();
     let end_session = async move {
-        while world.lock().unwrap().asks_before_end == u32::MAX {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        }
+        rig::reached(&world, |w| w.asks_before_end < u32::MAX).await;
         world.lock().unwrap().auth = true;
     };
     let args = ["-o", "json", "send", "line1/oven", "zone1_sp=180", "--wait"];

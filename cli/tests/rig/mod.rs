@@ -554,3 +554,13 @@ pub(crate) async fn end(child: Child) -> Done {
     let text = |b| String::from_utf8(b).unwrap();
     Done { code: status.code().unwrap_or(-1), out: text(stdout), err: text(stderr) }
 }
+
+/// Waits until the world is as wanted.
+pub(crate) async fn reached(world: &Shared, is: impl Fn(&World) -> bool) {
+    let wait = async {
+        while !is(&lock(world)) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, wait).await.expect("the server never saw it");
+}
