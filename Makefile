@@ -1,0 +1,54 @@
+# The two commands of the README are `make run` and `make test`; the rest is for developers.
+# Nothing here needs more than Rust, Node 20 and a C compiler; what tests need beyond that is installed
+# from the distribution by tests/setup, which says so.
+
+CARGO ?= cargo
+ARGS ?=
+
+.PHONY: run build test lint deny advisories bench web-check e2e setup screenshots clean
+
+# The demo: a simulated coating line, its gateway and its cloud, with a page to open.
+run:
+	$(CARGO) run --release --locked -p demo --bin demo -- $(ARGS)
+
+# The three programs, for use.
+build:
+	$(CARGO) build --release --locked -p twinway-gateway -p twinway-cloud -p twinway
+
+# Everything that must hold on main.
+test: setup lint web-check
+	$(CARGO) build --locked --workspace --bins
+	$(CARGO) test --locked --workspace
+	tests/e2e.sh
+
+# What a test needs from the distribution: Chromium, other people's MQTT and Modbus clients.
+setup:
+	tests/setup.sh
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+web-check:
+	cd cloud/web && npm ci --no-audit --no-fund && npm run check && npm test
+
+# Licences, bans and sources of the dependency tree.
+deny:
+	tests/tool.sh cargo-deny
+	target/tools/bin/cargo-deny --locked check bans licenses sources
+
+# Known vulnerabilities: fetches the advisory database.
+advisories:
+	tests/tool.sh cargo-deny
+	target/tools/bin/cargo-deny check advisories
+
+# Figures: `make bench`, or one group with `make bench ONLY=loop`. One JSON line each on standard output.
+bench:
+	$(CARGO) build --release --locked --workspace --bins
+	$(CARGO) run --release --locked -p tests --bin bench -- $(ONLY)
+
+screenshots:
+	tests/e2e.sh --screenshots docs/images
+
+clean:
+	$(CARGO) clean
