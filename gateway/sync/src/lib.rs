@@ -1,1 +1,15 @@
-//! x
+//! The uplink: one MQTT session after another with the cloud. Frames go up by cursor from the log, never
+//! from the bus; acks, commands and desired values come down. It blocks nobody: the log goes on whether
+//! there is a session or not.
+//!
+//! `flow` decides what to send next and knows no socket; `link` is the MQTT client and knows no frame;
+//! `session` joins the two for the life of one connection; `uplink` makes the next session.
+
+mod flow;
+mod link;
+mod options;
+mod session;
+mod uplink;
+
+pub use options::{Error, Options, Tls, UplinkStatus, Url};
+pub use uplink::{HealthSource, Uplink};

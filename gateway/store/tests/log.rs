@@ -1,0 +1,314 @@
+//! The log by its trait: numbers, durability, reopening, acks, commands, snapshot, history, refusals.
+
+mod rig;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::command::{CommandUpdate, Origin, Requester};
+use common::wire::{Body, GapCause, Known};
+use common::{Clock, CommandId, CommandState, Drain, IntervalSet, PointId, TwinId, Value};
+use gateway_core::{Bus, DropCounts, FrameId, FrameLog, LogError, Policy};
+use gateway_store::{FeedOptions, OpenError, Store, feed};
+use rig::*;
+
+fn known(id: FrameId, seqs: Vec<(u64, u64)>) -> Known {
+    Known { incarnation: id.incarnation, seqs: seqs.into() }
+}
+
+#[tokio::test]
+async fn frames_are_read_at_once_and_again_after_a_reopening() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(options(dir.path()));
+    let first = store.incarnation();
+    let mut written = Vec::new();
+    for n in 0..20 {
+        let id = store.append(samples(100, n)).unwrap();
+        assert_eq!(id, FrameId { incarnation: first, seq: n + 1 });
+        let read = store.read(first, id.seq, 1).unwrap();
+        assert_eq!(read.len(), 1);
+        written.extend(read);
+    }
+    store.durable(FrameId { incarnation: first, seq: 20 }).await.unwrap();
+    assert_eq!(store.watermark().borrow().durable, 20);
+    assert_eq!(store.health().unacked_frames, 20);
+    drop(store);
+
+    let store = open(options(dir.path()));
+    assert_ne!(store.incarnation(), first);
+    let ranges = store.ranges();
+    assert_eq!((ranges[0].incarnation, ranges[0].first, ranges[0].last), (first, 1, 20));
+    assert_eq!(read_all(&store, first), written);
+    assert_eq!(store.append(samples(1, 1)).unwrap().seq, 1);
+    store.ack(&[Known { incarnation: first, seqs: vec![(1, 10), (15, 20)].into() }]).unwrap();
+    assert_eq!(store.health().unacked_frames, 5);
+    // Also acknowledged ones stay in the ring.
+    assert_eq!(read_all(&store, first).len(), 20);
+    drop(store);
+
+    let store = open(options(dir.path()));
+    assert_eq!(store.acked(first), vec![(1, 10), (15, 20)].into());
+    assert_eq!(store.health().unacked_frames, 5);
+    assert!(gaps(&store).is_empty());
+}
+
+#[tokio::test]
+async fn the_watermark_moves_within_the_interval_without_being_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(options(dir.path()));
+    store.append(samples(10, 1)).unwrap();
+    assert_eq!(store.watermark().borrow().head, 1);
+    synced(&store).await;
+}
+
+#[tokio::test]
+async fn an_ack_of_what_was_never_given_out_is_not_believed() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(options(dir.path()));
+    let id = store.append(samples(1, 1)).unwrap();
+    store.ack(&[known(id, vec![(1, 1000)])]).unwrap();
+    assert_eq!(store.acked(id.incarnation), vec![(1, 1)].into());
+    store.append(samples(1, 2)).unwrap();
+    assert_eq!(store.health().unacked_frames, 1);
+}
+
+#[tokio::test]
+async fn without_a_ring_acknowledged_segments_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut o = options(dir.path());
+    (o.segment_bytes, o.ring) = (16 << 10, false);
+    let store = open(o);
+    let mut id = store.append(samples(1000, 0)).unwrap();
+    for n in 1..40 {
+        id = store.append(samples(1000, n)).unwrap();
+        store.durable(id).await.unwrap();
+    }
+    let before = store.health().disk_bytes;
+    store.ack(&[known(id, vec![(1, 40)])]).unwrap();
+    eventually("segments freed", || store.health().disk_bytes < before / 4).await;
+    assert!(gaps(&store).is_empty());
+}
+
+#[tokio::test]
+async fn a_second_store_on_the_folder_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let _store = open(options(dir.path()));
+    let second = Store::open(options(dir.path()), Clock::system(), registry(1, ""));
+    assert!(matches!(second, Err(OpenError::Locked { .. })));
+}
+
+#[tokio::test]
+async fn a_snapshot_holds_the_last_values_as_of_its_number() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(options(dir.path()), Clock::system(), registry(9000, "")).unwrap();
+    assert!(store.snapshot().is_empty());
+    for start in [0, 4000, 8000] {
+        let rows = (start..(start + 4000).min(9000)).map(|p| sample(p, f64::from(p), 1)).collect();
+        store.append(Body::Samples(rows)).unwrap();
+    }
+    store.append(Body::Samples(vec![sample(7, -1.0, 2)])).unwrap();
+    let parts = store.snapshot();
+    assert!(parts.len() > 1);
+    assert!(parts.iter().all(|p| p.seq == 4 && p.incarnation == store.incarnation()));
+    let rows: Vec<_> = parts.iter().flat_map(|p| p.rows.clone()).collect();
+    assert_eq!(rows.len(), 9000);
+    assert_eq!(rows[7].value, Some(Value::F64(-1.0)));
+}
+
+#[tokio::test]
+async fn frames_of_an_older_configuration_keep_their_schema() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(options(dir.path()));
+    store.append(Body::Samples(vec![sample(3, 1.0, 100)])).unwrap();
+    let old = store.schemas()[0];
+    let json = store.schema_json(old).unwrap();
+    drop(store);
+    let store = Store::open(options(dir.path()), Clock::system(), registry(50, "K")).unwrap();
+    assert_eq!(store.schemas().len(), 2);
+    assert_eq!(store.schemas()[0], old);
+    assert_eq!(store.schema_json(old).unwrap(), json);
+    store.append(Body::Samples(vec![sample(3, 2.0, 200)])).unwrap();
+    // Both lie under the point's name.
+    let values: Vec<_> =
+        store.history(&[PointId(3)], 0, 1000, 10).into_iter().map(|s| s.value.unwrap()).collect();
+    assert_eq!(values, [Value::F64(1.0), Value::F64(2.0)]);
+}
+
+#[tokio::test]
+async fn history_gives_the_newest_of_a_time_range_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut o = options(dir.path());
+    o.segment_bytes = 16 << 10;
+    let store = open(o);
+    for n in 0..60 {
+        store.append(samples(500, n)).unwrap();
+    }
+    synced(&store).await;
+    store.append(samples(500, 60)).unwrap();
+    let (from, to) = (10_000_000, 60_000_100);
+    let found = store.history(&[PointId(5)], from, to, 100_000);
+    // 10 of 500 a frame; the last frame only up to sample 100.
+    assert_eq!(found.len(), 50 * 10 + 2);
+    assert!(found.windows(2).all(|w| w[0].source_us < w[1].source_us));
+    let newest = store.history(&[PointId(5)], from, to, 7);
+    assert_eq!(newest, found[found.len() - 7..]);
+    assert!(store.history(&[PointId(5)], 70_000_000, 80_000_000, 10).is_empty());
+}
+
+fn update(id: CommandId, state: CommandState) -> Body {
+    Body::Command(CommandUpdate {
+        id,
+        twin: TwinId(uuid::Uuid::nil()),
+        point: "p1".to_owned(),
+        value: Value::F64(1.0),
+        requester: Requester { name: "a".to_owned(), origin: Origin::Local },
+        reason: String::new(),
+        state,
+        code: None,
+        detail: String::new(),
+        read_back: None,
+        at_us: 1,
+    })
+}
+
+#[tokio::test]
+async fn commands_are_known_after_a_restart_also_when_the_state_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let (a, b) = (CommandId::new(), CommandId::new());
+    let store = open(options(dir.path()));
+    store.append(update(a, CommandState::Executing)).unwrap();
+    store.append(update(b, CommandState::Executing)).unwrap();
+    let last = store.append(update(a, CommandState::Succeeded)).unwrap();
+    store.durable(last).await.unwrap();
+    store.set_note("switch", b"remote").unwrap();
+    drop(store);
+    for round in 0..2 {
+        let store = open(options(dir.path()));
+        let states: Vec<_> = store.commands().into_iter().map(|c| (c.id, c.state)).collect();
+        assert_eq!(states, [(b, CommandState::Executing), (a, CommandState::Succeeded)], "round {round}");
+        assert_eq!(store.note("switch").unwrap(), b"remote");
+        drop(store);
+        std::fs::remove_dir_all(dir.path().join("state")).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_state_is_set_aside_and_the_log_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(options(dir.path()));
+    let first = store.append(update(CommandId::new(), CommandState::Succeeded)).unwrap();
+    store.append(samples(1, 1)).unwrap();
+    store.ack(&[known(first, vec![(1, 1)])]).unwrap();
+    drop(store);
+    let db = dir.path().join("state/db");
+    std::fs::write(&db, vec![0xa5; 70_000]).unwrap();
+    std::fs::write(dir.path().join("state/conf"), b"no").unwrap();
+    let store = open(options(dir.path()));
+    assert!(dir.path().join("state.damaged-1").exists());
+    assert_eq!(store.commands().len(), 1);
+    assert_eq!(read_all(&store, first.incarnation).len(), 2);
+    assert_eq!(store.health().unacked_frames, 2);
+    // The cloud tells again what it has.
+    store.ack(&[known(first, vec![(1, 2)])]).unwrap();
+    assert_eq!(store.health().unacked_frames, 0);
+}
+
+#[tokio::test]
+async fn a_disk_that_refuses_is_told_and_nothing_in_memory_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(options(dir.path()));
+    let log = dir.path().join("log");
+    std::fs::remove_dir_all(&log).unwrap();
+    let id = store.append(samples(10, 1)).unwrap();
+    assert!(matches!(store.durable(id).await, Err(LogError::Write { .. })));
+    assert!(store.health().fault.is_some());
+    assert_eq!(store.read(id.incarnation, 1, 1).unwrap().len(), 1);
+    std::fs::create_dir(&log).unwrap();
+    synced(&store).await;
+    assert!(store.health().fault.is_none());
+    drop(store);
+    let store = open(options(dir.path()));
+    assert_eq!(read_all(&store, id.incarnation)[0].0, 1);
+}
+
+#[tokio::test]
+async fn a_full_tail_refuses_counts_and_tells_what_was_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut o = options(dir.path());
+    o.tail_bytes = 64 << 10;
+    let store = open(o);
+    let log = dir.path().join("log");
+    std::fs::remove_dir_all(&log).unwrap();
+    let mut refused = 0;
+    for n in 0..100 {
+        match store.append(samples(1000, n)) {
+            Ok(_) => {}
+            Err(LogError::Write { .. }) => refused += 1000,
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert!(refused > 0);
+    // What is not samples has some room beyond, so that intents are not refused for samples' sake.
+    store.append(audit("x")).unwrap();
+    // What the cloud has needs no disk.
+    let head = store.watermark().borrow().head;
+    store.ack(&[Known { incarnation: store.incarnation(), seqs: vec![(1, head)].into() }]).unwrap();
+    store.append(samples(1000, 200)).unwrap();
+    std::fs::create_dir(&log).unwrap();
+    eventually("loss told", || !gaps(&store).is_empty()).await;
+    let told = gaps(&store);
+    assert_eq!(told.iter().map(|g| g.samples).sum::<u64>(), refused);
+    assert!(told.iter().all(|g| g.cause == GapCause::DiskFull));
+}
+
+#[tokio::test]
+async fn a_closed_log_takes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(options(dir.path()));
+    store.append(samples(10, 1)).unwrap();
+    store.close();
+    assert_eq!(store.watermark().borrow().durable, 1);
+    assert_eq!(store.append(samples(1, 1)), Err(LogError::Closed));
+}
+
+#[tokio::test]
+async fn run_brings_everything_to_disk_when_drained() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(options(dir.path()));
+    let drain = Drain::new();
+    let running = tokio::spawn(store.clone().run(drain.clone()));
+    store.append(samples(10, 1)).unwrap();
+    drain.start();
+    running.await.unwrap().unwrap();
+    assert_eq!(store.watermark().borrow().durable, 1);
+}
+
+#[tokio::test]
+async fn the_feeder_cuts_by_count_and_by_time_and_tells_overruns() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(options(dir.path()));
+    let drops = DropCounts::default();
+    let bus = Bus::new(drops.clone());
+    let reader = bus.subscribe("store", 4, Policy::DropOldest);
+    let overruns = Some(drops.counter("store", "slow"));
+    for n in 0..6 {
+        bus.publish(&vec![sample(n, 0.0, 1); 700].into());
+    }
+    let options = FeedOptions { overruns, ..FeedOptions::default() };
+    let drain = Drain::new();
+    let feeding = tokio::spawn(feed(reader, store.clone() as Arc<dyn FrameLog>, options, drain.clone()));
+    // 4 x 700 samples: two full frames, and the rest when its time is over.
+    eventually("frames cut", || store.watermark().borrow().head >= 4).await;
+    let told = gaps(&store);
+    assert_eq!((told[0].samples, told[0].cause), (1400, GapCause::Overrun));
+    let frames = read_all(&store, store.incarnation());
+    let count = |b: &[u8]| common::wire::Frame::decode(b).unwrap().body.sample_count();
+    let counts: Vec<usize> = frames.iter().map(|(_, b)| count(b)).collect();
+    assert_eq!(counts, [0, 1000, 1000, 800]);
+    bus.publish(&vec![sample(1, 9.0, 1)].into());
+    drain.start();
+    tokio::time::timeout(Duration::from_secs(5), feeding).await.unwrap().unwrap().unwrap();
+    assert_eq!(store.watermark().borrow().head, 5);
+    let none: IntervalSet = vec![].into();
+    assert_eq!(store.acked(store.incarnation()), none);
+}

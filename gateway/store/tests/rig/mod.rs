@@ -1,0 +1,137 @@
+//! What the store's tests share: a registry, bodies, and waiting on conditions.
+#![allow(dead_code)] // each test binary uses its own part
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::command::{LogEntry, Severity};
+use common::wire::{Body, Frame, Gap, MAX_MESSAGE_BYTES};
+use common::{
+    Access, Clock, DeviceSchema, Incarnation, PointId, PointSchema, Quality, Sample, Schema, TenantId,
+    TwinId, Value, ValueType,
+};
+use gateway_core::{Device, FrameLog, Point, RawRange, Registry, Scale};
+use gateway_store::{Options, Store};
+
+pub fn registry(points: u32, unit: &str) -> Arc<Registry> {
+    let (tenant, gateway) = (TenantId::default(), "g1".parse().unwrap());
+    let point = |n: u32| Point {
+        id: PointId(n),
+        device: 0,
+        schema: PointSchema {
+            name: format!("p{n}"),
+            value_type: ValueType::F64,
+            unit: unit.to_owned(),
+            description: String::new(),
+            access: Access::Read,
+            range_min: None,
+            range_max: None,
+            write_min: None,
+            write_max: None,
+            setpoint: None,
+            stale_ms: 1000,
+            labels: vec![],
+        },
+        scale: Scale::default(),
+        deadband: None,
+        max_interval_ms: 0,
+        raw: RawRange { value_type: ValueType::F64, min: f64::MIN, max: f64::MAX },
+        interlock: None,
+        read_back_tolerance: 0.0,
+    };
+    let twin = TwinId::derived(&tenant, &gateway, "oven");
+    let told = DeviceSchema {
+        name: "oven".to_owned(),
+        twin,
+        asset: "a/b".to_owned(),
+        description: String::new(),
+        first_point: 0,
+        points: vec![],
+    };
+    let schema = Schema { tenant, gateway, devices: vec![told] };
+    let device = Device { name: "oven".to_owned(), protocol: "modbus", points: 0..points };
+    Arc::new(Registry::new(schema, vec![device], (0..points).map(point).collect()).unwrap())
+}
+
+pub fn open(options: Options) -> Arc<Store> {
+    Store::open(options, Clock::system(), registry(50, "Cel")).unwrap()
+}
+
+pub fn options(dir: &Path) -> Options {
+    Options::new(dir)
+}
+
+pub fn sample(point: u32, x: f64, at_us: i64) -> Sample {
+    Sample {
+        point: PointId(point),
+        value: Some(Value::F64(x)),
+        quality: Quality::GOOD,
+        source_us: at_us,
+        received_us: at_us,
+    }
+}
+
+/// A frame of `n` samples whose values do not compress well.
+pub fn samples(n: u32, seed: u64) -> Body {
+    let noise = |i: u32| {
+        let x = (seed << 20 | u64::from(i)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        f64::from_bits(x >> 12 | 0x3ff0_0000_0000_0000)
+    };
+    let at = |i: u32| i64::try_from(seed).unwrap() * 1_000_000 + i64::from(i);
+    Body::Samples((0..n).map(|i| sample(i % 50, noise(i), at(i))).collect())
+}
+
+pub fn audit(text: &str) -> Body {
+    Body::Audit(LogEntry {
+        at_us: 1,
+        actor: "a".to_owned(),
+        action: "switch.remote".to_owned(),
+        target: text.to_owned(),
+        twin: None,
+        severity: Severity::Info,
+        code: None,
+        detail: String::new(),
+    })
+}
+
+/// Everything that the log holds of an incarnation.
+pub fn read_all(store: &Store, incarnation: Incarnation) -> Vec<(u64, Vec<u8>)> {
+    let mut out: Vec<(u64, Vec<u8>)> = Vec::new();
+    loop {
+        let from = out.last().map_or(1, |(seq, _)| seq + 1);
+        let more = store.read(incarnation, from, 64 << 10).unwrap();
+        if more.is_empty() {
+            return out;
+        }
+        assert!(more.iter().all(|(_, b)| b.len() < MAX_MESSAGE_BYTES));
+        out.extend(more);
+    }
+}
+
+/// Gaps in the log of this boot.
+pub fn gaps(store: &Store) -> Vec<Gap> {
+    let frames = read_all(store, store.incarnation());
+    let gap = |b: &Vec<u8>| match Frame::decode(b).unwrap().body {
+        Body::Gap(gap) => Some(gap),
+        _ => None,
+    };
+    frames.iter().filter_map(|(_, b)| gap(b)).collect()
+}
+
+/// Waits until all that was appended is on disk.
+pub async fn synced(store: &Store) {
+    let mut watermark = store.watermark();
+    let all = watermark.wait_for(|w| w.durable >= w.head);
+    tokio::time::timeout(Duration::from_secs(20), all).await.expect("not durable in 20 s").unwrap();
+}
+
+/// Waits on a condition, at most 20 s.
+pub async fn eventually(what: &str, mut met: impl FnMut() -> bool) {
+    let wait = async {
+        while !met() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), wait).await.unwrap_or_else(|_| panic!("never: {what}"));
+}

@@ -1,0 +1,175 @@
+//! One MQTT connection: rumqttc's client and a task that polls it. The task hands over what comes in; what
+//! goes out never waits here, so that neither side can block the other.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use rumqttc::{
+    AsyncClient, Event, EventLoop, MqttOptions, NetworkOptions, Packet, QoS, TlsConfiguration, Transport,
+};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, RootCertStore};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::options::{Error, Options, Tls};
+
+const SYSTEM_BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
+const MAX_PACKET_BYTES: usize = 300 << 10;
+/// Requests that wait for the client: more than all windows together.
+const REQUESTS: usize = 1024;
+const KEEP_ALIVE: Duration = Duration::from_secs(2);
+/// Seconds to connect, and for the socket to take what is written.
+const NETWORK_TIMEOUT_S: u64 = 4;
+
+/// What comes in.
+#[derive(Debug)]
+pub(crate) enum Incoming {
+    Connected,
+    Subscribed,
+    Message(Bytes),
+    Down(Error),
+}
+
+/// A connection, or one on its way.
+pub(crate) struct Link {
+    client: AsyncClient,
+    up: String,
+    down: String,
+    incoming: mpsc::Receiver<Incoming>,
+    began: Instant,
+    /// When the last packet came, ms since `began`.
+    heard_ms: Arc<AtomicU64>,
+    task: JoinHandle<()>,
+}
+
+impl Link {
+    /// Begins to connect.
+    pub(crate) fn connect(options: &Options, up: String, down: String) -> Result<Self, Error> {
+        let id = format!("{}/{}", options.tenant, options.gateway);
+        // rumqttc takes an IPv6 address in brackets, as it makes `host:port` of it.
+        let mut mqtt = MqttOptions::new(id, options.host.clone(), options.port);
+        mqtt.set_credentials(options.username.clone(), options.password.clone())
+            .set_clean_session(true)
+            .set_keep_alive(KEEP_ALIVE)
+            .set_max_packet_size(MAX_PACKET_BYTES, MAX_PACKET_BYTES)
+            .set_inflight(200);
+        if let Some(tls) = &options.tls {
+            mqtt.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(client_config(tls)?)));
+        }
+        let (client, mut event_loop) = AsyncClient::new(mqtt, REQUESTS);
+        let mut network = NetworkOptions::new();
+        network.set_tcp_nodelay(true);
+        network.set_connection_timeout(NETWORK_TIMEOUT_S);
+        event_loop.set_network_options(network);
+        let (to, incoming) = mpsc::channel(64);
+        let heard_ms = Arc::new(AtomicU64::new(0));
+        let began = Instant::now();
+        let task = tokio::spawn(poll(event_loop, to, heard_ms.clone(), began));
+        Ok(Self { client, up, down, incoming, began, heard_ms, task })
+    }
+
+    /// What comes in next.
+    pub(crate) async fn next(&mut self) -> Incoming {
+        let ended = || Incoming::Down(Error::Link { detail: "client ended".to_owned() });
+        self.incoming.recv().await.unwrap_or_else(ended)
+    }
+
+    /// For how long nothing came.
+    pub(crate) fn silence(&self) -> Duration {
+        self.began.elapsed().saturating_sub(Duration::from_millis(self.heard_ms.load(Ordering::Relaxed)))
+    }
+
+    pub(crate) fn subscribe(&self) -> Result<(), Error> {
+        self.client.try_subscribe(&self.down, QoS::AtLeastOnce).map_err(broken)
+    }
+
+    /// Hands a message to the client; false if it takes none now.
+    pub(crate) fn publish(&self, message: Vec<u8>) -> bool {
+        self.client.try_publish(&self.up, QoS::AtLeastOnce, false, message).is_ok()
+    }
+
+    /// The same for what a later one replaces.
+    pub(crate) fn publish_once(&self, message: Vec<u8>) -> bool {
+        self.client.try_publish(&self.up, QoS::AtMostOnce, false, message).is_ok()
+    }
+
+    /// Says goodbye.
+    pub(crate) async fn disconnect(mut self) {
+        if self.client.try_disconnect().is_ok() {
+            let gone = async { while !matches!(self.next().await, Incoming::Down(_)) {} };
+            let _ = tokio::time::timeout(Duration::from_millis(300), gone).await;
+        }
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn broken(error: rumqttc::ClientError) -> Error {
+    Error::Link { detail: error.to_string() }
+}
+
+async fn poll(
+    mut event_loop: EventLoop,
+    to: mpsc::Sender<Incoming>,
+    heard_ms: Arc<AtomicU64>,
+    began: Instant,
+) {
+    loop {
+        let incoming = match event_loop.poll().await {
+            Ok(Event::Incoming(packet)) => {
+                let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+                heard_ms.store(ms, Ordering::Relaxed);
+                match packet {
+                    Packet::ConnAck(_) => Incoming::Connected,
+                    Packet::SubAck(_) => Incoming::Subscribed,
+                    Packet::Publish(publish) => Incoming::Message(publish.payload),
+                    Packet::Disconnect => {
+                        Incoming::Down(Error::Link { detail: "closed by the cloud".to_owned() })
+                    }
+                    _ => continue,
+                }
+            }
+            Ok(Event::Outgoing(rumqttc::Outgoing::Disconnect)) => {
+                Incoming::Down(Error::Link { detail: "closed".to_owned() })
+            }
+            Ok(Event::Outgoing(_)) => continue,
+            Err(error) => Incoming::Down(Error::Link { detail: error.to_string() }),
+        };
+        let down = matches!(incoming, Incoming::Down(_));
+        if to.send(incoming).await.is_err() || down {
+            return;
+        }
+    }
+}
+
+/// A TLS client on ring that trusts the file's authorities.
+fn client_config(tls: &Tls) -> Result<Arc<ClientConfig>, Error> {
+    let path = tls.ca_file.clone().unwrap_or_else(|| SYSTEM_BUNDLE.into());
+    let fail = |detail: String| Error::Tls { detail: format!("{}: {detail}", path.display()) };
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(&path).map_err(|e| fail(e.to_string()))? {
+        // One authority that cannot be read does not spoil the others.
+        if let Ok(certificate) = certificate {
+            let _ = roots.add(certificate);
+        }
+    }
+    if roots.is_empty() {
+        return Err(fail("holds no certificate".to_owned()));
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|e| fail(e.to_string()))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}

@@ -1,0 +1,299 @@
+//! One session: hello, schemas, snapshot, then the live tail and the backlog beside it, until the link or
+//! the cloud ends it.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use common::api::SwitchPosition;
+use common::names::topic;
+use common::wire::{Down, Heartbeat, Hello, HelloAck, Up, split_schema};
+use common::{Drain, SchemaHash};
+use gateway_core::{FrameId, LogError};
+use tokio::time::{Instant, MissedTickBehavior};
+
+use crate::flow::{Flow, Lane, Want, Window};
+use crate::link::{Incoming, Link};
+use crate::options::Error;
+use crate::uplink::Uplink;
+
+const HEARTBEAT: Duration = Duration::from_millis(800);
+/// When the client takes no more, it is asked again after this.
+const RETRY: Duration = Duration::from_millis(2);
+/// Read from the log at once.
+const READ_BYTES: usize = 128 << 10;
+/// So many live frames are in the log's memory for sure.
+const NEAR: u64 = 8;
+
+type Frames = Vec<(u64, Vec<u8>)>;
+type Reading = Pin<Box<dyn Future<Output = (Want, Result<Frames, LogError>)> + Send>>;
+
+/// Runs a session to its end; `Ok` only when drained.
+pub(crate) async fn run(uplink: &Uplink, drain: &Drain) -> Result<(), Error> {
+    let options = &uplink.options;
+    let up = topic::up(&options.tenant, &options.gateway);
+    let down = topic::down(&options.tenant, &options.gateway);
+    let mut link = Link::connect(options, up, down)?;
+    let ack = tokio::select! {
+        ack = hello(uplink, &mut link) => ack?,
+        () = drain.started() => return Ok(()),
+    };
+    tracing::info!(session = ack.session, "uplink connected");
+    uplink.connected();
+    if let Err(error) = uplink.log.ack(&ack.known) {
+        tracing::warn!(%error, "acks not kept");
+    }
+    send_schemas(uplink, &link, &ack.want_schemas).await?;
+    let mut session = Session::start(uplink, link, &ack)?;
+    let ended = session.go_on(drain).await;
+    if ended.is_ok() {
+        session.link.disconnect().await;
+    }
+    ended
+}
+
+/// Connects, subscribes and says hello; the cloud's answer.
+async fn hello(uplink: &Uplink, link: &mut Link) -> Result<HelloAck, Error> {
+    let limit = uplink.options.hello_timeout;
+    let silent = |what| Error::Silence { what, limit_ms: limit.as_millis() };
+    let talk = async {
+        loop {
+            match link.next().await {
+                Incoming::Connected => link.subscribe()?,
+                Incoming::Subscribed => {
+                    if !link.publish(Up::Hello(Box::new(greeting(uplink))).encode()) {
+                        return Err(Error::Link { detail: "client takes nothing".to_owned() });
+                    }
+                }
+                Incoming::Down(error) => return Err(error),
+                Incoming::Message(bytes) => match Down::decode(&bytes) {
+                    Ok(Down::HelloAck(ack)) => return Ok(ack),
+                    Ok(Down::Refusal(r)) => return Err(Error::Refused { code: r.code, detail: r.detail }),
+                    // Commands have no session to be measured by yet; the cloud gives them up by itself.
+                    Ok(_) => tracing::warn!("message before hello was answered"),
+                    Err(error) => tracing::warn!(%error, "message that cannot be read"),
+                },
+            }
+        }
+    };
+    tokio::time::timeout(limit, talk).await.unwrap_or_else(|_| Err(silent("answer to hello")))
+}
+
+fn greeting(uplink: &Uplink) -> Hello {
+    let (options, log) = (&uplink.options, &uplink.log);
+    let schemas = log.schemas();
+    Hello {
+        tenant: options.tenant.clone(),
+        gateway: options.gateway.clone(),
+        version: options.version.clone(),
+        incarnation: log.incarnation(),
+        streams: log.ranges(),
+        schema: schemas.last().copied().unwrap_or(SchemaHash([0; 16])),
+        schemas,
+        session_us: uplink.clock.mono_us(),
+        remote: uplink.orders.switch() == SwitchPosition::Remote,
+    }
+}
+
+async fn send_schemas(uplink: &Uplink, link: &Link, wanted: &[SchemaHash]) -> Result<(), Error> {
+    for hash in wanted.iter().copied() {
+        let log = uplink.log.clone();
+        let json = tokio::task::spawn_blocking(move || log.schema_json(hash)).await.ok().flatten();
+        let Some(json) = json else {
+            tracing::warn!(%hash, "cloud wants a schema that is not there");
+            continue;
+        };
+        for part in split_schema(hash, &json) {
+            must(link.publish(Up::Schema(part).encode()))?;
+        }
+    }
+    Ok(())
+}
+
+fn must(taken: bool) -> Result<(), Error> {
+    if taken { Ok(()) } else { Err(Error::Link { detail: "client takes nothing".to_owned() }) }
+}
+
+struct Session<'a> {
+    uplink: &'a Uplink,
+    link: Link,
+    flow: Flow,
+    /// Read and not yet sent, by lane.
+    ready: [VecDeque<(FrameId, Vec<u8>)>; 2],
+    reading: [Option<Reading>; 2],
+    /// The client took nothing.
+    blocked: bool,
+}
+
+impl<'a> Session<'a> {
+    /// Sends the snapshot; what comes after it is live.
+    fn start(uplink: &'a Uplink, link: Link, ack: &HelloAck) -> Result<Self, Error> {
+        let head = uplink.log.watermark().borrow().head;
+        let parts = uplink.log.snapshot();
+        let seq = parts.first().map_or(head, |s| s.seq);
+        for part in parts {
+            must(link.publish(Up::Snapshot(part).encode()))?;
+        }
+        let o = &uplink.options;
+        let window = Window { live: o.live_window, backlog: o.backlog_window, bytes: o.window_bytes };
+        let ranges = uplink.log.ranges();
+        let flow = Flow::new(window, uplink.log.incarnation(), seq, &ack.known, ranges);
+        Ok(Self { uplink, link, flow, ready: Default::default(), reading: [None, None], blocked: false })
+    }
+
+    async fn go_on(&mut self, drain: &Drain) -> Result<(), Error> {
+        let mut watermark = self.uplink.log.watermark();
+        let mut beat = tokio::time::interval(HEARTBEAT);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.flow.set_head(watermark.borrow_and_update().head);
+        loop {
+            self.pump();
+            let [live, backlog] = &mut self.reading;
+            tokio::select! {
+                biased;
+                () = drain.started() => return Ok(()),
+                _ = beat.tick() => self.beat()?,
+                incoming = self.link.next() => self.incoming(incoming)?,
+                changed = watermark.changed() => {
+                    if changed.is_err() {
+                        return Err(Error::Link { detail: "log is closed".to_owned() });
+                    }
+                    self.flow.set_head(watermark.borrow_and_update().head);
+                }
+                (want, read) = finished(live), if live.is_some() => {
+                    self.reading[Lane::Live as usize] = None;
+                    self.take(want, read);
+                }
+                (want, read) = finished(backlog), if backlog.is_some() => {
+                    self.reading[Lane::Backlog as usize] = None;
+                    self.take(want, read);
+                }
+                () = tokio::time::sleep(RETRY), if self.blocked => self.blocked = false,
+            }
+        }
+    }
+
+    fn incoming(&mut self, incoming: Incoming) -> Result<(), Error> {
+        let bytes = match incoming {
+            Incoming::Message(bytes) => bytes,
+            Incoming::Down(error) => return Err(error),
+            Incoming::Connected | Incoming::Subscribed => return Ok(()),
+        };
+        match Down::decode(&bytes) {
+            Ok(Down::Ack(ack)) => {
+                let acked = self.flow.acked(&ack.acked);
+                self.uplink.count(|s| s.acked += acked);
+                if let Err(error) = self.uplink.log.ack(&ack.acked) {
+                    tracing::warn!(%error, "acks not kept");
+                }
+            }
+            Ok(Down::Command(order)) => self.uplink.orders.command(*order),
+            Ok(Down::Desired(orders)) => self.uplink.orders.desired(orders),
+            Ok(Down::Refusal(r)) => {
+                tracing::warn!(code = %r.code, detail = r.detail, "cloud refused a message");
+                self.uplink.refused(&r);
+            }
+            Ok(Down::HelloAck(_)) => tracing::warn!("hello answered twice"),
+            Err(error) => tracing::warn!(%error, "message that cannot be read"),
+        }
+        Ok(())
+    }
+
+    /// Life sign, and what time has changed.
+    fn beat(&mut self) -> Result<(), Error> {
+        let silence = self.uplink.options.silence;
+        if self.link.silence() >= silence {
+            return Err(Error::Silence { what: "word from the cloud", limit_ms: silence.as_millis() });
+        }
+        let health = (self.uplink.health)();
+        let beat = Heartbeat { session_us: self.uplink.clock.mono_us(), health };
+        self.link.publish_once(Up::Heartbeat(Box::new(beat)).encode());
+        for frame in self.flow.expire(Instant::now(), self.uplink.options.resend_after) {
+            let FrameId { incarnation, seq } = frame;
+            tracing::warn!(%incarnation, seq, "cloud does not take a frame; it waits for the next session");
+        }
+        Ok(())
+    }
+
+    /// Sends and reads as far as windows and client allow.
+    fn pump(&mut self) {
+        self.pump_lane(Lane::Live);
+        // Live before backlog: nothing that is ready or wanted may wait for it.
+        if self.ready[Lane::Live as usize].is_empty() && self.reading[Lane::Live as usize].is_none() {
+            self.pump_lane(Lane::Backlog);
+        }
+    }
+
+    fn pump_lane(&mut self, lane: Lane) {
+        loop {
+            self.send_ready(lane);
+            if self.blocked || !self.ready[lane as usize].is_empty() || self.reading[lane as usize].is_some()
+            {
+                return;
+            }
+            let want = match lane {
+                Lane::Live => self.flow.want_live(),
+                Lane::Backlog => self.flow.want_backlog(),
+            };
+            let Some(want) = want else { return };
+            let log = self.uplink.log.clone();
+            if lane == Lane::Live && self.flow.lag() <= NEAR {
+                let read = log.read(want.incarnation, want.from, READ_BYTES);
+                self.take(want, read);
+                continue;
+            }
+            self.reading[lane as usize] = Some(Box::pin(async move {
+                let read = move || log.read(want.incarnation, want.from, READ_BYTES);
+                let read = tokio::task::spawn_blocking(read).await;
+                (want, read.unwrap_or(Err(LogError::Closed)))
+            }));
+            return;
+        }
+    }
+
+    fn take(&mut self, want: Want, read: Result<Frames, LogError>) {
+        let frames = read.unwrap_or_else(|error| {
+            tracing::warn!(incarnation = %want.incarnation, from = want.from, %error, "frames not read");
+            Vec::new()
+        });
+        let seqs: Vec<u64> = frames.iter().map(|(seq, _)| *seq).collect();
+        let needed = self.flow.read(want, &seqs);
+        let ready = &mut self.ready[want.lane as usize];
+        for ((seq, bytes), needed) in frames.into_iter().zip(needed) {
+            if needed {
+                ready.push_back((FrameId { incarnation: want.incarnation, seq }, bytes));
+            }
+        }
+    }
+
+    fn send_ready(&mut self, lane: Lane) {
+        let mut sent = 0;
+        while !self.blocked && self.flow.has_room(lane) {
+            let Some((frame, bytes)) = self.ready[lane as usize].front() else { break };
+            let (frame, size) = (*frame, bytes.len());
+            if self.flow.is_needed(frame) {
+                if !self.link.publish(Up::encode_frame(bytes)) {
+                    self.blocked = true;
+                    break;
+                }
+                self.flow.sent(frame, lane, size, Instant::now());
+                sent += 1;
+            }
+            self.ready[lane as usize].pop_front();
+        }
+        if sent > 0 {
+            self.uplink.count(|s| match lane {
+                Lane::Live => s.sent_live += sent,
+                Lane::Backlog => s.sent_backlog += sent,
+            });
+        }
+    }
+}
+
+async fn finished(reading: &mut Option<Reading>) -> (Want, Result<Frames, LogError>) {
+    match reading {
+        Some(reading) => reading.await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,113 @@
+//! The part: one session after another, with jittered pauses.
+
+use std::sync::Arc;
+
+use common::api::GatewayHealth;
+use common::supervise::PartError;
+use common::wire::Refusal;
+use common::{Clock, Drain};
+use gateway_core::{FrameLog, Orders};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::options::{Error, Options, UplinkStatus};
+use crate::session;
+
+/// Where heartbeats get the box's health from.
+pub type HealthSource = Arc<dyn Fn() -> GatewayHealth + Send + Sync>;
+
+/// The uplink.
+pub struct Uplink {
+    pub(crate) options: Options,
+    pub(crate) log: Arc<dyn FrameLog>,
+    pub(crate) orders: Arc<dyn Orders>,
+    pub(crate) clock: Clock,
+    pub(crate) health: HealthSource,
+    status: watch::Sender<UplinkStatus>,
+}
+
+impl Uplink {
+    /// One that is not yet connected.
+    pub fn new(
+        options: Options,
+        log: Arc<dyn FrameLog>,
+        orders: Arc<dyn Orders>,
+        clock: Clock,
+        health: HealthSource,
+    ) -> Self {
+        let status = UplinkStatus { since_us: clock.now_us(), ..UplinkStatus::default() };
+        Self { options, log, orders, clock, health, status: watch::Sender::new(status) }
+    }
+
+    /// How it fares.
+    pub fn status(&self) -> watch::Receiver<UplinkStatus> {
+        self.status.subscribe()
+    }
+
+    /// Holds a session with the cloud until drained.
+    ///
+    /// # Errors
+    /// None so far: whatever ends a session, the next is tried.
+    pub async fn run(&self, drain: Drain) -> Result<(), PartError> {
+        let backoff = self.options.backoff;
+        let mut attempt = 0;
+        while !drain.is_started() {
+            let began = Instant::now();
+            // Boxed: a session holds much, and the supervisor's tasks should be small.
+            let ended = Box::pin(session::run(self, &drain)).await;
+            let was_connected = self.status.borrow().connected;
+            let error = match ended {
+                Ok(()) => {
+                    self.disconnected(None);
+                    return Ok(());
+                }
+                Err(error) => error,
+            };
+            self.disconnected(Some(&error));
+            if was_connected && began.elapsed() >= backoff.healthy_after {
+                attempt = 0;
+            }
+            let pause = backoff.pause(attempt);
+            // The first failure and every tenth are worth a line at this level.
+            if attempt % 10 == 0 {
+                tracing::warn!(%error, attempt, pause_ms = pause.as_millis(), "uplink down");
+            } else {
+                tracing::debug!(%error, attempt, pause_ms = pause.as_millis(), "uplink down");
+            }
+            attempt += 1;
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = drain.started() => {}
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn connected(&self) {
+        let now = self.clock.now_us();
+        self.status.send_modify(|s| {
+            s.connected = true;
+            s.since_us = now;
+        });
+    }
+
+    fn disconnected(&self, error: Option<&Error>) {
+        let now = self.clock.now_us();
+        self.status.send_modify(|s| {
+            if s.connected {
+                s.connected = false;
+                s.since_us = now;
+            }
+            s.last_error = error.map(ToString::to_string).or(s.last_error.take());
+        });
+    }
+
+    pub(crate) fn refused(&self, refusal: &Refusal) {
+        let text = format!("refused by the cloud: {}: {}", refusal.code, refusal.detail);
+        self.status.send_modify(|s| s.last_error = Some(text));
+    }
+
+    pub(crate) fn count(&self, change: impl FnOnce(&mut UplinkStatus)) {
+        self.status.send_modify(change);
+    }
+}
