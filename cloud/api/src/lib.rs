@@ -1,1 +1,32 @@
-//! x
+//! The cloud's HTTP API: accounts and roles, twins, history, commands and desired values, the live
+//! WebSocket, the page's files, metrics, and its own description (OpenAPI 3.1). It speaks to storage,
+//! gateways and live clients only through the traits of `cloud-core` and the handle of `cloud-live`; it
+//! opens no socket itself.
+
+pub mod accounts;
+mod audit;
+mod auth;
+pub mod commands;
+mod context;
+mod error;
+mod gateways;
+mod grants;
+mod guard;
+mod history;
+mod keys;
+mod live;
+mod metrics;
+pub mod openapi;
+mod probes;
+mod request;
+mod router;
+mod session;
+pub mod table;
+mod twins;
+mod ui;
+mod users;
+
+pub use context::{Context, Options, Readiness, Ui, UiAsset};
+pub use error::ApiError;
+pub use metrics::Metrics;
+pub use router::router;

@@ -1,0 +1,5 @@
+//! tmp
+/// tmp
+pub fn text() -> &'static str {
+    "{}"
+}
