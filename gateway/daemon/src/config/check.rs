@@ -1,0 +1,123 @@
+//! What the scalar sections must be beyond their types.
+
+use common::config::Mistake;
+
+use super::{Files, Uplink};
+
+pub(super) fn sections(files: &Files, mistakes: &mut Vec<Mistake>) {
+    let f = &files.merged;
+    let mut no = |section, key, message: String| mistakes.push(files.mistake(section, key, message));
+    if f.gateway.id.is_none() {
+        no("gateway", "id", "missing: the gateway needs a name, such as `id = \"line1-box\"`".to_owned());
+    }
+    if f.gateway.data_dir.as_os_str().is_empty() {
+        no("gateway", "data_dir", "expected a folder".to_owned());
+    }
+    for (section, listen) in [("api", f.api.listen), ("broker", f.broker.listen)] {
+        if !listen.ip().is_loopback() {
+            no(
+                section,
+                "listen",
+                format!("{listen} is not on loopback: expected `127.0.0.1:<port>` or `[::1]:<port>`"),
+            );
+        }
+    }
+    if f.broker.enabled && f.api.listen == f.broker.listen && f.api.listen.port() != 0 {
+        no("broker", "listen", format!("{} is the address of the API as well", f.broker.listen));
+    }
+    if !(1024..=16 * 1024 * 1024).contains(&f.broker.max_packet_bytes) {
+        no(
+            "broker",
+            "max_packet_bytes",
+            format!("{} is not within 1024 to 16777216", f.broker.max_packet_bytes),
+        );
+    }
+    let b = &f.buffer;
+    for (key, value, min, max) in [
+        ("quota_mb", b.quota_mb, 1, 1 << 24),
+        ("sync_ms", b.sync_ms, 1, 100),
+        ("segment_mb", b.segment_mb, 1, 1024),
+        ("frame_ms", b.frame_ms, 1, 60_000),
+    ] {
+        if !(min..=max).contains(&value) {
+            no("buffer", key, format!("{value} is not within {min} to {max}"));
+        }
+    }
+    if b.segment_mb.saturating_mul(4) > b.quota_mb.max(4) {
+        no(
+            "buffer",
+            "segment_mb",
+            format!("{} is more than a quarter of quota_mb = {}", b.segment_mb, b.quota_mb),
+        );
+    }
+    if f.control.owner_hold_ms > 86_400_000 {
+        no("control", "owner_hold_ms", format!("{} is more than a day (86400000)", f.control.owner_hold_ms));
+    }
+    if !(1..=10_000).contains(&f.control.queue) {
+        no("control", "queue", format!("{} is not within 1 to 10000", f.control.queue));
+    }
+    for host in &f.api.hosts {
+        if host.is_empty() || host.contains(['/', ' ', '@']) {
+            no("api", "hosts", format!("`{host}` is not a host name"));
+        }
+    }
+}
+
+pub(super) fn uplink(files: &Files, mistakes: &mut Vec<Mistake>) -> Option<Uplink> {
+    let section = files.merged.uplink.as_ref()?;
+    let mut no = |key, message: String| mistakes.push(files.mistake("uplink", key, message));
+    let address = parse_url(&section.url);
+    if let Err(message) = &address {
+        no("url", message.clone());
+    }
+    if section.password_file.is_none() {
+        no("password_file", "missing: expected the file that holds the gateway's password".to_owned());
+    }
+    if !(262_144..=1 << 30).contains(&section.window_bytes) {
+        no("window_bytes", format!("{} is not within 262144 to 1073741824", section.window_bytes));
+    }
+    let (tls, host, port) = address.ok()?;
+    if tls && section.ca_file.is_none() {
+        no("ca_file", "missing: `mqtts` needs the certificates that the cloud's may be signed by".to_owned());
+    }
+    if !tls && section.ca_file.is_some() {
+        no("ca_file", "`mqtt` uses no certificates: use `mqtts`, or leave it out".to_owned());
+    }
+    let user = || Some(format!("{}/{}", files.merged.gateway.tenant, files.merged.gateway.id.as_ref()?));
+    Some(Uplink {
+        host,
+        port,
+        tls,
+        ca_file: section.ca_file.clone(),
+        username: section.username.clone().or_else(user).unwrap_or_default(),
+        password: String::new(),
+        window_bytes: section.window_bytes,
+    })
+}
+
+/// TLS, host and port of `mqtt://host:1883` or `mqtts://host:8883`.
+fn parse_url(url: &str) -> Result<(bool, String, u16), String> {
+    let wrong = || format!("`{url}` is not an address: expected `mqtt://host:1883` or `mqtts://host:8883`");
+    let (tls, rest) = match (url.strip_prefix("mqtt://"), url.strip_prefix("mqtts://")) {
+        (Some(rest), _) => (false, rest),
+        (_, Some(rest)) => (true, rest),
+        _ => return Err(wrong()),
+    };
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    let usual = if tls { 8883 } else { 1883 };
+    let (host, port) = if let Some(inner) = rest.strip_prefix('[') {
+        let (host, after) = inner.split_once(']').ok_or_else(wrong)?;
+        match after.strip_prefix(':') {
+            Some(port) => (host, port.parse().map_err(|_| wrong())?),
+            None if after.is_empty() => (host, usual),
+            None => return Err(wrong()),
+        }
+    } else {
+        match rest.split_once(':') {
+            Some((host, port)) => (host, port.parse().map_err(|_| wrong())?),
+            None => (rest, usual),
+        }
+    };
+    let bad = host.is_empty() || host.contains(['/', '@', '?', '#', ' ']) || port == 0;
+    if bad { Err(wrong()) } else { Ok((tls, host.to_owned(), port)) }
+}

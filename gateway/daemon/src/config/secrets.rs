@@ -1,0 +1,124 @@
+//! Files that hold secrets: the uplink's password and the tokens of the local API. They must be readable by
+//! their owner alone.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use common::api::Role;
+use common::config::{Mistake, line_column};
+
+use super::{Config, Files};
+
+/// Somebody who may sign in over TCP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Token {
+    /// Name, for the audit.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+    /// SHA-256 of the token.
+    pub hash: [u8; 32],
+}
+
+pub(super) fn load(files: &Files, config: &mut Option<Config>, mistakes: &mut Vec<Mistake>) {
+    if let Some(section) = &files.merged.uplink
+        && let Some(path) = &section.password_file
+    {
+        match read(path) {
+            Ok(text) if text.trim().is_empty() => {
+                mistakes.push(files.mistake(
+                    "uplink",
+                    "password_file",
+                    format!("{} is empty", path.display()),
+                ));
+            }
+            Ok(text) => {
+                if let Some(uplink) = config.as_mut().and_then(|c| c.uplink.as_mut()) {
+                    text.trim().clone_into(&mut uplink.password);
+                }
+            }
+            Err(message) => mistakes.push(files.mistake("uplink", "password_file", message)),
+        }
+    }
+    if let Some(path) = files.merged.uplink.as_ref().and_then(|u| u.ca_file.as_ref())
+        && let Err(e) = std::fs::metadata(path)
+    {
+        mistakes.push(files.mistake("uplink", "ca_file", format!("cannot read {}: {e}", path.display())));
+    }
+    if let Some(path) = &files.merged.api.tokens_file {
+        match read(path) {
+            Ok(text) => {
+                let tokens = tokens(path, &text, mistakes);
+                if let Some(config) = config {
+                    config.tokens = tokens;
+                }
+            }
+            Err(message) => mistakes.push(files.mistake("api", "tokens_file", message)),
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    let told = |e: std::io::Error| format!("cannot read {}: {e}", path.display());
+    let mode = std::fs::metadata(path).map_err(told)?.permissions().mode();
+    if mode & 0o077 != 0 {
+        let mode = mode & 0o777;
+        return Err(format!(
+            "{} has mode {mode:o}: expected 600, readable by its owner alone",
+            path.display()
+        ));
+    }
+    std::fs::read_to_string(path).map_err(told)
+}
+
+fn tokens(path: &Path, text: &str, mistakes: &mut Vec<Mistake>) -> Vec<Token> {
+    let mut tokens: Vec<Token> = Vec::new();
+    let mut start = 0;
+    for line in text.split_inclusive('\n') {
+        let at = line_column(text, start);
+        start += line.len();
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        match token(line) {
+            Ok(token) if tokens.iter().any(|t| t.name == token.name) => {
+                mistakes.push(wrong(path, at, format!("`{}` stands twice", token.name)));
+            }
+            Ok(token) => tokens.push(token),
+            Err(message) => mistakes.push(wrong(path, at, message)),
+        }
+    }
+    tokens
+}
+
+fn wrong(path: &Path, at: (usize, usize), message: String) -> Mistake {
+    Mistake { file: path.to_owned(), at: Some(at), key: String::new(), message }
+}
+
+/// The line is not repeated in the message: it may hold a token by mistake.
+fn token(line: &str) -> Result<Token, String> {
+    let expected = || "expected `name:role:<sha256 of the token, 64 hex digits>`".to_owned();
+    let mut parts = line.split(':');
+    let (Some(name), Some(role), Some(hex), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return Err(expected());
+    };
+    let role = match role {
+        "viewer" => Role::Viewer,
+        "operator" => Role::Operator,
+        "engineer" => Role::Engineer,
+        "admin" => Role::Admin,
+        _ => return Err("expected a role: viewer, operator, engineer or admin".to_owned()),
+    };
+    common::ids::check_name(name).map_err(|e| e.to_string())?;
+    let mut hash = [0; 32];
+    if hex.len() != 64 || !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Err(expected());
+    }
+    for (byte, pair) in hash.iter_mut().zip(hex.as_bytes().chunks(2)) {
+        let text = std::str::from_utf8(pair).map_err(|_| expected())?;
+        *byte = u8::from_str_radix(text, 16).map_err(|_| expected())?;
+    }
+    Ok(Token { name: name.to_owned(), role, hash })
+}

@@ -1,0 +1,275 @@
+//! The keys of the configuration file, each with its default beside it. Only shapes here; what only the keys
+//! together show is in `check`.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use common::{Access, GatewayId, TenantId, TwinId, ValueType};
+use gateway_adapters::{modbus, mqtt};
+use serde::Deserialize;
+
+/// One file.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct File {
+    /// Who this gateway is.
+    pub gateway: GatewaySection,
+    /// The cloud. Default: none, the gateway works alone.
+    pub uplink: Option<UplinkSection>,
+    /// The local HTTP API.
+    pub api: ApiSection,
+    /// The embedded MQTT broker.
+    pub broker: BrokerSection,
+    /// The buffer on disk.
+    pub buffer: BufferSection,
+    /// The command path.
+    pub control: ControlSection,
+    /// Devices, in the order of their points' numbers.
+    pub device: Vec<DeviceSection>,
+}
+
+/// `[gateway]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GatewaySection {
+    /// Name of this gateway, unique in its tenant. No default.
+    pub id: Option<GatewayId>,
+    /// Tenant. Default `default`.
+    pub tenant: TenantId,
+    /// Folder of the buffer and its state. Default `/var/lib/twinway`.
+    pub data_dir: PathBuf,
+}
+
+impl Default for GatewaySection {
+    fn default() -> Self {
+        Self { id: None, tenant: TenantId::default(), data_dir: "/var/lib/twinway".into() }
+    }
+}
+
+/// `[uplink]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct UplinkSection {
+    /// Where the cloud's ingress listens: `mqtt://host:1883`, or `mqtts://host:8883` with TLS. No default.
+    pub url: String,
+    /// User name. Default `<tenant>/<gateway id>`.
+    pub username: Option<String>,
+    /// File that holds the password, readable by its owner alone. No default.
+    pub password_file: Option<PathBuf>,
+    /// Certificates (PEM) that the cloud's may be signed by. Needed for `mqtts`; there is no default.
+    pub ca_file: Option<PathBuf>,
+    /// Most bytes of frames on their way without the cloud's ack. Default 4194304.
+    pub window_bytes: usize,
+}
+
+impl Default for UplinkSection {
+    fn default() -> Self {
+        Self {
+            url: String::new(),
+            username: None,
+            password_file: None,
+            ca_file: None,
+            window_bytes: 4 * 1024 * 1024,
+        }
+    }
+}
+
+/// `[api]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ApiSection {
+    /// Where the local HTTP API listens; loopback only. Default `127.0.0.1:8480`.
+    pub listen: SocketAddr,
+    /// Unix socket of the same API. Its callers are known by their user: root and the gateway's own user are
+    /// admin, others viewer. Default: none.
+    pub socket: Option<PathBuf>,
+    /// File of tokens for callers over TCP, a line each: `name:role:sha256 of the token as hex`. Readable by its
+    /// owner alone. Default: none, nobody can sign in over TCP.
+    pub tokens_file: Option<PathBuf>,
+    /// Names besides those of loopback that callers may give as `Host`. Default: none.
+    pub hosts: Vec<String>,
+}
+
+impl Default for ApiSection {
+    fn default() -> Self {
+        Self { listen: loopback(8480), socket: None, tokens_file: None, hosts: Vec::new() }
+    }
+}
+
+/// `[broker]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BrokerSection {
+    /// Whether the broker runs. MQTT devices need it. Default `true`.
+    pub enabled: bool,
+    /// Where it listens; loopback only. Default `127.0.0.1:1883`.
+    pub listen: SocketAddr,
+    /// Largest packet of a client, bytes. Default 262144.
+    pub max_packet_bytes: usize,
+    /// Whether processed values are published under `twinway/points/<device>/<point>`. Default `true`.
+    pub publish: bool,
+}
+
+impl Default for BrokerSection {
+    fn default() -> Self {
+        Self { enabled: true, listen: loopback(1883), max_packet_bytes: 256 * 1024, publish: true }
+    }
+}
+
+/// `[buffer]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BufferSection {
+    /// Most MiB of frames on disk, acknowledged ones included. Default 1024.
+    pub quota_mb: u64,
+    /// A frame is on disk at most so many ms after it was cut; at most 100. Default 100.
+    pub sync_ms: u64,
+    /// Size of one segment file, MiB. Default 16.
+    pub segment_mb: u64,
+    /// A frame is cut at most so many ms after its first sample. Default 10.
+    pub frame_ms: u64,
+    /// Whether acknowledged frames stay while there is room, for local history. Default `true`.
+    pub keep_acked: bool,
+}
+
+impl Default for BufferSection {
+    fn default() -> Self {
+        Self { quota_mb: 1024, sync_ms: 100, segment_mb: 16, frame_ms: 10, keep_acked: true }
+    }
+}
+
+/// `[control]`. The local/remote switch has no key: it stands on local at every start.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ControlSection {
+    /// How long a writer keeps a point for itself after its last write, ms: a weaker one is refused meanwhile.
+    /// From strong to weak: a person at the box, a person through the cloud, a loop, a desired value.
+    /// Default 60000.
+    pub owner_hold_ms: u64,
+    /// Orders that may wait for one device. Default 64.
+    pub queue: usize,
+}
+
+impl Default for ControlSection {
+    fn default() -> Self {
+        Self { owner_hold_ms: 60_000, queue: 64 }
+    }
+}
+
+/// `[[device]]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeviceSection {
+    /// Name, unique in this gateway: letters, digits, `_`, `-`, `.`. No default.
+    pub name: String,
+    /// Identity of its twin. Default: derived from tenant, gateway and name. Set it when a device is renamed or
+    /// moved to another box, so that its history goes on.
+    #[serde(default)]
+    pub twin: Option<TwinId>,
+    /// Place in the asset tree, `site/area/line/...`, its own name last. No default.
+    pub asset: String,
+    /// What it is, for people. Default: empty.
+    #[serde(default)]
+    pub description: String,
+    /// A Modbus TCP device. A device has exactly one protocol.
+    #[serde(default)]
+    pub modbus: Option<modbus::DeviceConfig>,
+    /// A group of topics on the gateway's own broker.
+    #[serde(default)]
+    pub mqtt: Option<mqtt::DeviceConfig>,
+    /// Its points.
+    #[serde(default)]
+    pub point: Vec<PointSection>,
+}
+
+/// `[[device.point]]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PointSection {
+    /// Name, unique in its device: letters, digits, `_`, `-`, `.`. No default.
+    pub name: String,
+    /// Type of the value in engineering units: `bool i64 u64 f64 text bytes`. No default.
+    #[serde(rename = "type")]
+    pub value_type: ValueType,
+    /// Engineering unit (UCUM or plain text). Default: empty.
+    #[serde(default)]
+    pub unit: String,
+    /// What it is, for people. Default: empty.
+    #[serde(default)]
+    pub description: String,
+    /// Engineering value = raw value * scale + offset. Default 1.
+    #[serde(default = "one")]
+    pub scale: f64,
+    /// See `scale`. Default 0.
+    #[serde(default)]
+    pub offset: f64,
+    /// A change smaller than this, in engineering units, is not passed on. Default: every sample is.
+    #[serde(default)]
+    pub deadband: Option<f64>,
+    /// The same in percent of `range_min` to `range_max`. Default: none.
+    #[serde(default)]
+    pub deadband_percent: Option<f64>,
+    /// With a deadband, a sample is passed on at least so often, ms; 0: no such limit. Default 10000.
+    #[serde(default = "max_interval")]
+    pub max_interval_ms: u64,
+    /// Lower end of the range in engineering units: below it a value is uncertain. Default: none.
+    #[serde(default)]
+    pub range_min: Option<f64>,
+    /// Upper end of the range. Default: none.
+    #[serde(default)]
+    pub range_max: Option<f64>,
+    /// `read`, `read_write` or `write`. Default `read`.
+    #[serde(default = "read")]
+    pub access: Access,
+    /// Smallest value that may be written, in engineering units. A writable point needs both; a bool has 0 and 1.
+    #[serde(default)]
+    pub write_min: Option<f64>,
+    /// Largest value that may be written.
+    #[serde(default)]
+    pub write_max: Option<f64>,
+    /// Name of the point of the same device that holds this one's setpoint. Default: none.
+    #[serde(default)]
+    pub setpoint: Option<String>,
+    /// How long a value counts as current, ms. Default: three times the point's Modbus period and at least 5000;
+    /// 60000 for MQTT.
+    #[serde(default)]
+    pub stale_ms: Option<u64>,
+    /// What operators call the values of a discrete point. Default: none.
+    #[serde(default)]
+    pub labels: Vec<LabelSection>,
+    /// What must be true for a write, such as `door_closed and oven/temperature < 60`. Default: nothing.
+    #[serde(default)]
+    pub interlock: Option<String>,
+    /// Largest difference, in engineering units, between what was written and what is read back. Default 0.
+    #[serde(default)]
+    pub read_back_tolerance: f64,
+    /// Where a Modbus device has it.
+    #[serde(default)]
+    pub modbus: Option<modbus::PointConfig>,
+    /// Where an MQTT device has it.
+    #[serde(default)]
+    pub mqtt: Option<mqtt::PointConfig>,
+}
+
+/// One entry of `labels`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LabelSection {
+    /// The value. No default.
+    pub value: i64,
+    /// What operators call it. No default.
+    pub text: String,
+}
+
+fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
+}
+fn one() -> f64 {
+    1.0
+}
+fn max_interval() -> u64 {
+    10_000
+}
+fn read() -> Access {
+    Access::Read
+}
