@@ -1,0 +1,20 @@
+// Calls that act on the plant, and those that follow what became of it.
+import { json } from "./client";
+import type { CommandRequest, CommandView, DesiredPatch, TwinView } from "./types";
+
+export const acts = {
+  /** The same key again asks after the same command. */
+  command: (twin: string, key: string, body: CommandRequest): Promise<CommandView> =>
+    json(`/twins/${twin}/commands`, { method: "POST", body, headers: { "idempotency-key": key } }),
+  /** Answers when the command has ended, or after `wait_ms`. */
+  commandById: (id: string, wait_ms: number, signal: AbortSignal): Promise<CommandView> =>
+    json(`/commands/${id}?wait_ms=${wait_ms}`, { signal }),
+  /** Refused with `precondition_failed` unless `version` is the present one. */
+  desire: (twin: string, version: number, patch: DesiredPatch): Promise<TwinView> =>
+    json(`/twins/${twin}/desired`, {
+      method: "PATCH",
+      body: patch,
+      headers: { "if-match": `"${version}"`, "content-type": "application/merge-patch+json" },
+    }),
+  twin: (id: string): Promise<TwinView> => json(`/twins/${id}`),
+};

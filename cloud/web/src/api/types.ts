@@ -1,0 +1,213 @@
+// Shapes of the HTTP and live APIs as `common::api` gives them. Not here: calls (client.ts) and the
+// binary frames (live/decode.ts).
+
+/** `true`, a number, text, raw bytes as base64, or a float that JSON has no number for. */
+export type Value = boolean | number | string | { bytes: string } | { f64: "NaN" | "Infinity" | "-Infinity" };
+
+export type ValueType = "bool" | "i64" | "u64" | "f64" | "text" | "bytes";
+export type Access = "read" | "read_write" | "write";
+export type AssetKind = "enterprise" | "site" | "area" | "line" | "cell";
+export type Role = "viewer" | "operator" | "engineer" | "admin";
+export type Severity = "info" | "warning" | "alarm";
+export type Origin = "local" | "cloud" | "opcua" | "loop" | "desired";
+export type CommandState =
+  | "accepted" | "sent" | "executing" | "succeeded" | "rejected" | "failed" | "expired" | "unknown";
+export type DesiredState = "pending" | "applied" | "diverged" | "expired";
+export type SwitchPosition = "local" | "remote";
+export type PartState = "running" | "restarting" | "stopped";
+
+/** Names of qualities; the class is what stands before the first `_`. */
+export const QUALITIES = {
+  0x00: "good",
+  0x40: "uncertain",
+  0x41: "uncertain_last_usable",
+  0x42: "uncertain_range",
+  0x43: "uncertain_time",
+  0x44: "uncertain_source",
+  0x80: "bad",
+  0x81: "bad_not_connected",
+  0x82: "bad_timeout",
+  0x83: "bad_device",
+  0x84: "bad_config",
+  0x85: "bad_decode",
+  0x86: "bad_range",
+  0x87: "bad_stale",
+  0x88: "bad_no_data",
+  0x89: "bad_disabled",
+  0x8a: "bad_source",
+} as const;
+export type Quality = (typeof QUALITIES)[keyof typeof QUALITIES];
+
+/** Stable error codes: `common::names::Code`. */
+export const CODES = [
+  "unauthenticated", "forbidden", "not_found", "invalid_request", "conflict", "precondition_failed",
+  "precondition_required", "idempotency_conflict", "too_large", "rate_limited", "unavailable", "internal",
+  "wrong_origin", "unknown_twin", "unknown_point", "gateway_offline", "not_writable", "type_mismatch",
+  "out_of_limits", "out_of_raw_limits", "interlocked", "interlock_input", "local_mode", "owned", "expired",
+  "audit_unavailable", "not_connected", "device_timeout", "device_refused", "readback_mismatch", "interrupted",
+  "queue_full", "changed_since",
+] as const;
+export type Code = (typeof CODES)[number];
+
+export interface Page<T> { items: T[]; next_cursor?: string }
+export interface Problem { type: string; title: string; status: number; code: Code; detail: string }
+export interface Grant { path: string; role: Role }
+export interface WhoAmI { user: string; grants: Grant[] }
+export interface Requester { name: string; origin: Origin }
+export interface Label { value: number; text: string }
+
+export interface AssetNode { path: string; name: string; kind: AssetKind; twins: string[] }
+
+export interface PointView {
+  name: string;
+  type: ValueType;
+  unit?: string;
+  description?: string;
+  access: Access;
+  range_min?: number;
+  range_max?: number;
+  write_min?: number;
+  write_max?: number;
+  setpoint?: string;
+  stale_ms: number;
+  labels?: Label[];
+  value?: Value;
+  quality: Quality;
+  source_us: number;
+  received_us: number;
+  desired?: DesiredView;
+}
+
+export interface DesiredView {
+  value: Value;
+  state: DesiredState;
+  version: number;
+  set_us: number;
+  expires_us: number;
+  requester: Requester;
+  reason: string;
+  code?: Code;
+  detail?: string;
+}
+
+export interface DesiredEntry { value: Value; ttl_ms: number; reason: string }
+export type DesiredPatch = Record<string, DesiredEntry | null>;
+
+export interface TwinView {
+  id: string;
+  asset: string;
+  name: string;
+  description?: string;
+  gateway?: string;
+  device?: string;
+  online: boolean;
+  desired_version: number;
+  points: PointView[];
+}
+
+export interface CommandRequest { point: string; value: Value; ttl_ms: number; reason: string }
+
+export interface CommandView {
+  id: string;
+  twin: string;
+  asset: string;
+  point: string;
+  value: Value;
+  requester: Requester;
+  reason: string;
+  state: CommandState;
+  code?: Code;
+  detail?: string;
+  read_back?: Value;
+  created_us: number;
+  expires_us: number;
+  steps: { state: CommandState; at_us: number }[];
+}
+
+export interface LogEntry {
+  at_us: number;
+  actor: string;
+  action: string;
+  target: string;
+  twin?: string;
+  severity: Severity;
+  code?: Code;
+  detail?: string;
+}
+
+export interface HistoryPoint {
+  t_us: number;
+  value?: Value;
+  quality: Quality;
+  min?: number;
+  max?: number;
+  mean?: number;
+  count: number;
+  good: number;
+}
+
+export interface HistoryResponse {
+  twin: string;
+  point: string;
+  unit: string;
+  from_us: number;
+  to_us: number;
+  resolution: { kind: "raw" } | { kind: "rollup"; bucket_us: number };
+  points: HistoryPoint[];
+}
+
+export interface BufferHealth {
+  unacked_frames: number;
+  oldest_unacked_ms: number;
+  disk_bytes: number;
+  quota_bytes: number;
+  last_seq: number;
+  durable_seq: number;
+  incarnation: string;
+  fault?: string;
+}
+
+export interface DeviceHealth {
+  name: string;
+  protocol: string;
+  connected: boolean;
+  since_us: number;
+  good: number;
+  bad: number;
+  last_error?: string;
+}
+
+export interface PartStatus { name: string; state: PartState; restarts: number; last_error?: string; since_us: number }
+
+export interface GatewayHealth {
+  version: string;
+  uptime_ms: number;
+  clock_synchronised: boolean;
+  switch: SwitchPosition;
+  uplink: boolean;
+  buffer: BufferHealth;
+  dropped: Record<string, number>;
+  devices: DeviceHealth[];
+  parts: PartStatus[];
+}
+
+export interface GatewayView {
+  id: string;
+  connected: boolean;
+  since_us: number;
+  last_seen_us: number;
+  twins: number;
+  health?: GatewayHealth;
+}
+
+export interface TextValue { row: number; value: Value | null; quality: Quality; source_us: number }
+
+export type ServerMessage =
+  | { type: "schema"; area: number; path: string; epoch: number; rows: [string, string][] }
+  | { type: "texts"; area: number; epoch: number; values: TextValue[] }
+  | { type: "command"; command: CommandView }
+  | { type: "desired"; twin: string; point: string; desired: DesiredView | null }
+  | { type: "event"; event: LogEntry }
+  | { type: "gateway"; gateway: GatewayView }
+  | { type: "twins" }
+  | { type: "lost"; count: number };

@@ -1,0 +1,59 @@
+// Rows of a history as the columns a chart draws, with live values behind them. Pure.
+import type { HistoryResponse } from "../api/types";
+import { asNumber } from "./values";
+
+export interface Series {
+  /** Seconds since 1970. */
+  x: number[];
+  /** Value, or mean of a bucket; null where there is none to trust. */
+  y: (number | null)[];
+  min: (number | null)[];
+  max: (number | null)[];
+  rolled: boolean;
+}
+
+export const EMPTY: Series = { x: [], y: [], min: [], max: [], rolled: false };
+
+const orNull = (n: number | undefined): number | null => (n === undefined || Number.isNaN(n) ? null : n);
+
+export function fromHistory(h: HistoryResponse): Series {
+  const rolled = h.resolution.kind === "rollup";
+  const s: Series = { x: [], y: [], min: [], max: [], rolled };
+  // A bucket's value stands for its whole width: draw it at the middle.
+  const half = h.resolution.kind === "rollup" ? h.resolution.bucket_us / 2 : 0;
+  for (const p of h.points) {
+    const usable = rolled ? p.good > 0 : !p.quality.startsWith("bad");
+    s.x.push((p.t_us + half) / 1e6);
+    s.y.push(usable ? orNull(p.mean ?? asNumber(p.value)) : null);
+    s.min.push(usable ? orNull(p.min) : null);
+    s.max.push(usable ? orNull(p.max) : null);
+  }
+  return s;
+}
+
+/** Adds one live value, if it is later than the last. */
+export function append(s: Series, atMs: number, value: number, bad: boolean): boolean {
+  const x = atMs / 1000;
+  if (!(atMs > 0) || x <= (s.x[s.x.length - 1] ?? -Infinity)) return false;
+  const y = bad || Number.isNaN(value) ? null : value;
+  s.x.push(x);
+  s.y.push(y);
+  s.min.push(y);
+  s.max.push(y);
+  return true;
+}
+
+/** Smallest, largest and last value within a time range; null if there is none. */
+export function summary(s: Series, from: number, to: number): { min: number; max: number; last: number } | null {
+  let min = Infinity;
+  let max = -Infinity;
+  let last = NaN;
+  s.x.forEach((x, i) => {
+    const y = s.y[i];
+    if (x < from || x > to || y === null || y === undefined) return;
+    min = Math.min(min, s.min[i] ?? y);
+    max = Math.max(max, s.max[i] ?? y);
+    last = y;
+  });
+  return min > max ? null : { min, max, last };
+}
