@@ -1,0 +1,90 @@
+//! Groups the frames of all sessions into commits: whatever waits goes in one, without any delay. Only after
+//! a commit the twins get its samples and its gateways their acknowledgements.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use cloud_core::{NewFrame, StoreError};
+use common::names::Code;
+use common::wire::{Ack, Down, Known};
+use common::{Incarnation, IntervalSet};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::time::Instant;
+
+use crate::handle::Shared;
+use crate::outbox::{End, Outbox};
+
+/// A frame on its way to storage.
+pub(crate) struct Work {
+    pub(crate) frame: NewFrame,
+    /// Packet to acknowledge; none if it was sent at most once.
+    pub(crate) pkid: Option<u16>,
+    pub(crate) outbox: Arc<Outbox>,
+    /// Its share of the bytes that may wait.
+    pub(crate) _bytes: OwnedSemaphorePermit,
+}
+
+/// Commits until no session is left that could send more.
+pub(crate) async fn run(shared: &Shared, mut works: mpsc::Receiver<Work>) {
+    let mut batch = Vec::new();
+    while works.recv_many(&mut batch, shared.options.commit_frames).await > 0 {
+        if let Err(error) = commit(shared, &batch).await {
+            tracing::warn!(%error, frames = batch.len(), "commit failed, trying once more by session");
+            tokio::time::sleep(shared.options.retry_after).await;
+            by_session(shared, std::mem::take(&mut batch)).await;
+        }
+        batch.clear();
+    }
+}
+
+/// One session's frames must not keep those of others from storage.
+async fn by_session(shared: &Shared, batch: Vec<Work>) {
+    let mut groups: BTreeMap<u64, Vec<Work>> = BTreeMap::new();
+    for work in batch {
+        groups.entry(work.outbox.session).or_default().push(work);
+    }
+    for group in groups.values() {
+        if let Err(error) = commit(shared, group).await
+            && let Some(work) = group.first()
+        {
+            tracing::error!(%error, gateway = %work.frame.gateway, frames = group.len(), "frames not stored");
+            work.outbox.end(End::refused("storage", Code::Unavailable, "frames cannot be stored now"));
+        }
+    }
+}
+
+async fn commit(shared: &Shared, batch: &[Work]) -> Result<(), StoreError> {
+    let began = Instant::now();
+    let frames: Vec<_> = batch.iter().map(|w| w.frame.clone()).collect();
+    let is_new = shared.parts.storage.accept(&frames).await?;
+    let received = frames.len() as u64;
+    let new: Vec<_> = frames.into_iter().zip(is_new).filter(|(_, new)| *new).map(|(f, _)| f).collect();
+    let (accepted, samples) =
+        (new.len() as u64, new.iter().map(|f| f.frame.body.sample_count() as u64).sum());
+    let seconds = began.elapsed().as_secs_f64();
+    shared.parts.metrics.committed(accepted, received - accepted, samples, seconds);
+    if !new.is_empty() {
+        shared.parts.sink.frames(&new);
+    }
+    acknowledge(batch);
+    Ok(())
+}
+
+fn acknowledge(batch: &[Work]) {
+    let mut by_session: BTreeMap<u64, (&Outbox, BTreeMap<Incarnation, IntervalSet>)> = BTreeMap::new();
+    for work in batch {
+        let (outbox, acked) =
+            by_session.entry(work.outbox.session).or_insert_with(|| (&work.outbox, BTreeMap::new()));
+        let header = &work.frame.frame.header;
+        acked.entry(header.incarnation).or_default().insert(header.seq);
+        if !outbox.puback(work.pkid) {
+            outbox.overrun();
+        }
+    }
+    for (outbox, acked) in by_session.into_values() {
+        let known = |(incarnation, seqs)| Known { incarnation, seqs };
+        if !outbox.message(&Down::Ack(Ack { acked: acked.into_iter().map(known).collect() })) {
+            outbox.overrun();
+        }
+    }
+}

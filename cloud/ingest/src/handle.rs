@@ -1,0 +1,213 @@
+//! Live sessions and how gateways fare, for the rest of the cloud.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use cloud_core::{Downlink, DownlinkError, GatewayKey};
+use common::api::{GatewayHealth, GatewayView};
+use common::command::{CommandOrder, DesiredOrder};
+use common::wire::Down;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use crate::options::{Options, Parts};
+use crate::outbox::{End, Outbox};
+
+/// Desired values in one message: well below the limit of a message.
+const DESIRED_PER_MESSAGE: usize = 64;
+
+/// The ways to gateways. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub struct Handle(pub(crate) Arc<Shared>);
+
+pub(crate) struct Shared {
+    pub(crate) options: Options,
+    pub(crate) parts: Parts,
+    /// Bytes of frames that may still wait for a commit.
+    pub(crate) budget: Arc<Semaphore>,
+    table: Mutex<Table>,
+    next_session: AtomicU64,
+}
+
+#[derive(Default)]
+struct Table {
+    sessions: HashMap<GatewayKey, Session>,
+    seen: BTreeMap<GatewayKey, Seen>,
+}
+
+struct Session {
+    outbox: Arc<Outbox>,
+    /// The gateway's session time and when it came; none before the `HelloAck`.
+    time: Option<(u64, Instant)>,
+}
+
+struct Seen {
+    connected: bool,
+    since_us: i64,
+    last_seen_us: i64,
+    health: Option<GatewayHealth>,
+}
+
+impl Shared {
+    pub(crate) fn new(options: Options, mut parts: Parts) -> Self {
+        let seen = |(key, at): (GatewayKey, i64)| {
+            (key, Seen { connected: false, since_us: at, last_seen_us: at, health: None })
+        };
+        let seen = std::mem::take(&mut parts.gateways).into_iter().map(seen).collect();
+        Self {
+            budget: Arc::new(Semaphore::new(options.waiting_bytes.min(Semaphore::MAX_PERMITS))),
+            // Numbers of sessions grow over restarts as well.
+            next_session: AtomicU64::new(u64::try_from(parts.clock.now_us()).unwrap_or(1)),
+            options,
+            parts,
+            table: Mutex::new(Table { sessions: HashMap::new(), seen }),
+        }
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn session_number(&self) -> u64 {
+        self.next_session.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Enters a session that has signed in. An older one of the same gateway is ended; true if there was one.
+    pub(crate) fn enter(&self, key: &GatewayKey, outbox: Arc<Outbox>) -> bool {
+        let mut table = self.table();
+        let older = table.sessions.insert(key.clone(), Session { outbox, time: None });
+        self.parts.metrics.sessions(table.sessions.len());
+        drop(table);
+        older.inspect(|o| o.outbox.end(End::TakenOver)).is_some()
+    }
+
+    /// Takes a session out, if it is still the gateway's.
+    pub(crate) fn leave(&self, key: &GatewayKey, session: u64) {
+        let mut table = self.table();
+        if table.sessions.get(key).is_none_or(|s| s.outbox.session != session) {
+            return;
+        }
+        table.sessions.remove(key);
+        self.parts.metrics.sessions(table.sessions.len());
+        let now = self.parts.clock.now_us();
+        let was_connected = table.seen.get_mut(key).is_some_and(|seen| {
+            let was = std::mem::replace(&mut seen.connected, false);
+            if was {
+                seen.since_us = now;
+            }
+            was
+        });
+        drop(table);
+        if was_connected {
+            self.tell(key);
+        }
+    }
+
+    /// Notes that a session talks: its gateway is connected from now on, and takes orders.
+    pub(crate) fn connected(&self, key: &GatewayKey, session: u64, session_us: u64) {
+        self.word(key, session, session_us, |seen, now| {
+            if !seen.connected {
+                seen.since_us = now;
+            }
+            seen.connected = true;
+        });
+    }
+
+    pub(crate) fn heartbeat(&self, key: &GatewayKey, session: u64, session_us: u64, health: GatewayHealth) {
+        self.word(key, session, session_us, |seen, _| seen.health = Some(health));
+    }
+
+    fn word(&self, key: &GatewayKey, session: u64, session_us: u64, note: impl FnOnce(&mut Seen, i64)) {
+        let now = self.parts.clock.now_us();
+        let mut table = self.table();
+        let Some(live) = table.sessions.get_mut(key).filter(|s| s.outbox.session == session) else { return };
+        live.time = Some((session_us, Instant::now()));
+        let seen = table.seen.entry(key.clone()).or_insert(Seen {
+            connected: false,
+            since_us: now,
+            last_seen_us: now,
+            health: None,
+        });
+        seen.last_seen_us = now;
+        note(seen, now);
+        drop(table);
+        self.tell(key);
+    }
+
+    /// Tells the sink how a gateway fares.
+    pub(crate) fn tell(&self, key: &GatewayKey) {
+        let twins = self.twins_of(key);
+        let view = self.table().seen.get(key).map(|seen| seen.view(key, twins));
+        if let Some(view) = view {
+            self.parts.sink.gateway(key, view);
+        }
+    }
+
+    fn twins_of(&self, key: &GatewayKey) -> u32 {
+        let state = self.parts.world.read();
+        let bound =
+            state.twins.values().filter(|t| t.binding.as_ref().is_some_and(|(g, _)| *g == key.gateway));
+        u32::try_from(bound.count()).unwrap_or(u32::MAX)
+    }
+
+    fn live(&self, gateway: &GatewayKey) -> Result<Arc<Outbox>, DownlinkError> {
+        let table = self.table();
+        let live = table.sessions.get(gateway).filter(|s| s.time.is_some());
+        let live = live.filter(|s| !s.outbox.ended.is_cancelled());
+        live.map(|s| s.outbox.clone()).ok_or_else(|| DownlinkError::Offline { gateway: gateway.to_string() })
+    }
+}
+
+impl Seen {
+    fn view(&self, key: &GatewayKey, twins: u32) -> GatewayView {
+        GatewayView {
+            id: key.gateway.clone(),
+            connected: self.connected,
+            since_us: self.since_us,
+            last_seen_us: self.last_seen_us,
+            twins,
+            health: self.health.clone(),
+        }
+    }
+}
+
+#[async_trait]
+impl Downlink for Handle {
+    fn session_us(&self, gateway: &GatewayKey) -> Option<u64> {
+        let table = self.0.table();
+        let (told, at) = table.sessions.get(gateway)?.time?;
+        // What was told was true when it was sent, before it came here. A thousandth off for our clock running
+        // faster than the gateway's.
+        let since = u64::try_from(at.elapsed().as_micros()).unwrap_or(0);
+        Some(told.saturating_add(since - since / 1000))
+    }
+
+    async fn command(&self, gateway: &GatewayKey, order: CommandOrder) -> Result<(), DownlinkError> {
+        let full = || DownlinkError::Full { gateway: gateway.to_string() };
+        let live = self.0.live(gateway)?;
+        if live.message(&Down::Command(Box::new(order))) { Ok(()) } else { Err(full()) }
+    }
+
+    async fn desired(&self, gateway: &GatewayKey, orders: Vec<DesiredOrder>) -> Result<(), DownlinkError> {
+        let live = self.0.live(gateway)?;
+        for some in orders.chunks(DESIRED_PER_MESSAGE) {
+            if !live.message(&Down::Desired(some.to_vec())) {
+                return Err(DownlinkError::Full { gateway: gateway.to_string() });
+            }
+        }
+        Ok(())
+    }
+
+    fn gateways(&self) -> Vec<GatewayView> {
+        let mut counts: HashMap<_, u32> = HashMap::new();
+        for twin in self.0.parts.world.read().twins.values() {
+            if let Some((gateway, _)) = &twin.binding {
+                *counts.entry(gateway.clone()).or_default() += 1;
+            }
+        }
+        let count = |key: &GatewayKey| counts.get(&key.gateway).copied().unwrap_or(0);
+        self.0.table().seen.iter().map(|(key, seen)| seen.view(key, count(key))).collect()
+    }
+}

@@ -1,0 +1,94 @@
+//! The listener: accepts connections and runs their sessions and the committer until drained.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::Drain;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+use crate::committer::{self, Work};
+use crate::handle::{Handle, Shared};
+use crate::options::{Error, Options, Parts};
+use crate::{session, tls};
+
+/// Frames that may wait for a commit; their bytes have a limit of their own.
+const QUEUE: usize = 1024;
+/// Pause when the system has no more sockets for us.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The ingress, listening.
+pub struct Ingress {
+    shared: Arc<Shared>,
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+}
+
+impl Ingress {
+    /// Listens. Connections wait until `run`.
+    ///
+    /// # Errors
+    /// When the address cannot be had, or certificate and key do not do.
+    pub async fn bind(options: Options, parts: Parts) -> Result<(Self, SocketAddr), Error> {
+        let tls = options.tls.as_ref().map(tls::acceptor).transpose()?;
+        let listen = options.listen;
+        let failed = |source| Error::Listen { listen, source };
+        let listener = TcpListener::bind(listen).await.map_err(failed)?;
+        let addr = listener.local_addr().map_err(failed)?;
+        Ok((Self { shared: Arc::new(Shared::new(options, parts)), listener, tls }, addr))
+    }
+
+    /// The ways to gateways.
+    pub fn handle(&self) -> Handle {
+        Handle(self.shared.clone())
+    }
+
+    /// Serves until drained: then what was received is committed and acknowledged, and every connection closed.
+    pub async fn run(&self, drain: Drain) {
+        let (queue, works) = mpsc::channel(QUEUE);
+        tokio::join!(self.accept(queue, &drain), committer::run(&self.shared, works));
+    }
+
+    async fn accept(&self, queue: mpsc::Sender<Work>, drain: &Drain) {
+        let room = Arc::new(Semaphore::new(self.shared.options.max_connections));
+        let mut sessions = JoinSet::new();
+        loop {
+            let accepted = tokio::select! {
+                () = drain.started() => break,
+                accepted = self.listener.accept() => accepted,
+                Some(ended) = sessions.join_next() => {
+                    if let Err(error) = ended
+                        && error.is_panic()
+                    {
+                        tracing::error!(%error, "session panicked");
+                    }
+                    continue;
+                }
+            };
+            let (tcp, peer): (TcpStream, SocketAddr) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            let Ok(permit) = room.clone().try_acquire_owned() else {
+                self.shared.parts.metrics.refuse("connections");
+                continue;
+            };
+            let (shared, tls, queue, drain) =
+                (self.shared.clone(), self.tls.clone(), queue.clone(), drain.clone());
+            sessions.spawn(async move {
+                session::serve(shared, tls, tcp, peer, queue, drain).await;
+                drop(permit);
+            });
+        }
+        // The committer ends when the sessions have, each having had its answers.
+        drop(queue);
+        while sessions.join_next().await.is_some() {}
+    }
+}

@@ -1,0 +1,239 @@
+//! What a gateway says in its session, in which order it may say it, and the answers.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use cloud_core::{GatewayKey, NewFrame};
+use common::names::Code;
+use common::wire::{Down, Frame, Hello, HelloAck, Known, MAX_MESSAGE_BYTES, SchemaPart, Snapshot, Up};
+use common::{Incarnation, Schema, SchemaHash};
+use tokio::sync::mpsc;
+
+use crate::committer::Work;
+use crate::handle::Shared;
+use crate::outbox::{End, Outbox};
+use crate::schemas::{self, Assembly};
+
+/// Sequences are kept as signed numbers by databases.
+const MAX_SEQ: u64 = i64::MAX as u64;
+
+pub(crate) struct Talk {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) key: Arc<GatewayKey>,
+    outbox: Arc<Outbox>,
+    queue: mpsc::Sender<Work>,
+    agreed: Option<Agreed>,
+    assembly: Assembly,
+}
+
+/// What `Hello` and `HelloAck` settled.
+struct Agreed {
+    ranks: HashMap<Incarnation, u64>,
+    /// Hash of the current schema, and the rank that it holds from.
+    current: (SchemaHash, u64),
+    /// Lowest rank of what the gateway's store holds: older schemas hold from there.
+    oldest: u64,
+    /// Schemas that frames may name; none while the gateway has still to send it.
+    schemas: HashMap<SchemaHash, Option<Arc<Schema>>>,
+}
+
+fn refuse<T>(cause: &'static str, code: Code, detail: impl Into<String>) -> Result<T, End> {
+    Err(End::refused(cause, code, detail))
+}
+
+impl Talk {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        key: Arc<GatewayKey>,
+        outbox: Arc<Outbox>,
+        queue: mpsc::Sender<Work>,
+    ) -> Self {
+        Self { shared, key, outbox, queue, agreed: None, assembly: Assembly::default() }
+    }
+
+    /// Whether the gateway was answered: from then on it gives signs of life.
+    pub(crate) fn is_agreed(&self) -> bool {
+        self.agreed.is_some()
+    }
+
+    /// Takes a message. A frame's packet is acknowledged by the committer, any other here.
+    pub(crate) async fn hear(&mut self, payload: &[u8], pkid: Option<u16>) -> Result<(), End> {
+        let message = match Up::decode(payload) {
+            Ok(message) => message,
+            Err(e) => return refuse("message", Code::InvalidRequest, e.to_string()),
+        };
+        match message {
+            Up::Frame(bytes) => return self.frame(bytes, pkid).await,
+            Up::Hello(hello) => self.hello(*hello).await?,
+            Up::Schema(part) => self.schema(part).await?,
+            Up::Snapshot(snapshot) => self.snapshot(&snapshot)?,
+            Up::Heartbeat(beat) => {
+                if self.agreed.is_none() {
+                    return refuse("not_ready", Code::Conflict, "a heartbeat came before the hello");
+                }
+                self.shared.heartbeat(&self.key, self.outbox.session, beat.session_us, beat.health);
+            }
+        }
+        if !self.outbox.puback(pkid) {
+            self.outbox.overrun();
+        }
+        Ok(())
+    }
+
+    async fn hello(&mut self, hello: Hello) -> Result<(), End> {
+        if hello.tenant != self.key.tenant || hello.gateway != self.key.gateway {
+            let detail = format!("hello of {}/{} in a session of {}", hello.tenant, hello.gateway, self.key);
+            return refuse("hello", Code::Forbidden, detail);
+        }
+        let mut incarnations: Vec<_> = hello.streams.iter().map(|s| s.incarnation).collect();
+        if !incarnations.contains(&hello.incarnation) {
+            incarnations.push(hello.incarnation);
+        }
+        let known = match self.shared.parts.storage.hello(&self.key, &incarnations).await {
+            Ok(known) => known,
+            Err(e) => return self.storage_failed(&e),
+        };
+        let ranks: HashMap<_, _> = known.iter().map(|k| (k.incarnation, k.rank)).collect();
+        let Some(&rank) = ranks.get(&hello.incarnation) else {
+            return refuse("hello", Code::Internal, "storage gave the incarnation no rank");
+        };
+        let named: HashSet<_> = hello.schemas.iter().copied().chain([hello.schema]).collect();
+        let mut schemas: HashMap<SchemaHash, Option<Arc<Schema>>> = HashMap::new();
+        {
+            let state = self.shared.parts.world.read();
+            let ours = |s: &&Arc<Schema>| s.tenant == self.key.tenant && s.gateway == self.key.gateway;
+            schemas
+                .extend(named.into_iter().map(|hash| (hash, state.schemas.get(&hash).filter(ours).cloned())));
+        }
+        let mut want_schemas: Vec<_> = schemas.iter().filter(|(_, s)| s.is_none()).map(|(h, _)| *h).collect();
+        // Without the current schema nothing new can be taken: it comes first.
+        want_schemas.sort_by_key(|hash| (*hash != hello.schema, *hash));
+        let known = known.into_iter().map(|k| Known { incarnation: k.incarnation, seqs: k.seqs }).collect();
+        let ack = fitting(HelloAck { session: self.outbox.session, known, want_schemas });
+        let current = schemas.get(&hello.schema).cloned().flatten();
+        let oldest = ranks.values().copied().min().unwrap_or(rank);
+        self.agreed = Some(Agreed { ranks, current: (hello.schema, rank), oldest, schemas });
+        self.assembly = Assembly::default();
+        tracing::info!(gateway = %self.key, session = ack.session, version = hello.version, "session agreed");
+        if let Some(schema) = &current {
+            self.put_schema(schema, rank, true).await?;
+        }
+        if !self.outbox.message(&Down::HelloAck(ack)) {
+            self.outbox.overrun();
+        }
+        self.shared.connected(&self.key, self.outbox.session, hello.session_us);
+        if current.is_some() {
+            self.shared.parts.sink.session_started(&self.key);
+        }
+        Ok(())
+    }
+
+    async fn schema(&mut self, part: SchemaPart) -> Result<(), End> {
+        let hash = part.hash;
+        let Some(agreed) = &self.agreed else {
+            return refuse("not_ready", Code::Conflict, "a schema came before the hello");
+        };
+        let is_current = agreed.current.0 == hash;
+        let rank = if is_current { agreed.current.1 } else { agreed.oldest };
+        match agreed.schemas.get(&hash) {
+            None => {
+                return refuse("schema", Code::InvalidRequest, format!("schema {hash} was not announced"));
+            }
+            Some(Some(_)) => return Ok(()),
+            Some(None) => {}
+        }
+        let invalid = |e: schemas::SchemaError| End::refused("schema", Code::InvalidRequest, e.to_string());
+        let Some(json) = self.assembly.put(part).map_err(invalid)? else { return Ok(()) };
+        let schema = Arc::new(schemas::read(&json, hash, &self.key).map_err(invalid)?);
+        self.put_schema(&schema, rank, is_current).await?;
+        let Some(agreed) = &mut self.agreed else { return Ok(()) };
+        agreed.schemas.insert(hash, Some(schema));
+        if is_current {
+            // The twins' gateway is connected: they are online.
+            self.shared.tell(&self.key);
+            self.shared.parts.sink.session_started(&self.key);
+        } else if let Some(Some(current)) = agreed.schemas.get(&agreed.current.0).cloned() {
+            // Bindings are as the current schema says, whatever came last.
+            let rank = agreed.current.1;
+            self.put_schema(&current, rank, true).await?;
+        }
+        Ok(())
+    }
+
+    async fn put_schema(&self, schema: &Arc<Schema>, rank: u64, current: bool) -> Result<(), End> {
+        let parts = &self.shared.parts;
+        if let Err(e) = parts.storage.put_schema(&self.key, schema, rank, parts.clock.now_us()).await {
+            return self.storage_failed(&e);
+        }
+        parts.sink.schema(&self.key, schema, rank, current);
+        Ok(())
+    }
+
+    fn snapshot(&self, snapshot: &Snapshot) -> Result<(), End> {
+        let (rank, schema) = self.place(snapshot.incarnation, snapshot.schema, snapshot.seq, 0)?;
+        self.shared.parts.sink.snapshot(&self.key, rank, &schema, snapshot);
+        Ok(())
+    }
+
+    async fn frame(&self, bytes: Vec<u8>, pkid: Option<u16>) -> Result<(), End> {
+        let frame = match Frame::decode(&bytes) {
+            Ok(frame) => frame,
+            Err(e) => return refuse("frame", Code::InvalidRequest, e.to_string()),
+        };
+        let header = &frame.header;
+        let (rank, schema) = self.place(header.incarnation, header.schema, header.seq, 1)?;
+        // Where storage is slower than the gateway, the gateway waits here.
+        let size = u32::try_from(bytes.len().min(self.shared.options.waiting_bytes)).unwrap_or(u32::MAX);
+        let stopped = |_| End::Draining;
+        let budget = self.shared.budget.clone().acquire_many_owned(size).await.map_err(|_| End::Draining)?;
+        let frame = NewFrame {
+            gateway: self.key.clone(),
+            rank,
+            frame: Arc::new(frame),
+            bytes: bytes.into(),
+            schema,
+            received_us: self.shared.parts.clock.now_us(),
+        };
+        let work = Work { frame, pkid, outbox: self.outbox.clone(), _bytes: budget };
+        self.queue.send(work).await.map_err(stopped)
+    }
+
+    /// Rank and schema of samples; refused if the session has not agreed on them.
+    fn place(
+        &self,
+        incarnation: Incarnation,
+        schema: SchemaHash,
+        seq: u64,
+        first: u64,
+    ) -> Result<(u64, Arc<Schema>), End> {
+        let Some(agreed) = &self.agreed else {
+            return refuse("not_ready", Code::Conflict, "samples came before the hello");
+        };
+        let Some(&rank) = agreed.ranks.get(&incarnation) else {
+            let detail = format!("incarnation {incarnation} was not announced");
+            return refuse("incarnation", Code::InvalidRequest, detail);
+        };
+        let Some(schema) = agreed.schemas.get(&schema).cloned().flatten() else {
+            return refuse("schema", Code::InvalidRequest, format!("schema {schema} is not known"));
+        };
+        if !(first..=MAX_SEQ).contains(&seq) {
+            return refuse("frame", Code::InvalidRequest, format!("sequence {seq} cannot be"));
+        }
+        Ok((rank, schema))
+    }
+
+    fn storage_failed<T>(&self, error: &cloud_core::StoreError) -> Result<T, End> {
+        tracing::error!(%error, gateway = %self.key, "storage failed");
+        refuse("storage", Code::Unavailable, "storage is not available now")
+    }
+}
+
+/// Leaves out what is known of the oldest incarnations until the message has a size that may be sent: the
+/// gateway then sends again what is known, and is told so.
+fn fitting(mut ack: HelloAck) -> HelloAck {
+    let size = |ack: &HelloAck| Down::HelloAck(ack.clone()).encode().len();
+    while !ack.known.is_empty() && size(&ack) > MAX_MESSAGE_BYTES {
+        ack.known.drain(..ack.known.len().div_ceil(2));
+    }
+    ack
+}

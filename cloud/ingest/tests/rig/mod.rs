@@ -1,0 +1,562 @@
+//! An ingress with a storage that fails or waits on demand, a sink that takes notes, and a client that may
+//! say anything.
+
+#![allow(dead_code, missing_docs, unreachable_pub)]
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::BytesMut;
+use cloud_core::storage::{
+    Account, AccountStorage, AuditStorage, CommandStorage, Created, FrameStorage, History, KnownIncarnation,
+    Loaded,
+};
+use cloud_core::{GatewayKey, NewFrame, StoreError, World};
+use cloud_ingest::{Handle, Ingress, Metrics, Options, Parts, Sink};
+use common::api::*;
+use common::command::{CommandUpdate, DesiredUpdate, LogEntry, Requester, Severity};
+use common::wire::*;
+use common::*;
+use rumqttc::mqttbytes::QoS;
+use rumqttc::mqttbytes::v4::*;
+use sha2::{Digest, Sha256};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+
+pub const SECRET: &str = "a secret of this test";
+const LIMIT: Duration = Duration::from_secs(10);
+
+pub fn key(gateway: &str) -> GatewayKey {
+    GatewayKey { tenant: TenantId::default(), gateway: gateway.parse().unwrap() }
+}
+
+/// Storage in memory.
+pub struct Store {
+    pub marks: Mutex<HashMap<Incarnation, (u64, IntervalSet)>>,
+    pub schemas: Mutex<Vec<(SchemaHash, u64)>>,
+    pub audit: Mutex<Vec<LogEntry>>,
+    /// Commits wait while this is false.
+    pub open: watch::Sender<bool>,
+    /// So many commits fail first.
+    pub failing: AtomicUsize,
+    pub commits: AtomicUsize,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self {
+            marks: Mutex::default(),
+            schemas: Mutex::default(),
+            audit: Mutex::default(),
+            open: watch::Sender::new(true),
+            failing: AtomicUsize::new(0),
+            commits: AtomicUsize::new(0),
+        }
+    }
+}
+
+fn none<T>(what: &str) -> Result<T, StoreError> {
+    Err(StoreError::NotFound { what: what.into() })
+}
+
+#[async_trait]
+impl FrameStorage for Store {
+    async fn hello(&self, _: &GatewayKey, all: &[Incarnation]) -> Result<Vec<KnownIncarnation>, StoreError> {
+        let mut marks = self.marks.lock().unwrap();
+        let mut known = Vec::new();
+        for &incarnation in all {
+            let rank = marks.len() as u64 + 1;
+            let (rank, seqs) = marks.entry(incarnation).or_insert((rank, IntervalSet::new())).clone();
+            known.push(KnownIncarnation { incarnation, rank, seqs });
+        }
+        Ok(known)
+    }
+
+    async fn accept(&self, frames: &[NewFrame]) -> Result<Vec<bool>, StoreError> {
+        self.open.subscribe().wait_for(|open| *open).await.unwrap();
+        let fails =
+            self.failing.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok();
+        if fails {
+            return Err(StoreError::Database { detail: "on purpose".into() });
+        }
+        self.commits.fetch_add(1, Ordering::SeqCst);
+        let mut marks = self.marks.lock().unwrap();
+        let mut new = |f: &NewFrame| {
+            let header = &f.frame.header;
+            marks.get_mut(&header.incarnation).expect("hello came first").1.insert(header.seq)
+        };
+        Ok(frames.iter().map(&mut new).collect())
+    }
+
+    async fn put_schema(&self, _: &GatewayKey, schema: &Schema, rank: u64, _: i64) -> Result<(), StoreError> {
+        self.schemas.lock().unwrap().push((schema.hash(), rank));
+        Ok(())
+    }
+
+    async fn known_schemas(&self, _: &[SchemaHash]) -> Result<Vec<SchemaHash>, StoreError> {
+        Ok(vec![])
+    }
+
+    async fn load(&self) -> Result<Loaded, StoreError> {
+        Ok(Loaded::default())
+    }
+
+    async fn uncompacted(&self, _: Option<(u64, u64)>, _: usize) -> Result<Vec<NewFrame>, StoreError> {
+        Ok(vec![])
+    }
+
+    async fn compact(&self, _: usize) -> Result<usize, StoreError> {
+        Ok(0)
+    }
+
+    async fn history(&self, _: TwinId, _: &str, _: i64, _: i64, _: usize) -> Result<History, StoreError> {
+        none("history")
+    }
+}
+
+#[async_trait]
+impl CommandStorage for Store {
+    async fn create_command(
+        &self,
+        _: &CommandView,
+        _: &str,
+        _: &[u8],
+        _: &LogEntry,
+    ) -> Result<Created, StoreError> {
+        none("command")
+    }
+
+    async fn command_by_key(&self, _: &str, _: &str) -> Result<Option<(CommandView, Vec<u8>)>, StoreError> {
+        Ok(None)
+    }
+
+    async fn update_command(&self, _: &CommandUpdate) -> Result<CommandView, StoreError> {
+        none("command")
+    }
+
+    async fn command(&self, _: CommandId) -> Result<CommandView, StoreError> {
+        none("command")
+    }
+
+    async fn commands(
+        &self,
+        _: Option<&[TwinId]>,
+        _: Option<&str>,
+        _: usize,
+    ) -> Result<Page<CommandView>, StoreError> {
+        none("commands")
+    }
+
+    async fn open_commands(&self, _: &[CommandState]) -> Result<Vec<CommandView>, StoreError> {
+        Ok(vec![])
+    }
+
+    async fn patch_desired(
+        &self,
+        _: TwinId,
+        _: u64,
+        _: &[(String, Option<DesiredEntry>)],
+        _: &Requester,
+        _: i64,
+        _: &LogEntry,
+    ) -> Result<(u64, Vec<(String, Option<DesiredView>)>), StoreError> {
+        none("twin")
+    }
+
+    async fn update_desired(&self, _: &DesiredUpdate) -> Result<Option<DesiredView>, StoreError> {
+        Ok(None)
+    }
+}
+
+#[async_trait]
+impl AuditStorage for Store {
+    async fn append_audit(&self, entry: &LogEntry) -> Result<(), StoreError> {
+        self.audit.lock().unwrap().push(entry.clone());
+        Ok(())
+    }
+
+    async fn audit(
+        &self,
+        _: Option<&[TwinId]>,
+        _: Severity,
+        _: Option<&str>,
+        _: usize,
+    ) -> Result<Page<LogEntry>, StoreError> {
+        none("audit")
+    }
+}
+
+#[async_trait]
+impl AccountStorage for Store {
+    async fn users(&self) -> Result<Vec<UserView>, StoreError> {
+        none("users")
+    }
+
+    async fn user(&self, _: &str) -> Result<Account, StoreError> {
+        none("user")
+    }
+
+    async fn create_user(&self, _: &Account) -> Result<(), StoreError> {
+        none("user")
+    }
+
+    async fn delete_user(&self, _: &str) -> Result<(), StoreError> {
+        none("user")
+    }
+
+    async fn set_password(&self, _: &str, _: &str) -> Result<(), StoreError> {
+        none("user")
+    }
+
+    async fn create_session(&self, _: &[u8; 32], _: &str, _: i64) -> Result<(), StoreError> {
+        none("session")
+    }
+
+    async fn authenticate(
+        &self,
+        _: &[u8; 32],
+        _: i64,
+    ) -> Result<Option<(String, Vec<GrantView>)>, StoreError> {
+        none("session")
+    }
+
+    async fn delete_session(&self, _: &[u8; 32]) -> Result<(), StoreError> {
+        none("session")
+    }
+
+    async fn keys(&self) -> Result<Vec<ApiKeyView>, StoreError> {
+        none("keys")
+    }
+
+    async fn create_key(&self, _: &ApiKeyView, _: &[u8; 32]) -> Result<(), StoreError> {
+        none("key")
+    }
+
+    async fn delete_key(&self, _: &str) -> Result<(), StoreError> {
+        none("key")
+    }
+
+    async fn set_gateway_secret(&self, _: &GatewayKey, _: &[u8; 32], _: i64) -> Result<(), StoreError> {
+        none("gateway")
+    }
+
+    async fn gateway_secret(&self, gateway: &GatewayKey) -> Result<Option<[u8; 32]>, StoreError> {
+        let known = ["g1", "g2"].contains(&gateway.gateway.as_str());
+        Ok(known.then(|| Sha256::digest(SECRET.as_bytes()).into()))
+    }
+}
+
+/// Takes notes.
+#[derive(Default)]
+pub struct Notes {
+    pub world: World,
+    pub frames: Mutex<Vec<NewFrame>>,
+    pub snapshots: Mutex<Vec<(GatewayKey, u64, Snapshot)>>,
+    pub schemas: Mutex<Vec<(SchemaHash, u64, bool)>>,
+    pub views: Mutex<Vec<GatewayView>>,
+    pub started: AtomicUsize,
+    pub events: Mutex<Vec<LogEntry>>,
+}
+
+impl Sink for Notes {
+    fn frames(&self, frames: &[NewFrame]) {
+        self.frames.lock().unwrap().extend_from_slice(frames);
+    }
+
+    fn snapshot(&self, gateway: &GatewayKey, rank: u64, _: &Schema, snapshot: &Snapshot) {
+        self.snapshots.lock().unwrap().push((gateway.clone(), rank, snapshot.clone()));
+    }
+
+    fn schema(&self, _: &GatewayKey, schema: &Arc<Schema>, rank: u64, current: bool) {
+        self.world.write().schemas.insert(schema.hash(), schema.clone());
+        self.schemas.lock().unwrap().push((schema.hash(), rank, current));
+    }
+
+    fn gateway(&self, _: &GatewayKey, view: GatewayView) {
+        self.views.lock().unwrap().push(view);
+    }
+
+    fn session_started(&self, _: &GatewayKey) {
+        self.started.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn event(&self, entry: &LogEntry) {
+        self.events.lock().unwrap().push(entry.clone());
+    }
+}
+
+pub struct Rig {
+    pub addr: SocketAddr,
+    pub store: Arc<Store>,
+    pub notes: Arc<Notes>,
+    pub handle: Handle,
+    pub metrics: Metrics,
+    pub drain: Drain,
+    pub running: tokio::task::JoinHandle<()>,
+}
+
+impl Rig {
+    pub async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    pub async fn with(change: impl FnOnce(&mut Options)) -> Self {
+        let mut options = Options::new("127.0.0.1:0".parse().unwrap());
+        options.retry_after = Duration::from_millis(10);
+        change(&mut options);
+        let (store, notes, metrics) =
+            (Arc::new(Store::default()), Arc::new(Notes::default()), Metrics::default());
+        let parts = Parts {
+            storage: store.clone(),
+            world: notes.world.clone(),
+            sink: notes.clone(),
+            clock: Clock::system(),
+            metrics: metrics.clone(),
+            gateways: vec![],
+        };
+        let (ingress, addr) = Ingress::bind(options, parts).await.unwrap();
+        let (handle, drain) = (ingress.handle(), Drain::new());
+        let until = drain.clone();
+        let running = tokio::spawn(async move { ingress.run(until).await });
+        Self { addr, store, notes, handle, metrics, drain, running }
+    }
+
+    pub async fn sign_in(&self, gateway: &str) -> Client {
+        let mut client = Client::open(self.addr).await;
+        assert_eq!(client.connect(gateway, SECRET, |_| {}).await, ConnectReturnCode::Success);
+        client.subscribe(&format!("twinway/v1/default/{gateway}/down")).await;
+        client
+    }
+
+    /// Signed in, agreed, and with its schema known.
+    pub async fn agreed(&self, gateway: &str, incarnation: u128) -> Client {
+        let mut client = self.sign_in(gateway).await;
+        client.agree(gateway, incarnation).await;
+        client
+    }
+}
+
+/// Waits until something holds.
+pub async fn until(what: &str, holds: impl Fn() -> bool) {
+    let wait = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, wait).await.unwrap_or_else(|_| panic!("never: {what}"));
+}
+
+pub fn schema(gateway: &str) -> Schema {
+    let point = PointSchema {
+        name: "t".into(),
+        value_type: ValueType::F64,
+        unit: "Cel".into(),
+        description: String::new(),
+        access: Access::Read,
+        range_min: None,
+        range_max: None,
+        write_min: None,
+        write_max: None,
+        setpoint: None,
+        stale_ms: 1000,
+        labels: vec![],
+    };
+    let key = key(gateway);
+    let device = DeviceSchema {
+        name: "oven".into(),
+        twin: TwinId::derived(&key.tenant, &key.gateway, "oven"),
+        asset: "plant/area/line/oven".into(),
+        description: String::new(),
+        first_point: 0,
+        points: vec![point],
+    };
+    Schema { tenant: key.tenant, gateway: key.gateway, devices: vec![device] }
+}
+
+pub fn hello(gateway: &str, incarnation: u128) -> Hello {
+    let hash = schema(gateway).hash();
+    Hello {
+        tenant: TenantId::default(),
+        gateway: gateway.parse().unwrap(),
+        version: "test".into(),
+        incarnation: Incarnation(incarnation),
+        streams: vec![],
+        schema: hash,
+        schemas: vec![hash],
+        session_us: 5_000_000,
+        remote: false,
+    }
+}
+
+pub fn row(value: f64) -> SampleRow {
+    Sample {
+        point: PointId(0),
+        value: Some(Value::F64(value)),
+        quality: Quality::GOOD,
+        source_us: 1,
+        received_us: 2,
+    }
+}
+
+pub fn frame(gateway: &str, incarnation: u128, seq: u64) -> Vec<u8> {
+    let header = FrameHeader {
+        schema: schema(gateway).hash(),
+        incarnation: Incarnation(incarnation),
+        seq,
+        cut_us: 1,
+        cut_mono_us: 1,
+        synchronised: true,
+    };
+    Frame { header, body: Body::Samples(vec![row(seq as f64)]) }.encode()
+}
+
+pub fn health() -> GatewayHealth {
+    GatewayHealth {
+        version: "test".into(),
+        uptime_ms: 1,
+        clock_synchronised: true,
+        switch: SwitchPosition::Local,
+        uplink: true,
+        buffer: BufferHealth::default(),
+        dropped: Default::default(),
+        devices: vec![],
+        parts: vec![],
+    }
+}
+
+/// A client that sends what it is told to.
+pub struct Client {
+    tcp: TcpStream,
+    buffer: BytesMut,
+    pkid: u16,
+    up: String,
+}
+
+impl Client {
+    pub async fn open(addr: SocketAddr) -> Self {
+        let tcp = TcpStream::connect(addr).await.unwrap();
+        tcp.set_nodelay(true).unwrap();
+        Self { tcp, buffer: BytesMut::new(), pkid: 0, up: String::new() }
+    }
+
+    pub async fn bytes(&mut self, bytes: &[u8]) {
+        // The other side may have closed already: that is seen when reading.
+        let _ = self.tcp.write_all(bytes).await;
+    }
+
+    pub async fn send(&mut self, packet: Packet) {
+        let mut out = BytesMut::new();
+        packet.write(&mut out, 1 << 20).unwrap();
+        self.bytes(&out).await;
+    }
+
+    /// The next packet; none when the connection is closed.
+    pub async fn recv(&mut self) -> Option<Packet> {
+        let read = async {
+            loop {
+                match Packet::read(&mut self.buffer, 1 << 20) {
+                    Ok(packet) => return Some(packet),
+                    Err(rumqttc::mqttbytes::Error::InsufficientBytes(_)) => {}
+                    Err(e) => panic!("the ingress sent {e}"),
+                }
+                if self.tcp.read_buf(&mut self.buffer).await.unwrap_or(0) == 0 {
+                    return None;
+                }
+            }
+        };
+        tokio::time::timeout(LIMIT, read).await.expect("an answer or an end in time")
+    }
+
+    pub async fn connect(
+        &mut self,
+        gateway: &str,
+        secret: &str,
+        change: impl FnOnce(&mut Connect),
+    ) -> ConnectReturnCode {
+        let mut connect = Connect::new("client");
+        connect.set_login(format!("default/{gateway}"), secret);
+        change(&mut connect);
+        self.up = format!("twinway/v1/default/{gateway}/up");
+        self.send(Packet::Connect(connect)).await;
+        match self.recv().await {
+            Some(Packet::ConnAck(ack)) => ack.code,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub async fn subscribe(&mut self, filter: &str) -> SubscribeReasonCode {
+        let mut subscribe = Subscribe::new(filter, QoS::AtLeastOnce);
+        subscribe.pkid = 9;
+        self.send(Packet::Subscribe(subscribe)).await;
+        match self.recv().await {
+            Some(Packet::SubAck(ack)) => ack.return_codes[0],
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Publishes at least once, without waiting. The packet's number.
+    pub async fn publish(&mut self, topic: &str, payload: Vec<u8>) -> u16 {
+        self.pkid += 1;
+        let mut publish = Publish::new(topic, QoS::AtLeastOnce, payload);
+        publish.pkid = self.pkid;
+        self.send(Packet::Publish(publish)).await;
+        self.pkid
+    }
+
+    pub async fn say(&mut self, message: &Up) -> u16 {
+        let up = self.up.clone();
+        self.publish(&up, message.encode()).await
+    }
+
+    pub async fn down(&mut self) -> Down {
+        loop {
+            match self.recv().await {
+                Some(Packet::Publish(publish)) => return Down::decode(&publish.payload).unwrap(),
+                Some(Packet::PubAck(_)) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    /// Reads until the end; the refusal on the way, if there was one.
+    pub async fn end(&mut self) -> Option<common::names::Code> {
+        let mut code = None;
+        while let Some(packet) = self.recv().await {
+            if let Packet::Publish(publish) = packet
+                && let Ok(Down::Refusal(refusal)) = Down::decode(&publish.payload)
+            {
+                code = Some(refusal.code);
+            }
+        }
+        code
+    }
+
+    pub async fn agree(&mut self, gateway: &str, incarnation: u128) -> HelloAck {
+        self.say(&Up::Hello(Box::new(hello(gateway, incarnation)))).await;
+        let Down::HelloAck(ack) = self.down().await else { panic!("no hello ack") };
+        for hash in &ack.want_schemas {
+            let schema = schema(gateway);
+            assert_eq!(*hash, schema.hash());
+            for part in split_schema(*hash, &schema.to_json()) {
+                let pkid = self.say(&Up::Schema(part)).await;
+                assert_eq!(self.puback().await, pkid);
+            }
+        }
+        ack
+    }
+
+    pub async fn puback(&mut self) -> u16 {
+        loop {
+            match self.recv().await {
+                Some(Packet::PubAck(ack)) if ack.pkid == self.pkid => return ack.pkid,
+                Some(_) => {}
+                None => panic!("closed"),
+            }
+        }
+    }
+}
