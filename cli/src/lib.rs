@@ -10,6 +10,7 @@ pub mod exit;
 pub mod live;
 pub mod out;
 pub mod plot;
+pub mod secret;
 pub mod table;
 pub mod target;
 pub mod value;

@@ -22,8 +22,12 @@ struct Terminal {
 impl Terminal {
     /// The binary in a terminal of 100 x 30.
     fn start(home: &Path, args: &[&str]) -> Self {
-        let line =
-            format!("stty cols 100 rows 30; exec {} {}", env!("CARGO_BIN_EXE_twinway"), args.join(" "));
+        Self::shell(home, &format!("exec {} {}", env!("CARGO_BIN_EXE_twinway"), args.join(" ")))
+    }
+
+    /// A line of shell in such a terminal.
+    fn shell(home: &Path, line: &str) -> Self {
+        let line = format!("stty cols 100 rows 30; {line}");
         let mut command = rig::clean(Command::new("script"), home);
         command.args(["-q", "-e", "-c", &line, "/dev/null"]).env("SHELL", "/bin/sh").env("TERM", "xterm");
         let mut child = command.stdin(Stdio::piped()).spawn().expect("script (util-linux) is needed");
@@ -100,4 +104,24 @@ async fn user_and_password_are_asked_for_and_the_password_is_not_shown() {
     assert!(terminal.seen.contains("as admin until"), "{}", terminal.seen);
     assert!(!terminal.seen.contains("correct horse") && !terminal.seen.contains(TOKEN), "{}", terminal.seen);
     assert!(std::fs::read_to_string(rig.credentials()).unwrap().contains(TOKEN));
+}
+
+#[tokio::test]
+async fn an_interrupted_question_gives_the_terminal_back() {
+    let rig = Rig::cloud().await;
+    let login = format!("{} login {} --user admin", env!("CARGO_BIN_EXE_twinway"), rig.url());
+    let mut terminal = Terminal::shell(rig.home.path(), &format!("{login}; echo ended $?; stty -a"));
+    terminal.until("Password: ", 0).await;
+    terminal.press("corr\x03").await;
+    assert_eq!(terminal.end().await, 0, "{}", terminal.seen);
+    assert!(
+        terminal.seen.contains("no password was given") && terminal.seen.contains("ended 1"),
+        "{}",
+        terminal.seen
+    );
+    for mode in [" echo ", " icanon ", "isig "] {
+        assert!(terminal.seen.contains(mode), "{mode}: {}", terminal.seen);
+    }
+    assert!(!terminal.seen.contains("corr"), "{}", terminal.seen);
+    assert!(!rig.credentials().exists());
 }

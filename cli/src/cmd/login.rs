@@ -13,11 +13,9 @@ use crate::credentials::{self, Credential, Credentials};
 use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::out::{Out, clean};
+use crate::secret::{self, LONGEST};
 use crate::table::time;
 use crate::target::{self, Hints, Target, parse_url};
-
-/// Longest password that is read.
-const LONGEST: usize = 4096;
 
 pub(super) async fn login(args: Login, hints: Hints, ca: Option<PathBuf>, out: Out) -> Result<Exit> {
     let target = match args.server {
@@ -129,7 +127,12 @@ fn need_terminal() -> Result<()> {
 fn ask(prompt: &str, hidden: bool) -> Result<String> {
     let failed = |e: io::Error| Error::new(Exit::Failed, format!("the terminal cannot be read: {e}"));
     if hidden {
-        return rpassword::prompt_password(prompt).map_err(failed);
+        return secret::ask(prompt).map_err(|e| match e.kind() {
+            io::ErrorKind::Interrupted | io::ErrorKind::UnexpectedEof => {
+                Error::new(Exit::Failed, "no password was given")
+            }
+            _ => failed(e),
+        });
     }
     eprint_prompt(prompt);
     let mut line = String::new();
