@@ -210,6 +210,12 @@ pub mod action {
         GATEWAY_CREDENTIAL = "gateway.credential";
         /// A desired value was set.
         DESIRED_SET = "desired.set";
+        /// A gateway signed in while an older session of it lived, which was closed.
+        GATEWAY_TAKEN_OVER = "gateway.taken_over";
+        /// Data is missing from a gateway's stream.
+        DATA_GAP = "data.gap";
+        /// A gateway spoke of what is not its own.
+        FRAME_REFUSED = "frame.refused";
     }
 }
 

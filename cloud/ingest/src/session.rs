@@ -6,7 +6,7 @@ use std::sync::Arc;
 use cloud_core::GatewayKey;
 use common::Drain;
 use common::command::{LogEntry, Severity};
-use common::names::{Code, topic};
+use common::names::{Code, action, topic};
 use rumqttc::mqttbytes::v4::{
     ConnAck, Connect, ConnectReturnCode, Packet, Publish, SubAck, Subscribe, SubscribeReasonCode, UnsubAck,
 };
@@ -196,7 +196,7 @@ impl<'a> Entered<'a> {
             let entry = LogEntry {
                 at_us: shared.parts.clock.now_us(),
                 actor: "system".into(),
-                action: "gateway.taken_over".into(),
+                action: action::GATEWAY_TAKEN_OVER.into(),
                 target: key.gateway.to_string(),
                 twin: None,
                 severity: Severity::Warning,

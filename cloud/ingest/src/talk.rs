@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use cloud_core::{GatewayKey, NewFrame};
+use cloud_core::{GatewayKey, NewFrame, StoreError};
 use common::names::Code;
 use common::wire::{Down, Frame, Hello, HelloAck, Known, MAX_MESSAGE_BYTES, SchemaPart, Snapshot, Up};
 use common::{Incarnation, Schema, SchemaHash};
@@ -16,6 +16,8 @@ use crate::schemas::{self, Assembly};
 
 /// Sequences are kept as signed numbers by databases.
 const MAX_SEQ: u64 = i64::MAX as u64;
+/// Rank of a schema that only older frames name: below all others, so that it binds and changes nothing.
+const OLDER_SCHEMA: u64 = 0;
 
 pub(crate) struct Talk {
     pub(crate) shared: Arc<Shared>,
@@ -31,8 +33,6 @@ struct Agreed {
     ranks: HashMap<Incarnation, u64>,
     /// Hash of the current schema, and the rank that it holds from.
     current: (SchemaHash, u64),
-    /// Lowest rank of what the gateway's store holds: older schemas hold from there.
-    oldest: u64,
     /// Schemas that frames may name; none while the gateway has still to send it.
     schemas: HashMap<SchemaHash, Option<Arc<Schema>>>,
 }
@@ -111,8 +111,7 @@ impl Talk {
         let known = known.into_iter().map(|k| Known { incarnation: k.incarnation, seqs: k.seqs }).collect();
         let ack = fitting(HelloAck { session: self.outbox.session, known, want_schemas });
         let current = schemas.get(&hello.schema).cloned().flatten();
-        let oldest = ranks.values().copied().min().unwrap_or(rank);
-        self.agreed = Some(Agreed { ranks, current: (hello.schema, rank), oldest, schemas });
+        self.agreed = Some(Agreed { ranks, current: (hello.schema, rank), schemas });
         self.assembly = Assembly::default();
         tracing::info!(gateway = %self.key, session = ack.session, version = hello.version, "session agreed");
         if let Some(schema) = &current {
@@ -134,7 +133,7 @@ impl Talk {
             return refuse("not_ready", Code::Conflict, "a schema came before the hello");
         };
         let is_current = agreed.current.0 == hash;
-        let rank = if is_current { agreed.current.1 } else { agreed.oldest };
+        let rank = if is_current { agreed.current.1 } else { OLDER_SCHEMA };
         match agreed.schemas.get(&hash) {
             None => {
                 return refuse("schema", Code::InvalidRequest, format!("schema {hash} was not announced"));
@@ -152,10 +151,6 @@ impl Talk {
             // The twins' gateway is connected: they are online.
             self.shared.tell(&self.key);
             self.shared.parts.sink.session_started(&self.key);
-        } else if let Some(Some(current)) = agreed.schemas.get(&agreed.current.0).cloned() {
-            // Bindings are as the current schema says, whatever came last.
-            let rank = agreed.current.1;
-            self.put_schema(&current, rank, true).await?;
         }
         Ok(())
     }
@@ -222,7 +217,10 @@ impl Talk {
         Ok((rank, schema))
     }
 
-    fn storage_failed<T>(&self, error: &cloud_core::StoreError) -> Result<T, End> {
+    fn storage_failed<T>(&self, error: &StoreError) -> Result<T, End> {
+        if let StoreError::Conflict { what } = error {
+            return refuse("conflict", Code::Conflict, what.clone());
+        }
         tracing::error!(%error, gateway = %self.key, "storage failed");
         refuse("storage", Code::Unavailable, "storage is not available now")
     }

@@ -28,18 +28,16 @@ pub fn put_schema(state: &mut State, gateway: &GatewayId, schema: &Schema, rank:
     changed
 }
 
-/// Takes a schema that only older frames refer to: it adds twins that were never seen, and changes none.
-/// True if twins were added.
-pub fn add_schema(state: &mut State, gateway: &GatewayId, schema: &Schema, rank: u64) -> bool {
+/// Takes a schema that only older frames refer to: it adds twins that were never seen, without a device,
+/// and changes none. True if twins were added.
+pub fn add_schema(state: &mut State, schema: &Schema) -> bool {
     remember(state, schema);
     let mut changed = false;
     for device in &schema.devices {
         state.twins.entry(device.twin).or_insert_with(|| {
             changed = true;
-            let mut twin = new_twin(gateway, device, rank);
             // The device may feed another twin by now: the current schema says so, this one cannot.
-            twin.binding = None;
-            twin
+            TwinState { binding: None, ..new_twin(&schema.gateway, device, 0) }
         });
     }
     if changed {

@@ -68,10 +68,10 @@ fn an_old_schema_adds_what_is_missing_and_changes_nothing() {
     old.devices[0].points.pop();
     put_schema(&mut state, &g("g1"), &schema("g1", &["oven"]), 2);
     let before = state.twins[&twin_id("oven")].clone();
-    assert!(add_schema(&mut state, &g("g1"), &old, 1));
+    assert!(add_schema(&mut state, &old));
     assert_eq!(state.twins[&twin_id("oven")], before);
     assert_eq!(state.twins[&twin_id("gone")].binding, None);
-    assert!(!add_schema(&mut state, &g("g1"), &old, 1));
+    assert!(!add_schema(&mut state, &old));
 }
 
 #[test]
