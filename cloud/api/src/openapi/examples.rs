@@ -1,0 +1,165 @@
+//! Examples of the important shapes. A test reads each as the type that it is an example of.
+
+use serde_json::{Value as Json, json};
+
+/// A twin.
+pub(super) fn twin() -> Json {
+    json!({
+        "id": "6f1c2a30-2f7e-5a38-9d61-0c9c0e6c1b11",
+        "asset": "plant/coating/line1/oven",
+        "name": "oven",
+        "description": "three-zone tunnel oven",
+        "gateway": "gw1",
+        "device": "oven",
+        "online": true,
+        "desired_version": 3,
+        "points": [{
+            "name": "zone1_setpoint",
+            "type": "f64",
+            "unit": "Cel",
+            "access": "read_write",
+            "write_min": 60.0,
+            "write_max": 140.0,
+            "stale_ms": 5000,
+            "value": 110.0,
+            "quality": "good",
+            "source_us": 1_795_000_000_000_000_i64,
+            "received_us": 1_795_000_000_000_150_i64
+        }]
+    })
+}
+
+/// A command.
+pub(super) fn command() -> Json {
+    json!({
+        "id": "0192d5a0-7d3e-7c11-8f43-6a1c3a0f9b01",
+        "twin": "6f1c2a30-2f7e-5a38-9d61-0c9c0e6c1b11",
+        "asset": "plant/coating/line1/oven",
+        "point": "zone1_setpoint",
+        "value": 115.0,
+        "requester": {"name": "anna", "origin": "cloud"},
+        "reason": "solvent still in the foil",
+        "state": "sent",
+        "created_us": 1_795_000_000_000_000_i64,
+        "expires_us": 1_795_000_010_000_000_i64,
+        "steps": [
+            {"state": "accepted", "at_us": 1_795_000_000_000_000_i64},
+            {"state": "sent", "at_us": 1_795_000_000_002_000_i64}
+        ]
+    })
+}
+
+/// What asks for it.
+pub(super) fn command_request() -> Json {
+    json!({"point": "zone1_setpoint", "value": 115.0, "ttl_ms": 10_000, "reason": "solvent still in the foil"})
+}
+
+/// A change of desired values.
+pub(super) fn desired() -> Json {
+    json!({
+        "zone1_setpoint": {"value": 115.0, "ttl_ms": 3_600_000, "reason": "recipe 12"},
+        "zone2_setpoint": null
+    })
+}
+
+/// A history.
+pub(super) fn history() -> Json {
+    json!({
+        "twin": "plant/coating/line1/oven",
+        "point": "zone1_temperature",
+        "unit": "Cel",
+        "from_us": 1_794_996_400_000_000_i64,
+        "to_us": 1_795_000_000_000_000_i64,
+        "resolution": {"kind": "rollup", "bucket_us": 60_000_000},
+        "points": [{
+            "t_us": 1_794_996_420_000_000_i64, "value": 109.8, "quality": "good",
+            "min": 109.1, "max": 110.4, "mean": 109.9, "count": 60, "good": 60
+        }]
+    })
+}
+
+/// An entry of the audit.
+pub(super) fn log_entry() -> Json {
+    json!({
+        "at_us": 1_795_000_000_000_000_i64,
+        "actor": "anna",
+        "action": "command.accepted",
+        "target": "plant/coating/line1/oven/zone1_setpoint",
+        "twin": "6f1c2a30-2f7e-5a38-9d61-0c9c0e6c1b11",
+        "severity": "info",
+        "detail": "value 115.0, because: solvent still in the foil"
+    })
+}
+
+/// A gateway.
+pub(super) fn gateway() -> Json {
+    json!({
+        "id": "gw1", "connected": true, "since_us": 1_794_990_000_000_000_i64,
+        "last_seen_us": 1_795_000_000_000_000_i64, "twins": 7
+    })
+}
+
+/// A node of the tree.
+pub(super) fn asset() -> Json {
+    json!({
+        "path": "plant/coating/line1/oven", "name": "oven", "kind": "cell",
+        "twins": ["6f1c2a30-2f7e-5a38-9d61-0c9c0e6c1b11"]
+    })
+}
+
+/// Grants.
+pub(super) fn grants() -> Json {
+    json!([{"path": "plant/coating", "role": "operator"}, {"path": "plant", "role": "viewer"}])
+}
+
+/// An account.
+pub(super) fn user() -> Json {
+    json!({"name": "anna", "grants": grants(), "created_us": 1_794_000_000_000_000_i64})
+}
+
+/// A key.
+pub(super) fn key() -> Json {
+    json!({
+        "name": "historian", "grants": [{"path": "plant", "role": "viewer"}],
+        "created_us": 1_794_000_000_000_000_i64, "expires_us": 1_826_000_000_000_000_i64
+    })
+}
+
+/// A page with one row.
+pub(super) fn page(row: &Json) -> Json {
+    json!({"items": [row]})
+}
+
+#[cfg(test)]
+mod tests {
+    use common::api::{
+        ApiKeyView, AssetNode, CommandRequest, CommandView, DesiredPatch, GatewayView, HistoryResponse, Page,
+        TwinView, UserView,
+    };
+    use common::command::LogEntry;
+    use serde::de::DeserializeOwned;
+
+    use super::*;
+
+    #[track_caller]
+    fn read<T: DeserializeOwned>(example: Json) {
+        if let Err(e) = serde_json::from_value::<T>(example.clone()) {
+            panic!("{e} in {example}");
+        }
+    }
+
+    #[test]
+    fn every_example_is_one() {
+        read::<TwinView>(twin());
+        read::<CommandView>(command());
+        read::<CommandRequest>(command_request());
+        read::<DesiredPatch>(desired());
+        read::<HistoryResponse>(history());
+        read::<LogEntry>(log_entry());
+        read::<GatewayView>(gateway());
+        read::<AssetNode>(asset());
+        read::<UserView>(user());
+        read::<ApiKeyView>(key());
+        read::<Page<UserView>>(page(&user()));
+    }
+}

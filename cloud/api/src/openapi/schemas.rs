@@ -1,0 +1,81 @@
+//! The schemas of the description, all from the types that are really sent.
+
+use common::api::{
+    ApiKeyCreated, ApiKeyRequest, ApiKeyView, AssetNode, ClientMessage, CommandRequest, CommandView,
+    DesiredEntry, GatewayCredential, GatewayRequest, GatewayView, HistoryResponse, PasswordRequest, Problem,
+    ServerMessage, SessionRequest, SessionResponse, TwinView, UserRequest, UserView, WhoAmI,
+};
+use common::command::LogEntry;
+use utoipa::ToSchema;
+use utoipa::openapi::schema::{
+    AdditionalProperties, AnyOfBuilder, ArrayBuilder, ObjectBuilder, Schema, Type,
+};
+use utoipa::openapi::{Ref, RefOr};
+
+/// Names of the schemas that are not a type's own.
+pub(super) const DESIRED_PATCH: &str = "DesiredPatch";
+
+type Schemas = Vec<(String, RefOr<Schema>)>;
+
+fn add<T: ToSchema>(out: &mut Schemas) {
+    T::schemas(out);
+    out.push((T::name().into_owned(), T::schema()));
+}
+
+/// A page of rows, under a name of its own: a generic type has none.
+fn add_page<T: ToSchema>(out: &mut Schemas) {
+    add::<T>(out);
+    let items = ArrayBuilder::new().items(Ref::from_schema_name(T::name()));
+    let cursor = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .description(Some("give this as `cursor` for the next page; none at the end"));
+    let page = ObjectBuilder::new()
+        .property("items", items)
+        .required("items")
+        .property("next_cursor", cursor)
+        .description(Some("one page of a list"));
+    out.push((format!("{}Page", T::name()), page.build().into()));
+}
+
+/// Every schema.
+pub(super) fn all() -> Schemas {
+    let mut out = Schemas::new();
+    add::<Problem>(&mut out);
+    add::<SessionRequest>(&mut out);
+    add::<SessionResponse>(&mut out);
+    add::<WhoAmI>(&mut out);
+    add_page::<TwinView>(&mut out);
+    add::<DesiredEntry>(&mut out);
+    add::<HistoryResponse>(&mut out);
+    add::<CommandRequest>(&mut out);
+    add_page::<CommandView>(&mut out);
+    add_page::<GatewayView>(&mut out);
+    add::<GatewayRequest>(&mut out);
+    add::<GatewayCredential>(&mut out);
+    add_page::<LogEntry>(&mut out);
+    add_page::<AssetNode>(&mut out);
+    add_page::<UserView>(&mut out);
+    add::<UserRequest>(&mut out);
+    add::<PasswordRequest>(&mut out);
+    add_page::<ApiKeyView>(&mut out);
+    add::<ApiKeyRequest>(&mut out);
+    add::<ApiKeyCreated>(&mut out);
+    add::<ClientMessage>(&mut out);
+    add::<ServerMessage>(&mut out);
+    let entry = AnyOfBuilder::new()
+        .item(Ref::from_schema_name(DesiredEntry::name()))
+        .item(ObjectBuilder::new().schema_type(Type::Null));
+    let patch = ObjectBuilder::new()
+        .schema_type(Type::Object)
+        .description(Some(
+            "merge patch (RFC 7396) by name of the point: a value is wanted, `null` withdraws it",
+        ))
+        .additional_properties(Some(AdditionalProperties::RefOr(RefOr::T(Schema::AnyOf(entry.build())))));
+    out.push((DESIRED_PATCH.to_owned(), patch.build().into()));
+    out
+}
+
+/// A reference to a schema of the list.
+pub(super) fn reference(name: &str) -> Ref {
+    Ref::from_schema_name(name)
+}

@@ -1,0 +1,323 @@
+//! Storage in memory with the semantics that the API leans on: durable is what is in the map.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use cloud_core::storage::{
+    Account, AccountStorage, AuditStorage, CommandStorage, Created, FrameStorage, History, KnownIncarnation,
+    Loaded,
+};
+use cloud_core::{GatewayKey, NewFrame, StoreError};
+use common::api::{
+    ApiKeyView, CommandStep, CommandView, DesiredEntry, DesiredView, GrantView, HistoryPoint, Page,
+    Resolution, UserView,
+};
+use common::command::{CommandUpdate, DesiredState, DesiredUpdate, LogEntry, Requester, Severity};
+use common::{CommandId, CommandState, Incarnation, Quality, Schema, SchemaHash, TwinId, Value};
+use sha2::{Digest, Sha256};
+
+#[derive(Default)]
+struct Tables {
+    users: BTreeMap<String, Account>,
+    sessions: BTreeMap<[u8; 32], (String, Option<Vec<GrantView>>, i64)>,
+    keys: BTreeMap<String, (ApiKeyView, [u8; 32])>,
+    gateways: BTreeMap<GatewayKey, [u8; 32]>,
+    audit: Vec<LogEntry>,
+    commands: BTreeMap<CommandId, CommandView>,
+    by_key: BTreeMap<(String, String), (CommandId, Vec<u8>)>,
+    desired: BTreeMap<TwinId, (u64, BTreeMap<String, DesiredView>)>,
+    broken: bool,
+}
+
+/// Storage in memory.
+#[derive(Default)]
+pub struct Memory(Mutex<Tables>);
+
+type Done<T> = Result<T, StoreError>;
+
+fn none<T>(what: &str) -> Done<T> {
+    Err(StoreError::NotFound { what: what.into() })
+}
+
+fn paged<T: Clone>(newest_first: Vec<T>, cursor: Option<&str>, limit: usize) -> Done<Page<T>> {
+    let start: usize = match cursor {
+        None => 0,
+        Some(c) => c.parse().map_err(|_| StoreError::NotFound { what: "cursor".into() })?,
+    };
+    let items: Vec<_> = newest_first.iter().skip(start).take(limit).cloned().collect();
+    let end = start + items.len();
+    Ok(Page { items, next_cursor: (end < newest_first.len()).then(|| end.to_string()) })
+}
+
+impl Memory {
+    fn t(&self) -> Done<std::sync::MutexGuard<'_, Tables>> {
+        let tables = self.0.lock().unwrap();
+        if tables.broken { Err(StoreError::Database { detail: "disk full".into() }) } else { Ok(tables) }
+    }
+
+    pub fn break_it(&self, broken: bool) {
+        self.0.lock().unwrap().broken = broken;
+    }
+
+    pub fn put_session(&self, token: &str, user: &str, grants: &[GrantView], expires_us: i64) {
+        let hash = Sha256::digest(token.as_bytes()).into();
+        let mut t = self.0.lock().unwrap();
+        t.sessions.insert(hash, (user.into(), Some(grants.to_vec()), expires_us));
+    }
+
+    pub fn end_session(&self, token: &str) {
+        let hash: [u8; 32] = Sha256::digest(token.as_bytes()).into();
+        self.0.lock().unwrap().sessions.remove(&hash);
+    }
+
+    pub fn actions(&self) -> Vec<String> {
+        self.0.lock().unwrap().audit.iter().map(|e| e.action.clone()).collect()
+    }
+
+    pub fn entries(&self) -> Vec<LogEntry> {
+        self.0.lock().unwrap().audit.clone()
+    }
+
+    pub fn secret_of(&self, key: &GatewayKey) -> Option<[u8; 32]> {
+        self.0.lock().unwrap().gateways.get(key).copied()
+    }
+
+    pub fn everything(&self) -> String {
+        let t = self.0.lock().unwrap();
+        let users: Vec<_> = t.users.values().map(|a| &a.password_hash).collect();
+        format!("{users:?} {:?} {:?} {:?}", t.audit, t.sessions, t.keys)
+    }
+}
+
+#[async_trait]
+impl FrameStorage for Memory {
+    async fn hello(&self, _: &GatewayKey, _: &[Incarnation]) -> Done<Vec<KnownIncarnation>> {
+        Ok(vec![])
+    }
+    async fn accept(&self, frames: &[NewFrame]) -> Done<Vec<bool>> {
+        Ok(frames.iter().map(|_| true).collect())
+    }
+    async fn put_schema(&self, _: &GatewayKey, _: &Schema, _: u64, _: i64) -> Done<()> {
+        Ok(())
+    }
+    async fn known_schemas(&self, _: &[SchemaHash]) -> Done<Vec<SchemaHash>> {
+        Ok(vec![])
+    }
+    async fn load(&self) -> Done<Loaded> {
+        Ok(Loaded::default())
+    }
+    async fn uncompacted(&self, _: Option<(u64, u64)>, _: usize) -> Done<Vec<NewFrame>> {
+        Ok(vec![])
+    }
+    async fn compact(&self, _: usize) -> Done<usize> {
+        Ok(0)
+    }
+    async fn history(&self, _: TwinId, _: &str, from_us: i64, to_us: i64, max: usize) -> Done<History> {
+        drop(self.t()?);
+        let row = |i: i64| HistoryPoint {
+            t_us: from_us + i,
+            value: Some(Value::F64(21.5)),
+            quality: Quality::GOOD,
+            min: None,
+            max: None,
+            mean: None,
+            count: 1,
+            good: 1,
+        };
+        let n = (to_us - from_us).min(i64::try_from(max.min(3)).unwrap());
+        Ok(History { resolution: Resolution::Raw, points: (0..n).map(row).collect() })
+    }
+}
+
+#[async_trait]
+impl CommandStorage for Memory {
+    async fn create_command(
+        &self,
+        c: &CommandView,
+        key: &str,
+        hash: &[u8],
+        audit: &LogEntry,
+    ) -> Done<Created> {
+        let mut t = self.t()?;
+        let key = (c.requester.name.clone(), key.to_owned());
+        if let Some((id, stored)) = t.by_key.get(&key) {
+            let same = stored == hash;
+            return Ok(if same {
+                Created::Same(Box::new(t.commands[id].clone()))
+            } else {
+                Created::Different
+            });
+        }
+        t.by_key.insert(key, (c.id, hash.to_vec()));
+        t.commands.insert(c.id, c.clone());
+        t.audit.push(audit.clone());
+        Ok(Created::New)
+    }
+    async fn command_by_key(&self, requester: &str, key: &str) -> Done<Option<(CommandView, Vec<u8>)>> {
+        let t = self.t()?;
+        let found = t.by_key.get(&(requester.to_owned(), key.to_owned()));
+        Ok(found.map(|(id, hash)| (t.commands[id].clone(), hash.clone())))
+    }
+    async fn update_command(&self, u: &CommandUpdate) -> Done<CommandView> {
+        let mut t = self.t()?;
+        let Some(c) = t.commands.get_mut(&u.id) else { return none("command") };
+        if c.state.may_become(u.state) {
+            c.state = u.state;
+            c.code = u.code;
+            c.detail.clone_from(&u.detail);
+            c.read_back.clone_from(&u.read_back);
+            c.steps.push(CommandStep { state: u.state, at_us: u.at_us });
+        }
+        Ok(c.clone())
+    }
+    async fn command(&self, id: CommandId) -> Done<CommandView> {
+        self.t()?.commands.get(&id).cloned().map_or_else(|| none("command"), Ok)
+    }
+    async fn commands(
+        &self,
+        twins: Option<&[TwinId]>,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Done<Page<CommandView>> {
+        let t = self.t()?;
+        let seen = t.commands.values().rev().filter(|c| twins.is_none_or(|ts| ts.contains(&c.twin)));
+        paged(seen.cloned().collect(), cursor, limit)
+    }
+    async fn open_commands(&self, states: &[CommandState]) -> Done<Vec<CommandView>> {
+        Ok(self.t()?.commands.values().filter(|c| states.contains(&c.state)).cloned().collect())
+    }
+    async fn patch_desired(
+        &self,
+        twin: TwinId,
+        if_version: u64,
+        patch: &[(String, Option<DesiredEntry>)],
+        requester: &Requester,
+        now_us: i64,
+        audit: &LogEntry,
+    ) -> Done<(u64, Vec<(String, Option<DesiredView>)>)> {
+        let mut t = self.t()?;
+        let (version, views) = t.desired.entry(twin).or_default();
+        if *version != if_version {
+            return Err(StoreError::Conflict { what: "desired".into() });
+        }
+        *version += 1;
+        let mut out = vec![];
+        for (name, entry) in patch {
+            let view = entry.as_ref().map(|e| DesiredView {
+                value: e.value.clone(),
+                state: DesiredState::Pending,
+                version: *version,
+                set_us: now_us,
+                expires_us: now_us.saturating_add_unsigned(e.ttl_ms * 1000),
+                requester: requester.clone(),
+                reason: e.reason.clone(),
+                code: None,
+                detail: String::new(),
+            });
+            match &view {
+                Some(v) => views.insert(name.clone(), v.clone()),
+                None => views.remove(name),
+            };
+            out.push((name.clone(), view));
+        }
+        let version = *version;
+        t.audit.push(audit.clone());
+        Ok((version, out))
+    }
+    async fn update_desired(&self, u: &DesiredUpdate) -> Done<Option<DesiredView>> {
+        let mut t = self.t()?;
+        let Some(view) = t.desired.entry(u.twin).or_default().1.get_mut(&u.point) else { return Ok(None) };
+        if view.version <= u.version {
+            view.state = u.state;
+            view.code = u.code;
+            view.detail.clone_from(&u.detail);
+        }
+        Ok(Some(view.clone()))
+    }
+}
+
+#[async_trait]
+impl AuditStorage for Memory {
+    async fn append_audit(&self, entry: &LogEntry) -> Done<()> {
+        self.t()?.audit.push(entry.clone());
+        Ok(())
+    }
+    async fn audit(
+        &self,
+        twins: Option<&[TwinId]>,
+        min: Severity,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Done<Page<LogEntry>> {
+        let t = self.t()?;
+        let about = |e: &&LogEntry| twins.is_none_or(|ts| e.twin.is_some_and(|id| ts.contains(&id)));
+        let seen = t.audit.iter().rev().filter(|e| e.severity >= min).filter(about);
+        paged(seen.cloned().collect(), cursor, limit)
+    }
+}
+
+#[async_trait]
+impl AccountStorage for Memory {
+    async fn users(&self) -> Done<Vec<UserView>> {
+        Ok(self.t()?.users.values().map(|a| a.view.clone()).collect())
+    }
+    async fn user(&self, name: &str) -> Done<Account> {
+        self.t()?.users.get(name).cloned().map_or_else(|| none("account"), Ok)
+    }
+    async fn create_user(&self, account: &Account) -> Done<()> {
+        let mut t = self.t()?;
+        if t.users.contains_key(&account.view.name) {
+            return Err(StoreError::Conflict { what: "account".into() });
+        }
+        t.users.insert(account.view.name.clone(), account.clone());
+        Ok(())
+    }
+    async fn delete_user(&self, name: &str) -> Done<()> {
+        let mut t = self.t()?;
+        t.sessions.retain(|_, (user, ..)| user != name);
+        t.users.remove(name).map_or_else(|| none("account"), |_| Ok(()))
+    }
+    async fn set_password(&self, name: &str, hash: &str) -> Done<()> {
+        let mut t = self.t()?;
+        t.sessions.retain(|_, (user, ..)| user != name);
+        let Some(account) = t.users.get_mut(name) else { return none("account") };
+        account.password_hash = hash.into();
+        Ok(())
+    }
+    async fn create_session(&self, hash: &[u8; 32], user: &str, expires_us: i64) -> Done<()> {
+        self.t()?.sessions.insert(*hash, (user.into(), None, expires_us));
+        Ok(())
+    }
+    async fn authenticate(&self, hash: &[u8; 32], now_us: i64) -> Done<Option<(String, Vec<GrantView>)>> {
+        let t = self.t()?;
+        if let Some((user, grants, end)) = t.sessions.get(hash) {
+            let grants = grants.clone().or_else(|| t.users.get(user).map(|a| a.view.grants.clone()));
+            return Ok((*end > now_us).then_some(grants).flatten().map(|g| (user.clone(), g)));
+        }
+        let key = t.keys.values().find(|(_, h)| h == hash).map(|(view, _)| view);
+        let live = key.filter(|k| k.expires_us.is_none_or(|end| end > now_us));
+        Ok(live.map(|k| (format!("key:{}", k.name), k.grants.clone())))
+    }
+    async fn delete_session(&self, hash: &[u8; 32]) -> Done<()> {
+        self.t()?.sessions.remove(hash);
+        Ok(())
+    }
+    async fn keys(&self) -> Done<Vec<ApiKeyView>> {
+        Ok(self.t()?.keys.values().map(|(view, _)| view.clone()).collect())
+    }
+    async fn create_key(&self, key: &ApiKeyView, hash: &[u8; 32]) -> Done<()> {
+        self.t()?.keys.insert(key.name.clone(), (key.clone(), *hash));
+        Ok(())
+    }
+    async fn delete_key(&self, name: &str) -> Done<()> {
+        self.t()?.keys.remove(name).map_or_else(|| none("key"), |_| Ok(()))
+    }
+    async fn set_gateway_secret(&self, gateway: &GatewayKey, hash: &[u8; 32], _: i64) -> Done<()> {
+        self.t()?.gateways.insert(gateway.clone(), *hash);
+        Ok(())
+    }
+    async fn gateway_secret(&self, gateway: &GatewayKey) -> Done<Option<[u8; 32]>> {
+        Ok(self.t()?.gateways.get(gateway).copied())
+    }
+}
