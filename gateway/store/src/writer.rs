@@ -185,14 +185,13 @@ impl Writer {
 
     fn succeeded(&mut self, last: u64) {
         self.set_durable(last);
-        let was = self.inner.progress.send_replace(crate::inner::Progress {
-            durable: last,
-            failures: self.inner.progress.borrow().failures,
-            fault: None,
-            closed: false,
+        let mut fault = None;
+        self.inner.progress.send_modify(|p| {
+            p.durable = p.durable.max(last);
+            fault = p.fault.take();
         });
         self.failed_at = None;
-        if let Some(fault) = was.fault {
+        if let Some(fault) = fault {
             tracing::info!("buffer writes again");
             self.inner.event("buffer.recovered", Severity::Info, format!("after: {fault}"));
         }

@@ -14,7 +14,7 @@ use common::{
 use gateway_core::{Device, FrameLog, Point, RawRange, Registry, Scale};
 use gateway_store::{Options, Store};
 
-pub fn registry(points: u32, unit: &str) -> Arc<Registry> {
+pub(crate) fn registry(points: u32, unit: &str) -> Arc<Registry> {
     let (tenant, gateway) = (TenantId::default(), "g1".parse().unwrap());
     let point = |n: u32| Point {
         id: PointId(n),
@@ -54,15 +54,15 @@ pub fn registry(points: u32, unit: &str) -> Arc<Registry> {
     Arc::new(Registry::new(schema, vec![device], (0..points).map(point).collect()).unwrap())
 }
 
-pub fn open(options: Options) -> Arc<Store> {
+pub(crate) fn open(options: Options) -> Arc<Store> {
     Store::open(options, Clock::system(), registry(50, "Cel")).unwrap()
 }
 
-pub fn options(dir: &Path) -> Options {
+pub(crate) fn options(dir: &Path) -> Options {
     Options::new(dir)
 }
 
-pub fn sample(point: u32, x: f64, at_us: i64) -> Sample {
+pub(crate) fn sample(point: u32, x: f64, at_us: i64) -> Sample {
     Sample {
         point: PointId(point),
         value: Some(Value::F64(x)),
@@ -73,7 +73,7 @@ pub fn sample(point: u32, x: f64, at_us: i64) -> Sample {
 }
 
 /// A frame of `n` samples whose values do not compress well.
-pub fn samples(n: u32, seed: u64) -> Body {
+pub(crate) fn samples(n: u32, seed: u64) -> Body {
     let noise = |i: u32| {
         let x = (seed << 20 | u64::from(i)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         f64::from_bits(x >> 12 | 0x3ff0_0000_0000_0000)
@@ -82,7 +82,7 @@ pub fn samples(n: u32, seed: u64) -> Body {
     Body::Samples((0..n).map(|i| sample(i % 50, noise(i), at(i))).collect())
 }
 
-pub fn audit(text: &str) -> Body {
+pub(crate) fn audit(text: &str) -> Body {
     Body::Audit(LogEntry {
         at_us: 1,
         actor: "a".to_owned(),
@@ -96,7 +96,7 @@ pub fn audit(text: &str) -> Body {
 }
 
 /// Everything that the log holds of an incarnation.
-pub fn read_all(store: &Store, incarnation: Incarnation) -> Vec<(u64, Vec<u8>)> {
+pub(crate) fn read_all(store: &Store, incarnation: Incarnation) -> Vec<(u64, Vec<u8>)> {
     let mut out: Vec<(u64, Vec<u8>)> = Vec::new();
     loop {
         let from = out.last().map_or(1, |(seq, _)| seq + 1);
@@ -110,7 +110,7 @@ pub fn read_all(store: &Store, incarnation: Incarnation) -> Vec<(u64, Vec<u8>)> 
 }
 
 /// Gaps in the log of this boot.
-pub fn gaps(store: &Store) -> Vec<Gap> {
+pub(crate) fn gaps(store: &Store) -> Vec<Gap> {
     let frames = read_all(store, store.incarnation());
     let gap = |b: &Vec<u8>| match Frame::decode(b).unwrap().body {
         Body::Gap(gap) => Some(gap),
@@ -120,14 +120,14 @@ pub fn gaps(store: &Store) -> Vec<Gap> {
 }
 
 /// Waits until all that was appended is on disk.
-pub async fn synced(store: &Store) {
+pub(crate) async fn synced(store: &Store) {
     let mut watermark = store.watermark();
     let all = watermark.wait_for(|w| w.durable >= w.head);
     tokio::time::timeout(Duration::from_secs(20), all).await.expect("not durable in 20 s").unwrap();
 }
 
 /// Waits on a condition, at most 20 s.
-pub async fn eventually(what: &str, mut met: impl FnMut() -> bool) {
+pub(crate) async fn eventually(what: &str, mut met: impl FnMut() -> bool) {
     let wait = async {
         while !met() {
             tokio::time::sleep(Duration::from_millis(5)).await;
