@@ -127,11 +127,13 @@ pub trait FrameStorage: Send + Sync {
     ) -> Result<Vec<KnownIncarnation>, StoreError>;
 
     /// Stores frames and their marks in one transaction. True for each frame that was new, false for one
-    /// that was there. Command, audit, event and desired frames also update their tables in it.
+    /// that was there. A rank that `hello` did not give to the frame's incarnation: `NotFound`, nothing stored. Command, audit, event and desired frames also update their tables in it.
     async fn accept(&self, frames: &[NewFrame]) -> Result<Vec<bool>, StoreError>;
 
     /// Stores a schema and binds its twins from now on (closing older bindings of the same twin, or of
-    /// the same device). Known already: only the bindings are checked.
+    /// the same device), unless they are bound from a later rank. Known already: only the bindings are checked.
+    /// Rank 0, for a schema that only older frames refer to: its twins are made if they are new, and nothing
+    /// is bound. `Conflict` if a twin is of another tenant, or the schema of another gateway.
     async fn put_schema(
         &self,
         gateway: &GatewayKey,
@@ -157,7 +159,9 @@ pub trait FrameStorage: Send + Sync {
     async fn compact(&self, limit: usize) -> Result<usize, StoreError>;
 
     /// A point's history in `from_us..to_us` (end excluded) with at most `max_points` rows. Everything accepted
-    /// is in it, compacted or not; each sample exactly once.
+    /// is in it, compacted or not; each sample exactly once. Roll-ups have whole buckets, aligned to their width:
+    /// the first and the last may begin before and end after the range. Samples of one time come in the order of
+    /// their positions. Unknown twin: `NotFound`; a point that never had a sample has no rows.
     async fn history(
         &self,
         twin: TwinId,

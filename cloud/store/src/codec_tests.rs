@@ -1,0 +1,76 @@
+//! Tests of the blobs: what is written is read back, and no bytes panic.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::bucket::{self, Bucket};
+
+fn any_value() -> impl Strategy<Value = Option<Value>> {
+    prop_oneof![
+        Just(None),
+        any::<bool>().prop_map(|b| Some(Value::Bool(b))),
+        any::<i64>().prop_map(|n| Some(Value::I64(n))),
+        any::<u64>().prop_map(|n| Some(Value::U64(n))),
+        any::<u64>().prop_map(|b| Some(Value::F64(f64::from_bits(b)))),
+        ".{0,12}".prop_map(|s| Some(Value::Text(s.into()))),
+        prop::collection::vec(any::<u8>(), 0..12).prop_map(|b| Some(Value::Bytes(b.into()))),
+    ]
+}
+
+pub(crate) fn any_row() -> impl Strategy<Value = Row> {
+    (any::<i64>(), any::<i64>(), any::<u64>(), any::<u64>(), any::<u32>(), any::<u8>(), any_value()).prop_map(
+        |(t, received, rank, seq, index, quality, value)| Row {
+            t,
+            received,
+            at: Position { rank, seq, index },
+            quality: Quality::from_code(quality),
+            value,
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn rows_are_read_back(rows in prop::collection::vec(any_row(), 0..60)) {
+        prop_assert_eq!(decode_rows(&encode_rows(&rows)).unwrap(), rows);
+    }
+
+    #[test]
+    fn buckets_are_read_back(rows in prop::collection::vec(any_row(), 0..60), width in 1i64..1_000_000) {
+        let mut buckets: Vec<Bucket> = Vec::new();
+        for row in &rows {
+            buckets.push(Bucket::of(bucket::start(row.t, width), row));
+        }
+        prop_assert_eq!(bucket::decode(&bucket::encode(&buckets)).unwrap(), buckets);
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = decode_rows(&bytes);
+        let _ = decode_rows(&seal(&bytes));
+        let _ = bucket::decode(&bytes);
+        let _ = bucket::decode(&seal(&bytes));
+    }
+
+    #[test]
+    fn a_flipped_bit_is_noticed(rows in prop::collection::vec(any_row(), 1..20), at in any::<prop::sample::Index>(), bit in 0u8..8) {
+        let mut blob = encode_rows(&rows);
+        let at = at.index(blob.len());
+        blob[at] ^= 1 << bit;
+        prop_assert_ne!(decode_rows(&blob).ok(), Some(rows));
+    }
+}
+
+#[test]
+fn slow_signals_take_few_bytes() {
+    let row = |i: u64| Row {
+        t: i64::try_from(i).unwrap() * 100_000,
+        received: i64::try_from(i).unwrap() * 100_000 + 30,
+        at: Position { rank: 3, seq: i, index: 7 },
+        quality: Quality::GOOD,
+        value: Some(Value::F64(f64::from(u32::try_from(i / 10).unwrap()) * 0.5)),
+    };
+    let rows: Vec<_> = (0..4096).map(row).collect();
+    let size = encode_rows(&rows).len();
+    assert!(size < 4096 * 3, "{size}");
+}

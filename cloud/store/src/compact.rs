@@ -1,0 +1,364 @@
+//! From the tail into column chunks. A batch of frames becomes one small chunk a series; sixteen small ones
+//! become one larger, and one large enough is sealed: from then on its roll-ups are stored beside it. So a
+//! series never has more than a few small chunks, and roll-ups are written once. The heavy work is done beside
+//! the writer, which only stores the outcome.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError};
+
+use cloud_core::{GatewayKey, Position};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
+
+use crate::bucket::{self, Bucket, Buckets, LEVELS};
+use crate::codec::{self, Row};
+use crate::db::{Result, damaged, db, from_sql, to_sql};
+use crate::frames::load_ranks;
+use crate::tail::{Batch, FrameKey, SeriesId};
+use crate::{Shared, accounts, commands};
+
+/// When chunks grow.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// Samples (or buckets) that make a chunk large enough to be sealed, and half the most in one.
+    pub(crate) seal: usize,
+    /// Small chunks of one class that are merged into one; at least 2.
+    pub(crate) merge: usize,
+}
+
+/// The class of sealed chunks.
+pub(crate) const SEALED: i64 = 9;
+/// The class of sealed chunks whose samples were removed.
+pub(crate) const REMOVED: i64 = 10;
+/// A level is stored if it has at most one bucket for so many samples; the coarsest always is.
+const WORTH: usize = 4;
+/// Merges in one transaction.
+const MERGES_AT_ONCE: usize = 32;
+const MAINTAIN_EVERY_US: u64 = 600_000_000;
+
+/// A chunk on its way into the database.
+struct NewChunk {
+    series: SeriesId,
+    level: usize,
+    class: i64,
+    t_min: i64,
+    t_max: i64,
+    n: usize,
+    rolled: usize,
+    first: Position,
+    blob: Vec<u8>,
+}
+
+/// What one transaction stores.
+struct Prepared {
+    frames: Vec<FrameKey>,
+    chunks: Vec<NewChunk>,
+    last: Vec<(SeriesId, Row)>,
+}
+
+/// Compacts at most `limit` frames; how many it did.
+pub(crate) fn compact(shared: &Shared, limit: usize) -> Result<usize> {
+    let mut maintained = shared.compacting.lock().unwrap_or_else(PoisonError::into_inner);
+    let batch = shared.tail.write().unwrap_or_else(PoisonError::into_inner).take(limit);
+    let n = batch.frames.len();
+    if n > 0 {
+        let stored = shared.readers.with(|conn| prepare(conn, batch, shared.limits)).and_then(|prepared| {
+            shared
+                .writer
+                .run(move |w| w.change_with_tail(|tx| store(tx, &prepared), |tail| tail.drop_moving()))
+        });
+        if let Err(e) = stored {
+            // Nothing to put back if the commit was done: then nothing is on its way.
+            shared.tail.write().unwrap_or_else(PoisonError::into_inner).put_back();
+            return Err(e);
+        }
+        merge_small(shared)?;
+    }
+    let now = shared.clock.mono_us();
+    if maintained.is_none_or(|last| now.saturating_sub(last) >= MAINTAIN_EVERY_US) {
+        maintain(shared)?;
+        *maintained = Some(now);
+    }
+    Ok(n)
+}
+
+fn prepare(conn: &mut Connection, batch: Batch, limits: Limits) -> Result<Prepared> {
+    let feeds = Feeds::load(conn)?;
+    let mut prepared = Prepared { frames: batch.frames, chunks: Vec::new(), last: Vec::new() };
+    for (series, rows) in batch.rows {
+        let mut rows = Vec::clone(&rows);
+        let live = rows.iter().filter(|r| feeds.applies(series, r.at.rank)).max_by_key(|r| r.at);
+        prepared.last.extend(live.map(|row| (series, row.clone())));
+        rows.sort_unstable_by_key(Row::key);
+        prepared.chunks.extend(chunk(series, &rows, 0, limits, false));
+    }
+    Ok(prepared)
+}
+
+/// Rows in order as one chunk of a class, or as sealed ones with their roll-ups.
+fn chunk(series: SeriesId, rows: &[Row], class: i64, limits: Limits, must_seal: bool) -> Vec<NewChunk> {
+    let mut out = Vec::new();
+    if rows.is_empty() {
+        return out;
+    }
+    if rows.len() < limits.seal && !must_seal {
+        out.push(raw_chunk(series, rows, class, 0));
+        return out;
+    }
+    let parts = (rows.len() / limits.seal).max(1);
+    for part in rows.chunks(rows.len().div_ceil(parts)) {
+        let mut levels: Vec<(usize, Vec<Bucket>)> = Vec::new();
+        for (level, width) in (1..).zip(LEVELS) {
+            let mut buckets = Buckets::new(width);
+            match levels.last() {
+                Some((_, finer)) => finer.iter().for_each(|b| buckets.merge(b)),
+                None => part.iter().for_each(|r| buckets.add(r)),
+            }
+            if level == LEVELS.len() || buckets.len() * WORTH <= part.len() {
+                levels.push((level, buckets.into_vec()));
+            }
+        }
+        let finest = levels.first().map_or(LEVELS.len(), |(level, _)| *level);
+        out.push(raw_chunk(series, part, SEALED, finest));
+        for (level, buckets) in levels {
+            out.extend(bucket_chunks(series, level, &buckets, 0, limits));
+        }
+    }
+    out
+}
+
+fn raw_chunk(series: SeriesId, rows: &[Row], class: i64, rolled: usize) -> NewChunk {
+    NewChunk {
+        series,
+        level: 0,
+        class,
+        t_min: rows.first().map_or(0, |r| r.t),
+        t_max: rows.last().map_or(0, |r| r.t),
+        n: rows.len(),
+        rolled,
+        first: rows.iter().map(|r| r.at).min().unwrap_or_default(),
+        blob: codec::encode_rows(rows),
+    }
+}
+
+fn bucket_chunks(
+    series: SeriesId,
+    level: usize,
+    buckets: &[Bucket],
+    class: i64,
+    limits: Limits,
+) -> Vec<NewChunk> {
+    let width = bucket::level_width(level);
+    let class = if buckets.len() >= limits.seal { SEALED } else { class };
+    let parts = (buckets.len() / limits.seal).max(1);
+    let one = |part: &[Bucket]| NewChunk {
+        series,
+        level,
+        class,
+        t_min: part.first().map_or(0, |b| b.start),
+        t_max: part.last().map_or(0, |b| b.start.saturating_add(width - 1)),
+        n: part.len(),
+        rolled: 0,
+        first: Position::default(),
+        blob: bucket::encode(part),
+    };
+    buckets.chunks(buckets.len().div_ceil(parts).max(1)).map(one).collect()
+}
+
+fn store(tx: &Transaction<'_>, prepared: &Prepared) -> Result<()> {
+    insert(tx, &prepared.chunks)?;
+    let sql = "INSERT INTO last_values (series, rank, seq, idx, blob) VALUES (?1, ?2, ?3, ?4, ?5)
+               ON CONFLICT (series) DO UPDATE SET rank = ?2, seq = ?3, idx = ?4, blob = ?5
+               WHERE (?2, ?3, ?4) > (rank, seq, idx)";
+    let mut statement = tx.prepare_cached(sql).map_err(db)?;
+    for (series, row) in &prepared.last {
+        let blob = codec::encode_rows(std::slice::from_ref(row));
+        let (rank, seq) = (to_sql(row.at.rank), to_sql(row.at.seq));
+        statement.execute(params![series, rank, seq, row.at.index, blob]).map_err(db)?;
+    }
+    let mut statement = tx.prepare_cached("DELETE FROM frames WHERE rank = ?1 AND seq = ?2").map_err(db)?;
+    for (rank, seq) in &prepared.frames {
+        if statement.execute([to_sql(*rank), to_sql(*seq)]).map_err(db)? != 1 {
+            return Err(damaged(format_args!("frame {rank}/{seq}"), "it was compacted twice or is gone"));
+        }
+    }
+    Ok(())
+}
+
+fn insert(tx: &Transaction<'_>, chunks: &[NewChunk]) -> Result<()> {
+    let sql = "INSERT INTO chunks
+               (series, level, class, t_min, t_max, n, rolled, first_rank, first_seq, blob)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+    let mut statement = tx.prepare_cached(sql).map_err(db)?;
+    for c in chunks {
+        let (rank, seq) = (to_sql(c.first.rank), to_sql(c.first.seq));
+        let (level, n, rolled) = (small(c.level), small(c.n), small(c.rolled));
+        statement
+            .execute(params![c.series, level, c.class, c.t_min, c.t_max, n, rolled, rank, seq, c.blob])
+            .map_err(db)?;
+    }
+    Ok(())
+}
+
+fn small(n: usize) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+/// Ids that go, chunks that come in their place.
+type Merge = (Vec<i64>, Vec<NewChunk>);
+
+/// Merges until no series has many small chunks of one class.
+fn merge_small(shared: &Shared) -> Result<()> {
+    loop {
+        let groups = shared.readers.with(|conn| {
+            let sql = "SELECT series, level, class FROM chunks WHERE class < 9
+                       GROUP BY series, level, class HAVING count(*) >= ?1";
+            let mut statement = conn.prepare_cached(sql).map_err(db)?;
+            let rows = statement
+                .query_map([small(shared.limits.merge.max(2))], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))
+                .map_err(db)?;
+            rows.collect::<rusqlite::Result<Vec<(SeriesId, i64, i64)>>>().map_err(db)
+        })?;
+        if groups.is_empty() {
+            return Ok(());
+        }
+        for some in groups.chunks(MERGES_AT_ONCE) {
+            let merges = shared.readers.with(|conn| {
+                some.iter()
+                    .map(|(series, level, class)| merge(conn, *series, *level, *class, shared.limits))
+                    .collect()
+            })?;
+            replace(shared, merges)?;
+        }
+    }
+}
+
+fn replace(shared: &Shared, merges: Vec<Merge>) -> Result<()> {
+    shared.writer.run(move |w| {
+        w.change(|tx| {
+            let mut delete = tx.prepare_cached("DELETE FROM chunks WHERE id = ?1").map_err(db)?;
+            for (ids, chunks) in &merges {
+                for id in ids {
+                    if delete.execute([id]).map_err(db)? != 1 {
+                        return Err(damaged(format_args!("chunk {id}"), "it is gone"));
+                    }
+                }
+                insert(tx, chunks)?;
+            }
+            Ok(())
+        })
+    })
+}
+
+fn merge(conn: &Connection, series: SeriesId, level: i64, class: i64, limits: Limits) -> Result<Merge> {
+    let sql = "SELECT id, blob FROM chunks WHERE series = ?1 AND level = ?2 AND class = ?3 AND class < 9";
+    let blobs = read_blobs(conn, sql, [series, level, class])?;
+    let level = usize::try_from(level).unwrap_or(0);
+    merged(series, level, (class + 1).min(SEALED - 1), blobs, limits, false)
+}
+
+fn read_blobs(conn: &Connection, sql: &str, values: [i64; 3]) -> Result<Vec<(i64, Vec<u8>)>> {
+    let mut statement = conn.prepare_cached(sql).map_err(db)?;
+    let rows = statement.query_map(values, |r| Ok((r.get(0)?, r.get(1)?))).map_err(db)?;
+    rows.collect::<rusqlite::Result<_>>().map_err(db)
+}
+
+fn merged(
+    series: SeriesId,
+    level: usize,
+    class: i64,
+    blobs: Vec<(i64, Vec<u8>)>,
+    limits: Limits,
+    must_seal: bool,
+) -> Result<Merge> {
+    let ids = blobs.iter().map(|(id, _)| *id).collect();
+    if level == 0 {
+        let mut rows = Vec::new();
+        for (id, blob) in &blobs {
+            rows.extend(codec::decode_rows(blob).map_err(|e| damaged(format_args!("chunk {id}"), e))?);
+        }
+        rows.sort_unstable_by_key(Row::key);
+        return Ok((ids, chunk(series, &rows, class, limits, must_seal)));
+    }
+    let mut buckets = Buckets::new(bucket::level_width(level));
+    for (id, blob) in &blobs {
+        let some = bucket::decode(blob).map_err(|e| damaged(format_args!("chunk {id}"), e))?;
+        some.iter().for_each(|b| buckets.merge(b));
+    }
+    Ok((ids, bucket_chunks(series, level, &buckets.into_vec(), class, limits)))
+}
+
+/// What is done now and then: what has ended is forgotten, and raw samples beyond their time are removed.
+fn maintain(shared: &Shared) -> Result<()> {
+    let now = shared.clock.now_us();
+    shared.writer.run(move |w| {
+        w.change(|tx| {
+            accounts::purge_sessions(tx, now)?;
+            commands::purge_keys(tx, now)
+        })
+    })?;
+    let Some(days) = shared.raw_days else { return Ok(()) };
+    let before = now.saturating_sub(i64::from(days).saturating_mul(86_400_000_000));
+    seal_old(shared, before)?;
+    shared.writer.run(move |w| {
+        w.change(|tx| {
+            let sql = "UPDATE chunks SET class = ?2, blob = x''
+                       WHERE level = 0 AND class = 9 AND t_max < ?1";
+            tx.prepare_cached(sql).and_then(|mut s| s.execute([before, REMOVED])).map_err(db)?;
+            Ok(())
+        })
+    })
+}
+
+/// Seals small chunks whose samples are about to be removed, so that their roll-ups are there.
+fn seal_old(shared: &Shared, before: i64) -> Result<()> {
+    loop {
+        let found: Option<SeriesId> = shared.readers.with(|conn| {
+            let sql = "SELECT series FROM chunks WHERE level = 0 AND class < 9 AND t_max < ?1 LIMIT 1";
+            conn.prepare_cached(sql)
+                .and_then(|mut s| s.query_row([before], |r| r.get(0)).optional())
+                .map_err(db)
+        })?;
+        let Some(series) = found else { return Ok(()) };
+        let merge = shared.readers.with(|conn| {
+            let sql =
+                "SELECT id, blob FROM chunks WHERE series = ?1 AND level = ?2 AND class < 9 AND t_max < ?3";
+            merged(series, 0, 0, read_blobs(conn, sql, [series, 0, before])?, shared.limits, true)
+        })?;
+        replace(shared, vec![merge])?;
+    }
+}
+
+/// Which ranks apply to which series' last value: those of the gateway that the twin was bound to then.
+struct Feeds {
+    gateways: HashMap<u64, Arc<GatewayKey>>,
+    /// By series: gateway, from, to.
+    spans: HashMap<SeriesId, Vec<(GatewayKey, u64, Option<u64>)>>,
+}
+
+impl Feeds {
+    fn load(conn: &Connection) -> Result<Self> {
+        let gateways = load_ranks(conn)?.into_iter().map(|(rank, _, key, _)| (rank, key)).collect();
+        let sql = "SELECT s.id, g.tenant, g.gateway, b.from_rank, b.to_rank FROM series s
+                   JOIN bindings b ON b.twin = s.twin AND b.tenant = s.tenant
+                   JOIN gateways g ON g.id = b.gateway";
+        let mut spans: HashMap<SeriesId, Vec<_>> = HashMap::new();
+        let mut statement = conn.prepare_cached(sql).map_err(db)?;
+        let mut rows = statement.query([]).map_err(db)?;
+        while let Some(row) = rows.next().map_err(db)? {
+            let key = crate::frames::gateway_key(row.get(1).map_err(db)?, row.get(2).map_err(db)?)?;
+            let from = from_sql(row.get(3).map_err(db)?);
+            let to: Option<i64> = row.get(4).map_err(db)?;
+            spans.entry(row.get(0).map_err(db)?).or_default().push((key, from, to.map(from_sql)));
+        }
+        Ok(Self { gateways, spans })
+    }
+
+    fn applies(&self, series: SeriesId, rank: u64) -> bool {
+        let Some(gateway) = self.gateways.get(&rank) else { return false };
+        self.spans.get(&series).is_some_and(|spans| {
+            spans
+                .iter()
+                .any(|(key, from, to)| *key == **gateway && *from <= rank && to.is_none_or(|to| rank < to))
+        })
+    }
+}

@@ -1,0 +1,218 @@
+//! A point's history: every sample where they fit, roll-ups where they do not. Chunks are read as of one
+//! moment together with the tail, so that each sample is in exactly one of the two.
+
+use std::sync::{PoisonError, RwLock};
+
+use cloud_core::StoreError;
+use cloud_core::storage::History;
+use common::TwinId;
+use common::api::{HistoryPoint, Resolution};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::bucket::{self, Buckets, LEVELS};
+use crate::codec::{self, Row};
+use crate::compact::{REMOVED, SEALED};
+use crate::db::{Result, damaged, db};
+use crate::tail::{SeriesId, Tail};
+
+/// Beyond so many samples, widths that only raw samples can make up are not offered.
+const MAX_RAW: u64 = 1_000_000;
+
+/// A chunk of samples without its samples.
+struct Chunk {
+    id: i64,
+    t_min: i64,
+    t_max: i64,
+    n: u64,
+    class: i64,
+    rolled: usize,
+}
+
+pub(crate) fn history(
+    conn: &mut Connection,
+    tail: &RwLock<Tail>,
+    twin: TwinId,
+    point: &str,
+    (from, to): (i64, i64),
+    max_points: usize,
+) -> Result<History> {
+    // The first read of the transaction fixes what it sees; a compaction's commit waits for the lock.
+    let guard = tail.read().unwrap_or_else(PoisonError::into_inner);
+    let tx = conn.transaction().map_err(db)?;
+    let series = find(&tx, twin, point)?;
+    let rows = series.map(|s| guard.rows(s)).unwrap_or_default();
+    drop(guard);
+    let Some(series) = series.filter(|_| from < to) else {
+        return Ok(History { resolution: Resolution::Raw, points: Vec::new() });
+    };
+    let source = Source { conn: &tx, series, tail: rows };
+    let chunks = source.chunks(from, to)?;
+    match source.raw(&chunks, from, to, max_points)? {
+        Some(points) => Ok(History { resolution: Resolution::Raw, points }),
+        None => source.rolled(&chunks, from, to, max_points.max(1)),
+    }
+}
+
+/// Series of a twin's point; none if it never had a sample.
+fn find(conn: &Connection, twin: TwinId, point: &str) -> Result<Option<SeriesId>> {
+    let twin = twin.to_string();
+    let tenant: Option<String> = conn
+        .prepare_cached("SELECT tenant FROM twins WHERE twin = ?1")
+        .and_then(|mut s| s.query_row([&twin], |r| r.get(0)).optional())
+        .map_err(db)?;
+    let Some(tenant) = tenant else {
+        return Err(StoreError::NotFound { what: format!("twin {twin}") });
+    };
+    let sql = "SELECT id FROM series WHERE tenant = ?1 AND twin = ?2 AND point = ?3";
+    conn.prepare_cached(sql)
+        .and_then(|mut s| s.query_row(params![tenant, twin, point], |r| r.get(0)).optional())
+        .map_err(db)
+}
+
+struct Source<'a> {
+    conn: &'a Connection,
+    series: SeriesId,
+    tail: Vec<Row>,
+}
+
+impl Source<'_> {
+    /// Chunks of samples that may have some in `from..to`.
+    fn chunks(&self, from: i64, to: i64) -> Result<Vec<Chunk>> {
+        let sql = "SELECT id, t_min, t_max, n, class, rolled FROM chunks
+                   WHERE series = ?1 AND level = 0 AND t_min < ?3 AND t_max >= ?2 ORDER BY t_min";
+        let mut statement = self.conn.prepare_cached(sql).map_err(db)?;
+        let one = |r: &rusqlite::Row<'_>| {
+            Ok(Chunk {
+                id: r.get(0)?,
+                t_min: r.get(1)?,
+                t_max: r.get(2)?,
+                n: u64::try_from(r.get::<_, i64>(3)?).unwrap_or(0),
+                class: r.get(4)?,
+                rolled: usize::try_from(r.get::<_, i64>(5)?).unwrap_or(0),
+            })
+        };
+        let rows = statement.query_map(params![self.series, from, to], one).map_err(db)?;
+        rows.collect::<rusqlite::Result<_>>().map_err(db)
+    }
+
+    fn samples(&self, chunk: &Chunk) -> Result<Vec<Row>> {
+        let blob = self.blob(chunk.id)?;
+        codec::decode_rows(&blob).map_err(|e| damaged(format_args!("chunk {}", chunk.id), e))
+    }
+
+    fn blob(&self, id: i64) -> Result<Vec<u8>> {
+        self.conn
+            .prepare_cached("SELECT blob FROM chunks WHERE id = ?1")
+            .and_then(|mut s| s.query_row([id], |r| r.get(0)))
+            .map_err(db)
+    }
+
+    /// Every sample, if there are at most `max` and none was removed.
+    fn raw(&self, chunks: &[Chunk], from: i64, to: i64, max: usize) -> Result<Option<Vec<HistoryPoint>>> {
+        if chunks.iter().any(|c| c.class == REMOVED) {
+            return Ok(None);
+        }
+        let is_within = |r: &&Row| (from..to).contains(&r.t);
+        let mut rows: Vec<Row> = self.tail.iter().filter(is_within).cloned().collect();
+        let (whole, cut): (Vec<_>, Vec<_>) = chunks.iter().partition(|c| from <= c.t_min && c.t_max < to);
+        let mut n = rows.len() as u64 + whole.iter().map(|c| c.n).sum::<u64>();
+        for chunk in cut {
+            if n > max as u64 {
+                return Ok(None);
+            }
+            let before = rows.len();
+            rows.extend(self.samples(chunk)?.into_iter().filter(|r| is_within(&r)));
+            n += (rows.len() - before) as u64;
+        }
+        if n > max as u64 {
+            return Ok(None);
+        }
+        for chunk in whole {
+            rows.extend(self.samples(chunk)?);
+        }
+        rows.sort_unstable_by_key(Row::key);
+        Ok(Some(rows.into_iter().map(raw_point).collect()))
+    }
+
+    /// Buckets of the finest width that gives at most `max`.
+    fn rolled(&self, chunks: &[Chunk], from: i64, to: i64, max: usize) -> Result<History> {
+        // Only where there is something: an open range would ask for the coarsest of all.
+        let starts = chunks.iter().map(|c| c.t_min).chain(self.tail.iter().map(|r| r.t));
+        let ends = chunks.iter().map(|c| c.t_max).chain(self.tail.iter().map(|r| r.t));
+        let first = starts.filter(|t| *t < to).min().unwrap_or(from).max(from);
+        let last = ends.filter(|t| *t >= from).max().unwrap_or(from).min(to - 1);
+        let samples = chunks.iter().map(|c| c.n).sum::<u64>() + self.tail.len() as u64;
+        // What was removed is left in roll-ups from some level on.
+        let removed = chunks.iter().filter(|c| c.class == REMOVED).map(|c| c.rolled).max().unwrap_or(0);
+        let fits = |width: &i64| {
+            let slots = i128::from(last).div_euclid(i128::from(*width))
+                - i128::from(first).div_euclid(i128::from(*width))
+                + 1;
+            let is_offered = bucket::level_for(*width) > 0 || samples <= MAX_RAW;
+            slots <= max as i128 && is_offered && bucket::level_for(*width) >= removed
+        };
+        // Beyond the widest (a range of centuries, or one that a boundary cuts in two): all of it in one.
+        let (mut buckets, level, start, end, bucket_us) = match bucket::widths().find(fits) {
+            Some(width) => {
+                let end = bucket::start(last, width).saturating_add(width);
+                let level = bucket::level_for(width);
+                (Buckets::new(width), level, bucket::start(first, width), end, width)
+            }
+            None => {
+                let day = bucket::level_width(LEVELS.len());
+                let (start, end) = (bucket::start(first, day), bucket::start(last, day).saturating_add(day));
+                (Buckets::one(first), LEVELS.len(), start, end, to.saturating_sub(from))
+            }
+        };
+        let add = |buckets: &mut Buckets, row: &Row| {
+            if start <= row.t && row.t < end {
+                buckets.add(row);
+            }
+        };
+        if level > 0 {
+            for bucket in self.buckets(level, start, end)? {
+                if start <= bucket.start && bucket.start < end {
+                    buckets.merge(&bucket);
+                }
+            }
+        }
+        for chunk in self.chunks(start, end)? {
+            let is_rolled = chunk.class >= SEALED && level > 0 && chunk.rolled <= level;
+            if !is_rolled && chunk.class != REMOVED {
+                self.samples(&chunk)?.iter().for_each(|r| add(&mut buckets, r));
+            }
+        }
+        self.tail.iter().for_each(|r| add(&mut buckets, r));
+        let points = buckets.into_vec().into_iter().map(bucket::Bucket::view).collect();
+        Ok(History { resolution: Resolution::Rollup { bucket_us }, points })
+    }
+
+    /// Stored buckets of a level that may be in `from..to`.
+    fn buckets(&self, level: usize, from: i64, to: i64) -> Result<Vec<bucket::Bucket>> {
+        let sql = "SELECT id, blob FROM chunks
+                   WHERE series = ?1 AND level = ?2 AND t_min < ?4 AND t_max >= ?3";
+        let mut statement = self.conn.prepare_cached(sql).map_err(db)?;
+        let level = i64::try_from(level).unwrap_or(0);
+        let mut rows = statement.query([self.series, level, from, to]).map_err(db)?;
+        let mut out = Vec::new();
+        while let Some(row) = rows.next().map_err(db)? {
+            let id: i64 = row.get(0).map_err(db)?;
+            let blob: Vec<u8> = row.get(1).map_err(db)?;
+            out.extend(bucket::decode(&blob).map_err(|e| damaged(format_args!("chunk {id}"), e))?);
+        }
+        Ok(out)
+    }
+}
+
+fn raw_point(row: Row) -> HistoryPoint {
+    HistoryPoint {
+        t_us: row.t,
+        good: u64::from(row.quality.is_good()),
+        value: row.value,
+        quality: row.quality,
+        min: None,
+        max: None,
+        mean: None,
+        count: 1,
+    }
+}

@@ -1,0 +1,166 @@
+//! The audit and event list: entries are appended and read, never changed.
+
+use cloud_core::{GatewayKey, StoreError};
+use common::api::Page;
+use common::command::{LogEntry, Severity};
+use common::wire::{Gap, GapCause};
+use common::{TenantId, TwinId};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::db::{Result, db, from_json, to_json};
+
+pub(crate) const AUDIT: &str = "audit";
+pub(crate) const EVENT: &str = "event";
+/// More items on a page than any caller needs.
+pub(crate) const MAX_PAGE: usize = 10_000;
+
+/// An entry on its way in.
+pub(crate) struct Entry<'a> {
+    pub(crate) tenant: &'a str,
+    /// Row of the gateway that told it.
+    pub(crate) gateway: Option<i64>,
+    pub(crate) kind: &'static str,
+    pub(crate) entry: &'a LogEntry,
+    pub(crate) now: i64,
+}
+
+fn rank_of(severity: Severity) -> i64 {
+    match severity {
+        Severity::Info => 0,
+        Severity::Warning => 1,
+        Severity::Alarm => 2,
+    }
+}
+
+pub(crate) fn append(conn: &Connection, new: &Entry<'_>) -> Result<()> {
+    let entry = new.entry;
+    // One stamp from the future must not stay on top for ever.
+    let sort_us = entry.at_us.min(new.now);
+    let sql = "INSERT INTO log (tenant, gateway, kind, sort_us, severity, twin, entry)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    let twin = entry.twin.map(|t| t.to_string());
+    let json = to_json(entry)?;
+    let values = params![new.tenant, new.gateway, new.kind, sort_us, rank_of(entry.severity), twin, json];
+    conn.prepare_cached(sql).and_then(|mut s| s.execute(values)).map_err(db)?;
+    Ok(())
+}
+
+/// An entry of the cloud's own: under the tenant of its twin, or the default one.
+pub(crate) fn append_own(conn: &Connection, entry: &LogEntry, now: i64) -> Result<()> {
+    let tenant = match entry.twin {
+        Some(twin) => tenant_of(conn, twin)?,
+        None => None,
+    };
+    let tenant = tenant.unwrap_or_else(|| TenantId::default().to_string());
+    append(conn, &Entry { tenant: &tenant, gateway: None, kind: AUDIT, entry, now })
+}
+
+/// Tenant of a twin.
+pub(crate) fn tenant_of(conn: &Connection, twin: TwinId) -> Result<Option<String>> {
+    let sql = "SELECT tenant FROM twins WHERE twin = ?1";
+    conn.prepare_cached(sql)
+        .and_then(|mut s| s.query_row([twin.to_string()], |r| r.get(0)).optional())
+        .map_err(db)
+}
+
+pub(crate) fn append_refused(
+    conn: &Connection,
+    gateway: &GatewayKey,
+    gateway_row: i64,
+    twin: TwinId,
+    now: i64,
+) -> Result<()> {
+    let entry = LogEntry {
+        at_us: now,
+        actor: "system".into(),
+        action: common::names::action::FRAME_REFUSED.into(),
+        target: gateway.gateway.to_string(),
+        twin: None,
+        severity: Severity::Warning,
+        code: Some(common::names::Code::Forbidden),
+        detail: format!("the gateway spoke of what is not its own: twin {twin}"),
+    };
+    let tenant = gateway.tenant.as_str();
+    append(conn, &Entry { tenant, gateway: Some(gateway_row), kind: EVENT, entry: &entry, now })
+}
+
+/// What is missing, for people.
+pub(crate) fn of_gap(gateway: &GatewayKey, gap: &Gap, at_us: i64) -> LogEntry {
+    let cause = match gap.cause {
+        GapCause::Quota => "quota: the oldest were dropped",
+        GapCause::DiskFull => "disk full",
+        GapCause::Overrun => "overrun: a reader of the bus was too slow",
+        GapCause::Damaged => "damaged log",
+    };
+    let mut parts = vec![format!("data lost, {cause}")];
+    if let Some((first, last)) = gap.seqs {
+        let of = gap.incarnation.map(|i| format!(" of incarnation {i}")).unwrap_or_default();
+        parts.push(format!("frames {first} to {last}{of}"));
+    }
+    if gap.samples > 0 {
+        parts.push(format!("{} samples", gap.samples));
+    }
+    if let Some((from, to)) = gap.times_us {
+        let time = common::clock::format_us;
+        parts.push(format!("from {} to {}", time(from), time(to)));
+    }
+    LogEntry {
+        at_us,
+        actor: "system".into(),
+        action: common::names::action::DATA_GAP.into(),
+        target: gateway.gateway.to_string(),
+        twin: None,
+        severity: Severity::Alarm,
+        code: None,
+        detail: parts.join(", "),
+    }
+}
+
+pub(crate) fn page(
+    conn: &Connection,
+    twins: Option<&[TwinId]>,
+    min_severity: Severity,
+    cursor: Option<&str>,
+    limit: usize,
+) -> Result<Page<LogEntry>> {
+    let (before_us, before_id) = match cursor {
+        Some(text) => parse_cursor::<i64>(text)?,
+        None => (i64::MAX, i64::MAX),
+    };
+    let limit = limit.clamp(1, MAX_PAGE);
+    let only =
+        if twins.is_some() { "AND twin IN (SELECT value FROM json_each(?5))" } else { "AND ?5 IS NULL" };
+    let sql = format!(
+        "SELECT sort_us, id, entry FROM log WHERE (sort_us, id) < (?1, ?2) AND severity >= ?3 {only}
+         ORDER BY sort_us DESC, id DESC LIMIT ?4"
+    );
+    let mut statement = conn.prepare_cached(&sql).map_err(db)?;
+    let fetch = i64::try_from(limit + 1).unwrap_or(i64::MAX);
+    let values = params![before_us, before_id, rank_of(min_severity), fetch, twin_list(twins)?];
+    let mut rows = statement.query(values).map_err(db)?;
+    let mut items: Vec<(String, LogEntry)> = Vec::new();
+    while let Some(row) = rows.next().map_err(db)? {
+        let (us, id): (i64, i64) = (row.get(0).map_err(db)?, row.get(1).map_err(db)?);
+        let json: String = row.get(2).map_err(db)?;
+        items.push((format!("{us}.{id}"), from_json("a log entry", &json)?));
+    }
+    Ok(cut(items, limit))
+}
+
+/// Twins as a JSON array, for `json_each`.
+pub(crate) fn twin_list(twins: Option<&[TwinId]>) -> Result<Option<String>> {
+    twins.map(|t| to_json(&t)).transpose()
+}
+
+/// A page of items that were fetched one beyond it, each with the cursor that stands after it.
+pub(crate) fn cut<T>(mut items: Vec<(String, T)>, limit: usize) -> Page<T> {
+    let has_more = items.len() > limit;
+    items.truncate(limit);
+    let next_cursor = items.last().filter(|_| has_more).map(|(cursor, _)| cursor.clone());
+    Page { items: items.into_iter().map(|(_, item)| item).collect(), next_cursor }
+}
+
+pub(crate) fn parse_cursor<I: std::str::FromStr>(text: &str) -> Result<(i64, I)> {
+    let parsed = text.split_once('.').and_then(|(us, id)| Some((us.parse().ok()?, id.parse().ok()?)));
+    parsed.ok_or_else(|| StoreError::NotFound { what: "cursor".into() })
+}

@@ -1,0 +1,253 @@
+//! The traits of `cloud-core` on this storage: each method goes to a connection and to the file that knows.
+
+use async_trait::async_trait;
+use cloud_core::storage::{
+    Account, AccountStorage, AuditStorage, CommandStorage, Created, FrameStorage, History, KnownIncarnation,
+    Loaded,
+};
+use cloud_core::{GatewayKey, NewFrame, StoreError};
+use common::api::{ApiKeyView, CommandView, DesiredEntry, DesiredView, GrantView, Page, UserView};
+use common::command::{CommandUpdate, DesiredUpdate, LogEntry, Requester, Severity};
+use common::{CommandId, CommandState, Incarnation, Schema, SchemaHash, TwinId};
+
+use crate::{Sqlite, accounts, commands, compact, desired, frames, history, load, log, schemas};
+
+type Result<T> = std::result::Result<T, StoreError>;
+
+#[async_trait]
+impl FrameStorage for Sqlite {
+    async fn hello(
+        &self,
+        gateway: &GatewayKey,
+        incarnations: &[Incarnation],
+    ) -> Result<Vec<KnownIncarnation>> {
+        let (gateway, incarnations) = (gateway.clone(), incarnations.to_vec());
+        self.write(move |w| frames::hello(w, &gateway, &incarnations)).await
+    }
+
+    async fn accept(&self, frames: &[NewFrame]) -> Result<Vec<bool>> {
+        if frames.is_empty() {
+            return Ok(Vec::new());
+        }
+        let frames = frames.to_vec();
+        self.blocking(move |shared| shared.writer.accept(frames)).await
+    }
+
+    async fn put_schema(&self, gateway: &GatewayKey, schema: &Schema, rank: u64, now_us: i64) -> Result<()> {
+        let (gateway, schema) = (gateway.clone(), schema.clone());
+        self.write(move |w| schemas::put_schema(w, &gateway, &schema, rank, now_us)).await
+    }
+
+    async fn known_schemas(&self, hashes: &[SchemaHash]) -> Result<Vec<SchemaHash>> {
+        let hashes = hashes.to_vec();
+        self.read(move |conn| schemas::known_schemas(conn, &hashes)).await
+    }
+
+    async fn load(&self) -> Result<Loaded> {
+        self.read(load::load).await
+    }
+
+    async fn uncompacted(&self, after: Option<(u64, u64)>, limit: usize) -> Result<Vec<NewFrame>> {
+        self.read(move |conn| frames::uncompacted(conn, after, limit)).await
+    }
+
+    async fn compact(&self, limit: usize) -> Result<usize> {
+        self.blocking(move |shared| compact::compact(shared, limit)).await
+    }
+
+    async fn history(
+        &self,
+        twin: TwinId,
+        point: &str,
+        from_us: i64,
+        to_us: i64,
+        max_points: usize,
+    ) -> Result<History> {
+        let point = point.to_owned();
+        self.blocking(move |shared| {
+            let range = (from_us, to_us);
+            shared.readers.with(|c| history::history(c, &shared.tail, twin, &point, range, max_points))
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl CommandStorage for Sqlite {
+    async fn create_command(
+        &self,
+        command: &CommandView,
+        idempotency_key: &str,
+        request_hash: &[u8],
+        audit: &LogEntry,
+    ) -> Result<Created> {
+        let (command, key) = (command.clone(), idempotency_key.to_owned());
+        let (hash, audit) = (request_hash.to_vec(), audit.clone());
+        self.write(move |w| {
+            let now = w.clock.now_us();
+            w.change(|tx| commands::create(tx, &command, &key, &hash, &audit, now))
+        })
+        .await
+    }
+
+    async fn command_by_key(
+        &self,
+        requester: &str,
+        idempotency_key: &str,
+    ) -> Result<Option<(CommandView, Vec<u8>)>> {
+        let (requester, key) = (requester.to_owned(), idempotency_key.to_owned());
+        self.read(move |conn| commands::by_key(conn, &requester, &key)).await
+    }
+
+    async fn update_command(&self, update: &CommandUpdate) -> Result<CommandView> {
+        let update = update.clone();
+        self.write(move |w| {
+            let now = w.clock.now_us();
+            w.change(|tx| commands::update(tx, &update, now))
+        })
+        .await
+    }
+
+    async fn command(&self, id: CommandId) -> Result<CommandView> {
+        let found = self.read(move |conn| commands::find(conn, id)).await?;
+        found.ok_or_else(|| StoreError::NotFound { what: format!("command {id}") })
+    }
+
+    async fn commands(
+        &self,
+        twins: Option<&[TwinId]>,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<CommandView>> {
+        let (twins, cursor) = (twins.map(<[_]>::to_vec), cursor.map(str::to_owned));
+        self.read(move |conn| commands::page(conn, twins.as_deref(), cursor.as_deref(), limit)).await
+    }
+
+    async fn open_commands(&self, states: &[CommandState]) -> Result<Vec<CommandView>> {
+        let states = states.to_vec();
+        self.read(move |conn| commands::in_states(conn, &states)).await
+    }
+
+    async fn patch_desired(
+        &self,
+        twin: TwinId,
+        if_version: u64,
+        patch: &[(String, Option<DesiredEntry>)],
+        requester: &Requester,
+        now_us: i64,
+        audit: &LogEntry,
+    ) -> Result<(u64, Vec<(String, Option<DesiredView>)>)> {
+        let (patch, requester, audit) = (patch.to_vec(), requester.clone(), audit.clone());
+        self.write(move |w| {
+            w.change(|tx| desired::patch(tx, twin, if_version, &patch, &requester, now_us, &audit))
+        })
+        .await
+    }
+
+    async fn update_desired(&self, update: &DesiredUpdate) -> Result<Option<DesiredView>> {
+        let update = update.clone();
+        self.write(move |w| w.change(|tx| desired::update(tx, &update, None))).await
+    }
+}
+
+#[async_trait]
+impl AuditStorage for Sqlite {
+    async fn append_audit(&self, entry: &LogEntry) -> Result<()> {
+        let entry = entry.clone();
+        self.write(move |w| {
+            let now = w.clock.now_us();
+            w.change(|tx| log::append_own(tx, &entry, now))
+        })
+        .await
+    }
+
+    async fn audit(
+        &self,
+        twins: Option<&[TwinId]>,
+        min_severity: Severity,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<LogEntry>> {
+        let (twins, cursor) = (twins.map(<[_]>::to_vec), cursor.map(str::to_owned));
+        self.read(move |conn| log::page(conn, twins.as_deref(), min_severity, cursor.as_deref(), limit)).await
+    }
+}
+
+#[async_trait]
+impl AccountStorage for Sqlite {
+    async fn users(&self) -> Result<Vec<UserView>> {
+        self.read(|conn| accounts::users(conn)).await
+    }
+
+    async fn user(&self, name: &str) -> Result<Account> {
+        let name = name.to_owned();
+        self.read(move |conn| accounts::user(conn, &name)).await
+    }
+
+    async fn create_user(&self, account: &Account) -> Result<()> {
+        let account = account.clone();
+        self.write(move |w| w.change(|tx| accounts::create_user(tx, &account))).await
+    }
+
+    async fn delete_user(&self, name: &str) -> Result<()> {
+        let name = name.to_owned();
+        self.write(move |w| w.change(|tx| accounts::delete_user(tx, &name))).await
+    }
+
+    async fn set_password(&self, name: &str, password_hash: &str) -> Result<()> {
+        let (name, hash) = (name.to_owned(), password_hash.to_owned());
+        self.write(move |w| w.change(|tx| accounts::set_password(tx, &name, &hash))).await
+    }
+
+    async fn create_session(&self, token_hash: &[u8; 32], user: &str, expires_us: i64) -> Result<()> {
+        let (token, user) = (*token_hash, user.to_owned());
+        self.write(move |w| {
+            let now = w.clock.now_us();
+            w.change(|tx| accounts::create_session(tx, &token, &user, expires_us, now))
+        })
+        .await
+    }
+
+    async fn authenticate(
+        &self,
+        token_hash: &[u8; 32],
+        now_us: i64,
+    ) -> Result<Option<(String, Vec<GrantView>)>> {
+        let token = *token_hash;
+        self.read(move |conn| accounts::authenticate(conn, &token, now_us)).await
+    }
+
+    async fn delete_session(&self, token_hash: &[u8; 32]) -> Result<()> {
+        let token = *token_hash;
+        self.write(move |w| w.change(|tx| accounts::delete_session(tx, &token))).await
+    }
+
+    async fn keys(&self) -> Result<Vec<ApiKeyView>> {
+        self.read(|conn| accounts::keys(conn)).await
+    }
+
+    async fn create_key(&self, key: &ApiKeyView, token_hash: &[u8; 32]) -> Result<()> {
+        let (key, token) = (key.clone(), *token_hash);
+        self.write(move |w| w.change(|tx| accounts::create_key(tx, &key, &token))).await
+    }
+
+    async fn delete_key(&self, name: &str) -> Result<()> {
+        let name = name.to_owned();
+        self.write(move |w| w.change(|tx| accounts::delete_key(tx, &name))).await
+    }
+
+    async fn set_gateway_secret(
+        &self,
+        gateway: &GatewayKey,
+        secret_hash: &[u8; 32],
+        now_us: i64,
+    ) -> Result<()> {
+        let (gateway, secret) = (gateway.clone(), *secret_hash);
+        self.write(move |w| w.change(|tx| accounts::set_gateway_secret(tx, &gateway, &secret, now_us))).await
+    }
+
+    async fn gateway_secret(&self, gateway: &GatewayKey) -> Result<Option<[u8; 32]>> {
+        let gateway = gateway.clone();
+        self.read(move |conn| accounts::gateway_secret(conn, &gateway)).await
+    }
+}

@@ -1,0 +1,229 @@
+//! The one thread that writes. Jobs come through a bounded queue; accepts that wait together are stored in one
+//! transaction. What the writer keeps in memory (ranks, marks, schemas) is read again after a failure.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread::JoinHandle;
+
+use cloud_core::{GatewayKey, NewFrame, StoreError};
+use common::{Clock, Incarnation, IntervalSet, SchemaHash};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+
+use crate::db::{Result, db};
+use crate::frames;
+use crate::tail::{SeriesId, Tail};
+
+/// Frames in one transaction, about.
+const GROUP_FRAMES: usize = 512;
+
+/// An incarnation.
+pub(crate) struct Rank {
+    pub(crate) incarnation: Incarnation,
+    pub(crate) gateway: Arc<GatewayKey>,
+    /// Row of `gateways`.
+    pub(crate) gateway_row: i64,
+}
+
+/// A schema that frames refer to.
+pub(crate) struct KnownSchema {
+    /// Row of `schemas`.
+    pub(crate) row: i64,
+    /// Series by point number; `NO_SERIES` where not yet asked for.
+    pub(crate) series: Vec<SeriesId>,
+}
+
+/// Not asked for yet.
+pub(crate) const NO_SERIES: SeriesId = 0;
+
+/// What the writer knows without asking the database.
+#[derive(Default)]
+pub(crate) struct Cache {
+    pub(crate) ranks: HashMap<u64, Rank>,
+    pub(crate) marks: HashMap<u64, IntervalSet>,
+    pub(crate) schemas: HashMap<SchemaHash, KnownSchema>,
+    /// Last word of each row of `gateways` that is stored.
+    pub(crate) last_us: HashMap<i64, i64>,
+}
+
+/// The writer's side.
+pub(crate) struct Writer {
+    conn: Connection,
+    pub(crate) clock: Clock,
+    pub(crate) tail: Arc<RwLock<Tail>>,
+    cache: Cache,
+    is_stale: bool,
+}
+
+impl Writer {
+    pub(crate) fn new(conn: Connection, clock: Clock, tail: Arc<RwLock<Tail>>) -> Result<Self> {
+        let cache = frames::load_cache(&conn)?;
+        Ok(Self { conn, clock, tail, cache, is_stale: false })
+    }
+
+    /// Runs `change` in a transaction and commits. After an error nothing is changed.
+    pub(crate) fn change<R>(&mut self, change: impl FnOnce(&Transaction<'_>) -> Result<R>) -> Result<R> {
+        let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(db)?;
+        let result = change(&tx)?;
+        tx.commit().map_err(db)?;
+        Ok(result)
+    }
+
+    /// As `change`, for what also changes the cache.
+    pub(crate) fn change_with_cache<R>(
+        &mut self,
+        change: impl FnOnce(&Transaction<'_>, &mut Cache) -> Result<R>,
+    ) -> Result<R> {
+        self.refresh()?;
+        // Until the commit: an error on the way leaves the cache ahead of the database.
+        self.is_stale = true;
+        let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(db)?;
+        let result = change(&tx, &mut self.cache)?;
+        tx.commit().map_err(db)?;
+        self.is_stale = false;
+        Ok(result)
+    }
+
+    /// As `change`; the tail is locked over the commit and given to `then`, so that a reader sees either both
+    /// or neither.
+    pub(crate) fn change_with_tail<R>(
+        &mut self,
+        change: impl FnOnce(&Transaction<'_>) -> Result<R>,
+        then: impl FnOnce(&mut Tail),
+    ) -> Result<R> {
+        let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(db)?;
+        let result = change(&tx)?;
+        let mut tail = self.tail.write().unwrap_or_else(PoisonError::into_inner);
+        tx.commit().map_err(db)?;
+        then(&mut tail);
+        Ok(result)
+    }
+
+    fn refresh(&mut self) -> Result<()> {
+        if self.is_stale {
+            self.cache = frames::load_cache(&self.conn)?;
+            self.is_stale = false;
+        }
+        Ok(())
+    }
+
+    fn accept(&mut self, waiting: Vec<Accept>) {
+        if waiting.len() > 1 {
+            let groups: Vec<_> = waiting.iter().map(|a| &a.frames[..]).collect();
+            if let Ok(results) = frames::accept(self, &groups) {
+                for (accept, result) in waiting.iter().zip(results) {
+                    let _ = accept.reply.send(Ok(result));
+                }
+                return;
+            }
+            // One of them may be at fault: each for itself.
+        }
+        for accept in waiting {
+            let result = frames::accept(self, &[&accept.frames]).map(|mut r| r.pop().unwrap_or_default());
+            let _ = accept.reply.send(result);
+        }
+    }
+}
+
+struct Accept {
+    frames: Vec<NewFrame>,
+    reply: SyncSender<Result<Vec<bool>>>,
+}
+
+enum Job {
+    Accept(Accept),
+    Run(Box<dyn FnOnce(&mut Writer) + Send>),
+    Stop,
+}
+
+/// The callers' side.
+pub(crate) struct WriterHandle {
+    jobs: SyncSender<Job>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+fn stopped<T>(_: T) -> StoreError {
+    StoreError::Database { detail: "the writer has stopped, or the request made it fail".into() }
+}
+
+impl WriterHandle {
+    pub(crate) fn start(writer: Writer, queue: usize) -> Result<Self> {
+        let (jobs, rx) = sync_channel(queue.max(1));
+        let thread = std::thread::Builder::new()
+            .name("store-writer".into())
+            .spawn(move || work(writer, &rx))
+            .map_err(|e| StoreError::Database { detail: format!("writer thread: {e}") })?;
+        Ok(Self { jobs, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Runs a job and waits for it. Blocks: not for a runtime's own threads.
+    pub(crate) fn run<R: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Writer) -> Result<R> + Send + 'static,
+    ) -> Result<R> {
+        let (reply, answer) = sync_channel(1);
+        let job = move |writer: &mut Writer| {
+            let _ = reply.send(job(writer));
+        };
+        self.jobs.send(Job::Run(Box::new(job))).map_err(stopped)?;
+        answer.recv().map_err(stopped)?
+    }
+
+    /// Accepts frames, together with others that wait. Blocks as `run` does.
+    pub(crate) fn accept(&self, frames: Vec<NewFrame>) -> Result<Vec<bool>> {
+        let (reply, answer) = sync_channel(1);
+        self.jobs.send(Job::Accept(Accept { frames, reply })).map_err(stopped)?;
+        answer.recv().map_err(stopped)?
+    }
+
+    /// Ends the thread when what is queued is done, and waits for it.
+    pub(crate) fn stop(&self) {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            let _ = self.jobs.send(Job::Stop);
+            let _ = thread.join();
+        }
+    }
+}
+
+fn work(mut writer: Writer, jobs: &Receiver<Job>) {
+    let mut next = None;
+    loop {
+        let job = match next.take() {
+            Some(job) => job,
+            None => match jobs.recv() {
+                Ok(job) => job,
+                Err(_) => return,
+            },
+        };
+        let guarded = |writer: &mut Writer, work: Box<dyn FnOnce(&mut Writer) + '_>| {
+            if catch_unwind(AssertUnwindSafe(|| work(writer))).is_err() {
+                tracing::error!("a storage job panicked; nothing of it was stored");
+                writer.is_stale = true;
+            }
+        };
+        match job {
+            Job::Stop => return,
+            Job::Run(job) => guarded(&mut writer, job),
+            Job::Accept(first) => {
+                let mut frames = first.frames.len();
+                let mut waiting = vec![first];
+                while frames < GROUP_FRAMES {
+                    match jobs.try_recv() {
+                        Ok(Job::Accept(more)) => {
+                            frames += more.frames.len();
+                            waiting.push(more);
+                        }
+                        Ok(other) => {
+                            next = Some(other);
+                            break;
+                        }
+                        Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
+                    }
+                }
+                guarded(&mut writer, Box::new(|w| w.accept(waiting)));
+            }
+        }
+    }
+}
