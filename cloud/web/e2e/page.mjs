@@ -122,6 +122,7 @@ try {
 
   step("filter");
   await page.keyboard.press("/");
+  await page.waitForFunction(() => document.activeElement?.id === "filter");
   await page.keyboard.type(target.point.name);
   await page.waitForFunction((n) => document.querySelectorAll("tr.point").length < n, Math.max(2, target.twin.points.length));
   await page.locator("#filter").fill("");
@@ -142,11 +143,12 @@ try {
   const span = (label) => label?.split(".")[0];
   await changes(async () => span(await chart.getAttribute("aria-label")), span(before));
   await page.getByRole("button", { name: "Back to live" }).click();
-  for (const preset of ["24 h", "15 min"]) {
-    const answered = page.waitForResponse((r) => r.url().includes("/history?") && r.ok());
-    await page.getByRole("button", { name: preset, exact: true }).click();
-    await answered;
-    if (preset === "24 h") await page.locator(".resolution", { hasText: "roll-ups" }).waitFor();
+  for (const preset of ["1 d", "15 min"]) {
+    await Promise.all([
+      page.waitForResponse((r) => r.url().includes("/history?") && r.ok()),
+      page.getByRole("button", { name: preset, exact: true }).click(),
+    ]);
+    if (preset === "1 d") await page.locator(".resolution", { hasText: "roll-ups" }).waitFor();
   }
   await axe("trend");
 

@@ -1,5 +1,43 @@
 // Texts of the views that load later, in English; their type is what a translation must have.
+import type { ErrorCode } from "../api/client";
 import type { CommandState, Role } from "../api/types";
+
+const codes: Record<ErrorCode, string> = {
+  network: "no answer from the cloud",
+  unauthenticated: "sign in first",
+  forbidden: "your role does not allow it",
+  not_found: "not found",
+  invalid_request: "the request is not valid",
+  conflict: "not possible in the present state",
+  precondition_failed: "changed by somebody else meanwhile",
+  precondition_required: "a precondition is missing",
+  idempotency_conflict: "this key was used for another command",
+  too_large: "too large",
+  rate_limited: "too many tries; wait a little",
+  unavailable: "not ready; try later",
+  internal: "fault in the cloud",
+  wrong_origin: "this page is not from the cloud it talks to",
+  unknown_twin: "no such twin",
+  unknown_point: "no such point",
+  gateway_offline: "the gateway is offline",
+  not_writable: "the point is read only",
+  type_mismatch: "the value does not fit the point's type",
+  out_of_limits: "the value is beyond the point's limits",
+  out_of_raw_limits: "the value is beyond what the register holds",
+  interlocked: "an interlock forbids it",
+  interlock_input: "an interlock's input is bad, stale or missing",
+  local_mode: "the switch at the box stands on local",
+  owned: "another owner holds the point",
+  expired: "its time ran out before the write",
+  audit_unavailable: "the gateway cannot record it, so it does not write",
+  not_connected: "the device is not connected",
+  device_timeout: "the device did not answer in time",
+  device_refused: "the device refused the write",
+  readback_mismatch: "read back something other than was written",
+  interrupted: "the gateway stopped between intent and result",
+  queue_full: "too many commands wait",
+  changed_since: "somebody changed the point since",
+};
 
 const commandState: Record<CommandState, string> = {
   accepted: "Accepted",
@@ -26,9 +64,20 @@ const commandMeaning: Record<CommandState, string> = {
 const role: Record<Role, string> = { viewer: "viewer", operator: "operator", engineer: "engineer", admin: "admin" };
 
 export const enLater = {
+  code: codes,
   commandState,
   commandMeaning,
   role,
+  login: {
+    title: "Sign in",
+    user: "User",
+    password: "Password",
+    submit: "Sign in",
+    busy: "Signing in…",
+    wrong: "User or password is wrong",
+    failed: (why: string) => `Could not sign in: ${why}`,
+    hint: "The first administrator's password was printed once, when the cloud first started.",
+  },
   detail: {
     title: "Point",
     close: "Close the point",

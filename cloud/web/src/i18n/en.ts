@@ -1,44 +1,6 @@
 // Texts of the frame and the table in English; their type is what a translation must have. Texts of what
 // loads later are in en-later.ts.
-import type { ErrorCode } from "../api/client";
 import type { AssetKind, DesiredState, Quality, Severity } from "../api/types";
-
-const codes: Record<ErrorCode, string> = {
-  network: "no answer from the cloud",
-  unauthenticated: "sign in first",
-  forbidden: "your role does not allow it",
-  not_found: "not found",
-  invalid_request: "the request is not valid",
-  conflict: "not possible in the present state",
-  precondition_failed: "changed by somebody else meanwhile",
-  precondition_required: "a precondition is missing",
-  idempotency_conflict: "this key was used for another command",
-  too_large: "too large",
-  rate_limited: "too many tries; wait a little",
-  unavailable: "not ready; try later",
-  internal: "fault in the cloud",
-  wrong_origin: "this page is not from the cloud it talks to",
-  unknown_twin: "no such twin",
-  unknown_point: "no such point",
-  gateway_offline: "the gateway is offline",
-  not_writable: "the point is read only",
-  type_mismatch: "the value does not fit the point's type",
-  out_of_limits: "the value is beyond the point's limits",
-  out_of_raw_limits: "the value is beyond what the register holds",
-  interlocked: "an interlock forbids it",
-  interlock_input: "an interlock's input is bad, stale or missing",
-  local_mode: "the switch at the box stands on local",
-  owned: "another owner holds the point",
-  expired: "its time ran out before the write",
-  audit_unavailable: "the gateway cannot record it, so it does not write",
-  not_connected: "the device is not connected",
-  device_timeout: "the device did not answer in time",
-  device_refused: "the device refused the write",
-  readback_mismatch: "read back something other than was written",
-  interrupted: "the gateway stopped between intent and result",
-  queue_full: "too many commands wait",
-  changed_since: "somebody changed the point since",
-};
 
 const quality: Record<Quality, string> = {
   good: "Good",
@@ -71,7 +33,6 @@ const severity: Record<Severity, string> = { info: "Info", warning: "Warning", a
 const kind: Record<AssetKind, string> = { enterprise: "Enterprise", site: "Site", area: "Area", line: "Line", cell: "Cell" };
 
 export const en = {
-  code: codes,
   quality,
   desiredState,
   severity,
@@ -82,6 +43,7 @@ export const en = {
     skip: "Skip to the list",
     language: "Language",
     loading: "Loading…",
+    noAnswer: "no answer from the cloud",
     loadFailed: (why: string) => `The lists could not be read: ${why}`,
     again: "Try again",
     close: "Close",
@@ -105,16 +67,6 @@ export const en = {
     back: "Link to the cloud is back",
     missed: (n: number) => `${n} messages were missed; the lists were read again`,
     gatewayDown: (names: string) => `No link to gateway ${names}: its values are old, and its points cannot be commanded.`,
-  },
-  login: {
-    title: "Sign in",
-    user: "User",
-    password: "Password",
-    submit: "Sign in",
-    busy: "Signing in…",
-    wrong: "User or password is wrong",
-    failed: (why: string) => `Could not sign in: ${why}`,
-    hint: "The first administrator's password was printed once, when the cloud first started.",
   },
   tree: { title: "Plant", all: "Whole plant" },
   table: {

@@ -58,7 +58,7 @@ export class Sparks {
     for (let back = LENGTH - 1; back >= 0; back--) {
       const until = (nowMs - back * STEP_MS) * 1000;
       for (let p = history.points[at]; p && p.t_us <= until; p = history.points[++at]) {
-        last = p.quality.startsWith("bad") ? NaN : (p.mean ?? asNumber(p.value));
+        last = p.good > 0 ? (p.mean ?? asNumber(p.value)) : NaN;
       }
       const i = slot * LENGTH + ((this.head - back + LENGTH) % LENGTH);
       if (Number.isNaN(this.ring[i])) this.ring[i] = last;
@@ -66,8 +66,9 @@ export class Sparks {
     this.tick.value++;
   }
 
-  /** SVG path in a box of 100 by 20, its scale at least a thousandth of the value; empty without data. */
-  path(slot: number): string {
+  /** SVG path in a box of 100 by 20, empty without data. Its scale is at least `least`, so that noise on a
+   * steady value stays flat. */
+  path(slot: number, least: number): string {
     const base = slot * LENGTH;
     if (base + LENGTH > this.ring.length) return "";
     let min = Infinity;
@@ -78,7 +79,7 @@ export class Sparks {
       if (v > max) max = v;
     }
     if (min > max) return "";
-    const span = Math.max(max - min, Math.abs(max) * 1e-3, 1e-9);
+    const span = Math.max(max - min, least, Math.abs(max) * 1e-3, 1e-9);
     const low = (min + max - span) / 2;
     let d = "";
     let pen = false;

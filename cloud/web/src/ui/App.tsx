@@ -5,27 +5,31 @@ import { useEffect } from "preact/hooks";
 import { t } from "../i18n";
 import { clock } from "../format";
 import { assertive, polite } from "../state/announce";
-import { gatewayById, link, linkSince, loadError, loaded, me, refresh, twins } from "../state/plant";
+import { gatewayById, link, linkSince, loadError, loaded, me, twins } from "../state/plant";
 import { go, route, type View } from "../state/route";
 import { asked } from "../state/session";
 import { EventBar } from "./EventBar";
 import { Header } from "./Header";
 import { lazy, loadAll } from "./lazy";
-import { Login } from "./Login";
 import { WarnMark } from "./marks";
 import { Points } from "./Points";
 import { Tree } from "./Tree";
 
+const Login = lazy(async () => (await import("./Login")).Login);
 const CommandList = lazy(async () => (await import("./Commands")).CommandList);
 const Events = lazy(async () => (await import("./Events")).Events);
 const Gateways = lazy(async () => (await import("./Gateways")).Gateways);
 const Detail = lazy(async () => (await import("./Detail")).Detail);
+const LoadFailed = lazy(async () => (await import("./LoadFailed")).LoadFailed);
 const Help = lazy(async () => (await import("./Help")).Help);
 
 const KEYS: Record<string, View> = { p: "points", c: "commands", e: "events", g: "gateways" };
 
+/** Focuses what is there, or will be after the next render. */
 function focusSoon(selector: string): void {
-  requestAnimationFrame(() => document.querySelector<HTMLElement>(selector)?.focus());
+  const there = document.querySelector<HTMLElement>(selector);
+  if (there) there.focus();
+  else requestAnimationFrame(() => document.querySelector<HTMLElement>(selector)?.focus());
 }
 
 function useShortcuts(showHelp: (on: boolean) => void): void {
@@ -72,14 +76,7 @@ function Banners(): JSX.Element {
           <WarnMark text={x.link.gatewayDown(down.join(", "))} />
         </p>
       )}
-      {loadError.value && link.value !== "lost" && (
-        <p class="banner">
-          <WarnMark text={x.app.loadFailed(x.code[loadError.value])} />
-          <button type="button" onClick={() => void refresh()}>
-            {x.app.again}
-          </button>
-        </p>
-      )}
+      {loadError.value && link.value !== "lost" && <LoadFailed code={loadError.value} />}
     </div>
   );
 }

@@ -131,7 +131,7 @@ function Outcome({ step, point, onAgain, onNew }: { step: Step; point: PointView
       return (
         <div class="outcome">
           <p><WarnMark text={x.refused} /></p>
-          <p>{t.value.code[step.code]}{step.detail && `: ${step.detail}`}</p>
+          <p>{tl.value.code[step.code]}{step.detail && `: ${step.detail}`}</p>
           <p class="buttons"><button type="button" onClick={onNew}>{x.another}</button></p>
         </div>
       );
@@ -142,7 +142,7 @@ function Outcome({ step, point, onAgain, onNew }: { step: Step; point: PointView
           <p>
             <CommandMark state={c.state} /> <span class="number">{format.withUnit(point, c.value)}</span>
           </p>
-          <p>{c.code ? `${t.value.code[c.code]}${c.detail ? `: ${c.detail}` : ""}` : tl.value.commandMeaning[c.state]}</p>
+          <p>{c.code ? `${tl.value.code[c.code]}${c.detail ? `: ${c.detail}` : ""}` : tl.value.commandMeaning[c.state]}</p>
           {c.read_back !== undefined && (
             <p>{x.readBack}: <strong class="number">{format.withUnit(point, c.read_back)}</strong></p>
           )}
@@ -178,10 +178,10 @@ export function CommandPane({ twin, point }: { twin: TwinView; point: PointView 
     const name = `${twin.name} ${point.name}`;
     if (step.at === "done") {
       const { state, code } = step.command;
-      const text = x.announce(name, tl.value.commandState[state], code ? t.value.code[code] : tl.value.commandMeaning[state]);
+      const text = x.announce(name, tl.value.commandState[state], code ? tl.value.code[code] : tl.value.commandMeaning[state]);
       if (state === "succeeded") say(text);
       else alarm(text);
-    } else if (step.at === "refused") alarm(x.announce(name, x.refused, t.value.code[step.code]));
+    } else if (step.at === "refused") alarm(x.announce(name, x.refused, tl.value.code[step.code]));
     else if (step.at === "unsure") alarm(x.announce(name, x.unsure, ""));
     else if (step.at === "pending") say(x.announce(name, x.pending, ""));
   }, [outcome]);

@@ -2,7 +2,6 @@
 import type { JSX } from "preact";
 import type { CommandView } from "../api/types";
 import * as format from "../format";
-import { t } from "../i18n";
 import { tl } from "../i18n/later";
 import { commands, pointOf, twinById } from "../state/plant";
 import { CommandMark } from "./CommandMark";
@@ -39,7 +38,7 @@ export function CommandTable({ commands: list, asset }: { commands: CommandView[
             <td class="num nowrap"><Asked command={c} /></td>
             <td title={c.detail}>
               <CommandMark state={c.state} />
-              {c.code && <span class="detail-text">{t.value.code[c.code]}</span>}
+              {c.code && <span class="detail-text">{tl.value.code[c.code]}</span>}
             </td>
             <td>{c.requester.name}</td>
             {asset && <td>{c.reason}</td>}
@@ -52,13 +51,13 @@ export function CommandTable({ commands: list, asset }: { commands: CommandView[
 
 export function CommandList(): JSX.Element {
   return (
-    <section class="page" aria-labelledby="commands-title">
+    <div class="page">
       <div class="bar">
         <h2 id="commands-title">{tl.value.command.all}</h2>
       </div>
       <div class="scroll" tabIndex={0} role="region" aria-labelledby="commands-title">
         <CommandTable commands={commands.value} asset />
       </div>
-    </section>
+    </div>
   );
 }

@@ -39,7 +39,7 @@ export function DesiredPane({ twin, point }: { twin: TwinView; point: PointView 
     } catch (e) {
       const code = e instanceof ApiError ? e.code : "network";
       const detail = e instanceof ApiError && code !== "network" ? e.detail : "";
-      error.value = code === "precondition_failed" ? tl.value.desired.changed : `${x.code[code]}${detail && `: ${detail}`}`;
+      error.value = code === "precondition_failed" ? tl.value.desired.changed : `${tl.value.code[code]}${detail && `: ${detail}`}`;
       if (code === "precondition_failed") await acts.twin(twin.id).then(takeTwin, () => {});
     }
     busy.value = false;
@@ -59,7 +59,7 @@ export function DesiredPane({ twin, point }: { twin: TwinView; point: PointView 
             </span>
           </p>
           {wish.reason && <p class="hint">{wish.reason}</p>}
-          {wish.code && <p>{x.code[wish.code]}{wish.detail && `: ${wish.detail}`}</p>}
+          {wish.code && <p>{tl.value.code[wish.code]}{wish.detail && `: ${wish.detail}`}</p>}
           {wish.state !== "expired" && (
             <p class="buttons">
               <button type="button" disabled={busy.value} onClick={() => void patch(null)}>{tl.value.desired.withdraw}</button>

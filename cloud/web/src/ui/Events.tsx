@@ -3,7 +3,6 @@ import { signal, useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import type { LogEntry, Severity } from "../api/types";
 import * as format from "../format";
-import { t } from "../i18n";
 import { tl } from "../i18n/later";
 import { events, olderEvents, readOlderEvents } from "../state/plant";
 import { SeverityMark, WarnMark } from "./marks";
@@ -22,7 +21,7 @@ function Row({ event }: { event: LogEntry }): JSX.Element {
       <td class="nowrap">{event.action}</td>
       <td>{event.target}</td>
       <td>
-        {event.code && <span>{t.value.code[event.code]}</span>}
+        {event.code && <span>{tl.value.code[event.code]}</span>}
         {event.code && event.detail && ": "}
         {event.detail}
       </td>
@@ -43,7 +42,7 @@ export function Events(): JSX.Element {
     }
   };
   return (
-    <section class="page" aria-labelledby="events-title">
+    <div class="page">
       <div class="bar">
         <h2 id="events-title">{x.title}</h2>
         <label>
@@ -76,8 +75,8 @@ export function Events(): JSX.Element {
           </table>
         )}
         {olderEvents.value && <p><button type="button" onClick={() => void older()}>{x.older}</button></p>}
-        {error.value && <p role="alert"><WarnMark text={t.value.code[error.value]} /></p>}
+        {error.value && <p role="alert"><WarnMark text={tl.value.code[error.value]} /></p>}
       </div>
-    </section>
+    </div>
   );
 }

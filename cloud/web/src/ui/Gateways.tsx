@@ -164,7 +164,7 @@ function Gateway({ gateway: g }: { gateway: GatewayView }): JSX.Element {
 export function Gateways(): JSX.Element {
   const x = tl.value.gateways;
   return (
-    <section class="page" aria-labelledby="gateways-title">
+    <div class="page">
       <div class="bar">
         <h2 id="gateways-title">{x.title}</h2>
       </div>
@@ -172,6 +172,6 @@ export function Gateways(): JSX.Element {
         {gateways.value.length === 0 && <p class="none">{x.none}</p>}
         {gateways.value.map((g) => <Gateway key={g.id} gateway={g} />)}
       </div>
-    </section>
+    </div>
   );
 }

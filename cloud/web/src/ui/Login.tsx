@@ -1,14 +1,15 @@
 // Signing in.
 import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
-import { t } from "../i18n";
+import { tl } from "../i18n/later";
 import { loginError, signIn } from "../state/session";
 import { LanguageChoice } from "./Header";
 import { WarnMark } from "./marks";
+import "../styles/login.css";
 
 export function Login(): JSX.Element {
   const busy = useSignal(false);
-  const x = t.value.login;
+  const x = tl.value.login;
   const error = loginError.value;
   const submit = async (e: SubmitEvent): Promise<void> => {
     e.preventDefault();
@@ -31,7 +32,7 @@ export function Login(): JSX.Element {
           <input name="password" type="password" autocomplete="current-password" required />
         </label>
         <p class="error" role="alert">
-          {error && <WarnMark text={error === "unauthenticated" ? x.wrong : x.failed(t.value.code[error])} />}
+          {error && <WarnMark text={error === "unauthenticated" ? x.wrong : x.failed(tl.value.code[error])} />}
         </p>
         <button type="submit" class="primary" disabled={busy.value}>
           {busy.value ? x.busy : x.submit}

@@ -62,7 +62,7 @@ export function Band({ slot, point, setpointSlot }: { slot: number; point: Point
 export function Spark({ slot, twin, point }: { slot: number; twin: string; point: PointView }): JSX.Element {
   const path = useComputed(() => {
     sparks.tick.value;
-    return sparks.path(slot);
+    return sparks.path(slot, ((point.range_max ?? 0) - (point.range_min ?? 0)) * 0.02);
   });
   const live = link.value === "live";
   useEffect(() => {
@@ -128,11 +128,12 @@ export function PointRow({ twin, point, row, tabStop, open, onOpen }: Props): JS
   return (
     <tr class={rowClass} aria-rowindex={row + 2} onClick={onOpen}>
       <th scope="row" class="c-point">
-        <button type="button" class="open" data-row={row} tabIndex={tabStop ? 0 : -1} aria-expanded={open} title={point.description}>
+        <button type="button" class="open" data-row={row} tabIndex={tabStop ? 0 : -1} aria-expanded={open}>
           {point.name}
         </button>
         {point.access !== "read" && <span class="pen" role="img" aria-label={t.value.table.writable} title={t.value.table.writable} />}
         {point.desired && point.desired.state !== "expired" && <DesiredMark state={point.desired.state} />}
+        {point.description && <span class="description">{point.description}</span>}
       </th>
       <td class="c-value">{text}</td>
       <td class="c-unit">{format.unit(point.unit)}</td>

@@ -111,7 +111,7 @@ export function Trend({ twin, point, slot, setpoint, setpointSlot }: Props): JSX
       takeLive();
       draw();
     } catch (e) {
-      if (!signal.aborted) error.value = x.failed(e instanceof ApiError ? t.value.code[e.code] : String(e));
+      if (!signal.aborted) error.value = x.failed(e instanceof ApiError ? tl.value.code[e.code] : String(e));
     }
   }
 

@@ -21,7 +21,8 @@ export interface Chart {
   destroy(): void;
 }
 
-const HEIGHT = 200;
+/** At the usual font size of 13 px. */
+const HEIGHT = 240;
 
 function colours(host: Element): (name: string) => string {
   const style = getComputedStyle(host);

@@ -29,7 +29,7 @@ export function lazy<P extends object>(load: () => Promise<ComponentType<P>>): (
       // A newer cloud has other files: the page itself is to be loaded again.
       return (
         <p class="none" role="alert">
-          <WarnMark text={t.value.app.loadFailed(t.value.code.network)} />{" "}
+          <WarnMark text={t.value.app.loadFailed(t.value.app.noAnswer)} />{" "}
           <button type="button" onClick={() => location.reload()}>{t.value.app.again}</button>
         </p>
       );
