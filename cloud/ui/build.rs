@@ -45,7 +45,9 @@ fn main() -> Result<()> {
 
 /// A folder that holds a built page.
 fn given(dir: &Path) -> Result<PathBuf> {
-    let at = |e: io::Error| format!("TWINWAY_UI_DIST={}: {e}", dir.display());
+    let at = |e: io::Error| {
+        format!("TWINWAY_UI_DIST={} (from cloud/ui, if relative): {e}; {OPTIONS}", dir.display())
+    };
     let dir = dir.canonicalize().map_err(at)?;
     if !dir.join("index.html").is_file() {
         return Err(format!("TWINWAY_UI_DIST={}: no index.html in it; {OPTIONS}", dir.display()).into());

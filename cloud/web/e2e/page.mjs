@@ -47,8 +47,8 @@ page.setDefaultTimeout(LIMIT);
 const complaints = [];
 page.on("pageerror", (e) => complaints.push(`page error: ${e.message}`));
 page.on("console", (m) => {
-  // The browser itself logs refused requests; the page handles those.
-  if (m.type() === "error" && !m.text().startsWith("Failed to load resource")) complaints.push(`console: ${m.text()}`);
+  // The browser itself logs requests that were refused or had no network; the page handles those.
+  if (m.type() === "error" && !/^(Failed to load resource|WebSocket connection to)/.test(m.text())) complaints.push(`console: ${m.text()}`);
 });
 
 const measured = {};

@@ -50,6 +50,7 @@ export const en = {
     signOut: "Sign out",
     user: (name: string) => `Signed in as ${name}`,
     views: "Views",
+    notices: "Notices",
     points: "Points",
     commands: "Commands",
     events: "Events",

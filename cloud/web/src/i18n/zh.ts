@@ -38,6 +38,7 @@ export const zh: Texts = {
     signOut: "退出登录",
     user: (name) => `当前用户：${name}`,
     views: "视图",
+    notices: "提示",
     points: "点位",
     commands: "命令",
     events: "事件",

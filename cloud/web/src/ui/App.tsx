@@ -65,7 +65,7 @@ function Banners(): JSX.Element {
   const x = t.value;
   const down = [...gatewayById.value.values()].filter((g) => !g.connected && g.twins > 0).map((g) => g.id);
   return (
-    <div class="banners">
+    <section class="banners" aria-label={x.app.notices}>
       {link.value === "lost" && (
         <p class="banner lost">
           <WarnMark text={x.link.frozen(clock(linkSince.value))} />
@@ -77,7 +77,7 @@ function Banners(): JSX.Element {
         </p>
       )}
       {loadError.value && link.value !== "lost" && <LoadFailed code={loadError.value} />}
-    </div>
+    </section>
   );
 }
 

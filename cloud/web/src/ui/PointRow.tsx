@@ -124,6 +124,7 @@ export function PointRow({ twin, point, row, tabStop, open, onOpen }: Props): JS
     const at = values.sourceMs[slot]!;
     return at > 0 ? format.age(now.value - at, t.value.age) : format.NONE;
   });
+  const words = point.type === "text" || point.type === "bytes";
   const rowClass = useComputed(() => `point ${mark.value}${open ? " opened" : ""}`);
   return (
     <tr class={rowClass} aria-rowindex={row + 2} onClick={onOpen}>
@@ -135,14 +136,20 @@ export function PointRow({ twin, point, row, tabStop, open, onOpen }: Props): JS
         {point.desired && point.desired.state !== "expired" && <DesiredMark state={point.desired.state} />}
         {point.description && <span class="description">{point.description}</span>}
       </th>
-      <td class="c-value">{text}</td>
-      <td class="c-unit">{format.unit(point.unit)}</td>
-      <td class="c-band">
-        <Band slot={slot} point={point} setpointSlot={setpointSlot} />
-      </td>
+      {words ? (
+        <td class="c-value words" colSpan={3}>{text}</td>
+      ) : (
+        <>
+          <td class="c-value">{text}</td>
+          <td class="c-unit">{format.unit(point.unit)}</td>
+          <td class="c-band">
+            <Band slot={slot} point={point} setpointSlot={setpointSlot} />
+          </td>
+        </>
+      )}
       <td class="c-setpoint">{setpointText}</td>
       <td class="c-trend">
-        <Spark slot={slot} twin={twin.id} point={point} />
+        {!words && <Spark slot={slot} twin={twin.id} point={point} />}
       </td>
       <td class="c-quality" title={t.value.quality[qualityName(values.quality[slot]!)]}>
         <QualityMark mark={mark.value} />
