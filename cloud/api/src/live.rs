@@ -101,7 +101,7 @@ async fn carry(api: &Api, caller: &Caller, socket: &mut WebSocket, client: &mut 
                 }
             },
             _ = ping.tick() => {
-                if heard.elapsed() > PATIENCE {
+                if heard.elapsed() >= PATIENCE {
                     return End::Gone;
                 }
                 Message::Ping(axum::body::Bytes::new())

@@ -16,6 +16,10 @@ const LONGEST_TTL_MS: u64 = 7 * 24 * 3_600_000;
 /// Most points in one change.
 const MOST_POINTS: usize = 256;
 
+/// A point and what is wanted of it; none withdraws.
+type Wanted = (String, Option<DesiredEntry>);
+type Entries = Vec<Wanted>;
+
 impl Commands {
     /// Changes desired values if the twin's version is still the one that the caller knows. `None` stands
     /// for a withdrawal.
@@ -138,11 +142,7 @@ impl Commands {
         }
     }
 
-    fn check_patch(
-        &self,
-        twin: TwinId,
-        patch: DesiredPatch,
-    ) -> Result<(String, Vec<(String, Option<DesiredEntry>)>), ApiError> {
+    fn check_patch(&self, twin: TwinId, patch: DesiredPatch) -> Result<(String, Entries), ApiError> {
         let state = self.world.read();
         let twin = state.twins.get(&twin).ok_or_else(|| ApiError::not_found("twin"))?;
         if twin.binding.is_none() {
@@ -210,8 +210,8 @@ impl Wish<'_> {
     }
 }
 
-fn detail_of(entries: &[(String, Option<DesiredEntry>)]) -> String {
-    let one = |(name, entry): &(String, Option<DesiredEntry>)| match entry {
+fn detail_of(entries: &[Wanted]) -> String {
+    let one = |(name, entry): &Wanted| match entry {
         Some(e) => {
             let value = serde_json::to_string(&e.value).unwrap_or_default();
             let because =

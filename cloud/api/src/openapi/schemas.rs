@@ -1,19 +1,21 @@
 //! The schemas of the description, all from the types that are really sent.
 
+use common::Value;
 use common::api::{
     ApiKeyCreated, ApiKeyRequest, ApiKeyView, AssetNode, ClientMessage, CommandRequest, CommandView,
     DesiredEntry, GatewayCredential, GatewayRequest, GatewayView, HistoryResponse, PasswordRequest, Problem,
     ServerMessage, SessionRequest, SessionResponse, TwinView, UserRequest, UserView, WhoAmI,
 };
 use common::command::LogEntry;
-use utoipa::ToSchema;
 use utoipa::openapi::schema::{
-    AdditionalProperties, AnyOfBuilder, ArrayBuilder, ObjectBuilder, Schema, Type,
+    AdditionalProperties, AnyOfBuilder, ArrayBuilder, ObjectBuilder, RefBuilder, Schema, SchemaType, Type,
 };
 use utoipa::openapi::{Ref, RefOr};
+use utoipa::{PartialSchema as _, ToSchema};
 
 /// Names of the schemas that are not a type's own.
 pub(super) const DESIRED_PATCH: &str = "DesiredPatch";
+const VALUE: &str = "Value";
 
 type Schemas = Vec<(String, RefOr<Schema>)>;
 
@@ -72,7 +74,48 @@ pub(super) fn all() -> Schemas {
         ))
         .additional_properties(Some(AdditionalProperties::RefOr(RefOr::T(Schema::AnyOf(entry.build())))));
     out.push((DESIRED_PATCH.to_owned(), patch.build().into()));
+    for (name, schema) in &mut out {
+        if let RefOr::T(schema) = schema {
+            name_values(name, schema);
+        }
+    }
+    out.push((VALUE.to_owned(), Value::schema()));
     out
+}
+
+/// utoipa takes every type called `Value` for serde_json's and says nothing of it: ours has a schema.
+fn name_values(owner: &str, schema: &mut Schema) {
+    match schema {
+        Schema::Object(object) => {
+            for (name, property) in &mut object.properties {
+                let RefOr::T(Schema::Object(inner)) = property else { continue };
+                if inner.schema_type != SchemaType::AnyValue {
+                    continue;
+                }
+                let about = inner.description.clone().unwrap_or_default();
+                let value = RefBuilder::new().ref_location_from_schema_name(VALUE).description(Some(about));
+                // Where a value may be `null`, rather than absent, it is sent as such.
+                *property = if owner == "TextValue" && name == "value" {
+                    let null = ObjectBuilder::new().schema_type(Type::Null);
+                    AnyOfBuilder::new().item(value.build()).item(null).into()
+                } else {
+                    value.build().into()
+                };
+            }
+        }
+        Schema::AllOf(all) => each(owner, &mut all.items),
+        Schema::OneOf(one) => each(owner, &mut one.items),
+        Schema::AnyOf(any) => each(owner, &mut any.items),
+        _ => {}
+    }
+}
+
+fn each(owner: &str, items: &mut [RefOr<Schema>]) {
+    for item in items {
+        if let RefOr::T(schema) = item {
+            name_values(owner, schema);
+        }
+    }
 }
 
 /// A reference to a schema of the list.

@@ -118,6 +118,7 @@ pub struct Rig {
     pub commands: Commands,
     pub clock: Clock,
     pub drain: Drain,
+    pub live: Live,
 }
 
 /// An answer.
@@ -227,7 +228,7 @@ impl Rig {
         let router = cloud_api::router(Context {
             storage: storage.clone(),
             world: world.clone(),
-            live,
+            live: live.clone(),
             downlink: gateways.clone(),
             commands: commands.clone(),
             clock: clock.clone(),
@@ -237,7 +238,7 @@ impl Rig {
             readiness: Arc::new(|| Ok(())),
             drain: drain.clone(),
         });
-        Self { router, storage, world, gateways, commands, clock, drain }
+        Self { router, storage, world, gateways, commands, clock, drain, live }
     }
 
     pub fn ask(&self, method: &str, path: &str) -> Ask<'_> {
