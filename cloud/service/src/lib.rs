@@ -1,1 +1,14 @@
-//! x
+//! The cloud as one process: joins ingress, twins, storage, live channel and API. What each of them does is
+//! in its own crate.
+
+mod assemble;
+mod compaction;
+pub mod config;
+mod http;
+mod joint;
+mod news;
+mod restore;
+mod ui;
+
+pub use assemble::{Cloud, Handle, StartError, reset_password};
+pub use config::Config;

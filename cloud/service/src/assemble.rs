@@ -1,0 +1,316 @@
+//! Puts the parts together, starts them, and ends them.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use cloud_api::accounts::{self, AccountError};
+use cloud_api::commands::{self, Commands};
+use cloud_api::{Context, Metrics};
+use cloud_core::{Storage, StoreError};
+use cloud_ingest::Ingress;
+use cloud_live::Live;
+use cloud_store::Sqlite;
+use common::supervise::{Backoff, PartState, Parts, Supervisor};
+use common::{Clock, Drain};
+use tokio::task::JoinHandle;
+
+use crate::compaction::Compaction;
+use crate::config::Config;
+use crate::joint::Joint;
+use crate::{http, news, restore, ui};
+
+/// How long parts may take to end.
+const FINISH: Duration = Duration::from_millis(1700);
+/// The database, in the data folder.
+const DATABASE: &str = "cloud.db";
+
+/// Why the cloud does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data folder cannot be had.
+    #[error("data folder {}", path.display())]
+    DataDir {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The database cannot be opened or read.
+    #[error("storage")]
+    Storage(#[from] StoreError),
+    /// The first account cannot be made.
+    #[error("account")]
+    Account(#[from] AccountError),
+    /// The address of page and API is taken or not ours.
+    #[error("cannot listen on {listen}")]
+    Http {
+        /// The address.
+        listen: SocketAddr,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The ingress cannot be had.
+    #[error("ingress")]
+    Ingress(#[from] cloud_ingest::Error),
+    /// A thread was cut off.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl StartError {
+    /// Whether the configuration is at fault: starting again would not help.
+    pub fn is_config(&self) -> bool {
+        matches!(self, Self::Ingress(cloud_ingest::Error::Pem { .. } | cloud_ingest::Error::Tls(_)))
+    }
+}
+
+/// The cloud.
+pub struct Cloud;
+
+/// A running cloud.
+pub struct Handle {
+    http: SocketAddr,
+    ingress: SocketAddr,
+    first_run_password: Option<String>,
+    data_dir: PathBuf,
+    storage: Arc<dyn Storage>,
+    clock: Clock,
+    parts: Parts,
+    ended: JoinHandle<Vec<String>>,
+}
+
+impl Cloud {
+    /// Restores the state, then listens. It runs until `drain` starts; then `Handle::finished` returns within
+    /// two seconds, with everything that was acknowledged on disk.
+    ///
+    /// # Errors
+    /// When a folder, file or address cannot be had. Nothing runs then.
+    pub async fn start(config: Config, drain: Drain) -> Result<Handle, StartError> {
+        let clock = Clock::system();
+        let sqlite = open(&config, &clock).await?;
+        let storage: Arc<dyn Storage> = sqlite.clone();
+        let (world, gateways) = restore::restore(&*sqlite).await?;
+        let first_run_password = accounts::create_first_admin(&*storage, &clock).await?;
+        let listen = config.http.listen;
+        let failed = |source| StartError::Http { listen, source };
+        let listener = http::bind(listen).map_err(failed)?;
+        let http_addr = listener.local_addr().map_err(failed)?;
+
+        let live_options = cloud_live::Options {
+            default_hz: config.live.default_hz,
+            queue: config.live.max_events,
+            ..Default::default()
+        };
+        let live = Live::new(world.clone(), clock.clone(), live_options);
+        let (tell, news) = news::queue(live.metrics().lost);
+        let parts = cloud_ingest::Parts {
+            storage: storage.clone(),
+            world: world.clone(),
+            sink: Arc::new(Joint::new(world.clone(), live.clone(), tell)),
+            clock: clock.clone(),
+            metrics: cloud_ingest::Metrics::default(),
+            gateways,
+        };
+        let ingress_metrics = parts.metrics.clone();
+        let (ingress, ingress_addr) = Ingress::bind(ingress_options(&config), parts).await?;
+        let ingress = Arc::new(ingress);
+        let compaction = Compaction::new(storage.clone(), config.history.clone(), {
+            let sqlite = Arc::downgrade(&sqlite);
+            Arc::new(move || sqlite.upgrade().map_or(0, |s| s.uncompacted_frames()))
+        });
+        drop(sqlite);
+
+        let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
+        metrics.register(|registry| {
+            ingress_metrics.register(registry);
+            live.metrics().register(registry);
+            compaction.register(registry);
+        });
+        let commands = Commands::new(commands::Parts {
+            storage: storage.clone(),
+            world: world.clone(),
+            downlink: Arc::new(ingress.handle()),
+            live: Arc::new(live.clone()),
+            clock: clock.clone(),
+            tenant: config.cloud.tenant.clone(),
+            metrics: metrics.clone(),
+        });
+        let mut supervisor = Supervisor::new(clock.clone(), drain.clone(), Backoff::default());
+        let statuses = supervisor.parts();
+        let router = cloud_api::router(Context {
+            storage: storage.clone(),
+            world,
+            live: live.clone(),
+            downlink: Arc::new(ingress.handle()),
+            commands: commands.clone(),
+            clock: clock.clone(),
+            ui: ui::files(),
+            metrics,
+            options: api_options(&config),
+            readiness: readiness(statuses.clone()),
+            drain: drain.clone(),
+        });
+
+        supervisor.spawn("live", move |drain| {
+            let live = live.clone();
+            async move {
+                live.run(drain).await;
+                Ok(())
+            }
+        });
+        supervisor.spawn("ingress", move |drain| {
+            let ingress = ingress.clone();
+            async move {
+                ingress.run(drain).await;
+                Ok(())
+            }
+        });
+        let news_commands = commands.clone();
+        supervisor.spawn("news", move |drain| {
+            let (news, commands) = (news.clone(), news_commands.clone());
+            async move {
+                news.run(commands, drain).await;
+                Ok(())
+            }
+        });
+        supervisor.spawn("commands", move |drain| {
+            let commands = commands.clone();
+            async move {
+                commands.run(drain).await;
+                Ok(())
+            }
+        });
+        supervisor.spawn("compaction", move |drain| {
+            let compaction = compaction.clone();
+            async move { Ok(compaction.run(drain).await?) }
+        });
+        supervisor.spawn("http", move |drain| {
+            let (listener, router) = (listener.try_clone(), router.clone());
+            async move { Ok(http::run(listener?, router, drain).await?) }
+        });
+        let ended = tokio::spawn(async move {
+            drain.started().await;
+            supervisor.finish(FINISH).await
+        });
+        tracing::info!(http = %http_addr, ingress = %ingress_addr, "cloud started");
+        Ok(Handle {
+            http: http_addr,
+            ingress: ingress_addr,
+            first_run_password,
+            data_dir: config.cloud.data_dir,
+            storage,
+            clock,
+            parts: statuses,
+            ended,
+        })
+    }
+}
+
+impl Handle {
+    /// Where page and API are.
+    pub fn http_addr(&self) -> SocketAddr {
+        self.http
+    }
+
+    /// Where gateways connect to.
+    pub fn ingress_addr(&self) -> SocketAddr {
+        self.ingress
+    }
+
+    /// The admin's password, if this start made the account. It is kept nowhere else.
+    pub fn first_run_password(&self) -> Option<&str> {
+        self.first_run_password.as_deref()
+    }
+
+    /// How the parts fare.
+    pub fn parts(&self) -> Parts {
+        self.parts.clone()
+    }
+
+    /// Gives the admin a new random password and ends its sessions.
+    ///
+    /// # Errors
+    /// When storage refuses.
+    pub async fn reset_admin_password(&self) -> Result<String, AccountError> {
+        accounts::reset_password(&*self.storage, &self.clock, accounts::ADMIN).await
+    }
+
+    /// Writes both addresses to `addresses.json` in the data folder, for programs that started this one on free
+    /// ports.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write_addresses(&self) -> io::Result<()> {
+        let json = serde_json::json!({ "http": self.http, "ingress": self.ingress });
+        let (new, path) = (self.data_dir.join("addresses.json.new"), self.data_dir.join("addresses.json"));
+        std::fs::write(&new, format!("{json}\n"))?;
+        std::fs::rename(new, path)
+    }
+
+    /// Waits until all has ended after a drain. Names the parts that were cut off.
+    pub async fn finished(self) -> Vec<String> {
+        let late = self.ended.await.unwrap_or_default();
+        if !late.is_empty() {
+            tracing::warn!(?late, "parts did not end in time and were cut off");
+        }
+        late
+    }
+}
+
+/// Gives an account a new random password while the cloud does not run.
+///
+/// # Errors
+/// When the database is in use, or has no such account.
+pub async fn reset_password(config: &Config, user: &str) -> Result<String, StartError> {
+    let clock = Clock::system();
+    let sqlite = open(config, &clock).await?;
+    Ok(accounts::reset_password(&*sqlite, &clock, user).await?)
+}
+
+async fn open(config: &Config, clock: &Clock) -> Result<Arc<Sqlite>, StartError> {
+    let path = &config.cloud.data_dir;
+    make_private(path).map_err(|source| StartError::DataDir { path: path.clone(), source })?;
+    let mut options = cloud_store::Options::new(path.join(DATABASE));
+    options.raw_days = config.history.raw_days;
+    let clock = clock.clone();
+    let opened = tokio::task::spawn_blocking(move || Sqlite::open(options, clock));
+    Ok(opened.await.map_err(|_| StartError::Interrupted)??)
+}
+
+/// The folder holds hashes of secrets: nobody else reads it.
+fn make_private(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+fn ingress_options(config: &Config) -> cloud_ingest::Options {
+    let ingress = &config.ingress;
+    let tls = ingress.tls_cert.clone().zip(ingress.tls_key.clone());
+    cloud_ingest::Options {
+        tls: tls.map(|(cert, key)| cloud_ingest::Tls { cert, key }),
+        max_connections: ingress.max_connections,
+        ..cloud_ingest::Options::new(ingress.listen)
+    }
+}
+
+fn api_options(config: &Config) -> cloud_api::Options {
+    cloud_api::Options {
+        tenant: config.cloud.tenant.clone(),
+        hosts: config.http.hosts.clone(),
+        https: config.http.https,
+        session_ttl: Duration::from_secs(u64::from(config.http.session_hours) * 3600),
+        live_clients: config.live.max_clients,
+    }
+}
+
+fn readiness(parts: Parts) -> cloud_api::Readiness {
+    Arc::new(move || match parts.list().iter().find(|p| p.state != PartState::Running) {
+        None => Ok(()),
+        Some(part) => Err(format!("{} is {:?}", part.name, part.state).to_lowercase()),
+    })
+}

@@ -1,0 +1,246 @@
+//! The configuration: read from a file and its `conf.d`, and refused with every mistake at its place before
+//! anything starts. Nothing is started here.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use common::TenantId;
+use common::config::{Mistake, Mistakes, Source, mistake_at, parse, read};
+use serde::Deserialize;
+
+/// All of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// The service itself.
+    pub cloud: CloudSection,
+    /// Page and API.
+    pub http: HttpSection,
+    /// Where gateways connect to.
+    pub ingress: IngressSection,
+    /// History.
+    pub history: HistorySection,
+    /// Live channel.
+    pub live: LiveSection,
+}
+
+/// One file: sections may be in several.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct File {
+    /// The service itself.
+    pub cloud: Option<CloudSection>,
+    /// Page and API.
+    pub http: Option<HttpSection>,
+    /// Where gateways connect to.
+    pub ingress: Option<IngressSection>,
+    /// History.
+    pub history: Option<HistorySection>,
+    /// Live channel.
+    pub live: Option<LiveSection>,
+}
+
+/// `[cloud]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CloudSection {
+    /// Folder of the database.
+    pub data_dir: PathBuf,
+    /// Tenant of all gateways.
+    pub tenant: TenantId,
+}
+
+impl Default for CloudSection {
+    fn default() -> Self {
+        Self { data_dir: "/var/lib/twinway-cloud".into(), tenant: TenantId::default() }
+    }
+}
+
+/// `[http]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HttpSection {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Names of the service beside loopback.
+    pub hosts: Vec<String>,
+    /// Whether browsers reach it over https.
+    pub https: bool,
+    /// How long a sign-in lasts.
+    pub session_hours: u32,
+}
+
+impl Default for HttpSection {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            hosts: vec![],
+            https: false,
+            session_hours: 12,
+        }
+    }
+}
+
+/// `[ingress]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct IngressSection {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Certificate chain.
+    pub tls_cert: Option<PathBuf>,
+    /// Its key.
+    pub tls_key: Option<PathBuf>,
+    /// Connections at a time.
+    pub max_connections: usize,
+}
+
+impl Default for IngressSection {
+    fn default() -> Self {
+        let listen = SocketAddr::from(([127, 0, 0, 1], 1884));
+        Self { listen, tls_cert: None, tls_key: None, max_connections: 4096 }
+    }
+}
+
+/// `[history]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HistorySection {
+    /// Pause between two compactions, ms.
+    pub compact_ms: u64,
+    /// Most frames in one.
+    pub compact_frames: usize,
+    /// Samples older than so many days are removed; none: all are kept.
+    pub raw_days: Option<u32>,
+}
+
+impl Default for HistorySection {
+    fn default() -> Self {
+        Self { compact_ms: 2000, compact_frames: 2000, raw_days: None }
+    }
+}
+
+/// `[live]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LiveSection {
+    /// Clients at a time.
+    pub max_clients: usize,
+    /// Frames a second for a client that does not say.
+    pub default_hz: f64,
+    /// Events that may wait for one client.
+    pub max_events: usize,
+}
+
+impl Default for LiveSection {
+    fn default() -> Self {
+        Self { max_clients: 1000, default_hz: 10.0, max_events: 256 }
+    }
+}
+
+impl Config {
+    /// Reads and checks a file and its `conf.d`.
+    ///
+    /// # Errors
+    /// All mistakes that can be found.
+    pub fn load(path: &Path) -> Result<Self, Mistakes> {
+        Self::from_sources(&read(path)?)
+    }
+
+    /// Checks files that are read already, the main one first.
+    ///
+    /// # Errors
+    /// All mistakes that can be found.
+    pub fn from_sources(sources: &[Source]) -> Result<Self, Mistakes> {
+        let mut mistakes = Vec::new();
+        let mut all = File::default();
+        for source in sources {
+            match parse::<File>(source) {
+                Ok(file) => {
+                    take(&mut all.cloud, file.cloud, "cloud", source, &mut mistakes);
+                    take(&mut all.http, file.http, "http", source, &mut mistakes);
+                    take(&mut all.ingress, file.ingress, "ingress", source, &mut mistakes);
+                    take(&mut all.history, file.history, "history", source, &mut mistakes);
+                    take(&mut all.live, file.live, "live", source, &mut mistakes);
+                }
+                Err(mistake) => mistakes.push(mistake),
+            }
+        }
+        let config = Self {
+            cloud: all.cloud.unwrap_or_default(),
+            http: all.http.unwrap_or_default(),
+            ingress: all.ingress.unwrap_or_default(),
+            history: all.history.unwrap_or_default(),
+            live: all.live.unwrap_or_default(),
+        };
+        for (section, key, message) in config.faults() {
+            let of = |s: &&Source| parse::<File>(s).is_ok_and(|f| f.has(section));
+            if let Some(source) = sources.iter().find(of).or(sources.first()) {
+                mistakes.push(mistake_at(source, &format!("{section}.{key}"), message));
+            }
+        }
+        if mistakes.is_empty() { Ok(config) } else { Err(Mistakes(mistakes)) }
+    }
+
+    /// What fits its type and is wrong all the same.
+    fn faults(&self) -> Vec<(&'static str, &'static str, String)> {
+        let mut faults = Vec::new();
+        let mut at_least_one = |section, key, n: u64| {
+            if n == 0 {
+                faults.push((section, key, "expected at least 1".to_owned()));
+            }
+        };
+        at_least_one("http", "session_hours", self.http.session_hours.into());
+        at_least_one("ingress", "max_connections", self.ingress.max_connections as u64);
+        at_least_one("history", "compact_ms", self.history.compact_ms);
+        at_least_one("history", "compact_frames", self.history.compact_frames as u64);
+        at_least_one("history", "raw_days", self.history.raw_days.unwrap_or(1).into());
+        at_least_one("live", "max_clients", self.live.max_clients as u64);
+        at_least_one("live", "max_events", self.live.max_events as u64);
+        if !(0.1..=50.0).contains(&self.live.default_hz) {
+            faults.push(("live", "default_hz", "expected 0.1 to 50".to_owned()));
+        }
+        for host in &self.http.hosts {
+            if host.is_empty() || host.contains(['/', ' ', '@']) {
+                let message = format!("`{host}` is not a host name: expected such as `twin.example.com`");
+                faults.push(("http", "hosts", message));
+            }
+        }
+        match (&self.ingress.tls_cert, &self.ingress.tls_key) {
+            (Some(_), None) => {
+                faults.push(("ingress", "tls_cert", "expected `tls_key` beside it".to_owned()))
+            }
+            (None, Some(_)) => {
+                faults.push(("ingress", "tls_key", "expected `tls_cert` beside it".to_owned()))
+            }
+            _ => {}
+        }
+        faults
+    }
+}
+
+impl File {
+    fn has(&self, section: &str) -> bool {
+        match section {
+            "cloud" => self.cloud.is_some(),
+            "http" => self.http.is_some(),
+            "ingress" => self.ingress.is_some(),
+            "history" => self.history.is_some(),
+            _ => self.live.is_some(),
+        }
+    }
+}
+
+fn take<T>(all: &mut Option<T>, new: Option<T>, name: &str, source: &Source, mistakes: &mut Vec<Mistake>) {
+    if new.is_none() {
+        return;
+    }
+    if all.is_some() {
+        mistakes.push(mistake_at(source, name, "this section stands in an earlier file already"));
+        return;
+    }
+    *all = new;
+}
+
+#[cfg(test)]
+#[path = "config_tests.rs"]
+mod tests;

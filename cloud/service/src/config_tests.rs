@@ -1,0 +1,76 @@
+//! The sample has every key with its default, and mistakes are told at their place.
+
+use serde::de::DeserializeOwned;
+
+use super::*;
+
+const SAMPLE: &str = include_str!("../../../config/cloud.toml");
+
+fn source(name: &str, text: &str) -> Source {
+    Source { path: name.into(), text: text.into() }
+}
+
+fn mistakes(texts: &[&str]) -> Vec<String> {
+    let sources: Vec<_> = texts.iter().enumerate().map(|(i, t)| source(&format!("{i}.toml"), t)).collect();
+    Config::from_sources(&sources).err().map_or(vec![], |m| m.0.iter().map(ToString::to_string).collect())
+}
+
+/// The sample with its switched-off keys on.
+fn sample_in_full() -> String {
+    let on = |line: &str| match line.strip_prefix('#') {
+        Some(rest) if rest.starts_with(|c: char| c == '[' || c.is_ascii_lowercase()) => rest.to_owned(),
+        _ => line.to_owned(),
+    };
+    SAMPLE.lines().map(|l| on(l) + "\n").collect()
+}
+
+/// The keys that a struct takes, as its own refusal of an unknown one names them.
+fn keys_of<T: DeserializeOwned>() -> Vec<String> {
+    let Err(error) = toml::from_str::<T>("no_such_key_at_all = 1") else { panic!("an unknown key is taken") };
+    let keys = error.message().split('`').skip(1).step_by(2);
+    keys.filter(|k| *k != "no_such_key_at_all").map(str::to_owned).collect()
+}
+
+#[test]
+fn the_sample_shows_the_defaults_and_parses_in_full() {
+    let sample = Config::from_sources(&[source("cloud.toml", SAMPLE)]).unwrap();
+    assert_eq!(sample, Config::from_sources(&[source("empty.toml", "")]).unwrap());
+    assert_eq!(mistakes(&[&sample_in_full()]), [""; 0]);
+}
+
+#[test]
+fn the_sample_has_every_key() {
+    let table: toml::Table = sample_in_full().parse().unwrap();
+    let check = |section: &str, keys: Vec<String>| {
+        assert!(!keys.is_empty());
+        for key in keys {
+            assert!(table[section].get(&key).is_some(), "{section}.{key} is not in config/cloud.toml");
+        }
+    };
+    for section in keys_of::<File>() {
+        assert!(table.contains_key(&section), "[{section}] is not in config/cloud.toml");
+    }
+    check("cloud", keys_of::<CloudSection>());
+    check("http", keys_of::<HttpSection>());
+    check("ingress", keys_of::<IngressSection>());
+    check("history", keys_of::<HistorySection>());
+    check("live", keys_of::<LiveSection>());
+}
+
+#[test]
+fn every_mistake_is_told_at_its_place() {
+    let told = mistakes(&["[cloud]\ndata_dri = \"/x\"\n"]);
+    assert!(
+        told[0].starts_with("0.toml:2:1: cloud.data_dri: ") && told[0].contains("`data_dir`"),
+        "{told:?}"
+    );
+    let told =
+        mistakes(&["[http]\nlisten = \"8080\"\n", "[ingress]\ntls_key = \"k\"\nmax_connections = 0\n"]);
+    assert_eq!(told.len(), 3, "{told:?}");
+    assert!(told[0].starts_with("0.toml:2:10: http.listen"), "{told:?}");
+    assert!(told[1].starts_with("1.toml:3:19: ingress.max_connections: expected at least 1"), "{told:?}");
+    assert!(told[2].starts_with("1.toml:2:11: ingress.tls_key: expected `tls_cert`"), "{told:?}");
+    let told = mistakes(&["[live]\ndefault_hz = 100\n", "[live]\n"]);
+    assert!(told[0].contains("earlier file") && told[1].contains("0.1 to 50"), "{told:?}");
+    assert!(mistakes(&["[http]\nhosts = [\"http://x\"]\n"])[0].contains("not a host name"));
+}

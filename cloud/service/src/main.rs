@@ -1,0 +1,153 @@
+//! The program `twinway-cloud`: reads its arguments, runs the library, and turns the outcome into an exit
+//! code: 0 done, 1 failed, 64 the configuration or the arguments are wrong (starting again does not help).
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use common::Drain;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+use twinway_cloud::{Cloud, Config, StartError};
+
+const BAD_CONFIG: u8 = 64;
+/// What a shell reports of a program that an interrupt ended.
+const FORCED: i32 = 130;
+
+/// The cloud of Twinway: twins, history, commands, page and API.
+#[derive(Parser)]
+#[command(version)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run until told to stop
+    Run(ConfigArg),
+    /// Check the configuration and start nothing
+    Check(ConfigArg),
+    /// Print the version
+    Version,
+    /// Give an account a new password, while the cloud does not run
+    AdminPassword {
+        #[command(flatten)]
+        config: ConfigArg,
+        /// Account
+        #[arg(long, default_value = cloud_api::accounts::ADMIN)]
+        user: String,
+    },
+}
+
+#[derive(clap::Args)]
+struct ConfigArg {
+    /// Configuration; conf.d/*.toml beside it is read as well
+    #[arg(long, short, default_value = "/etc/twinway-cloud/cloud.toml")]
+    config: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { BAD_CONFIG.into() } else { ExitCode::SUCCESS };
+        }
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match dispatch(args.command) {
+        Ok(code) => code,
+        Err(error) => {
+            say_error(&format!("{error:#}"));
+            match error.downcast_ref::<StartError>() {
+                Some(error) if error.is_config() => BAD_CONFIG.into(),
+                _ => ExitCode::FAILURE,
+            }
+        }
+    }
+}
+
+fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
+    let (arg, command) = match command {
+        Command::Version => {
+            say(env!("CARGO_PKG_VERSION"))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Command::Run(arg) => (arg, None),
+        Command::Check(arg) => (arg, Some(None)),
+        Command::AdminPassword { config, user } => (config, Some(Some(user))),
+    };
+    let config = match Config::load(&arg.config) {
+        Ok(config) => config,
+        Err(mistakes) => {
+            say_error(&mistakes.to_string());
+            return Ok(BAD_CONFIG.into());
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    match command {
+        None => {
+            // Two TLS users in one process must agree on who does the cryptography; a second install is harmless.
+            let _ = rustls::crypto::ring::default_provider().install_default();
+            runtime.block_on(run(config))
+        }
+        Some(None) => {
+            say(&format!("{} is fine", arg.config.display()))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(Some(user)) => {
+            let password = runtime.block_on(twinway_cloud::reset_password(&config, &user))?;
+            say(&format!("{user} password: {password}"))?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+async fn run(config: Config) -> anyhow::Result<ExitCode> {
+    // Before anything starts, so that no signal is missed.
+    let mut stop = signal(SignalKind::terminate()).context("signals")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("signals")?;
+    let drain = Drain::new();
+    let handle = Cloud::start(config, drain.clone()).await?;
+    if let Some(password) = handle.first_run_password() {
+        say(
+            "first run: sign in as `admin` with this password. It is shown this once and stored nowhere in clear.",
+        )?;
+        say(&format!("admin password: {password}"))?;
+    }
+    say(&format!("page and API: http://{}", handle.http_addr()))?;
+    say(&format!("gateways: mqtt on {}", handle.ingress_addr()))?;
+    handle.write_addresses().context("addresses.json")?;
+    tokio::select! {
+        _ = stop.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping, a second signal forces");
+    drain.start();
+    tokio::select! {
+        _ = handle.finished() => Ok(ExitCode::SUCCESS),
+        _ = stop.recv() => force(),
+        _ = interrupt.recv() => force(),
+    }
+}
+
+#[allow(clippy::disallowed_methods)] // this is `main`, and somebody insists
+fn force() -> ! {
+    tracing::warn!("forced to end");
+    std::process::exit(FORCED)
+}
+
+fn say(line: &str) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}")?;
+    out.flush()
+}
+
+fn say_error(text: &str) {
+    // Where standard error is closed nobody can be told.
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
