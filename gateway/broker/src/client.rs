@@ -83,8 +83,11 @@ async fn first_packet(hub: &Hub, socket: &mut Socket) -> Result<(Connect, Option
     let end = Instant::now() + hub.options.connect_timeout;
     loop {
         match packets::decode(&mut socket.buffer, hub.options.max_payload)? {
-            Some(Said::Other(Packet::Connect(connect, _, will, ..))) => return Ok((connect, will)),
-            Some(_) => return Err(Fault::NotConnect),
+            Some(Said::Other(packet)) => match *packet {
+                Packet::Connect(connect, _, will, ..) => return Ok((connect, will)),
+                _ => return Err(Fault::NotConnect),
+            },
+            Some(Said::Publish(_)) => return Err(Fault::NotConnect),
             None => timeout_at(end, socket.read()).await.map_err(|_| Fault::Silent)??,
         }
     }

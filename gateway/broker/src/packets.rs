@@ -53,7 +53,7 @@ pub(crate) struct Inbound {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Said {
     Publish(Inbound),
-    Other(Packet),
+    Other(Box<Packet>),
 }
 
 const PUBLISH: u8 = 3;
@@ -73,7 +73,7 @@ pub(crate) fn decode(bytes: &mut BytesMut, limit: usize) -> Result<Option<Said>,
     }
     match catch_unwind(AssertUnwindSafe(|| V4.read_mut(&mut packet, limit))) {
         Err(_) => Err(Fault::Malformed { detail: "not readable".to_owned() }),
-        Ok(Ok(packet)) => Ok(Some(Said::Other(packet))),
+        Ok(Ok(packet)) => Ok(Some(Said::Other(Box::new(packet)))),
         Ok(Err(CodecError::InvalidProtocolLevel(level))) => Err(Fault::Version { level }),
         Ok(Err(e)) => Err(Fault::Malformed { detail: e.to_string() }),
     }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use rumqttd::local::{LinkBuilder, LinkError, LinkRx, LinkTx};
+use rumqttd::local::{LinkBuilder, LinkRx, LinkTx};
 use rumqttd::protocol::{Packet, PingReq};
 use rumqttd::{Notification, RouterConfig};
 use tokio::time::{Duration, sleep};
@@ -14,7 +14,7 @@ use crate::options::{Error, Options};
 /// it is longer than this; there are never so many of them that the rest is used up.
 const BUSY: usize = 800;
 
-type Connect = dyn Fn(&str, bool) -> Result<(LinkTx, LinkRx, Notification), LinkError> + Send + Sync;
+type Connect = dyn Fn(&str, bool) -> Result<(LinkTx, LinkRx, Notification), String> + Send + Sync;
 
 /// A running router. The type of its channel has no public name, so that only closures can hold it.
 #[derive(Clone)]
@@ -47,7 +47,7 @@ impl Router {
         let queue = events.clone();
         Self {
             connect: Arc::new(move |id, clean| {
-                LinkBuilder::new(id, events.clone()).clean_session(clean).build()
+                LinkBuilder::new(id, events.clone()).clean_session(clean).build().map_err(|e| e.to_string())
             }),
             waiting: Arc::new(move || queue.len()),
         }
@@ -60,7 +60,7 @@ impl Router {
         let made = tokio::task::spawn_blocking(move || connect(&id, clean)).await;
         let (tx, rx, ack) = made
             .map_err(|e| Error::Link { detail: e.to_string() })?
-            .map_err(|e| Error::Link { detail: e.to_string() })?;
+            .map_err(|detail| Error::Link { detail })?;
         let packet: Option<Packet> = ack.into();
         let session_present = matches!(packet, Some(Packet::ConnAck(ack, _)) if ack.session_present);
         Ok(Link { tx, rx, router: self.clone(), session_present })

@@ -89,7 +89,7 @@ impl Session {
     pub(crate) fn said(&mut self, said: Said) -> Result<Next, Fault> {
         match said {
             Said::Publish(message) => self.publish(&message)?,
-            Said::Other(packet) => match packet {
+            Said::Other(packet) => match *packet {
                 Packet::PubRel(rel, _) => {
                     self.kept.received.remove(&rel.pkid);
                     let comp = PubComp { pkid: rel.pkid, reason: PubCompReason::Success };

@@ -122,7 +122,8 @@ mod tests {
             }).collect();
             let mut seen = vec![0; points.len()];
             for block in plan(points.iter().enumerate()) {
-                prop_assert!(block.count <= if block.table.is_bits() { MAX_BITS } else { MAX_REGISTERS });
+                let limit = if block.table.is_bits() { MAX_BITS } else { MAX_REGISTERS };
+                prop_assert!(block.count <= limit);
                 let mut covered = vec![false; block.count.into()];
                 for i in block.points {
                     let p = &points[i];

@@ -1,0 +1,168 @@
+//! The MQTT driver with a source of messages in place of the broker: what it subscribes to, what becomes of
+//! each message, and how it keeps up.
+
+mod common;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use ::common::{Access, Drain, PointId, Quality, Value, ValueType};
+use bytes::Bytes;
+use common::{Ends, context, registry};
+use gateway_adapters::mqtt::{Adapter, DeviceConfig, Error, PointConfig};
+use gateway_core::{Adapter as _, Message, Messages, RawRange};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+#[derive(Default)]
+struct Source(Mutex<Option<(Vec<String>, mpsc::Sender<Message>)>>);
+
+impl Messages for Source {
+    fn subscribe(&self, filters: Vec<String>) -> mpsc::Receiver<Message> {
+        let (to, from) = mpsc::channel(100_000);
+        *self.0.lock().unwrap() = Some((filters, to));
+        from
+    }
+}
+
+struct Rig {
+    ends: Ends,
+    source: Arc<Source>,
+    drain: Drain,
+    run: JoinHandle<Result<(), String>>,
+}
+
+fn build(
+    silence_ms: u64,
+    points: &[(&str, ValueType, Access)],
+) -> (Result<Adapter, Error>, Ends, Arc<Source>) {
+    let range = |t| RawRange { value_type: t, min: f64::MIN, max: f64::MAX };
+    let rows: Vec<_> = points.iter().map(|(_, t, a)| (*t, range(*t), *a)).collect();
+    let (context, ends) = context(registry(&rows));
+    let configs = points
+        .iter()
+        .enumerate()
+        .map(|(i, (text, _, a))| (PointId(i as u32), toml::from_str::<PointConfig>(text).unwrap(), *a))
+        .collect();
+    let source = Arc::new(Source::default());
+    let adapter = Adapter::new(0, DeviceConfig { silence_ms }, configs, context, source.clone());
+    (adapter, ends, source)
+}
+
+impl Rig {
+    async fn start(silence_ms: u64, points: &[(&str, ValueType)]) -> Self {
+        let points: Vec<_> = points.iter().map(|(p, t)| (*p, *t, Access::Read)).collect();
+        let (adapter, ends, source) = build(silence_ms, &points);
+        let (adapter, drain) = (adapter.unwrap(), Drain::new());
+        let stop = drain.clone();
+        let run = tokio::spawn(async move { adapter.run(stop).await.map_err(|e| e.to_string()) });
+        while source.0.lock().unwrap().is_none() {
+            tokio::task::yield_now().await;
+        }
+        Self { ends, source, drain, run }
+    }
+
+    fn send(&self, topic: &str, payload: impl Into<Bytes>) {
+        let message = Message { topic: topic.to_owned(), payload: payload.into(), retained: false };
+        self.source.0.lock().unwrap().as_ref().unwrap().1.try_send(message).unwrap();
+    }
+
+    async fn stop(self) {
+        self.drain.start();
+        assert_eq!(self.run.await.unwrap(), Ok(()));
+    }
+}
+
+#[tokio::test]
+async fn messages_become_samples_of_every_point_that_their_topic_feeds() {
+    let mut rig = Rig::start(
+        0,
+        &[
+            ("topic = \"line/oven\"\npointer = \"/t\"", ValueType::F64),
+            ("topic = \"line/oven\"\npointer = \"/on\"\nmissing = \"ignore\"", ValueType::Bool),
+            ("topic = \"line/+\"", ValueType::Text),
+            ("topic = \"raw/#\"", ValueType::Bytes),
+        ],
+    )
+    .await;
+    let mut filters = rig.source.0.lock().unwrap().as_ref().unwrap().0.clone();
+    filters.sort();
+    assert_eq!(filters, ["line/+", "line/oven", "raw/#"]);
+    rig.send("line/oven", r#"{"t": 81.5, "on": true}"#);
+    rig.send("line/oven", r#"{"t": 82}"#);
+    rig.send("raw/a/b", vec![0, 255]);
+    rig.ends.value(0, 81.5).await;
+    rig.ends.value(1, true).await;
+    rig.ends.value(2, r#"{"t": 81.5, "on": true}"#).await;
+    rig.ends.value(0, 82i64).await;
+    rig.ends.value(2, r#"{"t": 82}"#).await;
+    rig.ends.value(3, Value::Bytes([0, 255].as_slice().into())).await;
+    assert_eq!(rig.ends.event().await, "device.online");
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_payload_that_cannot_be_read_is_a_bad_sample_and_a_fault_of_the_device() {
+    let mut rig = Rig::start(0, &[("topic = \"a\"\npointer = \"/v\"", ValueType::F64)]).await;
+    rig.send("a", "{");
+    let bad = rig.ends.next().await;
+    assert_eq!((bad.quality, bad.value), (Quality::BAD_DECODE, None));
+    rig.send("a", r#"{"v": 1}"#);
+    rig.ends.value(0, 1i64).await;
+    let health = rig.ends.health.list().remove(0);
+    assert_eq!((health.connected, health.good, health.bad), (true, 1, 1));
+    let error = health.last_error.unwrap();
+    assert!(error.contains("plc/p0") && error.contains("`a`"), "{error}");
+    rig.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_device_is_offline_until_it_speaks() {
+    let mut rig = Rig::start(5000, &[("topic = \"a\"", ValueType::F64)]).await;
+    rig.send("a", "1");
+    assert_eq!(rig.ends.event().await, "device.online");
+    let began = Instant::now();
+    assert_eq!(rig.ends.event().await, "device.offline");
+    assert_eq!(began.elapsed().as_secs(), 5);
+    assert!(!rig.ends.health.list()[0].connected);
+    tokio::time::advance(Duration::from_secs(60)).await;
+    assert!(rig.ends.events.try_recv().is_err(), "told once");
+    rig.send("a", "2");
+    assert_eq!(rig.ends.event().await, "device.online");
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn the_end_of_the_source_is_a_fault_of_the_part() {
+    let rig = Rig::start(0, &[("topic = \"a\"", ValueType::F64)]).await;
+    rig.source.0.lock().unwrap().take();
+    assert!(rig.run.await.unwrap().unwrap_err().contains("no more messages"));
+}
+
+#[tokio::test]
+async fn a_writable_point_is_refused() {
+    let (adapter, ..) = build(0, &[("topic = \"a\"", ValueType::F64, Access::ReadWrite)]);
+    let error = adapter.err().unwrap();
+    assert_eq!(error, Error::NotWritable { point: "plc/p0".to_owned() });
+}
+
+#[tokio::test]
+async fn five_thousand_messages_a_second_are_no_load() {
+    const POINTS: usize = 500;
+    const COUNT: usize = 20_000;
+    let texts: Vec<_> = (0..POINTS).map(|n| format!("topic = \"s/{n}\"\npointer = \"/v\"")).collect();
+    let points: Vec<_> = texts.iter().map(|t| (t.as_str(), ValueType::F64)).collect();
+    let mut rig = Rig::start(0, &points).await;
+    let began = Instant::now();
+    for n in 0..COUNT {
+        rig.send(&format!("s/{}", n % POINTS), format!("{{\"v\":{n}.5}}"));
+    }
+    for n in 0..COUNT {
+        assert_eq!(rig.ends.next().await.value, Some(Value::F64(n as f64 + 0.5)));
+    }
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(4), "{COUNT} messages took {took:?}");
+    assert!(rig.ends.drops.list().iter().all(|(_, n)| *n == 0));
+    rig.stop().await;
+}
