@@ -50,9 +50,10 @@ impl Handle {
         book.get(id).map(|r| self.show(r))
     }
 
-    /// The newest commands, newest first.
-    pub fn views(&self, skip: usize, limit: usize) -> Vec<CommandView> {
+    /// The newest commands, newest first; after a given one, those before it.
+    pub fn views(&self, after: Option<CommandId>, limit: usize) -> Vec<CommandView> {
         let book = self.shared.journal.book.lock().unwrap_or_else(PoisonError::into_inner);
+        let skip = after.and_then(|id| book.newest().position(|r| r.update.id == id)).map_or(0, |at| at + 1);
         book.newest().skip(skip).take(limit).map(|r| self.show(r)).collect()
     }
 

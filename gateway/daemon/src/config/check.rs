@@ -66,58 +66,28 @@ pub(super) fn sections(files: &Files, mistakes: &mut Vec<Mistake>) {
 pub(super) fn uplink(files: &Files, mistakes: &mut Vec<Mistake>) -> Option<Uplink> {
     let section = files.merged.uplink.as_ref()?;
     let mut no = |key, message: String| mistakes.push(files.mistake("uplink", key, message));
-    let address = parse_url(&section.url);
-    if let Err(message) = &address {
-        no("url", message.clone());
+    let address = section.url.parse::<gateway_sync::Url>();
+    match &address {
+        Err(message) => no("url", message.clone()),
+        Ok(url) if url.port == 0 => no("url", "0 is not a port: expected mqtt://host:1 to 65535".to_owned()),
+        Ok(_) => {}
     }
     if section.password_file.is_none() {
         no("password_file", "missing: expected the file that holds the gateway's password".to_owned());
     }
-    if !(262_144..=1 << 30).contains(&section.window_bytes) {
-        no("window_bytes", format!("{} is not within 262144 to 1073741824", section.window_bytes));
+    if !(65_536..=1 << 30).contains(&section.window_bytes) {
+        no("window_bytes", format!("{} is not within 65536 to 1073741824", section.window_bytes));
     }
-    let (tls, host, port) = address.ok()?;
-    if tls && section.ca_file.is_none() {
-        no("ca_file", "missing: `mqtts` needs the certificates that the cloud's may be signed by".to_owned());
-    }
-    if !tls && section.ca_file.is_some() {
+    let url = address.ok()?;
+    if !url.tls && section.ca_file.is_some() {
         no("ca_file", "`mqtt` uses no certificates: use `mqtts`, or leave it out".to_owned());
     }
     let user = || Some(format!("{}/{}", files.merged.gateway.tenant, files.merged.gateway.id.as_ref()?));
     Some(Uplink {
-        host,
-        port,
-        tls,
+        url,
         ca_file: section.ca_file.clone(),
         username: section.username.clone().or_else(user).unwrap_or_default(),
         password: String::new(),
         window_bytes: section.window_bytes,
     })
-}
-
-/// TLS, host and port of `mqtt://host:1883` or `mqtts://host:8883`.
-fn parse_url(url: &str) -> Result<(bool, String, u16), String> {
-    let wrong = || format!("`{url}` is not an address: expected `mqtt://host:1883` or `mqtts://host:8883`");
-    let (tls, rest) = match (url.strip_prefix("mqtt://"), url.strip_prefix("mqtts://")) {
-        (Some(rest), _) => (false, rest),
-        (_, Some(rest)) => (true, rest),
-        _ => return Err(wrong()),
-    };
-    let rest = rest.strip_suffix('/').unwrap_or(rest);
-    let usual = if tls { 8883 } else { 1883 };
-    let (host, port) = if let Some(inner) = rest.strip_prefix('[') {
-        let (host, after) = inner.split_once(']').ok_or_else(wrong)?;
-        match after.strip_prefix(':') {
-            Some(port) => (host, port.parse().map_err(|_| wrong())?),
-            None if after.is_empty() => (host, usual),
-            None => return Err(wrong()),
-        }
-    } else {
-        match rest.split_once(':') {
-            Some((host, port)) => (host, port.parse().map_err(|_| wrong())?),
-            None => (rest, usual),
-        }
-    };
-    let bad = host.is_empty() || host.contains(['/', '@', '?', '#', ' ']) || port == 0;
-    if bad { Err(wrong()) } else { Ok((tls, host.to_owned(), port)) }
 }

@@ -46,13 +46,9 @@ pub struct Config {
 /// Where the cloud is and how to sign in.
 #[derive(Clone)]
 pub struct Uplink {
-    /// Name or address.
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
-    /// Whether TLS is used.
-    pub tls: bool,
-    /// Certificates that the cloud's may be signed by.
+    /// Host, port, and whether TLS is used.
+    pub url: gateway_sync::Url,
+    /// Certificates that the cloud's may be signed by; none: the system's.
     pub ca_file: Option<PathBuf>,
     /// User name.
     pub username: String,
@@ -64,8 +60,8 @@ pub struct Uplink {
 
 impl std::fmt::Debug for Uplink {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let scheme = if self.tls { "mqtts" } else { "mqtt" };
-        write!(f, "{scheme}://{}@{}:{}", self.username, self.host, self.port)
+        let scheme = if self.url.tls { "mqtts" } else { "mqtt" };
+        write!(f, "{scheme}://{}@{}:{}", self.username, self.url.host, self.url.port)
     }
 }
 

@@ -166,13 +166,20 @@ fn point(d: &DeviceSection, at: usize, p: &PointSection, wrong: Wrong<'_>) -> Op
         wrong("name", e.to_string());
     }
     let (raw, stale_ms, device_writable) = binding(d, p, wrong)?;
-    let stale_ms = p.stale_ms.unwrap_or(stale_ms);
+    let number = matches!(p.value_type, ValueType::I64 | ValueType::U64 | ValueType::F64);
+    let deadband = deadband(p, number, wrong);
+    let held_ms = if deadband.is_some() { p.max_interval_ms } else { 0 };
+    let stale_ms = p.stale_ms.unwrap_or(stale_ms.max(held_ms.saturating_mul(2)));
     if stale_ms == 0 {
         wrong("stale_ms", "0 would make every value stale: expected at least 1".to_owned());
+    } else if deadband.is_some() && held_ms == 0 {
+        wrong("max_interval_ms", "0 with a deadband would let a steady value look stale".to_owned());
+    } else if held_ms >= stale_ms {
+        let message =
+            format!("{held_ms} is not below stale_ms = {stale_ms}: a steady value would look stale");
+        wrong("max_interval_ms", message);
     }
-    let number = matches!(p.value_type, ValueType::I64 | ValueType::U64 | ValueType::F64);
     types(p, raw, number, wrong);
-    let deadband = deadband(p, number, wrong);
     if let (Some(min), Some(max)) = (p.range_min, p.range_max)
         && (min >= max || !min.is_finite() || !max.is_finite())
     {

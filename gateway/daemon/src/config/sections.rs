@@ -56,9 +56,10 @@ pub struct UplinkSection {
     pub username: Option<String>,
     /// File that holds the password, readable by its owner alone. No default.
     pub password_file: Option<PathBuf>,
-    /// Certificates (PEM) that the cloud's may be signed by. Needed for `mqtts`; there is no default.
+    /// Certificates (PEM) that the cloud's may be signed by, for `mqtts`. Default: the system's.
     pub ca_file: Option<PathBuf>,
-    /// Most bytes of frames on their way without the cloud's ack. Default 4194304.
+    /// Most bytes of frames on their way without the cloud's ack, of live ones and of the backlog each.
+    /// Default 1048576.
     pub window_bytes: usize,
 }
 
@@ -69,7 +70,7 @@ impl Default for UplinkSection {
             username: None,
             password_file: None,
             ca_file: None,
-            window_bytes: 4 * 1024 * 1024,
+            window_bytes: 1024 * 1024,
         }
     }
 }
@@ -209,7 +210,7 @@ pub struct PointSection {
     /// The same in percent of `range_min` to `range_max`. Default: none.
     #[serde(default)]
     pub deadband_percent: Option<f64>,
-    /// With a deadband, a sample is passed on at least so often, ms; 0: no such limit. Default 10000.
+    /// With a deadband, a sample is passed on at least so often, ms. Below `stale_ms`. Default 10000.
     #[serde(default = "max_interval")]
     pub max_interval_ms: u64,
     /// Lower end of the range in engineering units: below it a value is uncertain. Default: none.
@@ -230,8 +231,8 @@ pub struct PointSection {
     /// Name of the point of the same device that holds this one's setpoint. Default: none.
     #[serde(default)]
     pub setpoint: Option<String>,
-    /// How long a value counts as current, ms. Default: three times the point's Modbus period and at least 5000;
-    /// 60000 for MQTT.
+    /// How long a value counts as current, ms. Default: three times the point's Modbus period and at least 5000,
+    /// 60000 for MQTT; with a deadband at least twice `max_interval_ms`.
     #[serde(default)]
     pub stale_ms: Option<u64>,
     /// What operators call the values of a discrete point. Default: none.

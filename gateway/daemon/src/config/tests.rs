@@ -159,21 +159,35 @@ fn every_mistake_is_told_with_file_line_key_and_what_was_expected() {
             "id = \"g1\"\n[uplink]\nurl = \"http://x\"\npassword_file = \"x\"",
             4,
             "uplink.url",
-            "mqtts://",
+            "mqtt",
         ),
         (
             "id = \"g1\"",
             "id = \"g1\"\n[uplink]\nurl = \"mqtt://x:0\"\npassword_file = \"x\"",
             4,
             "uplink.url",
-            "mqtts://",
+            "mqtt",
         ),
         (
             "id = \"g1\"",
-            "id = \"g1\"\n[uplink]\nurl = \"mqtts://x\"\npassword_file = \"x\"",
-            3,
+            "id = \"g1\"\n[uplink]\nurl = \"mqtt://x\"\nca_file = \"x\"\npassword_file = \"x\"",
+            5,
             "uplink.ca_file",
-            "missing",
+            "no certificates",
+        ),
+        (
+            p,
+            "deadband = 1\nmax_interval_ms = 0\nmodbus = { table = \"holding\", address = 1 }\n",
+            19,
+            "device[0].point[1].max_interval_ms",
+            "look stale",
+        ),
+        (
+            p,
+            "deadband = 1\nstale_ms = 9000\nmodbus = { table = \"holding\", address = 1 }\n",
+            12,
+            "device[0].point[1].max_interval_ms",
+            "stale_ms = 9000",
         ),
         ("id = \"g1\"", "id = \"g1\"\n[uplink]\nurl = \"mqtt://x\"", 3, "uplink.password_file", "missing"),
         ("name = \"plc\"", "name = \"p l c\"", 4, "device[0].name", "is not a name"),
@@ -371,7 +385,7 @@ fn secrets_must_be_private_and_well_formed() {
     assert_eq!(config.tokens.len(), 1);
     let uplink = config.uplink.unwrap();
     assert_eq!(
-        (uplink.password.as_str(), uplink.username.as_str(), uplink.port),
+        (uplink.password.as_str(), uplink.username.as_str(), uplink.url.port),
         ("secret", "default/g1", 1883)
     );
     assert!(!format!("{uplink:?}").contains("secret"));

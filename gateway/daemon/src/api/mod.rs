@@ -1,0 +1,183 @@
+//! The local HTTP API: the same shapes as the cloud's twin API, over loopback TCP and a Unix socket. Every route
+//! stands once, in `ROUTES`, with the least role that it needs; `auth` is the one place that checks it.
+
+mod auth;
+mod commands;
+mod gateway;
+mod history;
+mod metrics;
+mod serve;
+mod twins;
+mod watermark;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{Method, Uri};
+use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get, post, put};
+use common::Drain;
+use common::api::{Problem, Role};
+use common::names::Code;
+use gateway_core::{Current, Registry};
+
+use crate::config::{Config, Token};
+use crate::gateway::Vitals;
+use crate::parts::SampleCounts;
+
+pub(crate) use serve::{bind, serve};
+
+const MAX_BODY_BYTES: usize = 64 * 1024;
+const DEFAULT_LIMIT: usize = 100;
+const MAX_LIMIT: usize = 1000;
+
+/// What every handler has. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Api(Arc<Inner>);
+
+pub(crate) struct Inner {
+    id: common::GatewayId,
+    tokens: Vec<Token>,
+    hosts: Vec<String>,
+    /// The user that the gateway runs as.
+    uid: u32,
+    registry: Arc<Registry>,
+    vitals: Arc<Vitals>,
+    current: Current,
+    counts: Arc<SampleCounts>,
+    broker: Option<gateway_broker::Handle>,
+    drain: Drain,
+}
+
+impl Api {
+    pub(crate) fn new(
+        config: &Config,
+        vitals: Arc<Vitals>,
+        current: Current,
+        counts: Arc<SampleCounts>,
+        broker: Option<gateway_broker::Handle>,
+        drain: Drain,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            id: config.id.clone(),
+            tokens: config.tokens.clone(),
+            hosts: config.api.hosts.clone(),
+            uid: auth::own_uid(),
+            registry: config.registry.clone(),
+            vitals,
+            current,
+            counts,
+            broker,
+            drain,
+        }))
+    }
+}
+
+impl std::ops::Deref for Api {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+struct Route {
+    method: Method,
+    /// As axum writes it.
+    path: &'static str,
+    /// None: anyone who reaches the address.
+    least: Option<Role>,
+    handler: fn() -> MethodRouter<Api>,
+}
+
+const fn route(
+    method: Method,
+    path: &'static str,
+    least: Option<Role>,
+    handler: fn() -> MethodRouter<Api>,
+) -> Route {
+    Route { method, path, least, handler }
+}
+
+/// Every route, with the least role that it needs.
+const ROUTES: &[Route] = &[
+    route(Method::GET, "/healthz", None, || get(gateway::healthz)),
+    route(Method::GET, "/readyz", None, || get(gateway::readyz)),
+    route(Method::GET, "/metrics", None, || get(metrics::metrics)),
+    route(Method::GET, "/api/v1/session", Some(Role::Viewer), || get(gateway::who_am_i)),
+    route(Method::GET, "/api/v1/twins", Some(Role::Viewer), || get(twins::list)),
+    route(Method::GET, "/api/v1/twins/{id}", Some(Role::Viewer), || get(twins::one)),
+    route(Method::GET, "/api/v1/twins/{id}/points/{point}/history", Some(Role::Viewer), || {
+        get(history::history)
+    }),
+    route(Method::POST, "/api/v1/twins/{id}/commands", Some(Role::Operator), || post(commands::submit)),
+    route(Method::GET, "/api/v1/commands", Some(Role::Viewer), || get(commands::list)),
+    route(Method::GET, "/api/v1/commands/{id}", Some(Role::Viewer), || get(commands::one)),
+    route(Method::GET, "/api/v1/gateways", Some(Role::Viewer), || get(gateway::list)),
+    route(Method::GET, "/api/v1/audit", Some(Role::Viewer), || get(gateway::audit)),
+    route(Method::GET, "/api/v1/assets", Some(Role::Viewer), || get(twins::assets)),
+    route(Method::GET, "/api/v1/switch", Some(Role::Viewer), || get(gateway::switch)),
+    route(Method::PUT, "/api/v1/switch", Some(Role::Engineer), || put(gateway::set_switch)),
+    route(Method::GET, "/api/v1/watermark", Some(Role::Viewer), || get(watermark::stream)),
+];
+
+/// Every route as method, path and the least role that it needs.
+pub fn routes() -> impl Iterator<Item = (Method, &'static str, Option<Role>)> {
+    ROUTES.iter().map(|r| (r.method.clone(), r.path, r.least))
+}
+
+/// All routes, each behind the check of its role.
+pub(crate) fn router(api: Api) -> Router {
+    let mut router = Router::new();
+    for route in ROUTES {
+        let guard = from_fn_with_state((api.clone(), route.least), auth::guard);
+        router = router.route(route.path, (route.handler)().layer(guard));
+    }
+    router
+        .fallback(not_found)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn_with_state(api.clone(), auth::check_host))
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .with_state(api)
+}
+
+async fn not_found(uri: Uri) -> Problem {
+    Problem::new(Code::NotFound, format!("there is no {}", uri.path()))
+}
+
+async fn wrong_method(method: Method, uri: Uri, State(_): State<Api>) -> Response {
+    let mut problem = Problem::new(Code::InvalidRequest, format!("{} does not take {method}", uri.path()));
+    problem.status = 405;
+    problem.into_response()
+}
+
+fn invalid(detail: impl Into<String>) -> Problem {
+    Problem::new(Code::InvalidRequest, detail)
+}
+
+/// `limit` of a list.
+fn limit(asked: Option<usize>) -> Result<usize, Problem> {
+    match asked {
+        None => Ok(DEFAULT_LIMIT),
+        Some(n) if (1..=MAX_LIMIT).contains(&n) => Ok(n),
+        Some(n) => Err(invalid(format!("limit = {n} is not within 1 to {MAX_LIMIT}"))),
+    }
+}
+
+/// The query of a request, or a problem that says what is wrong with it.
+fn query<T: serde::de::DeserializeOwned>(uri: &Uri) -> Result<T, Problem> {
+    axum::extract::Query::try_from_uri(uri).map(|q| q.0).map_err(|e| invalid(e.body_text()))
+}
+
+/// A JSON body, whatever its exact type is called.
+fn json<T: serde::de::DeserializeOwned>(headers: &axum::http::HeaderMap, body: &[u8]) -> Result<T, Problem> {
+    let kind =
+        headers.get(axum::http::header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    if !kind.eq_ignore_ascii_case("application/json") {
+        return Err(invalid("expected `Content-Type: application/json`"));
+    }
+    serde_json::from_slice(body).map_err(|e| invalid(format!("body: {e}")))
+}

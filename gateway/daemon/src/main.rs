@@ -1,0 +1,134 @@
+//! `twinway-gateway`: command line, logs and signals. Everything else is in the library.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use common::Drain;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+use twinway_gateway::{Config, Gateway, VERSION};
+
+/// The configuration is wrong (`EX_USAGE`): a supervisor should not start it again.
+const EXIT_CONFIG: u8 = 64;
+/// It could not start, or a part had to be cut off at the end.
+const EXIT_FAILED: u8 = 1;
+/// A second signal ended it at once.
+const EXIT_FORCED: u8 = 130;
+/// Two are enough for the field and the cloud, and idle ones cost memory.
+const WORKERS: usize = 2;
+
+/// Reads machines, keeps every sample until the cloud has it, and writes only what control allows.
+#[derive(Parser)]
+#[command(name = "twinway-gateway", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs until SIGTERM or SIGINT; a second signal ends it at once.
+    Run {
+        /// Configuration; conf.d/*.toml beside it is read as well.
+        #[arg(long, default_value = "/etc/twinway/gateway.toml")]
+        config: PathBuf,
+    },
+    /// Tells every mistake of a configuration with its place. Exit code 64 if there is one.
+    Check {
+        /// Configuration; conf.d/*.toml beside it is read as well.
+        file: PathBuf,
+    },
+    /// Prints the version.
+    Version,
+}
+
+#[allow(clippy::print_stdout, clippy::print_stderr)] // a command line speaks
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Version => {
+            println!("twinway-gateway {VERSION}");
+            ExitCode::SUCCESS
+        }
+        Command::Check { file } => match Config::load(&file) {
+            Ok(config) => {
+                let (devices, points) = (config.registry.devices().len(), config.registry.points().len());
+                println!("{}: ok, {devices} devices, {points} points", file.display());
+                ExitCode::SUCCESS
+            }
+            Err(mistakes) => {
+                eprintln!("{mistakes}");
+                ExitCode::from(EXIT_CONFIG)
+            }
+        },
+        Command::Run { config } => match Config::load(&config) {
+            Ok(config) => start(config),
+            Err(mistakes) => {
+                eprintln!("{mistakes}");
+                ExitCode::from(EXIT_CONFIG)
+            }
+        },
+    }
+}
+
+fn start(config: Config) -> ExitCode {
+    let filter = std::env::var("TWINWAY_LOG").or_else(|_| std::env::var("RUST_LOG"));
+    let filter = EnvFilter::new(filter.unwrap_or_else(|_| "info".to_owned()));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .max_blocking_threads(8)
+        .thread_keep_alive(Duration::from_secs(2))
+        .enable_all()
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "cannot start");
+            return ExitCode::from(EXIT_FAILED);
+        }
+    };
+    let code = runtime.block_on(async { Box::pin(run(config)).await });
+    // What still hangs after the drain, or a forced end, is not waited for.
+    runtime.shutdown_background();
+    ExitCode::from(code)
+}
+
+async fn run(config: Config) -> u8 {
+    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    let (Ok(mut term), Ok(mut int)) = signals else {
+        tracing::error!("cannot listen to signals");
+        return EXIT_FAILED;
+    };
+    let drain = Drain::new();
+    let started = tokio::select! {
+        started = Gateway::start(config, drain.clone()) => started,
+        () = either(&mut term, &mut int) => return EXIT_FORCED,
+    };
+    let handle = match started {
+        Ok(handle) => handle,
+        Err(error) => {
+            let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+            tracing::error!(%error, cause, "cannot start");
+            return EXIT_FAILED;
+        }
+    };
+    either(&mut term, &mut int).await;
+    tracing::info!("stopping");
+    drain.start();
+    tokio::select! {
+        late = handle.finished() => if late.is_empty() { 0 } else { EXIT_FAILED },
+        () = either(&mut term, &mut int) => {
+            tracing::warn!("forced to stop by a second signal");
+            EXIT_FORCED
+        }
+    }
+}
+
+async fn either(a: &mut Signal, b: &mut Signal) {
+    tokio::select! {
+        _ = a.recv() => {}
+        _ = b.recv() => {}
+    }
+}

@@ -1,0 +1,116 @@
+//! The daemon's own small parts: raw batches through the pipeline onto the bus, and events of devices into the
+//! log.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use common::command::LogEntry;
+use common::supervise::PartError;
+use common::wire::Body;
+use common::{Drain, QualityClass, Sample};
+use gateway_core::{Bus, Current, FrameLog, Registry};
+use gateway_pipeline::Pipeline;
+use tokio::sync::{Mutex, mpsc};
+
+/// Samples received, by device and quality class.
+#[derive(Debug)]
+pub(crate) struct SampleCounts(Vec<[AtomicU64; 3]>);
+
+impl SampleCounts {
+    pub(crate) fn new(devices: usize) -> Arc<Self> {
+        Arc::new(Self((0..devices).map(|_| Default::default()).collect()))
+    }
+
+    fn count(&self, device: usize, class: QualityClass) {
+        if let Some(counts) = self.0.get(device) {
+            counts[class as usize].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Good, uncertain and bad of a device.
+    pub(crate) fn of(&self, device: usize) -> [u64; 3] {
+        self.0.get(device).map_or([0; 3], |c| [0, 1, 2].map(|i| c[i].load(Ordering::Relaxed)))
+    }
+}
+
+/// What the pipeline's part works with. It stays over restarts of the part.
+pub(crate) struct Processing {
+    pub(crate) raw: Mutex<mpsc::Receiver<Vec<Sample>>>,
+    pub(crate) pipeline: Mutex<Pipeline>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) current: Current,
+    pub(crate) bus: Bus,
+    pub(crate) counts: Arc<SampleCounts>,
+}
+
+impl Processing {
+    /// Until drained; then what adapters have sent before is still processed.
+    pub(crate) async fn run(self: Arc<Self>, drain: Drain) -> Result<(), PartError> {
+        let mut raw = self.raw.lock().await;
+        let mut pipeline = self.pipeline.lock().await;
+        loop {
+            tokio::select! {
+                biased;
+                batch = raw.recv() => match batch {
+                    Some(batch) => self.process(&mut pipeline, batch),
+                    None => return Ok(()),
+                },
+                () = drain.started() => break,
+            }
+        }
+        while let Ok(batch) = raw.try_recv() {
+            self.process(&mut pipeline, batch);
+        }
+        Ok(())
+    }
+
+    fn process(&self, pipeline: &mut Pipeline, batch: Vec<Sample>) {
+        let mut processed = Vec::with_capacity(batch.len());
+        for raw in batch {
+            let (point, received_us) = (raw.point, raw.received_us);
+            if let Some(known) = self.registry.point(point) {
+                self.counts.count(known.device, raw.quality.class());
+            }
+            match pipeline.process(raw) {
+                Some(sample) => processed.push(sample),
+                // Held back by the deadband: the value stands, and it is as fresh as this sample.
+                None => {
+                    if let Some(last) = pipeline.last(point) {
+                        self.current.update(&[Sample { received_us, ..last.clone() }]);
+                    }
+                }
+            }
+        }
+        if !processed.is_empty() {
+            self.current.update(&processed);
+            self.bus.publish(&processed.into());
+        }
+    }
+}
+
+/// Brings events of devices into the log until drained.
+pub(crate) async fn log_events(
+    events: Arc<Mutex<mpsc::Receiver<LogEntry>>>,
+    log: Arc<dyn FrameLog>,
+    drain: Drain,
+) -> Result<(), PartError> {
+    let mut events = events.lock().await;
+    let append = |entry: LogEntry| {
+        if let Err(error) = log.append(Body::Event(entry)) {
+            tracing::warn!(%error, "cannot log an event");
+        }
+    };
+    loop {
+        tokio::select! {
+            entry = events.recv() => match entry {
+                Some(entry) => append(entry),
+                None => return Ok(()),
+            },
+            () = drain.started() => break,
+        }
+    }
+    while let Ok(entry) = events.try_recv() {
+        append(entry);
+    }
+    Ok(())
+}

@@ -1,0 +1,261 @@
+//! The log as the rest of the daemon sees it: the buffer itself, and beside it what passes into it, kept for the
+//! local API: the last audit and event entries, and how far samples are durable. It changes no frame.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use common::api::BufferHealth;
+use common::command::{CommandUpdate, LogEntry};
+use common::supervise::PartError;
+use common::wire::{Body, Frame, Known, Snapshot, StreamRange};
+use common::{Drain, Incarnation, IntervalSet, PointId, SchemaHash};
+use gateway_core::{FrameId, FrameLog, LogError, Watermark};
+use gateway_store::Store;
+use tokio::sync::watch;
+
+/// Entries kept for the list.
+const ENTRIES: usize = 2000;
+/// Frames of earlier runs looked through for entries.
+const OLD_FRAMES: u64 = 20_000;
+const OLD_BYTES: usize = 1 << 20;
+
+/// An entry with its place in the list: newer ones have greater numbers.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    pub(crate) number: i64,
+    pub(crate) entry: LogEntry,
+}
+
+/// How far samples are durable, for outside oracles. `advanced_at` of a point is the number of the last step
+/// that brought samples of it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Durable {
+    pub(crate) step: u64,
+    pub(crate) seq: u64,
+    pub(crate) samples: u64,
+    /// By point: the step that last advanced it, and the source time of its last durable sample.
+    pub(crate) points: Vec<(u64, i64)>,
+}
+
+/// A sample frame on its way to disk.
+struct Pending {
+    seq: u64,
+    samples: u64,
+    last: Vec<(PointId, i64)>,
+}
+
+#[derive(Default)]
+struct Seen {
+    entries: VecDeque<Entry>,
+    next: i64,
+    pending: VecDeque<Pending>,
+    durable: Durable,
+}
+
+pub(crate) struct Recorder {
+    store: Arc<Store>,
+    seen: Mutex<Seen>,
+    step: watch::Sender<u64>,
+}
+
+fn lock(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
+    seen.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Recorder {
+    pub(crate) fn new(store: Arc<Store>, points: usize) -> Arc<Self> {
+        let durable = Durable { points: vec![(0, 0); points], ..Durable::default() };
+        let seen = Mutex::new(Seen { durable, ..Seen::default() });
+        Arc::new(Self { store, seen, step: watch::Sender::new(0) })
+    }
+
+    pub(crate) fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    /// Entries, newest first, older than `before`.
+    pub(crate) fn entries(&self, before: Option<i64>) -> Vec<Entry> {
+        let seen = lock(&self.seen);
+        seen.entries.iter().rev().filter(|e| before.is_none_or(|b| e.number < b)).cloned().collect()
+    }
+
+    /// Changes whenever `durable` does.
+    pub(crate) fn steps(&self) -> watch::Receiver<u64> {
+        self.step.subscribe()
+    }
+
+    /// How far samples are durable now.
+    pub(crate) fn durable_samples(&self) -> Durable {
+        lock(&self.seen).durable.clone()
+    }
+
+    /// Follows the durable watermark until drained.
+    pub(crate) async fn run(self: Arc<Self>, drain: Drain) -> Result<(), PartError> {
+        let mut watermark = self.store.watermark();
+        loop {
+            let durable = watermark.borrow_and_update().durable;
+            self.advance(durable);
+            tokio::select! {
+                changed = watermark.changed() => changed?,
+                () = drain.started() => break,
+            }
+        }
+        let durable = watermark.borrow().durable;
+        self.advance(durable);
+        Ok(())
+    }
+
+    fn advance(&self, to: u64) {
+        let mut seen = lock(&self.seen);
+        let Seen { pending, durable, .. } = &mut *seen;
+        if to <= durable.seq {
+            return;
+        }
+        durable.step += 1;
+        durable.seq = to;
+        while pending.front().is_some_and(|p| p.seq <= to) {
+            let Some(frame) = pending.pop_front() else { break };
+            durable.samples += frame.samples;
+            for (point, source_us) in frame.last {
+                if let Some(slot) = durable.points.get_mut(point.index()) {
+                    *slot = (durable.step, source_us);
+                }
+            }
+        }
+        let step = durable.step;
+        drop(seen);
+        self.step.send_replace(step);
+    }
+
+    /// Looks through the frames of earlier runs for entries, newest runs first. Reads files: may block.
+    pub(crate) fn load_old_entries(&self) {
+        let current = self.store.incarnation();
+        let mut left = OLD_FRAMES;
+        for range in self.store.ranges().iter().rev().filter(|r| r.incarnation != current) {
+            let first = range.first.max(range.last.saturating_sub(left.saturating_sub(1)));
+            left = left.saturating_sub(range.last - first + 1);
+            let found = self.entries_of(range.incarnation, first, range.last);
+            let mut seen = lock(&self.seen);
+            for entry in found.into_iter().rev() {
+                let number = seen.entries.front().map_or(-1, |e| e.number.min(0) - 1);
+                if seen.entries.len() < ENTRIES {
+                    seen.entries.push_front(Entry { number, entry });
+                }
+            }
+            if left == 0 || seen.entries.len() >= ENTRIES {
+                break;
+            }
+        }
+    }
+
+    fn entries_of(&self, incarnation: Incarnation, first: u64, last: u64) -> Vec<LogEntry> {
+        let mut found = Vec::new();
+        let mut from = first;
+        while from <= last {
+            let Ok(frames) = self.store.read(incarnation, from, OLD_BYTES) else { break };
+            let Some((end, _)) = frames.last() else { break };
+            from = end + 1;
+            for (_, bytes) in &frames {
+                if let Ok(Frame { body: Body::Audit(e) | Body::Event(e), .. }) = Frame::decode(bytes) {
+                    found.push(e);
+                }
+            }
+        }
+        found
+    }
+}
+
+impl Seen {
+    fn note(&mut self, frame: FrameId, entry: Option<LogEntry>, samples: Option<(u64, Vec<(PointId, i64)>)>) {
+        if let Some(entry) = entry {
+            if self.entries.len() >= ENTRIES {
+                self.entries.pop_front();
+            }
+            self.entries.push_back(Entry { number: self.next, entry });
+            self.next += 1;
+        }
+        if let Some((samples, last)) = samples {
+            self.pending.push_back(Pending { seq: frame.seq, samples, last });
+        }
+    }
+}
+
+#[async_trait]
+impl FrameLog for Recorder {
+    fn incarnation(&self) -> Incarnation {
+        self.store.incarnation()
+    }
+
+    fn append(&self, body: Body) -> Result<FrameId, LogError> {
+        let entry = match &body {
+            Body::Audit(e) | Body::Event(e) => Some(e.clone()),
+            _ => None,
+        };
+        let samples = match &body {
+            Body::Samples(rows) => {
+                let last = rows.iter().map(|s| (s.point, s.source_us)).collect();
+                Some((rows.len() as u64, last))
+            }
+            _ => None,
+        };
+        // Held over the append, so that frames stand here in the order of their numbers, and before the
+        // watermark can pass them.
+        let mut seen = lock(&self.seen);
+        let frame = self.store.append(body)?;
+        seen.note(frame, entry, samples);
+        Ok(frame)
+    }
+
+    async fn durable(&self, frame: FrameId) -> Result<(), LogError> {
+        self.store.durable(frame).await
+    }
+
+    fn watermark(&self) -> watch::Receiver<Watermark> {
+        self.store.watermark()
+    }
+
+    fn snapshot(&self) -> Vec<Snapshot> {
+        self.store.snapshot()
+    }
+
+    fn ranges(&self) -> Vec<StreamRange> {
+        self.store.ranges()
+    }
+
+    fn schemas(&self) -> Vec<SchemaHash> {
+        self.store.schemas()
+    }
+
+    fn schema_json(&self, hash: SchemaHash) -> Option<Vec<u8>> {
+        self.store.schema_json(hash)
+    }
+
+    fn read(&self, incarnation: Incarnation, from: u64, max: usize) -> Result<Vec<(u64, Vec<u8>)>, LogError> {
+        self.store.read(incarnation, from, max)
+    }
+
+    fn ack(&self, known: &[Known]) -> Result<(), LogError> {
+        self.store.ack(known)
+    }
+
+    fn acked(&self, incarnation: Incarnation) -> IntervalSet {
+        self.store.acked(incarnation)
+    }
+
+    fn commands(&self) -> Vec<CommandUpdate> {
+        self.store.commands()
+    }
+
+    fn note(&self, key: &str) -> Option<Vec<u8>> {
+        self.store.note(key)
+    }
+
+    fn set_note(&self, key: &str, value: &[u8]) -> Result<(), LogError> {
+        self.store.set_note(key, value)
+    }
+
+    fn health(&self) -> BufferHealth {
+        self.store.health()
+    }
+}
