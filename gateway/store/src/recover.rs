@@ -22,6 +22,8 @@ pub(crate) struct Recovered {
     pub(crate) segments: Vec<Segment>,
     /// What is missing and was not told yet.
     pub(crate) gaps: Vec<Gap>,
+    /// Incarnation, last sound sequence before the damage, first sound one after it if any.
+    damage: Vec<(Incarnation, u64, Option<u64>)>,
     /// Ordinal for the next segment.
     pub(crate) next_ordinal: u64,
 }
@@ -61,6 +63,7 @@ pub(crate) fn recover(dir: &Path, lost: &Sets) -> io::Result<Recovered> {
         }
     }
     found.segments.sort_by_key(|s| s.ordinal);
+    judge(&mut found, lost);
     Ok(found)
 }
 
@@ -76,17 +79,29 @@ fn add(found: &mut Recovered, opened: segment::Opened, lost: Option<&IntervalSet
     if let Some(lost) = lost {
         segment.contents.present = minus(&segment.contents.present, lost);
     }
-    for (before, after) in damage {
-        // Behind the last sound record at least one frame was lost; nobody can say how many.
-        let range = (before + 1, after.map_or(before + 1, |a| a - 1));
-        let told = lost.is_some_and(|l| l.contains_range(range.0, range.1));
-        if !told {
-            let (incarnation, path) = (segment.incarnation, segment.path.display());
-            tracing::error!(%path, %incarnation, first = range.0, last = range.1, "segment is damaged");
-            found.gaps.push(damaged(Some(incarnation), Some(range)));
+    let incarnation = segment.incarnation;
+    found.damage.extend(damage.into_iter().map(|(before, after)| (incarnation, before, after)));
+    found.segments.push(segment);
+}
+
+/// What damage cost, once all that is there is known.
+fn judge(found: &mut Recovered, lost: &Sets) {
+    for (incarnation, before, after) in std::mem::take(&mut found.damage) {
+        let own = found.segments.iter().filter(|s| s.incarnation == incarnation);
+        let mut there = IntervalSet::new();
+        own.for_each(|s| there.extend(&s.contents.present));
+        if let Some((_, set)) = lost.iter().find(|(i, _)| *i == incarnation) {
+            there.extend(set);
+        }
+        // Behind the last frame of all at least one was lost; nobody can say how many.
+        let next = there.iter().map(|(start, _)| start).find(|s| *s > before);
+        let last = after.or(next).map_or(before + 1, |next| next - 1);
+        let range: IntervalSet = vec![(before + 1, last)].into();
+        for (first, last) in minus(&range, &there).iter() {
+            tracing::error!(%incarnation, first, last, "segment is damaged");
+            found.gaps.push(damaged(Some(incarnation), Some((first, last))));
         }
     }
-    found.segments.push(segment);
 }
 
 fn damaged(incarnation: Option<Incarnation>, seqs: Option<(u64, u64)>) -> Gap {

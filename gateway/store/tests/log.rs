@@ -194,23 +194,38 @@ async fn commands_are_known_after_a_restart_also_when_the_state_is_lost() {
 
 #[tokio::test]
 async fn a_damaged_state_is_set_aside_and_the_log_goes_on() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(options(dir.path()));
-    let first = store.append(update(CommandId::new(), CommandState::Succeeded)).unwrap();
-    store.append(samples(1, 1)).unwrap();
-    store.ack(&[known(first, vec![(1, 1)])]).unwrap();
-    drop(store);
-    let db = dir.path().join("state/db");
-    std::fs::write(&db, vec![0xa5; 70_000]).unwrap();
-    std::fs::write(dir.path().join("state/conf"), b"no").unwrap();
-    let store = open(options(dir.path()));
-    assert!(dir.path().join("state.damaged-1").exists());
-    assert_eq!(store.commands().len(), 1);
-    assert_eq!(read_all(&store, first.incarnation).len(), 2);
-    assert_eq!(store.health().unacked_frames, 2);
-    // The cloud tells again what it has.
-    store.ack(&[known(first, vec![(1, 2)])]).unwrap();
-    assert_eq!(store.health().unacked_frames, 0);
+    let mut set_aside = 0;
+    for round in 0..8usize {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(options(dir.path()));
+        let first = store.append(samples(1, 1)).unwrap();
+        for _ in 0..300 {
+            store.append(update(CommandId::new(), CommandState::Succeeded)).unwrap();
+        }
+        store.ack(&[known(first, vec![(1, 1)])]).unwrap();
+        drop(store);
+        let path = dir.path().join("state/db");
+        let mut db = std::fs::read(&path).unwrap();
+        let used = db.iter().rposition(|b| *b != 0).unwrap();
+        let at = used * (round + 1) / 9;
+        match round % 3 {
+            0 => db[at..(at + 4096).min(used)].fill(0),
+            1 => db.truncate(at),
+            _ => db[at] ^= 0x10,
+        }
+        std::fs::write(&path, db).unwrap();
+        let store = open(options(dir.path()));
+        set_aside += usize::from(dir.path().join("state.damaged-1").exists());
+        assert_eq!(store.commands().len(), 300);
+        assert_eq!(read_all(&store, first.incarnation).len(), 301);
+        // The cloud tells again what it has.
+        store.ack(&[known(first, vec![(1, 301)])]).unwrap();
+        assert_eq!(store.health().unacked_frames, 0);
+        drop(store);
+        let store = open(options(dir.path()));
+        assert_eq!(store.health().unacked_frames, 0, "round {round}");
+    }
+    assert!(set_aside > 0);
 }
 
 #[tokio::test]

@@ -1,0 +1,213 @@
+//! A cloud by a script: real MQTT 3.1.1 over TCP, one gateway.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use bytes::BytesMut;
+use common::wire::{Ack, Down, Frame, Heartbeat, Hello, HelloAck, Known, Refusal, Up};
+use common::{Incarnation, IntervalSet};
+use gateway_core::FrameId;
+use rumqttc::mqttbytes::v4::{
+    ConnAck, ConnectReturnCode, Packet, PubAck, Publish, SubAck, SubscribeReasonCode,
+};
+use rumqttc::mqttbytes::{Error, QoS};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+
+const MAX: usize = 1 << 20;
+
+/// What came up, in order.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Seen {
+    Hello(Box<Hello>),
+    Schema,
+    Snapshot(u64),
+    Frame(FrameId),
+    Heartbeat,
+}
+
+/// How the cloud behaves from now on.
+#[derive(Default)]
+pub(crate) struct Script {
+    pub(crate) refusal: Option<Refusal>,
+    pub(crate) want_schema: bool,
+    /// Reads on and answers nothing, not even pings.
+    pub(crate) mute: bool,
+    /// Takes frames and says nothing of them; they are lost.
+    pub(crate) lose: bool,
+    /// Breaks the connection after so many frames of a session; every other one is kept without an ack.
+    pub(crate) break_after: Option<usize>,
+}
+
+#[derive(Default)]
+pub(crate) struct State {
+    pub(crate) script: Script,
+    pub(crate) seen: Vec<Seen>,
+    pub(crate) sessions: u64,
+    /// How often each frame came.
+    pub(crate) stored: BTreeMap<FrameId, u32>,
+    pub(crate) known: BTreeMap<Incarnation, IntervalSet>,
+    pub(crate) beats: Vec<Heartbeat>,
+    down: Option<mpsc::Sender<Down>>,
+}
+
+#[derive(Clone)]
+pub(crate) struct Cloud {
+    pub(crate) state: Arc<Mutex<State>>,
+    pub(crate) port: u16,
+}
+
+impl Cloud {
+    pub(crate) async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let cloud = Self { state: Arc::default(), port };
+        let serving = cloud.clone();
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let cloud = serving.clone();
+                tokio::spawn(async move { cloud.serve(stream).await });
+            }
+        });
+        cloud
+    }
+
+    pub(crate) fn with<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {
+        f(&mut self.state.lock().unwrap())
+    }
+
+    pub(crate) fn send(&self, down: Down) {
+        self.with(|s| s.down.clone()).unwrap().try_send(down).unwrap();
+    }
+
+    /// Ends with the connection; what it cannot write it does not.
+    async fn serve(&self, mut stream: TcpStream) {
+        stream.set_nodelay(true).unwrap();
+        let (to, mut down) = mpsc::channel(100);
+        let mut input = BytesMut::new();
+        let mut frames = 0;
+        loop {
+            let packet = match Packet::read(&mut input, MAX) {
+                Ok(packet) => packet,
+                Err(Error::InsufficientBytes(_)) => {
+                    tokio::select! {
+                        read = stream.read_buf(&mut input) => if read.unwrap_or(0) == 0 { return },
+                        Some(message) = down.recv() => {
+                            if write(&mut stream, publish(&message)).await.is_none() { return }
+                        }
+                    }
+                    continue;
+                }
+                Err(error) => panic!("{error}"),
+            };
+            if self.with(|s| s.script.mute) {
+                continue;
+            }
+            let mut answers = Vec::new();
+            match packet {
+                Packet::Connect(connect) => {
+                    let login = connect.login.unwrap();
+                    assert_eq!((&login.username[..], &login.password[..]), ("default/g1", "secret"));
+                    assert!(connect.clean_session);
+                    answers.push(Packet::ConnAck(ConnAck::new(ConnectReturnCode::Success, false)));
+                }
+                Packet::Subscribe(subscribe) => {
+                    assert_eq!(subscribe.filters[0].path, "twinway/v1/default/g1/down");
+                    let code = SubscribeReasonCode::Success(QoS::AtLeastOnce);
+                    answers.push(Packet::SubAck(SubAck::new(subscribe.pkid, vec![code])));
+                }
+                Packet::PingReq => answers.push(Packet::PingResp),
+                Packet::PubAck(_) => {}
+                Packet::Publish(p) => {
+                    assert_eq!(p.topic, "twinway/v1/default/g1/up");
+                    if p.qos == QoS::AtLeastOnce {
+                        answers.push(Packet::PubAck(PubAck::new(p.pkid)));
+                    }
+                    let up = Up::decode(&p.payload).unwrap();
+                    frames += usize::from(matches!(up, Up::Frame(_)));
+                    match self.take(up, frames, &to) {
+                        Ok(messages) => answers.extend(messages.iter().map(publish)),
+                        Err(()) => return,
+                    }
+                }
+                _ => return,
+            }
+            for answer in answers {
+                if write(&mut stream, answer).await.is_none() {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Takes a message; an error breaks the connection.
+    fn take(&self, up: Up, frames: usize, to: &mpsc::Sender<Down>) -> Result<Vec<Down>, ()> {
+        let s = &mut *self.state.lock().unwrap();
+        match up {
+            Up::Hello(hello) => {
+                let schema = hello.schema;
+                s.seen.push(Seen::Hello(hello));
+                if let Some(refusal) = &s.script.refusal {
+                    return Ok(vec![Down::Refusal(refusal.clone())]);
+                }
+                s.sessions += 1;
+                s.down = Some(to.clone());
+                let known = s.known.iter().map(|(i, seqs)| Known { incarnation: *i, seqs: seqs.clone() });
+                let want_schemas = if s.script.want_schema { vec![schema] } else { vec![] };
+                Ok(vec![Down::HelloAck(HelloAck {
+                    session: s.sessions,
+                    known: known.collect(),
+                    want_schemas,
+                })])
+            }
+            Up::Schema(part) => {
+                assert_eq!(part.bytes, super::SCHEMA_JSON);
+                s.seen.push(Seen::Schema);
+                Ok(vec![])
+            }
+            Up::Snapshot(snapshot) => {
+                s.seen.push(Seen::Snapshot(snapshot.seq));
+                Ok(vec![])
+            }
+            Up::Heartbeat(beat) => {
+                s.seen.push(Seen::Heartbeat);
+                s.beats.push(*beat);
+                Ok(vec![])
+            }
+            Up::Frame(bytes) => {
+                let header = Frame::peek(&bytes).unwrap();
+                let id = FrameId { incarnation: header.incarnation, seq: header.seq };
+                assert_eq!(bytes, super::frame(id.incarnation, id.seq));
+                s.seen.push(Seen::Frame(id));
+                if s.script.lose {
+                    return Ok(vec![]);
+                }
+                let broken = s.script.break_after.is_some_and(|n| frames > n);
+                if broken && id.seq % 2 == 0 {
+                    return Err(());
+                }
+                *s.stored.entry(id).or_default() += 1;
+                s.known.entry(id.incarnation).or_default().insert(id.seq);
+                if broken {
+                    return Err(());
+                }
+                let seqs = vec![(id.seq, id.seq)].into();
+                Ok(vec![Down::Ack(Ack { acked: vec![Known { incarnation: id.incarnation, seqs }] })])
+            }
+        }
+    }
+}
+
+fn publish(message: &Down) -> Packet {
+    let mut publish = Publish::new("twinway/v1/default/g1/down", QoS::AtLeastOnce, message.encode());
+    publish.pkid = 1;
+    Packet::Publish(publish)
+}
+
+async fn write(stream: &mut TcpStream, packet: Packet) -> Option<()> {
+    let mut out = BytesMut::new();
+    packet.write(&mut out, MAX).unwrap();
+    stream.write_all(&out).await.ok()
+}

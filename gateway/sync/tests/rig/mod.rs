@@ -1,0 +1,272 @@
+//! What the uplink's tests share: a log in memory, orders that only listen, and a cloud that speaks real MQTT
+//! over TCP by a script.
+
+pub(crate) mod cloud;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use common::api::{BufferHealth, CommandRequest, GatewayHealth, SwitchPosition};
+use common::command::{CommandOrder, CommandUpdate, DesiredOrder, Requester};
+use common::names::Code;
+use common::supervise::Backoff;
+use common::wire::{Body, Frame, FrameHeader, Known, Snapshot, StreamRange};
+use common::{
+    Clock, CommandId, Drain, Incarnation, IntervalSet, PointId, Quality, Sample, SchemaHash, TwinId, Value,
+};
+use gateway_core::{FrameId, FrameLog, LogError, Orders, Watermark};
+use gateway_sync::{Options, Uplink, Url};
+use tokio::sync::{broadcast, watch};
+use tokio::task::JoinHandle;
+
+pub(crate) const SCHEMA_JSON: &[u8] = b"{\"schema\":1}";
+pub(crate) const OLD: Incarnation = Incarnation(11);
+pub(crate) const NOW: Incarnation = Incarnation(22);
+
+/// A log in memory.
+pub(crate) struct Log {
+    frames: Mutex<BTreeMap<FrameId, Vec<u8>>>,
+    acked: Mutex<BTreeMap<Incarnation, IntervalSet>>,
+    watermark: watch::Sender<Watermark>,
+}
+
+pub(crate) fn frame(incarnation: Incarnation, seq: u64) -> Vec<u8> {
+    let header = FrameHeader {
+        schema: common::Schema::hash_of(SCHEMA_JSON),
+        incarnation,
+        seq,
+        cut_us: 0,
+        cut_mono_us: 0,
+        synchronised: true,
+    };
+    Frame { header, body: Body::Samples(vec![sample(seq)]) }.encode()
+}
+
+fn sample(seq: u64) -> Sample {
+    let (point, at) = (PointId(0), i64::try_from(seq).unwrap());
+    let value = Some(Value::U64(seq));
+    Sample { point, value, quality: Quality::GOOD, source_us: at, received_us: at }
+}
+
+impl Log {
+    /// With `old` frames of an earlier boot.
+    pub(crate) fn new(old: u64) -> Arc<Self> {
+        let frames = (1..=old).map(|seq| (FrameId { incarnation: OLD, seq }, frame(OLD, seq)));
+        Arc::new(Self {
+            frames: Mutex::new(frames.collect()),
+            acked: Mutex::default(),
+            watermark: watch::Sender::new(Watermark::default()),
+        })
+    }
+
+    pub(crate) fn add(&self, n: u64) {
+        for _ in 0..n {
+            self.append(Body::Samples(vec![])).unwrap();
+        }
+    }
+
+    pub(crate) fn all(&self) -> Vec<FrameId> {
+        self.frames.lock().unwrap().keys().copied().collect()
+    }
+
+    pub(crate) fn is_all_acked(&self) -> bool {
+        let acked = self.acked.lock().unwrap();
+        self.all().iter().all(|f| acked.get(&f.incarnation).is_some_and(|a| a.contains(f.seq)))
+    }
+}
+
+#[async_trait]
+impl FrameLog for Log {
+    fn incarnation(&self) -> Incarnation {
+        NOW
+    }
+
+    fn append(&self, _: Body) -> Result<FrameId, LogError> {
+        let mut frames = self.frames.lock().unwrap();
+        let id = FrameId { incarnation: NOW, seq: self.watermark.borrow().head + 1 };
+        frames.insert(id, frame(NOW, id.seq));
+        self.watermark.send_modify(|w| w.head = id.seq);
+        Ok(id)
+    }
+
+    async fn durable(&self, _: FrameId) -> Result<(), LogError> {
+        Ok(())
+    }
+
+    fn watermark(&self) -> watch::Receiver<Watermark> {
+        self.watermark.subscribe()
+    }
+
+    fn snapshot(&self) -> Vec<Snapshot> {
+        let _frames = self.frames.lock().unwrap();
+        let seq = self.watermark.borrow().head;
+        let schema = common::Schema::hash_of(SCHEMA_JSON);
+        let rows = vec![sample(seq)];
+        if seq == 0 { vec![] } else { vec![Snapshot { schema, incarnation: NOW, seq, rows }] }
+    }
+
+    fn ranges(&self) -> Vec<StreamRange> {
+        let mut out: Vec<StreamRange> = Vec::new();
+        for FrameId { incarnation, seq } in self.all() {
+            match out.last_mut().filter(|r| r.incarnation == incarnation) {
+                Some(range) => range.last = seq,
+                None => out.push(StreamRange { incarnation, first: seq, last: seq }),
+            }
+        }
+        out
+    }
+
+    fn schemas(&self) -> Vec<SchemaHash> {
+        vec![common::Schema::hash_of(SCHEMA_JSON)]
+    }
+
+    fn schema_json(&self, hash: SchemaHash) -> Option<Vec<u8>> {
+        (hash == common::Schema::hash_of(SCHEMA_JSON)).then(|| SCHEMA_JSON.to_vec())
+    }
+
+    fn read(&self, i: Incarnation, from: u64, max_bytes: usize) -> Result<Vec<(u64, Vec<u8>)>, LogError> {
+        let frames = self.frames.lock().unwrap();
+        let first = FrameId { incarnation: i, seq: from };
+        let last = FrameId { incarnation: i, seq: u64::MAX };
+        let mut bytes = 0;
+        let fits = |(_, f): &(&FrameId, &Vec<u8>)| {
+            bytes += f.len();
+            bytes <= max_bytes
+        };
+        Ok(frames.range(first..=last).take_while(fits).map(|(id, f)| (id.seq, f.clone())).collect())
+    }
+
+    fn ack(&self, known: &[Known]) -> Result<(), LogError> {
+        let mut acked = self.acked.lock().unwrap();
+        known.iter().for_each(|k| acked.entry(k.incarnation).or_default().extend(&k.seqs));
+        Ok(())
+    }
+
+    fn acked(&self, incarnation: Incarnation) -> IntervalSet {
+        self.acked.lock().unwrap().get(&incarnation).cloned().unwrap_or_default()
+    }
+
+    fn commands(&self) -> Vec<CommandUpdate> {
+        vec![]
+    }
+
+    fn note(&self, _: &str) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn set_note(&self, _: &str, _: &[u8]) -> Result<(), LogError> {
+        Ok(())
+    }
+
+    fn health(&self) -> BufferHealth {
+        BufferHealth::default()
+    }
+}
+
+/// Orders that are only listened to.
+#[derive(Default)]
+pub(crate) struct Heard {
+    pub(crate) commands: Mutex<Vec<CommandOrder>>,
+    pub(crate) desired: Mutex<Vec<DesiredOrder>>,
+}
+
+#[async_trait]
+impl Orders for Heard {
+    fn command(&self, order: CommandOrder) {
+        self.commands.lock().unwrap().push(order);
+    }
+
+    fn desired(&self, orders: Vec<DesiredOrder>) {
+        self.desired.lock().unwrap().extend(orders);
+    }
+
+    async fn submit(
+        &self,
+        _: TwinId,
+        _: CommandRequest,
+        _: Requester,
+        _: String,
+    ) -> Result<CommandUpdate, (Code, String)> {
+        Err((Code::Unavailable, String::new()))
+    }
+
+    fn get(&self, _: CommandId) -> Option<CommandUpdate> {
+        None
+    }
+
+    fn recent(&self, _: usize) -> Vec<CommandUpdate> {
+        vec![]
+    }
+
+    fn updates(&self) -> broadcast::Receiver<CommandUpdate> {
+        broadcast::channel(1).1
+    }
+
+    fn switch(&self) -> SwitchPosition {
+        SwitchPosition::Remote
+    }
+
+    async fn set_switch(&self, _: SwitchPosition, _: &str, _: &str) -> Result<(), (Code, String)> {
+        Ok(())
+    }
+}
+
+pub(crate) fn health() -> GatewayHealth {
+    GatewayHealth {
+        version: "1".to_owned(),
+        uptime_ms: 0,
+        clock_synchronised: true,
+        switch: SwitchPosition::Remote,
+        uplink: true,
+        buffer: BufferHealth::default(),
+        dropped: BTreeMap::new(),
+        devices: vec![],
+        parts: vec![],
+    }
+}
+
+pub(crate) fn options(port: u16) -> Options {
+    let url: Url = format!("mqtt://127.0.0.1:{port}").parse().unwrap();
+    let mut o = Options::new(url, common::TenantId::default(), "g1".parse().unwrap());
+    o.password = "secret".to_owned();
+    o.backoff = Backoff { first: Duration::from_millis(5), longest: Duration::from_millis(20), ..o.backoff };
+    o
+}
+
+/// A running uplink.
+pub(crate) struct Running {
+    pub(crate) uplink: Arc<Uplink>,
+    pub(crate) heard: Arc<Heard>,
+    drain: Drain,
+    task: JoinHandle<()>,
+}
+
+pub(crate) fn run(options: Options, log: &Arc<Log>) -> Running {
+    let heard = Arc::new(Heard::default());
+    let uplink =
+        Arc::new(Uplink::new(options, log.clone(), heard.clone(), Clock::system(), Arc::new(health)));
+    let drain = Drain::new();
+    let (part, until) = (uplink.clone(), drain.clone());
+    let task = tokio::spawn(async move { part.run(until).await.unwrap() });
+    Running { uplink, heard, drain, task }
+}
+
+impl Running {
+    /// Ends it; it must take less than two seconds.
+    pub(crate) async fn end(self) {
+        self.drain.start();
+        tokio::time::timeout(Duration::from_secs(2), self.task).await.expect("drained in 2 s").unwrap();
+    }
+}
+
+/// Waits on a condition, at most 20 s.
+pub(crate) async fn eventually(what: &str, mut met: impl FnMut() -> bool) {
+    let wait = async {
+        while !met() {
+            tokio::time::sleep(Duration::from_millis(3)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), wait).await.unwrap_or_else(|_| panic!("never: {what}"));
+}
