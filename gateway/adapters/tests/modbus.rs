@@ -1,4 +1,6 @@
 //! The Modbus driver against a server on a real socket that can be told to misbehave.
+// Helpers of tests are tests: the lints' exemption sees only what carries `#[test]`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod common;
 

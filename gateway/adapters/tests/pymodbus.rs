@@ -1,5 +1,7 @@
 //! The Modbus driver against devices and clients that we did not write: pymodbus as the device, mbpoll as
 //! another master beside us.
+// Helpers of tests are tests: the lints' exemption sees only what carries `#[test]`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod common;
 
