@@ -1,8 +1,9 @@
-// Shapes of the HTTP and live APIs as `common::api` gives them. Not here: calls (client.ts) and the
-// binary frames (live/decode.ts).
+// Shapes of the HTTP and live APIs as `common::api` gives them. `test/conformity.ts`
+// holds them against the OpenAPI document. Not here: calls (client.ts), binary frames (live/decode.ts).
 
-/** `true`, a number, text, raw bytes as base64, or a float that JSON has no number for. */
-export type Value = boolean | number | string | { bytes: string } | { f64: "NaN" | "Infinity" | "-Infinity" };
+/** `true`, a number, text, raw bytes as base64, or a float that JSON has no number for: `NaN`, `Infinity`,
+ * `-Infinity`. */
+export type Value = boolean | number | string | { bytes: string } | { f64: string };
 
 export type ValueType = "bool" | "i64" | "u64" | "f64" | "text" | "bytes";
 export type Access = "read" | "read_write" | "write";
@@ -200,13 +201,13 @@ export interface GatewayView {
   health?: GatewayHealth;
 }
 
-export interface TextValue { row: number; value: Value | null; quality: Quality; source_us: number }
+export interface TextValue { row: number; value?: Value | null; quality: Quality; source_us: number }
 
 export type ServerMessage =
   | { type: "schema"; area: number; path: string; epoch: number; rows: [string, string][] }
   | { type: "texts"; area: number; epoch: number; values: TextValue[] }
   | { type: "command"; command: CommandView }
-  | { type: "desired"; twin: string; point: string; desired: DesiredView | null }
+  | { type: "desired"; twin: string; point: string; desired?: DesiredView | null }
   | { type: "event"; event: LogEntry }
   | { type: "gateway"; gateway: GatewayView }
   | { type: "twins" }

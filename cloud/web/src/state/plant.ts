@@ -13,7 +13,7 @@ import { Sparks, STEP_MS } from "./sparks";
 import { Values } from "./values";
 
 /** Digits that change faster than this cannot be read. */
-const PAINT_MS = 150;
+const PAINT_MS = 200;
 const KEEP = 500;
 const FIRST_PAGE = 100;
 
@@ -41,6 +41,15 @@ export function pointOf(twin: TwinView | undefined, name: string): PointView | u
   return twin?.points.find((p) => p.name === name);
 }
 
+const slots = new WeakMap<TwinView, number[]>();
+
+/** Slots of a twin's points, in their order. */
+export function slotsOf(twin: TwinView): number[] {
+  let found = slots.get(twin);
+  if (!found) slots.set(twin, (found = twin.points.map((p) => values.slot(twin.id, p.name))));
+  return found;
+}
+
 let liveLink: LiveLink | null = null;
 let timers: ReturnType<typeof setInterval>[] = [];
 let paintedAt = 0;
@@ -65,7 +74,7 @@ function paint(at: number): void {
 function countAbnormal(): void {
   const counts = { good: 0, uncertain: 0, bad: 0, stale: 0 };
   for (const twin of twins.value) {
-    for (const p of twin.points) counts[values.mark(values.slot(twin.id, p.name), now.value)]++;
+    for (const slot of slotsOf(twin)) counts[values.mark(slot, now.value)]++;
   }
   const was = abnormal.value;
   if (was.uncertain === counts.uncertain && was.bad === counts.bad && was.stale === counts.stale) return;
@@ -245,7 +254,7 @@ function onMessage(m: ServerMessage): void {
     case "command":
       return takeCommand(m.command);
     case "desired":
-      return takeDesired(m.twin, m.point, m.desired);
+      return takeDesired(m.twin, m.point, m.desired ?? null);
     case "event":
       return takeEvent(m.event);
     case "gateway":

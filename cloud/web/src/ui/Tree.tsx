@@ -4,7 +4,7 @@ import type { JSX } from "preact";
 import type { AssetNode, TwinView } from "../api/types";
 import { t } from "../i18n";
 import { isUnder } from "../state/access";
-import { assets, now, twins, values } from "../state/plant";
+import { assets, now, slotsOf, twins, values } from "../state/plant";
 import { go, route } from "../state/route";
 import type { Mark } from "../state/values";
 import { QualityShape } from "./marks";
@@ -33,13 +33,16 @@ const RANK: Record<Mark, number> = { good: 0, uncertain: 1, stale: 2, bad: 3 };
 /** The worst mark of a twin's points. */
 function worst(twin: TwinView): Mark {
   let mark: Mark = "good";
-  for (const p of twin.points) {
-    const m = values.mark(values.slot(twin.id, p.name), now.value);
+  for (const slot of slotsOf(twin)) {
+    const m = values.mark(slot, now.value);
     if (RANK[m] > RANK[mark]) mark = m;
   }
   return mark;
 }
 
+let known = new Map<string, Mark>();
+
+/** The worst mark at and below each path; the same map while nothing changed, so that nothing renders. */
 const worstByPath = computed(() => {
   const marks = new Map<string, Mark>();
   for (const twin of twins.value) {
@@ -49,7 +52,9 @@ const worstByPath = computed(() => {
       if (RANK[mark] > RANK[marks.get(path) ?? "good"]) marks.set(path, mark);
     }
   }
-  return marks;
+  const same = marks.size === known.size && [...marks].every(([path, mark]) => known.get(path) === mark);
+  if (!same) known = marks;
+  return known;
 });
 
 function setClosed(path: string, close: boolean): void {

@@ -81,7 +81,7 @@ export function Trend({ twin, point, slot, setpoint, setpointSlot }: Props): JSX
   useSignalEffect(() => {
     const { span, to } = view.value;
     reload.value;
-    if (link.value === "connecting") return;
+    if (link.value === "connecting" || (link.value === "lost" && loadedOnce.peek())) return;
     const stop = new AbortController();
     void read(span, to, stop.signal);
     if (to !== null) return () => stop.abort();
@@ -95,7 +95,6 @@ export function Trend({ twin, point, slot, setpoint, setpointSlot }: Props): JSX
   async function read(span: number, fixed: number | null, signal: AbortSignal): Promise<void> {
     const to = fixed ?? now.peek();
     const width = host.current?.clientWidth ?? 400;
-    // Half a window more on the left, so that a small move shows no hole.
     const range = { from_us: (to - span) * 1000, to_us: to * 1000, max_points: Math.max(100, Math.min(2000, Math.round(width))) };
     try {
       const [own, wanted] = await Promise.all([
