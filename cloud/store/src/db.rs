@@ -159,6 +159,11 @@ impl Readers {
         Ok(Self { free: Mutex::new(free), returned: Condvar::new() })
     }
 
+    /// Closes the connections that are free.
+    pub(crate) fn close(&self) {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// Runs `read` on a free connection, waiting for one. Blocks: not for a runtime's own threads.
     pub(crate) fn with<R>(&self, read: impl FnOnce(&mut Connection) -> Result<R>) -> Result<R> {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);

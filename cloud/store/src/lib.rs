@@ -163,6 +163,8 @@ impl std::fmt::Debug for Sqlite {
 
 impl Drop for Shared {
     fn drop(&mut self) {
+        // The writer is the last to close: it then brings the write-ahead log into the file.
+        self.readers.close();
         self.writer.stop();
     }
 }

@@ -1,0 +1,119 @@
+//! History: what fits is raw, what does not is rolled up; nothing twice, nothing missing.
+
+use std::sync::Arc;
+
+use cloud_core::{Storage, StoreError};
+use common::api::Resolution;
+use common::{Quality, Sample, Value};
+
+use super::Backend;
+use super::fixtures::*;
+
+pub(crate) async fn what_fits_is_raw_and_what_does_not_is_rolled_up(backend: &impl Backend) {
+    let storage = backend.open();
+    let s = oven(&storage).await;
+    // Ten samples a second for a hundred seconds.
+    for seq in 0..100u32 {
+        let rows = (0..10u32).map(|i| {
+            let n = seq * 10 + i;
+            sample(0, T0 + i64::from(n) * 100_000, f64::from(n))
+        });
+        storage.accept(&[s.samples(u64::from(seq) + 1, rows.collect())]).await.unwrap();
+        if seq % 7 == 0 {
+            storage.compact(5).await.unwrap();
+        }
+    }
+    let end = T0 + 100 * SECOND;
+    let h = storage.history(twin(1), "temp", T0, end, 1000).await.unwrap();
+    assert_eq!((h.resolution, h.points.len()), (Resolution::Raw, 1000));
+    let h = storage.history(twin(1), "temp", T0, end, 999).await.unwrap();
+    assert_eq!(h.resolution, Resolution::Rollup { bucket_us: 200_000 });
+    assert_eq!(h.points.len(), 500);
+    let h = storage.history(twin(1), "temp", i64::MIN, i64::MAX, 100).await.unwrap();
+    assert_eq!(h.resolution, Resolution::Rollup { bucket_us: SECOND });
+    let p = &h.points[1];
+    assert_eq!((p.t_us, p.count, p.good), (T0 + SECOND, 10, 10));
+    assert_eq!(
+        (p.min, p.max, p.mean, &p.value),
+        (Some(10.0), Some(19.0), Some(14.5), &Some(Value::F64(19.0)))
+    );
+    let h = storage.history(twin(1), "temp", T0, end, 0).await.unwrap();
+    assert_eq!((h.points.len(), h.points[0].count), (1, 1000));
+    assert!(storage.history(twin(1), "temp", end, T0, 10).await.unwrap().points.is_empty());
+    assert!(storage.history(twin(1), "nothing", T0, end, 10).await.unwrap().points.is_empty());
+    let unknown = storage.history(twin(77), "temp", T0, end, 10).await;
+    assert!(matches!(unknown, Err(StoreError::NotFound { .. })));
+}
+
+pub(crate) async fn only_good_numbers_are_in_the_aggregates(backend: &impl Backend) {
+    let storage = backend.open();
+    let s = oven(&storage).await;
+    let with = |mut x: Sample, quality| {
+        x.quality = quality;
+        x
+    };
+    let rows = vec![
+        sample(0, T0, 5.0),
+        with(sample(0, T0 + 1, 900.0), Quality::UNCERTAIN_RANGE),
+        Sample::bad(common::PointId(0), Quality::BAD_TIMEOUT, T0 + 2),
+        sample(0, T0 + 3, f64::NAN),
+        sample(0, T0 + 4, 7.0),
+        sample(3, T0, "a"),
+        sample(3, T0 + 1, "b"),
+        sample(2, T0, false),
+        sample(2, T0 + 1, true),
+    ];
+    storage.accept(&[s.samples(1, rows)]).await.unwrap();
+    for _ in 0..2 {
+        let h = storage.history(twin(1), "temp", T0, T0 + 5, 1).await.unwrap();
+        let p = &h.points[0];
+        assert_eq!((p.count, p.good, p.quality), (5, 3, Quality::BAD_TIMEOUT));
+        assert_eq!((p.min, p.max, p.mean), (Some(5.0), Some(7.0), Some(6.0)));
+        assert_eq!(p.value, Some(Value::F64(7.0)));
+        let h = storage.history(twin(1), "text", T0, T0 + 5, 1).await.unwrap();
+        assert_eq!((h.points[0].min, h.points[0].count), (None, 2));
+        assert_eq!(h.points[0].value, Some("b".into()));
+        let h = storage.history(twin(1), "on", T0, T0 + 5, 1).await.unwrap();
+        assert_eq!((h.points[0].mean, &h.points[0].value), (Some(0.5), &Some(Value::Bool(true))));
+        compact_all(&storage).await;
+    }
+}
+
+pub(crate) async fn a_reader_beside_accepting_and_compacting_sees_each_sample_once(backend: &impl Backend) {
+    let storage = backend.open();
+    let s = oven(&storage).await;
+    let frames = 400u32;
+    let compacting = {
+        let storage: Arc<dyn Storage> = Arc::clone(&storage);
+        tokio::spawn(async move {
+            let mut done = 0;
+            while done < frames as usize {
+                done += storage.compact(3).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+        })
+    };
+    let reading = {
+        let storage: Arc<dyn Storage> = Arc::clone(&storage);
+        tokio::spawn(async move {
+            let mut seen = 0;
+            while seen < frames as usize {
+                let h = storage.history(twin(1), "temp", T0, T0 + i64::from(frames), 1000).await.unwrap();
+                let times: Vec<_> = h.points.iter().map(|p| p.t_us - T0).collect();
+                let whole: Vec<_> = (0..).take(times.len()).collect();
+                assert_eq!(times, whole, "each once and none missing");
+                assert!(times.len() >= seen, "{} after {seen}", times.len());
+                seen = times.len();
+                let rolled = storage.history(twin(1), "temp", T0, T0 + i64::from(frames), 1).await.unwrap();
+                let count = rolled.points.first().map_or(0, |p| p.count);
+                assert!(usize::try_from(count).unwrap() >= seen, "{count} after {seen}");
+            }
+        })
+    };
+    for n in 0..frames {
+        let row = sample(0, T0 + i64::from(n), f64::from(n));
+        storage.accept(&[s.samples(u64::from(n) + 1, vec![row])]).await.unwrap();
+    }
+    let both = async { tokio::try_join!(compacting, reading) };
+    tokio::time::timeout(std::time::Duration::from_secs(60), both).await.unwrap().unwrap();
+}

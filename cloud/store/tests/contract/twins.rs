@@ -1,0 +1,111 @@
+//! Schemas, twins and who feeds them.
+
+use cloud_core::{GatewayKey, StoreError};
+use common::{Incarnation, Quality, SchemaHash, TenantId, Value, ValueType};
+
+use super::Backend;
+use super::fixtures::*;
+
+pub(crate) async fn schemas_are_kept(backend: &impl Backend) {
+    let storage = backend.open();
+    let s = oven(&storage).await;
+    drop(storage);
+    let storage = backend.open();
+    let hash = s.schema.hash();
+    assert_eq!(storage.known_schemas(&[SchemaHash([1; 16]), hash]).await.unwrap(), [hash]);
+    let loaded = storage.load().await.unwrap();
+    assert_eq!(loaded.schemas, [(*s.schema).clone()]);
+    let t = &loaded.twins[0];
+    assert_eq!((t.id, t.asset.as_str(), t.bound_from), (twin(1), "plant/coating/line1/oven", s.rank));
+    assert_eq!(t.binding, Some((s.key.gateway.clone(), "oven".into())));
+    assert_eq!(t.points.len(), POINTS.len());
+    assert_eq!(loaded.gateways.iter().map(|(k, _)| k.clone()).collect::<Vec<_>>(), [key("g1")]);
+}
+
+pub(crate) async fn a_replaced_box_takes_over_its_twin_and_keeps_the_history(backend: &impl Backend) {
+    let storage = backend.open();
+    let old = oven(&storage).await;
+    storage.accept(&[old.samples(1, vec![sample(0, T0, 1.0), sample(1, T0, 7i64)])]).await.unwrap();
+    let new = Stream::start(&storage, schema(&key("g9"), &[("oven9", twin(1))]), 91).await;
+    storage.accept(&[new.samples(1, vec![sample(0, T0 + 10, 2.0)])]).await.unwrap();
+    // The old box speaks again, under a new incarnation and a higher rank, without giving its schema anew.
+    let rank = storage.hello(&old.key, &[Incarnation(12)]).await.unwrap()[0].rank;
+    let again = Stream { rank, incarnation: Incarnation(12), ..old.clone() };
+    storage.accept(&[again.samples(1, vec![sample(0, T0 + 20, 3.0)])]).await.unwrap();
+    compact_all(&storage).await;
+    drop(storage);
+    let storage = backend.open();
+    let h = storage.history(twin(1), "temp", T0, T0 + 100, 100).await.unwrap();
+    assert_eq!(h.points.len(), 3, "all of it is history");
+    let loaded = storage.load().await.unwrap();
+    let t = &loaded.twins[0];
+    assert_eq!(t.binding, Some((new.key.gateway.clone(), "oven9".into())));
+    assert_eq!(t.bound_from, new.rank);
+    assert_eq!(t.point("temp").unwrap().value, Some(Value::F64(2.0)), "only the bound box feeds the twin");
+    assert_eq!(t.point("count").unwrap().value, Some(Value::I64(7)), "the last of the old box stays");
+}
+
+pub(crate) async fn an_older_schema_adds_twins_and_changes_none(backend: &impl Backend) {
+    let storage = backend.open();
+    let s = oven(&storage).await;
+    let mut older = schema(&key("g1"), &[("oven", twin(5)), ("gone", twin(6))]);
+    older.devices[0].asset = "plant/old".into();
+    storage.put_schema(&s.key, &older, 0, T0).await.unwrap();
+    let loaded = storage.load().await.unwrap();
+    let bound: Vec<_> = loaded.twins.iter().map(|t| (t.id, t.binding.is_some())).collect();
+    assert_eq!(bound, [(twin(1), true), (twin(5), false), (twin(6), false)]);
+    // A schema of an earlier rank comes late.
+    let earlier = schema(&key("g0"), &[("x", twin(1))]);
+    let rank = storage.hello(&key("g0"), &[Incarnation(3)]).await.unwrap()[0].rank;
+    storage.put_schema(&key("g0"), &earlier, rank, T0).await.unwrap();
+    storage.put_schema(&s.key, &s.schema, s.rank, T0).await.unwrap();
+    let t = &storage.load().await.unwrap().twins[0];
+    assert_eq!(t.binding.as_ref().unwrap().1, "x", "bound from the later rank");
+}
+
+pub(crate) async fn a_device_that_gets_another_twin_leaves_the_old_one(backend: &impl Backend) {
+    let storage = backend.open();
+    oven(&storage).await;
+    Stream::start(&storage, schema(&key("g1"), &[("oven", twin(2))]), 12).await;
+    let twins = storage.load().await.unwrap().twins;
+    assert_eq!(twins[0].binding, None);
+    assert_eq!(twins[1].binding.as_ref().unwrap().1, "oven");
+    // Two devices of one gateway change places.
+    Stream::start(&storage, schema(&key("g1"), &[("oven", twin(2)), ("press", twin(1))]), 13).await;
+    Stream::start(&storage, schema(&key("g1"), &[("oven", twin(1)), ("press", twin(2))]), 14).await;
+    let twins = storage.load().await.unwrap().twins;
+    let devices: Vec<_> = twins.iter().map(|t| t.binding.clone().unwrap().1).collect();
+    assert_eq!(devices, ["oven", "press"]);
+}
+
+pub(crate) async fn a_twin_of_another_tenant_cannot_be_taken(backend: &impl Backend) {
+    let storage = backend.open();
+    let s = oven(&storage).await;
+    let other: TenantId = "rival".parse().unwrap();
+    let thief = GatewayKey { tenant: other, gateway: "g1".parse().unwrap() };
+    let rank = storage.hello(&thief, &[Incarnation(66)]).await.unwrap()[0].rank;
+    let wanted = schema(&thief, &[("oven", twin(1))]);
+    let refused = storage.put_schema(&thief, &wanted, rank, T0).await;
+    assert!(matches!(refused, Err(StoreError::Conflict { .. })), "{refused:?}");
+    let refused = storage.put_schema(&thief, &s.schema, rank, T0).await;
+    assert!(matches!(refused, Err(StoreError::Conflict { .. })), "{refused:?}");
+    assert_eq!(storage.known_schemas(&[wanted.hash()]).await.unwrap(), []);
+    assert_eq!(storage.load().await.unwrap().twins[0].bound_from, s.rank);
+}
+
+pub(crate) async fn a_value_of_another_type_is_not_the_last_one(backend: &impl Backend) {
+    let storage = backend.open();
+    let s = oven(&storage).await;
+    storage.accept(&[s.samples(1, vec![sample(0, T0, 1.0), sample(1, T0, 7i64)])]).await.unwrap();
+    compact_all(&storage).await;
+    let mut changed = schema(&key("g1"), &[("oven", twin(1))]);
+    changed.devices[0].points[0].value_type = ValueType::I64;
+    changed.devices[0].points[0].unit = "K".into();
+    Stream::start(&storage, changed, 12).await;
+    let t = &storage.load().await.unwrap().twins[0];
+    assert_eq!(
+        (t.point("temp").unwrap().quality, &t.point("temp").unwrap().value),
+        (Quality::BAD_NO_DATA, &None)
+    );
+    assert_eq!(t.point("count").unwrap().value, Some(Value::I64(7)));
+}

@@ -1,0 +1,204 @@
+//! The file itself: what is wrong with it is said, what is acknowledged survives a kill, samples beyond their
+//! time go and their roll-ups stay.
+
+#[allow(dead_code, unused_macros)]
+mod contract;
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use cloud_core::storage::FrameStorage;
+use cloud_core::{Storage, StoreError};
+use cloud_store::{Options, Sqlite};
+use common::Clock;
+use common::api::Resolution;
+use contract::fixtures::*;
+
+fn open(path: &Path) -> Result<Arc<Sqlite>, StoreError> {
+    Sqlite::open(Options::new(path), Clock::system())
+}
+
+fn why(result: Result<Arc<Sqlite>, StoreError>) -> String {
+    result.err().map(|e| e.to_string()).unwrap_or_default()
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_is_said_to_be_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("cloud.db");
+    std::fs::write(&path, vec![b'x'; 20_000]).unwrap();
+    let why = why(open(&path));
+    assert!(why.contains("damaged or no database") && why.contains("cloud.db"), "{why}");
+}
+
+#[tokio::test]
+async fn a_damaged_page_is_an_error_and_not_an_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("cloud.db");
+    let storage: Arc<dyn Storage> = open(&path).unwrap();
+    let s = oven(&storage).await;
+    for seq in 1..200 {
+        let rows = (0..100).map(|i| sample(0, T0 + i, f64::from(u32::try_from(i).unwrap()).sin())).collect();
+        storage.accept(&[s.samples(seq, rows)]).await.unwrap();
+    }
+    compact_all(&storage).await;
+    drop(storage);
+    // All but the first page: the header says that all is well.
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[8192..].fill(0x5a);
+    std::fs::write(&path, bytes).unwrap();
+    let why = why(open(&path));
+    assert!(why.contains("damaged"), "{why}");
+}
+
+#[tokio::test]
+async fn a_database_in_use_or_of_a_newer_program_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("deep/cloud.db");
+    let first = open(&path).unwrap();
+    let told = why(open(&path));
+    assert!(told.contains("in use"), "{told}");
+    drop(first);
+    let conn = rusqlite::Connection::open(&path).unwrap();
+    conn.pragma_update(None, "user_version", 99).unwrap();
+    drop(conn);
+    let told = why(open(&path));
+    assert!(told.contains("99") && told.contains("newer"), "{told}");
+}
+
+#[tokio::test]
+async fn the_log_cannot_be_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("cloud.db");
+    let storage: Arc<dyn Storage> = open(&path).unwrap();
+    let note = entry(T0, "user.login", None, common::command::Severity::Info);
+    storage.append_audit(&note).await.unwrap();
+    let conn = rusqlite::Connection::open(&path).unwrap();
+    for sql in ["DELETE FROM log", "UPDATE log SET severity = 0"] {
+        let told = conn.execute(sql, []).unwrap_err().to_string();
+        assert!(told.contains("append-only"), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn samples_beyond_their_time_go_and_their_roll_ups_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("cloud.db");
+    let day = 86_400 * SECOND;
+    let options = Options { chunk_rows: 100, ..Options::new(&path) };
+    let storage: Arc<dyn Storage> = Sqlite::open(options.clone(), Clock::simulated(T0 + 10 * day)).unwrap();
+    let s = oven(&storage).await;
+    // Ten days of one sample a minute.
+    for hour in 0..240u32 {
+        let rows = (0..60i64).map(|m| {
+            let t = T0 + i64::from(hour) * 3600 * SECOND + m * 60 * SECOND;
+            sample(0, t, f64::from(hour))
+        });
+        storage.accept(&[s.samples(u64::from(hour) + 1, rows.collect())]).await.unwrap();
+        storage.compact(10).await.unwrap();
+    }
+    let all = 240 * 60;
+    let whole = storage.history(twin(1), "temp", T0, T0 + 10 * day, 100_000).await.unwrap();
+    assert_eq!((whole.resolution, whole.points.len()), (Resolution::Raw, all));
+    let before = storage.history(twin(1), "temp", T0, T0 + 10 * day, 240).await.unwrap();
+    drop(storage);
+
+    let options = Options { raw_days: Some(3), ..options };
+    let storage: Arc<dyn Storage> = Sqlite::open(options, Clock::simulated(T0 + 10 * day)).unwrap();
+    storage.compact(10).await.unwrap();
+    let after = storage.history(twin(1), "temp", T0, T0 + 10 * day, 240).await.unwrap();
+    assert_eq!(after, before);
+    let fine = storage.history(twin(1), "temp", T0, T0 + day, 100_000).await.unwrap();
+    assert!(matches!(fine.resolution, Resolution::Rollup { .. }), "{:?}", fine.resolution);
+    assert_eq!(fine.points.iter().map(|p| p.count).sum::<u64>(), 24 * 60);
+    let young = storage.history(twin(1), "temp", T0 + 8 * day, T0 + 10 * day, 100_000).await.unwrap();
+    assert_eq!((young.resolution, young.points.len()), (Resolution::Raw, 2 * 24 * 60));
+    let conn = rusqlite::Connection::open(&path).unwrap();
+    let left: i64 =
+        conn.query_row("SELECT sum(n) FROM chunks WHERE level = 0 AND class < 10", [], |r| r.get(0)).unwrap();
+    assert!((3 * 24 * 60..4 * 24 * 60 + 200).contains(&left), "{left}");
+}
+
+#[tokio::test]
+async fn a_point_never_has_many_chunks() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("cloud.db");
+    let storage = Sqlite::open(Options { chunk_rows: 512, ..Options::new(&path) }, Clock::system()).unwrap();
+    let as_storage: Arc<dyn Storage> = Arc::clone(&storage) as _;
+    let s = oven(&as_storage).await;
+    for seq in 0..600i64 {
+        let rows = (0..4).map(|i| sample(0, T0 + (seq * 4 + i) * 100_000, 1.0)).collect();
+        storage.accept(&[s.samples(seq.unsigned_abs() + 1, rows)]).await.unwrap();
+        storage.compact(10).await.unwrap();
+    }
+    assert_eq!(storage.uncompacted_frames(), 0);
+    let conn = rusqlite::Connection::open(&path).unwrap();
+    let count = |sql: &str| conn.query_row(sql, [], |r| r.get::<_, i64>(0)).unwrap();
+    assert!(count("SELECT count(*) FROM chunks WHERE level = 0 AND class < 9") < 32);
+    let sealed = count("SELECT count(*) FROM chunks WHERE level = 0 AND class = 9");
+    assert!((2..=2400 / 512).contains(&sealed), "{sealed}");
+    assert_eq!(count("SELECT sum(n) FROM chunks WHERE level = 0"), 2400);
+}
+
+/// Not a test of its own: what `what_is_acknowledged_survives_a_kill` starts and kills.
+#[tokio::test]
+async fn child_that_is_killed() {
+    let Some(path) = std::env::var_os("STORE_CHILD_DB") else { return };
+    let storage: Arc<dyn Storage> =
+        Sqlite::open(Options { chunk_rows: 40, merge_chunks: 3, ..Options::new(path) }, Clock::system())
+            .unwrap();
+    let s = oven(&storage).await;
+    let known = storage.hello(&s.key, &[s.incarnation]).await.unwrap();
+    let first = known[0].seqs.last().unwrap_or(0) + 1;
+    for seq in first.. {
+        let t = T0 + i64::try_from(seq).unwrap();
+        storage.accept(&[s.samples(seq, vec![sample(0, t, 1.0)])]).await.unwrap();
+        let mut out = std::io::stdout();
+        writeln!(out, "acked {seq}").unwrap();
+        out.flush().unwrap();
+        if seq % 5 == 0 {
+            storage.compact(7).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_acknowledged_survives_a_kill() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("cloud.db");
+    let mut acked = 0u64;
+    for round in 1..=4u64 {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["child_that_is_killed", "--exact", "--nocapture"])
+            .env("STORE_CHILD_DB", &path)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let until = acked + 37 * round + 3;
+        while acked < until {
+            let line = lines.next().expect("the child ended by itself").unwrap();
+            if let Some((_, seq)) = line.split_once("acked ") {
+                acked = seq.trim().parse().unwrap();
+            }
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // What it still said before the kill counts as well.
+        for line in lines.map_while(Result::ok) {
+            acked = line.split_once("acked ").and_then(|(_, n)| n.trim().parse().ok()).unwrap_or(acked);
+        }
+        let storage: Arc<dyn Storage> = open(&path).unwrap();
+        let s = oven(&storage).await;
+        let known = storage.hello(&s.key, &[s.incarnation]).await.unwrap();
+        let last = known[0].seqs.last().unwrap();
+        assert!(last >= acked && known[0].seqs.contains_range(1, last), "{:?}, acked {acked}", known[0].seqs);
+        let h = storage.history(twin(1), "temp", T0, T0 + 1_000_000, 1_000_000).await.unwrap();
+        let times: Vec<_> = h.points.iter().map(|p| (p.t_us - T0).unsigned_abs()).collect();
+        assert_eq!(times, (1..=last).collect::<Vec<_>>(), "each exactly once");
+        acked = last;
+    }
+}
