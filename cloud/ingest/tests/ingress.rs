@@ -476,6 +476,44 @@ async fn rumqttc_talks_to_it() {
     assert!(frames.iter().all(|f| matches!(f.frame.body, Body::Samples(_)) && f.rank == 1));
 }
 
+#[tokio::test]
+async fn over_tls_it_talks_to_who_trusts_it_and_a_silent_peer_holds_nobody_up() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let file =
+        |name: &str| std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/testdata").join(name);
+    let tls = cloud_ingest::Tls { cert: file("server.crt"), key: file("server.key") };
+    let rig = Rig::with(|o| o.tls = Some(tls)).await;
+    let _silent = Client::open(rig.addr).await;
+    let mut options = rumqttc::MqttOptions::new("any", "localhost", rig.addr.port());
+    let ca = std::fs::read(file("server.crt")).unwrap();
+    options.set_credentials("default/g1", SECRET).set_transport(rumqttc::Transport::tls(ca, None, None));
+    let (client, mut events) = rumqttc::AsyncClient::new(options, 16);
+    client.subscribe("twinway/v1/default/g1/down", rumqttc::QoS::AtLeastOnce).await.unwrap();
+    let hello = Up::Hello(Box::new(hello("g1", 1))).encode();
+    client.publish("twinway/v1/default/g1/up", rumqttc::QoS::AtLeastOnce, false, hello).await.unwrap();
+    let answer = async {
+        loop {
+            if let rumqttc::Event::Incoming(rumqttc::Packet::Publish(p)) = events.poll().await.unwrap() {
+                return Down::decode(&p.payload).unwrap();
+            }
+        }
+    };
+    let answer = tokio::time::timeout(Duration::from_secs(10), answer).await.unwrap();
+    assert!(matches!(answer, Down::HelloAck(_)));
+    let mut plain = Client::open(rig.addr).await;
+    plain.bytes(b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x0a\x00\x01c").await;
+    until("plain text refused", || rig.metrics.refused("tls") == 1).await;
+}
+
+#[tokio::test]
+async fn a_certificate_that_cannot_be_read_is_told_before_anything_listens() {
+    let tls = cloud_ingest::Tls { cert: "/nonexistent.crt".into(), key: "/nonexistent.key".into() };
+    let mut options = cloud_ingest::Options::new("127.0.0.1:0".parse().unwrap());
+    options.tls = Some(tls);
+    let error = Rig::refused(options).await;
+    assert!(error.to_string().contains("/nonexistent.crt"), "{error}");
+}
+
 /// Runs one of Mosquitto's clients; its exit code and what it said.
 async fn mosquitto(program: &str, rig: &Rig, user: &str, secret: &str, more: &[&str]) -> (i32, String) {
     let port = rig.addr.port().to_string();

@@ -326,6 +326,20 @@ impl Rig {
         Self { addr, store, notes, handle, metrics, drain, running }
     }
 
+    /// Why an ingress with these options does not start.
+    pub async fn refused(options: Options) -> cloud_ingest::Error {
+        let notes = Arc::new(Notes::default());
+        let parts = Parts {
+            storage: Arc::new(Store::default()),
+            world: notes.world.clone(),
+            sink: notes,
+            clock: Clock::system(),
+            metrics: Metrics::default(),
+            gateways: vec![],
+        };
+        Ingress::bind(options, parts).await.err().expect("refused")
+    }
+
     pub async fn sign_in(&self, gateway: &str) -> Client {
         let mut client = Client::open(self.addr).await;
         assert_eq!(client.connect(gateway, SECRET, |_| {}).await, ConnectReturnCode::Success);
