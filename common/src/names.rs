@@ -6,7 +6,6 @@ macro_rules! codes {
     ($($(#[$doc:meta])* $variant:ident = $text:literal;)*) => {
         /// A stable error code: in problem documents, command results and the audit.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-        #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
         pub enum Code {
             $($(#[$doc])* #[serde(rename = $text)] $variant,)*
         }
@@ -93,6 +92,22 @@ codes! {
     /// Somebody changed the point since.
     ChangedSince = "changed_since";
 }
+
+// By hand: the derive does not see a rename that a macro hands it.
+#[cfg(feature = "openapi")]
+impl utoipa::PartialSchema for Code {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+        use utoipa::openapi::schema::{ObjectBuilder, SchemaType, Type};
+        ObjectBuilder::new()
+            .schema_type(SchemaType::Type(Type::String))
+            .enum_values(Some(Self::ALL.iter().map(|code| code.as_str())))
+            .description(Some("a stable error code"))
+            .into()
+    }
+}
+
+#[cfg(feature = "openapi")]
+impl utoipa::ToSchema for Code {}
 
 impl std::fmt::Display for Code {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

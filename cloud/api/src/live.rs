@@ -25,6 +25,8 @@ const PING: Duration = Duration::from_secs(15);
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How often the session is looked at.
 const RECHECK: Duration = Duration::from_secs(30);
+/// How long the end of a channel may take.
+const GOODBYE: Duration = Duration::from_secs(1);
 /// Largest message of a client.
 const MOST_BYTES: usize = 16 * 1024;
 
@@ -61,11 +63,16 @@ enum End {
 }
 
 async fn serve(api: &Api, caller: &Caller, mut socket: WebSocket, mut client: Client) {
-    if let End::Closed(code, reason) = carry(api, caller, &mut socket, &mut client).await {
-        let close = Message::Close(Some(CloseFrame { code, reason: reason.into() }));
-        // A client that does not read its end is gone anyway.
-        let _ = timeout(Duration::from_secs(1), socket.send(close)).await;
-    }
+    let End::Closed(code, reason) = carry(api, caller, &mut socket, &mut client).await else { return };
+    let close = Message::Close(Some(CloseFrame { code, reason: reason.into() }));
+    // Until the client has closed its side: a socket that is dropped over unread bytes is reset, and the
+    // reset overtakes the reason. A client that does not read its end is gone anyway.
+    let goodbye = async {
+        if socket.send(close).await.is_ok() {
+            while let Some(Ok(_)) = socket.recv().await {}
+        }
+    };
+    let _ = timeout(GOODBYE, goodbye).await;
 }
 
 async fn carry(api: &Api, caller: &Caller, socket: &mut WebSocket, client: &mut Client) -> End {

@@ -1,4 +1,5 @@
 //! Signing in, accounts, keys, and what goes on record.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // tests may
 
 mod support;
 

@@ -1,5 +1,6 @@
 //! The edges of HTTP: every refusal is a problem document, hosts are ours, ids come back, files are sent
 //! as they should be.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // tests may
 
 mod support;
 

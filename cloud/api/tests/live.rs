@@ -1,4 +1,5 @@
 //! The WebSocket on a real socket: values and messages by grant, origins, and how a channel ends.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // tests may
 
 mod support;
 

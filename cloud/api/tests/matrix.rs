@@ -1,5 +1,6 @@
 //! Every route of the table, for every role, on every kind of scope: what is refused, and with which
 //! code. A new route is walked without being named here.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // tests may
 
 mod support;
 

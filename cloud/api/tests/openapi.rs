@@ -1,5 +1,6 @@
 //! `docs/openapi.json` is what the program says of itself. `UPDATE_OPENAPI=1 cargo test -p cloud-api`
 //! writes it anew.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // tests may
 
 use std::path::PathBuf;
 

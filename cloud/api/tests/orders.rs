@@ -1,5 +1,6 @@
 //! Commands and desired values through HTTP: what is refused at once, what is stored, what is handed to
 //! the gateway, and how a client learns of the end.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // tests may
 
 mod support;
 

@@ -1,6 +1,6 @@
 //! A router over storage in memory, a plant of two areas and a downlink that a test steers. Storage here
 //! keeps the contract of the traits as far as the API leans on it; SQLite has its own tests.
-#![allow(dead_code, unreachable_pub)] // each test file uses its part
+#![allow(dead_code, unreachable_pub, clippy::type_complexity)] // each test file uses its part
 
 pub mod memory;
 
