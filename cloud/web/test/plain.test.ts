@@ -4,7 +4,7 @@ import type { GatewayView, HistoryPoint, HistoryResponse, TwinView } from "../sr
 import { backoffMs } from "../src/live/socket";
 import { isUnder, refusal, roleAt } from "../src/state/access";
 import { formatRoute, parseRoute, type Route } from "../src/state/route";
-import { append, fromHistory, summary } from "../src/state/series";
+import { append, fromHistory, held, summary } from "../src/state/series";
 import { LENGTH, Sparks, STEP_MS } from "../src/state/sparks";
 import { Values } from "../src/state/values";
 
@@ -62,6 +62,15 @@ test("live values go behind the history and never before it", () => {
   expect(s.y).toEqual([1, 2, null]);
   expect(summary(s, 0, 10)).toEqual({ min: 1, max: 2, last: 2 });
   expect(summary(s, 8, 10)).toBeNull();
+});
+
+test("the last value is held until now, a bad one is not", () => {
+  const s = fromHistory(history([{ t_us: 5e6, value: 1 }]));
+  expect(held(s, 9)).toMatchObject({ x: [5, 9], y: [1, 1] });
+  expect(held(s, 5)).toBe(s);
+  append(s, 6000, 0, true);
+  expect(held(s, 9)).toBe(s);
+  expect(held(fromHistory(history([])), 9).x).toEqual([]);
 });
 
 test("a sparkline has its past from history, gaps where values were bad, and grows with new slots", () => {

@@ -57,3 +57,11 @@ export function summary(s: Series, from: number, to: number): { min: number; max
   });
   return min > max ? null : { min, max, last };
 }
+
+/** The series with its last value held until `until`: points with a deadband are silent while nothing changes. */
+export function held(s: Series, until: number): Series {
+  const at = s.x.length - 1;
+  const y = s.y[at];
+  if (at < 0 || s.x[at]! >= until || y === null || y === undefined) return s;
+  return { x: [...s.x, until], y: [...s.y, y], min: [...s.min, y], max: [...s.max, y], rolled: s.rolled };
+}

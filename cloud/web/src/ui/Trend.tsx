@@ -9,7 +9,7 @@ import * as format from "../format";
 import { t } from "../i18n";
 import { tl } from "../i18n/later";
 import { link, now, values } from "../state/plant";
-import { append, EMPTY, fromHistory, summary, type Series } from "../state/series";
+import { append, EMPTY, fromHistory, held, summary, type Series } from "../state/series";
 import type { Chart } from "./TrendChart";
 
 const PRESETS = [300_000, 900_000, 3_600_000, 8 * 3_600_000, 24 * 3_600_000, 7 * 24 * 3_600_000] as const;
@@ -48,7 +48,8 @@ export function Trend({ twin, point, slot, setpoint, setpointSlot }: Props): JSX
   };
   const draw = (): void => {
     const [from, to] = window_();
-    chart.current?.draw(main.current, setpoint ? target.current : null, from / 1000, to / 1000);
+    const until = view.peek().to === null && values.mark(slot, to) !== "stale" ? to / 1000 : 0;
+    chart.current?.draw(held(main.current, until), setpoint ? held(target.current, until) : null, from / 1000, to / 1000);
     const s = summary(main.current, from / 1000, to / 1000);
     const text = (n: number): string => format.withUnit(point, n);
     told.value = s ? x.summary(text(s.min), text(s.max), text(s.last)) : loadedOnce.peek() ? x.empty : "";
