@@ -6,6 +6,9 @@ pub mod config;
 mod gateway;
 mod parts;
 mod recorder;
+mod stages;
+mod vitals;
+mod wiring;
 
 pub use api::routes;
 pub use config::Config;

@@ -5,7 +5,6 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use common::api::Problem;
 use common::names::{Code, metric};
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -16,19 +15,8 @@ use prometheus_client::registry::Registry;
 use super::Api;
 use crate::gateway::VERSION;
 
-/// Labels of every metric here; those that do not apply are left out.
-#[derive(Clone, Debug, Default, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct Labels {
-    device: Option<String>,
-    quality: Option<&'static str>,
-    queue: Option<String>,
-    cause: Option<String>,
-    state: Option<&'static str>,
-    code: Option<&'static str>,
-    part: Option<String>,
-    kind: Option<&'static str>,
-}
-
+/// Names and values of labels.
+type Labels = Vec<(&'static str, String)>;
 type Counters = Family<Labels, Counter>;
 type Gauges = Family<Labels, Gauge>;
 
@@ -48,7 +36,7 @@ impl Page {
     }
 
     fn gauge(&mut self, metric: (&str, &str), value: u64) {
-        self.gauges(metric).get_or_create(&Labels::default()).set(i64::try_from(value).unwrap_or(i64::MAX));
+        self.gauges(metric).get_or_create(&Labels::new()).set(i64::try_from(value).unwrap_or(i64::MAX));
     }
 }
 
@@ -69,8 +57,7 @@ fn page(api: &Api) -> Page {
     let dropped = page.counters(metric::GATEWAY_DROPPED);
     for (name, count) in &health.dropped {
         let (queue, cause) = name.split_once(':').unwrap_or((name, ""));
-        let (queue, cause) = (Some(queue.to_owned()), Some(cause.to_owned()));
-        dropped.get_or_create(&Labels { queue, cause, ..Labels::default() }).inc_by(*count);
+        dropped.get_or_create(&labels(&[("queue", queue), ("cause", cause)])).inc_by(*count);
     }
     page.gauge(metric::GATEWAY_BUFFER_FRAMES, health.buffer.unacked_frames);
     page.gauge(metric::GATEWAY_BUFFER_BYTES, health.buffer.disk_bytes);
@@ -79,18 +66,16 @@ fn page(api: &Api) -> Page {
     if let Some(status) = api.vitals.uplink.get().map(|u| u.borrow().clone()) {
         let frames = page.counters(metric::GATEWAY_UPLINK_FRAMES);
         for (kind, count) in [("live", status.sent_live), ("backlog", status.sent_backlog)] {
-            frames.get_or_create(&Labels { kind: Some(kind), ..Labels::default() }).inc_by(count);
+            frames.get_or_create(&labels(&[("kind", kind)])).inc_by(count);
         }
     }
     let commands = page.counters(metric::GATEWAY_COMMANDS);
     for (state, code, count) in api.vitals.control.counts() {
-        let code = (!code.is_empty()).then_some(code);
-        commands.get_or_create(&Labels { state: Some(state), code, ..Labels::default() }).inc_by(count);
+        commands.get_or_create(&labels(&[("state", state), ("code", code)])).inc_by(count);
     }
     let restarts = page.counters(metric::GATEWAY_PART_RESTARTS);
     for part in &health.parts {
-        let labels = Labels { part: Some(part.name.clone()), ..Labels::default() };
-        restarts.get_or_create(&labels).inc_by(part.restarts);
+        restarts.get_or_create(&labels(&[("part", &part.name)])).inc_by(part.restarts);
     }
     if let Some(broker) = &api.broker {
         page.gauge(metric::GATEWAY_BROKER_CLIENTS, broker.clients() as u64);
@@ -102,12 +87,20 @@ fn devices(api: &Api, health: &common::api::GatewayHealth, page: &mut Page) {
     let samples = page.counters(metric::GATEWAY_SAMPLES);
     let errors = page.counters(metric::GATEWAY_READ_ERRORS);
     let up = page.gauges(metric::GATEWAY_DEVICE_UP);
+    let overruns = page.counters(metric::GATEWAY_OVERRUNS);
     for (index, device) in health.devices.iter().enumerate() {
-        let of = |quality| Labels { device: Some(device.name.clone()), quality, ..Labels::default() };
+        let of = labels(&[("device", &device.name)]);
         for (quality, count) in ["good", "uncertain", "bad"].into_iter().zip(api.counts.of(index)) {
-            samples.get_or_create(&of(Some(quality))).inc_by(count);
+            samples.get_or_create(&labels(&[("device", &device.name), ("quality", quality)])).inc_by(count);
         }
-        errors.get_or_create(&of(None)).inc_by(device.bad);
-        up.get_or_create(&of(None)).set(i64::from(device.connected));
+        errors.get_or_create(&of).inc_by(device.bad);
+        up.get_or_create(&of).set(i64::from(device.connected));
+        if let Some(count) = api.overruns.iter().find(|(d, _)| *d == index).map(|(_, count)| count()) {
+            overruns.get_or_create(&of).inc_by(count);
+        }
     }
+}
+
+fn labels(of: &[(&'static str, &str)]) -> Labels {
+    of.iter().map(|(name, value)| (*name, (*value).to_owned())).collect()
 }

@@ -24,8 +24,8 @@ use common::names::Code;
 use gateway_core::{Current, Registry};
 
 use crate::config::{Config, Token};
-use crate::gateway::Vitals;
 use crate::parts::SampleCounts;
+use crate::vitals::Vitals;
 
 pub(crate) use serve::{bind, serve};
 
@@ -48,8 +48,12 @@ pub(crate) struct Inner {
     current: Current,
     counts: Arc<SampleCounts>,
     broker: Option<gateway_broker::Handle>,
+    overruns: Vec<Overruns>,
     drain: Drain,
 }
+
+/// A device, and how often one of its polls was skipped.
+pub(crate) type Overruns = (usize, Box<dyn Fn() -> u64 + Send + Sync>);
 
 impl Api {
     pub(crate) fn new(
@@ -58,6 +62,7 @@ impl Api {
         current: Current,
         counts: Arc<SampleCounts>,
         broker: Option<gateway_broker::Handle>,
+        overruns: Vec<Overruns>,
         drain: Drain,
     ) -> Self {
         Self(Arc::new(Inner {
@@ -70,6 +75,7 @@ impl Api {
             current,
             counts,
             broker,
+            overruns,
             drain,
         }))
     }

@@ -4,7 +4,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,7 +68,7 @@ async fn bind_unix(path: &Path) -> io::Result<UnixListener> {
 }
 
 /// Serves the API until drained: a part for TCP, and one for the socket.
-pub(crate) fn serve(listeners: Listeners, api: Api, supervisor: &mut Supervisor) {
+pub(crate) fn serve(listeners: Listeners, socket: Option<PathBuf>, api: Api, supervisor: &mut Supervisor) {
     let Listeners { tcp, unix, .. } = listeners;
     let routes = router(api);
     let over_tcp = routes.clone();
@@ -83,7 +83,15 @@ pub(crate) fn serve(listeners: Listeners, api: Api, supervisor: &mut Supervisor)
             let service = routes.clone().into_make_service_with_connect_info::<Peer>();
             let stop = async move { drain.started().await };
             let serving = axum::serve(unix.clone(), service).with_graceful_shutdown(stop);
-            async move { Ok(serving.await?) }
+            let socket = socket.clone();
+            async move {
+                serving.await?;
+                // Nobody is there any more; the next start makes it anew.
+                if let Some(path) = socket {
+                    let _ = std::fs::remove_file(path);
+                }
+                Ok(())
+            }
         });
     }
 }

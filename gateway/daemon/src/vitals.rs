@@ -1,0 +1,40 @@
+//! What the API and heartbeats tell of the whole gateway.
+
+use std::sync::{Arc, OnceLock};
+
+use common::Clock;
+use common::api::GatewayHealth;
+use common::supervise::Parts;
+use gateway_core::{DropCounts, FrameLog, Health, Orders};
+use gateway_sync::UplinkStatus;
+use tokio::sync::watch;
+
+use crate::gateway::VERSION;
+use crate::recorder::Recorder;
+
+pub(crate) struct Vitals {
+    pub(crate) clock: Clock,
+    pub(crate) log: Arc<Recorder>,
+    pub(crate) control: Arc<gateway_control::Handle>,
+    /// Set once the uplink is made; never without a cloud.
+    pub(crate) uplink: OnceLock<watch::Receiver<UplinkStatus>>,
+    pub(crate) drops: DropCounts,
+    pub(crate) health: Health,
+    pub(crate) parts: Vec<Parts>,
+}
+
+impl Vitals {
+    pub(crate) fn health(&self) -> GatewayHealth {
+        GatewayHealth {
+            version: VERSION.to_owned(),
+            uptime_ms: self.clock.mono_us() / 1000,
+            clock_synchronised: self.clock.is_synchronised(),
+            switch: self.control.switch(),
+            uplink: self.uplink.get().is_some_and(|u| u.borrow().connected),
+            buffer: self.log.health(),
+            dropped: self.drops.list().into_iter().collect(),
+            devices: self.health.list(),
+            parts: self.parts.iter().flat_map(Parts::list).collect(),
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! The steps of the start, one group of parts each. Options of the parts are made from the configuration here and
+//! nowhere else.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::Clock;
+use common::command::LogEntry;
+use gateway_adapters::{Context, modbus, mqtt};
+use gateway_broker::Broker;
+use gateway_control::Control;
+use gateway_core::{
+    Adapter, Bus, Current, DeviceWriter, DropCounts, FrameLog, Health, Messages, Policy, RawSender, Reader,
+};
+use gateway_pipeline::Pipeline;
+use gateway_store::{FeedOptions, Store};
+use tokio::sync::{Mutex, mpsc};
+
+use crate::api::Overruns;
+use crate::config::Config;
+use crate::gateway::{StartError, VERSION};
+use crate::parts::{Processing, SampleCounts, log_events};
+use crate::recorder::Recorder;
+use crate::stages::{Stage, Stages};
+
+/// Batches that wait for the pipeline.
+const RAW_QUEUE: usize = 1024;
+/// Batches that wait for the buffer: it is fast, but a disk can hesitate.
+const STORE_QUEUE: usize = 16 * 1024;
+const BROKER_QUEUE: usize = 1024;
+const EVENT_QUEUE: usize = 256;
+
+/// What all steps share.
+pub(crate) struct Wiring {
+    pub(crate) config: Config,
+    pub(crate) clock: Clock,
+    pub(crate) drops: DropCounts,
+    pub(crate) current: Current,
+    pub(crate) health: Health,
+    pub(crate) bus: Bus,
+    pub(crate) stages: Stages,
+}
+
+/// What reads the field, running.
+pub(crate) struct Field {
+    pub(crate) counts: Arc<SampleCounts>,
+    pub(crate) writers: HashMap<usize, Arc<dyn DeviceWriter>>,
+    pub(crate) overruns: Vec<Overruns>,
+    events: mpsc::Receiver<LogEntry>,
+    to_store: Reader,
+}
+
+impl Wiring {
+    pub(crate) fn new(config: Config) -> Self {
+        let clock = Clock::system();
+        let drops = DropCounts::default();
+        let registry = &config.registry;
+        let devices = registry.devices().iter().map(|d| (d.name.clone(), d.protocol.to_owned()));
+        Self {
+            current: Current::new(registry.points().len()),
+            health: Health::new(clock.clone(), devices),
+            bus: Bus::new(drops.clone()),
+            stages: Stages::new(&clock),
+            config,
+            clock,
+            drops,
+        }
+    }
+
+    /// The broker, if the configuration wants one.
+    pub(crate) async fn broker(&mut self) -> Result<Option<gateway_broker::Handle>, StartError> {
+        if !self.config.broker.enabled {
+            return Ok(None);
+        }
+        let mut options = gateway_broker::Options::new(self.config.broker.listen);
+        options.max_payload = self.config.broker.max_packet_bytes;
+        let started = Broker::start(options, self.drops.clone()).await;
+        let (broker, handle) = started.map_err(StartError::Broker)?;
+        let broker = Arc::new(broker);
+        self.stages.supervisor(Stage::Field).spawn("broker", move |drain| {
+            let broker = broker.clone();
+            async move { broker.run(drain).await }
+        });
+        Ok(Some(handle))
+    }
+
+    /// Drivers and the pipeline. Samples wait for the buffer in the bus.
+    pub(crate) fn field(&mut self, broker: Option<&gateway_broker::Handle>) -> Result<Field, StartError> {
+        let registry = self.config.registry.clone();
+        let to_store = self.bus.subscribe("store", STORE_QUEUE, Policy::DropOldest);
+        let counts = SampleCounts::new(registry.devices().len());
+        let (raw, raw_queue) = RawSender::new(RAW_QUEUE, &self.drops);
+        let processing = Arc::new(Processing {
+            raw: Mutex::new(raw_queue),
+            pipeline: Mutex::new(Pipeline::new(registry.clone())),
+            registry: registry.clone(),
+            current: self.current.clone(),
+            bus: self.bus.clone(),
+            counts: counts.clone(),
+        });
+        let (sink, events) = mpsc::channel(EVENT_QUEUE);
+        let (health, clock) = (self.health.clone(), self.clock.clone());
+        let context = Context { registry: registry.clone(), raw, health, clock, events: sink };
+        let messages = broker.cloned().map(|h| Arc::new(h) as Arc<dyn Messages>);
+        let (adapters, overruns) = adapters(&self.config, &context, messages.as_ref())?;
+        self.stages.supervisor(Stage::Process).spawn("pipeline", move |drain| processing.clone().run(drain));
+        let mut writers = HashMap::new();
+        for (index, (adapter, device)) in adapters.into_iter().zip(registry.devices()).enumerate() {
+            if let Some(writer) = adapter.writer() {
+                writers.insert(index, writer);
+            }
+            let name = format!("{}:{}", device.protocol, device.name);
+            self.stages.supervisor(Stage::Field).spawn(name, move |drain| {
+                let adapter = adapter.clone();
+                async move { adapter.run(drain).await }
+            });
+        }
+        Ok(Field { counts, writers, overruns, events, to_store })
+    }
+
+    /// The buffer and what feeds it; readers of the bus.
+    pub(crate) fn delivery(
+        &mut self,
+        store: Arc<Store>,
+        events: mpsc::Receiver<LogEntry>,
+        to_store: Reader,
+        broker: Option<&gateway_broker::Handle>,
+    ) -> Arc<Recorder> {
+        let registry = self.config.registry.clone();
+        let log = Recorder::new(store.clone(), registry.points().len());
+        let keep = self.stages.supervisor(Stage::Keep);
+        keep.spawn("store", move |drain| store.clone().run(drain));
+        let follow = log.clone();
+        keep.spawn("watermark", move |drain| follow.clone().run(drain));
+        let feed = FeedOptions {
+            frame: Duration::from_millis(self.config.buffer.frame_ms),
+            overruns: Some(self.drops.counter("store", "slow")),
+            too_large: Some(self.drops.counter("store", "too_large")),
+            ..FeedOptions::default()
+        };
+        let frames: Arc<dyn FrameLog> = log.clone();
+        let (feed_log, mut readers) = (frames.clone(), from_bus(&self.bus, to_store, "store", STORE_QUEUE));
+        self.stages.supervisor(Stage::Deliver).spawn("feeder", move |drain| {
+            gateway_store::feed(readers(), feed_log.clone(), feed.clone(), drain)
+        });
+        let events = Arc::new(Mutex::new(events));
+        self.stages
+            .supervisor(Stage::Process)
+            .spawn("events", move |drain| log_events(events.clone(), frames.clone(), drain));
+        if let Some(handle) = broker.filter(|_| self.config.broker.publish).cloned() {
+            let to_broker = self.bus.subscribe("broker", BROKER_QUEUE, Policy::DropOldest);
+            let mut readers = from_bus(&self.bus, to_broker, "broker", BROKER_QUEUE);
+            self.stages.supervisor(Stage::Deliver).spawn("publisher", move |drain| {
+                let publish =
+                    gateway_broker::publish_points(readers(), registry.clone(), handle.clone(), drain);
+                async move {
+                    publish.await;
+                    Ok(())
+                }
+            });
+        }
+        log
+    }
+
+    /// The command path.
+    pub(crate) fn control(
+        &mut self,
+        writers: HashMap<usize, Arc<dyn DeviceWriter>>,
+        log: Arc<dyn FrameLog>,
+    ) -> Result<Arc<gateway_control::Handle>, StartError> {
+        let options = gateway_control::Options {
+            owner_hold: Duration::from_millis(self.config.control.owner_hold_ms),
+            queue: self.config.control.queue,
+            ..gateway_control::Options::default()
+        };
+        let registry = self.config.registry.clone();
+        let made = Control::new(options, registry, writers, log, self.current.clone(), self.clock.clone());
+        let (control, handle) = made.map_err(StartError::Control)?;
+        let control = Arc::new(control);
+        self.stages.supervisor(Stage::Field).spawn("control", move |drain| {
+            let control = control.clone();
+            async move { control.run(drain).await }
+        });
+        Ok(handle)
+    }
+}
+
+impl Field {
+    /// What only the buffer's side needs.
+    pub(crate) fn split(self) -> (FieldLeft, mpsc::Receiver<LogEntry>, Reader) {
+        let left = FieldLeft { counts: self.counts, writers: self.writers, overruns: self.overruns };
+        (left, self.events, self.to_store)
+    }
+}
+
+/// What is left of `Field` for control and the API.
+pub(crate) struct FieldLeft {
+    pub(crate) counts: Arc<SampleCounts>,
+    pub(crate) writers: HashMap<usize, Arc<dyn DeviceWriter>>,
+    pub(crate) overruns: Vec<Overruns>,
+}
+
+pub(crate) fn store_options(config: &Config) -> gateway_store::Options {
+    gateway_store::Options {
+        quota_bytes: config.buffer.quota_mb << 20,
+        sync_interval: Duration::from_millis(config.buffer.sync_ms),
+        segment_bytes: config.buffer.segment_mb << 20,
+        ring: config.buffer.keep_acked,
+        ..gateway_store::Options::new(config.data_dir.join("buffer"))
+    }
+}
+
+pub(crate) fn uplink_options(config: &Config) -> Option<gateway_sync::Options> {
+    let uplink = config.uplink.as_ref()?;
+    let url = uplink.url.clone();
+    let tls = url.tls.then(|| gateway_sync::Tls { ca_file: uplink.ca_file.clone() });
+    Some(gateway_sync::Options {
+        tls,
+        username: uplink.username.clone(),
+        password: uplink.password.clone(),
+        version: VERSION.to_owned(),
+        window_bytes: uplink.window_bytes,
+        ..gateway_sync::Options::new(url, config.tenant.clone(), config.id.clone())
+    })
+}
+
+type Adapters = (Vec<Arc<dyn Adapter>>, Vec<Overruns>);
+
+/// One driver for each device, in the order of the registry.
+fn adapters(
+    config: &Config,
+    context: &Context,
+    messages: Option<&Arc<dyn Messages>>,
+) -> Result<Adapters, StartError> {
+    let mut adapters: Vec<Arc<dyn Adapter>> = Vec::new();
+    let mut overruns: Vec<Overruns> = Vec::new();
+    for (index, section) in config.devices.iter().enumerate() {
+        let told = |detail: String| StartError::Device { device: section.name.clone(), detail };
+        let ids = config.registry.devices().get(index).map_or(0..0, |d| d.points.clone());
+        let points = ids.map(common::PointId).zip(&section.point);
+        if let Some(device) = &section.modbus {
+            let points = points.filter_map(|(id, p)| Some((id, p.modbus.clone()?, p.access))).collect();
+            let made = modbus::Adapter::new(index, device.clone(), points, context.clone());
+            let made = Arc::new(made.map_err(|e| told(e.to_string()))?);
+            let counted = made.clone();
+            overruns.push((index, Box::new(move || counted.overruns())));
+            adapters.push(made);
+        } else if let Some(device) = &section.mqtt {
+            let points = points.filter_map(|(id, p)| Some((id, p.mqtt.clone()?, p.access))).collect();
+            let source = messages.cloned().ok_or_else(|| told("needs the embedded broker".to_owned()))?;
+            let made = mqtt::Adapter::new(index, device.clone(), points, context.clone(), source);
+            adapters.push(Arc::new(made.map_err(|e| told(e.to_string()))?));
+        } else {
+            return Err(told("has no protocol".to_owned()));
+        }
+    }
+    Ok((adapters, overruns))
+}
+
+/// The reader made at the start, and a new one for each start of its part after that.
+fn from_bus(
+    bus: &Bus,
+    first: Reader,
+    name: &'static str,
+    capacity: usize,
+) -> impl FnMut() -> Reader + Send + use<> {
+    let (bus, mut first) = (bus.clone(), Some(first));
+    move || first.take().unwrap_or_else(|| bus.subscribe(name, capacity, Policy::DropOldest))
+}
