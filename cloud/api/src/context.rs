@@ -8,7 +8,7 @@ use cloud_core::{Downlink, GatewayKey, Storage, World};
 use cloud_live::Live;
 use common::command::{LogEntry, Severity};
 use common::{Clock, Drain, GatewayId, TenantId};
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::{Mutex, Semaphore, watch};
 
 use crate::auth::{Hasher, Limiter};
 use crate::commands::Commands;
@@ -101,6 +101,8 @@ pub(crate) struct Inner {
     pub(crate) accounts: Mutex<()>,
     /// One permit for each live client.
     pub(crate) live_clients: Arc<Semaphore>,
+    /// Told when a session, account, password or key has ended: live channels look at theirs at once.
+    pub(crate) revoked: watch::Sender<()>,
 }
 
 impl Api {
@@ -108,7 +110,8 @@ impl Api {
         let live_clients = Arc::new(Semaphore::new(context.options.live_clients));
         let limiter = Limiter::new(context.clock.clone());
         let hasher = Hasher::default();
-        Self(Arc::new(Inner { context, hasher, limiter, accounts: Mutex::new(()), live_clients }))
+        let (accounts, revoked) = (Mutex::new(()), watch::Sender::new(()));
+        Self(Arc::new(Inner { context, hasher, limiter, accounts, live_clients, revoked }))
     }
 
     /// The key of a gateway of the tenant.

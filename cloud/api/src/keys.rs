@@ -78,5 +78,6 @@ pub(crate) async fn delete(
     api.audit(&caller.access.name, action::KEY_DELETED, name.clone(), Severity::Warning, String::new())
         .await?;
     api.storage.delete_key(&name).await?;
+    api.revoked.send_replace(());
     Ok(StatusCode::NO_CONTENT)
 }

@@ -12,7 +12,8 @@ use cloud_core::Access;
 use cloud_live::{Client, ClientItem};
 use common::api::ClientMessage;
 use common::names::Code;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::sync::watch;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout};
 
 use crate::auth::origin::check_origin;
 use crate::context::Api;
@@ -81,20 +82,14 @@ async fn carry(api: &Api, caller: &Caller, socket: &mut WebSocket, client: &mut 
     recheck.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut heard = Instant::now();
     let mut unsure = false;
+    let mut revoked = api.revoked.subscribe();
     loop {
         let message = tokio::select! {
+            // In this order: neither a flood of words nor of values keeps an ended session alive, and
+            // what a client has said is heard before it is taken for gone.
+            biased;
             () = api.drain.started() => return End::Closed(close_code::AWAY, "the service is stopping"),
-            said = socket.recv() => match said {
-                Some(Ok(message)) => {
-                    heard = Instant::now();
-                    if let Err(end) = hear(client, &message) {
-                        return end;
-                    }
-                    continue;
-                }
-                Some(Err(_)) | None => return End::Gone,
-            },
-            _ = recheck.tick() => match is_valid(api, caller).await {
+            () = due(&mut recheck, &mut revoked) => match is_valid(api, caller).await {
                 Ok(true) => {
                     unsure = false;
                     continue;
@@ -106,6 +101,16 @@ async fn carry(api: &Api, caller: &Caller, socket: &mut WebSocket, client: &mut 
                     unsure = true;
                     continue;
                 }
+            },
+            said = socket.recv() => match said {
+                Some(Ok(message)) => {
+                    heard = Instant::now();
+                    if let Err(end) = hear(client, &message) {
+                        return end;
+                    }
+                    continue;
+                }
+                Some(Err(_)) | None => return End::Gone,
             },
             _ = ping.tick() => {
                 if heard.elapsed() >= PATIENCE {
@@ -122,6 +127,15 @@ async fn carry(api: &Api, caller: &Caller, socket: &mut WebSocket, client: &mut 
             Ok(Ok(())) => {}
             Ok(Err(_)) | Err(_) => return End::Gone,
         }
+    }
+}
+
+/// When the session is to be looked at: from time to time, and when one has been ended here.
+async fn due(recheck: &mut Interval, revoked: &mut watch::Receiver<()>) {
+    tokio::select! {
+        _ = recheck.tick() => {}
+        // The sender lives as long as the API.
+        _ = revoked.changed() => {}
     }
 }
 

@@ -74,6 +74,7 @@ pub(crate) async fn sign_out(State(api): State<Api>, caller: Caller) -> Result<R
     }
     api.audit(&name, action::USER_LOGOUT, name.clone(), Severity::Info, String::new()).await?;
     api.storage.delete_session(&caller.token_hash).await?;
+    api.revoked.send_replace(());
     let cookie = token::set_cookie("", 0, api.options.https);
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie)]).into_response())
 }

@@ -106,6 +106,7 @@ pub(crate) async fn delete(
     api.audit(&caller.access.name, action::USER_DELETED, name.clone(), Severity::Warning, String::new())
         .await?;
     api.storage.delete_user(&name).await?;
+    api.revoked.send_replace(());
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -124,5 +125,6 @@ pub(crate) async fn set_password(
     let detail = "all its sessions end".to_owned();
     api.audit(&caller.access.name, action::USER_PASSWORD, name.clone(), Severity::Warning, detail).await?;
     api.storage.set_password(&name, &hash).await?;
+    api.revoked.send_replace(());
     Ok(StatusCode::NO_CONTENT)
 }

@@ -148,9 +148,22 @@ async fn there_are_no_more_clients_than_allowed() {
     drop(first);
 }
 
-/// Time is paused between the client's moves: the tests of half a minute take none.
 #[tokio::test]
-async fn a_revoked_session_ends_its_channel_within_a_minute() {
+async fn signing_out_ends_the_sessions_channel_at_once() {
+    let rig = Rig::new();
+    let at = serve(&rig).await;
+    let (token, other) = (rig.token("c", &[("", Role::Viewer)]), rig.token("d", &[("", Role::Viewer)]));
+    let mut socket = connect(at, &[bearer(&token)]).await.unwrap();
+    let mut stays = connect(at, &[bearer(&other)]).await.unwrap();
+    rig.ask("DELETE", "/api/v1/session").bearer(&token).send().await.ok(204);
+    assert_eq!(closed(&mut socket).await, 1008);
+    stays.send(Message::text(r#"{"op":"subscribe"}"#)).await.unwrap();
+    assert!(matches!(text(&mut stays).await, ServerMessage::Schema { .. }));
+}
+
+/// Time is paused only while it is moved on: sockets do not wait for it.
+#[tokio::test]
+async fn a_session_that_ended_elsewhere_ends_its_channel_within_a_minute() {
     let rig = Rig::new();
     let at = serve(&rig).await;
     let token = rig.token("c", &[("", Role::Viewer)]);

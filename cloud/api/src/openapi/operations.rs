@@ -173,7 +173,7 @@ pub(super) fn describe(op: Op) -> Doc {
              reserved u16, epoch u32, tick u32, base time in us i64, rows n u32, reserved u32), then values f64 x n, source time \
              minus base in ms i32 x n, row numbers u32 x n, quality u8 x n, padded with 0 to a multiple of 8. Row numbers refer \
              to the `schema` message of the same area and epoch. A client that does not read for 30 s is dropped; the channel \
-             closes (1008) within a minute after the session ends.",
+             closes (1008) when the session ends, at the latest within a minute.",
         )
         .empty(101, "the channel is open"),
     }
@@ -210,7 +210,8 @@ fn orders(op: Op) -> Doc {
             "A desired value is written by the gateway only if it is unexpired and allowed, the switch at the box stands on remote, \
              and nobody changed the point since; else it shows `diverged` and waits for a person.",
         )
-        .with([header("If-Match", "ETag of the twin that the change rests on; compared strongly", "\"3\"")])
+        .with([header("If-Match", "ETag of the twin that the change rests on; compared strongly",
+            r#"^(\*|(W/)?"[^"]*"(, *(W/)?"[^"]*")*)$"#, "\"3\"")])
         .takes(PATCH, DESIRED_PATCH, ex::desired())
         .gives(200, "the twin with its new version", "TwinView", ex::twin())
         .heads(&[ETAG])
@@ -224,7 +225,8 @@ fn orders(op: Op) -> Doc {
             "Stored, then handed to the gateway's live session; never queued for later. The same key with the same request gives \
              the same command, whenever it is asked again. What the gateway then says is in the command's state.",
         )
-        .with([header("Idempotency-Key", "1 to 200 visible ASCII characters, new for each command", "5f0c4a1e-set-115")])
+        .with([header("Idempotency-Key", "1 to 200 visible ASCII characters, new for each command",
+            "^[!-~]{1,200}$", "5f0c4a1e-set-115")])
         .takes(JSON, "CommandRequest", ex::command_request())
         .gives(202, "the command", "CommandView", ex::command())
         .heads(&[("location", "path of the command")])

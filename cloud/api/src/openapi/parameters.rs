@@ -104,8 +104,9 @@ pub(super) fn wait_ms() -> Parameter {
 }
 
 /// A header that must be there.
-pub(super) fn header(name: &str, about: &str, example: &str) -> Parameter {
-    let mut header = parameter(name, ParameterIn::Header, about, text(), json!(example));
+pub(super) fn header(name: &str, about: &str, pattern: &str, example: &str) -> Parameter {
+    let schema = text().pattern(Some(pattern));
+    let mut header = parameter(name, ParameterIn::Header, about, schema, json!(example));
     header.required = Required::True;
     header
 }
