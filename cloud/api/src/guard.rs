@@ -6,7 +6,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method};
 use axum::middleware::Next;
 use axum::response::Response;
-use cloud_core::{Access, Scope};
+use cloud_core::{Access, Scope, StoreError};
 use common::TwinId;
 use common::api::{CommandView, Role};
 use common::command::{Origin, Requester};
@@ -144,7 +144,12 @@ pub(crate) async fn guard(
         Rule::Command => {
             let none = || ApiError::not_found("command");
             let id = param("id").parse().map_err(|_| none())?;
-            let command = api.storage.command(id).await?;
+            let command = match api.storage.command(id).await {
+                Ok(command) => command,
+                // In the same words as one of another's: storage's own might tell them apart.
+                Err(StoreError::NotFound { .. }) => return Err(none()),
+                Err(error) => return Err(error.into()),
+            };
             let scope = Scope::Asset(place_of(&api, &command));
             if !caller.access.allows(Role::Viewer, &scope) {
                 return Err(none());
