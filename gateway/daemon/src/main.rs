@@ -1,5 +1,6 @@
 //! `twinway-gateway`: command line, logs and signals. Everything else is in the library.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -74,8 +75,14 @@ fn main() -> ExitCode {
 
 fn start(config: Config) -> ExitCode {
     let filter = std::env::var("TWINWAY_LOG").or_else(|_| std::env::var("RUST_LOG"));
-    let filter = EnvFilter::new(filter.unwrap_or_else(|_| "info".to_owned()));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    let filter = EnvFilter::new(filter.unwrap_or_else(|_| "info,rumqttd=warn".to_owned()));
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(colours)
+        .with_target(false)
+        .init();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .max_blocking_threads(8)

@@ -27,22 +27,31 @@ pub(crate) struct Entry {
     pub(crate) entry: LogEntry,
 }
 
-/// How far samples are durable, for outside oracles. `advanced_at` of a point is the number of the last step
-/// that brought samples of it.
+/// How far samples are durable, for outside oracles.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Durable {
     pub(crate) step: u64,
     pub(crate) seq: u64,
     pub(crate) samples: u64,
-    /// By point: the step that last advanced it, and the source time of its last durable sample.
-    pub(crate) points: Vec<(u64, i64)>,
+    pub(crate) points: Vec<DurablePoint>,
+}
+
+/// What is durable of a point in this incarnation.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct DurablePoint {
+    /// The last step that brought samples of it.
+    pub(crate) step: u64,
+    pub(crate) samples: u64,
+    /// Source times of the first and last sample, UTC us.
+    pub(crate) first_us: i64,
+    pub(crate) last_us: i64,
 }
 
 /// A sample frame on its way to disk.
 struct Pending {
     seq: u64,
-    samples: u64,
-    last: Vec<(PointId, i64)>,
+    /// Point and source time of each.
+    samples: Vec<(PointId, i64)>,
 }
 
 #[derive(Default)]
@@ -65,7 +74,7 @@ fn lock(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
 
 impl Recorder {
     pub(crate) fn new(store: Arc<Store>, points: usize) -> Arc<Self> {
-        let durable = Durable { points: vec![(0, 0); points], ..Durable::default() };
+        let durable = Durable { points: vec![DurablePoint::default(); points], ..Durable::default() };
         let seen = Mutex::new(Seen { durable, ..Seen::default() });
         Arc::new(Self { store, seen, step: watch::Sender::new(0) })
     }
@@ -116,11 +125,14 @@ impl Recorder {
         durable.seq = to;
         while pending.front().is_some_and(|p| p.seq <= to) {
             let Some(frame) = pending.pop_front() else { break };
-            durable.samples += frame.samples;
-            for (point, source_us) in frame.last {
-                if let Some(slot) = durable.points.get_mut(point.index()) {
-                    *slot = (durable.step, source_us);
+            durable.samples += frame.samples.len() as u64;
+            for (point, source_us) in frame.samples {
+                let Some(slot) = durable.points.get_mut(point.index()) else { continue };
+                if slot.samples == 0 {
+                    slot.first_us = source_us;
                 }
+                slot.samples += 1;
+                (slot.step, slot.last_us) = (durable.step, source_us);
             }
         }
         let step = durable.step;
@@ -167,7 +179,7 @@ impl Recorder {
 }
 
 impl Seen {
-    fn note(&mut self, frame: FrameId, entry: Option<LogEntry>, samples: Option<(u64, Vec<(PointId, i64)>)>) {
+    fn note(&mut self, frame: FrameId, entry: Option<LogEntry>, samples: Option<Vec<(PointId, i64)>>) {
         if let Some(entry) = entry {
             if self.entries.len() >= ENTRIES {
                 self.entries.pop_front();
@@ -175,8 +187,8 @@ impl Seen {
             self.entries.push_back(Entry { number: self.next, entry });
             self.next += 1;
         }
-        if let Some((samples, last)) = samples {
-            self.pending.push_back(Pending { seq: frame.seq, samples, last });
+        if let Some(samples) = samples {
+            self.pending.push_back(Pending { seq: frame.seq, samples });
         }
     }
 }
@@ -193,10 +205,7 @@ impl FrameLog for Recorder {
             _ => None,
         };
         let samples = match &body {
-            Body::Samples(rows) => {
-                let last = rows.iter().map(|s| (s.point, s.source_us)).collect();
-                Some((rows.len() as u64, last))
-            }
+            Body::Samples(rows) => Some(rows.iter().map(|s| (s.point, s.source_us)).collect()),
             _ => None,
         };
         // Held over the append, so that frames stand here in the order of their numbers, and before the

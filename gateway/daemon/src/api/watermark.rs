@@ -25,9 +25,19 @@ struct Line {
     at_us: i64,
     /// Samples in the frames up to `seq` of this incarnation.
     samples: u64,
-    /// `device/point` to the source time of its last durable sample, of the points that advanced since the line
-    /// before.
-    last: BTreeMap<String, i64>,
+    /// By `device/point`, for the points of which more became durable since the line before.
+    points: BTreeMap<String, Point>,
+}
+
+/// What is durable of a point in this incarnation.
+#[derive(Serialize)]
+struct Point {
+    /// How many samples.
+    samples: u64,
+    /// Source time of the first, UTC us.
+    first_us: i64,
+    /// Source time of the last, UTC us.
+    last_us: i64,
 }
 
 pub(super) async fn stream(State(api): State<Api>) -> Response {
@@ -48,16 +58,17 @@ async fn next(api: &Api, told: Option<u64>) -> Option<(Bytes, u64)> {
         }
     }
     let durable = api.vitals.log.durable_samples();
-    let advanced = |(step, _): &(u64, i64)| *step > told.unwrap_or(0);
-    let last = durable.points.iter().enumerate().filter(|(_, p)| advanced(p));
-    let named =
-        last.filter_map(|(n, (_, at))| Some((api.registry.path(PointId(u32::try_from(n).ok()?)), *at)));
+    let advanced = durable.points.iter().enumerate().filter(|(_, p)| p.step > told.unwrap_or(0));
+    let named = advanced.filter_map(|(n, p)| {
+        let path = api.registry.path(PointId(u32::try_from(n).ok()?));
+        Some((path, Point { samples: p.samples, first_us: p.first_us, last_us: p.last_us }))
+    });
     let line = Line {
         incarnation: api.vitals.log.incarnation(),
         seq: durable.seq,
         at_us: api.vitals.clock.now_us(),
         samples: durable.samples,
-        last: named.collect(),
+        points: named.collect(),
     };
     let mut bytes = serde_json::to_vec(&line).ok()?;
     bytes.push(b'\n');
