@@ -87,7 +87,7 @@ pub async fn follow(demo: &mut Demo, options: &Options, quiet: bool) -> anyhow::
                 // No terminal: the end comes by a signal.
                 Ok(None) | Err(_) => listening = false,
             },
-            () = tokio::time::sleep_until(fault_at), if next.is_some() => {
+            () = tokio::time::sleep_until(fault_at) => {
                 let Some((fault, begins, _)) = next else { continue };
                 if begins {
                     say(quiet, &format!("fault {}: begins, for {:?}", fault.name(), options.fault_for));

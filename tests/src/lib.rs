@@ -1,1 +1,17 @@
-//! x
+//! The rig: real gateway and cloud processes in folders of their own, real field devices of ours and of
+//! others, and clients to look at what comes out. For scenarios and benchmarks; no product code here.
+
+pub mod api;
+pub mod cloud;
+pub mod field;
+pub mod gateway;
+pub mod live;
+pub mod oracle;
+pub mod process;
+pub mod wait;
+
+pub use api::Api;
+pub use cloud::Cloud;
+pub use gateway::Gateway;
+pub use demo::link::Link;
+pub use wait::until;

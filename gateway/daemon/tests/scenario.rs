@@ -148,7 +148,7 @@ async fn the_watermark_counts_durable_samples_and_names_what_advanced() {
         assert_eq!(pair[0]["incarnation"], pair[1]["incarnation"]);
     }
     assert!(lines[4]["samples"].as_u64() > Some(3));
-    let named: Vec<_> = lines.iter().flat_map(|l| l["last"].as_object().unwrap().keys().cloned()).collect();
+    let named: Vec<_> = lines.iter().flat_map(|l| l["points"].as_object().unwrap().keys().cloned()).collect();
     assert!(named.contains(&"plc/temperature".to_owned()), "{named:?}");
     let health = &rig.get("/api/v1/gateways").await["items"][0]["health"];
     assert!(health["buffer"]["durable_seq"].as_u64() >= lines[4]["seq"].as_u64());

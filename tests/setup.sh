@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Installs from the distribution what tests need and this machine lacks: counterparts that we did not
+# write, and a browser. Says what it does; does nothing when all is there.
+set -euo pipefail
+
+declare -A package=(
+  [chromium]=chromium
+  [mosquitto_pub]=mosquitto-clients
+  [mosquitto]=mosquitto
+  [mbpoll]=mbpoll
+)
+export PATH="$PATH:/usr/sbin"
+missing=()
+for program in "${!package[@]}"; do
+  command -v "$program" >/dev/null || missing+=("${package[$program]}")
+done
+/usr/bin/python3 -c 'import pymodbus' 2>/dev/null || missing+=(python3-pymodbus)
+[ ${#missing[@]} -eq 0 ] && exit 0
+
+echo "tests need from the distribution: ${missing[*]}"
+command -v apt-get >/dev/null || {
+  echo "this is no Debian or Ubuntu: install the equivalents of these packages and run again" >&2
+  exit 1
+}
+sudo=()
+[ "$(id -u)" -eq 0 ] || sudo=(sudo)
+"${sudo[@]}" apt-get update -q
+"${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}"

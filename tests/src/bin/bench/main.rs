@@ -1,0 +1,34 @@
+//! The figures: `make bench`, or one group by name (`make bench ONLY=loop`). Each figure is one line of JSON on
+//! standard output; what is done meanwhile goes to standard error. Real processes, real sockets.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, clippy::expect_used)] // a program that prints figures
+#![allow(clippy::disallowed_methods, clippy::cast_precision_loss)] // it measures time, and counts below 2^53
+
+mod command;
+mod figure;
+mod live;
+mod outage;
+mod start;
+
+use std::process::ExitCode;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let only: Vec<String> = std::env::args().skip(1).collect();
+    let known = ["start", "loop"];
+    if let Some(unknown) = only.iter().find(|g| !known.contains(&g.as_str())) {
+        eprintln!("no group `{unknown}`: there are {}", known.join(", "));
+        return ExitCode::from(2);
+    }
+    let wanted = |group: &str| only.is_empty() || only.iter().any(|g| g == group);
+    if wanted("loop") {
+        start::gateway().await;
+        live::sensor_to_browser().await;
+        command::command().await;
+        outage::outage().await;
+    }
+    if wanted("start") {
+        start::demo().await;
+    }
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,196 @@
+//! Field devices of the rig: a Modbus TCP device that is a plain table of registers, and an MQTT sensor that
+//! publishes numbered samples at a rate.
+
+use std::future;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use common::Drain;
+use rumqttc::{AsyncClient, Event, MqttOptions, Outgoing, Packet, QoS};
+use tokio::net::TcpListener;
+use tokio_modbus::prelude::*;
+use tokio_modbus::server::Service;
+use tokio_modbus::server::tcp::Server;
+
+/// A device with 1,000 holding registers.
+#[derive(Debug, Clone)]
+pub struct ModbusDevice {
+    /// Where it listens.
+    pub addr: SocketAddr,
+    registers: Arc<Mutex<Vec<u16>>>,
+    writes: Arc<AtomicU64>,
+    drain: Drain,
+}
+
+impl ModbusDevice {
+    /// Starts one.
+    pub async fn start() -> Self {
+        Self::at("127.0.0.1:0".parse().expect("an address")).await
+    }
+
+    /// Starts one at an address.
+    pub async fn at(addr: SocketAddr) -> Self {
+        let listener = TcpListener::bind(addr).await.expect("a free port");
+        let device = Self {
+            addr: listener.local_addr().expect("bound"),
+            registers: Arc::new(Mutex::new(vec![0; 1000])),
+            writes: Arc::default(),
+            drain: Drain::new(),
+        };
+        let (service, drain) = (device.clone(), device.drain.clone());
+        tokio::spawn(async move {
+            let accept = |stream: tokio::net::TcpStream, _| {
+                let device = service.clone();
+                async move {
+                    stream.set_nodelay(true)?;
+                    Ok(Some((device, stream)))
+                }
+            };
+            let _ = Server::new(listener).serve_until(&accept, |_| {}, async move { drain.started().await }).await;
+        });
+        device
+    }
+
+    /// Stops it: connections end, the port is free.
+    pub fn stop(&self) {
+        self.drain.start();
+    }
+
+    /// A register.
+    pub fn get(&self, at: usize) -> u16 {
+        self.registers.lock().expect("no panic holds it")[at]
+    }
+
+    /// Sets a register, as the process behind the device would.
+    pub fn set(&self, at: usize, word: u16) {
+        self.registers.lock().expect("no panic holds it")[at] = word;
+    }
+
+    /// How many writes it got.
+    pub fn writes(&self) -> u64 {
+        self.writes.load(Ordering::SeqCst)
+    }
+}
+
+impl Service for ModbusDevice {
+    type Request = Request<'static>;
+    type Response = Response;
+    type Exception = ExceptionCode;
+    type Future = future::Ready<Result<Response, ExceptionCode>>;
+
+    fn call(&self, request: Self::Request) -> Self::Future {
+        let mut registers = self.registers.lock().expect("no panic holds it");
+        let mut at = |at: u16, n: usize| {
+            let start = usize::from(at);
+            (start + n <= 1000).then_some(start..start + n).ok_or(ExceptionCode::IllegalDataAddress)
+        };
+        future::ready(match request {
+            Request::ReadHoldingRegisters(a, n) => {
+                at(a, n.into()).map(|r| Response::ReadHoldingRegisters(registers[r].to_vec()))
+            }
+            Request::WriteSingleRegister(a, word) => at(a, 1).map(|r| {
+                registers[r.start] = word;
+                self.writes.fetch_add(1, Ordering::SeqCst);
+                Response::WriteSingleRegister(a, word)
+            }),
+            Request::WriteMultipleRegisters(a, words) => at(a, words.len()).map(|r| {
+                registers[r].copy_from_slice(&words);
+                self.writes.fetch_add(1, Ordering::SeqCst);
+                Response::WriteMultipleRegisters(a, u16::try_from(words.len()).unwrap_or(u16::MAX))
+            }),
+            _ => Err(ExceptionCode::IllegalFunction),
+        })
+    }
+}
+
+/// What a numbered sensor has done so far.
+#[derive(Debug, Default)]
+pub struct SensorCounts {
+    /// Last number handed to the client.
+    pub sent: AtomicU64,
+    /// How many the broker has acknowledged, whoever holds them now.
+    pub acknowledged: AtomicU64,
+}
+
+/// Publishes to `load/<n>` for `n` below `points`, in turn, `rate` a second in all, until drained. Sample
+/// `k` (from 1) goes to point `k % points` with source time `base_us + k`: its own number. The value is
+/// what `value(k)` gives.
+pub async fn numbered_sensor(
+    broker: SocketAddr,
+    points: u64,
+    rate: u64,
+    base_us: i64,
+    value: impl Fn(u64) -> f64,
+    counts: Arc<SensorCounts>,
+    drain: Drain,
+) {
+    let mut options = MqttOptions::new("numbered-sensor", broker.ip().to_string(), broker.port());
+    options.set_keep_alive(Duration::from_secs(10)).set_inflight(1000).set_clean_session(true);
+    let (client, mut events) = AsyncClient::new(options, 4000);
+    let publisher = {
+        let (counts, drain) = (counts.clone(), drain.clone());
+        async move {
+            let mut tick = tokio::time::interval(Duration::from_millis(5));
+            let began = tokio::time::Instant::now();
+            let mut k = 0u64;
+            while !drain.is_started() {
+                tick.tick().await;
+                #[allow(clippy::cast_possible_truncation)]
+                let due = began.elapsed().as_micros() as u64 * rate / 1_000_000;
+                while k < due && !drain.is_started() {
+                    k += 1;
+                    let payload = format!("{{\"v\":{:?},\"t\":{}}}", value(k), base_us + k.cast_signed());
+                    let topic = format!("load/{}", k % points);
+                    if client.publish(topic, QoS::AtLeastOnce, false, payload).await.is_err() {
+                        return;
+                    }
+                    counts.sent.store(k, Ordering::SeqCst);
+                }
+            }
+        }
+    };
+    let pump = async {
+        loop {
+            match events.poll().await {
+                Ok(Event::Incoming(Packet::PubAck(_))) => {
+                    counts.acknowledged.fetch_add(1, Ordering::SeqCst);
+                }
+                Ok(Event::Outgoing(Outgoing::Disconnect)) => return,
+                Ok(_) => {}
+                Err(_) if drain.is_started() => return,
+                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    };
+    tokio::select! {
+        () = publisher => {}
+        () = pump => {}
+    }
+    // What is still queued leaves before the connection does.
+    let settle = async {
+        while counts.acknowledged.load(Ordering::SeqCst) < counts.sent.load(Ordering::SeqCst) {
+            match events.poll().await {
+                Ok(Event::Incoming(Packet::PubAck(_))) => {
+                    counts.acknowledged.fetch_add(1, Ordering::SeqCst);
+                }
+                Ok(_) => {}
+                Err(_) => return,
+            }
+        }
+    };
+    let _ = tokio::time::timeout(Duration::from_secs(5), settle).await;
+}
+
+/// Gateway configuration of a device fed by `numbered_sensor`.
+pub fn numbered_device(points: u64) -> String {
+    let mut text = "[[device]]\nname = \"load\"\nasset = \"plant/hall/load\"\n[device.mqtt]\n".to_owned();
+    for n in 0..points {
+        text += &format!(
+            "[[device.point]]\nname = \"p{n}\"\ntype = \"f64\"\nstale_ms = 60000\n\
+             mqtt = {{ topic = \"load/{n}\", pointer = \"/v\", timestamp = \"/t\", timestamp_unit = \"us\" }}\n"
+        );
+    }
+    text
+}

@@ -1,0 +1,148 @@
+//! A real gateway process in a folder of its own.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use common::api::{GatewayHealth, GatewayView, Page, SwitchPosition, SwitchRequest};
+use reqwest::Method;
+use serde::Deserialize;
+
+use crate::process::{Process, program};
+use crate::{Api, until};
+
+/// How a gateway is set up.
+#[derive(Debug, Clone, Default)]
+pub struct Setup {
+    /// Where the cloud's ingress is, and the secret for it; none: no cloud.
+    pub uplink: Option<(SocketAddr, String)>,
+    /// `[[device]]` sections.
+    pub devices: String,
+    /// More sections, such as `[buffer]`.
+    pub extra: String,
+}
+
+/// A running gateway named `box1`.
+#[derive(Debug)]
+pub struct Gateway {
+    /// The process.
+    pub process: Process,
+    /// Its broker.
+    pub broker: SocketAddr,
+    dir: PathBuf,
+    socket: PathBuf,
+}
+
+#[derive(Debug, Deserialize)]
+struct Addresses {
+    broker: SocketAddr,
+}
+
+impl Gateway {
+    /// Starts one in `dir`. The folder keeps its state for the next start.
+    pub async fn start(dir: &Path, setup: &Setup) -> Self {
+        Self::spawn(dir, setup).ready().await
+    }
+
+    /// Starts one and does not wait for it.
+    pub fn spawn(dir: &Path, setup: &Setup) -> Starting {
+        std::fs::create_dir_all(dir).expect("a folder");
+        let socket = dir.join("api.sock");
+        let mut config = format!(
+            "[gateway]\nid = \"box1\"\ndata_dir = {:?}\n[api]\nlisten = \"127.0.0.1:0\"\nsocket = {:?}\n\
+             [broker]\nlisten = \"127.0.0.1:{}\"\n",
+            dir.join("data"),
+            socket,
+            // The sensors of a restarted gateway find its broker where it was.
+            addresses(dir).map_or(0, |a| a.broker.port()),
+        );
+        if let Some((addr, secret)) = &setup.uplink {
+            write_private(&dir.join("secret"), secret);
+            config += &format!("[uplink]\nurl = \"mqtt://{addr}\"\npassword_file = {:?}\n", dir.join("secret"));
+        }
+        config += &setup.extra;
+        config += "\n";
+        config += &setup.devices;
+        let file = dir.join("gateway.toml");
+        std::fs::write(&file, config).expect("a configuration");
+        let _ = std::fs::remove_file(dir.join("data/addresses.json"));
+        let file = file.to_str().expect("a UTF-8 path");
+        let process = Process::start(&program("twinway-gateway"), &["run", "--config", file], dir.join("log"));
+        Starting { process, dir: dir.to_owned(), socket }
+    }
+
+    /// Its API by the socket, as the user who started it.
+    pub fn api(&self) -> Api {
+        Api::of_socket(&self.socket)
+    }
+
+    /// Its folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Sets the switch.
+    pub async fn set_switch(&self, position: SwitchPosition) {
+        let body = SwitchRequest { position, reason: "test".into() };
+        let answer = self.api().request(Method::PUT, "/api/v1/switch").json(&body).send().await.expect("an answer");
+        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap_or_default());
+    }
+
+    /// How it fares.
+    pub async fn health(&self) -> GatewayHealth {
+        let page: Page<GatewayView> = self.api().get("/api/v1/gateways").await;
+        page.items.into_iter().next().expect("itself").health.expect("its health")
+    }
+}
+
+/// A gateway that may not be up yet.
+#[derive(Debug)]
+pub struct Starting {
+    process: Process,
+    dir: PathBuf,
+    /// Its socket.
+    pub socket: PathBuf,
+}
+
+impl Starting {
+    /// Waits until it serves.
+    pub async fn ready(mut self) -> Gateway {
+        let found = until("addresses of the gateway", Duration::from_secs(20), || {
+            if let Some(status) = self.process.ended() {
+                panic!("gateway ended with {status}:\n{}", self.process.log());
+            }
+            let found = addresses(&self.dir);
+            async move { found }
+        });
+        let broker = found.await.broker;
+        Gateway { process: self.process, broker, dir: self.dir, socket: self.socket }
+    }
+}
+
+fn addresses(dir: &Path) -> Option<Addresses> {
+    serde_json::from_str(&std::fs::read_to_string(dir.join("data/addresses.json")).ok()?).ok()
+}
+
+/// Writes a file that only its owner reads.
+pub fn write_private(path: &Path, text: &str) {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::write(path, text).expect("a file");
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).expect("its mode");
+}
+
+/// Configuration of a Modbus device with `points` writable u16 registers from address 0, `r0`, `r1` ...
+pub fn registers_device(addr: SocketAddr, points: usize, period_ms: u64) -> String {
+    let mut text = format!(
+        "[[device]]\nname = \"plc\"\nasset = \"plant/hall/plc\"\n[device.modbus]\nhost = \"{}\"\nport = {}\ntimeout_ms = 500\n",
+        addr.ip(),
+        addr.port()
+    );
+    for n in 0..points {
+        text += &format!(
+            "[[device.point]]\nname = \"r{n}\"\ntype = \"f64\"\nunit = \"rpm\"\naccess = \"read_write\"\nwrite_min = 0\nwrite_max = 1000\n\
+             scale = 0.1\nread_back_tolerance = 0.05\n\
+             modbus = {{ table = \"holding\", address = {n}, type = \"u16\", period_ms = {period_ms} }}\n"
+        );
+    }
+    text
+}
