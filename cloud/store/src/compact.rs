@@ -3,7 +3,7 @@
 //! series never has more than a few small chunks, and roll-ups are written once. The heavy work is done beside
 //! the writer, which only stores the outcome.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError};
 
 use cloud_core::{GatewayKey, Position};
@@ -11,9 +11,10 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use crate::bucket::{self, Bucket, Buckets, LEVELS};
 use crate::codec::{self, Row};
-use crate::db::{Result, damaged, db, from_sql, to_sql};
+use crate::db::{Checkpointer, Result, damaged, db, from_sql, to_sql};
 use crate::frames::load_ranks;
 use crate::tail::{Batch, FrameKey, SeriesId};
+use crate::writer::Writer;
 use crate::{Shared, accounts, commands};
 
 /// When chunks grow.
@@ -34,6 +35,14 @@ const WORTH: usize = 4;
 /// Merges in one transaction.
 const MERGES_AT_ONCE: usize = 32;
 const MAINTAIN_EVERY_US: u64 = 600_000_000;
+const CHECKPOINT_EVERY_US: u64 = 5_000_000;
+
+/// What a compaction also looks after. Locked by the one that runs; times by `Clock::mono_us`.
+pub(crate) struct Upkeep {
+    pub(crate) maintained: Option<u64>,
+    pub(crate) checkpointed: Option<u64>,
+    pub(crate) checkpointer: Checkpointer,
+}
 
 /// A chunk on its way into the database.
 struct NewChunk {
@@ -57,7 +66,7 @@ struct Prepared {
 
 /// Compacts at most `limit` frames; how many it did.
 pub(crate) fn compact(shared: &Shared, limit: usize) -> Result<usize> {
-    let mut maintained = shared.compacting.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut upkeep = shared.upkeep.lock().unwrap_or_else(PoisonError::into_inner);
     let batch = shared.tail.write().unwrap_or_else(PoisonError::into_inner).take(limit);
     let n = batch.frames.len();
     if n > 0 {
@@ -74,9 +83,15 @@ pub(crate) fn compact(shared: &Shared, limit: usize) -> Result<usize> {
         merge_small(shared)?;
     }
     let now = shared.clock.mono_us();
-    if maintained.is_none_or(|last| now.saturating_sub(last) >= MAINTAIN_EVERY_US) {
+    let is_due = |last: Option<u64>, every: u64| last.is_none_or(|last| now.saturating_sub(last) >= every);
+    if is_due(upkeep.maintained, MAINTAIN_EVERY_US) {
         maintain(shared)?;
-        *maintained = Some(now);
+        upkeep.maintained = Some(now);
+    }
+    if is_due(upkeep.checkpointed, CHECKPOINT_EVERY_US) {
+        upkeep.checkpointer.run()?;
+        shared.writer.run(Writer::checkpoint)?;
+        upkeep.checkpointed = Some(now);
     }
     Ok(n)
 }
@@ -206,26 +221,40 @@ fn small(n: usize) -> i64 {
 /// Ids that go, chunks that come in their place.
 type Merge = (Vec<i64>, Vec<NewChunk>);
 
-/// Merges until no series has many small chunks of one class.
+/// A series' small chunks of a level and class.
+type Group = (SeriesId, i64, i64);
+
+/// Merges until no series has many small chunks of one class. One that cannot be read stays as it is and does
+/// not keep the others.
 fn merge_small(shared: &Shared) -> Result<()> {
+    let mut unreadable: HashSet<Group> = HashSet::new();
     loop {
-        let groups = shared.readers.with(|conn| {
+        let mut groups = shared.readers.with(|conn| {
             let sql = "SELECT series, level, class FROM chunks WHERE class < 9
                        GROUP BY series, level, class HAVING count(*) >= ?1";
             let mut statement = conn.prepare_cached(sql).map_err(db)?;
-            let rows = statement
-                .query_map([small(shared.limits.merge.max(2))], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))
-                .map_err(db)?;
-            rows.collect::<rusqlite::Result<Vec<(SeriesId, i64, i64)>>>().map_err(db)
+            let least = small(shared.limits.merge.max(2));
+            let rows = statement.query_map([least], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?))).map_err(db)?;
+            rows.collect::<rusqlite::Result<Vec<Group>>>().map_err(db)
         })?;
+        groups.retain(|g| !unreadable.contains(g));
         if groups.is_empty() {
             return Ok(());
         }
         for some in groups.chunks(MERGES_AT_ONCE) {
             let merges = shared.readers.with(|conn| {
-                some.iter()
-                    .map(|(series, level, class)| merge(conn, *series, *level, *class, shared.limits))
-                    .collect()
+                let mut merges = Vec::with_capacity(some.len());
+                for group in some {
+                    match merge(conn, *group, shared.limits) {
+                        Ok(merge) => merges.push(merge),
+                        Err(error) => {
+                            let (series, level, class) = group;
+                            tracing::error!(series, level, class, %error, "chunks cannot be merged");
+                            unreadable.insert(*group);
+                        }
+                    }
+                }
+                Ok(merges)
             })?;
             replace(shared, merges)?;
         }
@@ -249,7 +278,7 @@ fn replace(shared: &Shared, merges: Vec<Merge>) -> Result<()> {
     })
 }
 
-fn merge(conn: &Connection, series: SeriesId, level: i64, class: i64, limits: Limits) -> Result<Merge> {
+fn merge(conn: &Connection, (series, level, class): Group, limits: Limits) -> Result<Merge> {
     let sql = "SELECT id, blob FROM chunks WHERE series = ?1 AND level = ?2 AND class = ?3 AND class < 9";
     let blobs = read_blobs(conn, sql, [series, level, class])?;
     let level = usize::try_from(level).unwrap_or(0);

@@ -96,7 +96,8 @@ pub(crate) fn open_writer(path: &Path) -> Result<Connection> {
     }
     conn.pragma_update(None, "synchronous", "FULL").map_err(in_file)?;
     conn.pragma_update(None, "foreign_keys", true).map_err(in_file)?;
-    conn.pragma_update(None, "wal_autocheckpoint", 2_000).map_err(in_file)?;
+    // `Checkpointer` does it beside the writer; this is the net below it.
+    conn.pragma_update(None, "wal_autocheckpoint", 8_000).map_err(in_file)?;
     conn.pragma_update(None, "journal_size_limit", 64 << 20).map_err(in_file)?;
     conn.pragma_update(None, "cache_size", -32_768).map_err(in_file)?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS);
@@ -137,6 +138,35 @@ fn migrate(conn: &mut Connection, path: &Path) -> std::result::Result<(), Migrat
         tracing::info!(path = %path.display(), version, "database brought to version");
     }
     Ok(())
+}
+
+/// Brings the write-ahead log into the file beside the writer, which would have to wait for the disk.
+pub(crate) struct Checkpointer {
+    conn: Option<Connection>,
+}
+
+impl Checkpointer {
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let conn = Connection::open_with_flags(path, flags).map_err(db)?;
+        conn.pragma_update(None, "synchronous", "FULL").map_err(db)?;
+        Ok(Self { conn: Some(conn) })
+    }
+
+    /// Brings over what is there now. The log is only begun anew when nothing came meanwhile, so the writer
+    /// does the same once more: there is little left then.
+    pub(crate) fn run(&self) -> Result<()> {
+        self.conn.as_ref().map_or(Ok(()), checkpoint)
+    }
+
+    pub(crate) fn close(&mut self) {
+        self.conn = None;
+    }
+}
+
+/// Brings the write-ahead log into the file, waiting for nobody.
+pub(crate) fn checkpoint(conn: &Connection) -> Result<()> {
+    conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).map_err(db)
 }
 
 /// A few connections for reading.

@@ -36,8 +36,11 @@ pub(crate) fn load_cache(conn: &Connection) -> Result<Cache> {
     Ok(cache)
 }
 
-/// Every incarnation: rank, itself, its gateway, that one's row.
-pub(crate) fn load_ranks(conn: &Connection) -> Result<Vec<(u64, Incarnation, Arc<GatewayKey>, i64)>> {
+/// An incarnation: rank, itself, its gateway, that one's row.
+pub(crate) type RankRow = (u64, Incarnation, Arc<GatewayKey>, i64);
+
+/// Every incarnation by rank.
+pub(crate) fn load_ranks(conn: &Connection) -> Result<Vec<RankRow>> {
     let sql = "SELECT i.rank, i.incarnation, g.id, g.tenant, g.gateway FROM incarnations i
                JOIN gateways g ON g.id = i.gateway ORDER BY i.rank";
     let mut statement = conn.prepare_cached(sql).map_err(db)?;

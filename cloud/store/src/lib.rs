@@ -60,8 +60,8 @@ pub(crate) struct Shared {
     tail: Arc<RwLock<Tail>>,
     readers: Readers,
     writer: WriterHandle,
-    /// Held by the one compaction that runs; when maintenance was last done, by `Clock::mono_us`.
-    compacting: Mutex<Option<u64>>,
+    /// Held by the one compaction that runs.
+    upkeep: Mutex<compact::Upkeep>,
     raw_days: Option<u32>,
     limits: compact::Limits,
     _lock: db::Lock,
@@ -90,10 +90,11 @@ impl Sqlite {
         let readers = Readers::open(&options.path, options.readers)?;
         let writer = Writer::new(conn, clock.clone(), Arc::clone(&tail))?;
         let writer = WriterHandle::start(writer, options.queue)?;
-        let compacting = Mutex::new(None);
+        let checkpointer = db::Checkpointer::open(&options.path)?;
+        let upkeep = Mutex::new(compact::Upkeep { maintained: None, checkpointed: None, checkpointer });
         let raw_days = options.raw_days;
         let limits = compact::Limits { seal: options.chunk_rows.max(1), merge: options.merge_chunks.max(2) };
-        let shared = Shared { clock, tail, readers, writer, compacting, raw_days, limits, _lock: lock };
+        let shared = Shared { clock, tail, readers, writer, upkeep, raw_days, limits, _lock: lock };
         Ok(Arc::new(Self { shared: Arc::new(shared) }))
     }
 
@@ -165,6 +166,7 @@ impl Drop for Shared {
     fn drop(&mut self) {
         // The writer is the last to close: it then brings the write-ahead log into the file.
         self.readers.close();
+        self.upkeep.get_mut().unwrap_or_else(PoisonError::into_inner).checkpointer.close();
         self.writer.stop();
     }
 }

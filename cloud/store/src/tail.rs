@@ -86,6 +86,8 @@ impl Tail {
                 rows.push((*id, taken));
             }
         }
+        // In the order in which their chunks stand in the database.
+        rows.sort_unstable_by_key(|(id, _)| *id);
         Batch { frames: self.moving.clone(), rows }
     }
 

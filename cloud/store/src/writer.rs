@@ -100,6 +100,11 @@ impl Writer {
         Ok(result)
     }
 
+    /// Brings the write-ahead log into the file.
+    pub(crate) fn checkpoint(&mut self) -> Result<()> {
+        crate::db::checkpoint(&self.conn)
+    }
+
     fn refresh(&mut self) -> Result<()> {
         if self.is_stale {
             self.cache = frames::load_cache(&self.conn)?;

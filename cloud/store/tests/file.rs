@@ -1,6 +1,8 @@
 //! The file itself: what is wrong with it is said, what is acknowledged survives a kill, samples beyond their
 //! time go and their roll-ups stay.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)] // all of it is tests
+
 #[allow(dead_code, unused_macros)]
 mod contract;
 
@@ -119,6 +121,53 @@ async fn samples_beyond_their_time_go_and_their_roll_ups_stay() {
     let left: i64 =
         conn.query_row("SELECT sum(n) FROM chunks WHERE level = 0 AND class < 10", [], |r| r.get(0)).unwrap();
     assert!((3 * 24 * 60..4 * 24 * 60 + 200).contains(&left), "{left}");
+}
+
+#[tokio::test]
+async fn what_has_ended_is_forgotten_but_not_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("cloud.db");
+    let hour = 3600 * SECOND;
+    let at = |now| -> Arc<dyn Storage> { Sqlite::open(Options::new(&path), Clock::simulated(now)).unwrap() };
+    let storage = at(T0);
+    oven(&storage).await;
+    let view = common::api::UserView { name: "a".into(), grants: vec![], created_us: T0 };
+    let account = cloud_core::storage::Account { view, password_hash: "$".into() };
+    storage.create_user(&account).await.unwrap();
+    storage.create_session(&[1; 32], "a", T0 + hour).await.unwrap();
+    contract::commands::create(&storage, &contract::commands::view(twin(1), "temp", 0), "k").await;
+    drop(storage);
+    for (after, kept) in [(24 * hour, true), (49 * hour, false)] {
+        let storage = at(T0 + after);
+        storage.compact(1).await.unwrap();
+        assert_eq!(storage.command_by_key("admin", "k").await.unwrap().is_some(), kept, "{after}");
+        assert_eq!(storage.commands(None, None, 9).await.unwrap().items.len(), 1, "the command itself stays");
+    }
+    let conn = rusqlite::Connection::open(&path).unwrap();
+    let sessions: i64 = conn.query_row("SELECT count(*) FROM sessions", [], |r| r.get(0)).unwrap();
+    assert_eq!(sessions, 0);
+}
+
+#[tokio::test]
+async fn one_damaged_chunk_is_told_and_does_not_stop_the_rest() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("cloud.db");
+    let options = Options { merge_chunks: 2, ..Options::new(&path) };
+    let storage: Arc<dyn Storage> = Sqlite::open(options, Clock::system()).unwrap();
+    let s = oven(&storage).await;
+    let both = |t| vec![sample(0, T0 + t, 1.0), sample(1, T0 + t, 1i64)];
+    storage.accept(&[s.samples(1, both(1))]).await.unwrap();
+    storage.compact(10).await.unwrap();
+    let conn = rusqlite::Connection::open(&path).unwrap();
+    let harm = "UPDATE chunks SET blob = zeroblob(40) WHERE series =
+                (SELECT id FROM series WHERE point = 'temp')";
+    assert_eq!(conn.execute(harm, []).unwrap(), 1);
+    storage.accept(&[s.samples(2, both(2))]).await.unwrap();
+    assert_eq!(storage.compact(10).await.unwrap(), 1);
+    let told = storage.history(twin(1), "temp", T0, T0 + 9, 9).await.unwrap_err().to_string();
+    assert!(told.contains("chunk") && told.contains("damaged"), "{told}");
+    let other = storage.history(twin(1), "count", T0, T0 + 9, 9).await.unwrap();
+    assert_eq!(other.points.len(), 2);
 }
 
 #[tokio::test]

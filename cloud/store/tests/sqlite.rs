@@ -1,5 +1,7 @@
 //! The contract on SQLite, with small chunks so that merging and sealing happen in every life.
 
+#![allow(clippy::unwrap_used)] // all of it is tests
+
 #[macro_use]
 mod contract;
 

@@ -69,7 +69,7 @@ pub(crate) async fn uncompacted_frames_are_read_back_in_order_and_in_batches(bac
     let b = s.samples(2, vec![sample(0, T0 + 2, 2.0)]);
     let c = s.frame(1, Body::Audit(entry(T0, "x", None, Severity::Info)));
     storage.accept(&[a.clone(), b.clone()]).await.unwrap();
-    storage.accept(&[c.clone()]).await.unwrap();
+    storage.accept(std::slice::from_ref(&c)).await.unwrap();
     let mut after = None;
     let mut found = Vec::new();
     loop {

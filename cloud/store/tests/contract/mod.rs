@@ -1,6 +1,8 @@
 //! What any storage must hold, whatever it is built on. A backend says how it is opened; `contract_tests!` then
 //! makes a test of each item. Nothing here knows SQLite.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)] // all of it is tests
+
 pub(crate) mod accounts;
 pub(crate) mod commands;
 pub(crate) mod fixtures;
