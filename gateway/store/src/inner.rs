@@ -123,6 +123,14 @@ pub(crate) struct Inner {
 impl Inner {
     /// Appends; see `FrameLog::append`.
     pub(crate) fn append(&self, body: Body) -> Result<FrameId, LogError> {
+        if lock(&self.shared).closing {
+            return Err(LogError::Closed);
+        }
+        self.append_own(body)
+    }
+
+    /// The same for what the buffer itself tells, also while it closes.
+    fn append_own(&self, body: Body) -> Result<FrameId, LogError> {
         let times = source_times(&body);
         let mut appender = lock(&self.appender);
         if let Body::Samples(rows) = &body {
@@ -173,9 +181,6 @@ impl Inner {
             _ => limit + limit / 4,
         };
         let mut shared = lock(&self.shared);
-        if shared.closing {
-            return Err(LogError::Closed);
-        }
         if shared.tail.unsynced_bytes() < limit {
             return Ok(());
         }
@@ -205,7 +210,7 @@ impl Inner {
             code: None,
             detail,
         };
-        if let Err(error) = self.append(Body::Event(entry)) {
+        if let Err(error) = self.append_own(Body::Event(entry)) {
             tracing::warn!(action, %error, "event of the buffer is lost");
         }
     }
@@ -234,7 +239,7 @@ impl Inner {
                 gap.seqs.map_or_else(|| "none".to_owned(), |(a, b)| format!("{a} to {b}")),
             );
             tracing::error!(detail, "frames are missing");
-            if self.append(Body::Gap(gap)).is_ok() {
+            if self.append_own(Body::Gap(gap)).is_ok() {
                 self.event("buffer.gap", Severity::Alarm, detail);
             }
         }

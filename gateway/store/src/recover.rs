@@ -70,6 +70,11 @@ pub(crate) fn recover(dir: &Path, lost: &Sets) -> io::Result<Recovered> {
 fn add(found: &mut Recovered, opened: segment::Opened, lost: Option<&IntervalSet>) {
     let segment::Opened { mut segment, damage } = opened;
     found.next_ordinal = found.next_ordinal.max(segment.ordinal.saturating_add(1));
+    // A rewriting that ended before the old file was removed: the old one has all.
+    if let Some(at) = found.segments.iter().position(|s| s.ordinal == segment.ordinal) {
+        let kept = found.segments.remove(at);
+        let _ = fs::remove_file(&kept.path);
+    }
     let same: Vec<&Segment> =
         found.segments.iter().filter(|s| s.incarnation == segment.incarnation).collect();
     // A number that an earlier segment has as well was written again after a failed sync.

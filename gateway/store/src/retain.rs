@@ -12,7 +12,7 @@ use common::{IntervalSet, SchemaHash};
 use crate::inner::{lock, source_times, widen};
 use crate::notes::sync_dir;
 use crate::record::{Item, RecordReader};
-use crate::segment::{Active, Segment};
+use crate::segment::{Active, Segment, kept_name};
 use crate::sets::minus;
 use crate::tail::TailFrame;
 use crate::writer::Writer;
@@ -137,7 +137,9 @@ impl Writer {
             return Ok(());
         }
         let json = segment.schema_json()?.unwrap_or_default();
+        // A name of its own: who still reads the old file must not meet another under its name.
         let beside = segment.path.with_extension("tmp");
+        let path = segment.path.with_file_name(kept_name(segment.ordinal));
         let _ = fs::remove_file(&beside);
         let schema: (SchemaHash, &[u8]) = (segment.schema, &json);
         let mut active =
@@ -145,14 +147,19 @@ impl Writer {
         for frame in &kept {
             active.push(frame);
         }
-        let rewritten = active.close().and_then(|s| fs::rename(&beside, &segment.path).map(|()| s));
+        let rewritten = active.close().and_then(|s| fs::rename(&beside, &path).map(|()| s));
         let mut small = rewritten.inspect_err(|_| drop(fs::remove_file(&beside)))?;
         sync_dir(&self.dir)?;
-        small.path.clone_from(&segment.path);
+        small.path.clone_from(&path);
         self.tell(segment, &loss, cause);
         let mut shared = lock(&self.inner.shared);
         if let Some(known) = shared.segments.iter_mut().find(|s| s.ordinal == segment.ordinal) {
             *known = small;
+        }
+        drop(shared);
+        if segment.path != path {
+            fs::remove_file(&segment.path)?;
+            sync_dir(&self.dir)?;
         }
         Ok(())
     }

@@ -124,6 +124,11 @@ pub(crate) fn file_name(ordinal: u64) -> String {
     format!("{ordinal:016x}.seg")
 }
 
+/// Name of what is left of a segment whose samples were dropped. Sorts before the whole one.
+pub(crate) fn kept_name(ordinal: u64) -> String {
+    format!("{ordinal:016x}-kept.seg")
+}
+
 /// A segment that is being written.
 #[derive(Debug)]
 pub(crate) struct Active {

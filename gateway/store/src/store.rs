@@ -32,6 +32,8 @@ const KEEP_EVERY: Duration = Duration::from_secs(1);
 /// A disk that does not answer for so long refuses.
 const DURABLE_LIMIT: Duration = Duration::from_secs(5);
 
+type Frames = Vec<(u64, Vec<u8>)>;
+
 /// The buffer. Dropping it brings what is in memory to disk.
 #[derive(Debug)]
 pub struct Store {
@@ -163,16 +165,15 @@ impl Store {
         }
     }
 
-    /// Frames from a segment, from `from` on, and the last sequence looked at.
-    fn read_segment(&self, segment: &Segment, from: u64, max_bytes: usize) -> Vec<(u64, Vec<u8>)> {
+    /// Frames from a segment, from `from` on; none if the file is no longer there.
+    fn read_segment(&self, segment: &Segment, from: u64, max_bytes: usize) -> Option<Frames> {
         let mut out = Vec::new();
         let file = match File::open(&segment.path) {
             Ok(file) => file,
-            // Retention was faster.
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return out,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return None,
             Err(error) => {
                 tracing::error!(path = %segment.path.display(), %error, "segment cannot be read");
-                return out;
+                return Some(out);
             }
         };
         let start = segment.offset_for(from);
@@ -209,7 +210,7 @@ impl Store {
                 }
             }
         }
-        out
+        Some(out)
     }
 
     /// Records between two sound ones are damaged: told once.
@@ -336,6 +337,7 @@ impl FrameLog for Store {
         max_bytes: usize,
     ) -> Result<Vec<(u64, Vec<u8>)>, LogError> {
         let mut from = from.max(1);
+        let mut gone = None;
         loop {
             let segment = {
                 let shared = lock(&self.inner.shared);
@@ -351,11 +353,12 @@ impl FrameLog for Store {
                     None => return Ok(Vec::new()),
                 }
             };
-            let frames = self.read_segment(&segment, from, max_bytes);
-            if !frames.is_empty() {
-                return Ok(frames);
+            match self.read_segment(&segment, from, max_bytes) {
+                Some(frames) if !frames.is_empty() => return Ok(frames),
+                // Retention was faster: what it left stands elsewhere, and the index knows.
+                None if gone.replace(segment.path.clone()) != Some(segment.path.clone()) => {}
+                Some(_) | None => from = segment.last() + 1,
             }
-            from = segment.last() + 1;
         }
     }
 

@@ -37,7 +37,7 @@ pub(crate) struct Writer {
 enum Job {
     Write(Vec<TailFrame>),
     Retain,
-    Close(Vec<TailFrame>),
+    Close,
 }
 
 impl Writer {
@@ -57,8 +57,7 @@ impl Writer {
             match self.wait() {
                 Job::Write(frames) => self.attempt(&frames),
                 Job::Retain => self.retain(),
-                Job::Close(frames) => {
-                    self.attempt(&frames);
+                Job::Close => {
                     self.finish();
                     return;
                 }
@@ -71,7 +70,7 @@ impl Writer {
         let mut shared = lock(&self.inner.shared);
         loop {
             if shared.closing {
-                return Job::Close(shared.tail.after(shared.tail.durable).cloned().collect());
+                return Job::Close;
             }
             if shared.retain_wanted && !self.inner.options.ring {
                 shared.retain_wanted = false;
@@ -184,12 +183,12 @@ impl Writer {
     }
 
     fn succeeded(&mut self, last: u64) {
-        self.set_durable(last);
         let mut fault = None;
         self.inner.progress.send_modify(|p| {
             p.durable = p.durable.max(last);
             fault = p.fault.take();
         });
+        self.set_durable(last);
         self.failed_at = None;
         if let Some(fault) = fault {
             tracing::info!("buffer writes again");
@@ -261,7 +260,20 @@ impl Writer {
         }
     }
 
+    /// Everything to disk, with what the buffer has to tell of that, and the end of the last segment.
     fn finish(&mut self) {
+        // Each time may drop something and tell of it; a disk that refuses is not asked again.
+        for _ in 0..3 {
+            self.inner.tell_losses();
+            let frames: Vec<TailFrame> = {
+                let shared = lock(&self.inner.shared);
+                shared.tail.after(shared.tail.durable).cloned().collect()
+            };
+            self.attempt(&frames);
+            if frames.is_empty() || self.failed_at.is_some() {
+                break;
+            }
+        }
         if let Err(error) = self.roll() {
             tracing::warn!(%error, "last segment not closed");
         }

@@ -208,10 +208,12 @@ async fn a_damaged_state_is_set_aside_and_the_log_goes_on() {
         let mut db = std::fs::read(&path).unwrap();
         let used = db.iter().rposition(|b| *b != 0).unwrap();
         let at = used * (round + 1) / 9;
-        match round % 3 {
+        match round % 4 {
             0 => db[at..(at + 4096).min(used)].fill(0),
             1 => db.truncate(at),
-            _ => db[at] ^= 0x10,
+            2 => db[at] ^= 0x10,
+            // Its own description of itself.
+            _ => std::fs::write(dir.path().join("state/conf"), b"nonsense, and not a little").unwrap(),
         }
         std::fs::write(&path, db).unwrap();
         let store = open(options(dir.path()));
