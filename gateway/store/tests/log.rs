@@ -1,4 +1,5 @@
 //! The log by its trait: numbers, durability, reopening, acks, commands, snapshot, history, refusals.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)] // tests may
 
 mod rig;
 

@@ -1,4 +1,5 @@
 //! The log against a model: appends, acks and restarts in any order, with room for everything and without.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)] // tests may
 
 mod rig;
 

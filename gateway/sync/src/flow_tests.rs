@@ -115,12 +115,9 @@ proptest! {
                 let key = (frame.incarnation.0, frame.seq);
                 prop_assert!(!before.contains(&key), "{key:?} was known");
                 // Lost on the way at most three times in four, and acked at once or later by being known.
-                match fate.next() {
-                    Some(0 | 1) => {
-                        cloud.insert(key);
-                        flow.acked(&[known(frame.incarnation, vec![(frame.seq, frame.seq)])]);
-                    }
-                    _ => {}
+                if let Some(0 | 1) = fate.next() {
+                    cloud.insert(key);
+                    flow.acked(&[known(frame.incarnation, vec![(frame.seq, frame.seq)])]);
                 }
             }
             at += after;

@@ -185,7 +185,7 @@ impl Cloud {
                     return Ok(vec![]);
                 }
                 let broken = s.script.break_after.is_some_and(|n| frames > n);
-                if broken && id.seq % 2 == 0 {
+                if broken && id.seq.is_multiple_of(2) {
                     return Err(());
                 }
                 *s.stored.entry(id).or_default() += 1;
