@@ -2,7 +2,7 @@
 
 use common::api::{CommandRequest, CommandView, HistoryResponse, Page, SessionResponse, TwinView};
 use common::{CommandId, Value};
-use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
+use reqwest::{Client, ClientBuilder, Method, RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
 
 /// A client with a token.
@@ -16,12 +16,13 @@ pub struct Api {
 impl Api {
     /// A client of `base`, such as `http://127.0.0.1:8080`, not signed in.
     pub fn new(base: impl Into<String>) -> Self {
-        Self { client: Client::new(), base: base.into(), token: None }
+        let client = builder().build().expect("a client");
+        Self { client, base: base.into(), token: None }
     }
 
     /// A client of a box's Unix socket.
     pub fn of_socket(socket: &std::path::Path) -> Self {
-        let client = Client::builder().unix_socket(socket).build().expect("a client");
+        let client = builder().unix_socket(socket).build().expect("a client");
         Self { client, base: "http://localhost".into(), token: None }
     }
 
@@ -124,6 +125,12 @@ impl Api {
         }
         panic!("command {id} does not end");
     }
+}
+
+/// One TLS provider for all clients; that it is there already is fine.
+fn builder() -> ClientBuilder {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Client::builder()
 }
 
 async fn read<T: DeserializeOwned>(answer: Response) -> T {

@@ -82,7 +82,7 @@ impl Service for ModbusDevice {
 
     fn call(&self, request: Self::Request) -> Self::Future {
         let mut registers = self.registers.lock().expect("no panic holds it");
-        let mut at = |at: u16, n: usize| {
+        let at = |at: u16, n: usize| {
             let start = usize::from(at);
             (start + n <= 1000).then_some(start..start + n).ok_or(ExceptionCode::IllegalDataAddress)
         };

@@ -31,9 +31,8 @@ pub async fn gateway() {
         first.push(began.elapsed().as_secs_f64() * 1e3);
         drop(starting);
         let began = Instant::now();
-        let version = Command::new(tests::process::program("twinway-gateway")).arg("version").stdout(Stdio::null());
-        let mut version = version;
-        version.status().await.expect("the program runs");
+        let mut version = Command::new(tests::process::program("twinway-gateway"));
+        version.arg("version").stdout(Stdio::null()).status().await.expect("the program runs");
         floor.push(began.elapsed().as_secs_f64() * 1e3);
     }
     let (first, floor) = (Percentiles::of(first), Percentiles::of(floor));
