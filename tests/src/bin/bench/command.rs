@@ -14,7 +14,7 @@ use crate::figure::{Percentiles, print};
 const COMMANDS: usize = 500;
 
 /// `command_p50_ms`, `command_p99_ms`, less the device's own time.
-pub async fn command() {
+pub(crate) async fn command() {
     let dir = tempfile::tempdir().expect("a folder");
     let plc = ModbusDevice::start().await;
     let cloud = Cloud::start(&dir.path().join("cloud")).await;

@@ -18,7 +18,7 @@ const WARM_UP: Duration = Duration::from_secs(5);
 const MEASURE: Duration = Duration::from_secs(30);
 
 /// `sensor_to_browser_p50_ms`, `_p99_ms`, `_p999_ms`.
-pub async fn sensor_to_browser() {
+pub(crate) async fn sensor_to_browser() {
     let dir = tempfile::tempdir().expect("a folder");
     let cloud = Cloud::start(&dir.path().join("cloud")).await;
     let secret = cloud.gateway_secret("box1").await;

@@ -18,7 +18,7 @@ const RATE: u64 = 10_000;
 const OUTAGE: Duration = Duration::from_secs(60);
 
 /// `outage_lost`, `outage_doubled`, `reconnect_current_s`, and how long the backlog took.
-pub async fn outage() {
+pub(crate) async fn outage() {
     let dir = tempfile::tempdir().expect("a folder");
     let mut cloud = Cloud::start(&dir.path().join("cloud")).await;
     let secret = cloud.gateway_secret("box1").await;

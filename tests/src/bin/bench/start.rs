@@ -14,7 +14,7 @@ use tokio::process::Command;
 use crate::figure::{Percentiles, print};
 
 /// `first_sample_ms`, `gateway_idle_rss_mb`.
-pub async fn gateway() {
+pub(crate) async fn gateway() {
     const STARTS: usize = 7;
     let plc = ModbusDevice::start().await;
     let setup = Setup { devices: registers_device(plc.addr, 10, 1000), ..Setup::default() };
@@ -49,7 +49,7 @@ pub async fn gateway() {
 }
 
 /// `cold_start_min`, `warm_start_s`: a fresh clone and the README's command, until the page is served.
-pub async fn demo() {
+pub(crate) async fn demo() {
     let dir = tempfile::tempdir().expect("a folder");
     let clone = dir.path().join("clone");
     let project = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests lies in the project");
