@@ -9,14 +9,15 @@ ARGS ?=
 
 # The demo: a simulated coating line, its gateway and its cloud, with a page to open.
 run:
-	$(CARGO) run --release --locked -p demo --bin demo -- $(ARGS)
+	$(CARGO) build --release --locked -p demo -p twinway
+	$(CARGO) run --release --locked -q -p demo -- $(ARGS)
 
 # The three programs, for use.
 build:
 	$(CARGO) build --release --locked -p twinway-gateway -p twinway-cloud -p twinway
 
 # Everything that must hold on main.
-test: setup lint web-check
+test: setup lint deny web-check
 	$(CARGO) build --locked --workspace --bins
 	$(CARGO) test --locked --workspace
 	tests/e2e.sh

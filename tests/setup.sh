@@ -8,6 +8,8 @@ declare -A package=(
   [mosquitto_pub]=mosquitto-clients
   [mosquitto]=mosquitto
   [mbpoll]=mbpoll
+  [script]=bsdutils
+  [stdbuf]=coreutils
 )
 export PATH="$PATH:/usr/sbin"
 missing=()
@@ -25,4 +27,5 @@ command -v apt-get >/dev/null || {
 sudo=()
 [ "$(id -u)" -eq 0 ] || sudo=(sudo)
 "${sudo[@]}" apt-get update -q
-"${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}"
+# RUNLEVEL=1: a broker is wanted as a program for tests, not started as a service.
+"${sudo[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -q --no-install-recommends "${missing[@]}"

@@ -44,13 +44,13 @@ pub fn banner(demo: &Demo) {
   Three things to try
   1. In the page open line1/oven, point zone2_setpoint, and send 190: watch zone2_temp climb and the foil scorch above 165.
   2. Send it back by hand:
-       export TWINWAY_URL=http://{cloud}
-       cargo run -q --release -p twinway -- login --user {user}
-       cargo run -q --release -p twinway -- send line1/oven zone2_setpoint=120 --reason \"too hot\" --wait
+       {cli} login http://{cloud} --user {user}
+       {cli} send line1/oven zone2_setpoint=120 --reason \"too hot\" --wait
   3. Type `stop cloud` here, wait a minute, type `start cloud`: the trend in the page has no hole.
 
   Type `help` for what else can go wrong. Ctrl-C ends the demo; its state stays for the next run.
 ",
+        cli = cli(),
         cloud = a.cloud,
         gateway = a.gateway,
         socket = a.socket.display(),
@@ -59,6 +59,15 @@ pub fn banner(demo: &Demo) {
         user = demo.admin().user,
         password = demo.admin().password,
     );
+}
+
+/// The command line as it can be typed here: beside this program, where it was built.
+fn cli() -> String {
+    let beside = std::env::current_exe().map(|path| path.with_file_name("twinway")).ok().filter(|path| path.exists());
+    let Some(path) = beside else { return "twinway".to_owned() };
+    let here = std::env::current_dir().ok();
+    let short = here.as_deref().and_then(|here| path.strip_prefix(here).ok()).unwrap_or(&path);
+    short.display().to_string()
 }
 
 const HELP: &str = "  stop cloud | start cloud      the cloud service
