@@ -174,7 +174,7 @@ impl Rig {
     async fn write(&self, point: u32, value: impl Into<Value>) -> Result<Option<Value>, WriteError> {
         let deadline = Instant::now() + LIMIT;
         let writer = self.writer.as_ref().unwrap();
-        writer.write(PointId(point), value.into(), deadline).await.map(|r| r.raw)
+        writer.write(PointId(point), value.into(), deadline, allowed()).await.map(|r| r.raw)
     }
 
     async fn stop(self) {
@@ -184,6 +184,10 @@ impl Rig {
 }
 
 /// `holding 4 f32 cdab 50` and the like.
+fn allowed() -> gateway_core::Permit {
+    Arc::new(|| Ok(()))
+}
+
 fn point(text: &str) -> PointConfig {
     let mut words = text.split(' ');
     let mut next = || words.next();
@@ -476,10 +480,39 @@ async fn a_write_that_cannot_begin_before_its_deadline_is_not_begun() {
     .await
     .unwrap();
     let deadline = Instant::now() + Duration::from_millis(50);
-    let refused = rig.writer.as_ref().unwrap().write(PointId(0), 9u64.into(), deadline).await.unwrap_err();
+    let writer = rig.writer.clone().unwrap();
+    let refused = writer.write(PointId(0), 9u64.into(), deadline, allowed()).await.unwrap_err();
     assert!(matches!(refused, WriteError::NotSent { code: Code::Expired, .. }), "{refused}");
     rig.ends.until("the read", |s| s.quality.is_good()).await;
     rig.ends.until("one more", |s| s.quality.is_good()).await;
+    assert!(!plc.get(|s| s.log.iter().any(|l| l.starts_with("Write"))));
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_no_longer_allowed_or_waited_for_when_the_device_is_free_is_not_written() {
+    let (plc, addr, _serving) = plc().await;
+    let mut rig = Rig::start(addr, "timeout_ms = 5000", &[("holding 0 u16 abcd 20", ReadWrite)]);
+    rig.ends.next().await;
+    plc.set(|s| s.read_delay = Duration::from_millis(100));
+    let writer = rig.writer.clone().unwrap();
+    let permit: gateway_core::Permit = Arc::new(|| Err((Code::LocalMode, "hands on".to_owned())));
+    let refused = writer.write(PointId(0), 9u64.into(), Instant::now() + LIMIT, permit).await.unwrap_err();
+    assert!(matches!(refused, WriteError::NotSent { code: Code::LocalMode, .. }), "{refused}");
+    // A caller that goes away while its write waits behind a read.
+    let reads = plc.get(|s| s.log.len());
+    timeout(LIMIT, async {
+        while plc.get(|s| s.log.len()) == reads {
+            sleep(Duration::from_millis(1)).await
+        }
+    })
+    .await
+    .unwrap();
+    let waits = writer.write(PointId(0), 9u64.into(), Instant::now() + LIMIT, allowed());
+    assert!(timeout(Duration::from_millis(10), waits).await.is_err());
+    for _ in 0..3 {
+        rig.ends.until("more reads", |s| s.quality.is_good()).await;
+    }
     assert!(!plc.get(|s| s.log.iter().any(|l| l.starts_with("Write"))));
     rig.stop().await;
 }

@@ -9,7 +9,7 @@ use common::api::{CommandRequest, CommandStep, CommandView, SwitchPosition};
 use common::command::{CommandOrder, CommandUpdate, DesiredOrder, Origin, Requester, Severity};
 use common::names::{Code, action};
 use common::{CommandId, CommandState, TwinId};
-use gateway_core::{Orders, Point};
+use gateway_core::{LogError, Orders, Point};
 use tokio::sync::broadcast;
 use tokio::sync::mpsc::error::TrySendError;
 use uuid::Uuid;
@@ -294,20 +294,47 @@ impl Orders for Handle {
     }
 
     async fn set_switch(&self, to: SwitchPosition, who: &str, reason: &str) -> Result<(), (Code, String)> {
-        let _one_at_a_time = self.shared.switching.lock().await;
-        let action = match to {
-            SwitchPosition::Local => action::SWITCH_LOCAL,
-            SwitchPosition::Remote => action::SWITCH_REMOTE,
-        };
-        let journal = &self.shared.journal;
-        let about = About { actor: who, target: "switch".to_owned(), twin: None };
-        let kept = match journal.audit(action, about, Severity::Warning, None, reason) {
-            Ok(frame) => journal.log.durable(frame).await,
-            Err(error) => Err(error),
-        };
-        kept.map_err(|e| (Code::AuditUnavailable, format!("the change is not on disk: {e}")))?;
-        self.shared.remote.store(to == SwitchPosition::Remote, Ordering::Release);
+        match to {
+            SwitchPosition::Local => self.set_local(who, reason).await,
+            SwitchPosition::Remote => self.set_remote(who, reason).await?,
+        }
         tracing::info!(position = ?to, who, reason, "switch set");
         Ok(())
+    }
+}
+
+impl Handle {
+    /// At once, before anything is written down: a disk that hesitates or refuses must not keep the box remote.
+    async fn set_local(&self, who: &str, reason: &str) {
+        {
+            let mut locals = self.shared.locals.lock().unwrap_or_else(PoisonError::into_inner);
+            *locals += 1;
+            self.shared.remote.store(false, Ordering::Release);
+        }
+        if let Err(error) = self.keep_switch(action::SWITCH_LOCAL, who, reason).await {
+            tracing::error!(%error, who, "switch stands on local, but that is not on disk");
+        }
+    }
+
+    /// Only once it is on disk, and only if nobody set it to local meanwhile.
+    async fn set_remote(&self, who: &str, reason: &str) -> Result<(), (Code, String)> {
+        let _one_at_a_time = self.shared.switching.lock().await;
+        let locals = || self.shared.locals.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = *locals();
+        let kept = self.keep_switch(action::SWITCH_REMOTE, who, reason).await;
+        kept.map_err(|e| (Code::AuditUnavailable, format!("the change is not on disk: {e}")))?;
+        let now = locals();
+        if *now != before {
+            return Err((Code::LocalMode, "the switch was set to local meanwhile".to_owned()));
+        }
+        self.shared.remote.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    async fn keep_switch(&self, action: &str, who: &str, reason: &str) -> Result<(), LogError> {
+        let journal = &self.shared.journal;
+        let about = About { actor: who, target: "switch".to_owned(), twin: None };
+        let frame = journal.audit(action, about, Severity::Warning, None, reason)?;
+        journal.log.durable(frame).await
     }
 }

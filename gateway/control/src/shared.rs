@@ -77,8 +77,10 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) points: Points,
     pub(crate) remote: AtomicBool,
-    /// Serialises changes of the switch.
+    /// Serialises changes of the switch to remote.
     pub(crate) switching: tokio::sync::Mutex<()>,
+    /// How often the switch was set to local.
+    pub(crate) locals: Mutex<u64>,
     pub(crate) writers: HashMap<usize, Arc<dyn DeviceWriter>>,
     queues: HashMap<usize, mpsc::Sender<Job>>,
     interlocks: Vec<Option<Expr>>,
@@ -120,6 +122,7 @@ impl Shared {
             points: Points::default(),
             remote: AtomicBool::new(false),
             switching: tokio::sync::Mutex::default(),
+            locals: Mutex::default(),
             writers,
             queues,
             interlocks,
@@ -174,6 +177,14 @@ impl Shared {
         }
         self.interlock(job.point)?;
         self.in_time(job)
+    }
+
+    /// The same at the last moment, for an adapter.
+    pub(crate) fn permits(&self, job: &Job) -> Result<(), (Code, String)> {
+        if self.is_superseded(job) {
+            return Err((Code::ChangedSince, "a newer wish has taken its place".to_owned()));
+        }
+        self.guards(job).map_err(|o| (o.code.unwrap_or(Code::Internal), o.detail))
     }
 
     fn in_time(&self, job: &Job) -> Result<(), Outcome> {

@@ -78,13 +78,52 @@ pub(crate) fn expected(point: &Point, raw: &Value, asked: &Value) -> Value {
 }
 
 /// Whether two engineering values of a point are the same within its tolerance. A float register may be of
-/// 32 bits: its last digits do not count.
+/// 32 bits: the last digits of what stands there, before it is scaled, do not count.
 pub(crate) fn same(point: &Point, a: &Value, b: &Value) -> bool {
     if a == b {
         return true;
     }
     let (Some(a), Some(b)) = (a.as_f64(), b.as_f64()) else { return false };
     let float = point.raw.value_type == ValueType::F64;
-    let slack = if float { a.abs().max(b.abs()) * f64::from(f32::EPSILON) } else { 0.0 };
+    let raw = |x: f64| point.scale.invert(x).abs();
+    let slack =
+        if float { raw(a).max(raw(b)) * point.scale.factor.abs() * f64::from(f32::EPSILON) } else { 0.0 };
     (a - b).abs() <= point.read_back_tolerance + slack
+}
+
+#[cfg(test)]
+mod tests {
+    use gateway_core::{RawRange, Scale};
+
+    use super::*;
+    use crate::tests::rig::{SETPOINT, registry};
+
+    fn point(factor: f64, offset: f64) -> Point {
+        let mut point = registry().point(SETPOINT).unwrap().clone();
+        point.scale = Scale { factor, offset };
+        point.raw = RawRange { value_type: ValueType::F64, min: -1e30, max: 1e30 };
+        (point.schema.write_min, point.schema.write_max) = (Some(-200.0), Some(200.0));
+        point
+    }
+
+    #[test]
+    fn a_float_of_32_bits_is_read_back_as_written_at_tolerance_0_whatever_the_scale() {
+        for (factor, offset) in [(1.0, 0.0), (1.0, -273.15), (0.01, 0.0), (-2.5, 1000.0), (1000.0, 0.0)] {
+            let point = point(factor, offset);
+            for tenths in -2000..=2000 {
+                let asked = Value::F64(f64::from(tenths) / 10.0);
+                let (value, raw) = check(&point, &asked).unwrap();
+                #[allow(clippy::cast_possible_truncation)] // what the register does
+                let single = f64::from(raw.as_f64().unwrap() as f32);
+                let read = point.to_engineering(&Value::F64(single)).unwrap();
+                let wanted = expected(&point, &raw, &value);
+                assert!(
+                    same(&point, &wanted, &read),
+                    "{wanted} was written, {read} read at {factor} {offset}"
+                );
+                let other = Value::F64(wanted.as_f64().unwrap() + 0.05);
+                assert!(!same(&point, &wanted, &other), "{wanted} is not {other}");
+            }
+        }
+    }
 }

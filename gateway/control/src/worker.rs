@@ -8,7 +8,7 @@ use common::command::Severity;
 use common::names::{Code, action};
 use common::wire::Body;
 use common::{CommandState, Drain, Value};
-use gateway_core::{DeviceWriter, LogError, Point, Reading, WriteError};
+use gateway_core::{DeviceWriter, LogError, Permit, Point, Reading, WriteError};
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -55,7 +55,7 @@ fn far() -> Instant {
     Instant::now() + FAR
 }
 
-async fn one(shared: &Shared, device: usize, writer: &dyn DeviceWriter, job: Job) {
+async fn one(shared: &Arc<Shared>, device: usize, writer: &dyn DeviceWriter, job: Job) {
     let Some(point) = shared.registry.point(job.point) else { return };
     let Some(outcome) = execute(shared, device, writer, point, &job).await else { return };
     let unknown = outcome.state == CommandState::Unknown;
@@ -68,7 +68,7 @@ async fn one(shared: &Shared, device: usize, writer: &dyn DeviceWriter, job: Job
 
 /// None when a newer wish has taken the place of this one: nothing is to be told.
 async fn execute(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     device: usize,
     writer: &dyn DeviceWriter,
     point: &Point,
@@ -99,9 +99,13 @@ async fn execute(
         return Some(refused);
     }
     let origin = job.requester.origin;
-    shared.give_up_settling(device, point.id);
+    // The device may be busy: what was allowed is looked at again when it is free.
+    let permit: Permit = {
+        let (shared, job) = (shared.clone(), job.clone());
+        Arc::new(move || shared.permits(&job))
+    };
     let written =
-        timeout(shared.options.device_limit, writer.write(point.id, job.raw.clone(), deadline)).await;
+        timeout(shared.options.device_limit, writer.write(point.id, job.raw.clone(), deadline, permit)).await;
     let written = written.unwrap_or_else(|_| {
         Err(WriteError::Unsure { detail: "the device's adapter gave no answer".to_owned() })
     });
@@ -109,6 +113,7 @@ async fn execute(
     if matches!(outcome.state, CommandState::Succeeded | CommandState::Failed | CommandState::Unknown)
         && outcome.code != Some(Code::DeviceRefused)
     {
+        shared.give_up_settling(device, point.id);
         let shown = outcome.read_back.clone().or_else(|| Some(expected(point, &job.raw, &job.value)));
         let hold_us = u64::try_from(shared.options.owner_hold.as_micros()).unwrap_or(u64::MAX);
         shared.points.own(point.id, origin, shared.clock.mono_us().saturating_add(hold_us));

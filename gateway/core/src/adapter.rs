@@ -1,6 +1,8 @@
 //! What an adapter is to the rest of the gateway. Adapters read and report; they write only when control
 //! asks them through `DeviceWriter`.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use common::names::Code;
 use common::supervise::PartError;
@@ -19,7 +21,7 @@ pub trait Adapter: Send + Sync {
     async fn run(&self, drain: Drain) -> Result<(), PartError>;
 
     /// The way to write to the device, if the protocol and configuration allow any.
-    fn writer(&self) -> Option<std::sync::Arc<dyn DeviceWriter>>;
+    fn writer(&self) -> Option<Arc<dyn DeviceWriter>>;
 }
 
 /// What a read-back found.
@@ -54,15 +56,26 @@ pub enum WriteError {
     },
 }
 
+/// Asked right before a write is sent, after all waiting: whether it may still happen. The code and a sentence
+/// if not. It does not wait.
+pub type Permit = Arc<dyn Fn() -> Result<(), (Code, String)> + Send + Sync>;
+
 /// The way to write to a device. Only control holds one.
 #[async_trait]
 pub trait DeviceWriter: Send + Sync {
     /// Writes a raw value, in the type of the point's `RawRange`, and reads it back. Not begun after
-    /// `deadline`.
+    /// `deadline`, nor without the `permit`, which is asked when the device is free, nor once the caller no
+    /// longer waits.
     ///
     /// # Errors
     /// See `WriteError`. An error of the read-back after an acknowledged write is `Unsure`.
-    async fn write(&self, point: PointId, raw: Value, deadline: Instant) -> Result<Reading, WriteError>;
+    async fn write(
+        &self,
+        point: PointId,
+        raw: Value,
+        deadline: Instant,
+        permit: Permit,
+    ) -> Result<Reading, WriteError>;
 
     /// Reads the point's raw value now, to settle what an earlier write did.
     ///

@@ -10,7 +10,7 @@ pub mod messages;
 pub mod orders;
 pub mod registry;
 
-pub use adapter::{Adapter, DeviceWriter, Reading, WriteError};
+pub use adapter::{Adapter, DeviceWriter, Permit, Reading, WriteError};
 pub use bus::{Batch, Bus, DropCounts, Policy, RawSender, Reader};
 pub use current::Current;
 pub use health::Health;

@@ -41,9 +41,11 @@ pub trait Orders: Send + Sync {
     /// Where the local/remote switch stands.
     fn switch(&self) -> SwitchPosition;
 
-    /// Sets the switch. Only for callers at the box.
+    /// Sets the switch. Only for callers at the box. To local it is set at once and always; to remote once the
+    /// change is on disk.
     ///
     /// # Errors
-    /// `audit_unavailable` when the change cannot be put on disk: then it is not made.
+    /// To remote: `audit_unavailable` when the change cannot be put on disk, `local_mode` when somebody set it
+    /// to local meanwhile; then it is not made.
     async fn set_switch(&self, to: SwitchPosition, who: &str, reason: &str) -> Result<(), (Code, String)>;
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use async_trait::async_trait;
 use common::names::Code;
 use common::{PointId, Value};
-use gateway_core::{DeviceWriter, Reading, WriteError};
+use gateway_core::{DeviceWriter, Permit, Reading, WriteError};
 use tokio::sync::oneshot;
 use tokio::time::{Duration, Instant};
 
@@ -41,13 +41,23 @@ impl Claim {
     }
 }
 
+/// Gives up for a caller that stops waiting, whatever the reason: what it does not wait for must not begin.
+struct Waiting(Claim);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.give_up();
+    }
+}
+
 /// One write with read-back, or one read.
-#[derive(Debug)]
 pub(super) struct Job {
     /// Index of the point.
     pub(super) point: usize,
     /// What to write; none to read only.
     pub(super) change: Option<Change>,
+    /// None for a read.
+    pub(super) permit: Option<Permit>,
     pub(super) deadline: Instant,
     pub(super) claim: Claim,
     pub(super) reply: oneshot::Sender<Result<Reading, WriteError>>,
@@ -59,7 +69,13 @@ fn not_sent(code: Code, detail: impl Into<String>) -> WriteError {
 
 #[async_trait]
 impl DeviceWriter for Shared {
-    async fn write(&self, point: PointId, raw: Value, deadline: Instant) -> Result<Reading, WriteError> {
+    async fn write(
+        &self,
+        point: PointId,
+        raw: Value,
+        deadline: Instant,
+        permit: Permit,
+    ) -> Result<Reading, WriteError> {
         let (index, spec) = self.spec(point)?;
         if !spec.access.is_writable() || !spec.config.is_writable() {
             return Err(not_sent(Code::NotWritable, format!("{} is read only", self.path(point))));
@@ -78,7 +94,7 @@ impl DeviceWriter for Shared {
                 _ => return Err(not_sent(Code::OutOfRawLimits, format!("`{raw}` is no {t:?} value"))),
             }
         };
-        self.submit(index, Some(change), deadline).await
+        self.submit(index, Some((change, permit)), deadline).await
     }
 
     async fn read(&self, point: PointId) -> Result<Reading, WriteError> {
@@ -96,12 +112,14 @@ impl Shared {
     async fn submit(
         &self,
         point: usize,
-        change: Option<Change>,
+        change: Option<(Change, Permit)>,
         deadline: Instant,
     ) -> Result<Reading, WriteError> {
         let claim = Claim::default();
+        let _waiting = Waiting(claim.clone());
+        let (change, permit) = change.unzip();
         let (reply, mut answer) = oneshot::channel();
-        let job = Job { point, change, deadline, claim: claim.clone(), reply };
+        let job = Job { point, change, permit, deadline, claim: claim.clone(), reply };
         match tokio::time::timeout_at(deadline, self.jobs.send(job)).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return Err(not_sent(Code::NotConnected, "the adapter has ended")),

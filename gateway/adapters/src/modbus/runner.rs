@@ -279,6 +279,8 @@ impl<'a> Runner<'a> {
             refuse(Code::NotConnected, &self.fault)
         } else if !job.claim.begin() {
             return;
+        } else if let Some(Err((code, detail))) = job.permit.as_ref().map(|may| may()) {
+            refuse(code, &detail)
         } else {
             self.execute(&job).await
         };

@@ -3,7 +3,8 @@
 use std::sync::atomic::Ordering;
 
 use common::CommandState::*;
-use common::api::SwitchPosition;
+use common::api::{CommandRequest, SwitchPosition};
+use common::command::{Origin, Requester};
 use common::names::{Code, action};
 use common::{Quality, Value};
 use gateway_core::{Orders, WriteError};
@@ -273,4 +274,40 @@ mod limits {
             }
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn local_takes_hold_at_once_also_of_what_waits_for_the_device_and_without_a_disk() {
+    let rig = Rig::new();
+    rig.remote().await;
+    rig.plc.busy_ms.store(500, Ordering::SeqCst);
+    let order = rig.order("setpoint", 10.0);
+    let id = order.id;
+    rig.handle.command(order);
+    rig.until(|| rig.handle.get(id).filter(|u| u.state == Executing)).await;
+    rig.log.fail_durable.store(true, Ordering::SeqCst);
+    rig.handle.set_switch(SwitchPosition::Local, "uid:0", "hands on").await.unwrap();
+    assert_eq!(rig.handle.switch(), SwitchPosition::Local);
+    let end = rig.end(id).await;
+    assert_eq!((end.state, end.code), (Rejected, Some(Code::LocalMode)), "{}", end.detail);
+    assert_eq!(rig.writes(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_interlock_that_falls_while_the_device_is_busy_stops_the_write() {
+    let rig = Rig::new();
+    rig.plc.busy_ms.store(500, Ordering::SeqCst);
+    let request = CommandRequest {
+        point: "pump".to_owned(),
+        value: true.into(),
+        ttl_ms: 10_000,
+        reason: String::new(),
+    };
+    let requester = Requester { name: "uid:0".to_owned(), origin: Origin::Local };
+    let id = rig.handle.submit(twin(), request, requester, "k".to_owned()).await.unwrap().id;
+    rig.until(|| rig.handle.get(id).filter(|u| u.state == Executing)).await;
+    rig.show(DOOR, true);
+    let end = rig.end(id).await;
+    assert_eq!((end.state, end.code), (Rejected, Some(Code::Interlocked)), "{}", end.detail);
+    assert_eq!(rig.writes(), 0);
 }

@@ -2,5 +2,5 @@
 
 mod commands;
 mod desired;
-mod rig;
+pub(crate) mod rig;
 mod settle;

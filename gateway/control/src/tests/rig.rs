@@ -15,7 +15,7 @@ use common::{
     SchemaHash, TwinId, Value, ValueType,
 };
 use gateway_core::{
-    Device, FrameId, LogError, Orders, Point, RawRange, Reading, Scale, Watermark, WriteError,
+    Device, FrameId, LogError, Orders, Permit, Point, RawRange, Reading, Scale, Watermark, WriteError,
 };
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -133,12 +133,22 @@ pub(super) struct Plc {
     /// What the register does to a written value.
     pub(super) ignores: AtomicBool,
     pub(super) slow_ms: AtomicU64,
+    /// How long it takes before a write begins.
+    pub(super) busy_ms: AtomicU64,
 }
 
 #[async_trait]
 impl DeviceWriter for Plc {
-    async fn write(&self, point: PointId, raw: Value, deadline: Instant) -> Result<Reading, WriteError> {
+    async fn write(
+        &self,
+        point: PointId,
+        raw: Value,
+        deadline: Instant,
+        permit: Permit,
+    ) -> Result<Reading, WriteError> {
         assert!(Instant::now() < deadline, "begun after the deadline");
+        tokio::time::sleep(Duration::from_millis(self.busy_ms.load(Ordering::SeqCst))).await;
+        permit().map_err(|(code, detail)| WriteError::NotSent { code, detail })?;
         self.writes.lock().unwrap().push((point, raw.clone()));
         tokio::time::sleep(Duration::from_millis(self.slow_ms.load(Ordering::SeqCst))).await;
         let scripted = self.script.lock().unwrap().pop_front();
@@ -163,7 +173,7 @@ pub(super) fn twin() -> TwinId {
     TwinId(uuid::Uuid::from_u128(7))
 }
 
-pub(super) const SETPOINT: PointId = PointId(0);
+pub(crate) const SETPOINT: PointId = PointId(0);
 pub(super) const PUMP: PointId = PointId(1);
 pub(super) const TEMP: PointId = PointId(2);
 pub(super) const DOOR: PointId = PointId(3);
@@ -171,7 +181,7 @@ pub(super) const COUNT: PointId = PointId(4);
 
 /// `setpoint` f64 0..200 in a u16 of tenths; `pump` bool with an interlock; `temp`, `door` read only;
 /// `count` i64 -5..50 in an i16 without scale.
-pub(super) fn registry() -> Arc<Registry> {
+pub(crate) fn registry() -> Arc<Registry> {
     let schema = |name: &str, value_type, limits: Option<(f64, f64)>| PointSchema {
         name: name.to_owned(),
         value_type,
