@@ -3,7 +3,7 @@
 //! damage, so every call into it is contained; a damaged state is set aside and begun anew.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use common::supervise::panic_text;
 use common::{CommandId, Incarnation, IntervalSet};
@@ -21,6 +21,8 @@ const COMMANDS: &str = "cmd/";
 #[derive(Debug)]
 pub(crate) struct State {
     db: Option<sled::Db>,
+    /// There while the state has failed in use: the next start sets it aside.
+    suspect: PathBuf,
 }
 
 /// Interval sets by incarnation.
@@ -28,16 +30,19 @@ pub(crate) type Sets = Vec<(Incarnation, IntervalSet)>;
 
 impl State {
     pub(crate) fn open(path: &Path) -> Self {
-        let db = open(path).or_else(|error| {
+        let suspect = path.with_extension("suspect");
+        let trusted = if suspect.exists() { Err("it failed in use".to_owned()) } else { open(path) };
+        let db = trusted.or_else(|error| {
+            let _ = std::fs::remove_file(&suspect);
             let aside = set_aside(path);
             tracing::error!(path = %path.display(), error, aside = ?aside, "state is damaged and set aside");
             open(path)
         });
         match db {
-            Ok(db) => Self { db: Some(db) },
+            Ok(db) => Self { db: Some(db), suspect },
             Err(error) => {
                 tracing::error!(path = %path.display(), error, "state cannot be kept");
-                Self { db: None }
+                Self { db: None, suspect }
             }
         }
     }
@@ -54,7 +59,8 @@ impl State {
                 text
             }
         };
-        tracing::warn!(what, error, "state");
+        tracing::warn!(what, error, "state failed; the next start begins a new one");
+        let _ = std::fs::File::create(&self.suspect);
         None
     }
 

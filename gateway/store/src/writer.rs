@@ -183,12 +183,11 @@ impl Writer {
     }
 
     fn succeeded(&mut self, last: u64) {
+        // In this order: who sees the frames durable by either watch sees no fault of before.
         let mut fault = None;
-        self.inner.progress.send_modify(|p| {
-            p.durable = p.durable.max(last);
-            fault = p.fault.take();
-        });
+        self.inner.progress.send_modify(|p| fault = p.fault.take());
         self.set_durable(last);
+        self.inner.progress.send_modify(|p| p.durable = p.durable.max(last));
         self.failed_at = None;
         if let Some(fault) = fault {
             tracing::info!("buffer writes again");
