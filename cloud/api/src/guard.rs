@@ -176,24 +176,11 @@ fn place_of(api: &Api, command: &CommandView) -> String {
 /// do they make a name ambiguous.
 pub(crate) fn find_twin(api: &Api, caller: &Caller, name: &str) -> Result<TwinRef, ApiError> {
     let state = api.world.read();
-    let none = || ApiError::not_found("twin");
-    let twin = match state.find(name) {
-        Ok(twin) => twin,
+    match state.find_among(name, |t| caller.sees(&t.asset)) {
+        Ok(twin) => Ok(TwinRef { id: twin.id, asset: twin.asset.clone() }),
+        Err(fitting) if fitting.is_empty() => Err(ApiError::not_found("twin")),
         Err(fitting) => {
-            let seen: Vec<_> = fitting.iter().filter(|path| caller.sees(path)).collect();
-            match seen[..] {
-                [] => return Err(none()),
-                [path] => state.find(path).map_err(|_| none())?,
-                _ => {
-                    let seen = seen.iter().map(|s| s.as_str()).collect::<Vec<_>>().join(", ");
-                    return Err(ApiError::invalid(format!("`{name}` fits several twins: {seen}")));
-                }
-            }
+            Err(ApiError::invalid(format!("`{name}` fits several twins: {}", fitting.join(", "))))
         }
-    };
-    if caller.sees(&twin.asset) {
-        Ok(TwinRef { id: twin.id, asset: twin.asset.clone() })
-    } else {
-        Err(none())
     }
 }

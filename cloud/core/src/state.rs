@@ -1,7 +1,7 @@
 //! The live state of all twins. `cloud-twin` applies samples to it (pure); the API reads it; the live
 //! channel is told of each change. What is not here is in storage.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use common::api::{DesiredView, PointView, TwinView};
@@ -144,17 +144,39 @@ impl State {
     /// # Errors
     /// The paths of all twins that fit, if several do; an empty list if none does.
     pub fn find(&self, name: &str) -> Result<&TwinState, Vec<String>> {
+        self.find_among(name, |_| true)
+    }
+
+    /// As `find`, among those that `is_seen` lets through: others neither are found nor make a name ambiguous.
+    /// Nobody keeps two gateways from naming one place. Of two twins there the one that has a device is meant
+    /// (the other one's was replaced); two that have one are told apart by their identities only.
+    ///
+    /// # Errors
+    /// As of `find`; twins of one path are told with their identities.
+    pub fn find_among(
+        &self,
+        name: &str,
+        is_seen: impl Fn(&TwinState) -> bool,
+    ) -> Result<&TwinState, Vec<String>> {
         if let Ok(id) = name.parse::<TwinId>() {
-            return self.twins.get(&id).ok_or_else(Vec::new);
+            return self.twins.get(&id).filter(|t| is_seen(t)).ok_or_else(Vec::new);
         }
-        if let Some(twin) = self.twins.values().find(|t| t.asset == name) {
+        let mut fitting: Vec<_> =
+            self.twins.values().filter(|t| is_named(&t.asset, name) && is_seen(t)).collect();
+        if fitting.iter().any(|t| t.asset == name) {
+            fitting.retain(|t| t.asset == name);
+        }
+        let bound: HashSet<_> =
+            fitting.iter().filter(|t| t.binding.is_some()).map(|t| t.asset.clone()).collect();
+        fitting.retain(|t| t.binding.is_some() || !bound.contains(&t.asset));
+        if let [twin] = fitting[..] {
             return Ok(twin);
         }
-        let fitting: Vec<_> = self.twins.values().filter(|t| is_named(&t.asset, name)).collect();
-        match fitting[..] {
-            [twin] => Ok(twin),
-            _ => Err(fitting.iter().map(|t| t.asset.clone()).collect()),
-        }
+        let is_shared = |asset: &str| fitting.iter().filter(|t| t.asset == asset).count() > 1;
+        let one = |t: &&TwinState| {
+            if is_shared(&t.asset) { format!("{} ({})", t.asset, t.id) } else { t.asset.clone() }
+        };
+        Err(fitting.iter().map(one).collect())
     }
 }
 
@@ -172,5 +194,38 @@ impl World {
     /// For changing.
     pub fn write(&self) -> RwLockWriteGuard<'_, State> {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(twins: &[(u128, &str, bool)]) -> State {
+        let twin = |(id, asset, is_bound): &(u128, &str, bool)| TwinState {
+            id: TwinId(uuid::Uuid::from_u128(*id)),
+            asset: (*asset).to_owned(),
+            description: String::new(),
+            binding: is_bound.then(|| ("g".parse().unwrap(), "d".to_owned())),
+            bound_from: 0,
+            online: false,
+            desired_version: 0,
+            points: vec![],
+            index: HashMap::new(),
+        };
+        State { twins: twins.iter().map(twin).map(|t| (t.id, t)).collect(), ..State::default() }
+    }
+
+    #[test]
+    fn a_name_means_one_twin_or_none() {
+        let s = state(&[(1, "p/c/oven", false), (2, "p/c/oven", true), (3, "q/c/oven", true)]);
+        let id = |found: Result<&TwinState, Vec<String>>| found.unwrap().id.0.as_u128();
+        assert_eq!(id(s.find("p/c/oven")), 2, "the twin that has a device");
+        assert_eq!(s.find("c/oven").unwrap_err(), ["p/c/oven", "q/c/oven"]);
+        assert_eq!(id(s.find_among("c/oven", |t| t.asset.starts_with('q'))), 3);
+        let s = state(&[(1, "p/c/oven", true), (2, "p/c/oven", true)]);
+        let told = s.find("p/c/oven").unwrap_err();
+        assert_eq!(told.len(), 2, "never one of two by chance");
+        assert!(told[0].contains("00000000-0000-0000-0000-000000000001"), "{told:?}");
     }
 }
