@@ -12,8 +12,9 @@ use sha2::{Digest, Sha256};
 use crate::context::{Api, UiAsset};
 use crate::error::ApiError;
 
-/// What the page may load: itself. Charts set inline styles.
-const POLICY: &str = "default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; \
+/// What the page may load: itself. Charts set inline styles. Not every browser takes 'self' to mean the
+/// WebSocket of the same host, and the host is not known here: those schemes are named.
+const POLICY: &str = "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; \
     worker-src 'self' blob:; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 const INDEX: &str = "index.html";
 
