@@ -7,6 +7,7 @@ mod support;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use cloud_core::storage::CommandStorage as _;
 use common::CommandState;
 use common::api::Role;
 use common::command::{CommandUpdate, DesiredState, DesiredUpdate};
@@ -336,7 +337,15 @@ async fn a_new_session_is_told_what_still_holds_and_nothing_else() {
         detail: String::new(),
         at_us: NOW_US,
     };
+    // Words that storage did not take (of a gateway that does not feed the twin) change nothing.
     rig.commands.on_desired(&update).await.unwrap();
+    assert_eq!(state("setpoint"), DesiredState::Pending);
+    rig.storage.update_desired(&update).await.unwrap();
+    rig.commands.on_desired(&update).await.unwrap();
+    assert_eq!(state("setpoint"), DesiredState::Applied);
+    // A gateway's word stands against the cloud's own.
+    tokio::time::advance(Duration::from_secs(120)).await;
+    rig.commands.expire().await.unwrap();
     assert_eq!(state("setpoint"), DesiredState::Applied);
     rig.gateways.desired.lock().unwrap().clear();
     rig.commands.on_session(&key).await;

@@ -236,7 +236,11 @@ pub trait CommandStorage: Send + Sync {
         audit: &LogEntry,
     ) -> Result<(u64, Vec<(String, Option<DesiredView>)>), StoreError>;
 
-    /// Takes note of what became of a desired value; ignored if a newer version was set since. The view then.
+    /// What is wanted of a point now, and what became of it.
+    async fn desired(&self, twin: TwinId, point: &str) -> Result<Option<DesiredView>, StoreError>;
+
+    /// The cloud's own word on a desired value that is still pending; ignored if a gateway has told what became
+    /// of it (that comes with `accept`), or a newer version was set since. The view then.
     async fn update_desired(&self, update: &DesiredUpdate) -> Result<Option<DesiredView>, StoreError>;
 }
 

@@ -4,7 +4,7 @@ use cloud_core::StoreError;
 use common::TwinId;
 use common::api::{DesiredEntry, DesiredView};
 use common::command::{DesiredState, DesiredUpdate, LogEntry, Requester};
-use rusqlite::{OptionalExtension, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use crate::db::{Result, db, from_json, from_sql, to_json, to_sql};
 use crate::log;
@@ -70,8 +70,19 @@ pub(crate) fn patch(
     Ok((version, changes))
 }
 
+/// What is wanted of a point, if anything.
+pub(crate) fn find(conn: &Connection, twin: TwinId, point: &str) -> Result<Option<DesiredView>> {
+    let sql = "SELECT view FROM desired WHERE twin = ?1 AND point = ?2";
+    let view: Option<String> = conn
+        .prepare_cached(sql)
+        .and_then(|mut s| s.query_row(params![twin.to_string(), point], |r| r.get(0)).optional())
+        .map_err(db)?;
+    view.map(|v| from_json("a desired value", &v)).transpose()
+}
+
 /// Takes note of what became of a desired value. `at`: rank and sequence of the frame that tells it, so that
-/// an older word that comes later changes nothing.
+/// an older word that comes later changes nothing. None for the cloud's own word, which counts only while no
+/// gateway has told anything.
 pub(crate) fn update(
     tx: &Transaction<'_>,
     update: &DesiredUpdate,
@@ -88,7 +99,10 @@ pub(crate) fn update(
         .map_err(db)?;
     let Some((version, rank, seq, view)) = found else { return Ok(None) };
     let mut view: DesiredView = from_json("a desired value", &view)?;
-    let is_older = at.is_some_and(|at| at <= (from_sql(rank), from_sql(seq)));
+    let is_older = match at {
+        Some(at) => at <= (from_sql(rank), from_sql(seq)),
+        None => view.state != DesiredState::Pending,
+    };
     if from_sql(version) != update.version || is_older {
         return Ok(Some(view));
     }

@@ -144,6 +144,11 @@ impl CommandStorage for Sqlite {
         .await
     }
 
+    async fn desired(&self, twin: TwinId, point: &str) -> Result<Option<DesiredView>> {
+        let point = point.to_owned();
+        self.read(move |conn| desired::find(conn, twin, &point)).await
+    }
+
     async fn update_desired(&self, update: &DesiredUpdate) -> Result<Option<DesiredView>> {
         let update = update.clone();
         self.write(move |w| w.change(|tx| desired::update(tx, &update, None))).await

@@ -4,7 +4,7 @@
 use cloud_core::{GatewayKey, Scope, StoreError};
 use common::TwinId;
 use common::api::{DesiredEntry, DesiredPatch, DesiredView, Problem, ServerMessage};
-use common::command::{DesiredOrder, DesiredState, DesiredUpdate, Requester};
+use common::command::{DesiredOrder, DesiredState, DesiredUpdate, LogEntry, Requester};
 use common::names::{Code, action};
 
 use super::{Commands, check_write, entry};
@@ -62,19 +62,47 @@ impl Commands {
         Ok(())
     }
 
-    /// A gateway told what became of a desired value: stores it if that is not done yet, and tells live
-    /// clients.
+    /// A gateway told what became of a desired value. Storage has decided with its frame whether that counts
+    /// (the gateway may not feed the twin, or may have said something later already): here it is only shown.
     ///
     /// # Errors
     /// When storage refuses.
     pub async fn on_desired(&self, update: &DesiredUpdate) -> Result<(), StoreError> {
         let _order = self.0.desired.lock().await;
-        let Some(view) = self.storage.update_desired(update).await? else { return Ok(()) };
-        let Some(asset) = self.world.read().twins.get(&update.twin).map(|t| t.asset.clone()) else {
-            return Ok(());
-        };
-        self.show(update.twin, &asset, 0, &[(update.point.clone(), Some(view))]);
+        if let Some(view) = self.storage.desired(update.twin, &update.point).await? {
+            self.show_one(update, view);
+        }
         Ok(())
+    }
+
+    /// The cloud's own word on a desired value that is still pending. False if it is no longer.
+    pub(super) async fn end_desired(
+        &self,
+        update: &DesiredUpdate,
+        audit: &LogEntry,
+    ) -> Result<bool, StoreError> {
+        let _order = self.0.desired.lock().await;
+        let is_pending =
+            |view: &DesiredView| view.state == DesiredState::Pending && view.version == update.version;
+        let now = self.storage.desired(update.twin, &update.point).await?;
+        let ends = now.as_ref().is_some_and(is_pending);
+        let view = if ends {
+            self.storage.append_audit(audit).await?;
+            self.storage.update_desired(update).await?
+        } else {
+            now
+        };
+        if let Some(view) = view {
+            self.show_one(update, view);
+        }
+        Ok(ends)
+    }
+
+    fn show_one(&self, update: &DesiredUpdate, view: DesiredView) {
+        let asset = self.world.read().twins.get(&update.twin).map(|t| t.asset.clone());
+        if let Some(asset) = asset {
+            self.show(update.twin, &asset, 0, &[(update.point.clone(), Some(view))]);
+        }
     }
 
     /// A gateway's session began: it is told the desired values of its twins that still hold and are not

@@ -106,8 +106,7 @@ impl Commands {
             audit.severity = Severity::Warning;
             audit.code = Some(Code::Expired);
             audit.detail.clone_from(&update.detail);
-            self.storage.append_audit(&audit).await?;
-            self.on_desired(&update).await?;
+            self.end_desired(&update, &audit).await?;
         }
         Ok(())
     }

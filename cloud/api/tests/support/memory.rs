@@ -225,10 +225,13 @@ impl CommandStorage for Memory {
         t.audit.push(audit.clone());
         Ok((version, out))
     }
+    async fn desired(&self, twin: TwinId, point: &str) -> Done<Option<DesiredView>> {
+        Ok(self.t()?.desired.get(&twin).and_then(|(_, views)| views.get(point).cloned()))
+    }
     async fn update_desired(&self, u: &DesiredUpdate) -> Done<Option<DesiredView>> {
         let mut t = self.t()?;
         let Some(view) = t.desired.entry(u.twin).or_default().1.get_mut(&u.point) else { return Ok(None) };
-        if view.version <= u.version {
+        if view.version == u.version && view.state == DesiredState::Pending {
             view.state = u.state;
             view.code = u.code;
             view.detail.clone_from(&u.detail);

@@ -168,6 +168,10 @@ impl CommandStorage for Store {
         none("twin")
     }
 
+    async fn desired(&self, _: TwinId, _: &str) -> Result<Option<DesiredView>, StoreError> {
+        Ok(None)
+    }
+
     async fn update_desired(&self, _: &DesiredUpdate) -> Result<Option<DesiredView>, StoreError> {
         Ok(None)
     }

@@ -210,6 +210,10 @@ pub(crate) async fn a_desired_document_changes_under_its_version(backend: &impl 
     assert_eq!((old.version, old.state), (2, DesiredState::Pending), "an older version's fate is ignored");
     let now = storage.update_desired(&told(2, DesiredState::Diverged)).await.unwrap().unwrap();
     assert_eq!((now.state, now.detail.as_str()), (DesiredState::Diverged, "d"));
+    let late = storage.update_desired(&told(2, DesiredState::Expired)).await.unwrap().unwrap();
+    assert_eq!(late, now, "the cloud's own word counts only while nothing else was told");
+    assert_eq!(storage.desired(twin(1), "temp").await.unwrap(), Some(now.clone()));
+    assert_eq!(storage.desired(twin(1), "count").await.unwrap(), None);
     let gone = DesiredUpdate { point: "count".into(), ..told(1, DesiredState::Applied) };
     assert_eq!(storage.update_desired(&gone).await.unwrap(), None);
     drop(storage);
