@@ -66,7 +66,11 @@ impl Rig {
     }
 
     fn send(&self, topic: &str, payload: impl Into<Bytes>) {
-        let message = Message { topic: topic.to_owned(), payload: payload.into(), retained: false };
+        self.give(topic, payload, false);
+    }
+
+    fn give(&self, topic: &str, payload: impl Into<Bytes>, retained: bool) {
+        let message = Message { topic: topic.to_owned(), payload: payload.into(), retained };
         self.source.0.lock().unwrap().as_ref().unwrap().1.try_send(message).unwrap();
     }
 
@@ -101,6 +105,16 @@ async fn messages_become_samples_of_every_point_that_their_topic_feeds() {
     rig.ends.value(2, r#"{"t": 82}"#).await;
     rig.ends.value(3, Value::Bytes([0, 255].as_slice().into())).await;
     assert_eq!(rig.ends.event().await, "device.online");
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn what_the_broker_kept_is_not_taken_for_new() {
+    let mut rig = Rig::start(0, &[("topic = \"a\"", ValueType::F64)]).await;
+    rig.give("a", "1", true);
+    assert_eq!(rig.ends.next().await.quality, Quality::UNCERTAIN_LAST_USABLE);
+    rig.send("a", "1");
+    assert_eq!(rig.ends.next().await.quality, Quality::GOOD);
     rig.stop().await;
 }
 

@@ -174,14 +174,24 @@ impl Shared {
             }
             ours
         });
-        if ours
-            && let Err(error) = self
-                .journal
-                .log
-                .set_note(&self.note_key(job.point), &serde_json::to_vec(&wish).unwrap_or_default())
-        {
+        if !ours {
+            return;
+        }
+        let (key, bytes) = (self.note_key(job.point), serde_json::to_vec(&wish).unwrap_or_default());
+        if let Err(error) = apart(|| self.journal.log.set_note(&key, &bytes)) {
             tracing::warn!(%error, "cannot keep what became of a desired value");
         }
+    }
+}
+
+/// Runs what waits for the disk without keeping other tasks of this thread waiting, where the runtime can do so.
+fn apart<T>(wait: impl FnOnce() -> T) -> T {
+    use tokio::runtime::{Handle, RuntimeFlavor};
+    match Handle::try_current() {
+        Ok(runtime) if runtime.runtime_flavor() == RuntimeFlavor::MultiThread => {
+            tokio::task::block_in_place(wait)
+        }
+        _ => wait(),
     }
 }
 

@@ -116,7 +116,7 @@ impl Points {
                 return;
             }
             match &s.last {
-                Some(last) if same(point, last, value) => {}
+                Some(last) if same(point, last, value) || wanders(point, last, value) => {}
                 Some(_) => {
                     s.changed_us = Some(sample.source_us);
                     s.last = Some(value.clone());
@@ -129,6 +129,15 @@ impl Points {
     /// When somebody changed the point after `since_us`.
     pub(crate) fn changed_since(&self, point: PointId, since_us: i64) -> Option<i64> {
         self.with(point, |s| s.changed_us.filter(|t| *t > since_us))
+    }
+}
+
+/// Whether a value has moved no further than the point's deadband lets it: nobody changed it.
+fn wanders(point: &Point, last: &Value, value: &Value) -> bool {
+    let number = |v: &Value| v.as_f64().filter(|_| !matches!(v, Value::Bool(_)));
+    match (point.deadband_width(), number(last), number(value)) {
+        (Some(width), Some(a), Some(b)) => (a - b).abs() <= width,
+        _ => false,
     }
 }
 

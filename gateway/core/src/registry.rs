@@ -212,6 +212,17 @@ impl Registry {
 }
 
 impl Point {
+    /// Width of the deadband in engineering units; none if every sample passes.
+    pub fn deadband_width(&self) -> Option<f64> {
+        match self.deadband? {
+            Deadband::Absolute(width) => Some(width),
+            Deadband::Percent(percent) => {
+                let span = self.schema.range_max? - self.schema.range_min?;
+                Some(span.abs() * percent / 100.0)
+            }
+        }
+    }
+
     /// The engineering value of a raw one; none if it has no such value (text of a scaled point, or a
     /// result that the point's type cannot hold).
     pub fn to_engineering(&self, raw: &Value) -> Option<Value> {

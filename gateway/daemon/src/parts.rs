@@ -67,22 +67,17 @@ impl Processing {
     fn process(&self, pipeline: &mut Pipeline, batch: Vec<Sample>) {
         let mut processed = Vec::with_capacity(batch.len());
         for raw in batch {
-            let (point, received_us) = (raw.point, raw.received_us);
-            if let Some(known) = self.registry.point(point) {
+            if let Some(known) = self.registry.point(raw.point) {
                 self.counts.count(known.device, raw.quality.class());
             }
-            match pipeline.process(raw) {
-                Some(sample) => processed.push(sample),
-                // Held back by the deadband: the value stands, and it is as fresh as this sample.
-                None => {
-                    if let Some(last) = pipeline.last(point) {
-                        self.current.update(&[Sample { received_us, ..last.clone() }]);
-                    }
-                }
+            let Some(sample) = pipeline.judge(raw) else { continue };
+            // Also what the deadband holds back: an interlock must see the value as it is.
+            self.current.update(std::slice::from_ref(&sample));
+            if pipeline.passes(&sample) {
+                processed.push(sample);
             }
         }
         if !processed.is_empty() {
-            self.current.update(&processed);
             self.bus.publish(&processed.into());
         }
     }

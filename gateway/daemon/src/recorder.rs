@@ -47,11 +47,47 @@ pub(crate) struct DurablePoint {
     pub(crate) last_us: i64,
 }
 
-/// A sample frame on its way to disk.
+/// Frames on their way to disk of which more is remembered than how many samples of each point they hold.
+const PENDING: usize = 200;
+
+/// A sample frame on its way to disk; or, when there are too many, several.
 struct Pending {
     seq: u64,
-    /// Point and source time of each.
-    samples: Vec<(PointId, i64)>,
+    samples: Vec<Waiting>,
+}
+
+/// Samples of a point that are not known to be durable.
+#[derive(Debug, Clone, Copy)]
+struct Waiting {
+    point: PointId,
+    samples: u64,
+    first_us: i64,
+    last_us: i64,
+}
+
+impl Waiting {
+    fn one(point: PointId, source_us: i64) -> Self {
+        Self { point, samples: 1, first_us: source_us, last_us: source_us }
+    }
+}
+
+impl Pending {
+    /// Takes a later frame in: they count as durable together. So a disk that hangs costs no more memory than
+    /// there are points.
+    fn merge(&mut self, later: Self) {
+        self.seq = later.seq;
+        self.samples.extend(later.samples);
+        // Stable: the samples of a point stay in their order.
+        self.samples.sort_by_key(|w| w.point);
+        self.samples.dedup_by(|next, kept| {
+            let same = next.point == kept.point;
+            if same {
+                kept.samples += next.samples;
+                kept.last_us = next.last_us;
+            }
+            same
+        });
+    }
 }
 
 #[derive(Default)]
@@ -125,14 +161,14 @@ impl Recorder {
         durable.seq = to;
         while pending.front().is_some_and(|p| p.seq <= to) {
             let Some(frame) = pending.pop_front() else { break };
-            durable.samples += frame.samples.len() as u64;
-            for (point, source_us) in frame.samples {
-                let Some(slot) = durable.points.get_mut(point.index()) else { continue };
+            for waiting in frame.samples {
+                durable.samples += waiting.samples;
+                let Some(slot) = durable.points.get_mut(waiting.point.index()) else { continue };
                 if slot.samples == 0 {
-                    slot.first_us = source_us;
+                    slot.first_us = waiting.first_us;
                 }
-                slot.samples += 1;
-                (slot.step, slot.last_us) = (durable.step, source_us);
+                slot.samples += waiting.samples;
+                (slot.step, slot.last_us) = (durable.step, waiting.last_us);
             }
         }
         let step = durable.step;
@@ -179,7 +215,7 @@ impl Recorder {
 }
 
 impl Seen {
-    fn note(&mut self, frame: FrameId, entry: Option<LogEntry>, samples: Option<Vec<(PointId, i64)>>) {
+    fn note(&mut self, frame: FrameId, entry: Option<LogEntry>, samples: Option<Vec<Waiting>>) {
         if let Some(entry) = entry {
             if self.entries.len() >= ENTRIES {
                 self.entries.pop_front();
@@ -188,7 +224,12 @@ impl Seen {
             self.next += 1;
         }
         if let Some(samples) = samples {
-            self.pending.push_back(Pending { seq: frame.seq, samples });
+            let new = Pending { seq: frame.seq, samples };
+            let full = self.pending.len() >= PENDING;
+            match self.pending.back_mut().filter(|_| full) {
+                Some(last) => last.merge(new),
+                None => self.pending.push_back(new),
+            }
         }
     }
 }
@@ -205,7 +246,7 @@ impl FrameLog for Recorder {
             _ => None,
         };
         let samples = match &body {
-            Body::Samples(rows) => Some(rows.iter().map(|s| (s.point, s.source_us)).collect()),
+            Body::Samples(rows) => Some(rows.iter().map(|s| Waiting::one(s.point, s.source_us)).collect()),
             _ => None,
         };
         // Held over the append, so that frames stand here in the order of their numbers, and before the
@@ -266,5 +307,27 @@ impl FrameLog for Recorder {
 
     fn health(&self) -> BufferHealth {
         self.store.health()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_that_hangs_costs_bounded_memory_and_no_count() {
+        let mut seen = Seen::default();
+        let frame = |seq| FrameId { incarnation: Incarnation(1), seq };
+        for seq in 1..=5000 {
+            let at = i64::try_from(seq).unwrap();
+            let samples = vec![Waiting::one(PointId(1), at), Waiting::one(PointId(0), at)];
+            seen.note(frame(seq), None, Some(samples));
+        }
+        assert_eq!(seen.pending.len(), PENDING);
+        assert!(seen.pending.iter().all(|p| p.samples.len() == 2));
+        let total: u64 = seen.pending.iter().flat_map(|p| &p.samples).map(|w| w.samples).sum();
+        assert_eq!(total, 10_000);
+        let last = seen.pending.back().unwrap();
+        assert_eq!((last.seq, last.samples[0].first_us, last.samples[0].last_us), (5000, 200, 5000));
     }
 }

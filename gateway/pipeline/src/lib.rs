@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use common::{PointId, Quality, Sample, Value};
-use gateway_core::{Deadband, Point, Registry};
+use gateway_core::{Point, Registry};
 
 /// The state of one registry's points: what was passed on last.
 #[derive(Debug)]
@@ -24,16 +24,30 @@ impl Pipeline {
     /// so does a sample that comes `max_interval_ms` after the last one that passed. A sample of a point
     /// that is not in the registry has no meaning and is dropped.
     pub fn process(&mut self, raw: Sample) -> Option<Sample> {
-        let point = self.registry.point(raw.point)?;
-        let sample = judge(point, raw);
+        let sample = self.judge(raw)?;
+        self.passes(&sample).then_some(sample)
+    }
+
+    /// The processed sample, whatever the deadband: what the point is now.
+    pub fn judge(&self, raw: Sample) -> Option<Sample> {
+        Some(judge(self.registry.point(raw.point)?, raw))
+    }
+
+    /// Whether a processed sample is passed on, as `process` says.
+    pub fn passes(&mut self, sample: &Sample) -> bool {
+        self.pass(sample).is_some()
+    }
+
+    fn pass(&mut self, sample: &Sample) -> Option<()> {
+        let point = self.registry.point(sample.point)?;
         let last = self.passed.get_mut(sample.point.index())?;
         if let Some(last) = last
-            && is_held_back(point, last, &sample)
+            && is_held_back(point, last, sample)
         {
             return None;
         }
         *last = Some(sample.clone());
-        Some(sample)
+        Some(())
     }
 
     /// What passed last for a point.
@@ -74,7 +88,7 @@ fn is_in_range(point: &Point, value: &Value) -> bool {
 }
 
 fn is_held_back(point: &Point, last: &Sample, new: &Sample) -> bool {
-    let Some(band) = width(point) else { return false };
+    let Some(band) = point.deadband_width() else { return false };
     if last.quality != new.quality || is_due(point, last, new) {
         return false;
     }
@@ -92,17 +106,6 @@ fn is_held_back(point: &Point, last: &Sample, new: &Sample) -> bool {
 /// A boolean's change is never held back, whatever the width.
 fn is_bool(value: &Value) -> bool {
     matches!(value, Value::Bool(_))
-}
-
-/// Width of the deadband in engineering units; none if every sample passes.
-fn width(point: &Point) -> Option<f64> {
-    match point.deadband? {
-        Deadband::Absolute(width) => Some(width),
-        Deadband::Percent(percent) => {
-            let span = point.schema.range_max? - point.schema.range_min?;
-            Some(span.abs() * percent / 100.0)
-        }
-    }
 }
 
 /// Whether so much time has passed since `last` that `new` goes on whatever it is. A clock that was set

@@ -1,7 +1,7 @@
 //! What passes, what is held back, and that nothing bad ever looks good.
 
 use common::{Access, DeviceSchema, PointSchema, Schema, TwinId, ValueType};
-use gateway_core::{Device, RawRange, Scale};
+use gateway_core::{Deadband, Device, RawRange, Scale};
 use proptest::prelude::*;
 
 use super::*;
@@ -114,6 +114,17 @@ fn the_deadband_is_measured_from_the_last_value_that_passed() {
         .map(|s| s.source_us)
         .collect();
     assert_eq!(passed, [0, 5, 10, 15, 20, 25, 30, 35]);
+}
+
+#[test]
+fn what_is_held_back_is_still_what_the_point_is_now() {
+    let mut p = point(ValueType::F64);
+    p.deadband = Some(Deadband::Absolute(1.0));
+    let mut pipe = pipeline(p);
+    assert!(pipe.process(raw(99.8, 0)).is_some());
+    let now = pipe.judge(raw(100.2, 1)).unwrap();
+    assert!(!pipe.passes(&now));
+    assert_eq!((now.value, now.source_us), (Some(Value::F64(100.2)), 1));
 }
 
 #[test]

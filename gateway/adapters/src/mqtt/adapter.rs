@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use common::supervise::PartError;
-use common::{Access, Drain, PointId, Sample, ValueType};
+use common::{Access, Drain, PointId, Quality, Sample, ValueType};
 use gateway_core::{DeviceWriter, Message, Messages};
 use tokio::time::Instant;
 
@@ -100,7 +100,12 @@ impl Adapter {
                 Ok(Some(decoded)) => samples.push(Sample {
                     point: spec.id,
                     value: Some(decoded.value),
-                    quality: decoded.quality,
+                    // What the broker kept is as old as it may be: nothing may act on it as if it were new.
+                    quality: if message.retained && decoded.quality.is_good() {
+                        Quality::UNCERTAIN_LAST_USABLE
+                    } else {
+                        decoded.quality
+                    },
                     source_us: decoded.source_us,
                     received_us: now_us,
                 }),

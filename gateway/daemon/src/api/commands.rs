@@ -88,7 +88,12 @@ pub(super) async fn one(
             return Ok(Json(view));
         }
         loop {
-            match timeout_at(until, updates.recv()).await {
+            let update = tokio::select! {
+                update = timeout_at(until, updates.recv()) => update,
+                // Who waits must not keep the gateway from stopping.
+                () = api.drain.started() => return Ok(Json(api.command(id)?)),
+            };
+            match update {
                 Ok(Ok(update)) if update.id == id => break,
                 Ok(Ok(_)) => {}
                 Ok(Err(RecvError::Lagged(_))) => break,
