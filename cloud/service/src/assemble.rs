@@ -24,6 +24,8 @@ use crate::{http, news, restore, ui};
 
 /// How long parts may take to end.
 const FINISH: Duration = Duration::from_millis(1700);
+/// HTTP connections beside those of live clients.
+const CONNECTIONS: usize = 2048;
 /// The database, in the data folder.
 const DATABASE: &str = "cloud.db";
 
@@ -95,7 +97,6 @@ impl Cloud {
         let sqlite = open(&config, &clock).await?;
         let storage: Arc<dyn Storage> = sqlite.clone();
         let (world, gateways) = restore::restore(&*sqlite).await?;
-        let first_run_password = accounts::create_first_admin(&*storage, &clock).await?;
         let listen = config.http.listen;
         let failed = |source| StartError::Http { listen, source };
         let listener = http::bind(listen).map_err(failed)?;
@@ -125,6 +126,8 @@ impl Cloud {
         });
         drop(sqlite);
 
+        // After everything that may fail: a password that nobody is told is lost.
+        let first_run_password = accounts::create_first_admin(&*storage, &clock).await?;
         let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
         metrics.register(|registry| {
             ingress_metrics.register(registry);
@@ -189,9 +192,10 @@ impl Cloud {
             let compaction = compaction.clone();
             async move { Ok(compaction.run(drain).await?) }
         });
+        let connections = config.live.max_clients.saturating_add(CONNECTIONS);
         supervisor.spawn("http", move |drain| {
             let (listener, router) = (listener.try_clone(), router.clone());
-            async move { Ok(http::run(listener?, router, drain).await?) }
+            async move { Ok(http::run(listener?, router, connections, drain).await?) }
         });
         let ended = tokio::spawn(async move {
             drain.started().await;

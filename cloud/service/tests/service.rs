@@ -423,8 +423,14 @@ async fn a_second_cloud_on_the_same_data_is_refused_and_a_busy_port_is_told() {
     let mut busy = config;
     busy.cloud.data_dir = dir.path().join("other");
     busy.http.listen = handle.http_addr();
-    let error = Cloud::start(busy, Drain::new()).await.err().expect("refused");
+    let error = Cloud::start(busy.clone(), Drain::new()).await.err().expect("refused");
     let text = error.to_string();
     assert!(text.contains(&handle.http_addr().to_string()) && !error.is_config(), "{text}");
+    // Nobody was told a password by the start that failed.
+    busy.http.listen.set_port(0);
+    let again = Drain::new();
+    let started = Cloud::start(busy, again.clone()).await.unwrap();
+    assert!(started.first_run_password().is_some());
+    stop(again, started).await;
     stop(drain, handle).await;
 }
