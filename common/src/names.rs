@@ -231,6 +231,10 @@ pub mod action {
         DATA_GAP = "data.gap";
         /// A gateway spoke of what is not its own.
         FRAME_REFUSED = "frame.refused";
+        /// A gateway took over a twin that another one fed, or another device of its own.
+        TWIN_TAKEN_OVER = "twin.taken_over";
+        /// A gateway put a twin at another place of the asset tree: other grants hold there.
+        TWIN_MOVED = "twin.moved";
     }
 }
 

@@ -1,11 +1,14 @@
 //! Schemas, the twins that they speak of, who feeds which twin since when, and the series of their points.
 
 use cloud_core::{GatewayKey, StoreError};
+use common::command::{LogEntry, Severity};
+use common::names::action;
 use common::{DeviceSchema, PointId, PointSchema, Schema, SchemaHash, TwinId};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use crate::db::{Result, damaged, db, from_json, from_sql, to_json, to_sql};
 use crate::frames::gateway_row;
+use crate::log::{self, Entry};
 use crate::tail::SeriesId;
 use crate::writer::{Cache, KnownSchema, NO_SERIES, Writer};
 
@@ -27,7 +30,7 @@ pub(crate) fn put_schema(
         known(tx, cache, schema.hash(), schema, now)?;
         let row = gateway_row(tx, gateway)?;
         for device in &schema.devices {
-            put_twin(tx, gateway, device, rank)?;
+            put_twin(tx, gateway, row, device, rank, now)?;
             if rank > 0 {
                 bind(tx, gateway, row, device, rank, now)?;
             }
@@ -36,13 +39,22 @@ pub(crate) fn put_schema(
     })
 }
 
-fn put_twin(tx: &Transaction<'_>, gateway: &GatewayKey, device: &DeviceSchema, rank: u64) -> Result<()> {
+fn put_twin(
+    tx: &Transaction<'_>,
+    gateway: &GatewayKey,
+    gateway_row: i64,
+    device: &DeviceSchema,
+    rank: u64,
+    now: i64,
+) -> Result<()> {
     let twin = device.twin.to_string();
     let points = to_json(&device.points)?;
-    let find = "SELECT tenant, schema_rank, points FROM twins WHERE twin = ?1";
-    let found: Option<(String, i64, String)> = tx
+    let find = "SELECT tenant, schema_rank, points, asset FROM twins WHERE twin = ?1";
+    let found: Option<(String, i64, String, String)> = tx
         .prepare_cached(find)
-        .and_then(|mut s| s.query_row([&twin], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?))).optional())
+        .and_then(|mut s| {
+            s.query_row([&twin], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?))).optional()
+        })
         .map_err(db)?;
     let tenant = gateway.tenant.as_str();
     let values = params![twin, tenant, device.asset, device.description, points, to_sql(rank)];
@@ -50,8 +62,13 @@ fn put_twin(tx: &Transaction<'_>, gateway: &GatewayKey, device: &DeviceSchema, r
         Some((owner, ..)) if owner != tenant => {
             return Err(StoreError::Conflict { what: format!("twin {twin} is of another tenant") });
         }
-        Some((_, known_rank, _)) if rank == 0 || from_sql(known_rank) > rank => return Ok(()),
-        Some((_, _, old)) => {
+        Some((_, known_rank, ..)) if rank == 0 || from_sql(known_rank) > rank => return Ok(()),
+        Some((_, _, old, asset)) => {
+            if asset != device.asset {
+                let detail =
+                    format!("from {asset} to {}, as the gateway {} says", device.asset, gateway.gateway);
+                append_change(tx, gateway, gateway_row, action::TWIN_MOVED, device, detail, now)?;
+            }
             if old != points {
                 let old: Vec<PointSchema> = from_json("a twin's points", &old)?;
                 forget_changed(tx, tenant, &twin, &old, &device.points)?;
@@ -66,6 +83,30 @@ fn put_twin(tx: &Transaction<'_>, gateway: &GatewayKey, device: &DeviceSchema, r
     };
     tx.prepare_cached(sql).and_then(|mut s| s.execute(values)).map_err(db)?;
     Ok(())
+}
+
+/// What a gateway's word changed about a twin, for people: whoever has its credential may say so.
+fn append_change(
+    tx: &Transaction<'_>,
+    gateway: &GatewayKey,
+    gateway_row: i64,
+    action: &str,
+    device: &DeviceSchema,
+    detail: String,
+    now: i64,
+) -> Result<()> {
+    let entry = LogEntry {
+        at_us: now,
+        actor: "system".into(),
+        action: action.into(),
+        target: device.asset.clone(),
+        twin: Some(device.twin),
+        severity: Severity::Warning,
+        code: None,
+        detail,
+    };
+    let (tenant, gateway, kind) = (gateway.tenant.as_str(), Some(gateway_row), log::AUDIT);
+    log::append(tx, &Entry { tenant, gateway, kind, entry: &entry, now })
 }
 
 /// A last value keeps its meaning only while type and unit of the point are the same.
@@ -97,10 +138,13 @@ fn bind(
     now: i64,
 ) -> Result<()> {
     let twin = device.twin.to_string();
-    let open = "SELECT gateway, device, from_rank FROM bindings WHERE twin = ?1 AND to_us IS NULL";
-    let open: Option<(i64, String, i64)> = tx
+    let open = "SELECT b.gateway, b.device, b.from_rank, g.gateway FROM bindings b
+                JOIN gateways g ON g.id = b.gateway WHERE b.twin = ?1 AND b.to_us IS NULL";
+    let open: Option<(i64, String, i64, String)> = tx
         .prepare_cached(open)
-        .and_then(|mut s| s.query_row([&twin], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?))).optional())
+        .and_then(|mut s| {
+            s.query_row([&twin], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?))).optional()
+        })
         .map_err(db)?;
     let close_device = "UPDATE bindings SET to_us = max(?3, from_us), to_rank = ?4
         WHERE gateway = ?1 AND device = ?2 AND twin <> ?5 AND to_us IS NULL AND from_rank <= ?4";
@@ -111,12 +155,17 @@ fn bind(
             .map_err(db)
     };
     match open {
-        Some((g, d, _)) if g == gateway_row && d == device.name => return Ok(()),
-        Some((_, _, from)) if from_sql(from) > rank => {
+        Some((g, d, ..)) if g == gateway_row && d == device.name => return Ok(()),
+        Some((_, _, from, _)) if from_sql(from) > rank => {
             close_others()?;
             return Ok(());
         }
-        Some(_) => {
+        Some((_, old_device, _, old_gateway)) => {
+            let detail = format!(
+                "from device {old_device} of gateway {old_gateway} to device {} of gateway {}",
+                device.name, gateway.gateway
+            );
+            append_change(tx, gateway, gateway_row, action::TWIN_TAKEN_OVER, device, detail, now)?;
             let close = "UPDATE bindings SET to_us = max(?2, from_us), to_rank = ?3
                          WHERE twin = ?1 AND to_us IS NULL";
             tx.prepare_cached(close).and_then(|mut s| s.execute(params![twin, now, rank_sql])).map_err(db)?;

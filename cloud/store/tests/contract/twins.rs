@@ -1,6 +1,8 @@
 //! Schemas, twins and who feeds them.
 
 use cloud_core::{GatewayKey, StoreError};
+use common::command::Severity;
+use common::names::action;
 use common::{Incarnation, Quality, SchemaHash, TenantId, Value, ValueType};
 
 use super::Backend;
@@ -26,7 +28,19 @@ pub(crate) async fn a_replaced_box_takes_over_its_twin_and_keeps_the_history(bac
     let storage = backend.open();
     let old = oven(&storage).await;
     storage.accept(&[old.samples(1, vec![sample(0, T0, 1.0), sample(1, T0, 7i64)])]).await.unwrap();
-    let new = Stream::start(&storage, schema(&key("g9"), &[("oven9", twin(1))]), 91).await;
+    let log = |s: &std::sync::Arc<dyn cloud_core::Storage>| {
+        let s = std::sync::Arc::clone(s);
+        async move { s.audit(Some(&[twin(1)]), Severity::Warning, None, 9).await.unwrap().items }
+    };
+    assert!(log(&storage).await.is_empty(), "what is new was nobody's");
+    let mut claim = schema(&key("g9"), &[("oven9", twin(1))]);
+    claim.devices[0].asset = "plant/coating/line2/oven".into();
+    let new = Stream::start(&storage, claim, 91).await;
+    storage.put_schema(&new.key, &new.schema, new.rank, T0).await.unwrap();
+    let told = log(&storage).await;
+    let actions: Vec<_> = told.iter().map(|e| e.action.as_str()).collect();
+    assert_eq!(actions, [action::TWIN_TAKEN_OVER, action::TWIN_MOVED], "each is on record once");
+    assert!(told[0].detail.contains("gateway g1 to device oven9 of gateway g9"), "{told:?}");
     storage.accept(&[new.samples(1, vec![sample(0, T0 + 10, 2.0)])]).await.unwrap();
     // The old box speaks again, under a new incarnation and a higher rank, without giving its schema anew.
     let rank = storage.hello(&old.key, &[Incarnation(12)]).await.unwrap()[0].rank;
