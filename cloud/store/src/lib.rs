@@ -25,6 +25,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use cloud_core::StoreError;
 use common::{Clock, TwinId};
 use rusqlite::{Connection, params};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::db::{Readers, Result, db};
 use crate::tail::Tail;
@@ -37,7 +38,7 @@ pub struct Options {
     pub path: PathBuf,
     /// Samples older than so many days are removed, their roll-ups stay. None (the default): all are kept.
     pub raw_days: Option<u32>,
-    /// Connections for reading.
+    /// Connections for reading; at least two.
     pub readers: usize,
     /// Requests that may wait for the writer.
     pub queue: usize,
@@ -70,6 +71,10 @@ pub(crate) struct Shared {
 /// Storage in one SQLite database.
 pub struct Sqlite {
     shared: Arc<Shared>,
+    /// One permit for each read connection: who waits for one does not hold a thread.
+    reads: Arc<Semaphore>,
+    /// One fewer: history and lists leave a connection to those who only sign in or look something up.
+    long_reads: Arc<Semaphore>,
 }
 
 impl Sqlite {
@@ -87,7 +92,8 @@ impl Sqlite {
         let mut tail = Tail::default();
         frames::rebuild_tail(&conn, &mut tail)?;
         let tail = Arc::new(RwLock::new(tail));
-        let readers = Readers::open(&options.path, options.readers)?;
+        let connections = options.readers.max(2);
+        let readers = Readers::open(&options.path, connections)?;
         let writer = Writer::new(conn, clock.clone(), Arc::clone(&tail))?;
         let writer = WriterHandle::start(writer, options.queue)?;
         let checkpointer = db::Checkpointer::open(&options.path)?;
@@ -95,7 +101,12 @@ impl Sqlite {
         let raw_days = options.raw_days;
         let limits = compact::Limits { seal: options.chunk_rows.max(1), merge: options.merge_chunks.max(2) };
         let shared = Shared { clock, tail, readers, writer, upkeep, raw_days, limits, _lock: lock };
-        Ok(Arc::new(Self { shared: Arc::new(shared) }))
+        let (reads, long_reads) = (Semaphore::new(connections), Semaphore::new(connections - 1));
+        Ok(Arc::new(Self {
+            shared: Arc::new(shared),
+            reads: Arc::new(reads),
+            long_reads: Arc::new(long_reads),
+        }))
     }
 
     /// Frames that are accepted and not compacted.
@@ -133,7 +144,26 @@ impl Sqlite {
         &self,
         read: impl FnOnce(&mut Connection) -> Result<R> + Send + 'static,
     ) -> Result<R> {
-        self.blocking(move |shared| shared.readers.with(read)).await
+        let permit = permit(&self.reads).await?;
+        self.blocking(move |shared| {
+            // Goes along: a read whose caller has gone still counts until it ends.
+            let _permit = permit;
+            shared.readers.with(read)
+        })
+        .await
+    }
+
+    /// As `read`, for what may take long.
+    async fn read_long<R: Send + 'static>(
+        &self,
+        read: impl FnOnce(&mut Connection) -> Result<R> + Send + 'static,
+    ) -> Result<R> {
+        let permit = permit(&self.long_reads).await?;
+        self.read(move |conn| {
+            let _permit = permit;
+            read(conn)
+        })
+        .await
     }
 
     /// Changes in one transaction on the writer's thread.
@@ -156,6 +186,11 @@ impl Sqlite {
     }
 }
 
+async fn permit(of: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit> {
+    let closed = |_| StoreError::Database { detail: "the database is closed".into() };
+    Arc::clone(of).acquire_owned().await.map_err(closed)
+}
+
 impl std::fmt::Debug for Sqlite {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Sqlite").finish_non_exhaustive()
@@ -170,3 +205,7 @@ impl Drop for Shared {
         self.writer.stop();
     }
 }
+
+#[cfg(test)]
+#[path = "lib_tests.rs"]
+mod tests;

@@ -64,11 +64,9 @@ impl FrameStorage for Sqlite {
         max_points: usize,
     ) -> Result<History> {
         let point = point.to_owned();
-        self.blocking(move |shared| {
-            let range = (from_us, to_us);
-            shared.readers.with(|c| history::history(c, &shared.tail, twin, &point, range, max_points))
-        })
-        .await
+        let tail = std::sync::Arc::clone(&self.shared.tail);
+        let range = (from_us, to_us);
+        self.read_long(move |conn| history::history(conn, &tail, twin, &point, range, max_points)).await
     }
 }
 
@@ -120,7 +118,7 @@ impl CommandStorage for Sqlite {
         limit: usize,
     ) -> Result<Page<CommandView>> {
         let (twins, cursor) = (twins.map(<[_]>::to_vec), cursor.map(str::to_owned));
-        self.read(move |conn| commands::page(conn, twins.as_deref(), cursor.as_deref(), limit)).await
+        self.read_long(move |conn| commands::page(conn, twins.as_deref(), cursor.as_deref(), limit)).await
     }
 
     async fn open_commands(&self, states: &[CommandState]) -> Result<Vec<CommandView>> {
@@ -174,7 +172,8 @@ impl AuditStorage for Sqlite {
         limit: usize,
     ) -> Result<Page<LogEntry>> {
         let (twins, cursor) = (twins.map(<[_]>::to_vec), cursor.map(str::to_owned));
-        self.read(move |conn| log::page(conn, twins.as_deref(), min_severity, cursor.as_deref(), limit)).await
+        self.read_long(move |conn| log::page(conn, twins.as_deref(), min_severity, cursor.as_deref(), limit))
+            .await
     }
 }
 
