@@ -42,7 +42,8 @@ impl Admin {
     /// When the cloud refuses.
     pub async fn gateway_secret(&self, id: &str) -> anyhow::Result<String> {
         let body = serde_json::json!({ "id": id });
-        let request = self.client.post(format!("{}/api/v1/gateways", self.base)).bearer_auth(&self.token).json(&body);
+        let request =
+            self.client.post(format!("{}/api/v1/gateways", self.base)).bearer_auth(&self.token).json(&body);
         let answer = request.send().await?;
         ensure!(answer.status().is_success(), "credential for {id}: {}", answer.text().await?);
         Ok(answer.json::<GatewayCredential>().await?.secret)

@@ -63,7 +63,8 @@ pub fn banner(demo: &Demo) {
 
 /// The command line as it can be typed here: beside this program, where it was built.
 fn cli() -> String {
-    let beside = std::env::current_exe().map(|path| path.with_file_name("twinway")).ok().filter(|path| path.exists());
+    let beside =
+        std::env::current_exe().map(|path| path.with_file_name("twinway")).ok().filter(|path| path.exists());
     let Some(path) = beside else { return "twinway".to_owned() };
     let here = std::env::current_dir().ok();
     let short = here.as_deref().and_then(|here| path.strip_prefix(here).ok()).unwrap_or(&path);

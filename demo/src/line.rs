@@ -139,7 +139,8 @@ impl Demo {
     /// When the box does not answer.
     pub async fn health(&self) -> anyhow::Result<GatewayHealth> {
         let client = reqwest::Client::builder().unix_socket(self.addresses.socket.as_path()).build()?;
-        let page: Page<GatewayView> = client.get("http://localhost/api/v1/gateways").send().await?.json().await?;
+        let page: Page<GatewayView> =
+            client.get("http://localhost/api/v1/gateways").send().await?.json().await?;
         page.items.into_iter().next().and_then(|g| g.health).context("the box does not tell its health")
     }
 
@@ -239,7 +240,10 @@ fn missing(twins: anyhow::Result<Vec<TwinView>>) -> String {
         Ok(twins) if twins.is_empty() => "there is none".to_owned(),
         Ok(twins) => {
             let points = twins.iter().flat_map(|t| {
-                t.points.iter().filter(|p| p.value.is_none()).map(|p| format!("{}/{} ({})", t.name, p.schema.name, p.quality))
+                t.points
+                    .iter()
+                    .filter(|p| p.value.is_none())
+                    .map(|p| format!("{}/{} ({})", t.name, p.schema.name, p.quality))
             });
             points.take(5).collect::<Vec<_>>().join(", ")
         }
@@ -251,7 +255,11 @@ fn start_plc(line: &Line, listener: TcpListener) -> (Drain, JoinHandle<std::io::
     (drain.clone(), tokio::spawn(plc::serve(line.clone(), listener, drain)))
 }
 
-async fn start_cloud(folder: &Folder, http: u16, ingress: u16) -> anyhow::Result<(Drain, twinway_cloud::Handle)> {
+async fn start_cloud(
+    folder: &Folder,
+    http: u16,
+    ingress: u16,
+) -> anyhow::Result<(Drain, twinway_cloud::Handle)> {
     let config = format!(
         "# The cloud of the demo.\n[cloud]\ndata_dir = {:?}\n\n[http]\nlisten = \"127.0.0.1:{http}\"\n\n[ingress]\nlisten = \"127.0.0.1:{ingress}\"\n",
         folder.path("cloud")
@@ -284,7 +292,12 @@ impl Ports {
 
     /// Tells a busy port before anything else starts.
     async fn check(&self) -> anyhow::Result<()> {
-        let named = [(self.http, "the page"), (self.ingress, "the uplink"), (self.gateway, "the gateway"), (self.mqtt, "MQTT")];
+        let named = [
+            (self.http, "the page"),
+            (self.ingress, "the uplink"),
+            (self.gateway, "the gateway"),
+            (self.mqtt, "MQTT"),
+        ];
         for (port, what) in named {
             drop(listen(port, what).await?);
         }

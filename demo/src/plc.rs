@@ -87,11 +87,14 @@ pub fn measurements(plant: &Plant) -> Vec<f64> {
 
 /// One setpoint register: its place in `Setpoints`, units a count, and what the PLC accepts.
 struct Register {
-    get: fn(&Setpoints) -> f64,
-    set: fn(&mut Setpoints, f64),
+    get: Get,
+    set: Set,
     per_count: f64,
     max: u16,
 }
+
+type Get = fn(&Setpoints) -> f64;
+type Set = fn(&mut Setpoints, f64);
 
 macro_rules! register {
     ($($field:tt)+) => {
@@ -100,12 +103,7 @@ macro_rules! register {
 }
 
 fn registers() -> [Register; 9] {
-    let of = |(get, set): (fn(&Setpoints) -> f64, fn(&mut Setpoints, f64)), per_count, max| Register {
-        get,
-        set,
-        per_count,
-        max,
-    };
+    let of = |(get, set): (Get, Set), per_count, max| Register { get, set, per_count, max };
     [
         of(register!(agitator_rpm), 1.0, 400),
         of(register!(pump_percent), 0.1, 1000),
@@ -161,7 +159,9 @@ impl Plc {
                 #[allow(clippy::cast_possible_truncation)] // at most 123 by the protocol
                 Ok(Response::WriteMultipleRegisters(at, words.len() as u16))
             }
-            Request::WriteSingleCoil(..) | Request::WriteMultipleCoils(..) => Err(ExceptionCode::IllegalDataAddress),
+            Request::WriteSingleCoil(..) | Request::WriteMultipleCoils(..) => {
+                Err(ExceptionCode::IllegalDataAddress)
+            }
             _ => Err(ExceptionCode::IllegalFunction),
         })
     }
@@ -241,7 +241,10 @@ mod tests {
         let refused = client.write_multiple_registers(5, &[1000, 9999]).await.unwrap();
         assert_eq!(refused, Err(ExceptionCode::IllegalDataValue));
         assert!((line.with(|_, s| s.zone_degc[1]) - 135.0).abs() < 1e-9, "half a block was written");
-        assert_eq!(client.read_holding_registers(8, 2).await.unwrap(), Err(ExceptionCode::IllegalDataAddress));
+        assert_eq!(
+            client.read_holding_registers(8, 2).await.unwrap(),
+            Err(ExceptionCode::IllegalDataAddress)
+        );
         drop(client);
         drain.start();
         server.await.unwrap().unwrap();

@@ -47,7 +47,8 @@ impl Api {
     pub async fn login(base: &str, user: &str, password: &str) -> Self {
         let api = Self::new(base);
         let body = serde_json::json!({ "user": user, "password": password });
-        let answer = api.request(Method::POST, "/api/v1/session").json(&body).send().await.expect("an answer");
+        let answer =
+            api.request(Method::POST, "/api/v1/session").json(&body).send().await.expect("an answer");
         let session: SessionResponse = read(answer).await;
         api.with_token(session.token)
     }
@@ -108,7 +109,12 @@ impl Api {
 
     /// Sends a command, which must be accepted, and follows it to its end.
     pub async fn command(&self, twin: &str, point: &str, value: impl Into<Value>) -> CommandView {
-        let request = CommandRequest { point: point.into(), value: value.into(), ttl_ms: 10_000, reason: "test".into() };
+        let request = CommandRequest {
+            point: point.into(),
+            value: value.into(),
+            ttl_ms: 10_000,
+            reason: "test".into(),
+        };
         let answer = self.send(twin, &request, &uuid::Uuid::new_v4().to_string()).await;
         assert_eq!(answer.status(), StatusCode::ACCEPTED, "{}", answer.text().await.unwrap_or_default());
         let command: CommandView = answer.json().await.expect("a command");

@@ -54,7 +54,8 @@ impl Cloud {
         std::fs::write(&file, config).expect("a configuration");
         let _ = std::fs::remove_file(dir.join("data/addresses.json"));
         let file = file.to_str().expect("a UTF-8 path");
-        let mut process = Process::start(&program("twinway-cloud"), &["run", "--config", file], dir.join("log"));
+        let mut process =
+            Process::start(&program("twinway-cloud"), &["run", "--config", file], dir.join("log"));
         let found = until("addresses of the cloud", Duration::from_secs(20), || {
             if let Some(status) = process.ended() {
                 panic!("cloud ended with {status}:\n{}", process.log());
@@ -87,7 +88,8 @@ impl Cloud {
 
     /// A credential for a gateway.
     pub async fn gateway_secret(&self, id: &str) -> String {
-        let request = self.api().request(Method::POST, "/api/v1/gateways").json(&serde_json::json!({ "id": id }));
+        let request =
+            self.api().request(Method::POST, "/api/v1/gateways").json(&serde_json::json!({ "id": id }));
         let answer = request.send().await.expect("an answer");
         assert!(answer.status().is_success(), "{}", answer.text().await.unwrap_or_default());
         answer.json::<GatewayCredential>().await.expect("a credential").secret

@@ -48,7 +48,9 @@ impl ModbusDevice {
                     Ok(Some((device, stream)))
                 }
             };
-            let _ = Server::new(listener).serve_until(&accept, |_| {}, async move { drain.started().await }).await;
+            let _ = Server::new(listener)
+                .serve_until(&accept, |_| {}, async move { drain.started().await })
+                .await;
         });
         device
     }

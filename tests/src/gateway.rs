@@ -58,7 +58,8 @@ impl Gateway {
         );
         if let Some((addr, secret)) = &setup.uplink {
             write_private(&dir.join("secret"), secret);
-            config += &format!("[uplink]\nurl = \"mqtt://{addr}\"\npassword_file = {:?}\n", dir.join("secret"));
+            config +=
+                &format!("[uplink]\nurl = \"mqtt://{addr}\"\npassword_file = {:?}\n", dir.join("secret"));
         }
         config += &setup.extra;
         config += "\n";
@@ -67,7 +68,8 @@ impl Gateway {
         std::fs::write(&file, config).expect("a configuration");
         let _ = std::fs::remove_file(dir.join("data/addresses.json"));
         let file = file.to_str().expect("a UTF-8 path");
-        let process = Process::start(&program("twinway-gateway"), &["run", "--config", file], dir.join("log"));
+        let process =
+            Process::start(&program("twinway-gateway"), &["run", "--config", file], dir.join("log"));
         Starting { process, dir: dir.to_owned(), socket }
     }
 
@@ -84,7 +86,8 @@ impl Gateway {
     /// Sets the switch.
     pub async fn set_switch(&self, position: SwitchPosition) {
         let body = SwitchRequest { position, reason: "test".into() };
-        let answer = self.api().request(Method::PUT, "/api/v1/switch").json(&body).send().await.expect("an answer");
+        let answer =
+            self.api().request(Method::PUT, "/api/v1/switch").json(&body).send().await.expect("an answer");
         assert!(answer.status().is_success(), "{}", answer.text().await.unwrap_or_default());
     }
 

@@ -12,6 +12,6 @@ pub mod wait;
 
 pub use api::Api;
 pub use cloud::Cloud;
-pub use gateway::Gateway;
 pub use demo::link::Link;
+pub use gateway::Gateway;
 pub use wait::until;

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use common::api::{ClientMessage, LiveFrame, ServerMessage};
 use common::TwinId;
+use common::api::{ClientMessage, LiveFrame, ServerMessage};
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -36,7 +36,8 @@ impl Live {
         let bearer = format!("Bearer {}", api.token().expect("signed in"));
         request.headers_mut().insert("Authorization", bearer.parse().expect("a header"));
         let (mut socket, _) = connect_async(request).await.expect("the live channel");
-        let subscribe = serde_json::to_string(&ClientMessage::Subscribe { max_hz: Some(max_hz) }).expect("JSON");
+        let subscribe =
+            serde_json::to_string(&ClientMessage::Subscribe { max_hz: Some(max_hz) }).expect("JSON");
         socket.send(Message::text(subscribe)).await.expect("a subscription");
         Self { socket, rows: HashMap::new() }
     }
@@ -45,7 +46,9 @@ impl Live {
     pub async fn next(&mut self) -> Option<Item> {
         loop {
             match self.socket.next().await?.ok()? {
-                Message::Binary(bytes) => return Some(Item::Frame(LiveFrame::decode(&bytes).expect("a live frame"))),
+                Message::Binary(bytes) => {
+                    return Some(Item::Frame(LiveFrame::decode(&bytes).expect("a live frame")));
+                }
                 Message::Text(text) => {
                     let message: ServerMessage = serde_json::from_str(&text).expect("a message");
                     if let ServerMessage::Schema { area, epoch, rows, .. } = &message {

@@ -96,11 +96,18 @@ impl Oracle {
     fn take(&self, line: &WatermarkLine) {
         let mut durable = self.durable.lock().expect("no panic holds it");
         for (path, of) in &line.points {
-            let Some(point) = path.strip_prefix("load/p").and_then(|n| n.parse::<u64>().ok()) else { continue };
+            let Some(point) = path.strip_prefix("load/p").and_then(|n| n.parse::<u64>().ok()) else {
+                continue;
+            };
             let number = |us: i64| u64::try_from(us - self.base_us).expect("numbers count from the base");
             let (first, last) = (number(of.first_us), number(of.last_us));
             // The sensor sends each point's numbers in order: what the gateway took must be without a hole.
-            assert_eq!((last - first) / self.points + 1, of.samples, "{path}: {of:?} in a line of {}", line.seq);
+            assert_eq!(
+                (last - first) / self.points + 1,
+                of.samples,
+                "{path}: {of:?} in a line of {}",
+                line.seq
+            );
             let step = usize::try_from(self.points).expect("few points");
             let known = durable.upto.insert((line.incarnation.clone(), point), last);
             let from = known.map_or(first, |known| known + self.points);

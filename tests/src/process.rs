@@ -81,14 +81,16 @@ impl Process {
 
     /// Resident memory, MB.
     pub fn rss_mb(&self) -> f64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("a living process");
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("a living process");
         let kb = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).expect("VmRSS");
         kb.trim().trim_end_matches(" kB").parse::<f64>().expect("a number") / 1024.0
     }
 
     /// Processor time used so far, seconds.
     pub fn cpu_s(&self) -> f64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("a living process");
+        let stat =
+            std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("a living process");
         let fields: Vec<_> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
         let ticks = |i: usize| fields[i].parse::<f64>().expect("a number");
         (ticks(11) + ticks(12)) / 100.0

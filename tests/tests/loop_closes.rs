@@ -71,14 +71,17 @@ async fn a_command_changes_the_device_once_and_only_inside_its_rules() {
     assert_eq!(site.plc.writes(), 0);
 
     site.gateway.set_switch(SwitchPosition::Remote).await;
-    let request = CommandRequest { point: "r2".into(), value: 40.0.into(), ttl_ms: 10_000, reason: "test".into() };
-    let first: common::api::CommandView = api.send("hall/plc", &request, "key-1").await.json().await.expect("a command");
+    let request =
+        CommandRequest { point: "r2".into(), value: 40.0.into(), ttl_ms: 10_000, reason: "test".into() };
+    let first: common::api::CommandView =
+        api.send("hall/plc", &request, "key-1").await.json().await.expect("a command");
     let done = api.finished(first.id).await;
     assert_eq!(done.state, CommandState::Succeeded, "{done:?}");
     assert_eq!(done.read_back, Some(Value::F64(40.0)));
     assert_eq!((site.plc.get(2), site.plc.writes()), (400, 1));
 
-    let again: common::api::CommandView = api.send("hall/plc", &request, "key-1").await.json().await.expect("a command");
+    let again: common::api::CommandView =
+        api.send("hall/plc", &request, "key-1").await.json().await.expect("a command");
     assert_eq!(again.id, first.id);
     assert_eq!(site.plc.writes(), 1, "the same key wrote twice");
     let other = CommandRequest { value: 41.0.into(), ..request.clone() };

@@ -29,8 +29,15 @@ async fn every_durable_sample_arrives_exactly_once_through_an_outage_and_kill_9(
     let drain = Drain::new();
     #[allow(clippy::cast_precision_loss)]
     let value = |k: u64| k as f64;
-    let sensor =
-        tokio::spawn(numbered_sensor(gateway.broker, POINTS, 2000, base_us, value, counts.clone(), drain.clone()));
+    let sensor = tokio::spawn(numbered_sensor(
+        gateway.broker,
+        POINTS,
+        2000,
+        base_us,
+        value,
+        counts.clone(),
+        drain.clone(),
+    ));
     let mut watch = tokio::spawn({
         let (oracle, api) = (oracle.clone(), gateway.api());
         async move { oracle.watch(api).await }

@@ -154,7 +154,8 @@ impl Plant {
         self.oven.step(&set.zone_degc, self.line_m_min, self.wet_um, self.hall_degc, dt);
         self.press_and_wind(set, dt);
         self.hall_degc = lag(self.hall_degc, HALL_DEGC + self.noise.next() * 2.0, 300.0, dt);
-        self.hall_humidity_percent = lag(self.hall_humidity_percent, 45.0 + self.noise.next() * 6.0, 300.0, dt);
+        self.hall_humidity_percent =
+            lag(self.hall_humidity_percent, 45.0 + self.noise.next() * 6.0, 300.0, dt);
     }
 
     fn mix_and_pump(&mut self, set: &Setpoints, dt: f64) {
@@ -162,7 +163,8 @@ impl Plant {
         let warm = HALL_DEGC + self.agitator_rpm * 0.03;
         self.slurry_degc = lag(self.slurry_degc, warm, 60.0, dt);
         // Shear thins, warmth thins; still slurry thickens.
-        let thick = 2.5 * (120.0 / self.agitator_rpm.max(20.0)).powf(0.4) * (-0.02 * (self.slurry_degc - 25.0)).exp();
+        let thick =
+            2.5 * (120.0 / self.agitator_rpm.max(20.0)).powf(0.4) * (-0.02 * (self.slurry_degc - 25.0)).exp();
         self.viscosity_pa_s = lag(self.viscosity_pa_s, thick, 30.0, dt);
         let has_slurry = self.level_percent > 2.0;
         let wanted = if set.pump_on && has_slurry { set.pump_percent * 0.014 } else { 0.0 };
@@ -181,7 +183,8 @@ impl Plant {
         // Litres over square metres: um of film, as far as the gap lets it through.
         let area_m2_min = (self.line_m_min * WIDTH_M).max(0.05);
         let film_um = self.flow_l_min / area_m2_min * 1000.0;
-        self.wet_um = lag(self.wet_um, film_um.min(set.coat_gap_um) + self.noise.next() * 0.6, 1.0, dt).max(0.0);
+        self.wet_um =
+            lag(self.wet_um, film_um.min(set.coat_gap_um) + self.noise.next() * 0.6, 1.0, dt).max(0.0);
     }
 
     fn press_and_wind(&mut self, set: &Setpoints, dt: f64) {

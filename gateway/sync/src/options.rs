@@ -81,7 +81,8 @@ pub struct Options {
     pub silence: Duration,
     /// A frame without an ack for so long is sent again. Default 10 s.
     pub resend_after: Duration,
-    /// Pauses between sessions. Default 100 ms to 5 s.
+    /// Pauses between sessions. Default 100 ms to 1 s: a twin is current again within about a second of the
+    /// cloud's return, and one refused connection a second costs neither side anything.
     pub backoff: Backoff,
 }
 
@@ -105,7 +106,7 @@ impl Options {
             resend_after: Duration::from_secs(10),
             backoff: Backoff {
                 first: Duration::from_millis(100),
-                longest: Duration::from_secs(5),
+                longest: Duration::from_secs(1),
                 healthy_after: Duration::from_secs(1),
             },
         }

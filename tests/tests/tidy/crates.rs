@@ -40,7 +40,16 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("cloud-ui", &[]),
     (
         "twinway-cloud",
-        &["common", "cloud-core", "cloud-ingest", "cloud-twin", "cloud-store", "cloud-live", "cloud-api", "cloud-ui"],
+        &[
+            "common",
+            "cloud-core",
+            "cloud-ingest",
+            "cloud-twin",
+            "cloud-store",
+            "cloud-live",
+            "cloud-api",
+            "cloud-ui",
+        ],
     ),
     ("twinway", &["common"]),
     ("demo", &["common", "twinway-gateway", "twinway-cloud"]),
@@ -84,7 +93,9 @@ fn crates_depend_only_as_the_architecture_says() {
         };
         findings.extend(depends.iter().filter(|d| !allowed.contains(d)).map(|d| format!("{name} -> {d}")));
     }
-    findings.extend(DIRECTIONS.iter().filter(|(n, _)| !ours.contains_key(n)).map(|(n, _)| format!("{n} is gone")));
+    findings.extend(
+        DIRECTIONS.iter().filter(|(n, _)| !ours.contains_key(n)).map(|(n, _)| format!("{n} is gone")),
+    );
     none_of(findings, "an edge that the architecture does not have");
 }
 
@@ -104,9 +115,11 @@ fn every_dependency_has_a_licence_that_deny_toml_allows() {
         deny["licenses"]["allow"].as_array().expect("a list").iter().filter_map(|l| l.as_str()).collect();
     // An expression is fine if each of its `AND` parts has an `OR` choice that is allowed.
     let fits = |expression: &str| {
-        expression.replace(['(', ')'], "").replace('/', " OR ").split(" AND ").all(|part| {
-            part.split(" OR ").any(|choice| allowed.contains(choice.trim()))
-        })
+        expression
+            .replace(['(', ')'], "")
+            .replace('/', " OR ")
+            .split(" AND ")
+            .all(|part| part.split(" OR ").any(|choice| allowed.contains(choice.trim())))
     };
     let metadata = metadata();
     let packages = metadata["packages"].as_array().expect("packages");

@@ -28,7 +28,8 @@ fn files() -> Vec<File> {
         .expect("git lists the files");
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     let list = String::from_utf8(out.stdout).expect("paths are UTF-8");
-    let read = |path: &str| Some(File { path: path.into(), text: std::fs::read_to_string(root().join(path)).ok()? });
+    let read =
+        |path: &str| Some(File { path: path.into(), text: std::fs::read_to_string(root().join(path)).ok()? });
     let files: Vec<_> = list.lines().filter_map(read).collect();
     assert!(files.len() > 50, "only {} files found", files.len());
     files

@@ -42,7 +42,10 @@ fn no_file_is_longer_than_a_reader_keeps_in_mind() {
 fn every_rust_file_says_what_it_is() {
     let silent = files()
         .into_iter()
-        .filter(|f| f.path.ends_with(".rs") && !f.text.trim_start_matches("#![").lines().take(5).any(|l| l.starts_with("//! ")))
+        .filter(|f| {
+            f.path.ends_with(".rs")
+                && !f.text.trim_start_matches("#![").lines().take(5).any(|l| l.starts_with("//! "))
+        })
         .map(|f| f.path);
     none_of(silent.collect(), "starts without `//!`");
 }
@@ -73,7 +76,10 @@ fn only_control_holds_the_way_to_write_to_a_device() {
 #[test]
 fn the_project_names_no_place_of_its_making() {
     let words = ["/work/", "/root/", "registry.npmmirror", "index.crates.io-"];
-    none_of(found(&words, &[".rs", ".ts", ".tsx", ".toml", ".md", ".json", ".sh", ".yml", "Makefile"], true, &[]), "a path or host of some machine");
+    none_of(
+        found(&words, &[".rs", ".ts", ".tsx", ".toml", ".md", ".json", ".sh", ".yml", "Makefile"], true, &[]),
+        "a path or host of some machine",
+    );
 }
 
 #[test]

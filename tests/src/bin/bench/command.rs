@@ -14,13 +14,16 @@ use crate::figure::{Percentiles, print};
 const COMMANDS: usize = 500;
 
 /// `command_p50_ms`, `command_p99_ms`, less the device's own time.
-pub(crate) async fn command() {
+pub async fn command() {
     let dir = tempfile::tempdir().expect("a folder");
     let plc = ModbusDevice::start().await;
     let cloud = Cloud::start(&dir.path().join("cloud")).await;
     let secret = cloud.gateway_secret("box1").await;
-    let setup =
-        Setup { uplink: Some((cloud.ingress, secret)), devices: registers_device(plc.addr, 4, 100), ..Setup::default() };
+    let setup = Setup {
+        uplink: Some((cloud.ingress, secret)),
+        devices: registers_device(plc.addr, 4, 100),
+        ..Setup::default()
+    };
     let gateway = Gateway::start(&dir.path().join("box"), &setup).await;
     let api = cloud.api();
     tests::until("first value", std::time::Duration::from_secs(20), || api.value("hall/plc", "r0")).await;
@@ -28,8 +31,12 @@ pub(crate) async fn command() {
 
     let mut took = Vec::new();
     for n in 0..COMMANDS + 20 {
-        let request =
-            CommandRequest { point: "r0".into(), value: (n as f64).into(), ttl_ms: 10_000, reason: "bench".into() };
+        let request = CommandRequest {
+            point: "r0".into(),
+            value: (n as f64).into(),
+            ttl_ms: 10_000,
+            reason: "bench".into(),
+        };
         let began = Instant::now();
         let accepted: CommandView =
             api.send("hall/plc", &request, &format!("bench-{n}")).await.json().await.expect("a command");

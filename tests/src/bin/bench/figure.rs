@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 /// Prints a figure. `beside` is the floor or peer of the same run: its name and value.
-pub(crate) fn print(name: &str, value: f64, unit: &str, goal: &str, beside: Option<(&str, f64)>) {
+pub fn print(name: &str, value: f64, unit: &str, goal: &str, beside: Option<(&str, f64)>) {
     let round = |x: f64| (x * 1000.0).round() / 1000.0;
     let mut line = json!({ "name": name, "value": round(value), "unit": unit, "goal": goal });
     if let (Some((what, value)), Value::Object(map)) = (beside, &mut line) {
@@ -13,11 +13,11 @@ pub(crate) fn print(name: &str, value: f64, unit: &str, goal: &str, beside: Opti
 }
 
 /// Percentiles of some values.
-pub(crate) struct Percentiles(Vec<f64>);
+pub struct Percentiles(Vec<f64>);
 
 impl Percentiles {
     /// Of these values; at least one.
-    pub(crate) fn of(mut values: Vec<f64>) -> Self {
+    pub fn of(mut values: Vec<f64>) -> Self {
         assert!(!values.is_empty(), "nothing was measured");
         values.sort_by(f64::total_cmp);
         Self(values)
@@ -25,13 +25,13 @@ impl Percentiles {
 
     /// The value that `percent` of all do not exceed.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    pub(crate) fn at(&self, percent: f64) -> f64 {
+    pub fn at(&self, percent: f64) -> f64 {
         let rank = (percent / 100.0 * self.0.len() as f64).ceil() as usize;
         self.0[rank.clamp(1, self.0.len()) - 1]
     }
 
     /// How many there are.
-    pub(crate) fn count(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.0.len()
     }
 }

@@ -18,11 +18,12 @@ const WARM_UP: Duration = Duration::from_secs(5);
 const MEASURE: Duration = Duration::from_secs(30);
 
 /// `sensor_to_browser_p50_ms`, `_p99_ms`, `_p999_ms`.
-pub(crate) async fn sensor_to_browser() {
+pub async fn sensor_to_browser() {
     let dir = tempfile::tempdir().expect("a folder");
     let cloud = Cloud::start(&dir.path().join("cloud")).await;
     let secret = cloud.gateway_secret("box1").await;
-    let setup = Setup { uplink: Some((cloud.ingress, secret)), devices: numbered_device(POINTS), ..Setup::default() };
+    let setup =
+        Setup { uplink: Some((cloud.ingress, secret)), devices: numbered_device(POINTS), ..Setup::default() };
     let gateway = Gateway::start(&dir.path().join("box"), &setup).await;
     let base_us = common::Clock::system().now_us() - 60_000_000;
     let drain = Drain::new();
@@ -30,7 +31,8 @@ pub(crate) async fn sensor_to_browser() {
     let began = Instant::now();
     let value = move |_| began.elapsed().as_secs_f64() * 1e6;
     let counts = Arc::new(SensorCounts::default());
-    let sensor = tokio::spawn(numbered_sensor(gateway.broker, POINTS, RATE, base_us, value, counts, drain.clone()));
+    let sensor =
+        tokio::spawn(numbered_sensor(gateway.broker, POINTS, RATE, base_us, value, counts, drain.clone()));
     let mut live = Live::connect(cloud.api(), 50.0).await;
     let mut latencies = Vec::new();
     let (cpu_gateway, cpu_cloud) = (gateway.process.cpu_s(), cloud.process.cpu_s());
@@ -39,7 +41,8 @@ pub(crate) async fn sensor_to_browser() {
         let Some(Item::Frame(frame)) = next else { continue };
         let now_us = began.elapsed().as_secs_f64() * 1e6;
         if began.elapsed() > WARM_UP {
-            latencies.extend(frame.rows.iter().filter(|r| r.quality.is_good()).map(|r| (now_us - r.value) / 1e3));
+            latencies
+                .extend(frame.rows.iter().filter(|r| r.quality.is_good()).map(|r| (now_us - r.value) / 1e3));
         }
     }
     let seconds = began.elapsed().as_secs_f64();

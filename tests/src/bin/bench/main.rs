@@ -1,8 +1,7 @@
 //! The figures: `make bench`, or one group by name (`make bench ONLY=loop`). Each figure is one line of JSON on
 //! standard output; what is done meanwhile goes to standard error. Real processes, real sockets.
 
-#![allow(clippy::print_stdout, clippy::print_stderr, clippy::expect_used)] // a program that prints figures
-#![allow(clippy::disallowed_methods, clippy::cast_precision_loss)] // it measures time, and counts below 2^53
+#![allow(clippy::disallowed_methods)] // it measures time
 
 mod command;
 mod figure;

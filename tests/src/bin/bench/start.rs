@@ -14,7 +14,7 @@ use tokio::process::Command;
 use crate::figure::{Percentiles, print};
 
 /// `first_sample_ms`, `gateway_idle_rss_mb`.
-pub(crate) async fn gateway() {
+pub async fn gateway() {
     const STARTS: usize = 7;
     let plc = ModbusDevice::start().await;
     let setup = Setup { devices: registers_device(plc.addr, 10, 1000), ..Setup::default() };
@@ -36,7 +36,13 @@ pub(crate) async fn gateway() {
         floor.push(began.elapsed().as_secs_f64() * 1e3);
     }
     let (first, floor) = (Percentiles::of(first), Percentiles::of(floor));
-    print("first_sample_ms", first.at(50.0), "ms", "<= 200", Some(("the program starts and ends", floor.at(50.0))));
+    print(
+        "first_sample_ms",
+        first.at(50.0),
+        "ms",
+        "<= 200",
+        Some(("the program starts and ends", floor.at(50.0))),
+    );
 
     let dir = tempfile::tempdir().expect("a folder");
     let gateway = Gateway::start(dir.path(), &setup).await;
@@ -49,7 +55,7 @@ pub(crate) async fn gateway() {
 }
 
 /// `cold_start_min`, `warm_start_s`: a fresh clone and the README's command, until the page is served.
-pub(crate) async fn demo() {
+pub async fn demo() {
     let dir = tempfile::tempdir().expect("a folder");
     let clone = dir.path().join("clone");
     let project = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests lies in the project");
