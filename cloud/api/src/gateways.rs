@@ -67,5 +67,6 @@ pub(crate) async fn enrol(
     )
     .await?;
     api.storage.set_gateway_secret(&key, &hash, api.clock.now_us()).await?;
+    api.downlink.end_session(&key);
     Ok((StatusCode::CREATED, Json(GatewayCredential { gateway: key.gateway, secret })))
 }

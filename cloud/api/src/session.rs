@@ -50,8 +50,18 @@ pub(crate) async fn sign_in(
         api.audit(user, action::USER_LOGIN_FAILED, to, Severity::Warning, from).await?;
         return Err(ApiError::new(Code::Unauthenticated, "the account or the password is wrong"));
     };
+    // A password that was changed, or an account that was removed, while it was being compared: the sessions
+    // ended then, and this one must not begin after them.
+    let _change = api.accounts.lock().await;
+    let now = match api.storage.user(user).await {
+        Ok(now) if now.password_hash == account.password_hash => now,
+        Ok(_) | Err(StoreError::NotFound { .. }) => {
+            return Err(ApiError::new(Code::Unauthenticated, "the account or the password is wrong"));
+        }
+        Err(error) => return Err(error.into()),
+    };
     api.limiter.succeeded(peer, user);
-    let name = account.view.name;
+    let name = now.view.name;
     api.audit(&name, action::USER_LOGIN, name.clone(), Severity::Info, format!("from {peer}")).await?;
     let (token, hash) = token::random("")?;
     let ttl = api.options.session_ttl;
@@ -59,7 +69,7 @@ pub(crate) async fn sign_in(
     let expires_us = api.clock.now_us().saturating_add(ttl_us);
     api.storage.create_session(&hash, &name, expires_us).await?;
     let cookie = token::set_cookie(&token, ttl.as_secs(), api.options.https);
-    let answer = SessionResponse { token, expires_us, user: name, grants: account.view.grants };
+    let answer = SessionResponse { token, expires_us, user: name, grants: now.view.grants };
     Ok(([(header::SET_COOKIE, cookie)], Json(answer)).into_response())
 }
 

@@ -117,11 +117,16 @@ pub(crate) async fn set_password(
     Body(request): Body<PasswordRequest>,
 ) -> Result<StatusCode, ApiError> {
     password::check(&request.password)?;
-    let _change = api.accounts.lock().await;
-    if !api.storage.users().await?.iter().any(|u| u.name == name) {
+    let is_there = || async { api.storage.users().await.map(|u| u.iter().any(|u| u.name == name)) };
+    if !is_there().await? {
         return Err(ApiError::not_found("account"));
     }
+    // Before the lock: it takes long, and signing in waits for the lock.
     let hash = api.hasher.hash(request.password).await?;
+    let _change = api.accounts.lock().await;
+    if !is_there().await? {
+        return Err(ApiError::not_found("account"));
+    }
     let detail = "all its sessions end".to_owned();
     api.audit(&caller.access.name, action::USER_PASSWORD, name.clone(), Severity::Warning, detail).await?;
     api.storage.set_password(&name, &hash).await?;

@@ -42,6 +42,9 @@ pub trait Downlink: Send + Sync {
     /// When there is no live session that takes them; then the gateway has not got them.
     async fn desired(&self, gateway: &GatewayKey, orders: Vec<DesiredOrder>) -> Result<(), DownlinkError>;
 
+    /// Ends the gateway's session, if it has one: its credential no longer holds.
+    fn end_session(&self, gateway: &GatewayKey);
+
     /// All gateways that were ever seen, and how they fare.
     fn gateways(&self) -> Vec<GatewayView>;
 }

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use cloud_core::{Downlink, DownlinkError, GatewayKey};
 use common::api::{GatewayHealth, GatewayView};
 use common::command::{CommandOrder, DesiredOrder};
+use common::names::Code;
 use common::wire::Down;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -198,6 +199,14 @@ impl Downlink for Handle {
             }
         }
         Ok(())
+    }
+
+    fn end_session(&self, gateway: &GatewayKey) {
+        let outbox = self.0.table().sessions.get(gateway).map(|s| s.outbox.clone());
+        if let Some(outbox) = outbox {
+            let detail = "the gateway was given another secret";
+            outbox.end(End::refused("credentials", Code::Unauthenticated, detail));
+        }
     }
 
     fn gateways(&self) -> Vec<GatewayView> {

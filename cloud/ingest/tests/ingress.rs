@@ -360,6 +360,16 @@ async fn orders_go_to_a_live_session_or_nowhere() {
 }
 
 #[tokio::test]
+async fn a_session_ends_when_its_credential_no_longer_holds() {
+    let rig = Rig::new().await;
+    let mut c = rig.agreed("g1", 1).await;
+    rig.handle.end_session(&key("g2"));
+    rig.handle.end_session(&key("g1"));
+    assert_eq!(c.end().await, Some(Code::Unauthenticated));
+    assert_eq!(rig.metrics.refused("credentials"), 1);
+}
+
+#[tokio::test]
 async fn silence_is_a_lost_link_and_heartbeats_keep_it() {
     let rig = Rig::with(|o| o.silence = Duration::from_millis(300)).await;
     let mut c = rig.agreed("g1", 1).await;

@@ -110,7 +110,9 @@ impl Commands {
 
     fn publish(&self, view: &CommandView) {
         let message = ServerMessage::Command { command: Box::new(view.clone()) };
-        self.live.message(&Scope::Asset(view.asset.clone()), message);
+        // Where the twin stands now, as for the routes: other grants may hold where it stood.
+        let asset = self.world.read().twins.get(&view.twin).map(|t| t.asset.clone());
+        self.live.message(&Scope::Asset(asset.unwrap_or_else(|| view.asset.clone())), message);
         self.0.hub.tell(view);
     }
 

@@ -60,6 +60,10 @@ impl Downlink for Gateways {
         Ok(())
     }
 
+    fn end_session(&self, gateway: &GatewayKey) {
+        self.sessions.lock().unwrap().remove(gateway.gateway.as_str());
+    }
+
     fn gateways(&self) -> Vec<GatewayView> {
         let view = |id: &str| GatewayView {
             id: id.parse().unwrap(),
