@@ -135,6 +135,14 @@ impl fmt::Debug for Parts {
     }
 }
 
+struct CutOff(tokio::task::AbortHandle);
+
+impl Drop for CutOff {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 /// Starts parts, restarts those that fail, and waits for their end.
 pub struct Supervisor {
     clock: Clock,
@@ -180,7 +188,10 @@ impl Supervisor {
             loop {
                 let began = Instant::now();
                 // A task of its own, so that a panic is an error here and not the end of the process.
-                let ended = tokio::spawn(start(drain.clone())).await;
+                let running = tokio::spawn(start(drain.clone()));
+                // Who cuts this task off cuts the part off, and not only the watch over it.
+                let _cut = CutOff(running.abort_handle());
+                let ended = running.await;
                 let error = match ended {
                     Ok(Ok(())) => break,
                     Ok(Err(error)) => error.to_string(),
@@ -290,9 +301,21 @@ mod tests {
     async fn a_part_that_does_not_end_is_named() {
         let drain = Drain::new();
         let mut s = supervisor(&drain);
-        s.spawn("stuck", |_| std::future::pending());
+        let held = Arc::new(());
+        let holds = held.clone();
+        s.spawn("stuck", move |_| {
+            let holds = holds.clone();
+            async move {
+                let _holds = holds;
+                std::future::pending().await
+            }
+        });
         drain.start();
         assert_eq!(s.finish(Duration::from_secs(2)).await, ["stuck"]);
+        // It does not go on behind the back of those that are drained after it.
+        while Arc::strong_count(&held) > 1 {
+            tokio::task::yield_now().await;
+        }
     }
 
     #[test]

@@ -518,6 +518,27 @@ async fn what_is_no_longer_allowed_or_waited_for_when_the_device_is_free_is_not_
 }
 
 #[tokio::test]
+async fn a_device_that_does_not_answer_does_not_hold_up_the_end_and_later_writes_are_refused() {
+    let (plc, addr, _serving) = plc().await;
+    let mut rig = Rig::start(addr, "timeout_ms = 60000", &[("holding 0 u16 abcd 20", ReadWrite)]);
+    rig.ends.next().await;
+    let reads = plc.get(|s| s.log.len());
+    plc.set(|s| s.read_delay = Duration::from_secs(60));
+    timeout(LIMIT, async {
+        while plc.get(|s| s.log.len()) == reads {
+            sleep(Duration::from_millis(1)).await
+        }
+    })
+    .await
+    .unwrap();
+    let writer = rig.writer.clone().unwrap();
+    timeout(LIMIT, rig.stop()).await.expect("an end");
+    let refused = writer.write(PointId(0), 9u64.into(), Instant::now() + LIMIT * 2, allowed());
+    let refused = timeout(LIMIT, refused).await.expect("an answer").unwrap_err();
+    assert!(matches!(refused, WriteError::NotSent { code: Code::NotConnected, .. }), "{refused}");
+}
+
+#[tokio::test]
 async fn periods_do_not_drift() {
     let (plc, addr, _serving) = plc().await;
     plc.set(|s| s.read_delay = Duration::from_millis(5));

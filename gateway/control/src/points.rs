@@ -108,10 +108,12 @@ impl Points {
         });
     }
 
-    /// Takes note of what the point shows.
-    pub(crate) fn seen(&self, point: &Point, sample: &Sample) {
+    /// Takes note of what the point shows at `now_us`.
+    pub(crate) fn seen(&self, point: &Point, sample: &Sample, now_us: i64) {
         let Some(value) = sample.value.as_ref().filter(|_| sample.quality.is_good()) else { return };
         self.with(point.id, |s| {
+            // The clock was set back: samples of now are not from before the write.
+            s.written_us = s.written_us.min(now_us);
             if sample.source_us <= s.written_us {
                 return;
             }

@@ -156,7 +156,7 @@ impl Shared {
     /// Looks at what the point shows now.
     pub(crate) fn observe(&self, point: &Point) {
         if let Some(sample) = self.current.get(point.id) {
-            self.points.seen(point, &sample);
+            self.points.seen(point, &sample, self.clock.now_us());
         }
     }
 

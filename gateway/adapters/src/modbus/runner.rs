@@ -79,7 +79,7 @@ impl<'a> Runner<'a> {
             if let Some((i, due)) = next
                 && due <= Instant::now()
             {
-                self.poll(i).await;
+                self.poll(i, &drain).await;
                 continue;
             }
             let due = async {
@@ -95,6 +95,9 @@ impl<'a> Runner<'a> {
                 () = due => {}
             }
         }
+        // Nobody takes orders any more: control is told at once, and does not wait.
+        self.jobs.close();
+        while self.jobs.try_recv().is_ok() {}
     }
 
     /// Plans every block anew, all due at `first`.
@@ -158,11 +161,16 @@ impl<'a> Runner<'a> {
     }
 
     /// Reads the block that is due, and sets its next time.
-    async fn poll(&mut self, at: usize) {
+    async fn poll(&mut self, at: usize, drain: &Drain) {
         let Some(scheduled) = self.schedule.get(at) else { return };
         let block = scheduled.block.clone();
         let result = if self.session.is_open() {
-            let result = self.session.read(block.table, block.address, block.count).await;
+            // A device that does not answer must not hold up the end.
+            let result = tokio::select! {
+                biased;
+                result = self.session.read(block.table, block.address, block.count) => result,
+                () = drain.started() => return,
+            };
             self.note(&result);
             result
         } else {
@@ -171,7 +179,7 @@ impl<'a> Runner<'a> {
         self.set_next(at);
         match result {
             Ok(data) => self.send_block(&block, &data),
-            Err(e) if e.is_address() && block.points.len() > 1 => self.isolate(at, &block).await,
+            Err(e) if e.is_address() && block.points.len() > 1 => self.isolate(at, &block, drain).await,
             Err(e) => self.send_bad(&block.points, e.quality()),
         }
     }
@@ -191,10 +199,13 @@ impl<'a> Runner<'a> {
 
     /// The device refused addresses of a merged block: reads its points one by one, so that a bad address
     /// does not spoil the others, and from now on reads the good ones together and each bad one alone.
-    async fn isolate(&mut self, at: usize, block: &Block) {
+    async fn isolate(&mut self, at: usize, block: &Block, drain: &Drain) {
         let (mut good, mut bad) = (Vec::new(), Vec::new());
         for (done, &index) in block.points.iter().enumerate() {
             self.serve_jobs().await;
+            if drain.is_started() {
+                return;
+            }
             match self.read_point(index).await {
                 Ok(value) => {
                     self.send_value(index, value);
