@@ -3,6 +3,7 @@
 //! a protocol of the field.
 
 pub mod api;
+pub mod bytes;
 pub mod clock;
 pub mod command;
 pub mod config;

@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 
 use common::api::HistoryPoint;
+use common::bytes::{Reader, put_varint};
 use common::{Quality, QualityClass};
 
-use crate::codec::{BlobError, Reader, Row};
-use crate::codec::{put_deltas, put_floats, put_rows, put_varint, seal, take_deltas, take_floats, take_rows};
+use crate::codec::{BlobError, Row};
+use crate::codec::{put_deltas, put_floats, put_rows, seal, take_deltas, take_floats, take_rows};
 
 const SECOND: i64 = 1_000_000;
 const DAY: i64 = 86_400 * SECOND;

@@ -2,6 +2,7 @@
 //! they share. Pure and total: no bytes make it panic. What a roll-up's bucket is, is in `bucket`.
 
 use cloud_core::Position;
+use common::bytes::{DecodeError, Reader, put_varint, put_zigzag};
 use common::{Quality, Value};
 
 /// One sample of one point, with its place in the order of all values.
@@ -27,7 +28,7 @@ impl Row {
 }
 
 /// Why a blob could not be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BlobError {
     /// It ends too early, or goes on after its end.
     #[error("wrong length")]
@@ -41,6 +42,9 @@ pub(crate) enum BlobError {
     /// A field holds what it must not.
     #[error("invalid {0}")]
     Invalid(&'static str),
+    /// Its bytes cannot be read.
+    #[error(transparent)]
+    Bytes(#[from] DecodeError),
 }
 
 const VERSION: u8 = 1;
@@ -193,14 +197,13 @@ pub(crate) fn take_rows(r: &mut Reader<'_>) -> Result<Vec<Row>, BlobError> {
     let mut integers = take_deltas(r, count(&|t| t == TAG_I64 || t == TAG_U64))?.into_iter();
     let mut floats = take_floats(r, count(&|t| t == TAG_F64))?.into_iter();
     for (row, tag) in rows.iter_mut().zip(tags) {
-        let short = BlobError::Length;
         row.value = match *tag {
             TAG_NONE => None,
             TAG_FALSE => Some(Value::Bool(false)),
             TAG_TRUE => Some(Value::Bool(true)),
-            TAG_I64 => Some(Value::I64(integers.next().ok_or(short)?)),
-            TAG_U64 => Some(Value::U64(integers.next().ok_or(short)? as u64)),
-            TAG_F64 => Some(Value::F64(floats.next().ok_or(short)?)),
+            TAG_I64 => Some(Value::I64(integers.next().ok_or(BlobError::Length)?)),
+            TAG_U64 => Some(Value::U64(integers.next().ok_or(BlobError::Length)? as u64)),
+            TAG_F64 => Some(Value::F64(floats.next().ok_or(BlobError::Length)?)),
             TAG_TEXT => {
                 let bytes = r.sized()?;
                 let text = std::str::from_utf8(bytes).map_err(|_| BlobError::Invalid("text"))?;
@@ -263,87 +266,6 @@ pub(crate) fn take_floats(r: &mut Reader<'_>, n: usize) -> Result<Vec<f64>, Blob
         out.push(f64::from_bits(last));
     }
     Ok(out)
-}
-
-/// Appends LEB128.
-#[allow(clippy::cast_possible_truncation)]
-pub(crate) fn put_varint(out: &mut Vec<u8>, mut n: u64) {
-    while n >= 0x80 {
-        out.push(n as u8 | 0x80);
-        n >>= 7;
-    }
-    out.push(n as u8);
-}
-
-#[allow(clippy::cast_sign_loss)]
-pub(crate) fn put_zigzag(out: &mut Vec<u8>, n: i64) {
-    put_varint(out, ((n << 1) ^ (n >> 63)) as u64);
-}
-
-/// Reads what the `put_` functions wrote.
-pub(crate) struct Reader<'a> {
-    bytes: &'a [u8],
-}
-
-impl<'a> Reader<'a> {
-    pub(crate) fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes }
-    }
-
-    pub(crate) fn left(&self) -> usize {
-        self.bytes.len()
-    }
-
-    pub(crate) fn take(&mut self, n: usize) -> Result<&'a [u8], BlobError> {
-        let (taken, rest) = self.bytes.split_at_checked(n).ok_or(BlobError::Length)?;
-        self.bytes = rest;
-        Ok(taken)
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], BlobError> {
-        let mut out = [0; N];
-        out.copy_from_slice(self.take(N)?);
-        Ok(out)
-    }
-
-    pub(crate) fn u8(&mut self) -> Result<u8, BlobError> {
-        Ok(self.array::<1>()?[0])
-    }
-
-    fn rest(&mut self) -> &'a [u8] {
-        std::mem::take(&mut self.bytes)
-    }
-
-    fn sized(&mut self) -> Result<&'a [u8], BlobError> {
-        let n = usize::try_from(self.varint()?).map_err(|_| BlobError::Length)?;
-        self.take(n)
-    }
-
-    pub(crate) fn varint(&mut self) -> Result<u64, BlobError> {
-        let mut value = 0u64;
-        for shift in (0..64).step_by(7) {
-            let byte = self.u8()?;
-            let bits = u64::from(byte & 0x7f);
-            if shift == 63 && bits > 1 {
-                return Err(BlobError::Invalid("varint"));
-            }
-            value |= bits << shift;
-            if byte & 0x80 == 0 {
-                return Ok(value);
-            }
-        }
-        Err(BlobError::Invalid("varint"))
-    }
-
-    #[allow(clippy::cast_possible_wrap)]
-    pub(crate) fn zigzag(&mut self) -> Result<i64, BlobError> {
-        let n = self.varint()?;
-        Ok((n >> 1) as i64 ^ -((n & 1) as i64))
-    }
-
-    pub(crate) fn end(&self) -> Result<(), BlobError> {
-        if self.bytes.is_empty() { Ok(()) } else { Err(BlobError::Length) }
-    }
 }
 
 #[cfg(test)]

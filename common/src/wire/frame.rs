@@ -8,7 +8,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::bytes::{DecodeError, Reader, put_varint, put_zigzag};
+use crate::bytes::{DecodeError, Reader, put_varint, put_zigzag};
 use crate::command::{CommandUpdate, DesiredUpdate, LogEntry};
 use crate::ids::{Incarnation, SchemaHash};
 use crate::quality::Quality;

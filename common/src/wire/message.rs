@@ -9,9 +9,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::bytes::{DecodeError, Reader};
 use super::frame::{SampleRow, decode_samples, encode_samples};
 use crate::api::GatewayHealth;
+use crate::bytes::{DecodeError, Reader};
 use crate::command::{CommandOrder, DesiredOrder};
 use crate::ids::{GatewayId, Incarnation, SchemaHash, TenantId};
 use crate::interval::IntervalSet;

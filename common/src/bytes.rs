@@ -51,17 +51,23 @@ pub enum DecodeError {
     Json(String),
 }
 
-pub(super) struct Reader<'a> {
+/// Reads bytes from the front; what does not fit is an error.
+pub struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
+    /// Of these bytes.
+    pub fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, at: 0 }
     }
 
-    pub(super) fn take(&mut self, n: usize) -> Result<&'a [u8], DecodeError> {
+    /// The next `n` bytes.
+    ///
+    /// # Errors
+    /// When fewer are left.
+    pub fn take(&mut self, n: usize) -> Result<&'a [u8], DecodeError> {
         let end = self.at.checked_add(n).filter(|e| *e <= self.bytes.len());
         let end = end.ok_or(DecodeError::Truncated { at: self.bytes.len() })?;
         let taken = &self.bytes[self.at..end];
@@ -69,34 +75,61 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
-    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
+    /// The next `N` bytes.
+    ///
+    /// # Errors
+    /// When fewer are left.
+    pub fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
         let mut out = [0; N];
         out.copy_from_slice(self.take(N)?);
         Ok(out)
     }
 
-    pub(super) fn u8(&mut self) -> Result<u8, DecodeError> {
+    /// A byte.
+    ///
+    /// # Errors
+    /// At the end.
+    pub fn u8(&mut self) -> Result<u8, DecodeError> {
         Ok(self.array::<1>()?[0])
     }
 
-    pub(super) fn u32(&mut self) -> Result<u32, DecodeError> {
+    /// Little-endian.
+    ///
+    /// # Errors
+    /// When too few bytes are left.
+    pub fn u32(&mut self) -> Result<u32, DecodeError> {
         Ok(u32::from_le_bytes(self.array()?))
     }
 
-    pub(super) fn u64(&mut self) -> Result<u64, DecodeError> {
+    /// Little-endian.
+    ///
+    /// # Errors
+    /// When too few bytes are left.
+    pub fn u64(&mut self) -> Result<u64, DecodeError> {
         Ok(u64::from_le_bytes(self.array()?))
     }
 
-    pub(super) fn i64(&mut self) -> Result<i64, DecodeError> {
+    /// Little-endian.
+    ///
+    /// # Errors
+    /// When too few bytes are left.
+    pub fn i64(&mut self) -> Result<i64, DecodeError> {
         Ok(i64::from_le_bytes(self.array()?))
     }
 
-    pub(super) fn u128(&mut self) -> Result<u128, DecodeError> {
+    /// Little-endian.
+    ///
+    /// # Errors
+    /// When too few bytes are left.
+    pub fn u128(&mut self) -> Result<u128, DecodeError> {
         Ok(u128::from_le_bytes(self.array()?))
     }
 
     /// LEB128, at most ten bytes.
-    pub(super) fn varint(&mut self) -> Result<u64, DecodeError> {
+    ///
+    /// # Errors
+    /// When it is longer, or cut short.
+    pub fn varint(&mut self) -> Result<u64, DecodeError> {
         let mut value = 0u64;
         for shift in (0..).step_by(7) {
             let byte = self.u8()?;
@@ -113,14 +146,20 @@ impl<'a> Reader<'a> {
     }
 
     /// A signed number as zigzag LEB128.
+    ///
+    /// # Errors
+    /// As `varint`.
     #[allow(clippy::cast_possible_wrap)]
-    pub(super) fn zigzag(&mut self) -> Result<i64, DecodeError> {
+    pub fn zigzag(&mut self) -> Result<i64, DecodeError> {
         let n = self.varint()?;
         Ok((n >> 1) as i64 ^ -((n & 1) as i64))
     }
 
-    /// A length that cannot exceed what is left, each item taking at least one byte.
-    pub(super) fn count(&mut self, what: &'static str, limit: usize) -> Result<usize, DecodeError> {
+    /// A length of at most `limit`.
+    ///
+    /// # Errors
+    /// When it is greater.
+    pub fn count(&mut self, what: &'static str, limit: usize) -> Result<usize, DecodeError> {
         let n = usize::try_from(self.varint()?).map_err(|_| DecodeError::Invalid { what })?;
         if n > limit {
             return Err(DecodeError::TooLarge { what, size: n, limit });
@@ -128,21 +167,41 @@ impl<'a> Reader<'a> {
         Ok(n)
     }
 
-    pub(super) fn rest(&mut self) -> &'a [u8] {
+    /// A length as LEB128, and so many bytes.
+    ///
+    /// # Errors
+    /// When fewer are left.
+    pub fn sized(&mut self) -> Result<&'a [u8], DecodeError> {
+        let n = self.count("length", self.bytes.len())?;
+        self.take(n)
+    }
+
+    /// How many bytes are left.
+    pub fn left(&self) -> usize {
+        self.bytes.len() - self.at
+    }
+
+    /// All that is left.
+    pub fn rest(&mut self) -> &'a [u8] {
         let rest = &self.bytes[self.at..];
         self.at = self.bytes.len();
         rest
     }
 
-    pub(super) fn end(&self) -> Result<(), DecodeError> {
-        match self.bytes.len() - self.at {
+    /// Nothing may be left.
+    ///
+    /// # Errors
+    /// When something is.
+    pub fn end(&self) -> Result<(), DecodeError> {
+        match self.left() {
             0 => Ok(()),
             extra => Err(DecodeError::Trailing { extra }),
         }
     }
 }
 
-pub(super) fn put_varint(out: &mut Vec<u8>, mut n: u64) {
+/// Appends LEB128.
+pub fn put_varint(out: &mut Vec<u8>, mut n: u64) {
     while n >= 0x80 {
         #[allow(clippy::cast_possible_truncation)]
         out.push(n as u8 | 0x80);
@@ -152,7 +211,8 @@ pub(super) fn put_varint(out: &mut Vec<u8>, mut n: u64) {
     out.push(n as u8);
 }
 
+/// Appends zigzag LEB128.
 #[allow(clippy::cast_sign_loss)]
-pub(super) fn put_zigzag(out: &mut Vec<u8>, n: i64) {
+pub fn put_zigzag(out: &mut Vec<u8>, n: i64) {
     put_varint(out, ((n << 1) ^ (n >> 63)) as u64);
 }
