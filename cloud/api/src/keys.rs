@@ -56,8 +56,15 @@ pub(crate) async fn create(
     }
     let (key, hash) = token::random(token::KEY_PREFIX)?;
     let _change = api.accounts.lock().await;
-    if api.storage.keys().await?.iter().any(|k| k.name == view.name) {
+    let keys = api.storage.keys().await?;
+    if keys.iter().any(|k| k.name == view.name) {
         return Err(ApiError::new(Code::Conflict, format!("the key {} exists", view.name)));
+    }
+    let own = caller.access.name.strip_prefix("key:").and_then(|name| keys.iter().find(|k| k.name == name));
+    if let Some(end) = own.and_then(|k| k.expires_us)
+        && view.expires_us.is_none_or(|e| e > end)
+    {
+        return Err(ApiError::new(Code::Forbidden, "a key makes no key that outlives it"));
     }
     let (target, detail) = (view.name.clone(), describe(&view.grants));
     api.audit(&caller.access.name, action::KEY_CREATED, target, Severity::Warning, detail).await?;

@@ -197,6 +197,16 @@ async fn a_key_is_shown_once_and_does_no_more_than_its_maker() {
     assert_eq!(me["user"], "key:k");
     assert_eq!(rig.ask("GET", "/api/v1/keys").bearer(&key).send().await.problem(403), "forbidden");
     assert_eq!(rig.ask("DELETE", "/api/v1/session").bearer(&key).send().await.problem(409), "conflict");
+    // A key that ends makes none that goes on.
+    let end = NOW_US + 60_000_000;
+    let parent = make("parent", "plant", "engineer", Some(end)).await.ok(201).json();
+    let parent = parent["key"].as_str().unwrap();
+    for (expires, status) in [(None, 403), (Some(end + 1), 403), (Some(end), 201)] {
+        let body =
+            json!({"name": "child", "grants": [{"path": "plant", "role": "viewer"}], "expires_us": expires});
+        let answer = rig.ask("POST", "/api/v1/keys").bearer(parent).json(&body).send().await;
+        assert_eq!(answer.status.as_u16(), status, "{expires:?}");
+    }
     // Who is no engineer where a key reaches neither sees nor removes it.
     let other = rig.token("other", &[("plant/winding", Role::Engineer)]);
     let listed = rig.ask("GET", "/api/v1/keys").bearer(&other).send().await.ok(200).json();
@@ -218,7 +228,10 @@ async fn a_gateways_secret_is_new_each_time_and_stored_hashed() {
             rig.ask("POST", "/api/v1/gateways").bearer(&admin).json(&json!({"id": "gw7"})).send().await;
         answer.ok(201).json()["secret"].as_str().unwrap().to_owned()
     };
-    let (first, second) = (enrol().await, enrol().await);
+    let first = enrol().await;
+    rig.gateways.sessions.lock().unwrap().insert("gw7".into(), 1);
+    let second = enrol().await;
+    assert!(!rig.gateways.sessions.lock().unwrap().contains_key("gw7"), "the old secret's session ended");
     assert_ne!(first, second);
     let key = cloud_core::GatewayKey { tenant: common::TenantId::default(), gateway: "gw7".parse().unwrap() };
     let hash: [u8; 32] = Sha256::digest(second.as_bytes()).into();
