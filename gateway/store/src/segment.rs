@@ -92,10 +92,11 @@ pub(crate) struct Segment {
 }
 
 impl Segment {
-    /// Where to start reading for `seq`.
-    pub(crate) fn offset_for(&self, seq: u64) -> u64 {
+    /// Where to start reading for `seq`, and which frame stands there.
+    pub(crate) fn place_of(&self, seq: u64) -> (u64, u64) {
         let after = self.contents.marks.partition_point(|m| m.seq <= seq);
-        after.checked_sub(1).map_or(self.start, |at| self.contents.marks[at].offset)
+        let mark = after.checked_sub(1).and_then(|at| self.contents.marks.get(at));
+        mark.map_or((self.first(), self.start), |m| (m.seq, m.offset))
     }
 
     /// About when a frame was cut: the time of the mark before it.

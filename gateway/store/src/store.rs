@@ -87,6 +87,8 @@ impl Store {
             watermark: watch::Sender::new(Watermark::default()),
             progress: watch::Sender::new(Progress::default()),
         });
+        // Told before anyone can ask.
+        inner.tell_losses();
         let writer = Writer::new(inner.clone(), log_dir.clone(), found.next_ordinal);
         let thread = std::thread::Builder::new()
             .name("buffer-writer".to_owned())
@@ -176,7 +178,8 @@ impl Store {
                 return Some(out);
             }
         };
-        let start = segment.offset_for(from);
+        // What is not sound at a mark says nothing of what stands before it.
+        let (begin, start) = segment.place_of(from);
         let mut reader = RecordReader::new(&file, segment.incarnation, start, segment.contents.end);
         let mut bytes = 0;
         let mut broken = false;
@@ -185,7 +188,7 @@ impl Store {
             match reader.next() {
                 Ok(Some(Item::Frame { seq, bytes: frame, .. })) => {
                     if std::mem::take(&mut broken) {
-                        self.damaged(segment, last, Some(seq));
+                        self.damaged(segment, last.map_or(begin, |l| l + 1), Some(seq));
                     }
                     last = Some(seq);
                     if seq < from || !segment.contents.present.contains(seq) {
@@ -200,7 +203,7 @@ impl Store {
                 Ok(Some(Item::Damage { .. })) => broken = true,
                 Ok(Some(Item::Special(_)) | None) => {
                     if broken {
-                        self.damaged(segment, last, None);
+                        self.damaged(segment, last.map_or(begin, |l| l + 1), None);
                     }
                     break;
                 }
@@ -213,9 +216,8 @@ impl Store {
         Some(out)
     }
 
-    /// Records between two sound ones are damaged: told once.
-    fn damaged(&self, segment: &Segment, before: Option<u64>, after: Option<u64>) {
-        let first = before.map_or(segment.first(), |b| b + 1);
+    /// Records from `first` on, up to a sound one, are damaged: told once.
+    fn damaged(&self, segment: &Segment, first: u64, after: Option<u64>) {
         let last = after.map_or(segment.last(), |a| a.saturating_sub(1));
         if first > last {
             return;

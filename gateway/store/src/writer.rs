@@ -3,11 +3,13 @@
 //! failed sync the system may have dropped what it held.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use common::command::Severity;
+use common::supervise::panic_text;
 use tokio::time::Instant;
 
 use crate::inner::{BATCH_BYTES, Inner, lock};
@@ -30,6 +32,8 @@ pub(crate) struct Writer {
     next_ordinal: u64,
     schema_json: Vec<u8>,
     failed_at: Option<Instant>,
+    /// Nothing was done yet.
+    to_begin: bool,
     /// Segments of earlier runs that were not closed.
     to_close: bool,
 }
@@ -43,15 +47,42 @@ enum Job {
 impl Writer {
     pub(crate) fn new(inner: Arc<Inner>, dir: PathBuf, next_ordinal: u64) -> Self {
         let schema_json = inner.registry.schema().to_json();
-        Self { inner, dir, active: None, next_ordinal, schema_json, failed_at: None, to_close: true }
+        Self {
+            inner,
+            dir,
+            active: None,
+            next_ordinal,
+            schema_json,
+            failed_at: None,
+            to_begin: true,
+            to_close: true,
+        }
     }
 
-    /// Runs until the log closes.
+    /// Runs until the log closes. A panic counts as a refusal of the disk: it is told, and the writer goes on with
+    /// a new segment.
     pub(crate) fn run(mut self) {
-        self.inner.tell_losses();
-        self.retain();
-        if lock(&self.inner.shared).tail.waiting_since().is_none() {
-            self.close_earlier();
+        let inner = self.inner.clone();
+        while let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.work())) {
+            let error = io::Error::other(format!("writer panicked: {}", panic_text(panic)));
+            let told = catch_unwind(AssertUnwindSafe(|| self.failed(&error)));
+            let shared = lock(&inner.shared);
+            if told.is_err() || shared.closing {
+                tracing::error!(%error, "writer of the buffer ended");
+                break;
+            }
+            drop(inner.work.wait_timeout_while(shared, RETRY, |s| !s.closing));
+        }
+        inner.progress.send_modify(|p| p.closed = true);
+    }
+
+    fn work(&mut self) {
+        if std::mem::take(&mut self.to_begin) {
+            self.inner.tell_losses();
+            self.retain();
+            if lock(&self.inner.shared).tail.waiting_since().is_none() {
+                self.close_earlier();
+            }
         }
         loop {
             match self.wait() {
@@ -276,7 +307,6 @@ impl Writer {
         if let Err(error) = self.roll() {
             tracing::warn!(%error, "last segment not closed");
         }
-        self.inner.progress.send_modify(|p| p.closed = true);
     }
 
     /// Ordinal of the segment that is being written.

@@ -161,6 +161,35 @@ proptest! {
     }
 }
 
+/// Frames before a place where reading starts are sound, whatever stands at that place.
+#[tokio::test]
+async fn damage_where_reading_starts_costs_no_frame_before_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(options(dir.path()));
+    let incarnation = store.incarnation();
+    for n in 0..100 {
+        store.append(samples(300, n)).unwrap();
+    }
+    synced(&store).await;
+    let written = read_all(&store, incarnation);
+    drop(store);
+    let path = segments(dir.path()).remove(0);
+    let whole = std::fs::read(&path).unwrap();
+    for (seq, frame) in &written[1..] {
+        let at = whole.windows(frame.len()).position(|w| w == &frame[..]).unwrap();
+        let mut bytes = whole.clone();
+        bytes[at + frame.len() / 2] ^= 1;
+        let other = tempfile::tempdir().unwrap();
+        copy(dir.path(), other.path());
+        std::fs::write(segments(other.path()).remove(0), bytes).unwrap();
+        let store = open(options(other.path()));
+        // As the uplink does that goes on where it was.
+        store.read(incarnation, *seq, 1).unwrap();
+        let left: Vec<u64> = read_all(&store, incarnation).iter().map(|f| f.0).collect();
+        assert_eq!(left, (1..=100).filter(|s| s != seq).collect::<Vec<_>>());
+    }
+}
+
 const CHILD: &str = "STORE_TEST_CHILD_DIR";
 
 /// Not a test of its own: the process that is killed. It prints `<incarnation> <durable>` as it goes.
