@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::BytesMut;
+use ::bytes::BytesMut;
 use cloud_core::storage::{
     Account, AccountStorage, AuditStorage, CommandStorage, Created, FrameStorage, History, KnownIncarnation,
     Loaded,
