@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use ::bytes::BytesMut;
+use async_trait::async_trait;
 use cloud_core::storage::{
     Account, AccountStorage, AuditStorage, CommandStorage, Created, FrameStorage, History, KnownIncarnation,
     Loaded,
