@@ -18,6 +18,7 @@ pub fn json(demo: &Demo) {
         "cloud": format!("http://{}", a.cloud),
         "gateway": format!("http://{}", a.gateway),
         "socket": a.socket,
+        "uplink": a.uplink.to_string(),
         "mqtt": a.mqtt.to_string(),
         "modbus": a.modbus.to_string(),
         "user": demo.admin().user,
@@ -39,6 +40,7 @@ pub fn banner(demo: &Demo) {
   PLC (Modbus TCP)   {modbus}
   sensors (MQTT)     {mqtt}
   gateway API        http://{gateway}, socket {socket}
+  uplink (MQTT)      {uplink}, for gateways of your own (docs/installer.md)
   The switch at the box stands on REMOTE: the demo set it there, at the box's socket.
 
   Three things to try
@@ -53,6 +55,7 @@ pub fn banner(demo: &Demo) {
         cli = cli(),
         cloud = a.cloud,
         gateway = a.gateway,
+        uplink = a.uplink,
         socket = a.socket.display(),
         mqtt = a.mqtt,
         modbus = a.modbus,

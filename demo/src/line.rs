@@ -31,6 +31,8 @@ const STOP_LIMIT: Duration = Duration::from_secs(5);
 pub struct Addresses {
     /// Page and API.
     pub cloud: SocketAddr,
+    /// Where gateways connect to.
+    pub uplink: SocketAddr,
     /// API of the box.
     pub gateway: SocketAddr,
     /// Socket of the box.
@@ -105,7 +107,7 @@ impl Demo {
             folder,
             clock,
             line,
-            addresses: Addresses { cloud: http, gateway: gateway_api, socket, mqtt, modbus },
+            addresses: Addresses { cloud: http, uplink: ingress, gateway: gateway_api, socket, mqtt, modbus },
             admin,
             link,
             plc: Some(plc),
@@ -188,8 +190,8 @@ impl Demo {
     /// When it does not start.
     pub async fn start_cloud(&mut self) -> anyhow::Result<()> {
         if self.cloud.is_none() {
-            let cloud = start_cloud(&self.folder, self.addresses.cloud.port(), 0).await?;
-            self.link.retarget(cloud.1.ingress_addr());
+            let cloud =
+                start_cloud(&self.folder, self.addresses.cloud.port(), self.addresses.uplink.port()).await?;
             self.cloud = Some(cloud);
         }
         Ok(())
@@ -222,8 +224,10 @@ impl Demo {
         let end = Instant::now() + START_LIMIT;
         loop {
             let twins = self.admin.get::<Page<TwinView>>("/api/v1/twins?limit=1000").await.map(|p| p.items);
+            // Twins of other boxes, enrolled by whoever tries the demo, may be away.
+            let ours = |t: &&TwinView| t.gateway.as_ref().is_some_and(|g| g.as_str() == GATEWAY);
             let live = |t: &TwinView| t.online && t.points.iter().all(|p| p.value.is_some());
-            if twins.as_ref().is_ok_and(|t| !t.is_empty() && t.iter().all(live)) {
+            if twins.as_ref().is_ok_and(|t| t.iter().any(|t| ours(&t)) && t.iter().filter(ours).all(live)) {
                 return Ok(());
             }
             if Instant::now() > end {

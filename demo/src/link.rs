@@ -2,7 +2,6 @@
 //! gateway keeps one address while the cloud behind it comes and goes.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -13,7 +12,6 @@ use tokio::task::JoinHandle;
 pub struct Link {
     /// Where the gateway connects to.
     pub addr: SocketAddr,
-    target: Arc<Mutex<SocketAddr>>,
     up: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
@@ -26,15 +24,9 @@ impl Link {
     pub async fn to(target: SocketAddr) -> std::io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let addr = listener.local_addr()?;
-        let target = Arc::new(Mutex::new(target));
         let (up, state) = watch::channel(true);
-        let task = tokio::spawn(relay(listener, target.clone(), state));
-        Ok(Self { addr, target, up, task })
-    }
-
-    /// Leads new connections elsewhere.
-    pub fn retarget(&self, target: SocketAddr) {
-        *self.target.lock().unwrap_or_else(PoisonError::into_inner) = target;
+        let task = tokio::spawn(relay(listener, target, state));
+        Ok(Self { addr, up, task })
     }
 
     /// Closes every connection and refuses new ones.
@@ -54,13 +46,12 @@ impl Drop for Link {
     }
 }
 
-async fn relay(listener: TcpListener, target: Arc<Mutex<SocketAddr>>, up: watch::Receiver<bool>) {
+async fn relay(listener: TcpListener, target: SocketAddr, up: watch::Receiver<bool>) {
     while let Ok((mut near, _)) = listener.accept().await {
         let mut up = up.clone();
         if !*up.borrow_and_update() {
             continue;
         }
-        let target = *target.lock().unwrap_or_else(PoisonError::into_inner);
         tokio::spawn(async move {
             let Ok(mut far) = TcpStream::connect(target).await else { return };
             let _ = (near.set_nodelay(true), far.set_nodelay(true));

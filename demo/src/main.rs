@@ -9,7 +9,8 @@ use tracing_subscriber::EnvFilter;
 #[tokio::main]
 async fn main() -> ExitCode {
     let options = Options::parse();
-    let default = "warn";
+    // The router logs every client that leaves as an error; the broker's front counts what matters.
+    let default = "warn,rumqttd=off";
     let filter = EnvFilter::try_from_env("TWINWAY_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     match run(options).await {

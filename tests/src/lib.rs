@@ -12,6 +12,5 @@ pub mod wait;
 
 pub use api::Api;
 pub use cloud::Cloud;
-pub use demo::link::Link;
 pub use gateway::Gateway;
 pub use wait::until;

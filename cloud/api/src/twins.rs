@@ -4,9 +4,10 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use cloud_core::assets;
+use cloud_core::{TwinState, assets};
 use common::TwinId;
 use common::api::{AssetNode, Page, TwinView};
+use common::command::DesiredState;
 use serde::Deserialize;
 
 use crate::context::Api;
@@ -29,6 +30,7 @@ pub(crate) async fn list(
     let paging = Paging { cursor: query.cursor, limit: query.limit };
     let (rows, after) = (paging.rows()?, paging.after()?);
     let filter = query.filter.unwrap_or_default().to_lowercase();
+    let now_us = api.clock.now_us();
     let state = api.world.read();
     // A twin's name is the last part of its path: one search finds both. Paths are not unique by law,
     // so the id decides among equals.
@@ -43,7 +45,7 @@ pub(crate) async fn list(
         .collect();
     twins.sort_unstable_by(|a, b| a.0.cmp(&b.0));
     let next_cursor = twins.get(rows).and_then(|_| twins.get(rows - 1)).map(|(place, _)| cursor(place));
-    let items = twins.iter().take(rows).map(|(_, twin)| twin.view()).collect();
+    let items = twins.iter().take(rows).map(|(_, twin)| shown(twin, now_us)).collect();
     Ok(Json(Page { items, next_cursor }))
 }
 
@@ -53,10 +55,22 @@ pub(crate) async fn get(State(api): State<Api>, twin: TwinRef) -> Result<Respons
 
 /// A twin with the version of its desired values as ETag.
 pub(crate) fn tagged(api: &Api, id: TwinId) -> Result<Response, ApiError> {
-    let view = api.world.read().twins.get(&id).map(cloud_core::TwinState::view);
+    let now_us = api.clock.now_us();
+    let view = api.world.read().twins.get(&id).map(|twin| shown(twin, now_us));
     let view = view.ok_or_else(|| ApiError::not_found("twin"))?;
     let etag = [(header::ETAG, format!("\"{}\"", view.desired_version))];
     Ok((etag, Json(view)).into_response())
+}
+
+/// A twin as it is now: a wish whose time is up is expired, whatever became of it before.
+fn shown(twin: &TwinState, now_us: i64) -> TwinView {
+    let mut view = twin.view();
+    for desired in view.points.iter_mut().filter_map(|p| p.desired.as_mut()) {
+        if desired.expires_us <= now_us {
+            desired.state = DesiredState::Expired;
+        }
+    }
+    view
 }
 
 pub(crate) async fn tree(State(api): State<Api>, caller: Caller) -> Json<Page<AssetNode>> {

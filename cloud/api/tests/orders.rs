@@ -258,6 +258,9 @@ async fn a_desired_value_is_set_under_its_version_and_told_to_the_gateway() {
     let told = rig.gateways.desired.lock().unwrap().clone();
     assert_eq!(told.len(), 1);
     assert_eq!(told[0].deadline_session_us, 5_000_000 + 60_000_000);
+    tokio::time::advance(std::time::Duration::from_secs(61)).await;
+    let late = patch(&rig, Some("\"1\""), &json!({})).await.ok(200);
+    assert_eq!(late.json()["points"][1]["desired"]["state"], "expired");
     assert_eq!(patch(&rig, Some("\"0\""), &wish).await.problem(412), "precondition_failed");
     let answer = patch(&rig, Some("\"9\", \"1\""), &json!({"setpoint": null})).await.ok(200);
     assert_eq!(answer.headers["etag"], "\"2\"");
