@@ -14,6 +14,8 @@ use std::process::ExitCode;
 #[tokio::main]
 async fn main() -> ExitCode {
     let only: Vec<String> = std::env::args().skip(1).collect();
+    // One TLS provider for every client here.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let known = ["start", "loop"];
     if let Some(unknown) = only.iter().find(|g| !known.contains(&g.as_str())) {
         eprintln!("no group `{unknown}`: there are {}", known.join(", "));
