@@ -16,7 +16,7 @@ async fn main() -> ExitCode {
     let only: Vec<String> = std::env::args().skip(1).collect();
     // One TLS provider for every client here.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let known = ["start", "loop"];
+    let known = ["start", "loop", "command"];
     if let Some(unknown) = only.iter().find(|g| !known.contains(&g.as_str())) {
         eprintln!("no group `{unknown}`: there are {}", known.join(", "));
         return ExitCode::from(2);
@@ -25,7 +25,11 @@ async fn main() -> ExitCode {
     if wanted("loop") {
         start::gateway().await;
         live::sensor_to_browser().await;
+    }
+    if wanted("loop") || only.iter().any(|g| g == "command") {
         command::command().await;
+    }
+    if wanted("loop") {
         outage::outage().await;
     }
     if wanted("start") {
