@@ -302,6 +302,12 @@ impl Handle {
     }
 }
 
+impl gateway_core::Publish for Handle {
+    fn publish(&self, topic: &str, payload: Bytes, retain: bool) -> bool {
+        Handle::publish(self, topic, payload, retain)
+    }
+}
+
 impl Messages for Handle {
     fn subscribe(&self, filters: Vec<String>) -> mpsc::Receiver<Message> {
         let (to, from) = mpsc::channel(self.0.options.inbox.max(1));

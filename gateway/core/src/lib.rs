@@ -15,6 +15,6 @@ pub use bus::{Batch, Bus, DropCounts, Policy, RawSender, Reader};
 pub use current::Current;
 pub use health::Health;
 pub use log::{FrameId, FrameLog, LogError, Watermark};
-pub use messages::{Message, Messages};
+pub use messages::{Message, Messages, Publish};
 pub use orders::Orders;
 pub use registry::{Deadband, Device, Point, RawRange, Registry, RegistryError, Scale};

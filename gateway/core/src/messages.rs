@@ -23,6 +23,13 @@ pub trait Messages: Send + Sync {
     fn subscribe(&self, filters: Vec<String>) -> mpsc::Receiver<Message>;
 }
 
+/// Where messages can be put: the other way of `Messages`.
+pub trait Publish: Send + Sync {
+    /// Gives a message to every subscriber. It never waits. False if it was not taken: the topic is none, or
+    /// too many messages wait (counted).
+    fn publish(&self, topic: &str, payload: Bytes, retain: bool) -> bool;
+}
+
 /// What is wrong with a topic or filter.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TopicError {

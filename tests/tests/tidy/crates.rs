@@ -17,6 +17,8 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("gateway-control", &["common", "gateway-core"]),
     ("gateway-broker", &["common", "gateway-core"]),
     ("gateway-sync", &["common", "gateway-core"]),
+    // A pure codec: adapters read with it, publish writes with it.
+    ("gateway-sparkplug", &["common"]),
     (
         "twinway-gateway",
         &[
