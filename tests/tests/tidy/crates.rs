@@ -11,7 +11,9 @@ use crate::{none_of, root};
 const DIRECTIONS: &[(&str, &[&str])] = &[
     ("common", &[]),
     ("gateway-core", &["common"]),
-    ("gateway-adapters", &["common", "gateway-core"]),
+    // A pure core: the box, the command line and the simulator speak the same Modbus.
+    ("gateway-modbus", &["common"]),
+    ("gateway-adapters", &["common", "gateway-core", "gateway-modbus"]),
     ("gateway-pipeline", &["common", "gateway-core"]),
     ("gateway-store", &["common", "gateway-core"]),
     ("gateway-control", &["common", "gateway-core"]),
@@ -24,6 +26,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
         &[
             "common",
             "gateway-core",
+            "gateway-modbus",
             "gateway-adapters",
             "gateway-pipeline",
             "gateway-store",
@@ -53,8 +56,8 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
             "cloud-ui",
         ],
     ),
-    ("twinway", &["common"]),
-    ("demo", &["common", "twinway-gateway", "twinway-cloud"]),
+    ("twinway", &["common", "gateway-modbus"]),
+    ("demo", &["common", "gateway-modbus", "twinway-gateway", "twinway-cloud"]),
 ];
 
 fn metadata() -> Value {

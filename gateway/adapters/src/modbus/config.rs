@@ -1,8 +1,7 @@
 //! Keys of a Modbus TCP device and its points. Each default stands beside its key.
 
-use std::fmt;
-
 use gateway_core::RawRange;
+use gateway_modbus::Table;
 use serde::Deserialize;
 
 use super::codec;
@@ -52,43 +51,6 @@ fn default_reconnect_max_ms() -> u64 {
 }
 fn default_true() -> bool {
     true
-}
-
-/// One of the four kinds of a device's data (Modbus application protocol V1.1b3, 4.3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Table {
-    /// bits, read and write
-    Coil,
-    /// bits, read only
-    Discrete,
-    /// registers, read only
-    Input,
-    /// registers, read and write
-    Holding,
-}
-
-impl Table {
-    /// Whether an address is one bit.
-    pub fn is_bits(self) -> bool {
-        matches!(self, Self::Coil | Self::Discrete)
-    }
-
-    /// Whether the device lets itself be written here.
-    pub fn is_writable(self) -> bool {
-        matches!(self, Self::Coil | Self::Holding)
-    }
-}
-
-impl fmt::Display for Table {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Coil => "coil",
-            Self::Discrete => "discrete",
-            Self::Input => "input",
-            Self::Holding => "holding",
-        })
-    }
 }
 
 /// What the registers hold.

@@ -10,5 +10,6 @@ mod runner;
 mod session;
 
 pub use adapter::{Adapter, Error};
-pub use config::{DeviceConfig, Order, PointConfig, RawType, Table};
+pub use config::{DeviceConfig, Order, PointConfig, RawType};
+pub use gateway_modbus::Table;
 pub use plan::{Block, MAX_BITS, MAX_REGISTERS, plan};

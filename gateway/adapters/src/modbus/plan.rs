@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use super::config::{PointConfig, Table};
+use gateway_modbus::Table;
+
+use super::config::PointConfig;
 
 /// Most registers of one read (Modbus application protocol V1.1b3, 6.3 and 6.4).
 pub const MAX_REGISTERS: u16 = 125;

@@ -10,7 +10,9 @@ use tokio::net::TcpStream;
 use tokio_modbus::client::{Client, Context, tcp};
 use tokio_modbus::{ExceptionCode, ProtocolError, Request, Response, Slave};
 
-use super::config::{DeviceConfig, Table};
+use gateway_modbus::Table;
+
+use super::config::DeviceConfig;
 
 /// Why a request did not succeed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

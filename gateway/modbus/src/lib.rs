@@ -1,0 +1,7 @@
+//! Modbus as it is on the line: requests and answers, the three framings, and a conversation over any stream that
+//! takes no answer for another. Pure but for the conversation: no socket, no port, no configuration. Not here:
+//! when to read what (`gateway-adapters`), and what values mean (`gateway-pipeline`).
+
+mod table;
+
+pub use table::Table;
