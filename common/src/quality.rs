@@ -46,6 +46,8 @@ reasons! {
     UNCERTAIN_TIME = 0x43, "uncertain_time";
     /// The source itself marks the value as uncertain.
     UNCERTAIN_SOURCE = 0x44, "uncertain_source";
+    /// A window of an expression is not covered by enough good samples.
+    UNCERTAIN_WINDOW = 0x45, "uncertain_window";
     /// Bad for a reason not named here.
     BAD = 0x80, "bad";
     /// No connection to the device.
@@ -68,6 +70,8 @@ reasons! {
     BAD_DISABLED = 0x89, "bad_disabled";
     /// The source itself marks the value as bad.
     BAD_SOURCE = 0x8a, "bad_source";
+    /// An expression has no finite result, such as after a division by zero.
+    BAD_EXPRESSION = 0x8b, "bad_expression";
 }
 
 impl Quality {

@@ -8,7 +8,6 @@
 mod book;
 mod desired;
 mod handle;
-pub mod interlock;
 mod journal;
 mod points;
 mod shared;
@@ -21,6 +20,7 @@ use std::time::Duration;
 
 use common::supervise::{Backoff, PartError};
 use common::{Clock, Drain};
+use gateway_core::expr as interlock;
 use gateway_core::{Current, DeviceWriter, FrameLog, Registry};
 use tokio::sync::{Mutex, mpsc};
 

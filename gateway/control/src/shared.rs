@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use common::command::{CommandUpdate, Origin, Requester};
 use common::names::Code;
 use common::{Clock, CommandId, CommandState, PointId, Sample, TwinId, Value};
+use gateway_core::expr::{Decision, Expr};
 use gateway_core::{Current, DeviceWriter, FrameLog, Point, Registry};
 use tokio::sync::mpsc;
 
-use crate::interlock::{Decision, Expr};
 use crate::journal::{About, Journal, command_action};
 use crate::points::{Points, door};
 use crate::value::expected;

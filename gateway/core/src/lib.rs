@@ -4,6 +4,7 @@
 pub mod adapter;
 pub mod bus;
 pub mod current;
+pub mod expr;
 pub mod health;
 pub mod log;
 pub mod messages;

@@ -25,6 +25,7 @@ export const QUALITIES = {
   0x42: "uncertain_range",
   0x43: "uncertain_time",
   0x44: "uncertain_source",
+  0x45: "uncertain_window",
   0x80: "bad",
   0x81: "bad_not_connected",
   0x82: "bad_timeout",
@@ -36,6 +37,7 @@ export const QUALITIES = {
   0x88: "bad_no_data",
   0x89: "bad_disabled",
   0x8a: "bad_source",
+  0x8b: "bad_expression",
 } as const;
 export type Quality = (typeof QUALITIES)[keyof typeof QUALITIES];
 

@@ -9,6 +9,7 @@ const quality: Record<Quality, string> = {
   uncertain_range: "Uncertain: outside its range",
   uncertain_time: "Uncertain: clock not synchronised",
   uncertain_source: "Uncertain: marked by its source",
+  uncertain_window: "Uncertain: too little data in the window",
   bad: "Bad",
   bad_not_connected: "Bad: device not connected",
   bad_timeout: "Bad: device does not answer",
@@ -20,6 +21,7 @@ const quality: Record<Quality, string> = {
   bad_no_data: "Bad: no value yet",
   bad_disabled: "Bad: switched off",
   bad_source: "Bad: marked by its source",
+  bad_expression: "Bad: the expression has no result",
 };
 
 const desiredState: Record<DesiredState, string> = {

@@ -1,9 +1,11 @@
-//! Reads an interlock: precedence climbing over the tokens, with types checked as it goes.
+//! Reads an expression: precedence climbing over the tokens, with types checked as it goes.
 
 use common::ValueType;
 
 use super::lex::{Token, lex};
-use super::{Arith, Compare, Node, ParseError, Resolver};
+use super::memory::Slot;
+use super::node::{Arith, Compare, Node};
+use super::{Dialect, ParseError, Resolver};
 
 /// Parentheses, functions and signs inside one another.
 const MAX_DEPTH: usize = 32;
@@ -12,13 +14,13 @@ const MAX_NODES: usize = 256;
 const MAX_TEXT_BYTES: usize = 4096;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Type {
+pub(super) enum Type {
     Number,
     Bool,
 }
 
 impl Type {
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Type::Number => "a number",
             Type::Bool => "true or false",
@@ -27,38 +29,52 @@ impl Type {
 }
 
 /// A part of the expression, its type and where it starts.
-struct Part {
-    node: Node,
-    is: Type,
-    at: usize,
+pub(super) struct Part {
+    pub(super) node: Node,
+    pub(super) is: Type,
+    pub(super) at: usize,
 }
 
-struct Parser<'a> {
+pub(super) struct Parser<'a> {
     tokens: Vec<(Token, usize)>,
     next: usize,
     depth: usize,
     nodes: usize,
-    resolve: Resolver<'a>,
+    pub(super) resolve: Resolver<'a>,
+    pub(super) dialect: Dialect,
+    pub(super) slots: Vec<Slot>,
 }
 
-pub(super) fn parse(text: &str, resolve: Resolver<'_>) -> Result<Node, ParseError> {
+/// What a text says.
+pub(super) struct Parsed {
+    pub(super) root: Node,
+    pub(super) is: Type,
+    pub(super) slots: Vec<Slot>,
+}
+
+/// Reads a text. An interlock is true or false as a whole.
+pub(super) fn parse(text: &str, dialect: Dialect, resolve: Resolver<'_>) -> Result<Parsed, ParseError> {
     if text.len() > MAX_TEXT_BYTES {
         return Err(ParseError::new(
             1,
             format!("expected at most {MAX_TEXT_BYTES} bytes, not {}", text.len()),
         ));
     }
-    let mut p = Parser { tokens: lex(text)?, next: 0, depth: 0, nodes: 0, resolve };
+    let mut p =
+        Parser { tokens: lex(text)?, next: 0, depth: 0, nodes: 0, resolve, dialect, slots: Vec::new() };
     let whole = p.or()?;
     let (token, at) = p.peek();
     if token != Token::End {
-        return Err(ParseError::new(at, format!("expected `and`, `or` or the end, not {}", token.show())));
+        let next = if dialect == Dialect::Interlock { "`and`, `or`" } else { "an operator" };
+        return Err(ParseError::new(at, format!("expected {next} or the end, not {}", token.show())));
     }
-    expect(&whole, Type::Bool)?;
-    Ok(whole.node)
+    if dialect == Dialect::Interlock {
+        expect(&whole, Type::Bool)?;
+    }
+    Ok(Parsed { root: whole.node, is: whole.is, slots: p.slots })
 }
 
-fn expect(part: &Part, is: Type) -> Result<(), ParseError> {
+pub(super) fn expect(part: &Part, is: Type) -> Result<(), ParseError> {
     if part.is == is {
         return Ok(());
     }
@@ -66,26 +82,26 @@ fn expect(part: &Part, is: Type) -> Result<(), ParseError> {
 }
 
 impl Parser<'_> {
-    fn peek(&self) -> (Token, usize) {
+    pub(super) fn peek(&self) -> (Token, usize) {
         // `End` is always there and never passed.
         self.tokens.get(self.next).cloned().unwrap_or((Token::End, 1))
     }
 
-    fn advance(&mut self) {
+    pub(super) fn advance(&mut self) {
         if self.next + 1 < self.tokens.len() {
             self.next += 1;
         }
     }
 
     /// Takes one of these symbols or words, if it is next.
-    fn accept(&mut self, of: &[&'static str]) -> Option<&'static str> {
+    pub(super) fn accept(&mut self, of: &[&'static str]) -> Option<&'static str> {
         let (token, _) = self.peek();
         let found = of.iter().find(|s| token == Token::Symbol(s) || token.is_word(s)).copied()?;
         self.advance();
         Some(found)
     }
 
-    fn part(&mut self, node: Node, is: Type, at: usize) -> Result<Part, ParseError> {
+    pub(super) fn part(&mut self, node: Node, is: Type, at: usize) -> Result<Part, ParseError> {
         self.nodes += 1;
         if self.nodes > MAX_NODES {
             return Err(ParseError::new(at, format!("expected at most {MAX_NODES} parts")));
@@ -93,7 +109,10 @@ impl Parser<'_> {
         Ok(Part { node, is, at })
     }
 
-    fn deeper<T>(&mut self, inner: impl FnOnce(&mut Self) -> Result<T, ParseError>) -> Result<T, ParseError> {
+    pub(super) fn deeper<T>(
+        &mut self,
+        inner: impl FnOnce(&mut Self) -> Result<T, ParseError>,
+    ) -> Result<T, ParseError> {
         if self.depth >= MAX_DEPTH {
             return Err(ParseError::new(self.peek().1, format!("expected at most {MAX_DEPTH} levels")));
         }
@@ -103,7 +122,7 @@ impl Parser<'_> {
         result
     }
 
-    fn or(&mut self) -> Result<Part, ParseError> {
+    pub(super) fn or(&mut self) -> Result<Part, ParseError> {
         let mut left = self.and()?;
         while self.accept(&["or", "||"]).is_some() {
             let right = self.and()?;
@@ -215,7 +234,7 @@ impl Parser<'_> {
                 match name.as_str() {
                     "true" | "false" if plain => self.part(Node::Bool(name == "true"), Type::Bool, at),
                     "and" | "or" | "not" if plain => Err(unexpected(t, at)),
-                    _ if plain && self.peek().0 == Token::Symbol("(") => self.function(name, at),
+                    _ if plain && self.peek().0 == Token::Symbol("(") => self.call(name, at),
                     _ => self.point(device.as_deref(), name, at),
                 }
             }
@@ -223,7 +242,7 @@ impl Parser<'_> {
         }
     }
 
-    fn close(&mut self) -> Result<(), ParseError> {
+    pub(super) fn close(&mut self) -> Result<(), ParseError> {
         let (token, at) = self.peek();
         if self.accept(&[")"]).is_some() {
             return Ok(());
@@ -241,33 +260,8 @@ impl Parser<'_> {
             }
         }
     }
-
-    fn function(&mut self, name: &str, at: usize) -> Result<Part, ParseError> {
-        if !matches!(name, "abs" | "min" | "max") {
-            return Err(ParseError::new(at, format!("`{name}` is not a function: use abs, min or max")));
-        }
-        self.advance();
-        let mut of = Vec::new();
-        loop {
-            let part = self.deeper(Self::or)?;
-            expect(&part, Type::Number)?;
-            of.push(part.node);
-            if self.accept(&[","]).is_none() {
-                break;
-            }
-        }
-        self.close()?;
-        let node = match (name, of.len()) {
-            ("abs", 1) => Node::Abs(of.remove(0).into()),
-            ("abs", n) => return Err(ParseError::new(at, format!("expected one argument of abs, not {n}"))),
-            (_, 1) => return Err(ParseError::new(at, format!("expected two or more arguments of {name}"))),
-            ("min", _) => Node::Min(of),
-            _ => Node::Max(of),
-        };
-        self.part(node, Type::Number, at)
-    }
 }
 
-fn unexpected(token: &Token, at: usize) -> ParseError {
+pub(super) fn unexpected(token: &Token, at: usize) -> ParseError {
     ParseError::new(at, format!("expected a point, a number or `(`, not {}", token.show()))
 }

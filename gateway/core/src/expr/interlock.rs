@@ -1,34 +1,10 @@
-//! Interlocks: an expression over points that must be true for a write. A pure language of its own: no
-//! loops, no state, no time; any text parses or gives an error with its column, and any parsed expression
-//! evaluates. What cannot be judged blocks.
-//!
-//! `zone1_pv < 200 and not oven/door_open and abs(a - b) <= 5`. Points are `point` of the same device or
-//! `device/point` without blanks around the slash (with blanks it divides); names with `-`, or that start
-//! with a digit, stand in backticks. Numbers and booleans are not mixed.
+//! An interlock: a true or false over points that must be true for a write. No state and no time in it. What
+//! cannot be judged blocks.
 
-mod lex;
-mod parse;
+use common::{PointId, Quality, Sample, Value};
 
-use common::{PointId, Quality, Sample, Value, ValueType};
-
-/// Finds a point by device (none: the interlock's own) and name; an error says what is wrong.
-pub type Resolver<'a> = &'a dyn Fn(Option<&str>, &str) -> Result<(PointId, ValueType), String>;
-
-/// Why a text is not an interlock.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("column {at}: {expected}")]
-pub struct ParseError {
-    /// Column, in characters from 1.
-    pub at: usize,
-    /// What was expected.
-    pub expected: String,
-}
-
-impl ParseError {
-    fn new(at: usize, expected: impl Into<String>) -> Self {
-        Self { at, expected: expected.into() }
-    }
-}
+use super::node::Node;
+use super::{Dialect, ParseError, Resolver, parse};
 
 /// An interlock, read and type-checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -62,53 +38,13 @@ pub enum Decision {
     },
 }
 
-#[derive(Debug, Clone, PartialEq)]
-enum Node {
-    Number(f64),
-    Bool(bool),
-    Point(PointId),
-    Negate(Box<Node>),
-    Not(Box<Node>),
-    Arith(Arith, Box<Node>, Box<Node>),
-    Compare(Compare, Box<Node>, Box<Node>),
-    /// Of two booleans.
-    Same {
-        equal: bool,
-        left: Box<Node>,
-        right: Box<Node>,
-    },
-    And(Box<Node>, Box<Node>),
-    Or(Box<Node>, Box<Node>),
-    Abs(Box<Node>),
-    Min(Vec<Node>),
-    Max(Vec<Node>),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Arith {
-    Add,
-    Subtract,
-    Multiply,
-    Divide,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Compare {
-    Less,
-    LessOrEqual,
-    Greater,
-    GreaterOrEqual,
-    Equal,
-    NotEqual,
-}
-
 impl Expr {
     /// Reads an interlock.
     ///
     /// # Errors
     /// The column and what was expected there.
     pub fn parse(text: &str, resolve: Resolver<'_>) -> Result<Self, ParseError> {
-        let root = parse::parse(text, resolve)?;
+        let root = parse::parse(text, Dialect::Interlock, resolve)?.root;
         let mut inputs = Vec::new();
         root.inputs(&mut inputs);
         Ok(Self { text: text.trim().to_owned(), root, inputs })
@@ -181,27 +117,6 @@ impl Node {
         };
         x.is_finite().then_some(x)
     }
-
-    fn inputs(&self, into: &mut Vec<PointId>) {
-        match self {
-            Node::Number(_) | Node::Bool(_) => {}
-            Node::Point(p) => {
-                if !into.contains(p) {
-                    into.push(*p);
-                }
-            }
-            Node::Negate(a) | Node::Not(a) | Node::Abs(a) => a.inputs(into),
-            Node::Arith(_, a, b)
-            | Node::Compare(_, a, b)
-            | Node::And(a, b)
-            | Node::Or(a, b)
-            | Node::Same { left: a, right: b, .. } => {
-                a.inputs(into);
-                b.inputs(into);
-            }
-            Node::Min(of) | Node::Max(of) => of.iter().for_each(|n| n.inputs(into)),
-        }
-    }
 }
 
 fn fold(of: &[Node], inputs: &Inputs, pick: fn(f64, f64) -> f64) -> Option<f64> {
@@ -210,31 +125,6 @@ fn fold(of: &[Node], inputs: &Inputs, pick: fn(f64, f64) -> f64) -> Option<f64> 
     all.try_fold(first, |best, n| Some(pick(best, n.number(inputs)?)))
 }
 
-impl Arith {
-    fn of(self, a: f64, b: f64) -> f64 {
-        match self {
-            Arith::Add => a + b,
-            Arith::Subtract => a - b,
-            Arith::Multiply => a * b,
-            Arith::Divide => a / b,
-        }
-    }
-}
-
-impl Compare {
-    #[allow(clippy::float_cmp)] // the author of the interlock asked for exactly this
-    fn of(self, a: f64, b: f64) -> bool {
-        match self {
-            Compare::Less => a < b,
-            Compare::LessOrEqual => a <= b,
-            Compare::Greater => a > b,
-            Compare::GreaterOrEqual => a >= b,
-            Compare::Equal => a == b,
-            Compare::NotEqual => a != b,
-        }
-    }
-}
-
 #[cfg(test)]
-#[path = "../interlock_tests.rs"]
+#[path = "interlock_tests.rs"]
 mod tests;

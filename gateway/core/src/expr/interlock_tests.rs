@@ -2,6 +2,8 @@
 
 use proptest::prelude::*;
 
+use common::ValueType;
+
 use super::*;
 
 /// a=1 b=2 (numbers), t=true f=false (booleans), text, `oven/temp`=150, `zone-1`=7.

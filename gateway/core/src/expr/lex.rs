@@ -1,4 +1,4 @@
-//! Cuts an interlock's text into tokens, each with its column. Total: any text gives tokens or an error.
+//! Cuts an expression's text into tokens, each with its column. Total: any text gives tokens or an error.
 
 use super::ParseError;
 
