@@ -2,6 +2,9 @@
 //! takes no answer for another. Pure but for the conversation: no socket, no port, no configuration. Not here:
 //! when to read what (`gateway-adapters`), and what values mean (`gateway-pipeline`).
 
+pub mod client;
+pub mod frame;
+pub mod pdu;
 mod table;
 
 pub use table::Table;
