@@ -6,6 +6,8 @@ use std::sync::{Arc, PoisonError};
 
 use cloud_core::storage::KnownIncarnation;
 use cloud_core::{GatewayKey, NewFrame, Position, StoreError};
+use common::api::CommandView;
+use common::command::CommandUpdate;
 use common::wire::{Body, Frame};
 use common::{Incarnation, IntervalSet, Schema, SchemaHash};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
@@ -128,18 +130,35 @@ fn touch(tx: &Transaction<'_>, cache: &mut Cache, gateway_row: i64, now: i64) ->
     Ok(())
 }
 
-/// Stores groups of frames in one transaction; for each group, which were new.
-pub(crate) fn accept(writer: &mut Writer, groups: &[&[NewFrame]]) -> Result<Vec<Vec<bool>>> {
+/// What is stored in one transaction with others.
+pub(crate) enum Item<'a> {
+    Frames(&'a [NewFrame]),
+    /// A step of a command that the cloud takes.
+    Step(&'a CommandUpdate),
+}
+
+/// What became of an item.
+pub(crate) enum Stored {
+    /// For each frame, whether it was new.
+    Frames(Vec<bool>),
+    /// The command as it is then.
+    Step(Box<CommandView>),
+}
+
+/// Stores items in one transaction.
+pub(crate) fn store(writer: &mut Writer, items: &[Item<'_>]) -> Result<Vec<Stored>> {
     let now = writer.clock.now_us();
     let mut tail: Vec<(FrameKey, Vec<(SeriesId, Row)>)> = Vec::new();
     let results = writer.change_with_cache(|tx, cache| {
-        let mut results = Vec::with_capacity(groups.len());
-        for group in groups {
-            let mut is_new = Vec::with_capacity(group.len());
-            for frame in *group {
-                is_new.push(accept_one(tx, cache, frame, now, &mut tail)?);
-            }
-            results.push(is_new);
+        let mut results = Vec::with_capacity(items.len());
+        for item in items {
+            results.push(match item {
+                Item::Frames(frames) => {
+                    let one = |frame| accept_one(tx, cache, frame, now, &mut tail);
+                    Stored::Frames(frames.iter().map(one).collect::<Result<_>>()?)
+                }
+                Item::Step(update) => Stored::Step(Box::new(commands::update(tx, update, now)?)),
+            });
         }
         Ok(results)
     })?;

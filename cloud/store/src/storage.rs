@@ -99,11 +99,7 @@ impl CommandStorage for Sqlite {
 
     async fn update_command(&self, update: &CommandUpdate) -> Result<CommandView> {
         let update = update.clone();
-        self.write(move |w| {
-            let now = w.clock.now_us();
-            w.change(|tx| commands::update(tx, &update, now))
-        })
-        .await
+        self.blocking(move |shared| shared.writer.step(update)).await
     }
 
     async fn command(&self, id: CommandId) -> Result<CommandView> {

@@ -1,5 +1,5 @@
-//! The one thread that writes. Jobs come through a bounded queue; accepts that wait together are stored in one
-//! transaction. What the writer keeps in memory (ranks, marks, schemas) is read again after a failure.
+//! The one thread that writes. Jobs come through a bounded queue; frames and steps of commands that wait together
+//! are stored in one transaction. What the writer keeps in memory (ranks, marks, schemas) is read again after a failure.
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
 use cloud_core::{GatewayKey, NewFrame, StoreError};
+use common::api::CommandView;
+use common::command::CommandUpdate;
 use common::{Clock, Incarnation, IntervalSet, SchemaHash};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
@@ -113,31 +115,62 @@ impl Writer {
         Ok(())
     }
 
-    fn accept(&mut self, waiting: Vec<Accept>) {
+    fn store(&mut self, waiting: Vec<Waiting>) {
         if waiting.len() > 1 {
-            let groups: Vec<_> = waiting.iter().map(|a| &a.frames[..]).collect();
-            if let Ok(results) = frames::accept(self, &groups) {
-                for (accept, result) in waiting.iter().zip(results) {
-                    let _ = accept.reply.send(Ok(result));
+            let items: Vec<_> = waiting.iter().map(Waiting::item).collect();
+            if let Ok(results) = frames::store(self, &items) {
+                for (waiting, result) in waiting.into_iter().zip(results) {
+                    waiting.answer(Ok(result));
                 }
                 return;
             }
             // One of them may be at fault: each for itself.
         }
-        for accept in waiting {
-            let result = frames::accept(self, &[&accept.frames]).map(|mut r| r.pop().unwrap_or_default());
-            let _ = accept.reply.send(result);
+        for waiting in waiting {
+            let result = frames::store(self, &[waiting.item()]).map(|mut r| r.pop());
+            waiting.answer(result.map(|r| r.unwrap_or(frames::Stored::Frames(Vec::new()))));
         }
     }
 }
 
-struct Accept {
-    frames: Vec<NewFrame>,
-    reply: SyncSender<Result<Vec<bool>>>,
+/// What may share a transaction with others of its kind.
+enum Waiting {
+    Frames { frames: Vec<NewFrame>, reply: SyncSender<Result<Vec<bool>>> },
+    Step { update: Box<CommandUpdate>, reply: SyncSender<Result<CommandView>> },
+}
+
+impl Waiting {
+    fn weight(&self) -> usize {
+        match self {
+            Self::Frames { frames, .. } => frames.len(),
+            Self::Step { .. } => 1,
+        }
+    }
+
+    fn item(&self) -> frames::Item<'_> {
+        match self {
+            Self::Frames { frames, .. } => frames::Item::Frames(frames),
+            Self::Step { update, .. } => frames::Item::Step(update),
+        }
+    }
+
+    fn answer(self, result: Result<frames::Stored>) {
+        match (self, result) {
+            (Self::Frames { reply, .. }, Ok(frames::Stored::Frames(new))) => drop(reply.send(Ok(new))),
+            (Self::Step { reply, .. }, Ok(frames::Stored::Step(view))) => drop(reply.send(Ok(*view))),
+            (Self::Frames { reply, .. }, result) => drop(reply.send(Err(misfit(result)))),
+            (Self::Step { reply, .. }, result) => drop(reply.send(Err(misfit(result)))),
+        }
+    }
+}
+
+fn misfit(result: Result<frames::Stored>) -> StoreError {
+    let odd = || StoreError::Database { detail: "the writer mixed up its answers".into() };
+    result.err().unwrap_or_else(odd)
 }
 
 enum Job {
-    Accept(Accept),
+    Store(Waiting),
     Run(Box<dyn FnOnce(&mut Writer) + Send>),
     Stop,
 }
@@ -178,7 +211,14 @@ impl WriterHandle {
     /// Accepts frames, together with others that wait. Blocks as `run` does.
     pub(crate) fn accept(&self, frames: Vec<NewFrame>) -> Result<Vec<bool>> {
         let (reply, answer) = sync_channel(1);
-        self.jobs.send(Job::Accept(Accept { frames, reply })).map_err(stopped)?;
+        self.jobs.send(Job::Store(Waiting::Frames { frames, reply })).map_err(stopped)?;
+        answer.recv().map_err(stopped)?
+    }
+
+    /// Puts a command one step on, together with frames that wait. Blocks as `run` does.
+    pub(crate) fn step(&self, update: CommandUpdate) -> Result<CommandView> {
+        let (reply, answer) = sync_channel(1);
+        self.jobs.send(Job::Store(Waiting::Step { update: Box::new(update), reply })).map_err(stopped)?;
         answer.recv().map_err(stopped)?
     }
 
@@ -211,13 +251,13 @@ fn work(mut writer: Writer, jobs: &Receiver<Job>) {
         match job {
             Job::Stop => return,
             Job::Run(job) => guarded(&mut writer, job),
-            Job::Accept(first) => {
-                let mut frames = first.frames.len();
+            Job::Store(first) => {
+                let mut weight = first.weight();
                 let mut waiting = vec![first];
-                while frames < GROUP_FRAMES {
+                while weight < GROUP_FRAMES {
                     match jobs.try_recv() {
-                        Ok(Job::Accept(more)) => {
-                            frames += more.frames.len();
+                        Ok(Job::Store(more)) => {
+                            weight += more.weight();
                             waiting.push(more);
                         }
                         Ok(other) => {
@@ -227,7 +267,7 @@ fn work(mut writer: Writer, jobs: &Receiver<Job>) {
                         Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
                     }
                 }
-                guarded(&mut writer, Box::new(|w| w.accept(waiting)));
+                guarded(&mut writer, Box::new(|w| w.store(waiting)));
             }
         }
     }

@@ -97,7 +97,7 @@ impl Commands {
 
     /// Hands a stored command to the session. From here on the command is answered for by its state: a
     /// fault of storage is logged and the state follows later.
-    async fn hand_over(&self, view: CommandView, target: &Target, end_us: u64) -> CommandView {
+    async fn hand_over(&self, mut view: CommandView, target: &Target, end_us: u64) -> CommandView {
         let result = match self.downlink.session_us(&target.gateway) {
             // A session whose time is behind is another one: its gateway has started anew.
             Some(now) if now >= target.session_us => {
@@ -117,7 +117,19 @@ impl Commands {
         };
         let now_us = self.clock.now_us();
         let update = match result {
-            Ok(()) => step_of(&view, CommandState::Sent, now_us),
+            Ok(()) => {
+                // It is sent, its `accepted` is durable, and the gateway tells `sent` as well: nobody waits
+                // until this step is stored.
+                let (commands, update) = (self.clone(), step_of(&view, CommandState::Sent, now_us));
+                view.state = CommandState::Sent;
+                view.steps.push(CommandStep { state: CommandState::Sent, at_us: now_us });
+                tokio::spawn(async move {
+                    if let Err(error) = commands.step(&update).await {
+                        tracing::error!(%error, command = %update.id, "a command's sending is not stored");
+                    }
+                });
+                return view;
+            }
             Err(error) => {
                 let mut update = step_of(&view, CommandState::Rejected, now_us);
                 update.code = Some(code_of(&error));
