@@ -4,14 +4,14 @@
 
 use common::command::{DesiredOrder, DesiredState, DesiredUpdate, Origin, Requester, Severity};
 use common::names::{Code, action};
-use common::{CommandState, PointId};
+use common::{CommandState, PointId, Sample};
 use gateway_core::{LogError, Point};
 use tokio::sync::mpsc::error::TrySendError;
 
 use crate::journal::{About, desired_action};
 use crate::points::Wish;
 use crate::shared::{Job, Outcome, Shared, Subject};
-use crate::value::check;
+use crate::value::{check, expected};
 
 /// What to do with an order, seen beside what is known of its point.
 enum Step {
@@ -137,7 +137,7 @@ impl Shared {
             detail: String::new(),
             at_us: self.clock.now_us(),
         };
-        let wish = Wish { version, set_us, outcome: Some(pending) };
+        let wish = Wish { version, set_us, value: None, outcome: Some(pending) };
         let (log, key) = (self.journal.log.clone(), self.note_key(point.id));
         let bytes = serde_json::to_vec(&wish).unwrap_or_default();
         tokio::task::spawn_blocking(move || log.set_note(&key, &bytes))
@@ -166,7 +166,9 @@ impl Shared {
         );
         let update = DesiredUpdate { twin: job.twin, version, point, state, code, detail, at_us };
         self.journal.desired(update.clone());
-        let wish = Wish { version, set_us, outcome: Some(update) };
+        let value = self.registry.point(job.point).map(|p| expected(p, &job.raw, &job.value));
+        let value = value.filter(|_| state == DesiredState::Applied);
+        let wish = Wish { version, set_us, value, outcome: Some(update) };
         let ours = self.points.with(job.point, |s| {
             let ours = s.wish.as_ref().is_none_or(|w| w.version == version && w.set_us == set_us);
             if ours {
@@ -177,9 +179,41 @@ impl Shared {
         if !ours {
             return;
         }
-        let (key, bytes) = (self.note_key(job.point), serde_json::to_vec(&wish).unwrap_or_default());
+        self.keep_wish(job.point, &wish);
+    }
+
+    fn keep_wish(&self, point: PointId, wish: &Wish) {
+        let (key, bytes) = (self.note_key(point), serde_json::to_vec(wish).unwrap_or_default());
         if let Err(error) = apart(|| self.journal.log.set_note(&key, &bytes)) {
             tracing::warn!(%error, "cannot keep what became of a desired value");
+        }
+    }
+
+    /// An applied wish whose point now shows something else: somebody changed it. It is told, and not written
+    /// again.
+    pub(crate) fn wish_left(&self, point: &Point, wish: Wish, sample: &Sample) {
+        let (Some(applied), Some(shown)) = (&wish.outcome, &sample.value) else { return };
+        let detail = match &wish.value {
+            Some(wanted) => format!("somebody changed it: {wanted} was applied, {shown} is shown"),
+            None => format!("somebody changed it: {shown} is shown"),
+        };
+        let (action, severity) = desired_action(DesiredState::Diverged);
+        let (code, target) = (Some(Code::ChangedSince), self.registry.path(point.id));
+        let about = About { actor: "system", target, twin: Some(applied.twin) };
+        let (state, at_us) = (DesiredState::Diverged, self.clock.now_us());
+        let update = DesiredUpdate { state, code, detail: detail.clone(), at_us, ..applied.clone() };
+        let wish = Wish { outcome: Some(update.clone()), ..wish };
+        let ours = self.points.with(point.id, |s| {
+            let ours = s.wish.as_ref().is_some_and(|w| (w.version, w.set_us) == (wish.version, wish.set_us));
+            if ours {
+                s.wish = Some(wish.clone());
+            }
+            ours
+        });
+        if ours {
+            let _ = self.journal.audit(action, about, severity, code, detail);
+            self.journal.desired(update);
+            self.keep_wish(point.id, &wish);
         }
     }
 }
@@ -208,6 +242,6 @@ fn next_step(known: &mut Option<Wish>, order: &DesiredOrder) -> Step {
             return Step::Nothing;
         }
     }
-    *known = Some(Wish { version: order.version, set_us: order.set_us, outcome: None });
+    *known = Some(Wish { version: order.version, set_us: order.set_us, value: None, outcome: None });
     if order.value.is_none() { Step::Withdrawn } else { Step::Write }
 }

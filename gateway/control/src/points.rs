@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use common::command::{DesiredUpdate, Origin};
+use common::command::{DesiredState, DesiredUpdate, Origin};
 use common::{Drain, PointId, Sample, Value};
 use gateway_core::Point;
 use serde::{Deserialize, Serialize};
@@ -43,6 +43,9 @@ struct Owner {
 pub(crate) struct Wish {
     pub(crate) version: u64,
     pub(crate) set_us: i64,
+    /// What the point shows when it is applied; none before it is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) value: Option<Value>,
     /// None while it waits.
     pub(crate) outcome: Option<DesiredUpdate>,
 }
@@ -126,6 +129,17 @@ impl Points {
                 None => s.last = Some(value.clone()),
             }
         });
+    }
+
+    /// The wish that was applied, if the point now shows something else.
+    pub(crate) fn left(&self, point: &Point, sample: &Sample) -> Option<Wish> {
+        let value = sample.value.as_ref().filter(|_| sample.quality.is_good())?;
+        let all = self.all();
+        let state = all.get(&point.id)?;
+        let wish = state.wish.as_ref()?;
+        let applied = wish.outcome.as_ref().is_some_and(|o| o.state == DesiredState::Applied);
+        let wanted = wish.value.as_ref().filter(|_| applied && sample.source_us > state.written_us)?;
+        (!same(point, wanted, value) && !wanders(point, wanted, value)).then(|| wish.clone())
     }
 
     /// When somebody changed the point after `since_us`.

@@ -157,6 +157,9 @@ impl Shared {
     pub(crate) fn observe(&self, point: &Point) {
         if let Some(sample) = self.current.get(point.id) {
             self.points.seen(point, &sample, self.clock.now_us());
+            if let Some(wish) = self.points.left(point, &sample) {
+                self.wish_left(point, wish, &sample);
+            }
         }
     }
 

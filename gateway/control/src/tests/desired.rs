@@ -67,6 +67,35 @@ async fn a_point_that_somebody_changed_since_is_left_alone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_applied_wish_whose_point_is_changed_diverges_and_is_not_written_again() {
+    let rig = Rig::new();
+    rig.remote().await;
+    let wish = rig.wish(1, "setpoint", 80.0);
+    assert_eq!(rig.want(wish.clone()).await.state, Applied);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    rig.show(SETPOINT, 80.0);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(rig.log.desired().len(), 1, "the point shows what was wanted");
+    // A read that failed says nothing.
+    rig.show_as(SETPOINT, 60.0, common::Quality::BAD);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(rig.log.desired().len(), 1);
+    // Somebody at the PLC's own panel.
+    rig.show(SETPOINT, 60.0);
+    let told = rig.until(|| rig.log.desired().get(1).cloned()).await;
+    assert_eq!((told.state, told.code), (Diverged, Some(Code::ChangedSince)), "{told:?}");
+    assert!(rig.log.audits().iter().any(|e| e.action == action::DESIRED_DIVERGED));
+    // Told once, kept over a restart, never written again.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(rig.log.desired().len(), 2);
+    let (log, plc) = rig.kill().await;
+    let rig = Rig::on(log, plc, Options::default());
+    rig.remote().await;
+    assert_eq!(rig.want(wish).await.state, Diverged);
+    assert_eq!(rig.writes(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn people_own_a_point_before_wishes_do() {
     let rig = Rig::new();
     rig.remote().await;
