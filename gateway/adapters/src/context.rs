@@ -1,10 +1,8 @@
 //! What every driver is given: where samples, health and events go.
 
-use std::sync::Arc;
-
 use common::command::{LogEntry, Severity};
 use common::{Clock, TwinId};
-use gateway_core::{Health, RawSender, Registry};
+use gateway_core::{Health, Points, RawSender};
 use tokio::sync::mpsc;
 
 use crate::limit::LogLimit;
@@ -15,8 +13,8 @@ pub type EventSink = mpsc::Sender<LogEntry>;
 /// What a driver is given. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Context {
-    /// All points.
-    pub registry: Arc<Registry>,
+    /// All points, as they are now.
+    pub registry: Points,
     /// Where samples go.
     pub raw: RawSender,
     /// Where the device's state goes.
@@ -40,8 +38,9 @@ pub(crate) struct Reporter {
 
 impl Reporter {
     pub(crate) fn new(context: Context, device: usize) -> Self {
-        let name = context.registry.devices().get(device).map(|d| d.name.clone()).unwrap_or_default();
-        let twin = context.registry.schema().devices.get(device).map(|d| d.twin);
+        let registry = context.registry.now();
+        let name = registry.device(device).map(|d| d.name.clone()).unwrap_or_default();
+        let twin = registry.told(device).map(|d| d.twin);
         Self { context, device, name, twin, online: None, limit: LogLimit::default() }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use common::names::topic;
 use common::{Drain, PointId, Sample};
-use gateway_core::{Reader, Registry};
+use gateway_core::{Item, Reader, Registry};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::hub::Handle;
@@ -17,14 +17,19 @@ const EVERY: Duration = Duration::from_millis(100);
 /// Publishes the last sample of every point that changed, retained, on `names::topic::local_point`, as
 /// `{"value": 21.5, "quality": "good", "source_us": 1795000000000000, "unit": "Cel"}`. Ends when the bus ends
 /// or drain starts; what is held then is published first.
-pub async fn publish_points(mut reader: Reader, registry: Arc<Registry>, handle: Handle, drain: Drain) {
+pub async fn publish_points(mut reader: Reader, mut registry: Arc<Registry>, handle: Handle, drain: Drain) {
     let mut changed: BTreeMap<PointId, Sample> = BTreeMap::new();
     let mut tick = interval(EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            batch = reader.next() => match batch {
-                Some(batch) => changed.extend(batch.iter().map(|s| (s.point, s.clone()))),
+            item = reader.next() => match item {
+                Some(Item::Batch(batch)) => changed.extend(batch.iter().map(|s| (s.point, s.clone()))),
+                Some(Item::Registry(next)) => {
+                    flush(&mut changed, &registry, &handle);
+                    forget(&registry, &next, &handle);
+                    registry = next;
+                }
                 None => break,
             },
             _ = tick.tick(), if !changed.is_empty() => flush(&mut changed, &registry, &handle),
@@ -32,6 +37,16 @@ pub async fn publish_points(mut reader: Reader, registry: Arc<Registry>, handle:
         }
     }
     flush(&mut changed, &registry, &handle);
+}
+
+/// What the broker keeps of points that are gone would look like their value for ever.
+fn forget(old: &Registry, new: &Registry, handle: &Handle) {
+    for point in old.points() {
+        let device = &old.device_schema(point).name;
+        if new.find(device, &point.schema.name).is_none() {
+            handle.publish(&topic::local_point(device, &point.schema.name), String::new(), true);
+        }
+    }
 }
 
 fn flush(changed: &mut BTreeMap<PointId, Sample>, registry: &Registry, handle: &Handle) {

@@ -29,7 +29,7 @@ impl Shared {
     /// Takes over the wishes that a process before this one knew. One that was being written then is not
     /// written again.
     pub(crate) fn load_wishes(&self) {
-        for point in self.registry.points().iter().filter(|p| p.schema.access.is_writable()) {
+        for point in self.registry.points().filter(|p| p.schema.access.is_writable()) {
             let Some(bytes) = self.journal.log.note(&self.note_key(point.id)) else { continue };
             let Ok(mut wish) = serde_json::from_slice::<Wish>(&bytes) else {
                 tracing::warn!(point = self.registry.path(point.id), "unreadable note of a desired value");

@@ -130,7 +130,7 @@ pub fn parse_interlock(
     device: usize,
     text: &str,
 ) -> Result<interlock::Expr, interlock::ParseError> {
-    let own = registry.devices().get(device).map_or("", |d| d.name.as_str());
+    let own = registry.device(device).map_or("", |d| d.name.as_str());
     interlock::Expr::parse(text, &|other, name| {
         let device = other.unwrap_or(own);
         let point = registry

@@ -166,7 +166,7 @@ pub(crate) async fn observe(shared: Arc<Shared>, drain: Drain) {
             _ = tick.tick() => {}
             () = drain.started() => return,
         }
-        for point in shared.registry.points().iter().filter(|p| p.schema.access.is_writable()) {
+        for point in shared.registry.points().filter(|p| p.schema.access.is_writable()) {
             shared.observe(point);
         }
     }

@@ -105,13 +105,13 @@ impl Shared {
         current: Current,
         clock: Clock,
     ) -> Result<Self, Error> {
-        let mut interlocks = Vec::with_capacity(registry.points().len());
+        let mut interlocks = vec![None; registry.slots()];
         for point in registry.points() {
             let parse = |text: &String| {
                 crate::parse_interlock(&registry, point.device, text)
                     .map_err(|error| Error::Interlock { point: registry.path(point.id), error })
             };
-            interlocks.push(point.interlock.as_ref().map(parse).transpose()?);
+            interlocks[point.id.index()] = point.interlock.as_ref().map(parse).transpose()?;
         }
         let journal = Journal::new(log, clock.clone(), options.remembered);
         let shared = Self {

@@ -9,8 +9,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use common::Sample;
 use tokio::sync::{Notify, mpsc};
 
+use crate::registry::Registry;
+
 /// Samples that belong together, shared by all readers.
 pub type Batch = Arc<[Sample]>;
+
+/// What a reader finds on the bus, in order.
+#[derive(Debug, Clone)]
+pub enum Item {
+    /// Samples of the registry that came last, or of the first one.
+    Batch(Batch),
+    /// From here on samples are of this generation. Never dropped.
+    Registry(Arc<Registry>),
+}
 
 /// What was dropped, by `<queue>:<cause>`. Cheap to clone; all clones are one.
 #[derive(Debug, Clone, Default)]
@@ -71,11 +82,45 @@ pub enum Policy {
 
 #[derive(Debug)]
 struct Queue {
-    batches: Mutex<VecDeque<Batch>>,
+    waiting: Mutex<Waiting>,
     capacity: usize,
     ready: Notify,
     dropped: Arc<AtomicU64>,
     closed: std::sync::atomic::AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    items: VecDeque<Item>,
+    batches: usize,
+}
+
+impl Waiting {
+    fn pop(&mut self) -> Option<Item> {
+        let item = self.items.pop_front()?;
+        self.batches -= usize::from(matches!(item, Item::Batch(_)));
+        Some(item)
+    }
+
+    /// Takes the oldest batch out; generations stay.
+    fn drop_oldest(&mut self) -> Option<Batch> {
+        let at = self.items.iter().position(|i| matches!(i, Item::Batch(_)))?;
+        let Some(Item::Batch(batch)) = self.items.remove(at) else { return None };
+        self.batches -= 1;
+        // Of two that now follow each other only the later one means something.
+        let is_registry = |i: Option<&Item>| matches!(i, Some(Item::Registry(_)));
+        if at > 0 && is_registry(self.items.get(at - 1)) && is_registry(self.items.get(at)) {
+            self.items.remove(at - 1);
+        }
+        Some(batch)
+    }
+
+    fn renew(&mut self, registry: Arc<Registry>) {
+        if matches!(self.items.back(), Some(Item::Registry(_))) {
+            self.items.pop_back();
+        }
+        self.items.push_back(Item::Registry(registry));
+    }
 }
 
 /// One reader's end of the bus.
@@ -83,24 +128,24 @@ struct Queue {
 pub struct Reader(Arc<Queue>);
 
 impl Reader {
-    /// The next batch; none when the bus is gone and everything is read.
-    pub async fn next(&mut self) -> Option<Batch> {
+    /// The next item; none when the bus is gone and everything is read.
+    pub async fn next(&mut self) -> Option<Item> {
         loop {
             // Registered before the look, so that a batch put between the two wakes it.
             let ready = self.0.ready.notified();
             // Looked at before the queue: what was put before the bus closed is still read.
             let closed = self.0.closed.load(Ordering::Acquire);
-            let batch = lock(&self.0.batches).pop_front();
-            if batch.is_some() || closed {
-                return batch;
+            let item = lock(&self.0.waiting).pop();
+            if item.is_some() || closed {
+                return item;
             }
             ready.await;
         }
     }
 
-    /// The next batch if one is there.
-    pub fn try_next(&mut self) -> Option<Batch> {
-        lock(&self.0.batches).pop_front()
+    /// The next item if one is there.
+    pub fn try_next(&mut self) -> Option<Item> {
+        lock(&self.0.waiting).pop()
     }
 }
 
@@ -117,27 +162,42 @@ pub struct Bus(Arc<Readers>);
 #[derive(Debug, Default)]
 struct Readers {
     queues: Mutex<Vec<Arc<Queue>>>,
+    /// The generation that was put last, for readers that come later.
+    registry: Mutex<Option<Arc<Registry>>>,
     drops: DropCounts,
 }
 
 impl Bus {
     /// A bus that counts drops in `drops`.
     pub fn new(drops: DropCounts) -> Self {
-        Self(Arc::new(Readers { queues: Mutex::default(), drops }))
+        Self(Arc::new(Readers { queues: Mutex::default(), registry: Mutex::default(), drops }))
     }
 
     /// A new reader with its own queue of `capacity` batches. Drops are counted under `<name>:slow`.
     pub fn subscribe(&self, name: &str, capacity: usize, policy: Policy) -> Reader {
         let Policy::DropOldest = policy;
+        let mut queues = lock(&self.0.queues);
+        let registry = lock(&self.0.registry).clone().map(Item::Registry);
         let queue = Arc::new(Queue {
-            batches: Mutex::default(),
+            waiting: Mutex::new(Waiting { items: registry.into_iter().collect(), batches: 0 }),
             capacity: capacity.max(1),
             ready: Notify::new(),
             dropped: self.0.drops.counter(name, "slow"),
             closed: false.into(),
         });
-        lock(&self.0.queues).push(queue.clone());
+        queues.push(queue.clone());
+        drop(queues);
         Reader(queue)
+    }
+
+    /// Tells every reader that what follows is of another generation.
+    pub fn renew(&self, registry: &Arc<Registry>) {
+        let queues = lock(&self.0.queues);
+        *lock(&self.0.registry) = Some(registry.clone());
+        for queue in queues.iter() {
+            lock(&queue.waiting).renew(registry.clone());
+            queue.ready.notify_one();
+        }
     }
 
     /// Gives a batch to every reader.
@@ -145,14 +205,15 @@ impl Bus {
         let mut queues = lock(&self.0.queues);
         queues.retain(|q| !q.closed.load(Ordering::Acquire));
         for queue in queues.iter() {
-            let mut batches = lock(&queue.batches);
-            if batches.len() >= queue.capacity
-                && let Some(oldest) = batches.pop_front()
+            let mut waiting = lock(&queue.waiting);
+            if waiting.batches >= queue.capacity
+                && let Some(oldest) = waiting.drop_oldest()
             {
                 queue.dropped.fetch_add(oldest.len() as u64, Ordering::Relaxed);
             }
-            batches.push_back(batch.clone());
-            drop(batches);
+            waiting.items.push_back(Item::Batch(batch.clone()));
+            waiting.batches += 1;
+            drop(waiting);
             queue.ready.notify_one();
         }
     }
@@ -183,6 +244,32 @@ mod tests {
         vec![Sample::bad(PointId(n), Quality::BAD, 0)].into()
     }
 
+    fn first(item: Option<Item>) -> Option<PointId> {
+        match item {
+            Some(Item::Batch(batch)) => Some(batch[0].point),
+            Some(Item::Registry(_)) => Some(PointId(u32::MAX)),
+            None => None,
+        }
+    }
+
+    fn registry() -> Arc<Registry> {
+        let (tenant, gateway) = (common::TenantId::default(), "g1".parse().unwrap());
+        Arc::new(Registry::new(common::Schema { tenant, gateway, devices: vec![] }, vec![], vec![]).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_generation_keeps_its_place_and_is_never_dropped() {
+        let bus = Bus::default();
+        let mut reader = bus.subscribe("r", 1, Policy::DropOldest);
+        bus.publish(&batch(1));
+        bus.renew(&registry());
+        bus.publish(&batch(2));
+        assert_eq!(first(reader.next().await), Some(PointId(u32::MAX)), "the full queue dropped the batch");
+        assert_eq!(first(reader.next().await), Some(PointId(2)));
+        let mut late = bus.subscribe("late", 1, Policy::DropOldest);
+        assert_eq!(first(late.try_next()), Some(PointId(u32::MAX)));
+    }
+
     #[tokio::test]
     async fn a_slow_reader_loses_its_oldest_and_nobody_else_does() {
         let drops = DropCounts::default();
@@ -192,15 +279,15 @@ mod tests {
         for n in 0..5 {
             bus.publish(&batch(n));
         }
-        assert_eq!(slow.next().await.unwrap()[0].point, PointId(3));
-        assert_eq!(slow.next().await.unwrap()[0].point, PointId(4));
+        assert_eq!(first(slow.next().await), Some(PointId(3)));
+        assert_eq!(first(slow.next().await), Some(PointId(4)));
         for n in 0..5 {
-            assert_eq!(fast.next().await.unwrap()[0].point, PointId(n));
+            assert_eq!(first(fast.next().await), Some(PointId(n)));
         }
         assert_eq!(drops.list(), [("slow:slow".to_owned(), 3), ("fast:slow".to_owned(), 0)]);
         bus.publish(&batch(9));
         drop(bus);
-        assert_eq!(slow.next().await.unwrap()[0].point, PointId(9));
+        assert_eq!(first(slow.next().await), Some(PointId(9)));
         assert!(slow.next().await.is_none());
     }
 

@@ -6,6 +6,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use common::{PointId, Quality, Sample};
 use tokio::time::{Duration, Instant};
 
+use crate::generation::Changes;
+
 /// Last samples by point. Cheap to clone; all clones are one.
 #[derive(Debug, Clone)]
 pub struct Current(Arc<RwLock<Vec<Option<Held>>>>);
@@ -42,6 +44,18 @@ impl Current {
             sample.quality = Quality::BAD_STALE;
         }
         sample
+    }
+
+    /// Goes over to a later generation, which has `slots` numbers: values of points that are gone or mean something
+    /// else are forgotten.
+    pub fn renew(&self, changes: &Changes, slots: usize) {
+        let mut table = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        changes.carry(&mut table, slots);
+        for (_, to) in &changes.moved {
+            if let Some(Some((sample, _))) = table.get_mut(to.index()) {
+                sample.point = *to;
+            }
+        }
     }
 
     /// Takes over the samples of a batch.

@@ -5,11 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use common::Clock;
 use common::api::DeviceHealth;
 
+use crate::registry::Registry;
+
 /// State of every device. Cheap to clone; all clones are one.
 #[derive(Debug, Clone)]
 pub struct Health {
     clock: Clock,
-    devices: Arc<Mutex<Vec<DeviceHealth>>>,
+    devices: Arc<Mutex<Vec<Option<DeviceHealth>>>>,
 }
 
 /// What changed with a report.
@@ -24,22 +26,38 @@ pub enum Change {
 }
 
 impl Health {
-    /// All devices, none connected yet. `devices` gives name and protocol.
-    pub fn new(clock: Clock, devices: impl IntoIterator<Item = (String, String)>) -> Self {
-        let since_us = clock.now_us();
-        let devices = devices
-            .into_iter()
-            .map(|(name, protocol)| DeviceHealth {
-                name,
-                protocol,
+    /// All devices of a registry, none connected yet.
+    pub fn new(clock: Clock, registry: &Registry) -> Self {
+        let health = Self { clock, devices: Arc::default() };
+        health.renew(registry);
+        health
+    }
+
+    /// Goes over to a later generation: devices that stay are as they were, new ones are not connected yet.
+    pub fn renew(&self, registry: &Registry) {
+        let since_us = self.clock.now_us();
+        let mut devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
+        let slots = registry.device_slots().max(devices.len());
+        devices.resize(slots, None);
+        for (index, slot) in devices.iter_mut().enumerate() {
+            let Some(device) = registry.device(index) else {
+                *slot = None;
+                continue;
+            };
+            let same = |d: &DeviceHealth| d.name == device.name && d.protocol == device.protocol;
+            if slot.as_ref().is_some_and(same) {
+                continue;
+            }
+            *slot = Some(DeviceHealth {
+                name: device.name.clone(),
+                protocol: device.protocol.to_owned(),
                 connected: false,
                 since_us,
                 good: 0,
                 bad: 0,
                 last_error: None,
-            })
-            .collect();
-        Self { clock, devices: Arc::new(Mutex::new(devices)) }
+            });
+        }
     }
 
     /// A request or message went well.
@@ -61,7 +79,7 @@ impl Health {
 
     fn report(&self, device: usize, change: impl FnOnce(&mut DeviceHealth) -> bool) -> Change {
         let mut devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(d) = devices.get_mut(device) else { return Change::None };
+        let Some(Some(d)) = devices.get_mut(device) else { return Change::None };
         let connected = change(d);
         if connected == d.connected {
             return Change::None;
@@ -71,8 +89,19 @@ impl Health {
         if connected { Change::Online } else { Change::Offline }
     }
 
+    /// All devices with their indices.
+    pub fn indexed(&self) -> Vec<(usize, DeviceHealth)> {
+        let devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
+        devices.iter().enumerate().filter_map(|(index, d)| Some((index, d.clone()?))).collect()
+    }
+
     /// All devices.
     pub fn list(&self) -> Vec<DeviceHealth> {
-        self.devices.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.devices.lock().unwrap_or_else(PoisonError::into_inner).iter().flatten().cloned().collect()
+    }
+
+    /// One device.
+    pub fn get(&self, device: usize) -> Option<DeviceHealth> {
+        self.devices.lock().unwrap_or_else(PoisonError::into_inner).get(device)?.clone()
     }
 }

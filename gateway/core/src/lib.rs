@@ -5,6 +5,7 @@ pub mod adapter;
 pub mod bus;
 pub mod current;
 pub mod expr;
+pub mod generation;
 pub mod health;
 pub mod log;
 pub mod messages;
@@ -12,8 +13,9 @@ pub mod orders;
 pub mod registry;
 
 pub use adapter::{Adapter, DeviceWriter, Permit, Reading, WriteError};
-pub use bus::{Batch, Bus, DropCounts, Policy, RawSender, Reader};
+pub use bus::{Batch, Bus, DropCounts, Item, Policy, RawSender, Reader};
 pub use current::Current;
+pub use generation::{Changes, Points};
 pub use health::Health;
 pub use log::{FrameId, FrameLog, LogError, Watermark};
 pub use messages::{Message, Messages, Publish};

@@ -2,12 +2,16 @@
 //! read by cursors, freed only by end-to-end acks. `gateway-store` is the one implementation; the trait
 //! stands here because siblings do not know each other.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use common::api::BufferHealth;
 use common::command::CommandUpdate;
 use common::wire::{Body, Known, Snapshot, StreamRange};
 use common::{Incarnation, IntervalSet, SchemaHash};
 use tokio::sync::watch;
+
+use crate::registry::Registry;
 
 /// A frame's name for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -67,6 +71,9 @@ pub trait FrameLog: Send + Sync {
     /// # Errors
     /// When the log cannot take it.
     fn append(&self, body: Body) -> Result<FrameId, LogError>;
+
+    /// Goes over to a later generation of the registry: frames appended after this are of its schema.
+    fn renew(&self, _registry: &Arc<Registry>) {}
 
     /// Waits until a frame of this boot is on disk, asking for an fdatasync now.
     ///

@@ -1,7 +1,12 @@
 //! The point registry: every device and point of the configuration, numbered. Made once from checked
-//! configuration and never changed; a new configuration makes a new one.
+//! configuration and never changed; a new configuration makes a new one (see `generation`).
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use common::{DeviceSchema, PointId, PointSchema, Schema, SchemaHash, Value, ValueType};
+
+use crate::generation::Changes;
 
 /// From raw to engineering units: `engineering = raw * factor + offset`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -107,13 +112,21 @@ pub enum RegistryError {
     },
 }
 
-/// All devices and points.
+/// All devices and points of one configuration: a generation. Numbers of points and devices are kept from one
+/// generation to the next (see `succeed`), so there may be numbers without a point.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Registry {
-    schema: Schema,
-    hash: SchemaHash,
-    devices: Vec<Device>,
-    points: Vec<Point>,
+    pub(crate) schema: Schema,
+    pub(crate) hash: SchemaHash,
+    pub(crate) devices: Vec<Option<Device>>,
+    /// Place in the schema, by device.
+    pub(crate) told: Vec<usize>,
+    pub(crate) names: HashMap<String, usize>,
+    pub(crate) points: Vec<Option<Point>>,
+    pub(crate) count: usize,
+    pub(crate) generation: u64,
+    /// What changed since the generation before.
+    pub(crate) changes: Arc<Changes>,
 }
 
 impl Registry {
@@ -123,7 +136,7 @@ impl Registry {
     /// # Errors
     /// When numbers are out of order or names stand twice.
     pub fn new(mut schema: Schema, devices: Vec<Device>, points: Vec<Point>) -> Result<Self, RegistryError> {
-        let mut names = std::collections::HashSet::new();
+        let mut names = HashMap::with_capacity(devices.len());
         let mut next = 0;
         for (index, (device, told)) in devices.iter().zip(&mut schema.devices).enumerate() {
             let own = points.get(device.points.start as usize..device.points.end as usize).unwrap_or(&[]);
@@ -136,12 +149,13 @@ impl Registry {
                 return Err(RegistryError::Numbering { device: device.name.clone() });
             }
             next = device.points.end;
-            if !names.insert(device.name.clone()) {
+            if names.insert(device.name.clone(), index).is_some() {
                 return Err(RegistryError::Twice { name: device.name.clone() });
             }
+            let mut own_names = HashSet::with_capacity(own.len());
             for point in own {
-                let name = format!("{}/{}", device.name, point.schema.name);
-                if !names.insert(name.clone()) {
+                if !own_names.insert(point.schema.name.as_str()) {
+                    let name = format!("{}/{}", device.name, point.schema.name);
                     return Err(RegistryError::Twice { name });
                 }
             }
@@ -151,8 +165,17 @@ impl Registry {
         if next as usize != points.len() || devices.len() != schema.devices.len() {
             return Err(RegistryError::Numbering { device: String::new() });
         }
-        let hash = schema.hash();
-        Ok(Self { schema, hash, devices, points })
+        Ok(Self {
+            hash: schema.hash(),
+            schema,
+            told: (0..devices.len()).collect(),
+            names,
+            count: points.len(),
+            devices: devices.into_iter().map(Some).collect(),
+            points: points.into_iter().map(Some).collect(),
+            generation: 0,
+            changes: Arc::default(),
+        })
     }
 
     /// What the cloud is told.
@@ -165,47 +188,92 @@ impl Registry {
         self.hash
     }
 
-    /// All devices.
-    pub fn devices(&self) -> &[Device] {
-        &self.devices
+    /// Which generation this is, from 0.
+    pub fn generation(&self) -> u64 {
+        self.generation
     }
 
-    /// All points by number.
-    pub fn points(&self) -> &[Point] {
-        &self.points
+    /// All devices with their indices.
+    pub fn devices(&self) -> impl Iterator<Item = (usize, &Device)> {
+        self.devices.iter().enumerate().filter_map(|(index, d)| Some((index, d.as_ref()?)))
+    }
+
+    /// How many devices there are.
+    pub fn device_count(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Devices have indices below this.
+    pub fn device_slots(&self) -> usize {
+        self.devices.len()
+    }
+
+    /// A device by index.
+    pub fn device(&self, index: usize) -> Option<&Device> {
+        self.devices.get(index)?.as_ref()
+    }
+
+    /// Index of a device by its name.
+    pub fn device_named(&self, name: &str) -> Option<usize> {
+        self.names.get(name).copied()
+    }
+
+    /// What the cloud is told of a device.
+    pub fn told(&self, index: usize) -> Option<&DeviceSchema> {
+        self.device(index)?;
+        self.schema.devices.get(*self.told.get(index)?)
+    }
+
+    /// All points in the order of their numbers.
+    pub fn points(&self) -> impl Iterator<Item = &Point> {
+        self.points.iter().flatten()
+    }
+
+    /// How many points there are.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Points have numbers below this: the size of a table by number.
+    pub fn slots(&self) -> usize {
+        self.points.len()
     }
 
     /// A point by number.
     pub fn point(&self, id: PointId) -> Option<&Point> {
-        self.points.get(id.index())
+        self.points.get(id.index())?.as_ref()
     }
 
     /// A point by the names of its device and itself.
     pub fn find(&self, device: &str, point: &str) -> Option<&Point> {
-        let device = self.devices.iter().find(|d| d.name == device)?;
-        self.points_of(device).iter().find(|p| p.schema.name == point)
+        self.points_of(self.device(self.device_named(device)?)?).find(|p| p.schema.name == point)
+    }
+
+    /// Index of the device of a twin.
+    pub fn device_of_twin(&self, twin: common::TwinId) -> Option<usize> {
+        self.device_named(&self.schema.devices.iter().find(|d| d.twin == twin)?.name)
     }
 
     /// A point by its twin and name.
     pub fn find_in_twin(&self, twin: common::TwinId, point: &str) -> Option<&Point> {
-        let at = self.schema.devices.iter().position(|d| d.twin == twin)?;
-        self.points_of(&self.devices[at]).iter().find(|p| p.schema.name == point)
+        self.points_of(self.device(self.device_of_twin(twin)?)?).find(|p| p.schema.name == point)
     }
 
     /// The points of a device.
-    pub fn points_of(&self, device: &Device) -> &[Point] {
-        &self.points[device.points.start as usize..device.points.end as usize]
+    pub fn points_of(&self, device: &Device) -> impl Iterator<Item = &Point> {
+        let own = self.points.get(device.points.start as usize..device.points.end as usize);
+        own.unwrap_or_default().iter().flatten()
     }
 
     /// What the cloud is told of a point's device.
     pub fn device_schema(&self, point: &Point) -> &DeviceSchema {
-        &self.schema.devices[point.device]
+        &self.schema.devices[self.told[point.device]]
     }
 
     /// `device/point`, for people.
     pub fn path(&self, id: PointId) -> String {
-        match self.point(id) {
-            Some(p) => format!("{}/{}", self.devices[p.device].name, p.schema.name),
+        match self.point(id).and_then(|p| Some((self.device(p.device)?, p))) {
+            Some((device, p)) => format!("{}/{}", device.name, p.schema.name),
             None => format!("point {}", id.0),
         }
     }

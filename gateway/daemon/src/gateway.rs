@@ -136,6 +136,7 @@ impl Gateway {
         let control = wiring.control(field.writers, log.clone())?;
         let vitals = Arc::new(Vitals {
             clock: wiring.clock.clone(),
+            points: wiring.points.clone(),
             log: log.clone(),
             control,
             uplink: OnceLock::new(),

@@ -54,7 +54,7 @@ fn main() -> ExitCode {
         }
         Command::Check { file } => match Config::load(&file) {
             Ok(config) => {
-                let (devices, points) = (config.registry.devices().len(), config.registry.points().len());
+                let (devices, points) = (config.registry.device_count(), config.registry.count());
                 println!("{}: ok, {devices} devices, {points} points", file.display());
                 ExitCode::SUCCESS
             }

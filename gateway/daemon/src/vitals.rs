@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use common::Clock;
 use common::api::GatewayHealth;
 use common::supervise::Parts;
-use gateway_core::{DropCounts, FrameLog, Health, Orders};
+use gateway_core::{DropCounts, FrameLog, Health, Orders, Points};
 use gateway_sync::UplinkStatus;
 use tokio::sync::watch;
 
@@ -14,6 +14,7 @@ use crate::recorder::Recorder;
 
 pub(crate) struct Vitals {
     pub(crate) clock: Clock,
+    pub(crate) points: Points,
     pub(crate) log: Arc<Recorder>,
     pub(crate) control: Arc<gateway_control::Handle>,
     /// Set once the uplink is made; never without a cloud.

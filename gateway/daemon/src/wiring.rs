@@ -11,7 +11,8 @@ use gateway_adapters::{Context, modbus, mqtt};
 use gateway_broker::Broker;
 use gateway_control::Control;
 use gateway_core::{
-    Adapter, Bus, Current, DeviceWriter, DropCounts, FrameLog, Health, Messages, Policy, RawSender, Reader,
+    Adapter, Bus, Current, DeviceWriter, DropCounts, FrameLog, Health, Messages, Points, Policy, RawSender,
+    Reader,
 };
 use gateway_pipeline::Pipeline;
 use gateway_store::{FeedOptions, Store};
@@ -36,6 +37,7 @@ pub(crate) struct Wiring {
     pub(crate) config: Config,
     pub(crate) clock: Clock,
     pub(crate) drops: DropCounts,
+    pub(crate) points: Points,
     pub(crate) current: Current,
     pub(crate) health: Health,
     pub(crate) bus: Bus,
@@ -55,12 +57,11 @@ impl Wiring {
     pub(crate) fn new(config: Config) -> Self {
         let clock = Clock::system();
         let drops = DropCounts::default();
-        let registry = &config.registry;
-        let devices = registry.devices().iter().map(|d| (d.name.clone(), d.protocol.to_owned()));
         Self {
-            current: Current::new(registry.points().len()),
-            health: Health::new(clock.clone(), devices),
+            current: Current::new(config.registry.slots()),
+            health: Health::new(clock.clone(), &config.registry),
             bus: Bus::new(drops.clone()),
+            points: config.registry.clone().into(),
             stages: Stages::new(&clock),
             config,
             clock,
@@ -89,7 +90,7 @@ impl Wiring {
     pub(crate) fn field(&mut self, broker: Option<&gateway_broker::Handle>) -> Result<Field, StartError> {
         let registry = self.config.registry.clone();
         let to_store = self.bus.subscribe("store", STORE_QUEUE, Policy::DropOldest);
-        let counts = SampleCounts::new(registry.devices().len());
+        let counts = SampleCounts::new(registry.device_slots());
         let (raw, raw_queue) = RawSender::new(RAW_QUEUE, &self.drops);
         let processing = Arc::new(Processing {
             raw: Mutex::new(raw_queue),
@@ -101,12 +102,12 @@ impl Wiring {
         });
         let (sink, events) = mpsc::channel(EVENT_QUEUE);
         let (health, clock) = (self.health.clone(), self.clock.clone());
-        let context = Context { registry: registry.clone(), raw, health, clock, events: sink };
+        let context = Context { registry: self.points.clone(), raw, health, clock, events: sink };
         let messages = broker.cloned().map(|h| Arc::new(h) as Arc<dyn Messages>);
         let (adapters, overruns) = adapters(&self.config, &context, messages.as_ref())?;
         self.stages.supervisor(Stage::Process).spawn("pipeline", move |drain| processing.clone().run(drain));
         let mut writers = HashMap::new();
-        for (index, (adapter, device)) in adapters.into_iter().zip(registry.devices()).enumerate() {
+        for (adapter, (index, device)) in adapters.into_iter().zip(registry.devices()) {
             if let Some(writer) = adapter.writer() {
                 writers.insert(index, writer);
             }
@@ -128,7 +129,7 @@ impl Wiring {
         broker: Option<&gateway_broker::Handle>,
     ) -> Arc<Recorder> {
         let registry = self.config.registry.clone();
-        let log = Recorder::new(store.clone(), registry.points().len());
+        let log = Recorder::new(store.clone(), registry.slots());
         let keep = self.stages.supervisor(Stage::Keep);
         keep.spawn("store", move |drain| store.clone().run(drain));
         let follow = log.clone();
@@ -237,7 +238,7 @@ fn adapters(
     let mut overruns: Vec<Overruns> = Vec::new();
     for (index, section) in config.devices.iter().enumerate() {
         let told = |detail: String| StartError::Device { device: section.name.clone(), detail };
-        let ids = config.registry.devices().get(index).map_or(0..0, |d| d.points.clone());
+        let ids = config.registry.device(index).map_or(0..0, |d| d.points.clone());
         let points = ids.map(common::PointId).zip(&section.point);
         if let Some(device) = &section.modbus {
             let points = points.filter_map(|(id, p)| Some((id, p.modbus.clone()?, p.access))).collect();

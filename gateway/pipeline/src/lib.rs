@@ -16,8 +16,20 @@ pub struct Pipeline {
 impl Pipeline {
     /// One for all points of a registry.
     pub fn new(registry: Arc<Registry>) -> Self {
-        let passed = vec![None; registry.points().len()];
+        let passed = vec![None; registry.slots()];
         Self { registry, passed }
+    }
+
+    /// Goes over to a later generation. A point that means something else now passes its next sample on; one
+    /// that is as it was goes on as if nothing had happened.
+    pub fn renew(&mut self, registry: Arc<Registry>) {
+        registry.changes_since(&self.registry).carry(&mut self.passed, registry.slots());
+        self.registry = registry;
+    }
+
+    /// The generation that samples are judged by.
+    pub fn registry(&self) -> &Arc<Registry> {
+        &self.registry
     }
 
     /// The processed sample, or none if the deadband holds it back. A change of quality always passes, and

@@ -7,7 +7,7 @@ use std::time::Duration;
 use common::supervise::PartError;
 use common::wire::{Body, Gap, GapCause};
 use common::{Drain, Sample};
-use gateway_core::{FrameLog, LogError, Reader};
+use gateway_core::{FrameLog, Item, LogError, Reader};
 use tokio::time::Instant;
 
 use crate::table::{MAX_ROWS_BYTES, encoded_bytes};
@@ -49,14 +49,14 @@ pub async fn feed(
             biased;
             () = drain.started() => break,
             () = until(due) => cutter.cut()?,
-            batch = reader.next() => match batch {
-                Some(batch) => cutter.take(&batch)?,
+            item = reader.next() => match item {
+                Some(item) => cutter.item(&item)?,
                 None => break,
             },
         }
     }
-    while let Some(batch) = reader.try_next() {
-        cutter.take(&batch)?;
+    while let Some(item) = reader.try_next() {
+        cutter.item(&item)?;
     }
     cutter.cut()?;
     Ok(())
@@ -80,6 +80,18 @@ struct Cutter {
 }
 
 impl Cutter {
+    fn item(&mut self, item: &Item) -> Result<(), LogError> {
+        match item {
+            Item::Batch(batch) => self.take(batch),
+            // A frame is of one schema: what came before is cut first.
+            Item::Registry(registry) => {
+                self.cut()?;
+                self.log.renew(registry);
+                Ok(())
+            }
+        }
+    }
+
     fn take(&mut self, batch: &[Sample]) -> Result<(), LogError> {
         self.tell_overruns()?;
         for sample in batch {

@@ -5,6 +5,7 @@ use std::fs::File;
 
 use common::wire::{Body, Frame};
 use common::{PointId, Sample, Schema, SchemaHash};
+use gateway_core::Registry;
 
 use crate::inner::lock;
 use crate::record::{Item, RecordReader};
@@ -20,17 +21,23 @@ impl Store {
     /// it from a thread that may block.
     pub fn history(&self, points: &[PointId], from_us: i64, to_us: i64, limit: usize) -> Vec<Sample> {
         let mut found = Found { samples: Vec::new(), from_us, to_us, limit };
-        let (segments, mut after) = {
+        let (segments, after) = {
             let shared = lock(&self.inner.shared);
             let durable = shared.tail.durable;
-            let frames: Vec<_> = shared.tail.after(durable).map(|f| f.bytes.clone()).collect();
+            let frames: Vec<_> = shared.tail.after(durable).map(|f| (f.schema, f.bytes.clone())).collect();
             let segments: Vec<Segment> = shared.segments.iter().rev().cloned().collect();
             (segments, frames)
         };
-        let same: Renumber = points.iter().map(|p| (*p, *p)).collect();
-        after.drain(..).for_each(|bytes| found.take(&bytes, &same));
+        let registry = self.inner.points.now();
         let mut schemas: HashMap<SchemaHash, Renumber> = HashMap::new();
-        schemas.insert(self.inner.registry.hash(), same);
+        schemas.insert(registry.hash(), points.iter().map(|p| (*p, *p)).collect());
+        for (schema, bytes) in after {
+            let renumber = schemas.entry(schema).or_insert_with(|| {
+                let json = lock(&self.inner.shared).schema_json(schema);
+                json.map_or_else(Renumber::new, |json| renumber(&registry, &json, points))
+            });
+            found.take(&bytes, renumber);
+        }
         for segment in segments {
             let times = segment.contents.times;
             let known = segment.contents.times_known;
@@ -42,7 +49,10 @@ impl Store {
             {
                 continue;
             }
-            let renumber = schemas.entry(segment.schema).or_insert_with(|| self.renumber(&segment, points));
+            let renumber = schemas.entry(segment.schema).or_insert_with(|| {
+                let json = segment.schema_json().ok().flatten();
+                json.map_or_else(Renumber::new, |json| renumber(&registry, &json, points))
+            });
             if renumber.is_empty() {
                 continue;
             }
@@ -57,21 +67,20 @@ impl Store {
         }
         found.finish()
     }
+}
 
-    fn renumber(&self, segment: &Segment, points: &[PointId]) -> Renumber {
-        let Ok(Some(json)) = segment.schema_json() else { return Renumber::new() };
-        let Ok(then) = serde_json::from_slice::<Schema>(&json) else { return Renumber::new() };
-        let mut out = Renumber::new();
-        for id in points {
-            let Some((device, point)) = self.inner.registry.schema().point(*id) else { continue };
-            let Some(old) = then.devices.iter().find(|d| d.twin == device.twin) else { continue };
-            if let Some(at) = old.points.iter().position(|p| p.name == point.name) {
-                let at = u32::try_from(at).unwrap_or(u32::MAX);
-                out.insert(PointId(old.first_point.saturating_add(at)), *id);
-            }
+fn renumber(now: &Registry, then: &[u8], points: &[PointId]) -> Renumber {
+    let Ok(then) = serde_json::from_slice::<Schema>(then) else { return Renumber::new() };
+    let mut out = Renumber::new();
+    for id in points {
+        let Some((device, point)) = now.schema().point(*id) else { continue };
+        let Some(old) = then.devices.iter().find(|d| d.twin == device.twin) else { continue };
+        if let Some(at) = old.points.iter().position(|p| p.name == point.name) {
+            let at = u32::try_from(at).unwrap_or(u32::MAX);
+            out.insert(PointId(old.first_point.saturating_add(at)), *id);
         }
-        out
     }
+    out
 }
 
 struct Found {

@@ -7,8 +7,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use common::command::{LogEntry, Severity};
 use common::wire::{Body, Frame, FrameHeader, FrameKind, Gap, GapCause, Known};
-use common::{Clock, Incarnation, IntervalSet, Sample};
-use gateway_core::{FrameId, LogError, Registry, Watermark};
+use common::{Clock, Incarnation, IntervalSet, Sample, SchemaHash};
+use gateway_core::{FrameId, LogError, Points, Registry, Watermark};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -35,6 +35,8 @@ pub(crate) struct Appender {
     /// Last number given out.
     pub(crate) head: u64,
     pub(crate) table: Table,
+    /// The generation that frames are of now.
+    pub(crate) registry: Arc<Registry>,
 }
 
 /// How far the writer came.
@@ -67,6 +69,8 @@ pub(crate) struct Shared {
     /// Whether `acked` or `lost` changed since the state was kept.
     pub(crate) sets_dirty: bool,
     pub(crate) commands: Commands,
+    /// Generations that frames in the tail may be of, the current one last.
+    pub(crate) generations: Vec<Arc<Registry>>,
     pub(crate) loss: Loss,
     /// Found and not told yet.
     pub(crate) gaps: Vec<Gap>,
@@ -95,6 +99,11 @@ impl Shared {
         self.sets_dirty = true;
     }
 
+    /// The schema of a generation that is still at hand.
+    pub(crate) fn schema_json(&self, hash: SchemaHash) -> Option<Vec<u8>> {
+        Some(self.generations.iter().rfind(|g| g.hash() == hash)?.schema().to_json())
+    }
+
     /// Has a gap told.
     pub(crate) fn gap(&mut self, gap: Gap) {
         if self.gaps.len() < MAX_GAPS {
@@ -110,7 +119,8 @@ impl Shared {
 pub(crate) struct Inner {
     pub(crate) options: Options,
     pub(crate) clock: Clock,
-    pub(crate) registry: Arc<Registry>,
+    /// The generation that frames are of now, for readers; the appender has its own.
+    pub(crate) points: Points,
     pub(crate) incarnation: Incarnation,
     pub(crate) appender: Mutex<Appender>,
     pub(crate) shared: Mutex<Shared>,
@@ -121,6 +131,23 @@ pub(crate) struct Inner {
 }
 
 impl Inner {
+    /// Goes over to a later generation.
+    pub(crate) fn renew(&self, registry: &Arc<Registry>) {
+        let mut appender = lock(&self.appender);
+        if registry.generation() <= appender.registry.generation() {
+            return;
+        }
+        let changes = registry.changes_since(&appender.registry);
+        appender.table.renew(&changes, registry.slots());
+        appender.registry = registry.clone();
+        let mut shared = lock(&self.shared);
+        let Shared { generations, tail, .. } = &mut *shared;
+        generations.retain(|g| g.hash() != registry.hash() && tail.names(g.hash()));
+        generations.push(registry.clone());
+        drop(shared);
+        self.points.set(registry.clone());
+    }
+
     /// Appends; see `FrameLog::append`.
     pub(crate) fn append(&self, body: Body) -> Result<FrameId, LogError> {
         if lock(&self.shared).closing {
@@ -140,7 +167,7 @@ impl Inner {
         let seq = appender.head + 1;
         let cut_us = self.clock.now_us();
         let header = FrameHeader {
-            schema: self.registry.hash(),
+            schema: appender.registry.hash(),
             incarnation: self.incarnation,
             seq,
             cut_us,
@@ -159,7 +186,15 @@ impl Inner {
             shared.commands.put(update);
         }
         let before = shared.tail.unsynced_bytes();
-        shared.tail.push(TailFrame { seq, bytes, kind, times, cut_us, at: Instant::now() });
+        shared.tail.push(TailFrame {
+            seq,
+            bytes,
+            schema: header.schema,
+            kind,
+            times,
+            cut_us,
+            at: Instant::now(),
+        });
         let after = shared.tail.unsynced_bytes();
         drop(shared);
         appender.head = seq;

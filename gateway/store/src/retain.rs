@@ -219,7 +219,8 @@ fn read_losses(segment: &Segment, acked: &IntervalSet) -> io::Result<(Vec<TailFr
             let kind = Frame::peek_kind(&bytes).unwrap_or(common::wire::FrameKind::Other);
             let cut_us = Frame::peek(&bytes).map_or(0, |h| h.cut_us);
             let at = tokio::time::Instant::now();
-            kept.push(TailFrame { seq, bytes: bytes.into(), kind, times: None, cut_us, at });
+            let schema = segment.schema;
+            kept.push(TailFrame { seq, bytes: bytes.into(), schema, kind, times: None, cut_us, at });
             continue;
         }
         losses.seqs.insert(seq);

@@ -12,7 +12,7 @@ use common::command::CommandUpdate;
 use common::supervise::PartError;
 use common::wire::{Body, Gap, GapCause, Known, Snapshot, StreamRange};
 use common::{Clock, Drain, Incarnation, IntervalSet, SchemaHash};
-use gateway_core::{FrameId, FrameLog, LogError, Registry, Watermark};
+use gateway_core::{FrameId, FrameLog, LogError, Points, Registry, Watermark};
 use tokio::sync::watch;
 
 use crate::commands::Commands;
@@ -65,6 +65,7 @@ impl Store {
         state.commands().into_iter().for_each(|known| commands.restore(known));
         replay_commands(&found.segments, &mut commands);
         let mut shared = Shared { segments: found.segments, commands, ..Shared::default() };
+        shared.generations.push(registry.clone());
         adopt_sets(&mut shared, acks, lost);
         for gap in found.gaps {
             let told = told(&gap, &shared);
@@ -75,13 +76,13 @@ impl Store {
                 shared.gap(gap);
             }
         }
-        let points = registry.points().len();
+        let table = Table::new(registry.slots());
         let inner = Arc::new(Inner {
             options,
             clock,
-            registry,
+            points: registry.clone().into(),
             incarnation,
-            appender: Mutex::new(Appender { head: 0, table: Table::new(points) }),
+            appender: Mutex::new(Appender { head: 0, table, registry }),
             shared: Mutex::new(shared),
             work: Condvar::new(),
             watermark: watch::Sender::new(Watermark::default()),
@@ -102,6 +103,11 @@ impl Store {
             writer: Mutex::new(Some(thread)),
             _lock: lock_file,
         }))
+    }
+
+    /// The generation of the registry that frames are of now.
+    pub fn points(&self) -> Points {
+        self.inner.points.clone()
     }
 
     /// Keeps the state beside the log until drained, then brings everything to disk. The log goes on
@@ -254,6 +260,10 @@ impl FrameLog for Store {
         self.inner.append(body)
     }
 
+    fn renew(&self, registry: &Arc<Registry>) {
+        self.inner.renew(registry);
+    }
+
     async fn durable(&self, frame: FrameId) -> Result<(), LogError> {
         let mut progress = self.inner.progress.subscribe();
         let gone = LogError::Gone { incarnation: frame.incarnation, seq: frame.seq };
@@ -284,7 +294,7 @@ impl FrameLog for Store {
 
     fn snapshot(&self) -> Vec<Snapshot> {
         let appender = lock(&self.inner.appender);
-        appender.table.snapshot(self.inner.registry.hash(), self.inner.incarnation, appender.head)
+        appender.table.snapshot(appender.registry.hash(), self.inner.incarnation, appender.head)
     }
 
     fn ranges(&self) -> Vec<StreamRange> {
@@ -311,21 +321,22 @@ impl FrameLog for Store {
     }
 
     fn schemas(&self) -> Vec<SchemaHash> {
-        let current = self.inner.registry.hash();
         let shared = lock(&self.inner.shared);
-        let mut out = Vec::new();
-        for segment in &shared.segments {
-            if segment.schema != current && !out.contains(&segment.schema) {
-                out.push(segment.schema);
+        let mut out: Vec<SchemaHash> = Vec::new();
+        let in_tail = shared.generations.iter().map(|g| g.hash());
+        for hash in shared.segments.iter().map(|s| s.schema).chain(in_tail) {
+            if out.last() != Some(&hash) {
+                out.retain(|h| *h != hash);
+                out.push(hash);
             }
         }
-        out.push(current);
         out
     }
 
     fn schema_json(&self, hash: SchemaHash) -> Option<Vec<u8>> {
-        if hash == self.inner.registry.hash() {
-            return Some(self.inner.registry.schema().to_json());
+        let generation = lock(&self.inner.shared).generations.iter().rfind(|g| g.hash() == hash).cloned();
+        if let Some(generation) = generation {
+            return Some(generation.schema().to_json());
         }
         let segments: Vec<Segment> =
             lock(&self.inner.shared).segments.iter().filter(|s| s.schema == hash).cloned().collect();

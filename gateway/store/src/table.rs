@@ -3,6 +3,7 @@
 
 use common::wire::{MAX_SAMPLES_PER_FRAME, Snapshot};
 use common::{Incarnation, Sample, SchemaHash, Value};
+use gateway_core::Changes;
 
 /// Most bytes of the rows of one message; the wire allows 256 KiB.
 pub(crate) const MAX_ROWS_BYTES: usize = 200 << 10;
@@ -14,6 +15,15 @@ pub(crate) struct Table(Vec<Option<Sample>>);
 impl Table {
     pub(crate) fn new(points: usize) -> Self {
         Self(vec![None; points])
+    }
+
+    pub(crate) fn renew(&mut self, changes: &Changes, slots: usize) {
+        changes.carry(&mut self.0, slots);
+        for (_, to) in &changes.moved {
+            if let Some(Some(sample)) = self.0.get_mut(to.index()) {
+                sample.point = *to;
+            }
+        }
     }
 
     pub(crate) fn update(&mut self, samples: &[Sample]) {

@@ -4,8 +4,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use common::IntervalSet;
 use common::wire::FrameKind;
+use common::{IntervalSet, SchemaHash};
 use tokio::time::Instant;
 
 /// Bytes of frames that stay after they are on disk.
@@ -16,6 +16,8 @@ const RECENT_BYTES: usize = 256 << 10;
 pub(crate) struct TailFrame {
     pub(crate) seq: u64,
     pub(crate) bytes: Arc<[u8]>,
+    /// Schema that its points refer to.
+    pub(crate) schema: SchemaHash,
     pub(crate) kind: FrameKind,
     /// Least and greatest source time of its samples.
     pub(crate) times: Option<(i64, i64)>,
@@ -55,6 +57,11 @@ impl Tail {
     pub(crate) fn after(&self, seq: u64) -> impl Iterator<Item = &TailFrame> {
         let from = self.frames.partition_point(|f| f.seq <= seq);
         self.frames.range(from..)
+    }
+
+    /// Whether a frame in memory is of a schema.
+    pub(crate) fn names(&self, schema: SchemaHash) -> bool {
+        self.frames.iter().any(|f| f.schema == schema)
     }
 
     /// The first sequence in memory.

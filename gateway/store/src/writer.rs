@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use common::SchemaHash;
 use common::command::Severity;
 use common::supervise::panic_text;
 use tokio::time::Instant;
@@ -30,7 +31,6 @@ pub(crate) struct Writer {
     pub(crate) dir: PathBuf,
     active: Option<Active>,
     next_ordinal: u64,
-    schema_json: Vec<u8>,
     failed_at: Option<Instant>,
     /// Nothing was done yet.
     to_begin: bool,
@@ -46,17 +46,7 @@ enum Job {
 
 impl Writer {
     pub(crate) fn new(inner: Arc<Inner>, dir: PathBuf, next_ordinal: u64) -> Self {
-        let schema_json = inner.registry.schema().to_json();
-        Self {
-            inner,
-            dir,
-            active: None,
-            next_ordinal,
-            schema_json,
-            failed_at: None,
-            to_begin: true,
-            to_close: true,
-        }
+        Self { inner, dir, active: None, next_ordinal, failed_at: None, to_begin: true, to_close: true }
     }
 
     /// Runs until the log closes. A panic counts as a refusal of the disk: it is told, and the writer goes on with
@@ -147,11 +137,13 @@ impl Writer {
 
     fn write(&mut self, frames: &[TailFrame]) -> io::Result<()> {
         for frame in frames {
-            if self.active.as_ref().is_some_and(|a| a.size() >= self.inner.options.segment_bytes) {
+            // A segment is of one schema.
+            let is_full = |a: &Active| a.size() >= self.inner.options.segment_bytes;
+            if self.active.as_ref().is_some_and(|a| is_full(a) || a.segment.schema != frame.schema) {
                 self.roll()?;
             }
             if self.active.is_none() {
-                self.create(frame.seq)?;
+                self.create(frame.seq, frame.schema)?;
             }
             let Some(active) = &mut self.active else { continue };
             active.push(frame);
@@ -167,11 +159,12 @@ impl Writer {
         Ok(())
     }
 
-    fn create(&mut self, first: u64) -> io::Result<()> {
+    fn create(&mut self, first: u64, schema: SchemaHash) -> io::Result<()> {
         let inner = &self.inner;
         let ordinal = self.next_ordinal;
         self.next_ordinal += 1;
-        let schema = (inner.registry.hash(), &self.schema_json[..]);
+        let json = lock(&inner.shared).schema_json(schema).unwrap_or_default();
+        let schema = (schema, &json[..]);
         let path = self.dir.join(file_name(ordinal));
         let active = Active::create(path, ordinal, inner.incarnation, first, schema)?;
         // In the index from the start, without frames: on any error it must not be forgotten on disk.

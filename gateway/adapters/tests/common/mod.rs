@@ -69,8 +69,9 @@ pub(crate) fn context(registry: Arc<Registry>) -> (Context, Ends) {
     let (clock, drops) = (Clock::system(), DropCounts::default());
     let (raw, samples) = RawSender::new(10_000, &drops);
     let (to_events, events) = mpsc::channel(100);
-    let health = Health::new(clock.clone(), [("plc".to_owned(), "modbus".to_owned())]);
-    let context = Context { registry, raw, health: health.clone(), clock, events: to_events };
+    let health = Health::new(clock.clone(), &registry);
+    let context =
+        Context { registry: registry.into(), raw, health: health.clone(), clock, events: to_events };
     (context, Ends { samples, events, health, drops, waiting: Vec::new() })
 }
 

@@ -267,7 +267,7 @@ impl Rig {
     pub(super) fn on(log: Arc<Log>, plc: Arc<Plc>, options: Options) -> Self {
         let clock = Clock::simulated(WALL_US);
         let registry = registry();
-        let current = Current::new(registry.points().len());
+        let current = Current::new(registry.slots());
         let writers = HashMap::from([(0, plc.clone() as Arc<dyn DeviceWriter>)]);
         let (control, handle) =
             Control::new(options, registry, writers, log.clone(), current.clone(), clock.clone()).unwrap();

@@ -8,19 +8,19 @@ use crate::Registry;
 /// # Errors
 /// The column and what was expected there, with the nearest name.
 pub fn parse_formula(registry: &Registry, device: usize, text: &str) -> Result<Formula, ParseError> {
-    let own = registry.devices().get(device).map_or("", |d| d.name.as_str());
+    let own = registry.device(device).map_or("", |d| d.name.as_str());
     Formula::parse(text, &|other, name| {
         let device = other.unwrap_or(own);
         if let Some(point) = registry.find(device, name) {
             return Ok((point.id, point.schema.value_type));
         }
         let missing = format!("expected a point, there is no `{device}/{name}`");
-        let hint = match registry.devices().iter().find(|d| d.name == device) {
+        let hint = match registry.device_named(device).and_then(|i| registry.device(i)) {
             Some(d) => {
-                let names = registry.points_of(d).iter().map(|p| p.schema.name.as_str());
+                let names = registry.points_of(d).map(|p| p.schema.name.as_str());
                 nearest(name, names).map(|n| format!("`{device}/{n}`"))
             }
-            None => nearest(device, registry.devices().iter().map(|d| d.name.as_str()))
+            None => nearest(device, registry.devices().map(|(_, d)| d.name.as_str()))
                 .map(|n| format!("device `{n}`")),
         };
         Err(hint.map_or(missing.clone(), |h| format!("{missing}: did you mean {h}?")))

@@ -17,6 +17,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, timeout_at};
 
 use super::auth::Caller;
+use super::twins::twin;
 use super::{Api, invalid, json, limit, query};
 
 const LONGEST_WAIT_MS: u64 = 30_000;
@@ -28,7 +29,7 @@ pub(super) async fn submit(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    let twin = api.registry.schema().devices[api.twin(&name)?].twin;
+    let twin = twin(&api.points.now(), &name)?.twin;
     let key = headers.get("idempotency-key").map(|v| v.to_str().unwrap_or_default().to_owned());
     let Some(key) = key else {
         let detail = "expected an Idempotency-Key: the same key again gives the same command";

@@ -11,6 +11,7 @@ use gateway_core::{FrameLog, Orders};
 use serde::Deserialize;
 
 use super::auth::Caller;
+use super::twins::twin;
 use super::{Api, invalid, json, limit, query};
 
 /// A device that says nothing for so long after the start does not keep the box from being ready.
@@ -48,7 +49,7 @@ pub(super) async fn list(State(api): State<Api>) -> Json<Page<GatewayView>> {
         connected: health.uplink,
         since_us,
         last_seen_us: now_us,
-        twins: u32::try_from(api.registry.devices().len()).unwrap_or(u32::MAX),
+        twins: u32::try_from(api.points.now().device_count()).unwrap_or(u32::MAX),
         health: Some(health),
     };
     Json(Page { items: vec![view], next_cursor: None })
@@ -66,7 +67,7 @@ struct AuditQuery {
 pub(super) async fn audit(State(api): State<Api>, uri: Uri) -> Result<Json<Page<LogEntry>>, Problem> {
     let q: AuditQuery = query(&uri)?;
     let limit = limit(q.limit)?;
-    let twin = q.twin.map(|name| api.twin(&name)).transpose()?.map(|i| api.registry.schema().devices[i].twin);
+    let twin = q.twin.map(|name| Ok(twin(&api.points.now(), &name)?.twin)).transpose()?;
     let least = q.min_severity.unwrap_or(Severity::Info);
     let mut found = api
         .vitals

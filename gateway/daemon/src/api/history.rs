@@ -9,6 +9,7 @@ use common::names::Code;
 use common::{Quality, Sample};
 use serde::Deserialize;
 
+use super::twins::twin;
 use super::{Api, invalid, query};
 
 const DEFAULT_POINTS: usize = 1000;
@@ -26,7 +27,7 @@ struct HistoryQuery {
 
 pub(super) async fn history(
     State(api): State<Api>,
-    Path((twin, point)): Path<(String, String)>,
+    Path((name, point)): Path<(String, String)>,
     uri: Uri,
 ) -> Result<Json<HistoryResponse>, Problem> {
     let q: HistoryQuery = query(&uri)?;
@@ -40,8 +41,9 @@ pub(super) async fn history(
     if from_us > to_us {
         return Err(invalid("from is later than to"));
     }
-    let device = &api.registry.schema().devices[api.twin(&twin)?];
-    let known = api.registry.find_in_twin(device.twin, &point).ok_or_else(|| {
+    let registry = api.points.now();
+    let device = twin(&registry, &name)?;
+    let known = registry.find_in_twin(device.twin, &point).ok_or_else(|| {
         Problem::new(Code::UnknownPoint, format!("{} has no point `{point}`", device.asset))
     })?;
     let (log, id) = (api.vitals.log.clone(), known.id);

@@ -53,7 +53,7 @@ fn page(api: &Api) -> Page {
     let (name, help) = metric::BUILD_INFO;
     page.0.register(name, help, Info::new(vec![("version", VERSION)]));
     let health = api.vitals.health();
-    devices(api, &health, &mut page);
+    devices(api, &mut page);
     let dropped = page.counters(metric::GATEWAY_DROPPED);
     for (name, count) in &health.dropped {
         let (queue, cause) = name.split_once(':').unwrap_or((name, ""));
@@ -83,12 +83,12 @@ fn page(api: &Api) -> Page {
     page
 }
 
-fn devices(api: &Api, health: &common::api::GatewayHealth, page: &mut Page) {
+fn devices(api: &Api, page: &mut Page) {
     let samples = page.counters(metric::GATEWAY_SAMPLES);
     let errors = page.counters(metric::GATEWAY_READ_ERRORS);
     let up = page.gauges(metric::GATEWAY_DEVICE_UP);
     let overruns = page.counters(metric::GATEWAY_OVERRUNS);
-    for (index, device) in health.devices.iter().enumerate() {
+    for (index, device) in api.vitals.health.indexed() {
         let of = labels(&[("device", &device.name)]);
         for (quality, count) in ["good", "uncertain", "bad"].into_iter().zip(api.counts.of(index)) {
             samples.get_or_create(&labels(&[("device", &device.name), ("quality", quality)])).inc_by(count);

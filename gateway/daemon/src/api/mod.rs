@@ -21,7 +21,7 @@ use axum::routing::{MethodRouter, get, post, put};
 use common::Drain;
 use common::api::{Problem, Role};
 use common::names::Code;
-use gateway_core::{Current, Registry};
+use gateway_core::{Current, Points};
 
 use crate::config::{Config, Token};
 use crate::parts::SampleCounts;
@@ -43,7 +43,7 @@ pub(crate) struct Inner {
     hosts: Vec<String>,
     /// The user that the gateway runs as.
     uid: u32,
-    registry: Arc<Registry>,
+    points: Points,
     vitals: Arc<Vitals>,
     current: Current,
     counts: Arc<SampleCounts>,
@@ -70,7 +70,7 @@ impl Api {
             tokens: config.tokens.clone(),
             hosts: config.api.hosts.clone(),
             uid: auth::own_uid(),
-            registry: config.registry.clone(),
+            points: vitals.points.clone(),
             vitals,
             current,
             counts,

@@ -59,8 +59,9 @@ async fn next(api: &Api, told: Option<u64>) -> Option<(Bytes, u64)> {
     }
     let durable = api.vitals.log.durable_samples();
     let advanced = durable.points.iter().enumerate().filter(|(_, p)| p.step > told.unwrap_or(0));
+    let registry = api.points.now();
     let named = advanced.filter_map(|(n, p)| {
-        let path = api.registry.path(PointId(u32::try_from(n).ok()?));
+        let path = registry.path(PointId(u32::try_from(n).ok()?));
         Some((path, Point { samples: p.samples, first_us: p.first_us, last_us: p.last_us }))
     });
     let line = Line {

@@ -347,7 +347,7 @@ fn a_later_file_overrides_single_keys_and_adds_devices() {
     assert_eq!((config.buffer.frame_ms, config.buffer.sync_ms), (50, 20));
     assert_eq!((config.id.as_str(), config.tenant.as_str()), ("g1", "t2"));
     let registry = &config.registry;
-    assert_eq!(registry.points().len(), 3);
+    assert_eq!(registry.count(), 3);
     assert_eq!(registry.find("m", "x").unwrap().schema.stale_ms, 60_000);
     let w = registry.find("plc", "w").unwrap();
     assert_eq!((w.schema.stale_ms, w.schema.write_min, w.schema.write_max), (5_000, Some(0.0), Some(10.0)));
