@@ -48,7 +48,13 @@ fn build(
         .map(|(i, (text, _, a))| (PointId(i as u32), toml::from_str::<PointConfig>(text).unwrap(), *a))
         .collect();
     let source = Arc::new(Source::default());
-    let adapter = Adapter::new(0, DeviceConfig { silence_ms }, configs, context, source.clone());
+    let adapter = Adapter::new(
+        0,
+        DeviceConfig { silence_ms, ..DeviceConfig::default() },
+        configs,
+        context,
+        source.clone(),
+    );
     (adapter, ends, source)
 }
 
@@ -78,6 +84,27 @@ impl Rig {
         self.drain.start();
         assert_eq!(self.run.await.unwrap(), Ok(()));
     }
+}
+
+#[tokio::test]
+async fn one_message_with_timed_values_gives_a_sample_each_in_their_order() {
+    let point = r#"topic = "v"
+items = ""
+pointer = "/v"
+timestamp = "/t""#;
+    let mut rig = Rig::start(0, &[(point, ValueType::F64)]).await;
+    rig.send("v", r#"[{"t":1790000000200,"v":2},{"t":1790000000100,"v":1},{"t":1790000000300}]"#);
+    let batch = rig.ends.samples.recv().await.unwrap();
+    let told: Vec<_> = batch.iter().map(|s| (s.source_us, s.value.clone(), s.quality)).collect();
+    assert_eq!(
+        told,
+        [
+            (1_790_000_000_100_000, Some(Value::I64(1)), Quality::GOOD),
+            (1_790_000_000_200_000, Some(Value::I64(2)), Quality::GOOD),
+            (1_790_000_000_300_000, None, Quality::BAD_DECODE),
+        ]
+    );
+    rig.stop().await;
 }
 
 #[tokio::test]

@@ -9,8 +9,8 @@ use common::{Access, Drain, PointId, Quality, Sample, ValueType};
 use gateway_core::{DeviceWriter, Message, Messages};
 use tokio::time::Instant;
 
-use super::codec::Payload;
-use super::config::{DeviceConfig, PointConfig};
+use super::codec::{Decoded, Payload};
+use super::config::{Binding, DeviceConfig, PointConfig};
 use super::routes::Routes;
 use crate::Context;
 use crate::context::Reporter;
@@ -44,7 +44,7 @@ struct Ended;
 
 struct Spec {
     id: PointId,
-    config: PointConfig,
+    binding: Binding,
     value_type: ValueType,
 }
 
@@ -74,7 +74,8 @@ impl Adapter {
         config.check().map_err(from_key)?;
         let mut specs = Vec::with_capacity(points.len());
         for (id, point, access) in points {
-            point.check().map_err(from_key)?;
+            let (device_name, name) = names(&context, id);
+            let binding = point.bind(&config, &device_name, &name).map_err(from_key)?;
             if access.is_writable() {
                 return Err(Error::NotWritable { point: context.registry.path(id) });
             }
@@ -83,9 +84,9 @@ impl Adapter {
                 Some(p) if p.scale.is_identity() => p.schema.value_type,
                 _ => ValueType::F64,
             };
-            specs.push(Spec { id, config: point, value_type });
+            specs.push(Spec { id, binding, value_type });
         }
-        let routes = Routes::new(specs.iter().map(|s| s.config.topic.as_str()));
+        let routes = Routes::new(specs.iter().map(|s| s.binding.filter.as_str()));
         Ok(Self { device, config, points: specs, routes, context, source })
     }
 
@@ -94,35 +95,41 @@ impl Adapter {
         let now_us = self.context.clock.now_us();
         let mut payload = Payload::new(&message.payload);
         let mut fault = None;
+        let mut decoded = Vec::new();
         for spec in self.routes.points(&message.topic).filter_map(|i| self.points.get(i)) {
-            match payload.decode(&spec.config, spec.value_type, now_us) {
-                Ok(None) => {}
-                Ok(Some(decoded)) => samples.push(Sample {
-                    point: spec.id,
-                    value: Some(decoded.value),
-                    // What the broker kept is as old as it may be: nothing may act on it as if it were new.
-                    quality: if message.retained && decoded.quality.is_good() {
-                        Quality::UNCERTAIN_LAST_USABLE
-                    } else {
-                        decoded.quality
-                    },
-                    source_us: decoded.source_us,
-                    received_us: now_us,
-                }),
-                Err(quality) => {
-                    samples.push(Sample::bad(spec.id, quality, now_us));
-                    fault = Some((spec.id, quality));
-                }
-            }
+            let wrong = payload.decode(&spec.binding, spec.value_type, now_us, &mut decoded);
+            fault = fault.or(wrong.map(|why| (spec.id, why)));
+            samples.extend(decoded.drain(..).map(|Decoded { value, quality, source_us }| Sample {
+                point: spec.id,
+                value,
+                // What the broker kept is as old as it may be: nothing may act on it as if it were new.
+                quality: if message.retained && quality.is_good() {
+                    Quality::UNCERTAIN_LAST_USABLE
+                } else {
+                    quality
+                },
+                source_us,
+                received_us: now_us,
+            }));
         }
         match fault {
             None => reporter.good(),
-            Some((point, quality)) => {
+            Some((point, why)) => {
                 let (path, topic) = (self.context.registry.path(point), &message.topic);
-                reporter.bad(true, &format!("{quality}: no value for `{path}` in a message on `{topic}`"));
+                reporter.bad(true, &format!("no value for `{path}` in a message on `{topic}`: {why}"));
             }
         }
     }
+}
+
+/// Names of a point's device and of itself.
+fn names(context: &Context, id: PointId) -> (String, String) {
+    let point = context.registry.point(id);
+    let device = point.and_then(|p| context.registry.devices().get(p.device));
+    (
+        device.map(|d| d.name.clone()).unwrap_or_default(),
+        point.map(|p| p.schema.name.clone()).unwrap_or_default(),
+    )
 }
 
 #[async_trait]

@@ -2,9 +2,15 @@
 //! (`gateway-broker`), and what values mean (`gateway-pipeline`).
 
 mod adapter;
+mod binary;
 mod codec;
 mod config;
+mod csv;
+mod pattern;
 mod routes;
+mod time;
 
 pub use adapter::{Adapter, Error};
-pub use config::{DeviceConfig, Missing, PointConfig, TimestampUnit};
+pub use config::{
+    BinaryType, Binding, ByteOrder, Column, DeviceConfig, Format, Missing, PointConfig, TimestampUnit,
+};

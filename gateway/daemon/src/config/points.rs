@@ -139,8 +139,8 @@ fn binding(d: &DeviceSection, p: &PointSection, wrong: Wrong<'_>) -> Option<(Raw
             }
             Some((m.raw_range(), m.period_ms.saturating_mul(3).max(SHORTEST_STALE_MS), m.is_writable()))
         }
-        (None, None, Some(_), Some(m)) => {
-            if let Err((key, message)) = m.check() {
+        (None, None, Some(c), Some(m)) => {
+            if let Err((key, message)) = m.bind(c, &d.name, &p.name) {
                 wrong(&format!("mqtt.{key}"), message);
                 return None;
             }
