@@ -243,6 +243,10 @@ fn apply(tx: &Transaction<'_>, new: &NewFrame, gateway_row: i64, body: &Body, no
             {
                 entry.twin = None;
             }
+            if entry.twin.is_none() {
+                // What a box calls `gateway` or `switch` says nothing beside other boxes.
+                entry.target = format!("{}/{}", new.gateway.gateway, entry.target);
+            }
             let kind = if matches!(body, Body::Audit(_)) { log::AUDIT } else { log::EVENT };
             log::append(tx, &Entry { tenant, gateway: Some(gateway_row), kind, entry: &entry, now })
         }

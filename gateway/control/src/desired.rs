@@ -8,7 +8,7 @@ use common::{CommandState, PointId, Sample};
 use gateway_core::{LogError, Point};
 use tokio::sync::mpsc::error::TrySendError;
 
-use crate::journal::{About, desired_action};
+use crate::journal::{About, desired_action, told};
 use crate::points::Wish;
 use crate::shared::{Job, Outcome, Shared, Subject};
 use crate::value::{check, expected};
@@ -63,7 +63,7 @@ impl Shared {
             Step::Withdrawn => {
                 let about = About {
                     actor: &requester.name,
-                    target: self.registry.path(point.id),
+                    target: self.registry.place(point.id),
                     twin: Some(order.twin),
                 };
                 let _ =
@@ -155,15 +155,12 @@ impl Shared {
         let at_us = self.clock.now_us();
         let (code, detail) = (outcome.code, outcome.detail);
         let (action, severity) = desired_action(state);
-        let about =
-            About { actor: &job.requester.name, target: self.registry.path(job.point), twin: Some(job.twin) };
-        let _ = self.journal.audit(
-            action,
-            about,
-            severity,
-            code,
-            format!("{} {}: {detail}", job.value, job.reason),
-        );
+        let about = About {
+            actor: &job.requester.name,
+            target: self.registry.place(job.point),
+            twin: Some(job.twin),
+        };
+        let _ = self.journal.audit(action, about, severity, code, told(&job.value, &job.reason, &detail));
         let update = DesiredUpdate { twin: job.twin, version, point, state, code, detail, at_us };
         self.journal.desired(update.clone());
         let value = self.registry.point(job.point).map(|p| expected(p, &job.raw, &job.value));
@@ -198,7 +195,7 @@ impl Shared {
             None => format!("somebody changed it: {shown} is shown"),
         };
         let (action, severity) = desired_action(DesiredState::Diverged);
-        let (code, target) = (Some(Code::ChangedSince), self.registry.path(point.id));
+        let (code, target) = (Some(Code::ChangedSince), self.registry.place(point.id));
         let about = About { actor: "system", target, twin: Some(applied.twin) };
         let (state, at_us) = (DesiredState::Diverged, self.clock.now_us());
         let update = DesiredUpdate { state, code, detail: detail.clone(), at_us, ..applied.clone() };

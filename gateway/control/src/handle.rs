@@ -15,7 +15,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use uuid::Uuid;
 
 use crate::book::Record;
-use crate::journal::About;
+use crate::journal::{About, told};
 use crate::shared::{Job, Outcome, Shared, Subject};
 use crate::value::check;
 
@@ -120,13 +120,13 @@ impl Handle {
     fn dispatch(&self, c: Incoming, entered: CommandUpdate, point: Option<&Point>) {
         let refuse = |code, detail: String| {
             let target = match point {
-                Some(p) => self.shared.registry.path(p.id),
+                Some(p) => self.shared.registry.place(p.id),
                 None => format!("{}/{}", c.twin, c.request.point),
             };
             let about = About { actor: &c.requester.name, target, twin: Some(c.twin) };
             let audit = &self.shared.journal;
-            let told = format!("{} {}: {detail}", c.request.value, c.request.reason);
-            let _ = audit.audit(action::COMMAND_REJECTED, about, Severity::Warning, Some(code), told);
+            let text = told(&c.request.value, &c.request.reason, &detail);
+            let _ = audit.audit(action::COMMAND_REJECTED, about, Severity::Warning, Some(code), text);
             let at_us = self.shared.clock.now_us();
             let state = CommandState::Rejected;
             let _ = audit.step(&CommandUpdate { state, code: Some(code), detail, at_us, ..entered.clone() });

@@ -135,3 +135,17 @@ pub(crate) fn desired_action(state: DesiredState) -> (&'static str, Severity) {
         DesiredState::Expired => (action::DESIRED_EXPIRED, Severity::Info),
     }
 }
+
+/// What was asked for, why, and what became of it; without the parts that are empty.
+pub(crate) fn told(value: &common::Value, reason: &str, detail: &str) -> String {
+    let mut text = value.to_string();
+    if !reason.is_empty() {
+        text.push_str(", because: ");
+        text.push_str(reason);
+    }
+    if !detail.is_empty() {
+        text.push_str("; ");
+        text.push_str(detail);
+    }
+    text
+}

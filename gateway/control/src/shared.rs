@@ -11,7 +11,7 @@ use gateway_core::expr::{Decision, Expr};
 use gateway_core::{Current, DeviceWriter, FrameLog, Point, Registry};
 use tokio::sync::mpsc;
 
-use crate::journal::{About, Journal, command_action};
+use crate::journal::{About, Journal, command_action, told};
 use crate::points::{Points, door};
 use crate::value::expected;
 use crate::{Error, Options};
@@ -175,7 +175,7 @@ impl Shared {
             return Err(Outcome::rejected(Code::LocalMode, "the switch at the box stands on local"));
         }
         if let Some((owner, left_us)) = self.points.stronger(job.point, origin, self.clock.mono_us()) {
-            let detail = format!("{} owns the point for {} ms more", door(owner), left_us / 1000);
+            let detail = format!("{} owns the point for {} s more", door(owner), left_us.div_ceil(1_000_000));
             return Err(Outcome::rejected(Code::Owned, detail));
         }
         self.interlock(job.point)?;
@@ -259,13 +259,12 @@ impl Shared {
 
     fn finish_command(&self, job: &Job, id: CommandId, outcome: Outcome) {
         let (action, severity) = command_action(outcome.state);
-        let about =
-            About { actor: &job.requester.name, target: self.registry.path(job.point), twin: Some(job.twin) };
-        let told = if outcome.detail.is_empty() {
-            format!("{} {}", job.value, job.reason)
-        } else {
-            format!("{} {}: {}", job.value, job.reason, outcome.detail)
+        let about = About {
+            actor: &job.requester.name,
+            target: self.registry.place(job.point),
+            twin: Some(job.twin),
         };
+        let told = told(&job.value, &job.reason, &outcome.detail);
         let _ = self.journal.audit(action, about, severity, outcome.code, told);
         let _ = self.journal.step(&self.update(job, id, outcome));
     }
@@ -371,7 +370,7 @@ impl Shared {
             let told =
                 CommandUpdate { state, code: Some(code), detail: detail.to_owned(), at_us, ..update.clone() };
             let (action, severity) = command_action(state);
-            let target = point.map_or_else(|| update.point.clone(), |p| self.registry.path(p.id));
+            let target = point.map_or_else(|| update.point.clone(), |p| self.registry.place(p.id));
             let about = About { actor: &update.requester.name, target, twin: Some(update.twin) };
             let _ = self.journal.audit(action, about, severity, Some(code), detail);
             let _ = self.journal.step(&told);

@@ -135,7 +135,7 @@ async fn intent(shared: &Shared, point: &Point, job: &Job) -> Result<(), LogErro
             shared.note_intent(point, job, version, set_us).await?;
             let about = About {
                 actor: &job.requester.name,
-                target: shared.registry.path(point.id),
+                target: shared.registry.place(point.id),
                 twin: Some(job.twin),
             };
             let detail = format!("{} of version {version}", job.value);

@@ -270,6 +270,14 @@ impl Registry {
         &self.schema.devices[self.told[point.device]]
     }
 
+    /// `<place in the asset tree>/point`, as the cloud names it.
+    pub fn place(&self, id: PointId) -> String {
+        match self.point(id) {
+            Some(p) => format!("{}/{}", self.device_schema(p).asset, p.schema.name),
+            None => format!("point {}", id.0),
+        }
+    }
+
     /// `device/point`, for people.
     pub fn path(&self, id: PointId) -> String {
         match self.point(id).and_then(|p| Some((self.device(p.device)?, p))) {

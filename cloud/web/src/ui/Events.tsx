@@ -12,6 +12,13 @@ import "../styles/later.css";
 const RANK: Record<Severity, number> = { info: 0, warning: 1, alarm: 2 };
 const atLeast = signal<Severity>("info");
 
+/** Why, by its code in the page's language and in the gateway's words, and not twice. */
+function told({ code, detail = "" }: LogEntry): string {
+  const why = code ? tl.value.code[code] : "";
+  if (!why || detail.toLowerCase().includes(why.toLowerCase())) return detail;
+  return detail ? `${why}: ${detail}` : why;
+}
+
 function Row({ event }: { event: LogEntry }): JSX.Element {
   return (
     <tr class={event.severity}>
@@ -21,9 +28,7 @@ function Row({ event }: { event: LogEntry }): JSX.Element {
       <td class="nowrap">{event.action}</td>
       <td>{event.target}</td>
       <td>
-        {event.code && <span>{tl.value.code[event.code]}</span>}
-        {event.code && event.detail && ": "}
-        {event.detail}
+        {told(event)}
       </td>
     </tr>
   );

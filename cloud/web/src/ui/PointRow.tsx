@@ -125,9 +125,8 @@ export function PointRow({ twin, point, row, tabStop, open, onOpen }: Props): JS
     return at > 0 ? format.age(now.value - at, t.value.age) : format.NONE;
   });
   const words = point.type === "text" || point.type === "bytes";
-  const rowClass = useComputed(() => `point ${mark.value}${open ? " opened" : ""}`);
   return (
-    <tr class={rowClass} aria-rowindex={row + 2} onClick={onOpen}>
+    <tr class={`point ${mark.value}${open ? " opened" : ""}`} aria-rowindex={row + 2} onClick={onOpen}>
       <th scope="row" class="c-point">
         <button type="button" class="open" data-row={row} tabIndex={tabStop ? 0 : -1} aria-expanded={open}>
           {point.name}

@@ -60,7 +60,8 @@ export function Trend({ twin, point, slot, setpoint, setpointSlot }: Props): JSX
     let gone = false;
     void import("./TrendChart").then(({ makeChart }) => {
       if (gone || !host.current) return;
-      const stepped = point.type !== "f64" || (point.labels?.length ?? 0) > 0;
+      // What is written holds until the next write.
+      const stepped = point.type !== "f64" || point.access !== "read" || (point.labels?.length ?? 0) > 0;
       chart.current = makeChart(host.current, {
         stepped,
         text: (v) => format.number(point, v),
