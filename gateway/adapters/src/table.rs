@@ -27,4 +27,10 @@ pub const PROTOCOLS: &[Protocol] = &[
         writes: false,
         sample: include_str!("mqtt/sample.toml"),
     },
+    Protocol {
+        name: "sparkplug",
+        title: "Sparkplug B, through the gateway's own broker",
+        writes: false,
+        sample: include_str!("sparkplug/sample.toml"),
+    },
 ];

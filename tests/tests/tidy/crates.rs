@@ -13,7 +13,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("gateway-core", &["common"]),
     // A pure core: the box, the command line and the simulator speak the same Modbus.
     ("gateway-modbus", &["common"]),
-    ("gateway-adapters", &["common", "gateway-core", "gateway-modbus"]),
+    ("gateway-adapters", &["common", "gateway-core", "gateway-modbus", "gateway-sparkplug"]),
     ("gateway-pipeline", &["common", "gateway-core"]),
     ("gateway-store", &["common", "gateway-core"]),
     ("gateway-control", &["common", "gateway-core"]),

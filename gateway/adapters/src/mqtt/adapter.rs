@@ -124,12 +124,9 @@ impl Adapter {
 
 /// Names of a point's device and of itself.
 fn names(context: &Context, id: PointId) -> (String, String) {
-    let point = context.registry.point(id);
-    let device = point.and_then(|p| context.registry.devices().get(p.device));
-    (
-        device.map(|d| d.name.clone()).unwrap_or_default(),
-        point.map(|p| p.schema.name.clone()).unwrap_or_default(),
-    )
+    let registry = context.registry.now();
+    let Some(point) = registry.point(id) else { return Default::default() };
+    (registry.device_schema(point).name.clone(), point.schema.name.clone())
 }
 
 #[async_trait]

@@ -10,6 +10,8 @@ mod pattern;
 mod routes;
 mod time;
 
+pub(crate) use time::believed;
+
 pub use adapter::{Adapter, Error};
 pub use config::{
     BinaryType, Binding, ByteOrder, Column, DeviceConfig, Format, Missing, PointConfig, TimestampUnit,

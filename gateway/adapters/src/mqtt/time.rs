@@ -11,7 +11,7 @@ pub(super) const FUTURE_US: i64 = 3_600_000_000;
 const NEVER_SET_US: i64 = 946_684_800_000_000;
 
 /// A time that can be true at `now_us`.
-pub(super) fn believed(stamp: Option<i64>, now_us: i64) -> Option<i64> {
+pub(crate) fn believed(stamp: Option<i64>, now_us: i64) -> Option<i64> {
     stamp.filter(|us| (NEVER_SET_US..=now_us.saturating_add(FUTURE_US)).contains(us))
 }
 
