@@ -149,7 +149,14 @@ pub struct Supervisor {
     drain: Drain,
     backoff: Backoff,
     parts: Parts,
-    tasks: Vec<(String, JoinHandle<()>)>,
+    tasks: Vec<Part>,
+}
+
+struct Part {
+    name: String,
+    /// Ends this part alone.
+    drain: Drain,
+    task: JoinHandle<()>,
 }
 
 impl Supervisor {
@@ -172,7 +179,8 @@ impl Supervisor {
     {
         let name = name.into();
         let (parts, clock, drain, backoff) =
-            (self.parts.clone(), self.clock.clone(), self.drain.clone(), self.backoff);
+            (self.parts.clone(), self.clock.clone(), self.drain.child(), self.backoff);
+        let own_drain = drain.clone();
         if let Ok(mut list) = parts.0.lock() {
             list.push(PartStatus {
                 name: name.clone(),
@@ -228,7 +236,27 @@ impl Supervisor {
                 p.since_us = clock.now_us();
             });
         });
-        self.tasks.push((name, task));
+        self.tasks.push(Part { name, drain: own_drain, task });
+    }
+
+    /// Drains some parts alone, waits for their end, at most `limit` in all, and forgets them. Returns the names of
+    /// those that had not ended and were cut off.
+    pub async fn stop(&mut self, names: &[String], limit: Duration) -> Vec<String> {
+        let end = Instant::now() + limit;
+        let is_meant = |part: &Part| names.contains(&part.name);
+        self.tasks.iter().filter(|p| is_meant(p)).for_each(|p| p.drain.start());
+        let mut late = Vec::new();
+        for part in self.tasks.iter_mut().filter(|p| is_meant(p)) {
+            if tokio::time::timeout_at(end, &mut part.task).await.is_err() {
+                part.task.abort();
+                late.push(part.name.clone());
+            }
+        }
+        self.tasks.retain(|p| !is_meant(p));
+        if let Ok(mut list) = self.parts.0.lock() {
+            list.retain(|p| !names.contains(&p.name));
+        }
+        late
     }
 
     /// Waits until every part has ended, at most `limit` in all; returns the names of those that had
@@ -236,7 +264,7 @@ impl Supervisor {
     pub async fn finish(self, limit: Duration) -> Vec<String> {
         let end = Instant::now() + limit;
         let mut late = Vec::new();
-        for (name, task) in self.tasks {
+        for Part { name, task, .. } in self.tasks {
             let abort = task.abort_handle();
             if tokio::time::timeout_at(end, task).await.is_err() {
                 abort.abort();
@@ -316,6 +344,27 @@ mod tests {
         while Arc::strong_count(&held) > 1 {
             tokio::task::yield_now().await;
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_part_is_stopped_alone_and_may_come_back_under_its_name() {
+        let drain = Drain::new();
+        let mut s = supervisor(&drain);
+        let until_drained = |drain: Drain| async move {
+            drain.started().await;
+            Ok(())
+        };
+        s.spawn("a", until_drained);
+        s.spawn("b", until_drained);
+        s.spawn("stuck", |_| std::future::pending());
+        let names = ["a".to_owned(), "stuck".to_owned()];
+        assert_eq!(s.stop(&names, Duration::from_secs(1)).await, ["stuck"]);
+        let listed =
+            |s: &Supervisor| s.parts().list().into_iter().map(|p| (p.name, p.state)).collect::<Vec<_>>();
+        assert_eq!(listed(&s), [("b".to_owned(), PartState::Running)]);
+        s.spawn("a", until_drained);
+        drain.start();
+        assert!(s.finish(Duration::from_secs(1)).await.is_empty());
     }
 
     #[test]

@@ -4,8 +4,8 @@
 
 use common::command::{DesiredOrder, DesiredState, DesiredUpdate, Origin, Requester, Severity};
 use common::names::{Code, action};
-use common::{CommandState, PointId, Sample};
-use gateway_core::{LogError, Point};
+use common::{CommandState, Sample};
+use gateway_core::{LogError, Point, Registry};
 use tokio::sync::mpsc::error::TrySendError;
 
 use crate::journal::{About, desired_action, told};
@@ -22,17 +22,17 @@ enum Step {
 }
 
 impl Shared {
-    fn note_key(&self, point: PointId) -> String {
-        format!("control/desired/{}", self.registry.path(point))
-    }
-
     /// Takes over the wishes that a process before this one knew. One that was being written then is not
     /// written again.
-    pub(crate) fn load_wishes(&self) {
-        for point in self.registry.points().filter(|p| p.schema.access.is_writable()) {
-            let Some(bytes) = self.journal.log.note(&self.note_key(point.id)) else { continue };
+    /// Nothing is taken over of a point that is known already.
+    pub(crate) fn load_wishes(&self, registry: &Registry) {
+        for point in registry.points().filter(|p| p.schema.access.is_writable()) {
+            if self.points.is_known(point.id) {
+                continue;
+            }
+            let Some(bytes) = self.journal.log.note(&note_key(&registry.path(point.id))) else { continue };
             let Ok(mut wish) = serde_json::from_slice::<Wish>(&bytes) else {
-                tracing::warn!(point = self.registry.path(point.id), "unreadable note of a desired value");
+                tracing::warn!(point = registry.path(point.id), "unreadable note of a desired value");
                 continue;
             };
             if let Some(outcome) = &mut wish.outcome
@@ -48,7 +48,8 @@ impl Shared {
 
     pub(crate) fn take_desired(&self, order: DesiredOrder) {
         let requester = Requester { origin: Origin::Desired, ..order.requester.clone() };
-        let Some(point) = self.registry.find_in_twin(order.twin, &order.point) else {
+        let registry = self.registry();
+        let Some(point) = registry.find_in_twin(order.twin, &order.point) else {
             let detail = "this gateway has no such point";
             return self.journal.desired(self.desired_update(
                 &order,
@@ -63,7 +64,7 @@ impl Shared {
             Step::Withdrawn => {
                 let about = About {
                     actor: &requester.name,
-                    target: self.registry.place(point.id),
+                    target: registry.place(point.id),
                     twin: Some(order.twin),
                 };
                 let _ =
@@ -77,6 +78,10 @@ impl Shared {
             subject: Subject::Desired { version: order.version, set_us: order.set_us },
             twin: order.twin,
             point: point.id,
+            name: point.schema.name.clone(),
+            path: registry.path(point.id),
+            place: registry.place(point.id),
+            generation: registry.generation(),
             value: value.clone(),
             raw: value.clone(),
             requester,
@@ -138,7 +143,7 @@ impl Shared {
             at_us: self.clock.now_us(),
         };
         let wish = Wish { version, set_us, value: None, outcome: Some(pending) };
-        let (log, key) = (self.journal.log.clone(), self.note_key(point.id));
+        let (log, key) = (self.journal.log.clone(), note_key(&job.path));
         let bytes = serde_json::to_vec(&wish).unwrap_or_default();
         tokio::task::spawn_blocking(move || log.set_note(&key, &bytes))
             .await
@@ -151,19 +156,15 @@ impl Shared {
             CommandState::Expired => DesiredState::Expired,
             _ => DesiredState::Diverged,
         };
-        let point = self.registry.point(job.point).map_or_else(String::new, |p| p.schema.name.clone());
+        let point = job.name.clone();
         let at_us = self.clock.now_us();
         let (code, detail) = (outcome.code, outcome.detail);
         let (action, severity) = desired_action(state);
-        let about = About {
-            actor: &job.requester.name,
-            target: self.registry.place(job.point),
-            twin: Some(job.twin),
-        };
+        let about = About { actor: &job.requester.name, target: job.place.clone(), twin: Some(job.twin) };
         let _ = self.journal.audit(action, about, severity, code, told(&job.value, &job.reason, &detail));
         let update = DesiredUpdate { twin: job.twin, version, point, state, code, detail, at_us };
         self.journal.desired(update.clone());
-        let value = self.registry.point(job.point).map(|p| expected(p, &job.raw, &job.value));
+        let value = self.registry().point(job.point).map(|p| expected(p, &job.raw, &job.value));
         let value = value.filter(|_| state == DesiredState::Applied);
         let wish = Wish { version, set_us, value, outcome: Some(update) };
         let ours = self.points.with(job.point, |s| {
@@ -176,11 +177,11 @@ impl Shared {
         if !ours {
             return;
         }
-        self.keep_wish(job.point, &wish);
+        self.keep_wish(&job.path, &wish);
     }
 
-    fn keep_wish(&self, point: PointId, wish: &Wish) {
-        let (key, bytes) = (self.note_key(point), serde_json::to_vec(wish).unwrap_or_default());
+    fn keep_wish(&self, path: &str, wish: &Wish) {
+        let (key, bytes) = (note_key(path), serde_json::to_vec(wish).unwrap_or_default());
         if let Err(error) = apart(|| self.journal.log.set_note(&key, &bytes)) {
             tracing::warn!(%error, "cannot keep what became of a desired value");
         }
@@ -195,7 +196,8 @@ impl Shared {
             None => format!("somebody changed it: {shown} is shown"),
         };
         let (action, severity) = desired_action(DesiredState::Diverged);
-        let (code, target) = (Some(Code::ChangedSince), self.registry.place(point.id));
+        let registry = self.registry();
+        let (code, target) = (Some(Code::ChangedSince), registry.place(point.id));
         let about = About { actor: "system", target, twin: Some(applied.twin) };
         let (state, at_us) = (DesiredState::Diverged, self.clock.now_us());
         let update = DesiredUpdate { state, code, detail: detail.clone(), at_us, ..applied.clone() };
@@ -210,7 +212,7 @@ impl Shared {
         if ours {
             let _ = self.journal.audit(action, about, severity, code, detail);
             self.journal.desired(update);
-            self.keep_wish(point.id, &wish);
+            self.keep_wish(&registry.path(point.id), &wish);
         }
     }
 }
@@ -224,6 +226,10 @@ fn apart<T>(wait: impl FnOnce() -> T) -> T {
         }
         _ => wait(),
     }
+}
+
+fn note_key(path: &str) -> String {
+    format!("control/desired/{path}")
 }
 
 fn next_step(known: &mut Option<Wish>, order: &DesiredOrder) -> Step {

@@ -3,19 +3,22 @@
 use std::sync::Arc;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use common::api::{CommandRequest, CommandStep, CommandView, SwitchPosition};
 use common::command::{CommandOrder, CommandUpdate, DesiredOrder, Origin, Requester, Severity};
 use common::names::{Code, action};
 use common::{CommandId, CommandState, TwinId};
-use gateway_core::{LogError, Orders, Point};
+use gateway_core::{DeviceWriter, LogError, Orders, Point, Registry};
 use tokio::sync::broadcast;
 use tokio::sync::mpsc::error::TrySendError;
 use uuid::Uuid;
 
+use crate::Error;
 use crate::book::Record;
 use crate::journal::{About, told};
+use crate::lanes::View;
 use crate::shared::{Job, Outcome, Shared, Subject};
 use crate::value::check;
 
@@ -62,9 +65,30 @@ impl Handle {
         self.shared.journal.counts().into_iter().map(|((state, code), n)| (state, code, n)).collect()
     }
 
+    /// Takes devices out before their drivers are stopped: orders for them are refused, what waits is refused, and a
+    /// write at hand is waited for, at most `limit`.
+    pub async fn release(&self, devices: &[usize], limit: Duration) {
+        self.shared.release(devices, limit).await;
+    }
+
+    /// Goes over to a later generation of the registry. `writers` are those of new devices, and of those that were
+    /// taken out and are there again.
+    ///
+    /// # Errors
+    /// When an interlock cannot be read; then nothing has changed.
+    pub fn renew(
+        &self,
+        registry: Arc<Registry>,
+        writers: Vec<(usize, Arc<dyn DeviceWriter>)>,
+    ) -> Result<(), Error> {
+        self.shared.renew(View::new(registry)?, writers);
+        Ok(())
+    }
+
     fn show(&self, r: &Record) -> CommandView {
         let u = &r.update;
-        let device = self.shared.registry.schema().devices.iter().find(|d| d.twin == u.twin);
+        let registry = self.shared.registry();
+        let device = registry.schema().devices.iter().find(|d| d.twin == u.twin);
         CommandView {
             id: u.id,
             twin: u.twin,
@@ -117,10 +141,10 @@ impl Handle {
     }
 
     /// Everything that can be said at once of a command that was just entered: refused, or on its way.
-    fn dispatch(&self, c: Incoming, entered: CommandUpdate, point: Option<&Point>) {
+    fn dispatch(&self, c: Incoming, entered: CommandUpdate, registry: &Registry, point: Option<&Point>) {
         let refuse = |code, detail: String| {
             let target = match point {
-                Some(p) => self.shared.registry.place(p.id),
+                Some(p) => registry.place(p.id),
                 None => format!("{}/{}", c.twin, c.request.point),
             };
             let about = About { actor: &c.requester.name, target, twin: Some(c.twin) };
@@ -150,6 +174,10 @@ impl Handle {
             subject: Subject::Command(c.id),
             twin: c.twin,
             point: point.id,
+            name: point.schema.name.clone(),
+            path: registry.path(point.id),
+            place: registry.place(point.id),
+            generation: registry.generation(),
             value,
             raw,
             requester: c.requester.clone(),
@@ -198,8 +226,9 @@ impl Orders for Handle {
                 let _ = self.shared.journal.append(common::wire::Body::Command(known.update));
             }
             Ok(entered) => {
-                let point = self.shared.registry.find_in_twin(incoming.twin, &incoming.request.point);
-                self.dispatch(incoming, entered, point);
+                let registry = self.shared.registry();
+                let point = registry.find_in_twin(incoming.twin, &incoming.request.point);
+                self.dispatch(incoming, entered, &registry, point);
             }
         }
     }
@@ -233,7 +262,8 @@ impl Orders for Handle {
         // The same key gives the same id, also after a restart: dedup by id is enough.
         let name = format!("twinway:command:{who}:{twin}:{idempotency_key}");
         let id = CommandId(Uuid::new_v5(&Uuid::NAMESPACE_URL, name.as_bytes()));
-        let Some(point) = self.shared.registry.find_in_twin(twin, &request.point) else {
+        let registry = self.shared.registry();
+        let Some(point) = registry.find_in_twin(twin, &request.point) else {
             return Err(refuse(Code::UnknownPoint, "this gateway has no such point"));
         };
         let known = || {
@@ -256,7 +286,7 @@ impl Orders for Handle {
         match self.enter(&incoming) {
             Ok(entered) => {
                 let fallback = entered.clone();
-                self.dispatch(incoming, entered, Some(point));
+                self.dispatch(incoming, entered, &registry, Some(point));
                 Ok(self.get(id).unwrap_or(fallback))
             }
             Err(known) => {

@@ -9,6 +9,7 @@ mod book;
 mod desired;
 mod handle;
 mod journal;
+mod lanes;
 mod points;
 mod shared;
 mod value;
@@ -22,10 +23,9 @@ use common::supervise::{Backoff, PartError};
 use common::{Clock, Drain};
 use gateway_core::expr as interlock;
 use gateway_core::{Current, DeviceWriter, FrameLog, Registry};
-use tokio::sync::{Mutex, mpsc};
 
 pub use handle::Handle;
-use shared::{Job, Shared};
+use shared::Shared;
 
 /// How control behaves.
 #[derive(Debug, Clone)]
@@ -74,7 +74,6 @@ pub enum Error {
 /// The part that runs: one worker for each device that can be written, in order for each device.
 pub struct Control {
     shared: Arc<Shared>,
-    queues: Vec<(usize, Arc<Mutex<mpsc::Receiver<Job>>>)>,
 }
 
 impl Control {
@@ -91,16 +90,9 @@ impl Control {
         current: Current,
         clock: Clock,
     ) -> Result<(Self, Arc<Handle>), Error> {
-        let mut senders = HashMap::new();
-        let mut queues = Vec::new();
-        for device in writers.keys() {
-            let (to, from) = mpsc::channel(options.queue.max(1));
-            senders.insert(*device, to);
-            queues.push((*device, Arc::new(Mutex::new(from))));
-        }
-        let shared = Arc::new(Shared::new(options, registry, writers, senders, log, current, clock)?);
+        let shared = Arc::new(Shared::new(options, registry, writers, log, current, clock)?);
         let handle = Arc::new(Handle::new(shared.clone()));
-        Ok((Self { shared, queues }, handle))
+        Ok((Self { shared }, handle))
     }
 
     /// Works until drained. What waits then is refused; a write under way is finished.
@@ -110,14 +102,26 @@ impl Control {
     pub async fn run(&self, drain: Drain) -> Result<(), PartError> {
         self.shared.recover();
         let mut tasks = tokio::task::JoinSet::new();
-        for (device, queue) in &self.queues {
-            tasks.spawn(worker::run(self.shared.clone(), *device, queue.clone(), drain.clone()));
-        }
         tasks.spawn(points::observe(self.shared.clone(), drain.clone()));
-        while let Some(ended) = tasks.join_next().await {
-            ended?;
+        let mut changed = self.shared.lanes.changes();
+        // By lane, not by device: one that was closed and opened again has a new worker.
+        let mut served = std::collections::HashSet::new();
+        loop {
+            let open = self.shared.lanes.all();
+            served.retain(|number| open.iter().any(|(_, lane)| lane.number == *number));
+            for (device, lane) in open {
+                if served.insert(lane.number) {
+                    tasks.spawn(worker::run(self.shared.clone(), device, lane, drain.clone()));
+                }
+            }
+            tokio::select! {
+                ended = tasks.join_next() => match ended {
+                    Some(ended) => ended?,
+                    None => return Ok(()),
+                },
+                _ = changed.changed(), if !drain.is_started() => {}
+            }
         }
-        Ok(())
     }
 }
 

@@ -1,13 +1,13 @@
 //! What control remembers of each writable point: who owns it, what was last written, whether somebody else
 //! changed it since, and which desired value it has.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use common::command::{DesiredState, DesiredUpdate, Origin};
 use common::{Drain, PointId, Sample, Value};
-use gateway_core::Point;
+use gateway_core::{Point, Registry};
 use serde::{Deserialize, Serialize};
 
 use crate::shared::Shared;
@@ -88,6 +88,34 @@ impl Points {
         f(self.all().entry(point).or_default())
     }
 
+    pub(crate) fn is_known(&self, point: PointId) -> bool {
+        self.all().contains_key(&point)
+    }
+
+    /// Goes over to a later generation. What is known of a point goes with it. If its values mean something else
+    /// now, it counts as changed: a wish for what it was before is not written.
+    pub(crate) fn renew(&self, old: &Registry, new: &Registry, now_us: i64) {
+        let changes = new.changes_since(old);
+        let moved: HashMap<PointId, PointId> = changes.moved.iter().copied().collect();
+        let reset: HashSet<PointId> = changes.reset.iter().copied().collect();
+        let mut all = self.all();
+        for (id, mut state) in std::mem::take(&mut *all) {
+            if !reset.contains(&id) {
+                all.insert(id, state);
+            } else if let Some(to) = moved.get(&id) {
+                all.insert(*to, state);
+            } else if let Some(point) = renamed(old, id, new) {
+                state.last = None;
+                // What was applied cannot be compared with what is shown now.
+                if let Some(wish) = &mut state.wish {
+                    wish.value = None;
+                }
+                state.changed_us = Some(now_us);
+                all.insert(point.id, state);
+            }
+        }
+    }
+
     /// The stronger owner that holds the point now, and for how many more us.
     pub(crate) fn stronger(&self, point: PointId, origin: Origin, now_us: u64) -> Option<(Origin, u64)> {
         let owner = self.all().get(&point)?.owner?;
@@ -148,6 +176,12 @@ impl Points {
     }
 }
 
+/// The point of the same name, whatever its values mean.
+fn renamed<'r>(old: &Registry, id: PointId, new: &'r Registry) -> Option<&'r Point> {
+    let was = old.point(id)?;
+    new.find(&old.device(was.device)?.name, &was.schema.name)
+}
+
 /// Whether a value has moved no further than the point's deadband lets it: nobody changed it.
 fn wanders(point: &Point, last: &Value, value: &Value) -> bool {
     let number = |v: &Value| v.as_f64().filter(|_| !matches!(v, Value::Bool(_)));
@@ -166,7 +200,7 @@ pub(crate) async fn observe(shared: Arc<Shared>, drain: Drain) {
             _ = tick.tick() => {}
             () = drain.started() => return,
         }
-        for point in shared.registry.points().filter(|p| p.schema.access.is_writable()) {
+        for point in shared.registry().points().filter(|p| p.schema.access.is_writable()) {
             shared.observe(point);
         }
     }

@@ -2,18 +2,19 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use common::command::{CommandUpdate, Origin, Requester};
 use common::names::Code;
 use common::{Clock, CommandId, CommandState, PointId, Sample, TwinId, Value};
-use gateway_core::expr::{Decision, Expr};
+use gateway_core::expr::Decision;
 use gateway_core::{Current, DeviceWriter, FrameLog, Point, Registry};
 use tokio::sync::mpsc;
 
 use crate::journal::{About, Journal, command_action, told};
+use crate::lanes::{Lanes, View};
 use crate::points::{Points, door};
-use crate::value::expected;
+use crate::value::{check, expected};
 use crate::{Error, Options};
 
 /// A sample received this far in the future shows that the wall clock was set back: its age is not known.
@@ -32,6 +33,12 @@ pub(crate) struct Job {
     pub(crate) subject: Subject,
     pub(crate) twin: TwinId,
     pub(crate) point: PointId,
+    /// Name of the point, `device/point`, and its place: the number may mean another one when it ends.
+    pub(crate) name: String,
+    pub(crate) path: String,
+    pub(crate) place: String,
+    /// Generation of the registry that it was checked by.
+    pub(crate) generation: u64,
     pub(crate) value: Value,
     pub(crate) raw: Value,
     pub(crate) requester: Requester,
@@ -72,7 +79,7 @@ pub(crate) struct Unsettled {
 
 pub(crate) struct Shared {
     pub(crate) options: Options,
-    pub(crate) registry: Arc<Registry>,
+    view: RwLock<Arc<View>>,
     pub(crate) journal: Journal,
     pub(crate) clock: Clock,
     pub(crate) points: Points,
@@ -81,17 +88,15 @@ pub(crate) struct Shared {
     pub(crate) switching: tokio::sync::Mutex<()>,
     /// How often the switch was set to local.
     pub(crate) locals: Mutex<u64>,
-    pub(crate) writers: HashMap<usize, Arc<dyn DeviceWriter>>,
-    queues: HashMap<usize, mpsc::Sender<Job>>,
-    interlocks: Vec<Option<Expr>>,
+    pub(crate) lanes: Lanes,
     current: Current,
-    unsettled: Mutex<HashMap<usize, Vec<Unsettled>>>,
+    pub(crate) unsettled: Mutex<HashMap<usize, Vec<Unsettled>>>,
     in_hand: Mutex<HashMap<usize, Job>>,
     /// Whether what processes before this one left has been taken over.
     recovered: AtomicBool,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -100,53 +105,63 @@ impl Shared {
         options: Options,
         registry: Arc<Registry>,
         writers: HashMap<usize, Arc<dyn DeviceWriter>>,
-        queues: HashMap<usize, mpsc::Sender<Job>>,
         log: Arc<dyn FrameLog>,
         current: Current,
         clock: Clock,
     ) -> Result<Self, Error> {
-        let mut interlocks = vec![None; registry.slots()];
-        for point in registry.points() {
-            let parse = |text: &String| {
-                crate::parse_interlock(&registry, point.device, text)
-                    .map_err(|error| Error::Interlock { point: registry.path(point.id), error })
-            };
-            interlocks[point.id.index()] = point.interlock.as_ref().map(parse).transpose()?;
+        let lanes = Lanes::default();
+        for (device, writer) in writers {
+            lanes.open(device, writer, options.queue);
         }
+        let view = View::new(registry)?;
         let journal = Journal::new(log, clock.clone(), options.remembered);
         let shared = Self {
             options,
-            registry,
+            view: RwLock::new(Arc::new(view)),
             journal,
             clock,
             points: Points::default(),
             remote: AtomicBool::new(false),
             switching: tokio::sync::Mutex::default(),
             locals: Mutex::default(),
-            writers,
-            queues,
-            interlocks,
+            lanes,
             current,
             unsettled: Mutex::default(),
             in_hand: Mutex::default(),
             recovered: AtomicBool::new(false),
         };
-        shared.load_wishes();
+        shared.load_wishes(&shared.registry());
+        let registry = shared.registry();
         for record in lock(&shared.journal.book).newest() {
             let u = &record.update;
             if u.state == CommandState::Succeeded
-                && let Some(point) = shared.registry.find_in_twin(u.twin, &u.point)
+                && let Some(point) = registry.find_in_twin(u.twin, &u.point)
                 && shared.points.changed_since(point.id, u.at_us - 1).is_none()
             {
                 shared.points.wrote(point.id, u.requester.origin, u.read_back.clone(), u.at_us);
             }
         }
+        drop(registry);
         Ok(shared)
     }
 
+    /// The registry of now and what belongs to it.
+    pub(crate) fn view(&self) -> Arc<View> {
+        self.view.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_view(&self, view: View) {
+        *self.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
+    }
+
+    /// The registry of now.
+    pub(crate) fn registry(&self) -> Arc<Registry> {
+        self.view().registry.clone()
+    }
+
     /// The way to a point's device; none if it cannot be written.
-    pub(crate) fn queue(&self, point: &Point) -> Option<&mpsc::Sender<Job>> {
-        self.queues.get(&point.device)
+    pub(crate) fn queue(&self, point: &Point) -> Option<mpsc::Sender<Job>> {
+        self.lanes.queue(point.device)
     }
 
     pub(crate) fn is_remote(&self) -> bool {
@@ -170,6 +185,7 @@ impl Shared {
             self.in_time(job)?;
             self.unchanged_since(job, set_us)?;
         }
+        self.still_fits(job)?;
         let origin = job.requester.origin;
         if matches!(origin, Origin::Cloud | Origin::Opcua | Origin::Desired) && !self.is_remote() {
             return Err(Outcome::rejected(Code::LocalMode, "the switch at the box stands on local"));
@@ -190,6 +206,25 @@ impl Shared {
         self.guards(job).map_err(|o| (o.code.unwrap_or(Code::Internal), o.detail))
     }
 
+    /// A configuration that came since the order was checked may have other limits, or another point there.
+    fn still_fits(&self, job: &Job) -> Result<(), Outcome> {
+        let registry = self.registry();
+        if registry.generation() == job.generation {
+            return Ok(());
+        }
+        let point = registry.point(job.point).filter(|p| p.schema.name == job.name);
+        let point = point.filter(|p| registry.device_schema(p).twin == job.twin);
+        let checked = point.map(|p| check(p, &job.value));
+        match checked {
+            Some(Ok((_, raw))) if raw == job.raw => Ok(()),
+            Some(Err((code, detail))) => Err(Outcome::rejected(code, detail)),
+            Some(Ok(_)) | None => Err(Outcome::rejected(
+                Code::ChangedSince,
+                "the configuration of the point was changed after the order",
+            )),
+        }
+    }
+
     fn in_time(&self, job: &Job) -> Result<(), Outcome> {
         let now_us = self.clock.mono_us();
         if now_us < job.deadline_us {
@@ -200,7 +235,7 @@ impl Shared {
     }
 
     fn unchanged_since(&self, job: &Job, set_us: i64) -> Result<(), Outcome> {
-        if let Some(point) = self.registry.point(job.point) {
+        if let Some(point) = self.registry().point(job.point) {
             self.observe(point);
         }
         match self.points.changed_since(job.point, set_us) {
@@ -216,14 +251,16 @@ impl Shared {
     }
 
     fn interlock(&self, point: PointId) -> Result<(), Outcome> {
-        let Some(expr) = self.interlocks.get(point.index()).and_then(Option::as_ref) else { return Ok(()) };
+        let view = self.view();
+        let registry = &view.registry;
+        let Some(expr) = view.interlocks.get(&point) else { return Ok(()) };
         let now_us = self.clock.now_us();
         let named = |inputs: &[(PointId, Value)]| {
-            let one = |(p, v): &(PointId, Value)| format!("{} = {v}", self.registry.path(*p));
+            let one = |(p, v): &(PointId, Value)| format!("{} = {v}", registry.path(*p));
             inputs.iter().map(one).collect::<Vec<_>>().join(", ")
         };
         let text = expr.text();
-        Err(match expr.decide(&|p| self.judged(p, now_us)) {
+        Err(match expr.decide(&|p| self.judged(registry, p, now_us)) {
             Decision::Allows => return Ok(()),
             Decision::Forbids { inputs } => Outcome::rejected(
                 Code::Interlocked,
@@ -231,7 +268,7 @@ impl Shared {
             ),
             Decision::Input { point, quality } => Outcome::rejected(
                 Code::InterlockInput,
-                format!("interlock `{text}` cannot be judged: {} is {quality}", self.registry.path(point)),
+                format!("interlock `{text}` cannot be judged: {} is {quality}", registry.path(point)),
             ),
             Decision::NotFinite { inputs } => Outcome::rejected(
                 Code::InterlockInput,
@@ -240,8 +277,8 @@ impl Shared {
         })
     }
 
-    fn judged(&self, point: PointId, now_us: i64) -> Sample {
-        let stale_ms = self.registry.point(point).map_or(0, |p| p.schema.stale_ms);
+    fn judged(&self, registry: &Registry, point: PointId, now_us: i64) -> Sample {
+        let stale_ms = registry.point(point).map_or(0, |p| p.schema.stale_ms);
         let mut sample = self.current.judged(point, stale_ms, now_us);
         if sample.quality.is_good() && sample.received_us > now_us.saturating_add(FUTURE_US) {
             sample.quality = common::Quality::UNCERTAIN_TIME;
@@ -259,22 +296,17 @@ impl Shared {
 
     fn finish_command(&self, job: &Job, id: CommandId, outcome: Outcome) {
         let (action, severity) = command_action(outcome.state);
-        let about = About {
-            actor: &job.requester.name,
-            target: self.registry.place(job.point),
-            twin: Some(job.twin),
-        };
+        let about = About { actor: &job.requester.name, target: job.place.clone(), twin: Some(job.twin) };
         let told = told(&job.value, &job.reason, &outcome.detail);
         let _ = self.journal.audit(action, about, severity, outcome.code, told);
         let _ = self.journal.step(&self.update(job, id, outcome));
     }
 
     pub(crate) fn update(&self, job: &Job, id: CommandId, outcome: Outcome) -> CommandUpdate {
-        let point = self.registry.point(job.point).map_or_else(String::new, |p| p.schema.name.clone());
         CommandUpdate {
             id,
             twin: job.twin,
-            point,
+            point: job.name.clone(),
             value: job.value.clone(),
             requester: job.requester.clone(),
             reason: job.reason.clone(),
@@ -364,13 +396,14 @@ impl Shared {
             CommandState::Executing | CommandState::Unknown | CommandState::Succeeded | CommandState::Failed
         );
         let last = tried && written.insert((update.twin, update.point.clone()));
-        let point = self.registry.find_in_twin(update.twin, &update.point);
+        let registry = self.registry();
+        let point = registry.find_in_twin(update.twin, &update.point);
         let end = |state, code, detail: &str| {
             let at_us = self.clock.now_us();
             let told =
                 CommandUpdate { state, code: Some(code), detail: detail.to_owned(), at_us, ..update.clone() };
             let (action, severity) = command_action(state);
-            let target = point.map_or_else(|| update.point.clone(), |p| self.registry.place(p.id));
+            let target = point.map_or_else(|| update.point.clone(), |p| registry.place(p.id));
             let about = About { actor: &update.requester.name, target, twin: Some(update.twin) };
             let _ = self.journal.audit(action, about, severity, Some(code), detail);
             let _ = self.journal.step(&told);
@@ -383,7 +416,7 @@ impl Shared {
             CommandState::Unknown => {}
             _ => return,
         }
-        let Some(point) = point.filter(|p| last && self.writers.contains_key(&p.device)) else { return };
+        let Some(point) = point.filter(|p| last && self.lanes.queue(p.device).is_some()) else { return };
         let Some(raw) = point.to_raw(&update.value) else { return };
         self.unsettle(
             point.device,
@@ -391,6 +424,10 @@ impl Shared {
                 subject: Subject::Command(update.id),
                 twin: update.twin,
                 point: point.id,
+                name: point.schema.name.clone(),
+                path: registry.path(point.id),
+                place: registry.place(point.id),
+                generation: registry.generation(),
                 value: expected(point, &raw, &update.value),
                 raw,
                 requester: update.requester.clone(),

@@ -9,10 +9,10 @@ use common::names::{Code, action};
 use common::wire::Body;
 use common::{CommandState, Drain, Value};
 use gateway_core::{DeviceWriter, LogError, Permit, Point, Reading, WriteError};
-use tokio::sync::{Mutex, mpsc};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::journal::About;
+use crate::lanes::{Lane, RECONFIGURED};
 use crate::shared::{Job, Outcome, Shared, Subject, Unsettled};
 use crate::value::{expected, same};
 
@@ -20,19 +20,15 @@ use crate::value::{expected, same};
 const FAR: Duration = Duration::from_secs(24 * 3600);
 
 /// Works on the orders of one device until drained.
-pub(crate) async fn run(
-    shared: Arc<Shared>,
-    device: usize,
-    queue: Arc<Mutex<mpsc::Receiver<Job>>>,
-    drain: Drain,
-) {
-    let Some(writer) = shared.writers.get(&device).cloned() else { return };
-    let mut queue = queue.lock().await;
+pub(crate) async fn run(shared: Arc<Shared>, device: usize, lane: Lane, drain: Drain) {
+    let writer = lane.writer.clone();
+    let mut queue = lane.waiting.lock().await;
     loop {
         let settle_at = shared.settle_at(device);
         tokio::select! {
             biased;
             () = drain.started() => break,
+            () = lane.drain.started() => break,
             job = queue.recv() => {
                 let Some(job) = job else { break };
                 shared.take_in_hand(device, &job);
@@ -46,8 +42,12 @@ pub(crate) async fn run(
             }
         }
     }
+    if lane.drain.is_started() {
+        queue.close();
+    }
     while let Ok(job) = queue.try_recv() {
-        shared.finish(&job, Outcome::rejected(Code::Interrupted, "the gateway is stopping"));
+        let why = if drain.is_started() { "the gateway is stopping" } else { RECONFIGURED };
+        shared.finish(&job, Outcome::rejected(Code::Interrupted, why));
     }
 }
 
@@ -56,7 +56,10 @@ fn far() -> Instant {
 }
 
 async fn one(shared: &Arc<Shared>, device: usize, writer: &dyn DeviceWriter, job: Job) {
-    let Some(point) = shared.registry.point(job.point) else { return };
+    let registry = shared.registry();
+    let Some(point) = registry.point(job.point).filter(|p| p.schema.name == job.name) else {
+        return shared.finish(&job, Outcome::rejected(Code::Interrupted, RECONFIGURED));
+    };
     let Some(outcome) = execute(shared, device, writer, point, &job).await else { return };
     let unknown = outcome.state == CommandState::Unknown;
     shared.finish(&job, outcome);
@@ -133,11 +136,7 @@ async fn intent(shared: &Shared, point: &Point, job: &Job) -> Result<(), LogErro
         }
         Subject::Desired { version, set_us } => {
             shared.note_intent(point, job, version, set_us).await?;
-            let about = About {
-                actor: &job.requester.name,
-                target: shared.registry.place(point.id),
-                twin: Some(job.twin),
-            };
+            let about = About { actor: &job.requester.name, target: job.place.clone(), twin: Some(job.twin) };
             let detail = format!("{} of version {version}", job.value);
             let frame =
                 shared.journal.audit(action::DESIRED_EXECUTING, about, Severity::Info, None, detail)?;
@@ -193,7 +192,8 @@ fn compare(point: &Point, wanted: &Value, raw: &Value, on_success: String) -> Ou
 
 /// Reads the point to learn what an earlier write did. Never writes.
 async fn settle(shared: &Shared, device: usize, writer: &dyn DeviceWriter, mut unsettled: Unsettled) {
-    let Some(point) = shared.registry.point(unsettled.job.point) else { return };
+    let registry = shared.registry();
+    let Some(point) = registry.point(unsettled.job.point) else { return };
     let read = timeout(shared.options.device_limit, writer.read(point.id)).await;
     match read {
         Ok(Ok(Reading { raw: Some(raw) })) => {
@@ -201,10 +201,7 @@ async fn settle(shared: &Shared, device: usize, writer: &dyn DeviceWriter, mut u
             shared.finish(&unsettled.job, outcome);
         }
         Ok(Ok(Reading { raw: None })) => {
-            tracing::warn!(
-                point = shared.registry.path(point.id),
-                "outcome stays unknown: the point cannot be read"
-            );
+            tracing::warn!(point = unsettled.job.path, "outcome stays unknown: the point cannot be read");
         }
         Ok(Err(_)) | Err(_) => {
             unsettled.next = Instant::now() + shared.options.settle.pause(unsettled.attempt);
