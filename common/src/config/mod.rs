@@ -1,14 +1,22 @@
 //! Loads TOML configuration: one main file and `conf.d/*.toml` beside it. Every mistake is told with
 //! file, line, column, key and what was expected, and all that can be found are told at once.
 
+mod formula;
 mod locate;
+mod nearest;
+mod reader;
+mod tree;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 
+pub use formula::compute;
 pub use locate::locate;
+pub use nearest::{did_you_mean, nearest};
+pub use reader::{Wrong, keys_of, read_tree};
+pub use tree::{Entry, Node, Place, Table, Value, parse_tree};
 
 /// One file, read.
 #[derive(Debug, Clone)]
@@ -30,7 +38,20 @@ pub struct Mistake {
     pub key: String,
     /// What is wrong, and what was expected.
     pub message: String,
+    /// Devices that it is wrong for, where the place does not say it: one in a template.
+    pub devices: Vec<String>,
 }
+
+impl Mistake {
+    /// A mistake at a line and column of a file, or of the file as a whole.
+    pub fn new(file: &Path, at: Option<(usize, usize)>, key: &str, message: impl Into<String>) -> Self {
+        let (key, message) = (key.to_owned(), message.into());
+        Self { file: file.to_owned(), at, key, message, devices: Vec::new() }
+    }
+}
+
+/// Devices named for one mistake; the rest is a number.
+const NAMED: usize = 3;
 
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -41,7 +62,14 @@ impl fmt::Display for Mistake {
         if !self.key.is_empty() {
             write!(f, ": {}", self.key)?;
         }
-        write!(f, ": {}", self.message)
+        write!(f, ": {}", self.message)?;
+        let named: Vec<_> = self.devices.iter().take(NAMED).map(|d| format!("`{d}`")).collect();
+        match (named.len(), self.devices.len()) {
+            (0, _) => Ok(()),
+            (1, 1) => write!(f, " (device {})", named.join(", ")),
+            (n, all) if n == all => write!(f, " (devices {})", named.join(", ")),
+            (n, all) => write!(f, " (devices {} and {} more)", named.join(", "), all - n),
+        }
     }
 }
 
@@ -68,25 +96,32 @@ impl std::error::Error for Mistakes {}
 /// # Errors
 /// When a file cannot be read.
 pub fn read(main: &Path) -> Result<Vec<Source>, Mistakes> {
+    read_all(main, &["toml"])
+}
+
+/// Reads `main` and the files in `conf.d` beside it that end in one of `endings`: in the order of the endings, and
+/// sorted by name within each.
+///
+/// # Errors
+/// When a file cannot be read.
+pub fn read_all(main: &Path, endings: &[&str]) -> Result<Vec<Source>, Mistakes> {
     let mut paths = vec![main.to_owned()];
     let dir = main.parent().unwrap_or(Path::new(".")).join("conf.d");
     if let Ok(entries) = std::fs::read_dir(&dir) {
-        let mut more: Vec<_> = entries.filter_map(|e| e.ok().map(|e| e.path())).collect();
-        more.retain(|p| p.extension().is_some_and(|e| e == "toml"));
-        more.sort();
-        paths.extend(more);
+        let all: Vec<_> = entries.filter_map(|e| e.ok().map(|e| e.path())).collect();
+        for ending in endings {
+            let mut more: Vec<_> =
+                all.iter().filter(|p| p.extension().is_some_and(|e| e == *ending)).cloned().collect();
+            more.sort();
+            paths.extend(more);
+        }
     }
     let mut sources = Vec::new();
     let mut mistakes = Vec::new();
     for path in paths {
         match std::fs::read_to_string(&path) {
             Ok(text) => sources.push(Source { path, text }),
-            Err(e) => mistakes.push(Mistake {
-                file: path,
-                at: None,
-                key: String::new(),
-                message: format!("cannot read: {e}"),
-            }),
+            Err(e) => mistakes.push(Mistake::new(&path, None, "", format!("cannot read: {e}"))),
         }
     }
     if mistakes.is_empty() { Ok(sources) } else { Err(Mistakes(mistakes)) }
@@ -95,27 +130,29 @@ pub fn read(main: &Path) -> Result<Vec<Source>, Mistakes> {
 /// Reads one file as `T`. Let `T` refuse unknown fields.
 ///
 /// # Errors
-/// When the text is not TOML or does not fit `T`.
+/// The first mistake, when the text is not TOML or does not fit `T`.
 pub fn parse<T: DeserializeOwned>(source: &Source) -> Result<T, Mistake> {
-    let mistake = |e: &toml::de::Error, key: String| {
-        let at = e.span().map(|s| line_column(&source.text, s.start));
-        Mistake { file: source.path.clone(), at, key, message: e.message().replace('\n', ", ") }
-    };
-    let document = toml::Deserializer::parse(&source.text).map_err(|e| mistake(&e, String::new()))?;
-    serde_path_to_error::deserialize(document).map_err(|e| {
-        let path = e.path().to_string();
-        mistake(e.inner(), if path == "." { String::new() } else { path })
-    })
+    let (tree, wrong) = parse_tree(&source.text, 0);
+    let place = |at: Place| Some(line_column(&source.text, at as usize));
+    if let Some((at, message)) = wrong.into_iter().next() {
+        return Err(Mistake::new(&source.path, place(at), "", message));
+    }
+    let mut first = None;
+    let value = read_tree(&tree, &mut |w: Wrong| {
+        first.get_or_insert_with(|| Mistake::new(&source.path, place(w.at), &w.key, w.message));
+    });
+    match (first, value) {
+        (None, Some(value)) => Ok(value),
+        (mistake, _) => {
+            Err(mistake.unwrap_or_else(|| Mistake::new(&source.path, None, "", "cannot be read")))
+        }
+    }
 }
 
 /// A mistake at a key of a file: for what only a look at the whole can find.
 pub fn mistake_at(source: &Source, key: &str, message: impl Into<String>) -> Mistake {
-    Mistake {
-        file: source.path.clone(),
-        at: locate(&source.text, key).map(|at| line_column(&source.text, at)),
-        key: key.to_owned(),
-        message: message.into(),
-    }
+    let at = locate(&source.text, key).map(|at| line_column(&source.text, at));
+    Mistake::new(&source.path, at, key, message)
 }
 
 /// Line and column, from 1, of a byte of a text.

@@ -2,9 +2,10 @@
 
 use common::config::Mistake;
 
-use super::{Files, Uplink};
+use super::Uplink;
+use super::files::Files;
 
-pub(super) fn sections(files: &Files, mistakes: &mut Vec<Mistake>) {
+pub(super) fn sections(files: &Files<'_>, mistakes: &mut Vec<Mistake>) {
     let f = &files.merged;
     let mut no = |section, key, message: String| mistakes.push(files.mistake(section, key, message));
     if f.gateway.id.is_none() {
@@ -63,7 +64,7 @@ pub(super) fn sections(files: &Files, mistakes: &mut Vec<Mistake>) {
     }
 }
 
-pub(super) fn uplink(files: &Files, mistakes: &mut Vec<Mistake>) -> Option<Uplink> {
+pub(super) fn uplink(files: &Files<'_>, mistakes: &mut Vec<Mistake>) -> Option<Uplink> {
     let section = files.merged.uplink.as_ref()?;
     let mut no = |key, message: String| mistakes.push(files.mistake("uplink", key, message));
     let address = section.url.parse::<gateway_sync::Url>();

@@ -1,18 +1,23 @@
 //! The configuration: read from a file and its `conf.d`, checked as a whole, and either refused with every
 //! mistake at its place or turned into a registry. Nothing is started here.
 
+mod assemble;
 mod check;
+mod files;
 mod points;
 mod secrets;
 pub mod sections;
+mod template;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use common::config::{Mistake, Mistakes, Source, mistake_at, parse, read};
+use common::config::{Mistake, Mistakes, Source, read};
 use common::{GatewayId, TenantId};
 use gateway_core::Registry;
 
+use files::Files;
 pub use secrets::Token;
 use sections::{ApiSection, BrokerSection, BufferSection, ControlSection, DeviceSection, File};
 
@@ -71,10 +76,8 @@ impl Config {
     /// # Errors
     /// Every mistake that could be found, each with file, line, key and what was expected.
     pub fn load(path: &Path) -> Result<Self, Mistakes> {
-        let files = Files::new(read(path)?)?;
-        let (mut config, mut mistakes) = files.build();
-        secrets::load(&files, &mut config, &mut mistakes);
-        finish(config, mistakes)
+        let sources = read(path)?;
+        Report::of(&sources, true).into_result()
     }
 
     /// Checks files already read, and no others: secrets are left empty.
@@ -82,120 +85,97 @@ impl Config {
     /// # Errors
     /// As `load`.
     pub fn from_sources(sources: Vec<Source>) -> Result<Self, Mistakes> {
-        let (config, mistakes) = Files::new(sources)?.build();
-        finish(config, mistakes)
+        Report::of(&sources, false).into_result()
     }
 }
 
-fn finish(config: Option<Config>, mut mistakes: Vec<Mistake>) -> Result<Config, Mistakes> {
-    mistakes.sort_by(|a, b| (&a.file, a.at).cmp(&(&b.file, b.at)));
-    mistakes.dedup();
-    match config {
-        Some(config) if mistakes.is_empty() => Ok(config),
-        _ => Err(Mistakes(mistakes)),
+/// What was found in a configuration.
+#[derive(Debug)]
+pub struct Report {
+    /// The configuration; none if the mistakes leave no sensible one.
+    pub config: Option<Config>,
+    /// What must be mended, in the order of files and lines.
+    pub mistakes: Vec<Mistake>,
+    /// What can be meant so, but hardly is.
+    pub warnings: Vec<Mistake>,
+}
+
+impl Report {
+    /// Looks at files already read; `secrets`: and at the files of secrets that they name.
+    pub fn of(sources: &[Source], secrets: bool) -> Self {
+        let mut files = Files::new(sources);
+        let (mut config, mut mistakes) = build(&mut files);
+        if secrets {
+            secrets::load(&files, &mut config, &mut mistakes);
+        }
+        // A section's key that could not be read stands on its default: what that leads to was told.
+        let told: HashSet<_> = files.mistakes.iter().map(|m| (m.file.clone(), m.key.clone())).collect();
+        mistakes.retain(|m| m.key.is_empty() || !told.contains(&(m.file.clone(), m.key.clone())));
+        mistakes.append(&mut files.mistakes);
+        // What syntax errors left of a line is not judged.
+        let unread: HashSet<_> = mistakes
+            .iter()
+            .filter(|m| m.key.is_empty())
+            .filter_map(|m| Some((m.file.clone(), m.at?.0)))
+            .collect();
+        mistakes
+            .retain(|m| m.key.is_empty() || m.at.is_none_or(|at| !unread.contains(&(m.file.clone(), at.0))));
+        Self { config, mistakes: in_order(mistakes), warnings: in_order(files.warnings) }
+    }
+
+    fn into_result(self) -> Result<Config, Mistakes> {
+        match self.config {
+            Some(config) if self.mistakes.is_empty() => Ok(config),
+            _ => Err(Mistakes(self.mistakes)),
+        }
     }
 }
 
-/// A device and where it stands: source and index there.
-struct Located {
-    source: usize,
-    index: usize,
-    device: DeviceSection,
-}
-
-/// All files, parsed, with their sections merged: a key of a later file stands above one of an earlier.
-struct Files {
-    sources: Vec<Source>,
-    tables: Vec<toml::Table>,
-    merged: File,
-    devices: Vec<Located>,
-}
-
-impl Files {
-    fn new(sources: Vec<Source>) -> Result<Self, Mistakes> {
-        let mut mistakes = Vec::new();
-        let mut tables = Vec::new();
-        let mut devices = Vec::new();
-        for (at, source) in sources.iter().enumerate() {
-            match parse::<File>(source) {
-                Ok(file) => {
-                    let located = |(index, device)| Located { source: at, index, device };
-                    devices.extend(file.device.into_iter().enumerate().map(located));
-                    tables.push(source.text.parse::<toml::Table>().unwrap_or_default());
-                }
-                Err(mistake) => mistakes.push(mistake),
+/// In the order of files and lines; one that several devices share by their template is told once.
+fn in_order(mut mistakes: Vec<Mistake>) -> Vec<Mistake> {
+    mistakes.sort_by(|a, b| (&a.file, a.at, &a.key, &a.message).cmp(&(&b.file, b.at, &b.key, &b.message)));
+    let mut all: Vec<Mistake> = Vec::with_capacity(mistakes.len());
+    for mut mistake in mistakes {
+        match all.last_mut() {
+            Some(last)
+                if (&last.file, last.at, &last.key, &last.message)
+                    == (&mistake.file, mistake.at, &mistake.key, &mistake.message) =>
+            {
+                mistake.devices.retain(|d| !last.devices.contains(d));
+                last.devices.append(&mut mistake.devices);
             }
-        }
-        if !mistakes.is_empty() {
-            return Err(Mistakes(mistakes));
-        }
-        let mut merged = toml::Table::new();
-        for table in &tables {
-            for (section, keys) in table.iter().filter(|(name, _)| *name != "device") {
-                let Some(keys) = keys.as_table() else { continue };
-                let slot = merged.entry(section.clone()).or_insert_with(|| toml::Table::new().into());
-                if let Some(slot) = slot.as_table_mut() {
-                    slot.extend(keys.clone());
-                }
-            }
-        }
-        let merged = merged.try_into().map_err(|e: toml::de::Error| {
-            let file = sources.first().map(|s| s.path.clone()).unwrap_or_default();
-            Mistakes(vec![Mistake { file, at: None, key: String::new(), message: e.message().to_owned() }])
-        })?;
-        Ok(Self { sources, tables, merged, devices })
-    }
-
-    /// A mistake at `section.key`: in the last file that has the key, else the last that has the section, else
-    /// the main file.
-    fn mistake(&self, section: &str, key: &str, message: impl Into<String>) -> Mistake {
-        let has = |with_key: bool| {
-            self.tables.iter().rposition(|t| {
-                t.get(section).is_some_and(|s| !with_key || s.as_table().is_some_and(|s| s.contains_key(key)))
-            })
-        };
-        let at = has(true).or_else(|| has(false)).unwrap_or(0);
-        let name = if key.is_empty() { section.to_owned() } else { format!("{section}.{key}") };
-        match self.sources.get(at) {
-            Some(source) => mistake_at(source, &name, message),
-            None => Mistake { file: PathBuf::new(), at: None, key: name, message: message.into() },
+            _ => all.push(mistake),
         }
     }
-
-    /// A mistake at a key of a device or of one of its points.
-    fn device_mistake(&self, located: &Located, key: &str, message: impl Into<String>) -> Mistake {
-        let name = format!("device[{}]{}{key}", located.index, if key.is_empty() { "" } else { "." });
-        match self.sources.get(located.source) {
-            Some(source) => mistake_at(source, &name, message),
-            None => Mistake { file: PathBuf::new(), at: None, key: name, message: message.into() },
-        }
-    }
-
-    fn build(&self) -> (Option<Config>, Vec<Mistake>) {
-        let mut mistakes = Vec::new();
-        check::sections(self, &mut mistakes);
-        let uplink = check::uplink(self, &mut mistakes);
-        let registry = points::registry(self, &mut mistakes);
-        let (Some(id), Some(registry)) = (self.merged.gateway.id.clone(), registry) else {
-            return (None, mistakes);
-        };
-        let File { gateway, api, broker, buffer, control, .. } = self.merged.clone();
-        let config = Config {
-            id,
-            tenant: gateway.tenant,
-            data_dir: gateway.data_dir,
-            uplink,
-            api,
-            tokens: Vec::new(),
-            broker,
-            buffer,
-            control,
-            devices: self.devices.iter().map(|l| l.device.clone()).collect(),
-            registry: Arc::new(registry),
-        };
-        (Some(config), mistakes)
-    }
+    all
 }
 
+fn build(files: &mut Files<'_>) -> (Option<Config>, Vec<Mistake>) {
+    let mut mistakes = Vec::new();
+    check::sections(files, &mut mistakes);
+    let uplink = check::uplink(files, &mut mistakes);
+    let registry = points::registry(files, &mut mistakes);
+    let File { gateway, api, broker, buffer, control, .. } = files.merged.clone();
+    let (Some(id), Some(registry)) = (gateway.id, registry) else {
+        return (None, mistakes);
+    };
+    let config = Config {
+        id,
+        tenant: gateway.tenant,
+        data_dir: gateway.data_dir,
+        uplink,
+        api,
+        tokens: Vec::new(),
+        broker,
+        buffer,
+        control,
+        devices: std::mem::take(&mut files.devices).into_iter().map(|l| l.device).collect(),
+        registry: Arc::new(registry),
+    };
+    (Some(config), mistakes)
+}
+
+#[cfg(test)]
+mod template_tests;
 #[cfg(test)]
 mod tests;

@@ -1,27 +1,26 @@
 //! From devices and points of the configuration to a registry, with every mistake that only a look at the
 //! whole shows.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use common::config::Mistake;
+use common::config::{Mistake, did_you_mean};
 use common::ids::check_name;
 use common::schema::Label;
 use common::{Access, DeviceSchema, PointId, PointSchema, Schema, TwinId, Value, ValueType};
 use gateway_core::{Deadband, Device, Point, RawRange, Registry, Scale};
 
+use super::files::{Files, Located};
 use super::sections::{DeviceSection, PointSection};
-use super::{Files, Located};
 
 /// More points than this are a mistake: numbers and tables are made for less.
-const MAX_POINTS: usize = 100_000;
+const MAX_POINTS: usize = 200_000;
 const SHORTEST_STALE_MS: u64 = 5_000;
 const MQTT_STALE_MS: u64 = 60_000;
 
 type Wrong<'a> = &'a mut dyn FnMut(&str, String);
 
 /// The registry; none if there are mistakes that leave no sensible one.
-pub(super) fn registry(files: &Files, mistakes: &mut Vec<Mistake>) -> Option<Registry> {
-    let before = mistakes.len();
+pub(super) fn registry(files: &Files<'_>, mistakes: &mut Vec<Mistake>) -> Option<Registry> {
     let mut names = HashSet::new();
     let mut places = HashSet::new();
     let mut twins = HashMap::new();
@@ -34,7 +33,9 @@ pub(super) fn registry(files: &Files, mistakes: &mut Vec<Mistake>) -> Option<Reg
         let d = &located.device;
         let mut wrong =
             |key: &str, message: String| mistakes.push(files.device_mistake(located, key, message));
-        device(d, &mut wrong);
+        if located.sound {
+            device(d, &mut wrong);
+        }
         if !names.insert(d.name.clone()) {
             wrong("name", format!("`{}` stands twice: a device has one place in the configuration", d.name));
         }
@@ -49,12 +50,22 @@ pub(super) fn registry(files: &Files, mistakes: &mut Vec<Mistake>) -> Option<Reg
             wrong("mqtt", "needs the embedded broker: set `enabled = true` in [broker]".to_owned());
         }
         let first = u32::try_from(points.len()).unwrap_or(u32::MAX);
+        let own: HashMap<&str, usize> =
+            d.point.iter().enumerate().map(|(at, p)| (p.name.as_str(), at)).collect();
         for (at, p) in d.point.iter().enumerate() {
             let mut wrong = |key: &str, message: String| {
                 let dot = if key.is_empty() { "" } else { "." };
                 mistakes.push(files.device_mistake(located, &format!("point[{at}]{dot}{key}"), message));
             };
-            if let Some(made) = point(d, at, p, &mut wrong) {
+            if !located.sound {
+                continue;
+            }
+            if let Some(setpoint) = p.setpoint.as_deref().filter(|s| !located.broken.contains(*s))
+                && let Err(message) = check_setpoint(&d.name, at, setpoint, &own)
+            {
+                wrong("setpoint", message);
+            }
+            if let Some(made) = point(d, p, &mut wrong) {
                 let number = PointId(u32::try_from(points.len()).unwrap_or(u32::MAX));
                 points.push(Point { id: number, device: index, ..made });
             }
@@ -79,15 +90,14 @@ pub(super) fn registry(files: &Files, mistakes: &mut Vec<Mistake>) -> Option<Reg
             format!("{} points: expected at most {MAX_POINTS}", points.len()),
         ));
     }
-    if mistakes.len() > before {
-        return None;
-    }
     let schema = Schema { tenant: gateway.tenant, gateway: id, devices: schemas };
     match Registry::new(schema, devices, points) {
         Ok(registry) => {
             interlocks(files, &registry, mistakes);
             Some(registry)
         }
+        // Names that stand twice were told at their places.
+        Err(_) if !mistakes.is_empty() || !files.mistakes.is_empty() => None,
         Err(error) => {
             mistakes.push(files.mistake("device", "", error.to_string()));
             None
@@ -161,7 +171,19 @@ fn binding(d: &DeviceSection, p: &PointSection, wrong: Wrong<'_>) -> Option<(Raw
     }
 }
 
-fn point(d: &DeviceSection, at: usize, p: &PointSection, wrong: Wrong<'_>) -> Option<Point> {
+fn check_setpoint(device: &str, at: usize, setpoint: &str, own: &HashMap<&str, usize>) -> Result<(), String> {
+    match own.get(setpoint) {
+        None => {
+            let meant = did_you_mean(setpoint, own.keys().copied());
+            let end = meant.trim_end_matches(',');
+            Err(format!("device `{device}` has no point `{setpoint}`{end}"))
+        }
+        Some(other) if *other == at => Err("a point is not its own setpoint".to_owned()),
+        Some(_) => Ok(()),
+    }
+}
+
+fn point(d: &DeviceSection, p: &PointSection, wrong: Wrong<'_>) -> Option<Point> {
     if let Err(e) = check_name(&p.name) {
         wrong("name", e.to_string());
     }
@@ -184,15 +206,6 @@ fn point(d: &DeviceSection, at: usize, p: &PointSection, wrong: Wrong<'_>) -> Op
         && (min >= max || !min.is_finite() || !max.is_finite())
     {
         wrong("range_max", format!("{max} is not above range_min = {min}"));
-    }
-    if let Some(setpoint) = &p.setpoint {
-        match d.point.iter().enumerate().find(|(_, q)| q.name == *setpoint) {
-            None => wrong("setpoint", format!("device `{}` has no point `{setpoint}`", d.name)),
-            Some((other, _)) if other == at => {
-                wrong("setpoint", "a point is not its own setpoint".to_owned())
-            }
-            Some(_) => {}
-        }
     }
     if !p.read_back_tolerance.is_finite() || p.read_back_tolerance < 0.0 {
         wrong(
@@ -333,40 +346,51 @@ fn limits(p: &PointSection, device_writable: bool, number: bool, wrong: Wrong<'_
 }
 
 /// Two points that write the same registers would each go round the other's limits, interlock and owner.
-fn overlaps(files: &Files, mistakes: &mut Vec<Mistake>) {
-    let mut taken: Vec<(Endpoint<'_>, std::ops::Range<u32>, String)> = Vec::new();
+fn overlaps(files: &Files<'_>, mistakes: &mut Vec<Mistake>) {
+    let mut taken: HashMap<Endpoint<'_>, BTreeMap<u32, (u32, String)>> = HashMap::new();
     for located in &files.devices {
         let d = &located.device;
         let Some(c) = &d.modbus else { continue };
         for (at, p) in d.point.iter().enumerate().filter(|(_, p)| p.access.is_writable()) {
             let Some(m) = &p.modbus else { continue };
-            let endpoint = (c.host.as_str(), c.port, c.unit, m.table);
-            let span = u32::from(m.address)..u32::from(m.address) + u32::from(m.count());
-            let clash =
-                taken.iter().find(|(e, s, _)| *e == endpoint && s.start < span.end && span.start < s.end);
-            if let Some((_, _, other)) = clash {
+            let spans = taken.entry((c.host.as_str(), c.port, c.unit, m.table)).or_default();
+            let start = u32::from(m.address);
+            let end = start + u32::from(m.count());
+            // Spans that were taken do not overlap, so that only the last one that begins before `end` can.
+            let clash = spans.range(..end).next_back().filter(|(_, (other, _))| *other > start);
+            if let Some((_, (_, other))) = clash {
                 let message = format!("`{other}` writes the same registers: one of them must be `read`");
                 mistakes.push(files.device_mistake(located, &format!("point[{at}].modbus.address"), message));
+            } else {
+                spans.insert(start, (end, format!("{}/{}", d.name, p.name)));
             }
-            taken.push((endpoint, span, format!("{}/{}", d.name, p.name)));
         }
     }
 }
 
 type Endpoint<'a> = (&'a str, u16, u8, gateway_adapters::modbus::Table);
 
-fn interlocks(files: &Files, registry: &Registry, mistakes: &mut Vec<Mistake>) {
+fn interlocks(files: &Files<'_>, registry: &Registry, mistakes: &mut Vec<Mistake>) {
     for (index, located) in files.devices.iter().enumerate() {
         for (at, p) in located.device.point.iter().enumerate() {
             let Some(text) = &p.interlock else { continue };
-            if let Err(message) = interlock(registry, index, text) {
+            // A point that has mistakes of its own is told there alone.
+            let broken = |message: &str| {
+                files
+                    .devices
+                    .iter()
+                    .any(|l| l.broken.iter().any(|p| message.contains(&format!("`{}/{p}`", l.device.name))))
+            };
+            if let Err(message) = interlock(registry, index, text)
+                && !broken(&message)
+            {
                 mistakes.push(interlock_mistake(files, located, at, message));
             }
         }
     }
 }
 
-fn interlock_mistake(files: &Files, located: &Located, at: usize, message: String) -> Mistake {
+fn interlock_mistake(files: &Files<'_>, located: &Located, at: usize, message: String) -> Mistake {
     files.device_mistake(located, &format!("point[{at}].interlock"), message)
 }
 

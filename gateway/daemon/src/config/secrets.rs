@@ -7,7 +7,8 @@ use std::path::Path;
 use common::api::Role;
 use common::config::{Mistake, line_column};
 
-use super::{Config, Files};
+use super::Config;
+use super::files::Files;
 
 /// Somebody who may sign in over TCP.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,7 +21,7 @@ pub struct Token {
     pub hash: [u8; 32],
 }
 
-pub(super) fn load(files: &Files, config: &mut Option<Config>, mistakes: &mut Vec<Mistake>) {
+pub(super) fn load(files: &Files<'_>, config: &mut Option<Config>, mistakes: &mut Vec<Mistake>) {
     if let Some(section) = &files.merged.uplink
         && let Some(path) = &section.password_file
     {
@@ -93,7 +94,7 @@ fn tokens(path: &Path, text: &str, mistakes: &mut Vec<Mistake>) -> Vec<Token> {
 }
 
 fn wrong(path: &Path, at: (usize, usize), message: String) -> Mistake {
-    Mistake { file: path.to_owned(), at: Some(at), key: String::new(), message }
+    Mistake::new(path, Some(at), "", message)
 }
 
 /// The line is not repeated in the message: it may hold a token by mistake.

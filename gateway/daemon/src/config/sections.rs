@@ -1,12 +1,14 @@
 //! The keys of the configuration file, each with its default beside it. Only shapes here; what only the keys
 //! together show is in `check`.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use common::{Access, GatewayId, TenantId, TwinId, ValueType};
 use gateway_adapters::{modbus, mqtt};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 /// One file.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -26,6 +28,8 @@ pub struct File {
     pub control: ControlSection,
     /// Devices, in the order of their points' numbers.
     pub device: Vec<DeviceSection>,
+    /// Templates: keys and points of a device, with `name` and `parameters`. See `template`.
+    pub template: Vec<IgnoredAny>,
 }
 
 /// `[gateway]`
@@ -172,6 +176,15 @@ pub struct DeviceSection {
     /// What it is, for people. Default: empty.
     #[serde(default)]
     pub description: String,
+    /// Name of the template that it is made from: what stands here stands above the template's keys. Default: none.
+    #[serde(default)]
+    pub template: Option<String>,
+    /// Values of the template's parameters. Default: theirs.
+    #[serde(default)]
+    pub parameters: BTreeMap<String, IgnoredAny>,
+    /// Names of the template's points that this device has not. Default: none.
+    #[serde(default)]
+    pub omit: Vec<String>,
     /// A Modbus TCP device. A device has exactly one protocol.
     #[serde(default)]
     pub modbus: Option<modbus::DeviceConfig>,
@@ -184,7 +197,7 @@ pub struct DeviceSection {
 }
 
 /// `[[device.point]]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PointSection {
     /// Name, unique in its device: letters, digits, `_`, `-`, `.`. No default.
@@ -253,7 +266,7 @@ pub struct PointSection {
 }
 
 /// One entry of `labels`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LabelSection {
     /// The value. No default.

@@ -1,0 +1,293 @@
+//! All files of a configuration as one: sections merged, devices put together from templates, and for every mistake
+//! the place that it comes from. What the values must be is in `check` and `points`.
+
+use std::cell::OnceCell;
+use std::collections::HashSet;
+use std::path::Path;
+
+use common::config::{Entry, Mistake, Node, Place, Source, Table, Value, Wrong, parse_tree, read_tree};
+
+use super::assemble::{self, Origin, Piece};
+use super::sections::{DeviceSection, File};
+use super::template::{self, Template};
+
+/// A device, and where it stands.
+pub(super) struct Located {
+    /// Number of its file.
+    pub(super) source: usize,
+    /// Its number there.
+    pub(super) index: usize,
+    /// Its keys and points; points with mistakes of shape are left out.
+    pub(super) device: DeviceSection,
+    /// Where each point comes from, in their order.
+    origins: Vec<Origin>,
+    /// Names of the points that were left out: what refers to them is not told as well.
+    pub(super) broken: HashSet<String>,
+    /// Whether its own keys have no mistake of shape; else what they mean is not looked at.
+    pub(super) sound: bool,
+}
+
+/// A device by its place, and its name.
+#[derive(Clone, Copy)]
+struct Which<'w> {
+    source: usize,
+    index: usize,
+    name: &'w str,
+}
+
+/// All files, parsed, with their sections merged: a key of a later file stands above one of an earlier.
+pub(super) struct Files<'s> {
+    sources: &'s [Source],
+    bases: Vec<Place>,
+    roots: Vec<Node<'s>>,
+    line_starts: Vec<OnceCell<Vec<usize>>>,
+    sections: Node<'s>,
+    templates: Vec<Template>,
+    /// The scalar sections; where a key has a mistake of shape, its default.
+    pub(super) merged: File,
+    /// Devices in the order of the files.
+    pub(super) devices: Vec<Located>,
+    /// Mistakes of syntax and shape.
+    pub(super) mistakes: Vec<Mistake>,
+    /// What may be meant so, but hardly is.
+    pub(super) warnings: Vec<Mistake>,
+}
+
+impl<'s> Files<'s> {
+    pub(super) fn new(sources: &'s [Source]) -> Self {
+        let mut files = Files {
+            sources,
+            bases: Vec::new(),
+            roots: Vec::new(),
+            line_starts: sources.iter().map(|_| OnceCell::new()).collect(),
+            sections: Node { at: 0, value: Value::Table(Table::default()) },
+            templates: Vec::new(),
+            merged: File::default(),
+            devices: Vec::new(),
+            mistakes: Vec::new(),
+            warnings: Vec::new(),
+        };
+        files.parse();
+        files.merge();
+        files.templates = template::all(&mut files);
+        files.read_devices();
+        files
+    }
+
+    fn parse(&mut self) {
+        let mut base: Place = 0;
+        let mut wrong = Vec::new();
+        for source in self.sources {
+            self.bases.push(base);
+            let (root, syntax) = parse_tree(&source.text, base);
+            self.roots.push(root);
+            wrong.extend(syntax);
+            base =
+                base.saturating_add(u32::try_from(source.text.len()).unwrap_or(u32::MAX)).saturating_add(1);
+        }
+        let told: Vec<_> = wrong.into_iter().map(|(at, message)| self.mistake_at(at, "", message)).collect();
+        self.mistakes.extend(told);
+    }
+
+    fn merge(&mut self) {
+        let mut merged = Table::default();
+        for root in &self.roots {
+            for entry in root.table().map(|t| &t.0).into_iter().flatten() {
+                if !matches!(entry.key.as_ref(), "device" | "template") {
+                    merge(&mut merged, entry);
+                }
+            }
+        }
+        let at = self.bases.first().copied().unwrap_or_default();
+        self.sections = Node { at, value: Value::Table(merged) };
+        let mut wrong = Vec::new();
+        self.merged = read_tree(&self.sections, &mut |w| wrong.push(w)).unwrap_or_default();
+        let told: Vec<_> = wrong.into_iter().map(|w| self.mistake_at(w.at, &w.key, w.message)).collect();
+        self.mistakes.extend(told);
+    }
+
+    fn read_devices(&mut self) {
+        for source in 0..self.roots.len() {
+            for index in 0..self.list(source, "device").len() {
+                if let Some(located) = self.read_device(source, index) {
+                    self.devices.push(located);
+                }
+            }
+        }
+    }
+
+    fn read_device(&mut self, source: usize, index: usize) -> Option<Located> {
+        let node = self.list(source, "device").get(index)?;
+        let made = assemble::device(node, &self.templates, |t| self.template_node(t));
+        let mut told = Vec::new();
+        let mut sound = made.wrong.is_empty();
+        let name = made.table.find("name").and_then(Node::text).unwrap_or_default().to_owned();
+        let which = Which { source, index, name: &name };
+        for (at, key, message) in &made.wrong {
+            told.push(self.of_device(which, made.template, *at, key, message.clone()));
+        }
+        let mut wrong = Vec::new();
+        let device = read_tree::<DeviceSection>(&made.table, &mut |w| wrong.push(w));
+        for w in wrong {
+            sound &= w.unknown;
+            told.push(self.of_device(which, made.template, w.at, &w.key, w.message));
+        }
+        let mut points = Vec::with_capacity(made.points.len());
+        let mut origins = Vec::with_capacity(made.points.len());
+        let mut broken = HashSet::new();
+        for (point, origin) in &made.points {
+            let mut wrong: Vec<Wrong> = Vec::new();
+            let read = read_tree(point, &mut |w| wrong.push(w));
+            match (read, wrong.is_empty()) {
+                (Some(read), true) => {
+                    points.push(read);
+                    origins.push(*origin);
+                }
+                _ => broken.extend(point.find("name").and_then(Node::text).map(str::to_owned)),
+            }
+            for w in wrong {
+                told.push(self.of_point(which, *origin, Some(w.at), &w.key, w.message));
+            }
+        }
+        broken.extend(made.broken);
+        self.mistakes.extend(told);
+        let device = DeviceSection { point: points, ..device? };
+        Some(Located { source, index, device, origins, broken, sound })
+    }
+
+    /// The tables `[[name]]` of a file.
+    pub(super) fn list(&self, source: usize, name: &str) -> &[Node<'s>] {
+        self.roots.get(source).and_then(|r| r.table()?.get(name)?.array()).unwrap_or_default()
+    }
+
+    /// How many files there are.
+    pub(super) fn count(&self) -> usize {
+        self.roots.len()
+    }
+
+    fn template_node(&self, number: usize) -> Option<&Node<'s>> {
+        let template = self.templates.get(number)?;
+        self.list(template.source, "template").get(template.index)
+    }
+
+    /// Where a piece of a point stands, and what it is called.
+    fn piece(&self, of: Which<'_>, piece: Piece) -> Option<(&Node<'s>, String, bool)> {
+        Some(match piece {
+            Piece::Own(at) => {
+                let device = self.list(of.source, "device").get(of.index)?;
+                (device.find(&format!("point[{at}]"))?, format!("device[{}].point[{at}]", of.index), false)
+            }
+            Piece::Template(number, at) => {
+                let node = self.template_node(number)?.find(&format!("point[{at}]"))?;
+                let index = self.templates.get(number)?.index;
+                (node, format!("template[{index}].point[{at}]"), true)
+            }
+        })
+    }
+
+    fn of_point(
+        &self,
+        device: Which<'_>,
+        origin: Origin,
+        at: Option<Place>,
+        key: &str,
+        message: String,
+    ) -> Mistake {
+        let over = origin.over.and_then(|p| self.piece(device, p));
+        let base = self.piece(device, origin.base);
+        let given = |p: &(&Node<'s>, String, bool)| !key.is_empty() && p.0.find(key).is_some();
+        let Some((node, name, of_template)) = over.filter(given).or(base) else {
+            return self.mistake_at(at.unwrap_or_default(), key, message);
+        };
+        let dot = if key.is_empty() || key.starts_with('[') { "" } else { "." };
+        let place = at.unwrap_or_else(|| node.nearest(key).at);
+        let mut mistake = self.mistake_at(place, &format!("{name}{dot}{key}"), message);
+        if of_template {
+            mistake.devices.push(device.name.to_owned());
+        }
+        mistake
+    }
+
+    fn of_device(
+        &self,
+        device: Which<'_>,
+        template: Option<usize>,
+        at: Place,
+        key: &str,
+        message: String,
+    ) -> Mistake {
+        let own = self.list(device.source, "device").get(device.index);
+        let dot = if key.is_empty() { "" } else { "." };
+        let from = template.filter(|_| !key.is_empty() && own.is_none_or(|n| n.find(key).is_none()));
+        let given = from.filter(|t| self.template_node(*t).is_some_and(|n| n.find(key).is_some()));
+        let Some(template) = given.and_then(|t| self.templates.get(t)) else {
+            return self.mistake_at(at, &format!("device[{}]{dot}{key}", device.index), message);
+        };
+        let mut mistake = self.mistake_at(at, &format!("template[{}]{dot}{key}", template.index), message);
+        mistake.devices.push(device.name.to_owned());
+        mistake
+    }
+
+    /// A mistake at a place.
+    pub(super) fn mistake_at(&self, at: Place, key: &str, message: impl Into<String>) -> Mistake {
+        let number = self.bases.partition_point(|b| *b <= at).saturating_sub(1);
+        let (Some(source), Some(starts)) = (self.sources.get(number), self.line_starts.get(number)) else {
+            return Mistake::new(Path::new(""), None, key, message);
+        };
+        let offset = (at - self.bases.get(number).copied().unwrap_or_default()) as usize;
+        let starts = starts.get_or_init(|| {
+            let ends = source.text.bytes().enumerate().filter(|(_, b)| *b == b'\n');
+            std::iter::once(0).chain(ends.map(|(at, _)| at + 1)).collect()
+        });
+        let line = starts.partition_point(|s| *s <= offset);
+        let start = starts.get(line.saturating_sub(1)).copied().unwrap_or_default();
+        let column = source.text.get(start..offset).unwrap_or_default().chars().count() + 1;
+        Mistake::new(&source.path, Some((line, column)), key, message)
+    }
+
+    /// A mistake at `section.key`: in the last file that has the key, else the last that has the section, else
+    /// the main file.
+    pub(super) fn mistake(&self, section: &str, key: &str, message: impl Into<String>) -> Mistake {
+        let name = if key.is_empty() { section.to_owned() } else { format!("{section}.{key}") };
+        self.mistake_at(self.sections.nearest(&name).at, &name, message)
+    }
+
+    /// A mistake at a key of a device, or of one of its points as `point[number].key`.
+    pub(super) fn device_mistake(&self, located: &Located, key: &str, message: impl Into<String>) -> Mistake {
+        let (source, index) = (located.source, located.index);
+        let which = Which { source, index, name: &located.device.name };
+        let point = key.strip_prefix("point[").and_then(|k| k.split_once(']'));
+        let point = point.and_then(|(number, rest)| Some((number.parse::<usize>().ok()?, rest)));
+        if let Some((number, rest)) = point
+            && let Some(origin) = located.origins.get(number)
+        {
+            let rest = rest.trim_start_matches('.');
+            return self.of_point(which, *origin, None, rest, message.into());
+        }
+        let own = self.list(source, "device").get(index);
+        let template = located.device.template.as_deref();
+        let template = template.and_then(|t| self.templates.iter().position(|x| x.name == t));
+        let given = own.and_then(|n| n.find(key));
+        let inherited = template.and_then(|t| self.template_node(t)?.find(key));
+        let at = given.or(inherited).or(own.map(|n| n.nearest(key))).map_or(0, |n| n.at);
+        self.of_device(which, template, at, key, message.into())
+    }
+}
+
+/// Sections are merged key by key, lists of tables one after the other; anything else is replaced.
+fn merge<'s>(into: &mut Table<'s>, entry: &Entry<'s>) {
+    let Some(old) = into.get_mut(&entry.key) else {
+        into.0.push(entry.clone());
+        return;
+    };
+    match (&mut old.value, &entry.node.value) {
+        (Value::Table(old_table), Value::Table(new)) => {
+            for key in &new.0 {
+                old_table.put(key.clone());
+            }
+            old.at = entry.node.at;
+        }
+        (Value::Array(old), Value::Array(new)) => old.extend(new.iter().cloned()),
+        _ => *old = entry.node.clone(),
+    }
+}
