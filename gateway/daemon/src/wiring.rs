@@ -7,12 +7,11 @@ use std::time::Duration;
 
 use common::Clock;
 use common::command::LogEntry;
-use gateway_adapters::{Context, modbus, mqtt};
+use gateway_adapters::{Context, modbus, mqtt, sparkplug};
 use gateway_broker::Broker;
 use gateway_control::Control;
 use gateway_core::{
-    Adapter, Bus, Current, DeviceWriter, DropCounts, FrameLog, Health, Messages, Points, Policy, RawSender,
-    Reader,
+    Adapter, Bus, Current, DeviceWriter, DropCounts, FrameLog, Health, Points, Policy, RawSender, Reader,
 };
 use gateway_pipeline::Pipeline;
 use gateway_store::{FeedOptions, Store};
@@ -103,8 +102,12 @@ impl Wiring {
         let (sink, events) = mpsc::channel(EVENT_QUEUE);
         let (health, clock) = (self.health.clone(), self.clock.clone());
         let context = Context { registry: self.points.clone(), raw, health, clock, events: sink };
-        let messages = broker.cloned().map(|h| Arc::new(h) as Arc<dyn Messages>);
-        let (adapters, overruns) = adapters(&self.config, &context, messages.as_ref())?;
+        let ends = broker.cloned().map(Arc::new).map(|h| sparkplug::Ends {
+            source: h.clone(),
+            publish: h,
+            nodes: sparkplug::Nodes::default(),
+        });
+        let (adapters, overruns) = adapters(&self.config, &context, ends.as_ref())?;
         self.stages.supervisor(Stage::Process).spawn("pipeline", move |drain| processing.clone().run(drain));
         let mut writers = HashMap::new();
         for (adapter, (index, device)) in adapters.into_iter().zip(registry.devices()) {
@@ -232,7 +235,7 @@ type Adapters = (Vec<Arc<dyn Adapter>>, Vec<Overruns>);
 fn adapters(
     config: &Config,
     context: &Context,
-    messages: Option<&Arc<dyn Messages>>,
+    ends: Option<&sparkplug::Ends>,
 ) -> Result<Adapters, StartError> {
     let mut adapters: Vec<Arc<dyn Adapter>> = Vec::new();
     let mut overruns: Vec<Overruns> = Vec::new();
@@ -249,8 +252,15 @@ fn adapters(
             adapters.push(made);
         } else if let Some(device) = &section.mqtt {
             let points = points.filter_map(|(id, p)| Some((id, p.mqtt.clone()?, p.access))).collect();
-            let source = messages.cloned().ok_or_else(|| told("needs the embedded broker".to_owned()))?;
-            let made = mqtt::Adapter::new(index, device.clone(), points, context.clone(), source);
+            let ends = ends.ok_or_else(|| told("needs the embedded broker".to_owned()))?;
+            let made =
+                mqtt::Adapter::new(index, device.clone(), points, context.clone(), ends.source.clone());
+            adapters.push(Arc::new(made.map_err(|e| told(e.to_string()))?));
+        } else if let Some(device) = &section.sparkplug {
+            let points =
+                points.map(|(id, p)| (id, p.sparkplug.clone().unwrap_or_default(), p.access)).collect();
+            let ends = ends.ok_or_else(|| told("needs the embedded broker".to_owned()))?;
+            let made = sparkplug::Adapter::new(index, device.clone(), points, context.clone(), ends.clone());
             adapters.push(Arc::new(made.map_err(|e| told(e.to_string()))?));
         } else {
             return Err(told("has no protocol".to_owned()));

@@ -117,8 +117,9 @@ impl Adapter {
     /// All points bad for one reason.
     fn all_bad(&self, session: &mut Session, quality: Quality) {
         let now_us = self.context.clock.now_us();
-        let ids = self.points.values().flatten();
-        session.samples.extend(ids.map(|id| Sample::bad(*id, quality, now_us)));
+        let mut ids: Vec<PointId> = self.points.values().flatten().copied().collect();
+        ids.sort_unstable();
+        session.samples.extend(ids.into_iter().map(|id| Sample::bad(id, quality, now_us)));
         session.live.clear();
         session.old.clear();
     }

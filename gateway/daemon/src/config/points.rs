@@ -16,6 +16,8 @@ use super::sections::{DeviceSection, PointSection};
 const MAX_POINTS: usize = 200_000;
 const SHORTEST_STALE_MS: u64 = 5_000;
 const MQTT_STALE_MS: u64 = 60_000;
+/// A node of Sparkplug says when its values end; it sends what changed, and that may be rare.
+const SPARKPLUG_STALE_MS: u64 = 86_400_000;
 
 type Wrong<'a> = &'a mut dyn FnMut(&str, String);
 
@@ -46,8 +48,10 @@ pub(super) fn registry(files: &Files<'_>, mistakes: &mut Vec<Mistake>) -> Option
         if let Some(other) = twins.insert(twin, d.name.clone()) {
             wrong("twin", format!("is the twin of device `{other}` as well"));
         }
-        if d.mqtt.is_some() && !files.merged.broker.enabled {
-            wrong("mqtt", "needs the embedded broker: set `enabled = true` in [broker]".to_owned());
+        for (key, there) in [("mqtt", d.mqtt.is_some()), ("sparkplug", d.sparkplug.is_some())] {
+            if there && !files.merged.broker.enabled {
+                wrong(key, "needs the embedded broker: set `enabled = true` in [broker]".to_owned());
+            }
         }
         let first = u32::try_from(points.len()).unwrap_or(u32::MAX);
         let own: HashMap<&str, usize> =
@@ -71,7 +75,7 @@ pub(super) fn registry(files: &Files<'_>, mistakes: &mut Vec<Mistake>) -> Option
             }
         }
         let last = u32::try_from(points.len()).unwrap_or(u32::MAX);
-        let protocol = if d.modbus.is_some() { "modbus" } else { "mqtt" };
+        let protocol = protocols(d).next().unwrap_or("modbus");
         devices.push(Device { name: d.name.clone(), protocol, points: first..last });
         schemas.push(DeviceSchema {
             name: d.name.clone(),
@@ -115,19 +119,25 @@ fn device(d: &DeviceSection, wrong: Wrong<'_>) {
         let message = "is not a place: expected `site/area/.../name`, 2 to 10 parts of 1 to 63 bytes";
         wrong("asset", format!("`{}` {message}", d.asset));
     }
-    match (&d.modbus, &d.mqtt) {
-        (None, None) => wrong("", "has no protocol: expected [device.modbus] or [device.mqtt]".to_owned()),
-        (Some(_), Some(_)) => {
-            wrong("mqtt", "a device has one protocol: modbus stands here as well".to_owned())
+    let mut given = protocols(d);
+    match (given.next(), given.next()) {
+        (None, _) => {
+            let expected = "expected [device.modbus], [device.mqtt] or [device.sparkplug]";
+            wrong("", format!("has no protocol: {expected}"));
         }
-        (Some(c), None) => {
-            if let Err((key, message)) = c.check() {
-                wrong(&format!("modbus.{key}"), message);
-            }
+        (Some(first), Some(second)) => {
+            wrong(second, format!("a device has one protocol: {first} stands here as well"));
         }
-        (None, Some(c)) => {
-            if let Err((key, message)) = c.check() {
-                wrong(&format!("mqtt.{key}"), message);
+        (Some(_), None) => {
+            let checked = [
+                ("modbus", d.modbus.as_ref().map(|c| c.check())),
+                ("mqtt", d.mqtt.as_ref().map(|c| c.check())),
+                ("sparkplug", d.sparkplug.as_ref().map(|c| c.check())),
+            ];
+            for (protocol, checked) in checked {
+                if let Some(Err((key, message))) = checked {
+                    wrong(&format!("{protocol}.{key}"), message);
+                }
             }
         }
     }
@@ -139,8 +149,30 @@ fn device(d: &DeviceSection, wrong: Wrong<'_>) {
     }
 }
 
+/// The protocols that a device names.
+fn protocols(d: &DeviceSection) -> impl Iterator<Item = &'static str> {
+    [("modbus", d.modbus.is_some()), ("mqtt", d.mqtt.is_some()), ("sparkplug", d.sparkplug.is_some())]
+        .into_iter()
+        .filter_map(|(name, there)| there.then_some(name))
+}
+
 /// The raw range, and how long a value is current by default; none if the binding is wrong.
 fn binding(d: &DeviceSection, p: &PointSection, wrong: Wrong<'_>) -> Option<(RawRange, u64, bool)> {
+    if d.sparkplug.is_some() || p.sparkplug.is_some() {
+        if d.sparkplug.is_none() || p.modbus.is_some() || p.mqtt.is_some() {
+            wrong(
+                "",
+                "`sparkplug` goes with a device of [device.sparkplug], and with no other protocol".to_owned(),
+            );
+            return None;
+        }
+        let metric = p.sparkplug.clone().unwrap_or_default();
+        if let Err((key, message)) = metric.check() {
+            wrong(&format!("sparkplug.{key}"), message);
+            return None;
+        }
+        return Some((metric.raw_range(p.value_type), SPARKPLUG_STALE_MS, false));
+    }
     match (&d.modbus, &p.modbus, &d.mqtt, &p.mqtt) {
         (Some(_), Some(m), _, None) => {
             if let Err((key, message)) = m.check() {

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use common::{Access, GatewayId, TenantId, TwinId, ValueType};
-use gateway_adapters::{modbus, mqtt};
+use gateway_adapters::{modbus, mqtt, sparkplug};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -191,6 +191,9 @@ pub struct DeviceSection {
     /// A group of topics on the gateway's own broker.
     #[serde(default)]
     pub mqtt: Option<mqtt::DeviceConfig>,
+    /// A Sparkplug B edge node, or one of its devices, that publishes to the gateway's own broker.
+    #[serde(default)]
+    pub sparkplug: Option<sparkplug::DeviceConfig>,
     /// Its points.
     #[serde(default)]
     pub point: Vec<PointSection>,
@@ -263,6 +266,9 @@ pub struct PointSection {
     /// Where an MQTT device has it.
     #[serde(default)]
     pub mqtt: Option<mqtt::PointConfig>,
+    /// Which metric of a Sparkplug device it is. Default: the one of the point's name.
+    #[serde(default)]
+    pub sparkplug: Option<sparkplug::PointConfig>,
 }
 
 /// One entry of `labels`.
