@@ -11,7 +11,8 @@ use common::{Access, Drain, PointId};
 use gateway_core::{DeviceWriter, WriteError};
 use tokio::sync::{Mutex, mpsc};
 
-use super::config::{DeviceConfig, PointConfig};
+use super::config::DeviceConfig;
+use super::point::PointConfig;
 use super::jobs::{self, Job};
 use super::runner::Runner;
 use crate::Context;

@@ -7,11 +7,11 @@ use async_trait::async_trait;
 use common::names::Code;
 use common::{PointId, Value};
 use gateway_core::{DeviceWriter, Permit, Reading, WriteError};
+use gateway_modbus::value::Words;
 use tokio::sync::oneshot;
 use tokio::time::{Duration, Instant};
 
 use super::adapter::Shared;
-use super::codec;
 use super::session::Change;
 
 /// Writes that may wait at the same time.
@@ -86,12 +86,10 @@ impl DeviceWriter for Shared {
             };
             Change::Bit(bit)
         } else {
-            let (t, count) = (spec.config.raw_type(), spec.config.count());
-            let too_long =
-                matches!((&raw, spec.config.length), (Value::Text(s), Some(n)) if s.len() > n.into());
-            match codec::encode(t, spec.config.order, count, &raw) {
-                Some(registers) if !too_long => Change::Registers(registers),
-                _ => return Err(not_sent(Code::OutOfRawLimits, format!("`{raw}` is no {t:?} value"))),
+            match spec.config.format.encode(&raw) {
+                Ok(Words::Registers(registers)) => Change::Registers(registers),
+                Ok(Words::Mask { and, or }) => Change::Mask { and, or },
+                Err(e) => return Err(not_sent(Code::OutOfRawLimits, e.to_string())),
             }
         };
         self.submit(index, Some((change, permit)), deadline).await

@@ -2,14 +2,16 @@
 //! Modbus RTU, and what values mean (`gateway-pipeline`).
 
 mod adapter;
-pub mod codec;
 mod config;
 mod jobs;
 mod plan;
+mod point;
 mod runner;
 mod session;
 
 pub use adapter::{Adapter, Error};
-pub use config::{DeviceConfig, Order, PointConfig, RawType};
+pub use config::DeviceConfig;
 pub use gateway_modbus::Table;
+pub use gateway_modbus::value::{Order, RawType};
 pub use plan::{Block, MAX_BITS, MAX_REGISTERS, plan};
+pub use point::PointConfig;

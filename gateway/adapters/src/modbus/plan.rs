@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use gateway_modbus::Table;
 
-use super::config::PointConfig;
+use super::point::PointConfig;
 
 /// Most registers of one read (Modbus application protocol V1.1b3, 6.3 and 6.4).
 pub const MAX_REGISTERS: u16 = 125;
@@ -65,12 +65,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::modbus::config::{Order, RawType};
+    use gateway_modbus::value::RawType;
 
     fn point(table: Table, address: u16, raw_type: RawType, period_ms: u64) -> PointConfig {
-        let length = (raw_type == RawType::String).then_some(20);
-        let raw_type = Some(raw_type);
-        PointConfig { table, address, raw_type, order: Order::Abcd, length, period_ms }
+        let mut point = PointConfig::new(table, address, raw_type);
+        point.format.length = (raw_type == RawType::String).then_some(20);
+        PointConfig { period_ms, ..point }
     }
 
     fn shape(points: &[PointConfig]) -> Vec<(u16, u16, Vec<usize>)> {

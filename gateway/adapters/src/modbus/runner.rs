@@ -13,8 +13,7 @@ use tokio::sync::{MutexGuard, mpsc};
 use tokio::time::Instant;
 
 use super::adapter::{Shared, Spec};
-use super::codec;
-use super::config::PointConfig;
+use super::point::PointConfig;
 use super::jobs::Job;
 use super::plan::{Block, plan};
 use super::session::{self, CallError, Data, Session};
@@ -347,12 +346,8 @@ fn value_of(point: &PointConfig, address: u16, data: &Data) -> Option<Value> {
         Data::Bits(bits) => bits.get(from).map(|b| Value::Bool(*b)),
         Data::Registers(registers) => {
             let own = registers.get(from..from + usize::from(point.count()))?;
-            let value = codec::decode(point.raw_type(), point.order, own)?;
-            match (value, point.length) {
-                // An odd length leaves one byte of the last register that is not the point's.
-                (Value::Text(t), Some(n)) if t.len() > n.into() => t.get(..n.into()).map(Value::from),
-                (value, _) => Some(value),
-            }
+            let bytes: Vec<u8> = own.iter().flat_map(|r| r.to_be_bytes()).collect();
+            point.format.decoder().decode(&bytes).ok()
         }
     }
 }

@@ -82,6 +82,7 @@ pub(super) enum Data {
 pub(super) enum Change {
     Bit(bool),
     Registers(Vec<u16>),
+    Mask { and: u16, or: u16 },
 }
 
 /// A connection, or none.
@@ -150,6 +151,7 @@ impl Session {
         let request = match change {
             Change::Bit(bit) if self.single_writes => Request::WriteSingleCoil(address, *bit),
             Change::Bit(bit) => Request::WriteMultipleCoils(address, vec![*bit].into()),
+            Change::Mask { and, or } => Request::MaskWriteRegister(address, *and, *or),
             Change::Registers(r) => match r.as_slice() {
                 [one] if self.single_writes => Request::WriteSingleRegister(address, *one),
                 many => Request::WriteMultipleRegisters(address, many.to_vec().into()),
@@ -162,6 +164,9 @@ impl Session {
             (Response::WriteSingleRegister(a, echo), Change::Registers(r)) => *a == address && *r == [*echo],
             (Response::WriteMultipleRegisters(a, n), Change::Registers(r)) => {
                 *a == address && usize::from(*n) == r.len()
+            }
+            (Response::MaskWriteRegister(a, x, y), Change::Mask { and, or }) => {
+                (a, x, y) == (&address, and, or)
             }
             _ => false,
         };
