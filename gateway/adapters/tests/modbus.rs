@@ -308,7 +308,7 @@ async fn every_type_and_order_is_written_and_read_back() {
     let expected = ["WriteSingleRegister", "WriteMultipleRegisters", "WriteSingleCoil"];
     assert_eq!(functions, expected.map(str::to_owned).into());
     for (point, value) in
-        [(0, Value::U64(65_536)), (0, Value::I64(1)), (36, "too long for it".into()), (38, 1u64.into())]
+        [(0, Value::U64(65_536)), (0, Value::I64(-1)), (36, "too long for it".into()), (38, 1u64.into())]
     {
         let refused = rig.write(point, value).await.unwrap_err();
         assert!(matches!(refused, WriteError::NotSent { .. }), "{refused}");

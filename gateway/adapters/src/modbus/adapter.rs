@@ -12,8 +12,8 @@ use gateway_core::{DeviceWriter, WriteError};
 use tokio::sync::{Mutex, mpsc};
 
 use super::config::DeviceConfig;
-use super::point::PointConfig;
 use super::jobs::{self, Job};
+use super::point::PointConfig;
 use super::runner::Runner;
 use crate::Context;
 

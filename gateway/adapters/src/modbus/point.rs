@@ -27,8 +27,6 @@ pub struct PointConfig {
     pub array: Option<u16>,
     /// Registers or bits from one element of an array to the next; none: they follow each other without a gap.
     pub stride: Option<u16>,
-    /// Whether `type` was given.
-    typed: bool,
 }
 
 /// The keys as they are written.
@@ -136,7 +134,6 @@ impl TryFrom<Keys> for PointConfig {
             period_ms: keys.period_ms,
             array: keys.array,
             stride: keys.stride,
-            typed: keys.raw_type.is_some(),
         })
     }
 }
@@ -165,7 +162,7 @@ impl PointConfig {
     pub fn new(table: Table, address: u16, raw_type: RawType) -> Self {
         let format = raw_type.into();
         let period_ms = default_period_ms();
-        Self { table, address, format, period_ms, array: None, stride: None, typed: true }
+        Self { table, address, format, period_ms, array: None, stride: None }
     }
 
     /// What the registers hold.

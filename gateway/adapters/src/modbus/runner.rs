@@ -13,9 +13,9 @@ use tokio::sync::{MutexGuard, mpsc};
 use tokio::time::Instant;
 
 use super::adapter::{Shared, Spec};
-use super::point::PointConfig;
 use super::jobs::Job;
 use super::plan::{Block, plan};
+use super::point::PointConfig;
 use super::session::{self, CallError, Data, Session};
 use crate::context::Reporter;
 
