@@ -20,4 +20,4 @@ pub use health::Health;
 pub use log::{FrameId, FrameLog, LogError, Watermark};
 pub use messages::{Message, Messages, Publish};
 pub use orders::Orders;
-pub use registry::{Deadband, Device, Point, RawRange, Registry, RegistryError, Scale};
+pub use registry::{Deadband, Device, Door, Point, RawRange, Registry, RegistryError, Scale};

@@ -48,6 +48,19 @@ pub enum Deadband {
     Absolute(f64),
     /// in percent of the engineering range
     Percent(f64),
+    /// swinging door: corners of the series are passed on
+    Door(Door),
+}
+
+/// A swinging door: how far straight lines between what is passed on may miss what is not.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Door {
+    /// in engineering units, or in percent of the engineering range
+    pub deviation: f64,
+    /// Whether `deviation` is in percent.
+    pub percent: bool,
+    /// A sample nearer than this to the last one passed on is left out whatever it is, ms.
+    pub min_interval_ms: u64,
 }
 
 /// What the device's register can hold.
@@ -288,11 +301,13 @@ impl Registry {
 }
 
 impl Point {
-    /// Width of the deadband in engineering units; none if every sample passes.
+    /// Width of the deadband, or deviation of the swinging door, in engineering units; none if every sample passes.
     pub fn deadband_width(&self) -> Option<f64> {
         match self.deadband? {
-            Deadband::Absolute(width) => Some(width),
-            Deadband::Percent(percent) => {
+            Deadband::Absolute(width) | Deadband::Door(Door { deviation: width, percent: false, .. }) => {
+                Some(width)
+            }
+            Deadband::Percent(percent) | Deadband::Door(Door { deviation: percent, .. }) => {
                 let span = self.schema.range_max? - self.schema.range_min?;
                 Some(span.abs() * percent / 100.0)
             }

@@ -1,23 +1,34 @@
 //! Raw samples become processed ones: scale, type, engineering range, deadband. Pure: no clock, no I/O, and
 //! nothing here waits. Limits on writes are not here, they are in `gateway-control`.
 
+mod derived;
+mod door;
+
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use common::{PointId, Quality, Sample, Value};
-use gateway_core::{Point, Registry};
+use gateway_core::{Deadband, Point, Registry};
+
+pub use derived::{Cycle, Definition, Now, Virtual, order};
 
 /// The state of one registry's points: what was passed on last.
 #[derive(Debug)]
 pub struct Pipeline {
     registry: Arc<Registry>,
     passed: Vec<Option<Sample>>,
+    /// Of points with a swinging door.
+    doors: HashMap<PointId, door::Door>,
+    /// What doors have passed on, in order.
+    corners: Vec<Sample>,
 }
 
 impl Pipeline {
     /// One for all points of a registry.
     pub fn new(registry: Arc<Registry>) -> Self {
         let passed = vec![None; registry.slots()];
-        Self { registry, passed }
+        let doors = registry.points().filter_map(|p| Some((p.id, door(p)?))).collect();
+        Self { registry, passed, doors, corners: Vec::new() }
     }
 
     /// Goes over to a later generation. A point that means something else now passes its next sample on; one
@@ -45,13 +56,18 @@ impl Pipeline {
         Some(judge(self.registry.point(raw.point)?, raw))
     }
 
-    /// Whether a processed sample is passed on, as `process` says.
+    /// Whether a processed sample is passed on, as `process` says. Never so behind a swinging door: what that
+    /// passes on is fetched with `take_corners`.
     pub fn passes(&mut self, sample: &Sample) -> bool {
         self.pass(sample).is_some()
     }
 
     fn pass(&mut self, sample: &Sample) -> Option<()> {
         let point = self.registry.point(sample.point)?;
+        if let Some(Deadband::Door(_)) = point.deadband {
+            self.doors.get_mut(&sample.point)?.offer(sample, &mut self.corners);
+            return None;
+        }
         let last = self.passed.get_mut(sample.point.index())?;
         if let Some(last) = last
             && is_held_back(point, last, sample)
@@ -62,10 +78,37 @@ impl Pipeline {
         Some(())
     }
 
-    /// What passed last for a point.
+    /// Whether any point has a swinging door.
+    pub fn has_doors(&self) -> bool {
+        !self.doors.is_empty()
+    }
+
+    /// Adds what swinging doors have passed on since the last call, in order.
+    pub fn take_corners(&mut self, out: &mut Vec<Sample>) {
+        out.append(&mut self.corners);
+    }
+
+    /// Lets doors pass on what they have held back for `max_interval_ms`; with `all` whatever they hold back.
+    pub fn flush_doors(&mut self, now_us: i64, all: bool) {
+        for door in self.doors.values_mut() {
+            if all {
+                door.flush(&mut self.corners);
+            } else {
+                door.flush_due(now_us, &mut self.corners);
+            }
+        }
+    }
+
+    /// What passed last for a point without a swinging door.
     pub fn last(&self, point: PointId) -> Option<&Sample> {
         self.passed.get(point.index())?.as_ref()
     }
+}
+
+fn door(point: &Point) -> Option<door::Door> {
+    let Some(Deadband::Door(settings)) = point.deadband else { return None };
+    let deviation = point.deadband_width().unwrap_or(0.0);
+    Some(door::Door::new(deviation, settings.min_interval_ms, point.max_interval_ms))
 }
 
 /// Scales, converts and checks the range. A bad sample has no value afterwards.
