@@ -3,6 +3,7 @@
 
 mod api;
 pub mod config;
+mod derived;
 mod gateway;
 mod parts;
 mod recorder;

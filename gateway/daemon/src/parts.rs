@@ -11,6 +11,12 @@ use common::{Drain, QualityClass, Sample};
 use gateway_core::{Bus, Current, FrameLog, Registry};
 use gateway_pipeline::Pipeline;
 use tokio::sync::{Mutex, mpsc};
+use tokio::time::{Duration, Instant, sleep_until};
+
+use crate::derived::Derived;
+
+/// How often swinging doors are looked at for what they have held back long enough.
+const DOORS_EVERY: Duration = Duration::from_millis(250);
 
 /// Samples received, by device and quality class.
 #[derive(Debug)]
@@ -37,6 +43,7 @@ impl SampleCounts {
 pub(crate) struct Processing {
     pub(crate) raw: Mutex<mpsc::Receiver<Vec<Sample>>>,
     pub(crate) pipeline: Mutex<Pipeline>,
+    pub(crate) derived: Mutex<Derived>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) current: Current,
     pub(crate) bus: Bus,
@@ -48,23 +55,39 @@ impl Processing {
     pub(crate) async fn run(self: Arc<Self>, drain: Drain) -> Result<(), PartError> {
         let mut raw = self.raw.lock().await;
         let mut pipeline = self.pipeline.lock().await;
+        let mut derived = self.derived.lock().await;
+        let mut doors = pipeline.has_doors().then(|| Instant::now() + DOORS_EVERY);
         loop {
+            // Without virtual points and doors there is no such time.
+            let due = derived.next().map(|wait| Instant::now() + wait);
+            let due = due.into_iter().chain(doors).min();
             tokio::select! {
                 biased;
+                () = until(due) => {
+                    if doors.is_some_and(|at| at <= Instant::now()) {
+                        pipeline.flush_doors(derived.now().utc_us, false);
+                        doors = Some(Instant::now() + DOORS_EVERY);
+                    }
+                    self.process(&mut pipeline, &mut derived, vec![]);
+                }
                 batch = raw.recv() => match batch {
-                    Some(batch) => self.process(&mut pipeline, batch),
-                    None => return Ok(()),
+                    Some(batch) => self.process(&mut pipeline, &mut derived, batch),
+                    None => break,
                 },
                 () = drain.started() => break,
             }
         }
         while let Ok(batch) = raw.try_recv() {
-            self.process(&mut pipeline, batch);
+            self.process(&mut pipeline, &mut derived, batch);
         }
+        pipeline.flush_doors(0, true);
+        self.process(&mut pipeline, &mut derived, vec![]);
+        derived.finish();
         Ok(())
     }
 
-    fn process(&self, pipeline: &mut Pipeline, batch: Vec<Sample>) {
+    fn process(&self, pipeline: &mut Pipeline, derived: &mut Derived, batch: Vec<Sample>) {
+        let now = derived.is_active().then(|| derived.now());
         let mut processed = Vec::with_capacity(batch.len());
         for raw in batch {
             if let Some(known) = self.registry.point(raw.point) {
@@ -73,13 +96,34 @@ impl Processing {
             let Some(sample) = pipeline.judge(raw) else { continue };
             // Also what the deadband holds back: an interlock must see the value as it is.
             self.current.update(std::slice::from_ref(&sample));
+            if let Some(now) = now {
+                derived.feed(&sample, now);
+            }
             if pipeline.passes(&sample) {
                 processed.push(sample);
             }
         }
+        if let Some(now) = now {
+            derived.run(now, &mut |raw| {
+                let sample = pipeline.judge(raw)?;
+                self.current.update(std::slice::from_ref(&sample));
+                if pipeline.passes(&sample) {
+                    processed.push(sample.clone());
+                }
+                Some(sample)
+            });
+        }
+        pipeline.take_corners(&mut processed);
         if !processed.is_empty() {
             self.bus.publish(&processed.into());
         }
+    }
+}
+
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -19,6 +19,7 @@ use tokio::sync::{Mutex, mpsc};
 
 use crate::api::Overruns;
 use crate::config::Config;
+use crate::derived::{Calculated, Derived, Notes};
 use crate::gateway::{StartError, VERSION};
 use crate::parts::{Processing, SampleCounts, log_events};
 use crate::recorder::Recorder;
@@ -41,6 +42,8 @@ pub(crate) struct Wiring {
     pub(crate) health: Health,
     pub(crate) bus: Bus,
     pub(crate) stages: Stages,
+    /// Where what must outlive a restart is kept, once the buffer is open.
+    pub(crate) notes: Notes,
 }
 
 /// What reads the field, running.
@@ -62,6 +65,7 @@ impl Wiring {
             bus: Bus::new(drops.clone()),
             points: config.registry.clone().into(),
             stages: Stages::new(&clock),
+            notes: Notes::default(),
             config,
             clock,
             drops,
@@ -91,9 +95,12 @@ impl Wiring {
         let to_store = self.bus.subscribe("store", STORE_QUEUE, Policy::DropOldest);
         let counts = SampleCounts::new(registry.device_slots());
         let (raw, raw_queue) = RawSender::new(RAW_QUEUE, &self.drops);
+        let definitions = self.config.virtual_points.clone();
+        let derived = Derived::new(definitions, registry.clone(), self.clock.clone(), self.notes.clone())?;
         let processing = Arc::new(Processing {
             raw: Mutex::new(raw_queue),
             pipeline: Mutex::new(Pipeline::new(registry.clone())),
+            derived: Mutex::new(derived),
             registry: registry.clone(),
             current: self.current.clone(),
             bus: self.bus.clone(),
@@ -133,6 +140,7 @@ impl Wiring {
     ) -> Arc<Recorder> {
         let registry = self.config.registry.clone();
         let log = Recorder::new(store.clone(), registry.slots());
+        let _ = self.notes.set(log.clone());
         let keep = self.stages.supervisor(Stage::Keep);
         keep.spawn("store", move |drain| store.clone().run(drain));
         let follow = log.clone();
@@ -262,6 +270,8 @@ fn adapters(
             let ends = ends.ok_or_else(|| told("needs the embedded broker".to_owned()))?;
             let made = sparkplug::Adapter::new(index, device.clone(), points, context.clone(), ends.clone());
             adapters.push(Arc::new(made.map_err(|e| told(e.to_string()))?));
+        } else if section.virtual_.is_some() {
+            adapters.push(Arc::new(Calculated { device: index, health: context.health.clone() }));
         } else {
             return Err(told("has no protocol".to_owned()));
         }

@@ -3,6 +3,7 @@
 
 mod assemble;
 mod check;
+mod derived;
 mod files;
 mod points;
 mod secrets;
@@ -16,8 +17,11 @@ use std::sync::Arc;
 use common::config::{Mistake, Mistakes, Source, read};
 use common::{GatewayId, TenantId};
 use gateway_core::Registry;
+use gateway_pipeline::Definition;
 
 use files::Files;
+
+pub use derived::{VirtualDevice, VirtualPoint};
 pub use secrets::Token;
 use sections::{ApiSection, BrokerSection, BufferSection, ControlSection, DeviceSection, File};
 
@@ -46,6 +50,8 @@ pub struct Config {
     pub devices: Vec<DeviceSection>,
     /// All points.
     pub registry: Arc<Registry>,
+    /// Those that are calculated from others.
+    pub virtual_points: Vec<Definition>,
 }
 
 /// Where the cloud is and how to sign in.
@@ -155,6 +161,8 @@ fn build(files: &mut Files<'_>) -> (Option<Config>, Vec<Mistake>) {
     check::sections(files, &mut mistakes);
     let uplink = check::uplink(files, &mut mistakes);
     let registry = points::registry(files, &mut mistakes);
+    let virtual_points =
+        registry.as_ref().map(|r| derived::definitions(files, r, &mut mistakes)).unwrap_or_default();
     let File { gateway, api, broker, buffer, control, .. } = files.merged.clone();
     let (Some(id), Some(registry)) = (gateway.id, registry) else {
         return (None, mistakes);
@@ -171,6 +179,7 @@ fn build(files: &mut Files<'_>) -> (Option<Config>, Vec<Mistake>) {
         control,
         devices: std::mem::take(&mut files.devices).into_iter().map(|l| l.device).collect(),
         registry: Arc::new(registry),
+        virtual_points,
     };
     (Some(config), mistakes)
 }

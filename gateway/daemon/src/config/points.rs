@@ -9,6 +9,7 @@ use common::schema::Label;
 use common::{Access, DeviceSchema, PointId, PointSchema, Schema, TwinId, Value, ValueType};
 use gateway_core::{Deadband, Device, Point, RawRange, Registry, Scale};
 
+use super::derived;
 use super::files::{Files, Located};
 use super::sections::{DeviceSection, PointSection};
 
@@ -19,7 +20,7 @@ const MQTT_STALE_MS: u64 = 60_000;
 /// A node of Sparkplug says when its values end; it sends what changed, and that may be rare.
 const SPARKPLUG_STALE_MS: u64 = 86_400_000;
 
-type Wrong<'a> = &'a mut dyn FnMut(&str, String);
+pub(super) type Wrong<'a> = &'a mut dyn FnMut(&str, String);
 
 /// The registry; none if there are mistakes that leave no sensible one.
 pub(super) fn registry(files: &Files<'_>, mistakes: &mut Vec<Mistake>) -> Option<Registry> {
@@ -122,7 +123,7 @@ fn device(d: &DeviceSection, wrong: Wrong<'_>) {
     let mut given = protocols(d);
     match (given.next(), given.next()) {
         (None, _) => {
-            let expected = "expected [device.modbus], [device.mqtt] or [device.sparkplug]";
+            let expected = "expected [device.modbus], [device.mqtt], [device.sparkplug] or [device.virtual]";
             wrong("", format!("has no protocol: {expected}"));
         }
         (Some(first), Some(second)) => {
@@ -133,6 +134,7 @@ fn device(d: &DeviceSection, wrong: Wrong<'_>) {
                 ("modbus", d.modbus.as_ref().map(|c| c.check())),
                 ("mqtt", d.mqtt.as_ref().map(|c| c.check())),
                 ("sparkplug", d.sparkplug.as_ref().map(|c| c.check())),
+                ("virtual", d.virtual_.as_ref().map(|c| c.check())),
             ];
             for (protocol, checked) in checked {
                 if let Some(Err((key, message))) = checked {
@@ -151,13 +153,20 @@ fn device(d: &DeviceSection, wrong: Wrong<'_>) {
 
 /// The protocols that a device names.
 fn protocols(d: &DeviceSection) -> impl Iterator<Item = &'static str> {
-    [("modbus", d.modbus.is_some()), ("mqtt", d.mqtt.is_some()), ("sparkplug", d.sparkplug.is_some())]
-        .into_iter()
-        .filter_map(|(name, there)| there.then_some(name))
+    let named = [
+        ("modbus", d.modbus.is_some()),
+        ("mqtt", d.mqtt.is_some()),
+        ("sparkplug", d.sparkplug.is_some()),
+        ("virtual", d.virtual_.is_some()),
+    ];
+    named.into_iter().filter_map(|(name, there)| there.then_some(name))
 }
 
 /// The raw range, and how long a value is current by default; none if the binding is wrong.
 fn binding(d: &DeviceSection, p: &PointSection, wrong: Wrong<'_>) -> Option<(RawRange, u64, bool)> {
+    if let Some(bound) = derived::binding(d, p) {
+        return bound.map_err(|(key, message)| wrong(&key, message)).ok();
+    }
     if d.sparkplug.is_some() || p.sparkplug.is_some() {
         if d.sparkplug.is_none() || p.modbus.is_some() || p.mqtt.is_some() {
             wrong(
@@ -221,7 +230,10 @@ fn point(d: &DeviceSection, p: &PointSection, wrong: Wrong<'_>) -> Option<Point>
     }
     let (raw, stale_ms, device_writable) = binding(d, p, wrong)?;
     let number = matches!(p.value_type, ValueType::I64 | ValueType::U64 | ValueType::F64);
-    let deadband = deadband(p, number, wrong);
+    let deadband = match &p.compression {
+        Some(compression) => derived::door(p, compression, number, wrong),
+        None => deadband(p, number, wrong),
+    };
     let held_ms = if deadband.is_some() { p.max_interval_ms } else { 0 };
     let stale_ms = p.stale_ms.unwrap_or(stale_ms.max(held_ms.saturating_mul(2)));
     if stale_ms == 0 {

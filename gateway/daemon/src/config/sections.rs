@@ -10,6 +10,8 @@ use gateway_adapters::{modbus, mqtt, sparkplug};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use super::derived::{VirtualDevice, VirtualPoint};
+
 /// One file.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -194,6 +196,9 @@ pub struct DeviceSection {
     /// A Sparkplug B edge node, or one of its devices, that publishes to the gateway's own broker.
     #[serde(default)]
     pub sparkplug: Option<sparkplug::DeviceConfig>,
+    /// A group of points that are calculated from others.
+    #[serde(default, rename = "virtual")]
+    pub virtual_: Option<VirtualDevice>,
     /// Its points.
     #[serde(default)]
     pub point: Vec<PointSection>,
@@ -226,7 +231,10 @@ pub struct PointSection {
     /// The same in percent of `range_min` to `range_max`. Default: none.
     #[serde(default)]
     pub deadband_percent: Option<f64>,
-    /// With a deadband, a sample is passed on at least so often, ms. Below `stale_ms`. Default 10000.
+    /// Instead of a deadband: pass on only the corners of the series. Default: none.
+    #[serde(default)]
+    pub compression: Option<CompressionSection>,
+    /// With a deadband or compression, a sample is passed on at least so often, ms. Below `stale_ms`. Default 10000.
     #[serde(default = "max_interval")]
     pub max_interval_ms: u64,
     /// Lower end of the range in engineering units: below it a value is uncertain. Default: none.
@@ -269,6 +277,21 @@ pub struct PointSection {
     /// Which metric of a Sparkplug device it is. Default: the one of the point's name.
     #[serde(default)]
     pub sparkplug: Option<sparkplug::PointConfig>,
+    /// How a point of a virtual device is calculated.
+    #[serde(default, rename = "virtual")]
+    pub virtual_: Option<VirtualPoint>,
+}
+
+/// `compression = { ... }` of a point.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CompressionSection {
+    /// Straight lines between what is passed on miss no sample by more than this, in engineering units. No default.
+    pub swinging_door: Option<f64>,
+    /// The same in percent of `range_min` to `range_max`; one of the two.
+    pub swinging_door_percent: Option<f64>,
+    /// A sample nearer than this to the last one passed on is left out whatever it is, ms. Default 0.
+    pub min_interval_ms: u64,
 }
 
 /// One entry of `labels`.
