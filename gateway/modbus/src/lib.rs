@@ -8,6 +8,7 @@ pub mod client;
 pub mod frame;
 pub mod pdu;
 pub mod plan;
+pub mod server;
 mod table;
 pub mod value;
 

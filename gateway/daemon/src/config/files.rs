@@ -7,6 +7,7 @@ use std::path::Path;
 
 use common::config::{Entry, Mistake, Node, Place, Source, Table, Value, Wrong, parse_tree, read_tree};
 
+use super::arrays;
 use super::assemble::{self, Origin, Piece};
 use super::sections::{DeviceSection, File};
 use super::template::{self, Template};
@@ -140,8 +141,10 @@ impl<'s> Files<'s> {
             let read = read_tree(point, &mut |w| wrong.push(w));
             match (read, wrong.is_empty()) {
                 (Some(read), true) => {
-                    points.push(read);
-                    origins.push(*origin);
+                    for point in arrays::expand(read) {
+                        points.push(point);
+                        origins.push(*origin);
+                    }
                 }
                 _ => broken.extend(point.find("name").and_then(Node::text).map(str::to_owned)),
             }

@@ -1,6 +1,7 @@
 //! The configuration: read from a file and its `conf.d`, checked as a whole, and either refused with every
 //! mistake at its place or turned into a registry. Nothing is started here.
 
+mod arrays;
 mod assemble;
 mod check;
 mod derived;
