@@ -10,7 +10,7 @@ use tracing_subscriber::EnvFilter;
 async fn main() -> ExitCode {
     let options = Options::parse();
     // The router logs every client that leaves as an error; the broker's front counts what matters.
-    let default = "warn,rumqttd=off";
+    let default = "warn";
     let filter = EnvFilter::try_from_env("TWINWAY_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     match run(options).await {

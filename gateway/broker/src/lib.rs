@@ -1,21 +1,23 @@
-//! The embedded MQTT broker: rumqttd's router behind a front of ours. The front owns sockets, sessions'
-//! identities, inbound QoS, retained messages and last wills; the router owns queues and outbound QoS.
-//! Not here: topics of points (`gateway-adapters`), access rights (this version listens on loopback only).
+//! The embedded MQTT broker, 3.1.1 and 5: `codec` (bytes), `core` (sessions, subscriptions, retained messages,
+//! queues; no sockets), `journal` (what survives a restart), `net` (listeners and connections), and who may do what
+//! (`auth`, `access`). Not here: what topics mean to points (`gateway-adapters`).
 //!
-//! rumqttd's own listener is not used, because one silent or wrong client can stop it; each module says
-//! which of its traps it keeps away.
+//! Why it is our own: `docs/adr/0001-broker.md`.
 
+mod access;
+mod auth;
 mod broker;
-mod client;
-mod hub;
+mod codec;
+mod core;
+mod handle;
+mod journal;
+mod net;
 mod options;
-mod packets;
 mod points;
-mod retained;
-mod router;
-mod session;
 
+pub use access::Rule;
+pub use auth::Users;
 pub use broker::Broker;
-pub use hub::Handle;
-pub use options::{Error, Options};
+pub use handle::{ClientStatus, Handle, Status};
+pub use options::{Error, Limits, Listener, Options, Tls};
 pub use points::publish_points;

@@ -1,56 +1,137 @@
 //! What the broker can be told, and why it does not start.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use common::Clock;
+
+use crate::access::Rule;
+use crate::auth::Users;
+
 /// How the broker is to be.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Options {
-    /// Where to listen. Loopback only in this version: there are no topic rights yet.
-    pub listen: SocketAddr,
-    /// Largest packet of a client, bytes.
-    pub max_payload: usize,
-    /// Most clients at a time.
-    pub max_connections: usize,
-    /// A connection that has not said CONNECT by then is closed.
+    /// Where clients connect; at least one. The first is what `Handle::local_addr` tells.
+    pub listeners: Vec<Listener>,
+    /// What each client may do to the others' memory and time.
+    pub limits: Limits,
+    /// Who may publish and subscribe to what. Who no rule names has the listener's default.
+    pub rights: Vec<Rule>,
+    /// Who may sign in.
+    pub users: Users,
+    /// Folder of sessions and retained messages. None: they end with the process.
+    pub dir: Option<PathBuf>,
+    /// Pause between two `fdatasync`; at most 100 ms.
+    pub sync_interval: Duration,
+    /// A connection that has not said CONNECT by then is closed; TLS and WebSocket handshakes included.
     pub connect_timeout: Duration,
-    /// A client that takes nothing for so long is closed.
-    pub write_timeout: Duration,
-    /// Most filters of one client.
-    pub max_filters: usize,
-    /// Most different filters of all clients. The router keeps a queue for each and never forgets one.
-    pub max_filters_total: usize,
-    /// Most persistent sessions (`clean_session` = false).
-    pub max_sessions: usize,
-    /// Most retained messages, and most bytes of them.
-    pub max_retained: (usize, usize),
-    /// Bytes of one segment of a filter's queue.
-    pub segment_bytes: usize,
-    /// Segments of a filter's queue: a client that falls behind more than this loses the oldest.
-    pub segment_count: usize,
+    /// A client that takes nothing for so long is closed; zero: never.
+    pub stall_timeout: Duration,
+    /// Longest keep-alive, seconds: a client that asks for more, or for none, is given this (MQTT 5) or held to
+    /// it (3.1.1: only if it asked for one). 0: any.
+    pub keep_alive_max: u16,
     /// Messages that wait for a reader inside of the gateway.
     pub inbox: usize,
-    /// Messages that wait to be published from inside of the gateway.
-    pub outbox: usize,
+    /// Where time comes from.
+    pub clock: Clock,
+}
+
+/// One place where clients connect.
+#[derive(Debug, Clone)]
+pub struct Listener {
+    /// Address; port 0: any.
+    pub listen: SocketAddr,
+    /// TLS, with certificate and key.
+    pub tls: Option<Tls>,
+    /// MQTT over WebSocket.
+    pub websocket: bool,
+    /// Whether clients without user and password may connect.
+    pub allow_anonymous: bool,
+    /// Whether a client that no rule names may do everything; else nothing.
+    pub open: bool,
+}
+
+impl Listener {
+    /// A plain one: open to everyone on loopback; beyond, users must sign in and have rights.
+    pub fn new(listen: SocketAddr) -> Self {
+        let local = listen.ip().is_loopback();
+        Self { listen, tls: None, websocket: false, allow_anonymous: local, open: local }
+    }
+}
+
+/// Files of a TLS listener, PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// Certificate chain.
+    pub cert: PathBuf,
+    /// Private key.
+    pub key: PathBuf,
+}
+
+/// Bounds. Each is for one client unless it says otherwise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Largest packet, bytes.
+    pub packet: usize,
+    /// Messages a second that a client may publish; 0: any. More closes it.
+    pub rate: u32,
+    /// Messages on their way without acknowledgement, in each direction.
+    pub in_flight: usize,
+    /// Subscriptions.
+    pub filters: usize,
+    /// Bytes of all filters.
+    pub filter_bytes: usize,
+    /// Messages that wait for a client.
+    pub queued: usize,
+    /// Bytes that wait for a client.
+    pub queued_bytes: usize,
+    /// Bytes that wait for all clients together.
+    pub queued_total: usize,
+    /// Clients at a time.
+    pub connections: usize,
+    /// Persistent sessions.
+    pub sessions: usize,
+    /// Longest life of a session without connection, seconds; `u32::MAX`: for ever.
+    pub session_expiry_s: u32,
+    /// Retained messages of all clients, and bytes of them.
+    pub retained: (usize, usize),
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            packet: 256 * 1024,
+            rate: 0,
+            in_flight: 256,
+            filters: 1000,
+            filter_bytes: 256 * 1024,
+            queued: 10_000,
+            queued_bytes: 8 * 1024 * 1024,
+            queued_total: 64 * 1024 * 1024,
+            connections: 256,
+            sessions: 256,
+            session_expiry_s: 7 * 24 * 3600,
+            retained: (100_000, 64 * 1024 * 1024),
+        }
+    }
 }
 
 impl Options {
-    /// The defaults, listening on `listen`.
+    /// The defaults, listening on `listen` without TLS, with nothing on disk.
     pub fn new(listen: SocketAddr) -> Self {
         Self {
-            listen,
-            max_payload: 256 * 1024,
-            max_connections: 256,
+            listeners: vec![Listener::new(listen)],
+            limits: Limits::default(),
+            rights: Vec::new(),
+            users: Users::default(),
+            dir: None,
+            sync_interval: Duration::from_millis(20),
             connect_timeout: Duration::from_secs(5),
-            write_timeout: Duration::from_secs(10),
-            max_filters: 1000,
-            max_filters_total: 10_000,
-            max_sessions: 256,
-            max_retained: (20_000, 32 * 1024 * 1024),
-            segment_bytes: 256 * 1024,
-            segment_count: 8,
+            stall_timeout: Duration::from_secs(60),
+            keep_alive_max: 0,
             inbox: 16 * 1024,
-            outbox: 16 * 1024,
+            clock: Clock::system(),
         }
     }
 }
@@ -58,11 +139,11 @@ impl Options {
 /// Why the broker does not start or has ended.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The address is not on loopback.
+    /// Anyone in the network could connect.
     #[error(
-        "the broker listens on loopback only, and {listen} is not: it has no topic rights yet, so that whoever reaches it could feign every sensor"
+        "{listen} is not on loopback: clients beyond the box need users (a passwords file), or say `allow_anonymous = true`"
     )]
-    NotLoopback {
+    Open {
         /// The address.
         listen: SocketAddr,
     },
@@ -74,13 +155,20 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
-    /// The router has ended, most likely by a panic.
-    #[error("the router has ended")]
-    Router,
-    /// The router takes no link.
-    #[error("the router takes no link: {detail}")]
-    Link {
-        /// What it said.
+    /// Certificate or key cannot be used.
+    #[error("tls of {listen}: {detail}")]
+    Tls {
+        /// The address.
+        listen: SocketAddr,
+        /// What is wrong.
         detail: String,
+    },
+    /// The folder of sessions cannot be made or read.
+    #[error("broker's folder {dir}")]
+    Folder {
+        /// Which.
+        dir: PathBuf,
+        /// Why.
+        source: std::io::Error,
     },
 }

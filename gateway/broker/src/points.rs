@@ -9,7 +9,7 @@ use common::{Drain, PointId, Sample};
 use gateway_core::{Item, Reader, Registry};
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::hub::Handle;
+use crate::handle::Handle;
 
 /// A point is published at most this often, with its last value.
 const EVERY: Duration = Duration::from_millis(100);

@@ -75,7 +75,7 @@ fn main() -> ExitCode {
 
 fn start(config: Config) -> ExitCode {
     let filter = std::env::var("TWINWAY_LOG").or_else(|_| std::env::var("RUST_LOG"));
-    let filter = EnvFilter::new(filter.unwrap_or_else(|_| "info,rumqttd=warn".to_owned()));
+    let filter = EnvFilter::new(filter.unwrap_or_else(|_| "info".to_owned()));
     let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -78,7 +78,8 @@ impl Wiring {
             return Ok(None);
         }
         let mut options = gateway_broker::Options::new(self.config.broker.listen);
-        options.max_payload = self.config.broker.max_packet_bytes;
+        options.limits.packet = self.config.broker.max_packet_bytes;
+        options.dir = Some(self.config.data_dir.join("broker"));
         let started = Broker::start(options, self.drops.clone()).await;
         let (broker, handle) = started.map_err(StartError::Broker)?;
         let broker = Arc::new(broker);
