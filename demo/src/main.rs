@@ -9,7 +9,6 @@ use tracing_subscriber::EnvFilter;
 #[tokio::main]
 async fn main() -> ExitCode {
     let options = Options::parse();
-    // The router logs every client that leaves as an error; the broker's front counts what matters.
     let default = "warn";
     let filter = EnvFilter::try_from_env("TWINWAY_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();

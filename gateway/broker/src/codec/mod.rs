@@ -48,7 +48,6 @@ pub(crate) enum Reason {
     PacketTooLarge = 0x95,
     RateTooHigh = 0x96,
     QuotaExceeded = 0x97,
-    SharedNotSupported = 0x9e,
 }
 
 /// Why a connection ends.

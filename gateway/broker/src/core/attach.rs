@@ -1,5 +1,6 @@
 //! Connections come and go: sessions begin, are taken up again, taken over, left and ended; wills.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -166,9 +167,15 @@ impl Core {
                 let (options, id) = (s.options(), s.id.unwrap_or(0));
                 journal.append(&Record::Subscribed { sid, filter, options, id });
             }
-            for queued in session.queue.iter().filter(|q| q.qos > 0) {
+            let flying = session.in_flight.iter_mut().filter_map(|f| Some((f.queued.as_mut()?, f.pkid)));
+            let waiting = session.queue.iter_mut().filter(|q| q.qos > 0).map(|q| (q, 0));
+            for (queued, pkid) in flying.chain(waiting) {
+                queued.kept = true;
                 let mid = journal.store(&queued.message);
                 journal.append(&super::route::queued_record(sid, mid, queued));
+                if queued.qos == 2 && pkid != 0 {
+                    journal.append(&Record::Sent { sid, mid, pkid });
+                }
             }
         }
     }
@@ -236,57 +243,53 @@ impl Core {
     /// stays: only the member knows whether it came [5.0, 4.8.2].
     fn give_away_shared(&mut self, key: usize) {
         let Some(session) = self.session(key) else { return };
-        let before = session.bytes;
-        let (mut given, mut kept) = (Vec::new(), std::collections::VecDeque::new());
-        let mut flying = std::collections::VecDeque::new();
-        for mut flight in session.in_flight.drain(..) {
-            match flight.queued.take() {
-                Some(queued) if queued.shared.is_some() && queued.qos == 1 => given.push(queued),
-                queued => {
-                    flight.queued = queued;
-                    flying.push_back(flight);
+        let sid = session.sid;
+        let (flights, queue) = (std::mem::take(&mut session.in_flight), std::mem::take(&mut session.queue));
+        let freed = Cell::new(0);
+        let give = |core: &mut Self, queued: Queued| {
+            let (message, kept, qos) = (queued.message.clone(), queued.kept, queued.qos);
+            let back = core.redeliver(key, queued).filter(|q| q.qos > 0);
+            if back.is_none() {
+                freed.set(freed.get() + message.size());
+                if kept {
+                    core.done(sid, &message, qos);
                 }
             }
+            back
+        };
+        // Whatever nobody else takes keeps its place.
+        let mut still_flying = std::collections::VecDeque::new();
+        for mut flight in flights {
+            match flight.queued.take() {
+                Some(queued) if queued.shared.is_some() && queued.qos == 1 => match give(self, queued) {
+                    None => continue,
+                    back => flight.queued = back,
+                },
+                queued => flight.queued = queued,
+            }
+            still_flying.push_back(flight);
         }
-        for queued in session.queue.drain(..) {
+        let mut still_waiting = std::collections::VecDeque::new();
+        for queued in queue {
             match queued.shared {
-                Some(_) => given.push(queued),
+                Some(_) => still_waiting.extend(give(self, queued)),
                 // Messages of QoS 0 are for who is there.
-                None if queued.qos == 0 => session.bytes -= queued.message.size(),
-                None => kept.push_back(queued),
+                None if queued.qos == 0 => freed.set(freed.get() + queued.message.size()),
+                None => still_waiting.push_back(queued),
             }
         }
-        (session.in_flight, session.queue) = (flying, kept);
-        let sid = session.sid;
-        session.bytes -= given.iter().map(|q| q.message.size()).sum::<usize>();
-        let freed = before - session.bytes;
+        let freed = freed.get();
         self.queued_bytes -= freed;
-        let mut back = Vec::new();
-        for queued in given {
-            let message = queued.message.clone();
-            match self.redeliver(key, queued) {
-                Some(queued) if queued.qos > 0 => back.push(queued),
-                _ => self.done(sid, &message),
-            }
-        }
-        // In the order in which they were to be sent, before what came for this session alone.
         if let Some(session) = self.session(key) {
-            let size: usize = back.iter().map(|q| q.message.size()).sum();
-            session.bytes += size;
-            for queued in back.into_iter().rev() {
-                session.queue.push_front(queued);
-            }
-            self.queued_bytes += size;
+            session.bytes -= freed;
+            (session.in_flight, session.queue) = (still_flying, still_waiting);
         }
     }
 
-    /// Notes that a session does not wait for a message any more.
-    pub(super) fn done(&mut self, sid: u64, message: &Message) {
-        if sid != 0
-            && message.stored() != 0
-            && let Some(journal) = &mut self.journal
-        {
-            journal.append(&Record::Done { sid, mid: message.stored() });
+    /// Notes that a session does not wait for a message any more that the journal says it does.
+    pub(super) fn done(&mut self, sid: u64, message: &Message, qos: u8) {
+        if let Some(journal) = &mut self.journal {
+            journal.append(&Record::Done { sid, mid: message.stored(), qos });
         }
     }
 

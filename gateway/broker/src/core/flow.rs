@@ -81,7 +81,7 @@ impl Core {
                 replay.last = Some(message.topic.clone());
                 let qos = replay.qos.min(message.qos);
                 let ids = replay.id.map(|id| Box::from([id]));
-                Replayed::Message(Queued { message, qos, retain: true, ids, shared: None })
+                Replayed::Message(Queued { message, qos, retain: true, ids, shared: None, kept: false })
             }
             Step::Later(at) => {
                 replay.last = Some(at);
@@ -111,12 +111,10 @@ impl Core {
         let stored = queued.message.stored();
         if let Some(lost) = lost {
             count(lost);
-            if sid != 0
-                && queued.qos > 0
-                && stored != 0
+            if queued.kept
                 && let Some(journal) = journal
             {
-                journal.append(&Record::Done { sid, mid: stored });
+                journal.append(&Record::Done { sid, mid: stored, qos: queued.qos });
             }
             return Ok(());
         }
@@ -128,8 +126,7 @@ impl Core {
             return Ok(());
         }
         if queued.qos == 2
-            && sid != 0
-            && stored != 0
+            && queued.kept
             && let Some(journal) = journal
         {
             journal.append(&Record::Sent { sid, mid: stored, pkid });
@@ -162,7 +159,9 @@ impl Core {
         let taken = session.take_in_flight(pkid, |f| f.queued.as_ref().is_some_and(|q| q.qos == 1));
         if let Some(queued) = taken.and_then(|f| f.queued) {
             self.queued_bytes -= queued.message.size();
-            self.done(sid, &queued.message);
+            if queued.kept {
+                self.done(sid, &queued.message, queued.qos);
+            }
         }
         Ok(())
     }
@@ -178,7 +177,9 @@ impl Core {
             let taken = session.take_in_flight(pkid, |_| true);
             if let Some(queued) = taken.and_then(|f| f.queued) {
                 self.queued_bytes -= queued.message.size();
-                self.done(sid, &queued.message);
+                if queued.kept {
+                    self.done(sid, &queued.message, queued.qos);
+                }
             }
             return Ok(None);
         }
@@ -190,10 +191,10 @@ impl Core {
             session.bytes -= size;
             self.queued_bytes -= size;
             if sid != 0
-                && queued.message.stored() != 0
                 && let Some(journal) = &mut self.journal
             {
-                journal.append(&Record::Released { sid, pkid, mid: queued.message.stored() });
+                let mid = if queued.kept { queued.message.stored() } else { 0 };
+                journal.append(&Record::Released { sid, pkid, mid });
             }
         }
         Ok(Some(Reason::Success))

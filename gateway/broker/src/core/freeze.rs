@@ -1,5 +1,6 @@
 //! The part of the state that survives a restart: taken out for a snapshot, and put back at the start.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::session::{InFlight, Queued, Session, Subscription};
@@ -74,7 +75,7 @@ impl Core {
             });
             let waiting = session.queue.iter().filter(|q| q.qos > 0).map(|q| (q.clone(), None));
             // A retained message that was sent for a new subscription is not in the journal.
-            let queue: Vec<_> = flying.chain(waiting).filter(|(q, _)| q.message.stored() != 0).collect();
+            let queue: Vec<_> = flying.chain(waiting).filter(|(q, _)| q.kept).collect();
             messages.extend(queue.iter().map(|(q, _)| q.message.clone()));
             sessions.push(FrozenSession {
                 sid: session.sid,
@@ -116,7 +117,11 @@ impl Core {
             }
             let released = old.released.into_iter().map(|pkid| InFlight { pkid, queued: None });
             session.in_flight.extend(released);
-            for waiting in old.queue {
+            // What was sent before a message that is sent again is sent again as well: the order stays.
+            let again = old.queue.iter().rposition(|q| q.pkid.is_some()).map_or(0, |at| at + 1);
+            let mut used: BTreeSet<u16> = session.in_flight.iter().map(|f| f.pkid).collect();
+            used.extend(old.queue.iter().filter_map(|q| q.pkid));
+            for (at, waiting) in old.queue.into_iter().enumerate() {
                 session.bytes += waiting.message.size();
                 let queued = Queued {
                     message: waiting.message,
@@ -124,9 +129,14 @@ impl Core {
                     retain: waiting.retain,
                     ids: (!waiting.ids.is_empty()).then(|| waiting.ids.into_boxed_slice()),
                     shared: waiting.shared.map(Into::into),
+                    kept: true,
                 };
-                match waiting.pkid {
-                    Some(pkid) => session.in_flight.push_back(InFlight { pkid, queued: Some(queued) }),
+                let free = || (1..=u16::MAX).find(|p| !used.contains(p));
+                match waiting.pkid.or_else(|| (at < again).then(free).flatten()) {
+                    Some(pkid) => {
+                        used.insert(pkid);
+                        session.in_flight.push_back(InFlight { pkid, queued: Some(queued) });
+                    }
                     None => session.queue.push_back(queued),
                 }
             }

@@ -127,10 +127,6 @@ impl Core {
         }
     }
 
-    pub(crate) fn limits(&self) -> &Limits {
-        &self.limits
-    }
-
     /// Connections that have something to do; call them when the lock is given up.
     pub(crate) fn take_wakes(&mut self) -> Vec<Arc<Notify>> {
         std::mem::take(&mut self.wakes)

@@ -35,10 +35,6 @@ impl Retained {
         Self { messages: BTreeMap::new(), bytes: 0, limit }
     }
 
-    pub(crate) fn get(&self, topic: &str) -> Option<&Arc<Message>> {
-        self.messages.get(topic)
-    }
-
     pub(crate) fn len(&self) -> usize {
         self.messages.len()
     }

@@ -52,6 +52,7 @@ impl Core {
                     retain: entry.as_published && message.retain,
                     ids: entry.id.map(|id| Box::from([id])),
                     shared: Some(filter),
+                    kept: false,
                 };
                 outcome.after = outcome.after.max(self.enqueue(key, queued));
             }
@@ -87,6 +88,7 @@ impl Core {
             retain: as_published && message.retain,
             ids: (!ids.is_empty()).then(|| ids.into_boxed_slice()),
             shared: None,
+            kept: false,
         };
         self.enqueue(key, queued)
     }
@@ -108,7 +110,7 @@ impl Core {
     }
 
     /// Puts a message at the end of a session's queue. What does not fit drops the oldest, which is counted.
-    pub(super) fn enqueue(&mut self, key: usize, queued: Queued) -> u64 {
+    pub(super) fn enqueue(&mut self, key: usize, mut queued: Queued) -> u64 {
         let (limits, sessions) = (&self.limits, self.by_client.len().max(1));
         let Some(session) = self.sessions.get_mut(key).and_then(|s| s.as_deref_mut()) else { return 0 };
         if session.conn.is_none() && queued.qos == 0 {
@@ -116,10 +118,12 @@ impl Core {
         }
         let size = queued.message.size();
         let mut after = 0;
+        queued.kept = false;
         if session.sid != 0
             && queued.qos > 0
             && let Some(journal) = &mut self.journal
         {
+            queued.kept = true;
             let mid = journal.store(&queued.message);
             after = journal.append(&queued_record(session.sid, mid, &queued));
         }
@@ -146,12 +150,11 @@ impl Core {
                 let (client, dropped) = (&*session.client, session.traffic.dropped);
                 tracing::warn!(client, dropped, "messages dropped: the client's queue is full");
             }
-            if session.sid != 0
-                && oldest.qos > 0
+            if oldest.kept
                 && let Some(journal) = &mut self.journal
             {
-                let mid = journal.store(&oldest.message);
-                journal.append(&Record::Done { sid: session.sid, mid });
+                let mid = oldest.message.stored();
+                journal.append(&Record::Done { sid: session.sid, mid, qos: oldest.qos });
             }
         }
         session.wake(&mut self.wakes);

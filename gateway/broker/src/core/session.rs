@@ -20,6 +20,8 @@ pub(crate) struct Queued {
     pub(crate) ids: Option<Box<[u32]>>,
     /// The shared subscription that it came by.
     pub(crate) shared: Option<Arc<str>>,
+    /// Whether the journal knows that it waits.
+    pub(crate) kept: bool,
 }
 
 /// A message of QoS 1 or 2 that was sent.

@@ -96,14 +96,16 @@ impl Image {
                 let shared = shared.map(Into::into);
                 session.queue.push_back(QueuedImage { mid, message, qos, retain, shared, ids, pkid: None });
             }
-            Record::Done { mid, .. } => session.take(mid),
+            Record::Done { mid, qos, .. } => session.take(mid, qos),
             Record::Sent { mid, pkid, .. } => {
-                if let Some(queued) = session.queue.iter_mut().find(|q| q.mid == mid) {
+                if let Some(queued) =
+                    session.queue.iter_mut().find(|q| q.mid == mid && q.qos == 2 && q.pkid.is_none())
+                {
                     queued.pkid = Some(pkid);
                 }
             }
             Record::Released { pkid, mid, .. } => {
-                session.take(mid);
+                session.take(mid, 2);
                 session.released.push(pkid);
             }
             Record::Completed { pkid, .. } => session.released.retain(|p| *p != pkid),
@@ -120,8 +122,9 @@ impl Image {
 }
 
 impl SessionImage {
-    fn take(&mut self, mid: u64) {
-        if let Some(at) = self.queue.iter().position(|q| q.mid == mid) {
+    /// A message can wait twice, by a shared subscription as well.
+    fn take(&mut self, mid: u64, qos: u8) {
+        if let Some(at) = self.queue.iter().position(|q| q.mid == mid && q.qos == qos) {
             self.queue.remove(at);
         }
     }

@@ -135,3 +135,13 @@ impl Journal {
         (std::mem::take(&mut self.pending), self.seq)
     }
 }
+
+/// Applies every record in `bytes`.
+#[cfg(test)]
+pub(crate) fn replay(mut bytes: &[u8], image: &mut Image) {
+    while let record::Found::Record(record, used) = record::decode(bytes) {
+        image.apply(record);
+        bytes = &bytes[used..];
+    }
+    assert!(bytes.is_empty());
+}

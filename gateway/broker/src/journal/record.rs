@@ -52,6 +52,7 @@ pub(crate) enum Record<'a> {
     Done {
         sid: u64,
         mid: u64,
+        qos: u8,
     },
     /// It was sent with QoS 2 under this identifier.
     Sent {
@@ -178,7 +179,7 @@ pub(crate) fn encode(record: &Record<'_>, out: &mut Vec<u8>) {
                 w.u32(*id);
             }
         }
-        Record::Done { sid, mid } => _ = w.u8(7).u64(*sid).u64(*mid),
+        Record::Done { sid, mid, qos } => _ = w.u8(7).u64(*sid).u64(*mid).u8(*qos),
         Record::Sent { sid, mid, pkid } => _ = w.u8(8).u64(*sid).u64(*mid).u16(*pkid),
         Record::Released { sid, pkid, mid } => _ = w.u8(9).u64(*sid).u16(*pkid).u64(*mid),
         Record::Completed { sid, pkid } => _ = w.u8(10).u64(*sid).u16(*pkid),
@@ -286,7 +287,7 @@ fn record(mut r: Reader<'_>) -> Option<Record<'_>> {
                 (0..count).map(|_| r.u32()).collect::<Option<_>>()?
             },
         },
-        7 => Record::Done { sid: r.u64()?, mid: r.u64()? },
+        7 => Record::Done { sid: r.u64()?, mid: r.u64()?, qos: r.u8()? },
         8 => Record::Sent { sid: r.u64()?, mid: r.u64()?, pkid: r.u16()? },
         9 => Record::Released { sid: r.u64()?, pkid: r.u16()?, mid: r.u64()? },
         10 => Record::Completed { sid: r.u64()?, pkid: r.u16()? },
