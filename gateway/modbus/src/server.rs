@@ -110,9 +110,7 @@ fn done<'a>(request: &Request<'_>, data: &'a [u8]) -> Answer<'a> {
         Request::WriteCoil { address, value } => Answer::WriteCoil { address, value },
         Request::WriteRegister { address, value } => Answer::WriteRegister { address, value },
         Request::WriteCoils { address, count, .. } => Answer::WriteCoils { address, count },
-        Request::WriteRegisters { address, .. } => {
-            Answer::WriteRegisters { address, count: request.count() }
-        }
+        Request::WriteRegisters { address, .. } => Answer::WriteRegisters { address, count: request.count() },
         Request::MaskWrite { address, and, or } => Answer::MaskWrite { address, and, or },
     }
 }
