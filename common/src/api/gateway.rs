@@ -49,6 +49,42 @@ pub struct DeviceHealth {
     /// The last failure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
+    /// How it is polled, for protocols that poll.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub poll: Option<PollHealth>,
+}
+
+/// How a polled device fares on its line.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PollHealth {
+    /// The line that it hangs on: its name, or host and port.
+    pub line: String,
+    /// Requests so far, writes and probes included.
+    pub requests: u64,
+    /// Those without an answer.
+    pub timeouts: u64,
+    /// Those that it refused.
+    pub refused: u64,
+    /// Those whose answer was malformed or did not fit.
+    pub wrong: u64,
+    /// Late, second and foreign answers that were heard and discarded.
+    pub late: u64,
+    /// Reads that were skipped because those before had not ended.
+    pub overruns: u64,
+    /// Whether it is parked: it did not answer and is only probed.
+    pub parked: bool,
+    /// Mean time from request to answer, us.
+    pub round_trip_us: u64,
+    /// Requests an hour that its points need.
+    pub requests_per_hour: u64,
+    /// Registers and bits that are read along without being any point's, in one read of everything.
+    pub spare: u64,
+    /// Ranges that it refuses and that are planned around.
+    pub holes: usize,
+    /// The first of them, for people.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holes_named: Vec<String>,
 }
 
 /// Where the local/remote switch stands. It is set only at the box.

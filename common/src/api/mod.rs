@@ -8,7 +8,9 @@ mod problem;
 mod twin;
 mod users;
 
-pub use gateway::{BufferHealth, DeviceHealth, GatewayHealth, GatewayView, SwitchPosition, SwitchRequest};
+pub use gateway::{
+    BufferHealth, DeviceHealth, GatewayHealth, GatewayView, PollHealth, SwitchPosition, SwitchRequest,
+};
 pub use history::{HistoryPoint, HistoryResponse, Resolution};
 pub use live::{ClientMessage, LIVE_HEADER_BYTES, LiveFrame, LiveRow, ServerMessage, TextValue};
 pub use problem::Problem;

@@ -1,17 +1,20 @@
 //! What every driver is given: where samples, health and events go.
 
+use std::sync::Arc;
+
 use common::command::{LogEntry, Severity};
 use common::{Clock, TwinId};
-use gateway_core::{Health, Points, RawSender};
+use gateway_core::{Health, Notes, Points, RawSender};
 use tokio::sync::mpsc;
 
 use crate::limit::LogLimit;
+use crate::modbus::Modems;
 
 /// Where events of devices go; the daemon brings them into the log.
 pub type EventSink = mpsc::Sender<LogEntry>;
 
 /// What a driver is given. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Context {
     /// All points, as they are now.
     pub registry: Points,
@@ -23,10 +26,13 @@ pub struct Context {
     pub clock: Clock,
     /// Where events go.
     pub events: EventSink,
+    /// What drivers remember over restarts, if anything does.
+    pub notes: Option<Arc<dyn Notes>>,
+    /// Where modems of Modbus lines dial in.
+    pub modems: Modems,
 }
 
 /// A device's state as last told: to health at every report, to the log and as an event at every change.
-#[derive(Debug)]
 pub(crate) struct Reporter {
     context: Context,
     device: usize,

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use common::Clock;
-use common::api::DeviceHealth;
+use common::api::{DeviceHealth, PollHealth};
 
 use crate::registry::Registry;
 
@@ -56,6 +56,7 @@ impl Health {
                 good: 0,
                 bad: 0,
                 last_error: None,
+                poll: None,
             });
         }
     }
@@ -75,6 +76,14 @@ impl Health {
             d.last_error = Some(error.into());
             connected
         })
+    }
+
+    /// Brings up to date what a polled device's line knows of it.
+    pub fn poll(&self, device: usize, change: impl FnOnce(&mut Option<PollHealth>)) {
+        let mut devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Some(d)) = devices.get_mut(device) {
+            change(&mut d.poll);
+        }
     }
 
     fn report(&self, device: usize, change: impl FnOnce(&mut DeviceHealth) -> bool) -> Change {

@@ -9,6 +9,7 @@ pub mod generation;
 pub mod health;
 pub mod log;
 pub mod messages;
+pub mod notes;
 pub mod orders;
 pub mod registry;
 
@@ -19,5 +20,6 @@ pub use generation::{Changes, Points};
 pub use health::Health;
 pub use log::{FrameId, FrameLog, LogError, Watermark};
 pub use messages::{Message, Messages, Publish};
+pub use notes::Notes;
 pub use orders::Orders;
 pub use registry::{Deadband, Device, Door, Point, RawRange, Registry, RegistryError, Scale};

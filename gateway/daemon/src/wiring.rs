@@ -109,7 +109,15 @@ impl Wiring {
         });
         let (sink, events) = mpsc::channel(EVENT_QUEUE);
         let (health, clock) = (self.health.clone(), self.clock.clone());
-        let context = Context { registry: self.points.clone(), raw, health, clock, events: sink };
+        let context = Context {
+            registry: self.points.clone(),
+            raw,
+            health,
+            clock,
+            events: sink,
+            notes: None,
+            modems: modbus::Modems::default(),
+        };
         let ends = broker.cloned().map(Arc::new).map(|h| sparkplug::Ends {
             source: h.clone(),
             publish: h,

@@ -1,17 +1,17 @@
-//! Modbus TCP: reads points at their periods over one connection, and writes when control asks. Not here:
-//! Modbus RTU, and what values mean (`gateway-pipeline`).
+//! Modbus: lines and their devices over TCP, serial ports and modems that dial in; read at their periods, written when
+//! control asks. What is on the line and how values lie in registers is `gateway-modbus`; what values mean is
+//! `gateway-pipeline`.
 
-mod adapter;
-mod config;
-mod jobs;
-mod plan;
+mod build;
+mod line;
 mod point;
-mod runner;
-mod session;
+mod settings;
+mod transport;
 
-pub use adapter::{Adapter, Error};
-pub use config::DeviceConfig;
+pub use build::{Group, group};
 pub use gateway_modbus::Table;
 pub use gateway_modbus::value::{Order, RawType};
-pub use plan::{Block, MAX_BITS, MAX_REGISTERS, plan};
+pub use line::{Adapter, DeviceSpec, Error};
 pub use point::PointConfig;
+pub use settings::{DeviceConfig, DtuFraming, LineConfig, Parity, Rs485, Transport};
+pub use transport::dtu::Modems;

@@ -70,8 +70,15 @@ pub(crate) fn context(registry: Arc<Registry>) -> (Context, Ends) {
     let (raw, samples) = RawSender::new(10_000, &drops);
     let (to_events, events) = mpsc::channel(100);
     let health = Health::new(clock.clone(), &registry);
-    let context =
-        Context { registry: registry.into(), raw, health: health.clone(), clock, events: to_events };
+    let context = Context {
+        registry: registry.into(),
+        raw,
+        health: health.clone(),
+        clock,
+        events: to_events,
+        notes: None,
+        modems: gateway_adapters::modbus::Modems::default(),
+    };
     (context, Ends { samples, events, health, drops, waiting: Vec::new() })
 }
 

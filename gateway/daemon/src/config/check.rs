@@ -1,6 +1,7 @@
 //! What the scalar sections must be beyond their types.
 
 use common::config::Mistake;
+use gateway_adapters::modbus::LineConfig;
 
 use super::Uplink;
 use super::files::Files;
@@ -60,6 +61,21 @@ pub(super) fn sections(files: &Files<'_>, mistakes: &mut Vec<Mistake>) {
     for host in &f.api.hosts {
         if host.is_empty() || host.contains(['/', ' ', '@']) {
             no("api", "hosts", format!("`{host}` is not a host name"));
+        }
+    }
+}
+
+/// Modbus lines, and that devices name those that there are.
+pub(super) fn lines(files: &Files<'_>, mistakes: &mut Vec<Mistake>) {
+    let lines = &files.merged.line;
+    for (at, key, message) in LineConfig::check_all(lines) {
+        mistakes.push(files.mistake(&format!("line[{at}]"), key, message));
+    }
+    for located in &files.devices {
+        let Some(name) = located.device.modbus.as_ref().and_then(|m| m.line.as_ref()) else { continue };
+        if !lines.iter().any(|l| l.name == *name) {
+            let message = format!("there is no [[line]] with the name `{name}`");
+            mistakes.push(files.device_mistake(located, "modbus.line", message));
         }
     }
 }

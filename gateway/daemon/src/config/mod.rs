@@ -47,6 +47,8 @@ pub struct Config {
     pub buffer: BufferSection,
     /// The command path.
     pub control: ControlSection,
+    /// Modbus lines that devices name.
+    pub lines: Vec<gateway_adapters::modbus::LineConfig>,
     /// Devices in the order of the registry.
     pub devices: Vec<DeviceSection>,
     /// All points.
@@ -160,11 +162,12 @@ fn in_order(mut mistakes: Vec<Mistake>) -> Vec<Mistake> {
 fn build(files: &mut Files<'_>) -> (Option<Config>, Vec<Mistake>) {
     let mut mistakes = Vec::new();
     check::sections(files, &mut mistakes);
+    check::lines(files, &mut mistakes);
     let uplink = check::uplink(files, &mut mistakes);
     let registry = points::registry(files, &mut mistakes);
     let virtual_points =
         registry.as_ref().map(|r| derived::definitions(files, r, &mut mistakes)).unwrap_or_default();
-    let File { gateway, api, broker, buffer, control, .. } = files.merged.clone();
+    let File { gateway, api, broker, buffer, control, line: lines, .. } = files.merged.clone();
     let (Some(id), Some(registry)) = (gateway.id, registry) else {
         return (None, mistakes);
     };
@@ -178,6 +181,7 @@ fn build(files: &mut Files<'_>) -> (Option<Config>, Vec<Mistake>) {
         broker,
         buffer,
         control,
+        lines,
         devices: std::mem::take(&mut files.devices).into_iter().map(|l| l.device).collect(),
         registry: Arc::new(registry),
         virtual_points,

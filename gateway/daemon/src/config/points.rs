@@ -397,7 +397,8 @@ fn overlaps(files: &Files<'_>, mistakes: &mut Vec<Mistake>) {
         let Some(c) = &d.modbus else { continue };
         for (at, p) in d.point.iter().enumerate().filter(|(_, p)| p.access.is_writable()) {
             let Some(m) = &p.modbus else { continue };
-            let spans = taken.entry((c.host.as_str(), c.port, c.unit, m.table)).or_default();
+            let place = c.line.as_deref().map_or((c.host.as_str(), c.port), |line| (line, 0));
+            let spans = taken.entry((place, c.unit, m.table)).or_default();
             let start = u32::from(m.address);
             let end = start + u32::from(m.count());
             // Spans that were taken do not overlap, so that only the last one that begins before `end` can.
@@ -412,7 +413,8 @@ fn overlaps(files: &Files<'_>, mistakes: &mut Vec<Mistake>) {
     }
 }
 
-type Endpoint<'a> = (&'a str, u16, u8, gateway_adapters::modbus::Table);
+/// Host and port, or a line and 0; unit; table.
+type Endpoint<'a> = ((&'a str, u16), u8, gateway_adapters::modbus::Table);
 
 fn interlocks(files: &Files<'_>, registry: &Registry, mistakes: &mut Vec<Mistake>) {
     for (index, located) in files.devices.iter().enumerate() {

@@ -28,6 +28,8 @@ pub struct File {
     pub buffer: BufferSection,
     /// The command path.
     pub control: ControlSection,
+    /// Modbus lines, which devices name.
+    pub line: Vec<modbus::LineConfig>,
     /// Devices, in the order of their points' numbers.
     pub device: Vec<DeviceSection>,
     /// Templates: keys and points of a device, with `name` and `parameters`. See `template`.

@@ -112,7 +112,12 @@ fn a_mistake_in_a_template_is_told_once_and_names_its_devices() {
         "{told:#?}"
     );
     let one = mistakes(&[GATEWAY, TEMPLATE, &device(1).replace("host = \"h1\"", "host = \"\"")]);
-    assert_eq!(one, ["1.toml:11:8: template[0].modbus.host: expected a name or an address (device `p1`)"]);
+    assert_eq!(
+        one,
+        [
+            "1.toml:11:8: template[0].modbus.host: expected a name or an address, or the `line` that it hangs on (device `p1`)"
+        ]
+    );
 }
 
 #[test]

@@ -41,6 +41,19 @@ fn the_sample_parses_without_a_mistake_as_it_is_and_in_full() {
     assert_eq!(mistakes(&[&full]), [""; 0]);
 }
 
+#[test]
+fn mistakes_of_lines_are_told_at_their_place() {
+    let text = "[gateway]\nid = \"g\"\n[[line]]\nname = \"a\"\ntransport = \"rtu\"\n[[line]]\nname = \"a\"\n\
+                transport = \"tcp\"\nhost = \"h\"\n[[device]]\nname = \"d\"\nasset = \"p/d\"\nmodbus = { line = \"b\" }\n";
+    let found = mistakes(&[text]);
+    let expected = [
+        "0.toml:3:1: line[0].path: missing: expected a serial port, such as /dev/serial/by-id/...",
+        "0.toml:7:8: line[1].name: `a` stands twice: a line has one place",
+        "0.toml:13:19: device[0].modbus.line: there is no [[line]] with the name `b`",
+    ];
+    assert_eq!(found, expected);
+}
+
 /// The keys that a struct takes, as its own refusal of an unknown one names them.
 fn keys_of<T: DeserializeOwned>() -> Vec<String> {
     let Err(error) = toml::from_str::<T>("no_such_key_at_all = 1") else { panic!("an unknown key is taken") };
@@ -89,6 +102,7 @@ fn the_sample_has_every_key_of_every_struct() {
     check("point.virtual", keys_of::<VirtualPoint>(), true);
     check("compression", keys_of::<CompressionSection>(), true);
     check("labels", keys_of::<LabelSection>(), true);
+    check("line", keys_of::<gateway_adapters::modbus::LineConfig>(), false);
     check("modbus", keys_of::<gateway_adapters::modbus::DeviceConfig>(), false);
     check("point.modbus", keys_of::<gateway_adapters::modbus::PointConfig>(), true);
     check("mqtt", keys_of::<gateway_adapters::mqtt::DeviceConfig>(), false);

@@ -143,8 +143,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 
     /// How long ago the request was made that a late answer, the last one heard, belonged to, and its unit.
-    pub fn take_lateness(&mut self) -> Option<(u8, Duration)> {
-        self.sent.take_lateness()
+    pub fn lateness(&self) -> Option<(u8, Duration)> {
+        self.sent.lateness()
     }
 
     /// Sends a request and waits for its answer, for `limit` once it is sent. A call that is dropped on its way is

@@ -74,7 +74,7 @@ impl Sent {
         }
     }
 
-    pub(super) fn take_lateness(&mut self) -> Option<(u8, Duration)> {
-        self.lateness.take()
+    pub(super) fn lateness(&self) -> Option<(u8, Duration)> {
+        self.lateness
     }
 }

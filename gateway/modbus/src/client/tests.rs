@@ -109,7 +109,7 @@ async fn a_late_answer_is_not_the_next_ones() {
     let both = [late, framed(Framing::Mbap, 2, 1, &pdu(2))].concat();
     assert_eq!(told(&mut client, &mut peer, &both).await, Ok(2));
     assert_eq!(client.counts().late, 1);
-    let (unit, after) = client.take_lateness().unwrap();
+    let (unit, after) = client.lateness().unwrap();
     assert!(unit == 1 && after >= LIMIT);
 }
 

@@ -1,20 +1,20 @@
-//! Writes on their way from control to the session: who may still give up, and who has begun.
+//! Writes on their way from control to the line: who may still give up, and who has begun.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use common::names::Code;
-use common::{PointId, Value};
+use common::{Access, PointId, Value};
 use gateway_core::{DeviceWriter, Permit, Reading, WriteError};
-use gateway_modbus::value::Words;
+use gateway_modbus::plan::Write;
 use tokio::sync::oneshot;
-use tokio::time::{Duration, Instant};
+use tokio::time::Instant;
 
-use super::adapter::Shared;
-use super::session::Change;
+use super::Shared;
 
-/// Writes that may wait at the same time.
+/// Writes that may wait at the same time, a device.
 pub(super) const CAPACITY: usize = 16;
 
 /// Whether a job has begun. Exactly one side leaves `QUEUED`.
@@ -30,12 +30,12 @@ impl Claim {
         self.0.compare_exchange(QUEUED, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    /// The session begins; false if the caller has given up.
+    /// The line begins; false if the caller has given up.
     pub(super) fn begin(&self) -> bool {
         self.leave(BEGUN)
     }
 
-    /// The caller gives up; false if the session has begun.
+    /// The caller gives up; false if the line has begun.
     fn give_up(&self) -> bool {
         self.leave(GIVEN_UP)
     }
@@ -52,10 +52,12 @@ impl Drop for Waiting {
 
 /// One write with read-back, or one read.
 pub(super) struct Job {
-    /// Index of the point.
+    /// Whose point.
+    pub(super) unit: usize,
+    /// Which of its points.
     pub(super) point: usize,
     /// What to write; none to read only.
-    pub(super) change: Option<Change>,
+    pub(super) change: Option<Write>,
     /// None for a read.
     pub(super) permit: Option<Permit>,
     pub(super) deadline: Instant,
@@ -63,12 +65,39 @@ pub(super) struct Job {
     pub(super) reply: oneshot::Sender<Result<Reading, WriteError>>,
 }
 
-fn not_sent(code: Code, detail: impl Into<String>) -> WriteError {
+impl Job {
+    /// Whether it may be sent now, asked right before that. It has begun if so.
+    ///
+    /// # Errors
+    /// The answer for the caller; none if it has given up.
+    pub(super) fn admit(&self, fault: Option<&str>) -> Result<(), Option<WriteError>> {
+        let refuse = |code, detail: &str| Err(Some(not_sent(code, detail)));
+        if Instant::now() >= self.deadline {
+            refuse(Code::Expired, "the deadline passed before the device was free")
+        } else if let Some(fault) = fault {
+            refuse(Code::NotConnected, fault)
+        } else if !self.claim.begin() {
+            Err(None)
+        } else if let Some(Err((code, detail))) = self.permit.as_ref().map(|may| may()) {
+            refuse(code, &detail)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+pub(super) fn not_sent(code: Code, detail: impl Into<String>) -> WriteError {
     WriteError::NotSent { code, detail: detail.into() }
 }
 
+/// The way to write to one device of a line.
+pub(super) struct UnitWriter {
+    pub(super) line: Arc<Shared>,
+    pub(super) unit: usize,
+}
+
 #[async_trait]
-impl DeviceWriter for Shared {
+impl DeviceWriter for UnitWriter {
     async fn write(
         &self,
         point: PointId,
@@ -76,49 +105,42 @@ impl DeviceWriter for Shared {
         deadline: Instant,
         permit: Permit,
     ) -> Result<Reading, WriteError> {
-        let (index, spec) = self.spec(point)?;
-        if !spec.access.is_writable() || !spec.config.is_writable() {
-            return Err(not_sent(Code::NotWritable, format!("{} is read only", self.path(point))));
+        let (index, spec) = self.line.spec(self.unit, point)?;
+        if !spec.is_writable() {
+            let path = self.line.context.registry.path(point);
+            return Err(not_sent(Code::NotWritable, format!("{path} is read only")));
         }
-        let change = if spec.config.table.is_bits() {
-            let Value::Bool(bit) = raw else {
-                return Err(not_sent(Code::TypeMismatch, format!("`{raw}` is no bit")));
-            };
-            Change::Bit(bit)
-        } else {
-            match spec.config.format.encode(&raw) {
-                Ok(Words::Registers(registers)) => Change::Registers(registers),
-                Ok(Words::Mask { and, or }) => Change::Mask { and, or },
-                Err(e) => return Err(not_sent(Code::OutOfRawLimits, e.to_string())),
-            }
-        };
+        let change = spec.encode(&raw).map_err(|(code, detail)| not_sent(code, detail))?;
         self.submit(index, Some((change, permit)), deadline).await
     }
 
     async fn read(&self, point: PointId) -> Result<Reading, WriteError> {
-        let (index, spec) = self.spec(point)?;
-        if spec.access == common::Access::Write {
+        let (index, spec) = self.line.spec(self.unit, point)?;
+        if spec.access == Access::Write {
             return Ok(Reading { raw: None });
         }
-        // One request may be under way, and this one comes after it.
-        let limit = Duration::from_millis(self.config.timeout_ms.saturating_mul(2));
+        // One request of anyone may be under way, this unit may be waiting out a late answer, and then comes this.
+        let timeout = |unit: &super::Device| unit.config.timeout_ms;
+        let longest = self.line.devices.iter().map(timeout).max().unwrap_or_default();
+        let own = self.line.devices.get(self.unit).map(timeout).unwrap_or_default();
+        let limit = Duration::from_millis(longest.saturating_add(own.saturating_mul(2)));
         self.submit(index, None, Instant::now() + limit).await
     }
 }
 
-impl Shared {
+impl UnitWriter {
     async fn submit(
         &self,
         point: usize,
-        change: Option<(Change, Permit)>,
+        change: Option<(Write, Permit)>,
         deadline: Instant,
     ) -> Result<Reading, WriteError> {
         let claim = Claim::default();
         let _waiting = Waiting(claim.clone());
         let (change, permit) = change.unzip();
         let (reply, mut answer) = oneshot::channel();
-        let job = Job { point, change, permit, deadline, claim: claim.clone(), reply };
-        match tokio::time::timeout_at(deadline, self.jobs.send(job)).await {
+        let job = Job { unit: self.unit, point, change, permit, deadline, claim: claim.clone(), reply };
+        match tokio::time::timeout_at(deadline, self.line.jobs.send(job)).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return Err(not_sent(Code::NotConnected, "the adapter has ended")),
             Err(_) => return Err(not_sent(Code::QueueFull, "too many writes wait for the device")),
