@@ -10,6 +10,7 @@ declare -A package=(
   [mbpoll]=mbpoll
   [script]=bsdutils
   [stdbuf]=coreutils
+  [protoc]=protobuf-compiler
 )
 export PATH="$PATH:/usr/sbin"
 missing=()

@@ -229,6 +229,8 @@ pub mod action {
         GATEWAY_TAKEN_OVER = "gateway.taken_over";
         /// Data is missing from a gateway's stream.
         DATA_GAP = "data.gap";
+        /// Frames went before a publisher had sent them.
+        PUBLISH_GAP = "publish.gap";
         /// A gateway spoke of what is not its own.
         FRAME_REFUSED = "frame.refused";
         /// A gateway took over a twin that another one fed, or another device of its own.

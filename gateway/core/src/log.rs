@@ -115,6 +115,10 @@ pub trait FrameLog: Send + Sync {
     /// When the note cannot be kept; it will be asked for again.
     fn ack(&self, known: &[Known]) -> Result<(), LogError>;
 
+    /// A reader beside the cloud still wants the frames from `from` on: they are kept when there is room, up to
+    /// `lag_bytes` of the newest. It never makes the log drop what the cloud lacks.
+    fn hold(&self, _reader: &str, _from: FrameId, _lag_bytes: u64) {}
+
     /// What the cloud has acknowledged of an incarnation.
     fn acked(&self, incarnation: Incarnation) -> IntervalSet;
 

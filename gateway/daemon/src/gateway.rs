@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use crate::api::{self, Api};
 use crate::config::Config;
+use crate::publishing;
 use crate::recorder::Recorder;
 use crate::stages::{Stage, Stages};
 use crate::vitals::Vitals;
@@ -145,6 +146,7 @@ impl Gateway {
             parts: wiring.stages.parts(),
         });
         uplink(wiring, &vitals);
+        publishing::start(wiring, &vitals, broker.as_ref());
 
         let (config, (done, finished)) = (&wiring.config, watch::channel(None));
         let handle = Handle {

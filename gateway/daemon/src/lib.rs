@@ -6,6 +6,7 @@ pub mod config;
 mod derived;
 mod gateway;
 mod parts;
+mod publishing;
 mod recorder;
 mod stages;
 mod vitals;

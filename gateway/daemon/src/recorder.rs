@@ -289,6 +289,10 @@ impl FrameLog for Recorder {
         self.store.ack(known)
     }
 
+    fn hold(&self, reader: &str, from: FrameId, lag_bytes: u64) {
+        self.store.hold(reader, from, lag_bytes);
+    }
+
     fn acked(&self, incarnation: Incarnation) -> IntervalSet {
         self.store.acked(incarnation)
     }

@@ -58,6 +58,14 @@ pub(crate) struct Loss {
     pub(crate) times: Option<(i64, i64)>,
 }
 
+/// What a reader beside the cloud still wants.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Hold {
+    pub(crate) from: FrameId,
+    /// Of the newest bytes.
+    pub(crate) lag_bytes: u64,
+}
+
 /// Everything under the second lock.
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
@@ -72,6 +80,8 @@ pub(crate) struct Shared {
     /// Generations that frames in the tail may be of, the current one last.
     pub(crate) generations: Vec<Arc<Registry>>,
     pub(crate) loss: Loss,
+    /// What readers beside the cloud still want, by their names.
+    pub(crate) holds: HashMap<String, Hold>,
     /// Found and not told yet.
     pub(crate) gaps: Vec<Gap>,
     /// Somebody waits in `durable`.
@@ -88,6 +98,28 @@ impl Shared {
             Some(acked) => missing(&segment.contents.present, acked),
             None => segment.contents.present.len(),
         }
+    }
+
+    /// Ordinal from which some reader beside the cloud wants all segments: those with frames after its cursor,
+    /// as far as they are within its lag.
+    pub(crate) fn held_from(&self) -> u64 {
+        let of = |hold: &Hold| {
+            let of_cursor = |s: &&Segment| s.incarnation == hold.from.incarnation;
+            // Without segments of its incarnation the reader has all of them, or lost them.
+            let first = self.segments.iter().filter(of_cursor).find(|s| s.last() >= hold.from.seq);
+            let newer = || {
+                let last = self.segments.iter().rfind(of_cursor).map(|s| s.ordinal);
+                self.segments.iter().map(|s| s.ordinal).find(|o| last.is_none_or(|l| *o > l))
+            };
+            let wanted = first.map(|s| s.ordinal).or_else(newer).unwrap_or(u64::MAX);
+            let mut bytes = 0u64;
+            let within = self.segments.iter().rev().take_while(|s| {
+                bytes = bytes.saturating_add(s.bytes);
+                bytes <= hold.lag_bytes
+            });
+            wanted.max(within.last().map_or(u64::MAX, |s| s.ordinal))
+        };
+        self.holds.values().map(of).min().unwrap_or(u64::MAX)
     }
 
     /// Takes frames for lost; `gap` tells it later.

@@ -1,5 +1,5 @@
 //! Retention: what goes when the quota is reached or the disk is full. First whole segments that the cloud
-//! has, oldest first; then unacknowledged samples, oldest first, told as gaps: their segment is rewritten
+//! has, oldest first, those that another reader still wants after the others; then unacknowledged samples, oldest first, told as gaps: their segment is rewritten
 //! with only its events, audits and commands (so these are kept); and only when nothing else is left,
 //! those as well.
 
@@ -51,9 +51,11 @@ impl Writer {
         let active = self.active_ordinal();
         let gone: Vec<Segment> = {
             let shared = lock(&self.inner.shared);
+            let held_from = shared.held_from();
             let unneeded = |s: &&Segment| {
                 let empty = s.contents.present.is_empty();
-                Some(s.ordinal) != active && (empty || (!ring && shared.unacked(s) == 0))
+                let wanted = ring || s.ordinal >= held_from;
+                Some(s.ordinal) != active && (empty || (!wanted && shared.unacked(s) == 0))
             };
             shared.segments.iter().filter(unneeded).cloned().collect()
         };
@@ -98,7 +100,12 @@ impl Writer {
             .iter()
             .filter(|s| Some(s.ordinal) != active && !stuck.contains(&s.ordinal))
             .collect::<Vec<_>>();
-        if let Some(acked) = candidates.iter().find(|s| shared.unacked(s) == 0) {
+        // A reader beside the cloud loses before the cloud does: its cursor tells it as a gap.
+        let held_from = shared.held_from();
+        let acked = |held: bool| {
+            candidates.iter().find(|s| shared.unacked(s) == 0 && (s.ordinal >= held_from) == held)
+        };
+        if let Some(acked) = acked(false).or_else(|| acked(true)) {
             return Some(Victim::Acked((*acked).clone()));
         }
         let only_kept = |s: &&Segment| s.contents.present == s.contents.kept;

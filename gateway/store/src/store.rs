@@ -16,7 +16,7 @@ use gateway_core::{FrameId, FrameLog, LogError, Points, Registry, Watermark};
 use tokio::sync::watch;
 
 use crate::commands::Commands;
-use crate::inner::{Appender, Inner, Progress, Shared, lock};
+use crate::inner::{Appender, Hold, Inner, Progress, Shared, lock};
 use crate::notes::Notes;
 use crate::options::{OpenError, Options};
 use crate::record::{Item, RecordReader};
@@ -378,6 +378,17 @@ impl FrameLog for Store {
     fn ack(&self, known: &[Known]) -> Result<(), LogError> {
         self.inner.ack(known);
         Ok(())
+    }
+
+    fn hold(&self, reader: &str, from: FrameId, lag_bytes: u64) {
+        let mut shared = lock(&self.inner.shared);
+        shared.holds.insert(reader.to_owned(), Hold { from, lag_bytes });
+        let wake = !self.inner.options.ring;
+        shared.retain_wanted |= wake;
+        drop(shared);
+        if wake {
+            self.inner.work.notify_all();
+        }
     }
 
     fn acked(&self, incarnation: Incarnation) -> IntervalSet {

@@ -91,6 +91,33 @@ async fn without_a_ring_acknowledged_segments_go() {
 }
 
 #[tokio::test]
+async fn what_another_reader_wants_stays_up_to_its_lag_and_not_longer() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut o = options(dir.path());
+    (o.segment_bytes, o.ring) = (16 << 10, false);
+    let store = open(o);
+    let mut id = store.append(samples(1000, 0)).unwrap();
+    let first = id;
+    store.hold("host", first, u64::MAX);
+    for n in 1..40 {
+        id = store.append(samples(1000, n)).unwrap();
+        store.durable(id).await.unwrap();
+    }
+    let before = store.health().disk_bytes;
+    store.ack(&[known(id, vec![(1, 40)])]).unwrap();
+    // Another append has the writer look at what may go.
+    let next = store.append(samples(1, 40)).unwrap();
+    store.durable(next).await.unwrap();
+    assert_eq!(read_all(&store, first.incarnation)[0].0, 1, "the reader still wants it");
+    store.hold("host", first, before / 2);
+    eventually("what is beyond the lag is freed", || store.health().disk_bytes < before * 2 / 3).await;
+    assert!(store.health().disk_bytes > before / 4, "what is within it stays");
+    store.hold("host", next, u64::MAX);
+    eventually("the rest is freed", || store.health().disk_bytes < before / 4).await;
+    assert!(gaps(&store).is_empty());
+}
+
+#[tokio::test]
 async fn a_second_store_on_the_folder_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let _store = open(options(dir.path()));

@@ -21,6 +21,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("gateway-sync", &["common", "gateway-core"]),
     // A pure codec: adapters read with it, publish writes with it.
     ("gateway-sparkplug", &["common"]),
+    ("gateway-publish", &["common", "gateway-core", "gateway-sparkplug"]),
     (
         "twinway-gateway",
         &[
@@ -33,6 +34,8 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
             "gateway-control",
             "gateway-broker",
             "gateway-sync",
+            "gateway-publish",
+            "gateway-sparkplug",
         ],
     ),
     ("cloud-core", &["common"]),

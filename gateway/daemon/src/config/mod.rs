@@ -7,6 +7,7 @@ mod check;
 mod derived;
 mod files;
 mod points;
+pub mod publish;
 mod secrets;
 pub mod sections;
 mod template;
@@ -49,6 +50,8 @@ pub struct Config {
     pub control: ControlSection,
     /// Modbus lines that devices name.
     pub lines: Vec<gateway_adapters::modbus::LineConfig>,
+    /// Processed points for programs of others.
+    pub publish: Vec<publish::Publish>,
     /// Devices in the order of the registry.
     pub devices: Vec<DeviceSection>,
     /// All points.
@@ -165,6 +168,7 @@ fn build(files: &mut Files<'_>) -> (Option<Config>, Vec<Mistake>) {
     check::lines(files, &mut mistakes);
     let uplink = check::uplink(files, &mut mistakes);
     let registry = points::registry(files, &mut mistakes);
+    let publish = publish::publishers(files, registry.as_ref(), &mut mistakes);
     let virtual_points =
         registry.as_ref().map(|r| derived::definitions(files, r, &mut mistakes)).unwrap_or_default();
     let File { gateway, api, broker, buffer, control, line: lines, .. } = files.merged.clone();
@@ -182,6 +186,7 @@ fn build(files: &mut Files<'_>) -> (Option<Config>, Vec<Mistake>) {
         buffer,
         control,
         lines,
+        publish,
         devices: std::mem::take(&mut files.devices).into_iter().map(|l| l.device).collect(),
         registry: Arc::new(registry),
         virtual_points,

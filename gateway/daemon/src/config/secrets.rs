@@ -46,6 +46,25 @@ pub(super) fn load(files: &Files<'_>, config: &mut Option<Config>, mistakes: &mu
     {
         mistakes.push(files.mistake("uplink", "ca_file", format!("cannot read {}: {e}", path.display())));
     }
+    for (at, section) in files.merged.publish.iter().enumerate() {
+        let place = format!("publish[{at}]");
+        if let Some(path) = &section.ca_file
+            && let Err(e) = std::fs::metadata(path)
+        {
+            mistakes.push(files.mistake(&place, "ca_file", format!("cannot read {}: {e}", path.display())));
+        }
+        let Some(path) = &section.password_file else { continue };
+        match read(path) {
+            Ok(text) => {
+                let mut made = config.iter_mut().flat_map(|c| &mut c.publish);
+                let own = made.find(|p| p.name == section.name);
+                if let Some((_, password)) = own.and_then(|p| p.external.as_mut()?.login.as_mut()) {
+                    text.trim().clone_into(password);
+                }
+            }
+            Err(message) => mistakes.push(files.mistake(&place, "password_file", message)),
+        }
+    }
     if let Some(path) = &files.merged.api.tokens_file {
         match read(path) {
             Ok(text) => {

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use common::{Access, GatewayId, TenantId, TwinId, ValueType};
 use gateway_adapters::{modbus, mqtt, sparkplug};
 use serde::Deserialize;
+
+use super::publish::PublishSection;
 use serde::de::IgnoredAny;
 
 use super::derived::{VirtualDevice, VirtualPoint};
@@ -30,6 +32,8 @@ pub struct File {
     pub control: ControlSection,
     /// Modbus lines, which devices name.
     pub line: Vec<modbus::LineConfig>,
+    /// Processed points for programs of others. Default: none.
+    pub publish: Vec<PublishSection>,
     /// Devices, in the order of their points' numbers.
     pub device: Vec<DeviceSection>,
     /// Templates: keys and points of a device, with `name` and `parameters`. See `template`.

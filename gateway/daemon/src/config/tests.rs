@@ -96,6 +96,7 @@ fn the_sample_has_every_key_of_every_struct() {
     check("broker", keys_of::<BrokerSection>(), false);
     check("buffer", keys_of::<BufferSection>(), false);
     check("control", keys_of::<ControlSection>(), false);
+    check("publish", keys_of::<super::publish::PublishSection>(), false);
     check("device", keys_of::<DeviceSection>(), false);
     check("device.point", keys_of::<PointSection>(), false);
     check("virtual", keys_of::<VirtualDevice>(), false);

@@ -202,7 +202,15 @@ impl Rig {
     }
 
     pub(crate) async fn start_in(dir: tempfile::TempDir, plc: &Plc) -> Self {
-        let config = Config::load(&config(dir.path(), plc.addr)).unwrap();
+        Self::start_with(dir, plc, "").await
+    }
+
+    /// With more in its configuration.
+    pub(crate) async fn start_with(dir: tempfile::TempDir, plc: &Plc, more: &str) -> Self {
+        let file = config(dir.path(), plc.addr);
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, text + more).unwrap();
+        let config = Config::load(&file).unwrap();
         let drain = Drain::new();
         let handle = Gateway::start(config, drain.clone()).await.unwrap();
         let client = || reqwest::Client::builder().no_proxy().tls_certs_only([]);

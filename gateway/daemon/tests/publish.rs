@@ -1,0 +1,295 @@
+//! Points for programs of others: a PLC, a gateway, and Mosquitto as the broker of somebody else, with JSON under topics
+//! of a template and a Sparkplug host that comes, goes, asks for births and writes.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod rig;
+
+use std::net::SocketAddr;
+use std::process::Stdio;
+use std::time::Duration;
+
+use common::Value;
+use gateway_sparkplug::{Host, HostState, Kind, Metric, Payload, Step, Topic, rebirth_request};
+use reqwest::Method;
+use rig::{Plc, Rig, until};
+use rumqttc::{AsyncClient, Event, MqttOptions, Packet, QoS};
+use serde_json::json;
+use tokio::process::{Child, Command};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+struct Mosquitto {
+    addr: SocketAddr,
+    _child: Child,
+    _dir: tempfile::TempDir,
+}
+
+impl Mosquitto {
+    async fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        // It cannot be asked for any free port: one that was free a moment ago.
+        let addr = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let conf = dir.path().join("mosquitto.conf");
+        std::fs::write(&conf, format!("listener {} 127.0.0.1\nallow_anonymous true\n", addr.port())).unwrap();
+        let path = std::env::var("PATH").unwrap() + ":/usr/sbin";
+        let child = Command::new("mosquitto")
+            .arg("-c")
+            .arg(&conf)
+            .env("PATH", path)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("mosquitto; see tests/setup.sh");
+        until("mosquitto listens", || async { tokio::net::TcpStream::connect(addr).await.ok() }).await;
+        Self { addr, _child: child, _dir: dir }
+    }
+}
+
+/// A client that hears everything under some filters.
+struct Client {
+    client: AsyncClient,
+    messages: mpsc::Receiver<(String, Vec<u8>)>,
+}
+
+impl Client {
+    async fn connect(broker: SocketAddr, id: &str, filters: &[&str]) -> Self {
+        let mut options = MqttOptions::new(id, broker.ip().to_string(), broker.port());
+        options.set_keep_alive(Duration::from_secs(30));
+        let (client, mut events) = AsyncClient::new(options, 100);
+        for filter in filters {
+            client.subscribe(*filter, QoS::AtLeastOnce).await.unwrap();
+        }
+        let (to, messages) = mpsc::channel(100_000);
+        let (ready, is_ready) = tokio::sync::oneshot::channel();
+        let wanted = filters.len();
+        tokio::spawn(async move {
+            let (mut ready, mut taken) = (Some(ready), 0);
+            while let Ok(event) = events.poll().await {
+                match event {
+                    Event::Incoming(Packet::SubAck(_)) => {
+                        taken += 1;
+                        if taken == wanted {
+                            let _ = ready.take().unwrap().send(());
+                        }
+                    }
+                    Event::Incoming(Packet::Publish(p)) => {
+                        // Whoever listened may be gone.
+                        let _ = to.send((p.topic, p.payload.to_vec())).await;
+                    }
+                    _ => {}
+                }
+            }
+        });
+        timeout(LIMIT, is_ready).await.unwrap().unwrap();
+        Self { client, messages }
+    }
+
+    async fn next(&mut self) -> (String, Vec<u8>) {
+        timeout(LIMIT, self.messages.recv()).await.expect("a message").unwrap()
+    }
+}
+
+/// A Sparkplug host.
+struct Scada {
+    mqtt: Client,
+    host: Host,
+    at_ms: u64,
+}
+
+#[derive(Debug)]
+struct Heard {
+    kind: Kind,
+    payload: Payload,
+    steps: Vec<Step>,
+}
+
+impl Scada {
+    async fn connect(broker: SocketAddr) -> Self {
+        let mqtt = Client::connect(broker, "scada", &["spBv1.0/plant/#"]).await;
+        Self { mqtt, host: Host::new(), at_ms: 1_790_000_000_000 }
+    }
+
+    async fn state(&mut self, online: bool) {
+        self.at_ms += 1;
+        let state = HostState { online, timestamp_ms: self.at_ms }.to_json();
+        self.mqtt.client.publish("spBv1.0/STATE/scada", QoS::AtLeastOnce, true, state).await.unwrap();
+    }
+
+    async fn say(&self, topic: &str, payload: &Payload, retain: bool) {
+        self.mqtt.client.publish(topic, QoS::AtLeastOnce, retain, payload.encode()).await.unwrap();
+    }
+
+    /// The node's next message. Nothing of it may need a new birth.
+    async fn next(&mut self) -> Heard {
+        loop {
+            let (topic, payload) = self.mqtt.next().await;
+            let topic = Topic::parse(&topic).unwrap();
+            if matches!(topic.kind, Kind::NCmd | Kind::DCmd) {
+                continue;
+            }
+            assert_eq!(topic.node, "g1");
+            let payload = Payload::decode(&payload).unwrap();
+            let steps = self.host.receive(topic.kind, topic.device, &payload);
+            assert!(!steps.iter().any(|s| matches!(s, Step::Rebirth(_))), "{steps:?}");
+            return Heard { kind: topic.kind, payload, steps };
+        }
+    }
+
+    async fn until(&mut self, kind: Kind) -> Heard {
+        loop {
+            let heard = self.next().await;
+            if heard.kind == kind {
+                return heard;
+            }
+        }
+    }
+
+    /// Waits for a value of a metric of the device; whether it came as history.
+    async fn value(&mut self, name: &str, wanted: f64) -> bool {
+        loop {
+            for step in self.next().await.steps {
+                if let Step::Value { metric, value: Ok(Some(value)), historical, .. } = step
+                    && &*metric == name
+                    && value.as_f64() == Some(wanted)
+                {
+                    return historical;
+                }
+            }
+        }
+    }
+}
+
+fn bd_seq(heard: &Heard) -> Value {
+    heard.payload.metric("bdSeq").unwrap().read(None).unwrap().unwrap()
+}
+
+fn more(broker: SocketAddr) -> String {
+    format!(
+        r#"
+[[publish]]
+name = "uns"
+url = "mqtt://{broker}"
+topic = "uns/{{site}}/{{area}}/{{line}}/{{cell}}/{{device}}/{{point}}"
+[[publish]]
+name = "devices"
+topic = "own/{{device}}"
+per = "device"
+qos = 0
+[[publish]]
+name = "scada"
+url = "mqtt://{broker}"
+format = "sparkplug"
+group = "plant"
+primary_host = "scada"
+commands = true
+"#
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sparkplug_host_is_served_and_what_it_misses_comes_as_history() {
+    let (broker, plc) = (Mosquitto::start().await, Plc::start());
+    plc.set(0, 200);
+    let rig = Rig::start_with(tempfile::tempdir().unwrap(), &plc, &more(broker.addr)).await;
+    until("a first value", || async { (rig.point("temperature").await.0 == Some(20.0)).then_some(()) }).await;
+    let mut scada = Scada::connect(broker.addr).await;
+    scada.state(true).await;
+    let birth = scada.next().await;
+    assert_eq!((birth.kind, birth.payload.seq), (Kind::NBirth, Some(0)));
+    let first = bd_seq(&birth);
+    assert_eq!(scada.next().await.kind, Kind::DBirth);
+
+    plc.set(0, 215);
+    assert!(!scada.value("temperature", 21.5).await, "live data is no history");
+    scada.say("spBv1.0/plant/NCMD/g1", &rebirth_request(1), false).await;
+    let again = scada.until(Kind::NBirth).await;
+    assert_eq!((again.payload.seq, bd_seq(&again)), (Some(0), first.clone()));
+
+    scada.state(false).await;
+    let death = scada.until(Kind::NDeath).await;
+    assert_eq!(bd_seq(&death), first);
+    plc.set(0, 320);
+    until("the missed value", || async { (rig.point("temperature").await.0 == Some(32.0)).then_some(()) })
+        .await;
+    plc.set(0, 250);
+    until("a later value", || async { (rig.point("temperature").await.0 == Some(25.0)).then_some(()) }).await;
+    scada.state(true).await;
+    let birth = scada.until(Kind::NBirth).await;
+    assert_ne!(bd_seq(&birth), first);
+    let now = scada.until(Kind::DBirth).await;
+    let current = now.payload.metric("temperature").unwrap().read(None).unwrap();
+    assert_eq!(current, Some(Value::F64(25.0)), "current first");
+    assert!(scada.value("temperature", 32.0).await, "what was missed is history");
+
+    // Over a restart of the gateway as well.
+    let dir = rig.stop().await;
+    scada.until(Kind::NDeath).await;
+    let rig = Rig::start_with(dir, &plc, &more(broker.addr)).await;
+    scada.until(Kind::DBirth).await;
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hosts_writes_obey_the_command_path() {
+    let (broker, plc) = (Mosquitto::start().await, Plc::start());
+    let rig = Rig::start_with(tempfile::tempdir().unwrap(), &plc, &more(broker.addr)).await;
+    let mut scada = Scada::connect(broker.addr).await;
+    scada.state(true).await;
+    scada.until(Kind::DBirth).await;
+    let write = |value: i64| Payload {
+        timestamp_ms: Some(u64::try_from(value).unwrap()),
+        seq: None,
+        metrics: vec![Metric::new("free", &Value::I64(value))],
+    };
+    let state = async |value: f64| {
+        let commands = rig.get("/api/v1/commands").await;
+        let all = commands["items"].as_array().unwrap().clone();
+        all.into_iter().find(|c| c["value"].as_f64() == Some(value)).map(|c| c["state"].clone())
+    };
+    // The switch stands on local.
+    scada.say("spBv1.0/plant/DCMD/g1/plc", &write(41), false).await;
+    until("refused", || async { (state(41.0).await? == "rejected").then_some(()) }).await;
+    let body = json!({ "position": "remote", "reason": "test" });
+    let set = rig.local(Method::PUT, "/api/v1/switch").json(&body).send().await.unwrap();
+    assert!(set.status().is_success());
+    scada.say("spBv1.0/plant/DCMD/g1/plc", &write(42), false).await;
+    until("written", || async { (plc.get(3) == 42).then_some(()) }).await;
+    until("told", || async { (state(42.0).await? == "succeeded").then_some(()) }).await;
+    // Beyond the limits.
+    scada.say("spBv1.0/plant/DCMD/g1/plc", &write(1000), false).await;
+    until("refused", || async { (state(1000.0).await? == "rejected").then_some(()) }).await;
+    assert_eq!(plc.get(3), 42);
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn json_goes_under_topics_of_the_template() {
+    let (broker, plc) = (Mosquitto::start().await, Plc::start());
+    let mut uns = Client::connect(broker.addr, "uns", &["uns/#"]).await;
+    plc.set(0, 215);
+    let rig = Rig::start_with(tempfile::tempdir().unwrap(), &plc, &more(broker.addr)).await;
+    let mut own = Client::connect(rig.handle.broker_addr().unwrap(), "own", &["own/#"]).await;
+    loop {
+        let (topic, payload) = uns.next().await;
+        if topic == "uns/plant/coating/line1/plc/temperature" {
+            let json: serde_json::Value = serde_json::from_slice(&payload).unwrap();
+            assert_eq!((&json["value"], &json["quality"]), (&json!(21.5), &json!("good")));
+            assert_eq!(json["unit"], "Cel");
+            assert!(json["source_us"].as_i64().unwrap() > 0);
+            break;
+        }
+    }
+    loop {
+        let (topic, payload) = own.next().await;
+        assert_eq!(topic, "own/plc");
+        let json: serde_json::Value = serde_json::from_slice(&payload).unwrap();
+        if json["values"]["temperature"]["value"] == json!(21.5) {
+            assert_eq!(json["device"], "plc");
+            break;
+        }
+    }
+    rig.stop().await;
+}
