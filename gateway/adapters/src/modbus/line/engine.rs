@@ -64,6 +64,8 @@ pub(super) struct Engine<'a> {
     link: Link,
     /// Attempts to connect since the last answer.
     attempt: u32,
+    /// Whether the next connection is one that was lost, and not one that was closed for one unit's sake.
+    lost: bool,
     backoff: Backoff,
     /// Whether the next attempt goes to the backup, or the connection is there.
     backup: bool,
@@ -105,6 +107,7 @@ impl<'a> Engine<'a> {
             transaction: 1,
             link: Link::Pause(now),
             attempt: 0,
+            lost: true,
             backup: false,
             fault: "not connected yet".to_owned(),
             schedule: Schedule::new(),
@@ -130,10 +133,12 @@ impl<'a> Engine<'a> {
             }
             let now = Instant::now();
             if now.saturating_duration_since(self.looked_up) < LOOK_UP {
-                if self.serve_next(now).await {
+                let held = self.is_held(now);
+                // A connection that is closed between polls is opened for a write.
+                if !(held && self.shared.config.close_after_poll) && self.serve_next(now).await {
                     continue;
                 }
-                if !self.is_held(now) {
+                if !held {
                     if let Some(id) = self.pick(now) {
                         // A device that does not answer must not hold up the end.
                         tokio::select! {
@@ -177,7 +182,7 @@ impl<'a> Engine<'a> {
         if self.client.is_some() || self.held_until.is_some_and(|until| until <= now) {
             self.held_until = None;
         }
-        self.held_until.is_some()
+        self.held_until.is_some() || matches!(self.link, Link::Idle)
     }
 
     fn pick(&mut self, now: Instant) -> Option<Id> {
@@ -191,7 +196,7 @@ impl<'a> Engine<'a> {
         if let Some(until) = self.held_until {
             return until;
         }
-        if self.now_or_waiting(now) {
+        if self.job_may_go(now) {
             return now;
         }
         let due = self.schedule.next(now);
@@ -202,7 +207,7 @@ impl<'a> Engine<'a> {
         [due, probe, quiet, report].into_iter().flatten().min().unwrap_or(now + Duration::from_secs(1))
     }
 
-    fn now_or_waiting(&self, now: Instant) -> bool {
+    fn job_may_go(&self, now: Instant) -> bool {
         self.queue.iter().any(|j| self.units.get(j.unit).is_some_and(|u| u.state.quiet_until() <= now))
     }
 
@@ -218,7 +223,6 @@ impl<'a> Engine<'a> {
         } else if self.client.is_some() && !due {
             self.close();
             self.link = Link::Idle;
-            self.hold(now + Duration::from_secs(86_400));
         }
     }
 
@@ -278,11 +282,12 @@ impl<'a> Engine<'a> {
 
     /// What was bad is read at once, and what was learnt of the devices may have changed.
     fn opened(&mut self, now: Instant) {
-        let units = &self.units;
-        if !self.shared.config.close_after_poll || self.attempt > 1 {
-            self.schedule.all_due(now, |u| units.get(u).is_some_and(|u| !u.state.is_parked()));
-            self.recheck_all();
+        if !std::mem::take(&mut self.lost) {
+            return;
         }
+        let units = &self.units;
+        self.schedule.all_due(now, |u| units.get(u).is_some_and(|u| !u.state.is_parked()));
+        self.recheck_all();
         for unit in &mut self.units {
             unit.state.probe_now(now);
         }
@@ -297,6 +302,7 @@ impl<'a> Engine<'a> {
         }
         // A line with several units that was closed for one's sake is opened again for the others at once.
         let at_once = answered && self.units.len() > 1;
+        self.lost |= !at_once;
         let pause = if at_once { Duration::ZERO } else { self.backoff.pause(self.attempt.saturating_sub(1)) };
         self.link = Link::Pause(now + pause);
     }

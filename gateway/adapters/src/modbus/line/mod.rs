@@ -239,3 +239,7 @@ impl gateway_core::Adapter for Adapter {
         self.writers().into_iter().next().map(|(_, writer)| writer)
     }
 }
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

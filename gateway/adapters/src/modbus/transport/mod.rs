@@ -29,12 +29,24 @@ pub(super) struct Opened {
 pub(super) struct Opener {
     config: LineConfig,
     desk: Option<Desk>,
+    /// Instead of the system, in tests with a clock of their own.
+    #[cfg(test)]
+    pub(super) instead: Option<Dial>,
 }
+
+/// Gives the stream of the first host or of the backup, if it is there.
+#[cfg(test)]
+pub(super) type Dial = Box<dyn Fn(bool) -> Option<tokio::io::DuplexStream> + Send + Sync>;
 
 impl Opener {
     /// For a line; `desk` is where its modem asks for it.
     pub(super) fn new(config: LineConfig, desk: Option<Desk>) -> Self {
-        Self { config, desk }
+        Self {
+            config,
+            desk,
+            #[cfg(test)]
+            instead: None,
+        }
     }
 
     /// Whether there is a second place to connect to.
@@ -55,6 +67,11 @@ impl Opener {
     /// # Errors
     /// What the system said.
     pub(super) async fn open(&self, backup: bool) -> Result<Opened, String> {
+        #[cfg(test)]
+        if let Some(dial) = &self.instead {
+            let stream = dial(backup).ok_or("nobody there")?;
+            return Ok(Opened { stream: Box::new(stream), backup });
+        }
         let config = &self.config;
         let limit = Duration::from_millis(config.connect_timeout_ms);
         let stream: BoxStream = match config.transport {
