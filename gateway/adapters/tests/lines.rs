@@ -248,17 +248,17 @@ async fn modems_dial_in_and_are_known_by_what_they_say_first() {
         loop {
             // The old listener's address may be told until the new one is bound.
             let at = modems.bound(listen.parse().unwrap()).unwrap();
-            if let Ok(mut stream) = TcpStream::connect(at).await {
-                stream.write_all(&[1, 2, 255]).await.unwrap();
-                let units = fourth.clone();
-                return tokio::spawn(async move {
-                    let _ = serve(stream, Framing::Rtu, &units).await;
-                });
+            if let Ok(stream) = TcpStream::connect(at).await {
+                return stream;
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     });
-    let _found = found.await.unwrap();
+    let mut stream = found.await.unwrap();
+    stream.write_all(&[1, 2, 255]).await.unwrap();
+    tokio::spawn(async move {
+        let _ = serve(stream, Framing::Rtu, &fourth).await;
+    });
     two.ends.value(0, 400u64).await;
     two.stop().await;
 }
