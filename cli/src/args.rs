@@ -303,6 +303,8 @@ pub enum Mqtt {
         #[command(flatten)]
         broker: Broker,
     },
+    /// Who is connected to the box's broker, what waits for whom, and what was dropped
+    Clients,
     /// Print messages as they come
     Sub {
         /// Topic filters, with + and #

@@ -141,6 +141,10 @@ pub mod metric {
         GATEWAY_COMMANDS = "twinway_gateway_commands", "commands by final state and code";
         GATEWAY_PART_RESTARTS = "twinway_gateway_part_restarts", "restarts of a part";
         GATEWAY_BROKER_CLIENTS = "twinway_gateway_broker_clients", "clients connected to the embedded broker";
+        GATEWAY_BROKER_SESSIONS = "twinway_gateway_broker_sessions", "sessions of the embedded broker, connected or not";
+        GATEWAY_BROKER_RETAINED = "twinway_gateway_broker_retained", "retained messages of the embedded broker";
+        GATEWAY_BROKER_QUEUED = "twinway_gateway_broker_queued_bytes", "bytes that wait for clients of the embedded broker";
+        GATEWAY_BROKER_REFUSED = "twinway_gateway_broker_refused", "connections that the embedded broker refused or closed for what they did";
         CLOUD_FRAMES = "twinway_cloud_frames", "frames received, by result accepted or duplicate";
         CLOUD_SAMPLES = "twinway_cloud_samples", "samples accepted";
         CLOUD_REFUSED = "twinway_cloud_refused", "publishes or sessions refused, by cause";

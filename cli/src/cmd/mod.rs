@@ -1,5 +1,6 @@
 //! The verbs: each asks the server and shows what it says.
 
+mod broker;
 mod buffer;
 mod check;
 mod command;
@@ -95,6 +96,7 @@ pub(crate) async fn run(cli: Cli, out: Out) -> Result<Exit> {
             modbus::write(&ctx, &twin, &assignment, write).await
         }
         Verb::Buffer(Buffer::Status { gateway }) => buffer::status(&ctx, gateway).await,
+        Verb::Mqtt(Mqtt::Clients) => broker::clients(&ctx).await,
         Verb::Status { once } => status::status(&ctx, once).await,
         Verb::Switch { position, reason } => switch::switch(&ctx, position, reason).await,
         Verb::Login(_) | Verb::Logout | Verb::Check { .. } | Verb::Mqtt(_) | Verb::Completions { .. } => {

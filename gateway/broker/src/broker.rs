@@ -70,7 +70,10 @@ impl Broker {
         let base_us = Hub::base(&options.clock);
         let now_us = base_us.saturating_add_unsigned(options.clock.mono_us());
         let core = if let Some(dir) = options.dir.clone() {
-            let folder = |source| Error::Folder { dir: dir.clone(), source };
+            let folder = |source: std::io::Error| match source.kind() {
+                std::io::ErrorKind::ResourceBusy => Error::InUse { dir: dir.clone() },
+                _ => Error::Folder { dir: dir.clone(), source },
+            };
             let (from, to) = (dir.clone(), dir.clone());
             let recovered = tokio::task::spawn_blocking(move || journal::recover(&from)).await;
             let recovered =
@@ -90,6 +93,7 @@ impl Broker {
                 wake,
                 durable: to_durable,
                 next,
+                _lock: recovered.lock,
                 not_durable,
             });
             core

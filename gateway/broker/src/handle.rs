@@ -17,6 +17,9 @@ use crate::core::{Core, Message, lock};
 use crate::net::Newcomers;
 use crate::options::Options;
 
+/// Subscriptions shown of one client: the list is made under the lock.
+const SHOWN: usize = 20;
+
 /// What all connections share.
 pub(crate) struct Hub {
     pub(crate) options: Options,
@@ -93,8 +96,10 @@ pub struct ClientStatus {
     pub since_us: Option<i64>,
     /// Seconds that its session outlives a connection.
     pub session_expiry_s: u32,
-    /// Its subscriptions.
-    pub subscriptions: Vec<String>,
+    /// How many subscriptions it has.
+    pub subscriptions: usize,
+    /// The first of them.
+    pub filters: Vec<String>,
     /// Messages that wait for it.
     pub queued: usize,
     /// Bytes that wait for it or are on their way.
@@ -164,7 +169,8 @@ impl Handle {
                 listener: conn.map(|c| c.listener.to_string()),
                 since_us: conn.map(|c| c.since_us),
                 session_expiry_s: s.expiry,
-                subscriptions: s.filters.keys().map(ToString::to_string).collect(),
+                subscriptions: s.filters.len(),
+                filters: s.filters.keys().take(SHOWN).map(ToString::to_string).collect(),
                 queued: s.queue.len(),
                 queued_bytes: s.bytes,
                 in_flight: s.in_flight.len(),

@@ -163,6 +163,12 @@ pub enum Error {
         /// What is wrong.
         detail: String,
     },
+    /// Another process has the folder of sessions.
+    #[error("the broker's folder {dir} is in use by another process")]
+    InUse {
+        /// Which.
+        dir: PathBuf,
+    },
     /// The folder of sessions cannot be made or read.
     #[error("broker's folder {dir}")]
     Folder {

@@ -41,8 +41,22 @@ enum Command {
         /// Configuration; conf.d/*.toml beside it is read as well.
         file: PathBuf,
     },
+    /// Tools for the embedded broker.
+    Broker {
+        #[command(subcommand)]
+        verb: BrokerVerb,
+    },
     /// Prints the version.
     Version,
+}
+
+#[derive(Subcommand)]
+enum BrokerVerb {
+    /// Reads a password from the standard input and prints the user's line for `passwords_file`.
+    Passwd {
+        /// Name of the user.
+        user: String,
+    },
 }
 
 #[allow(clippy::print_stdout, clippy::print_stderr)] // a command line speaks
@@ -52,6 +66,16 @@ fn main() -> ExitCode {
             println!("twinway-gateway {VERSION}");
             ExitCode::SUCCESS
         }
+        Command::Broker { verb: BrokerVerb::Passwd { user } } => match passwd(&user) {
+            Ok(line) => {
+                println!("{line}");
+                ExitCode::SUCCESS
+            }
+            Err(message) => {
+                eprintln!("{message}");
+                ExitCode::from(EXIT_CONFIG)
+            }
+        },
         Command::Check { file } => match Config::load(&file) {
             Ok(config) => {
                 let (devices, points) = (config.registry.device_count(), config.registry.count());
@@ -71,6 +95,13 @@ fn main() -> ExitCode {
             }
         },
     }
+}
+
+/// The password is the first line: it stands neither in the shell's history nor in the list of processes.
+fn passwd(user: &str) -> Result<String, String> {
+    let mut password = String::new();
+    std::io::stdin().read_line(&mut password).map_err(|e| format!("cannot read the password: {e}"))?;
+    gateway_broker::Users::line(user, password.trim_end_matches(['\r', '\n']).as_bytes())
 }
 
 fn start(config: Config) -> ExitCode {

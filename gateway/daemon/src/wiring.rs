@@ -77,9 +77,7 @@ impl Wiring {
         if !self.config.broker.enabled {
             return Ok(None);
         }
-        let mut options = gateway_broker::Options::new(self.config.broker.listen);
-        options.limits.packet = self.config.broker.max_packet_bytes;
-        options.dir = Some(self.config.data_dir.join("broker"));
+        let options = crate::config::broker::options(&self.config, self.clock.clone());
         let started = Broker::start(options, self.drops.clone()).await;
         let (broker, handle) = started.map_err(StartError::Broker)?;
         let broker = Arc::new(broker);

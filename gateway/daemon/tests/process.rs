@@ -63,6 +63,46 @@ async fn start(dir: &std::path::Path, plc: &Plc) -> Child {
     child
 }
 
+/// What a client of the distribution prints, with the broker's port of this start.
+async fn mosquitto(dir: &std::path::Path, program: &str, arguments: &[&str]) -> String {
+    let addresses = std::fs::read_to_string(dir.join("data/addresses.json")).unwrap();
+    let addresses: serde_json::Value = serde_json::from_str(&addresses).unwrap();
+    let port = addresses["broker"].as_str().unwrap().rsplit(':').next().unwrap().to_owned();
+    let mut command = tokio::process::Command::new(program);
+    command.args(["-h", "127.0.0.1", "-p", &port]).args(arguments).kill_on_drop(true);
+    let output = tokio::time::timeout(Duration::from_secs(20), command.output()).await.unwrap().unwrap();
+    assert!(output.status.success(), "{program} {arguments:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_its_broker_acknowledged_survives_kill_minus_nine() {
+    let plc = Plc::start();
+    let dir = tempfile::tempdir().unwrap();
+    let mut child = start(dir.path(), &plc).await;
+    let at = dir.path();
+    mosquitto(at, "mosquitto_sub", &["-c", "-i", "keeper", "-q", "1", "-t", "k/#", "-E"]).await;
+    for n in 0..20 {
+        let (topic, payload) = (format!("k/{n}"), n.to_string());
+        mosquitto(at, "mosquitto_pub", &["-q", "1", "-r", "-t", &topic, "-m", &payload]).await;
+    }
+    signal(&child, "-KILL");
+    child.wait().await.unwrap();
+    std::fs::remove_file(at.join("data/addresses.json")).unwrap();
+    child = start(at, &plc).await;
+    let expected: Vec<String> = (0..20).map(|n| format!("k/{n} {n}")).collect();
+    // The messages that waited for the session; and the retained ones, for anyone.
+    let waited = ["-c", "-i", "keeper", "-q", "1", "-t", "k/#", "-C", "20", "-F", "%t %p"];
+    let got = mosquitto(at, "mosquitto_sub", &waited).await;
+    assert_eq!(got.lines().collect::<Vec<_>>(), expected);
+    let got = mosquitto(at, "mosquitto_sub", &["-t", "k/#", "-C", "20", "-F", "%r %t %p"]).await;
+    let mut got: Vec<_> = got.lines().map(str::to_owned).collect();
+    got.sort_by_key(|l| l.rsplit(' ').next().and_then(|n| n.parse::<u32>().ok()));
+    assert_eq!(got, expected.iter().map(|l| format!("1 {l}")).collect::<Vec<_>>());
+    signal(&child, "-TERM");
+    assert_eq!(child.wait().await.unwrap().code(), Some(0));
+}
+
 fn signal(child: &Child, name: &str) {
     let id = child.id().unwrap().to_string();
     assert!(Command::new("kill").args([name, &id]).status().unwrap().success());

@@ -17,6 +17,8 @@ const STEP: usize = 2000;
 pub(crate) struct Retained {
     messages: BTreeMap<Box<str>, Arc<Message>>,
     bytes: usize,
+    /// How many have a time to live.
+    mortal: usize,
     limit: (usize, usize),
 }
 
@@ -32,7 +34,7 @@ pub(crate) enum Step {
 
 impl Retained {
     pub(crate) fn new(limit: (usize, usize)) -> Self {
-        Self { messages: BTreeMap::new(), bytes: 0, limit }
+        Self { messages: BTreeMap::new(), bytes: 0, mortal: 0, limit }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -57,12 +59,14 @@ impl Retained {
         let (room, size) = (self.has_room(&message.topic, message.size()), message.size());
         if room && !message.payload.is_empty() {
             self.bytes += size;
+            self.mortal += usize::from(message.expires.is_some());
             // The key of a known topic stays: most retained messages are updates.
             let old = match self.messages.get_mut(&message.topic) {
                 Some(slot) => Some(std::mem::replace(slot, message.clone())),
                 None => self.messages.insert(message.topic.clone(), message.clone()),
             };
             self.bytes -= old.as_ref().map_or(0, |o| o.size());
+            self.mortal -= usize::from(old.as_ref().is_some_and(|o| o.expires.is_some()));
             return (true, old);
         }
         let old = self.remove(&message.topic);
@@ -72,6 +76,7 @@ impl Retained {
     pub(crate) fn remove(&mut self, topic: &str) -> Option<Arc<Message>> {
         let old = self.messages.remove(topic)?;
         self.bytes -= old.size();
+        self.mortal -= usize::from(old.expires.is_some());
         Some(old)
     }
 
@@ -113,6 +118,9 @@ impl Retained {
 
     /// Takes out what has expired.
     pub(crate) fn expire(&mut self, now_us: i64) -> Vec<Arc<Message>> {
+        if self.mortal == 0 {
+            return Vec::new();
+        }
         let gone: Vec<_> = self.messages.values().filter(|m| m.expired(now_us)).cloned().collect();
         for message in &gone {
             self.remove(&message.topic);

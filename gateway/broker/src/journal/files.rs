@@ -20,6 +20,8 @@ pub(crate) struct Recovered {
     pub(crate) damaged: u64,
     /// The next generation to write.
     pub(crate) next: u64,
+    /// Held as long as the folder is used.
+    pub(crate) lock: Option<File>,
 }
 
 pub(crate) fn snapshot_path(dir: &Path, n: u64) -> PathBuf {
@@ -49,9 +51,12 @@ fn generations(dir: &Path, stem: &str) -> io::Result<Vec<u64>> {
 /// Only when the folder itself cannot be made or read.
 pub(crate) fn recover(dir: &Path) -> io::Result<Recovered> {
     std::fs::create_dir_all(dir)?;
+    let lock = File::create(dir.join("lock"))?;
+    // Two processes would take each other's files away.
+    lock.try_lock().map_err(|_| io::Error::new(io::ErrorKind::ResourceBusy, "another process uses it"))?;
     let (states, logs) = (generations(dir, "state")?, generations(dir, "log")?);
     let next = states.iter().chain(&logs).max().map_or(1, |n| n + 1);
-    let mut recovered = Recovered { next, ..Recovered::default() };
+    let mut recovered = Recovered { next, lock: Some(lock), ..Recovered::default() };
     // The newest snapshot that is whole; one that is not says less than the one before with its logs.
     let mut base = None;
     for n in states.iter().rev() {

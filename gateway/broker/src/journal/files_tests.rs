@@ -29,8 +29,18 @@ fn snapshot(dir: &Path, n: u64, of: std::ops::Range<u32>) {
 fn files(dir: &Path) -> Vec<String> {
     let mut all: Vec<_> =
         std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    all.retain(|n| n != "lock");
     all.sort();
     all
+}
+
+#[test]
+fn a_folder_is_for_one_at_a_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = recover(dir.path()).unwrap();
+    assert_eq!(recover(dir.path()).unwrap_err().kind(), io::ErrorKind::ResourceBusy);
+    drop(first);
+    recover(dir.path()).unwrap();
 }
 
 #[test]
@@ -79,6 +89,7 @@ fn a_torn_end_is_cut_and_a_damaged_record_costs_itself_alone() {
     std::fs::write(&path, &bytes[..bytes.len() - 3]).unwrap();
     let recovered = recover(dir.path()).unwrap();
     assert_eq!((topics(&recovered).len(), recovered.damaged), (2, 0));
+    drop(recovered);
     let mut bad = bytes.clone();
     let middle = bytes.len() / 2;
     bad[middle] ^= 1;

@@ -31,6 +31,8 @@ pub(crate) struct Writer {
     pub(crate) durable: watch::Sender<u64>,
     /// The next generation of files.
     pub(crate) next: u64,
+    /// Held as long as the folder is used.
+    pub(crate) _lock: Option<std::fs::File>,
     /// Changes that the disk did not take although they were acknowledged.
     pub(crate) not_durable: Arc<AtomicU64>,
 }

@@ -20,8 +20,9 @@ use super::talk::Next;
 use super::wire::Wire;
 use super::ws;
 use crate::codec::{self, Fault};
-use crate::core::{Leave, lock};
+use crate::core::Leave;
 use crate::handle::Hub;
+use crate::journal::Journal;
 
 /// Packets handled under one lock.
 const BATCH: usize = 64;
@@ -141,23 +142,21 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
         }
         let mut paused = wire.out.len() >= TOO_MUCH || talk.is_full();
         if unread && !paused {
-            let was_full = lock(&hub.core).journal.as_ref().is_some_and(crate::journal::Journal::is_full);
-            if was_full {
-                paused = true;
-                alarm.by(Instant::now() + DISK_PAUSE);
-            } else {
-                match read(hub, wire, &mut talk)? {
-                    Read::Left(how) => {
-                        talk.answer(*durable.borrow(), &mut wire.out);
-                        let _ = timeout(LAST_WORD, wire.drain()).await;
-                        return Ok(how);
-                    }
-                    Read::More => unread = true,
-                    Read::Nothing => unread = false,
+            match read(hub, wire, &mut talk)? {
+                Read::Left(how) => {
+                    talk.answer(*durable.borrow(), &mut wire.out);
+                    let _ = timeout(LAST_WORD, wire.drain()).await;
+                    return Ok(how);
                 }
-                // Acknowledgements make room.
-                more = true;
+                Read::More => unread = true,
+                Read::Nothing => unread = false,
+                Read::Disk => {
+                    paused = true;
+                    alarm.by(Instant::now() + DISK_PAUSE);
+                }
             }
+            // Acknowledgements make room.
+            more = true;
         }
         if talk.waits() {
             let so_far = *durable.borrow_and_update();
@@ -216,6 +215,8 @@ enum Read {
     More,
     /// The rest is no whole packet.
     Nothing,
+    /// Not now: the disk does not keep up.
+    Disk,
 }
 
 /// Handles the packets that have come, up to a number that holds nobody up.
@@ -228,6 +229,9 @@ fn read<S: AsyncRead + AsyncWrite + Unpin>(
     let mut used = 0;
     let (input, out) = (&wire.input, &mut wire.out);
     let done = hub.with(|core| {
+        if core.journal.as_ref().is_some_and(Journal::is_full) {
+            return Ok(Read::Disk);
+        }
         for _ in 0..BATCH {
             if talk.is_full() {
                 return Ok(Read::More);

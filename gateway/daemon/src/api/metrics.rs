@@ -78,7 +78,14 @@ fn page(api: &Api) -> Page {
         restarts.get_or_create(&labels(&[("part", &part.name)])).inc_by(part.restarts);
     }
     if let Some(broker) = &api.broker {
-        page.gauge(metric::GATEWAY_BROKER_CLIENTS, broker.clients() as u64);
+        let status = broker.status();
+        page.gauge(metric::GATEWAY_BROKER_CLIENTS, status.connected as u64);
+        page.gauge(metric::GATEWAY_BROKER_SESSIONS, status.clients.len() as u64);
+        page.gauge(metric::GATEWAY_BROKER_RETAINED, status.retained as u64);
+        let queued: usize = status.clients.iter().map(|c| c.queued_bytes).sum();
+        page.gauge(metric::GATEWAY_BROKER_QUEUED, queued as u64);
+        let refused = page.counters(metric::GATEWAY_BROKER_REFUSED);
+        refused.get_or_create(&Labels::new()).inc_by(status.refused);
     }
     page
 }

@@ -2,6 +2,7 @@
 //! stands once, in `ROUTES`, with the least role that it needs; `auth` is the one place that checks it.
 
 mod auth;
+mod broker;
 mod commands;
 mod gateway;
 mod history;
@@ -126,6 +127,7 @@ const ROUTES: &[Route] = &[
     route(Method::GET, "/api/v1/assets", Some(Role::Viewer), || get(twins::assets)),
     route(Method::GET, "/api/v1/switch", Some(Role::Viewer), || get(gateway::switch)),
     route(Method::PUT, "/api/v1/switch", Some(Role::Engineer), || put(gateway::set_switch)),
+    route(Method::GET, "/api/v1/broker", Some(Role::Viewer), || get(broker::status)),
     route(Method::GET, "/api/v1/watermark", Some(Role::Viewer), || get(watermark::stream)),
 ];
 

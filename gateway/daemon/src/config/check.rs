@@ -15,24 +15,13 @@ pub(super) fn sections(files: &Files<'_>, mistakes: &mut Vec<Mistake>) {
     if f.gateway.data_dir.as_os_str().is_empty() {
         no("gateway", "data_dir", "expected a folder".to_owned());
     }
-    for (section, listen) in [("api", f.api.listen), ("broker", f.broker.listen)] {
-        if !listen.ip().is_loopback() {
-            no(
-                section,
-                "listen",
-                format!("{listen} is not on loopback: expected `127.0.0.1:<port>` or `[::1]:<port>`"),
-            );
-        }
+    if !f.api.listen.ip().is_loopback() {
+        let message =
+            format!("{} is not on loopback: expected `127.0.0.1:<port>` or `[::1]:<port>`", f.api.listen);
+        no("api", "listen", message);
     }
     if f.broker.enabled && f.api.listen == f.broker.listen && f.api.listen.port() != 0 {
         no("broker", "listen", format!("{} is the address of the API as well", f.broker.listen));
-    }
-    if !(1024..=16 * 1024 * 1024).contains(&f.broker.max_packet_bytes) {
-        no(
-            "broker",
-            "max_packet_bytes",
-            format!("{} is not within 1024 to 16777216", f.broker.max_packet_bytes),
-        );
     }
     let b = &f.buffer;
     for (key, value, min, max) in [

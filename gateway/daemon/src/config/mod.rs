@@ -3,6 +3,7 @@
 
 mod arrays;
 mod assemble;
+pub(crate) mod broker;
 mod check;
 mod derived;
 mod files;
@@ -44,6 +45,8 @@ pub struct Config {
     pub tokens: Vec<Token>,
     /// The embedded broker.
     pub broker: BrokerSection,
+    /// Who may sign in to the broker.
+    pub broker_users: gateway_broker::Users,
     /// The buffer.
     pub buffer: BufferSection,
     /// The command path.
@@ -166,6 +169,7 @@ fn build(files: &mut Files<'_>) -> (Option<Config>, Vec<Mistake>) {
     let mut mistakes = Vec::new();
     check::sections(files, &mut mistakes);
     check::lines(files, &mut mistakes);
+    broker::check(files, &mut mistakes);
     let uplink = check::uplink(files, &mut mistakes);
     let registry = points::registry(files, &mut mistakes);
     let publish = publish::publishers(files, registry.as_ref(), &mut mistakes);
@@ -183,6 +187,7 @@ fn build(files: &mut Files<'_>) -> (Option<Config>, Vec<Mistake>) {
         api,
         tokens: Vec::new(),
         broker,
+        broker_users: gateway_broker::Users::default(),
         buffer,
         control,
         lines,

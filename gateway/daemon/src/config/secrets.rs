@@ -65,6 +65,7 @@ pub(super) fn load(files: &Files<'_>, config: &mut Option<Config>, mistakes: &mu
             Err(message) => mistakes.push(files.mistake(&place, "password_file", message)),
         }
     }
+    broker(files, config, mistakes);
     if let Some(path) = &files.merged.api.tokens_file {
         match read(path) {
             Ok(text) => {
@@ -74,6 +75,37 @@ pub(super) fn load(files: &Files<'_>, config: &mut Option<Config>, mistakes: &mu
                 }
             }
             Err(message) => mistakes.push(files.mistake("api", "tokens_file", message)),
+        }
+    }
+}
+
+/// The broker's users, and whether the files of its listeners are there.
+fn broker(files: &Files<'_>, config: &mut Option<Config>, mistakes: &mut Vec<Mistake>) {
+    let section = &files.merged.broker;
+    if let Some(path) = &section.passwords_file {
+        match read(path).map(|text| gateway_broker::Users::parse(&text)) {
+            Ok(Ok(users)) => {
+                if let Some(config) = config {
+                    config.broker_users = users;
+                }
+            }
+            Ok(Err(wrong_lines)) => {
+                mistakes.extend(wrong_lines.into_iter().map(|(line, m)| wrong(path, (line, 1), m)));
+            }
+            Err(message) => mistakes.push(files.mistake("broker", "passwords_file", message)),
+        }
+    }
+    for (n, listener) in section.listener.iter().enumerate() {
+        let readable = |key: &str, found: Result<(), String>| {
+            found.err().map(|m| files.mistake("broker", &format!("listener[{n}].{key}"), m))
+        };
+        if let Some(path) = &listener.tls_cert {
+            let there = std::fs::metadata(path).map(|_| ());
+            let there = there.map_err(|e| format!("cannot read {}: {e}", path.display()));
+            mistakes.extend(readable("tls_cert", there));
+        }
+        if let Some(path) = &listener.tls_key {
+            mistakes.extend(readable("tls_key", read(path).map(|_| ())));
         }
     }
 }

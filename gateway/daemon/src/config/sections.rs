@@ -12,6 +12,7 @@ use serde::Deserialize;
 use super::publish::PublishSection;
 use serde::de::IgnoredAny;
 
+pub use super::broker::{BrokerSection, ListenerSection, RightsSection};
 use super::derived::{VirtualDevice, VirtualPoint};
 
 /// One file.
@@ -106,26 +107,6 @@ pub struct ApiSection {
 impl Default for ApiSection {
     fn default() -> Self {
         Self { listen: loopback(8480), socket: None, tokens_file: None, hosts: Vec::new() }
-    }
-}
-
-/// `[broker]`
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct BrokerSection {
-    /// Whether the broker runs. MQTT devices need it. Default `true`.
-    pub enabled: bool,
-    /// Where it listens; loopback only. Default `127.0.0.1:1883`.
-    pub listen: SocketAddr,
-    /// Largest packet of a client, bytes. Default 262144.
-    pub max_packet_bytes: usize,
-    /// Whether processed values are published under `twinway/points/<device>/<point>`. Default `true`.
-    pub publish: bool,
-}
-
-impl Default for BrokerSection {
-    fn default() -> Self {
-        Self { enabled: true, listen: loopback(1883), max_packet_bytes: 256 * 1024, publish: true }
     }
 }
 

@@ -84,6 +84,7 @@ fn the_sample_has_every_key_of_every_struct() {
                         || l == format!("[[{key}]]")
                         || l == format!("[device.{key}]")
                         || l == format!("[[device.{key}]]")
+                        || l == format!("[[broker.{key}]]")
                 })
             };
             assert!(found, "{place}.{key} is not in config/gateway.toml");
@@ -94,6 +95,8 @@ fn the_sample_has_every_key_of_every_struct() {
     check("uplink", keys_of::<UplinkSection>(), false);
     check("api", keys_of::<ApiSection>(), false);
     check("broker", keys_of::<BrokerSection>(), false);
+    check("broker.listener", keys_of::<ListenerSection>(), false);
+    check("broker.rights", keys_of::<RightsSection>(), false);
     check("buffer", keys_of::<BufferSection>(), false);
     check("control", keys_of::<ControlSection>(), false);
     check("publish", keys_of::<super::publish::PublishSection>(), false);
@@ -172,6 +175,21 @@ fn every_mistake_is_told_with_file_line_key_and_what_was_expected() {
             4,
             "broker.listen",
             "API as well",
+        ),
+        ("id = \"g1\"", "id = \"g1\"\n[broker]\nsync_ms = 101", 4, "broker.sync_ms", "0 to 100"),
+        (
+            "id = \"g1\"",
+            "id = \"g1\"\n[[broker.listener]]\nlisten = \"0.0.0.0:1\"",
+            4,
+            "broker.listener[0].listen",
+            "nobody could sign in",
+        ),
+        (
+            "id = \"g1\"",
+            "id = \"g1\"\n[[broker.rights]]\npublish = [\"a/#/b\"]",
+            4,
+            "broker.rights[0].publish",
+            "whole level",
         ),
         ("id = \"g1\"", "id = \"g1\"\n[buffer]\nsync_ms = 101", 4, "buffer.sync_ms", "1 to 100"),
         ("id = \"g1\"", "id = \"g1\"\n[buffer]\nquota_mb = 32", 3, "buffer.segment_mb", "quarter"),

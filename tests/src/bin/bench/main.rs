@@ -3,6 +3,7 @@
 
 #![allow(clippy::disallowed_methods)] // it measures time
 
+mod broker;
 mod command;
 mod figure;
 mod live;
@@ -16,7 +17,7 @@ async fn main() -> ExitCode {
     let only: Vec<String> = std::env::args().skip(1).collect();
     // One TLS provider for every client here.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let known = ["start", "loop", "command"];
+    let known = ["start", "loop", "command", "broker"];
     if let Some(unknown) = only.iter().find(|g| !known.contains(&g.as_str())) {
         eprintln!("no group `{unknown}`: there are {}", known.join(", "));
         return ExitCode::from(2);
@@ -31,6 +32,10 @@ async fn main() -> ExitCode {
     }
     if wanted("loop") {
         outage::outage().await;
+    }
+    // Part of the field's figures, and by itself.
+    if wanted("field") || only.iter().any(|g| g == "broker") {
+        broker::broker().await;
     }
     if wanted("start") {
         start::demo().await;
