@@ -121,6 +121,7 @@ fn device(name: &str, protocol: &str, connected: bool) -> DeviceHealth {
         good: 7,
         bad: 0,
         last_error,
+        poll: None,
     }
 }
 
