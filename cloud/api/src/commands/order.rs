@@ -2,6 +2,8 @@
 //! from the session's own time at the moment of handing over, so a session that changed meanwhile can
 //! never give a command more time than was asked for.
 
+use std::time::Duration;
+
 use cloud_core::storage::Created;
 use cloud_core::{DownlinkError, GatewayKey};
 use common::api::{CommandRequest, CommandStep, CommandView, Problem};
@@ -15,6 +17,9 @@ use crate::error::ApiError;
 
 /// Longest life of a command, ms.
 pub(crate) const LONGEST_TTL_MS: u64 = 600_000;
+
+/// A command that is sent and of which the gateway says nothing is stored as sent after this.
+const SENT_STORED_AFTER: Duration = Duration::from_millis(250);
 
 /// What somebody asks for.
 #[derive(Debug, Clone)]
@@ -118,13 +123,16 @@ impl Commands {
         let now_us = self.clock.now_us();
         let update = match result {
             Ok(()) => {
-                // It is sent, its `accepted` is durable, and the gateway tells `sent` as well: nobody waits
-                // until this step is stored.
+                // Told at once. The gateway tells it as well, with what it does next: stored only if no word
+                // comes, because a commit of its own would hold up the result's.
                 let (commands, update) = (self.clone(), step_of(&view, CommandState::Sent, now_us));
                 view.state = CommandState::Sent;
                 view.steps.push(CommandStep { state: CommandState::Sent, at_us: now_us });
+                self.metrics.command(CommandState::Sent);
+                self.publish(&view);
                 tokio::spawn(async move {
-                    if let Err(error) = commands.step(&update).await {
+                    tokio::time::sleep(SENT_STORED_AFTER).await;
+                    if let Err(error) = commands.storage.update_command(&update).await {
                         tracing::error!(%error, command = %update.id, "a command's sending is not stored");
                     }
                 });
