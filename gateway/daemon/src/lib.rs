@@ -8,6 +8,7 @@ mod gateway;
 mod parts;
 mod publishing;
 mod recorder;
+pub mod simulate;
 mod stages;
 mod vitals;
 mod wiring;

@@ -1,7 +1,9 @@
 //! `twinway-gateway`: command line, logs and signals. Everything else is in the library.
 
 use std::io::IsTerminal;
+use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -9,6 +11,7 @@ use clap::{Parser, Subcommand};
 use common::Drain;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
+use twinway_gateway::simulate::{Options, Simulator};
 use twinway_gateway::{Config, Gateway, VERSION};
 
 /// The configuration is wrong (`EX_USAGE`): a supervisor should not start it again.
@@ -45,6 +48,22 @@ enum Command {
     Broker {
         #[command(subcommand)]
         verb: BrokerVerb,
+    },
+    /// Serves the Modbus devices of a configuration, for commissioning without hardware: values move within their
+    /// ranges, writable points take writes. Until SIGTERM or SIGINT.
+    Simulate {
+        /// Configuration; conf.d/*.toml beside it is read as well. Its secrets are not needed.
+        #[arg(default_value = "/etc/twinway/gateway.toml")]
+        config: PathBuf,
+        /// Where the first line is served; each further one on the next port. With port 0 each on a free one.
+        #[arg(long, default_value = "127.0.0.1:5020")]
+        listen: SocketAddr,
+        /// Serial port on which the first serial line is served; else it is served as Modbus TCP.
+        #[arg(long)]
+        serial: Option<String>,
+        /// Addresses between the points of a device read as 0; else they are refused with exception 02.
+        #[arg(long)]
+        fill_gaps: bool,
     },
     /// Prints the version.
     Version,
@@ -87,8 +106,20 @@ fn main() -> ExitCode {
                 ExitCode::from(EXIT_CONFIG)
             }
         },
+        Command::Simulate { config, listen, serial, fill_gaps } => {
+            match common::config::read(&config).and_then(Config::from_sources) {
+                Ok(config) => {
+                    let options = Options { listen, serial, fill_gaps };
+                    start(Box::pin(async move { simulate(&config, &options).await }))
+                }
+                Err(mistakes) => {
+                    eprintln!("{mistakes}");
+                    ExitCode::from(EXIT_CONFIG)
+                }
+            }
+        }
         Command::Run { config } => match Config::load(&config) {
-            Ok(config) => start(config),
+            Ok(config) => start(Box::pin(run(config))),
             Err(mistakes) => {
                 eprintln!("{mistakes}");
                 ExitCode::from(EXIT_CONFIG)
@@ -104,7 +135,7 @@ fn passwd(user: &str) -> Result<String, String> {
     gateway_broker::Users::line(user, password.trim_end_matches(['\r', '\n']).as_bytes())
 }
 
-fn start(config: Config) -> ExitCode {
+fn start(work: Pin<Box<dyn Future<Output = u8>>>) -> ExitCode {
     let filter = std::env::var("TWINWAY_LOG").or_else(|_| std::env::var("RUST_LOG"));
     let filter = EnvFilter::new(filter.unwrap_or_else(|_| "info".to_owned()));
     let colours = std::io::stderr().is_terminal();
@@ -127,7 +158,7 @@ fn start(config: Config) -> ExitCode {
             return ExitCode::from(EXIT_FAILED);
         }
     };
-    let code = runtime.block_on(async { Box::pin(run(config)).await });
+    let code = runtime.block_on(work);
     // What still hangs after the drain, or a forced end, is not waited for.
     runtime.shutdown_background();
     ExitCode::from(code)
@@ -162,6 +193,37 @@ async fn run(config: Config) -> u8 {
             EXIT_FORCED
         }
     }
+}
+
+#[allow(clippy::print_stdout)] // where it is served is the result
+async fn simulate(config: &Config, options: &Options) -> u8 {
+    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    let (Ok(mut term), Ok(mut int)) = signals else {
+        tracing::error!("cannot listen to signals");
+        return EXIT_FAILED;
+    };
+    let simulator = match Simulator::bind(config, options).await {
+        Ok(simulator) => simulator,
+        Err(error) => {
+            let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+            tracing::error!(%error, cause, "cannot simulate");
+            return EXIT_FAILED;
+        }
+    };
+    for place in simulator.places() {
+        println!("{place}");
+    }
+    let drain = Drain::new();
+    let running = simulator.run(drain.clone());
+    tokio::pin!(running);
+    tokio::select! {
+        () = &mut running => {}
+        () = either(&mut term, &mut int) => {
+            drain.start();
+            running.await;
+        }
+    }
+    0
 }
 
 async fn either(a: &mut Signal, b: &mut Signal) {

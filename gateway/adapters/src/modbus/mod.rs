@@ -15,3 +15,4 @@ pub use line::{Adapter, DeviceSpec, Error};
 pub use point::PointConfig;
 pub use settings::{DeviceConfig, DtuFraming, LineConfig, Parity, Rs485, Transport};
 pub use transport::dtu::Modems;
+pub use transport::open_serial;

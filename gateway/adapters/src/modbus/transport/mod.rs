@@ -4,6 +4,8 @@ pub(super) mod dtu;
 mod serial;
 mod tcp;
 
+pub use serial::open as open_serial;
+
 use std::convert::Infallible;
 use std::time::Duration;
 

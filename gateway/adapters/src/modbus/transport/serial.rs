@@ -12,7 +12,7 @@ use crate::modbus::settings::{LineConfig, Parity};
 ///
 /// # Errors
 /// What the system said.
-pub(super) fn open(config: &LineConfig) -> Result<SerialPort, String> {
+pub fn open(config: &LineConfig) -> Result<SerialPort, String> {
     let path = config.path.as_deref().unwrap_or_default();
     let port = SerialPort::open(path, |mut settings: Settings| {
         settings.set_raw();
