@@ -132,6 +132,13 @@ pub mod metric {
         GATEWAY_READ_ERRORS = "twinway_gateway_read_errors", "failed requests to a device, by device and cause";
         GATEWAY_DEVICE_UP = "twinway_gateway_device_up", "1 while the device answers";
         GATEWAY_OVERRUNS = "twinway_gateway_poll_overruns", "polls skipped because the one before had not ended";
+        GATEWAY_POLL_REQUESTS = "twinway_gateway_poll_requests", "requests to a polled device, writes and probes included";
+        GATEWAY_POLL_FAILURES = "twinway_gateway_poll_failures", "requests to a polled device that failed, by cause timeout, refused, wrong or late";
+        GATEWAY_POLL_ROUND_TRIP = "twinway_gateway_poll_round_trip_us", "mean time from request to answer, us";
+        GATEWAY_POLL_PARKED = "twinway_gateway_poll_parked", "1 while a device does not answer and is only probed";
+        GATEWAY_POLL_PLANNED = "twinway_gateway_poll_planned_per_hour", "requests an hour that a device's points need";
+        GATEWAY_POLL_SPARE = "twinway_gateway_poll_spare", "registers and bits read along that are no point's, in one read of everything";
+        GATEWAY_POLL_HOLES = "twinway_gateway_poll_holes", "ranges that a device refuses and that are planned around";
         GATEWAY_BUFFER_FRAMES = "twinway_gateway_buffer_frames", "frames that the cloud has not acknowledged";
         GATEWAY_BUFFER_BYTES = "twinway_gateway_buffer_bytes", "bytes of the segment log on disk";
         GATEWAY_BUFFER_AGE = "twinway_gateway_buffer_age_seconds", "age of the oldest frame that the cloud has not acknowledged";

@@ -135,6 +135,8 @@ fn lines(ctx: &Context, s: &Snapshot, style: Style) -> Vec<String> {
     };
     section(&gateway_table(&s.gateways, s.at_us), &|row| row.contains("  offline  "));
     section(&devices(s), &|row| row.contains("  down  "));
+    section(&polls(s), &|row| row.contains("  parked  "));
+    section(&holes(s), &|_| false);
     section(&parts(s), &|_| true);
     section(&twins(s), &|_| false);
     section(&bad_points(s), &|_| true);
@@ -164,6 +166,56 @@ fn devices(s: &Snapshot) -> Table {
             d.bad.to_string(),
             d.last_error.clone().unwrap_or_default(),
         ]);
+    }
+    table
+}
+
+/// Devices that are polled, and on which line: those that have trouble first.
+fn polls(s: &Snapshot) -> Table {
+    let mut table = Table::new(&[
+        "POLLED",
+        "LINE",
+        "STATE",
+        ">REQ/S",
+        ">ROUND TRIP",
+        ">TIMEOUTS",
+        ">REFUSED",
+        ">LATE",
+        ">OVERRUNS",
+        ">SPARE",
+        ">HOLES",
+    ]);
+    let polled = |g: &'_ GatewayView| g.health.as_ref().map(|h| h.devices.clone()).unwrap_or_default();
+    let all = s.gateways.iter().flat_map(|g| polled(g).into_iter().map(move |d| (g, d)));
+    let mut all: Vec<_> = all.filter_map(|(g, d)| Some((g, d.poll?, d.name))).collect();
+    all.sort_by_key(|(_, p, _)| (!p.parked, p.timeouts == 0 && p.overruns == 0));
+    for (g, p, name) in all {
+        table.row([
+            format!("{}/{name}", g.id),
+            clean(&p.line).into_owned(),
+            if p.parked { "parked" } else { "polled" }.to_owned(),
+            format!("{}.{:02}", p.requests_per_hour / 3600, p.requests_per_hour % 3600 / 36),
+            format!("{}.{:01} ms", p.round_trip_us / 1000, p.round_trip_us % 1000 / 100),
+            p.timeouts.to_string(),
+            p.refused.to_string(),
+            p.late.to_string(),
+            p.overruns.to_string(),
+            p.spare.to_string(),
+            p.holes.to_string(),
+        ]);
+    }
+    table
+}
+
+/// What devices refuse to read.
+fn holes(s: &Snapshot) -> Table {
+    let mut table = Table::new(&["HOLE OF", "RANGE"]);
+    for g in &s.gateways {
+        for d in g.health.iter().flat_map(|h| &h.devices) {
+            for hole in d.poll.iter().flat_map(|p| &p.holes_named) {
+                table.row([format!("{}/{}", g.id, d.name), clean(hole).into_owned()]);
+            }
+        }
     }
     table
 }

@@ -45,6 +45,7 @@ export const checks: {
   health: Same<Cloud["GatewayHealth"], page.GatewayHealth>;
   buffer: Same<Cloud["BufferHealth"], page.BufferHealth>;
   device: Same<Cloud["DeviceHealth"], page.DeviceHealth>;
+  poll: Same<Cloud["PollHealth"], page.PollHealth>;
   part: Same<Cloud["PartStatus"], page.PartStatus>;
   code: Same<Cloud["Code"], page.Code>;
   live: Same<Cloud["ServerMessage"], page.ServerMessage>;
@@ -54,6 +55,6 @@ export const checks: {
 } = {
   quality: true, value: true, role: true, severity: true, commandState: true, desiredState: true, asset: true,
   point: true, twin: true, command: true, desired: true, log: true, history: true, historyPoint: true,
-  gateway: true, health: true, buffer: true, device: true, part: true, code: true, live: true, whoAmI: true, commandRequest: true,
+  gateway: true, health: true, buffer: true, device: true, poll: true, part: true, code: true, live: true, whoAmI: true, commandRequest: true,
   desiredEntry: true,
 };

@@ -178,6 +178,23 @@ export interface DeviceHealth {
   good: number;
   bad: number;
   last_error?: string;
+  poll?: PollHealth;
+}
+
+export interface PollHealth {
+  line: string;
+  requests: number;
+  timeouts: number;
+  refused: number;
+  wrong: number;
+  late: number;
+  overruns: number;
+  parked: boolean;
+  round_trip_us: number;
+  requests_per_hour: number;
+  spare: number;
+  holes: number;
+  holes_named?: string[];
 }
 
 export interface PartStatus { name: string; state: PartState; restarts: number; last_error?: string; since_us: number }

@@ -54,6 +54,7 @@ fn page(api: &Api) -> Page {
     page.0.register(name, help, Info::new(vec![("version", VERSION)]));
     let health = api.vitals.health();
     devices(api, &mut page);
+    polls(api, &mut page);
     let dropped = page.counters(metric::GATEWAY_DROPPED);
     for (name, count) in &health.dropped {
         let (queue, cause) = name.split_once(':').unwrap_or((name, ""));
@@ -105,6 +106,34 @@ fn devices(api: &Api, page: &mut Page) {
         if let Some(count) = api.overruns.iter().find(|(d, _)| *d == index).map(|(_, count)| count()) {
             overruns.get_or_create(&of).inc_by(count);
         }
+    }
+}
+
+/// What lines tell of polled devices.
+fn polls(api: &Api, page: &mut Page) {
+    let requests = page.counters(metric::GATEWAY_POLL_REQUESTS);
+    let failures = page.counters(metric::GATEWAY_POLL_FAILURES);
+    let round_trip = page.gauges(metric::GATEWAY_POLL_ROUND_TRIP);
+    let parked = page.gauges(metric::GATEWAY_POLL_PARKED);
+    let planned = page.gauges(metric::GATEWAY_POLL_PLANNED);
+    let spare = page.gauges(metric::GATEWAY_POLL_SPARE);
+    let holes = page.gauges(metric::GATEWAY_POLL_HOLES);
+    let gauge = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    for device in api.vitals.health.list() {
+        let Some(poll) = device.poll else { continue };
+        let of = labels(&[("device", &device.name), ("line", &poll.line)]);
+        requests.get_or_create(&of).inc_by(poll.requests);
+        let causes =
+            [("timeout", poll.timeouts), ("refused", poll.refused), ("wrong", poll.wrong), ("late", poll.late)];
+        for (cause, count) in causes {
+            let of = labels(&[("device", &device.name), ("line", &poll.line), ("cause", cause)]);
+            failures.get_or_create(&of).inc_by(count);
+        }
+        round_trip.get_or_create(&of).set(gauge(poll.round_trip_us));
+        parked.get_or_create(&of).set(i64::from(poll.parked));
+        planned.get_or_create(&of).set(gauge(poll.requests_per_hour));
+        spare.get_or_create(&of).set(gauge(poll.spare));
+        holes.get_or_create(&of).set(gauge(poll.holes as u64));
     }
 }
 
