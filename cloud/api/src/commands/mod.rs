@@ -7,6 +7,7 @@ mod expiry;
 mod hub;
 mod order;
 pub(crate) mod routes;
+mod sent;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,6 +48,7 @@ pub struct Commands(Arc<Inner>);
 struct Inner {
     parts: Parts,
     hub: hub::Hub,
+    sent: sent::Sent,
     /// Held over a change of desired values and what follows from it, so that the live state and the
     /// gateway learn of changes in their order.
     desired: tokio::sync::Mutex<()>,
@@ -63,7 +65,12 @@ impl std::ops::Deref for Commands {
 impl Commands {
     /// A command path over these parts.
     pub fn new(parts: Parts) -> Self {
-        Self(Arc::new(Inner { parts, hub: hub::Hub::default(), desired: tokio::sync::Mutex::default() }))
+        Self(Arc::new(Inner {
+            parts,
+            hub: hub::Hub::default(),
+            sent: sent::Sent::default(),
+            desired: tokio::sync::Mutex::default(),
+        }))
     }
 
     /// A gateway told a step of a command, and storage has it: tells live clients and those who wait.
@@ -88,7 +95,7 @@ impl Commands {
             ApiError::new(Code::RateLimited, "too many wait for commands").after(Duration::from_secs(1))
         })?;
         // It may have gone on between the reading of `view` and the waiting.
-        let view = self.storage.command(view.id).await?;
+        let view = self.shown(self.storage.command(view.id).await?);
         if view.state.is_final() {
             return Ok(view);
         }

@@ -2,8 +2,6 @@
 //! from the session's own time at the moment of handing over, so a session that changed meanwhile can
 //! never give a command more time than was asked for.
 
-use std::time::Duration;
-
 use cloud_core::storage::Created;
 use cloud_core::{DownlinkError, GatewayKey};
 use common::api::{CommandRequest, CommandStep, CommandView, Problem};
@@ -17,9 +15,6 @@ use crate::error::ApiError;
 
 /// Longest life of a command, ms.
 pub(crate) const LONGEST_TTL_MS: u64 = 600_000;
-
-/// A command that is sent and of which the gateway says nothing is stored as sent after this.
-const SENT_STORED_AFTER: Duration = Duration::from_millis(250);
 
 /// What somebody asks for.
 #[derive(Debug, Clone)]
@@ -56,7 +51,7 @@ impl Commands {
     pub(crate) async fn create(&self, new: NewCommand) -> Result<CommandView, ApiError> {
         let hash = new.hash();
         if let Some((view, stored)) = self.storage.command_by_key(&new.requester.name, &new.key).await? {
-            return if stored == hash { Ok(view) } else { Err(key_used()) };
+            return if stored == hash { Ok(self.shown(view)) } else { Err(key_used()) };
         }
         let now_us = self.clock.now_us();
         let began_us = self.clock.mono_us();
@@ -92,7 +87,7 @@ impl Commands {
         audit.detail = detail_of(&new.request);
         match self.storage.create_command(&view, &new.key, &hash, &audit).await? {
             Created::New => {}
-            Created::Same(view) => return Ok(*view),
+            Created::Same(view) => return Ok(self.shown(*view)),
             Created::Different => return Err(key_used()),
         }
         self.publish(&view);
@@ -102,7 +97,7 @@ impl Commands {
 
     /// Hands a stored command to the session. From here on the command is answered for by its state: a
     /// fault of storage is logged and the state follows later.
-    async fn hand_over(&self, mut view: CommandView, target: &Target, end_us: u64) -> CommandView {
+    async fn hand_over(&self, view: CommandView, target: &Target, end_us: u64) -> CommandView {
         let result = match self.downlink.session_us(&target.gateway) {
             // A session whose time is behind is another one: its gateway has started anew.
             Some(now) if now >= target.session_us => {
@@ -123,20 +118,8 @@ impl Commands {
         let now_us = self.clock.now_us();
         let update = match result {
             Ok(()) => {
-                // Told at once. The gateway tells it as well, with what it does next: stored only if no word
-                // comes, because a commit of its own would hold up the result's.
-                let (commands, update) = (self.clone(), step_of(&view, CommandState::Sent, now_us));
-                view.state = CommandState::Sent;
-                view.steps.push(CommandStep { state: CommandState::Sent, at_us: now_us });
-                self.metrics.command(CommandState::Sent);
-                self.publish(&view);
-                tokio::spawn(async move {
-                    tokio::time::sleep(SENT_STORED_AFTER).await;
-                    if let Err(error) = commands.storage.update_command(&update).await {
-                        tracing::error!(%error, command = %update.id, "a command's sending is not stored");
-                    }
-                });
-                return view;
+                let update = step_of(&view, CommandState::Sent, now_us);
+                return self.sent(view, update);
             }
             Err(error) => {
                 let mut update = step_of(&view, CommandState::Rejected, now_us);

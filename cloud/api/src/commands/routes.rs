@@ -51,7 +51,9 @@ pub(crate) async fn list(
 ) -> Result<Json<Page<CommandView>>, ApiError> {
     let twins = caller.twins(&api);
     let page = api.storage.commands(twins.as_deref(), paging.cursor.as_deref(), paging.rows()?).await;
-    page.map(Json).map_err(cursor_error)
+    let mut page = page.map_err(cursor_error)?;
+    page.items = page.items.into_iter().map(|view| api.commands.shown(view)).collect();
+    Ok(Json(page))
 }
 
 #[derive(Deserialize)]
@@ -68,6 +70,7 @@ pub(crate) async fn get(
     if wait_ms > LONGEST_WAIT_MS {
         return Err(ApiError::invalid(format!("`wait_ms` is 0 to {LONGEST_WAIT_MS}")));
     }
+    let command = api.commands.shown(command);
     let now = command.clone();
     tokio::select! {
         view = api.commands.wait(command, Duration::from_millis(wait_ms)) => view.map(Json),
