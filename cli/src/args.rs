@@ -305,6 +305,8 @@ pub enum Mqtt {
     },
     /// Who is connected to the box's broker, what waits for whom, and what was dropped
     Clients,
+    /// Topics on the box's broker that no point takes, and the configuration that makes a point of one
+    Discover(Discover),
     /// Print messages as they come
     Sub {
         /// Topic filters, with + and #
@@ -317,6 +319,29 @@ pub enum Mqtt {
         #[command(flatten)]
         broker: Broker,
     },
+}
+
+/// `mqtt discover`.
+#[derive(Debug, Args)]
+pub struct Discover {
+    /// Print the configuration that makes a point of this topic
+    #[arg(long, value_name = "TOPIC", requires_all = ["device", "point"])]
+    pub adopt: Option<String>,
+    /// Name of the point's device
+    #[arg(long, requires = "adopt")]
+    pub device: Option<String>,
+    /// Name of the point
+    #[arg(long, requires = "adopt")]
+    pub point: Option<String>,
+    /// Which value of the payload: JSON pointer, column or metric, as the list shows it
+    #[arg(long, value_name = "PLACE", requires = "adopt")]
+    pub at: Option<String>,
+    /// Place of a new device in the asset tree, such as plant/area/line/sensors
+    #[arg(long, requires = "adopt")]
+    pub asset: Option<String>,
+    /// Write it to this new file, such as /etc/twinway/conf.d/sensors.toml, instead of printing it
+    #[arg(long, value_name = "FILE", requires = "adopt")]
+    pub write: Option<PathBuf>,
 }
 
 /// `buffer`.

@@ -4,6 +4,7 @@ mod broker;
 mod buffer;
 mod check;
 mod command;
+mod discover;
 mod history;
 mod lists;
 mod login;
@@ -91,6 +92,7 @@ pub(crate) async fn run(cli: Cli, out: Out) -> Result<Exit> {
         Verb::Commands { id: Some(id), .. } => command::one(&ctx, &id).await,
         Verb::Commands { id: None, limit } => lists::commands(&ctx, limit).await,
         Verb::Audit(a) => lists::audit(&ctx, a).await,
+        Verb::Mqtt(Mqtt::Discover(asked)) => discover::discover(&ctx, asked).await,
         Verb::Modbus(Modbus::Read { twin, point }) => modbus::read(&ctx, &twin, &point).await,
         Verb::Modbus(Modbus::Write { twin, assignment, write }) => {
             modbus::write(&ctx, &twin, &assignment, write).await

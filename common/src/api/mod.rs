@@ -4,6 +4,7 @@
 mod gateway;
 mod history;
 mod live;
+mod mqtt;
 mod problem;
 mod twin;
 mod users;
@@ -13,6 +14,7 @@ pub use gateway::{
 };
 pub use history::{HistoryPoint, HistoryResponse, Resolution};
 pub use live::{ClientMessage, LIVE_HEADER_BYTES, LiveFrame, LiveRow, ServerMessage, TextValue};
+pub use mqtt::{UnknownTopic, UnknownTopics, UnknownValue};
 pub use problem::Problem;
 pub use twin::{
     AssetKind, AssetNode, CommandRequest, CommandStep, CommandView, DesiredEntry, DesiredPatch, DesiredView,

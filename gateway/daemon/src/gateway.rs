@@ -19,6 +19,7 @@ use crate::config::Config;
 use crate::publishing;
 use crate::recorder::Recorder;
 use crate::stages::{Stage, Stages};
+use crate::unknown;
 use crate::vitals::Vitals;
 use crate::wiring::{Wiring, store_options, uplink_options};
 
@@ -141,12 +142,14 @@ impl Gateway {
             log: log.clone(),
             control,
             uplink: OnceLock::new(),
+            unknown: OnceLock::new(),
             drops: wiring.drops.clone(),
             health: wiring.health.clone(),
             parts: wiring.stages.parts(),
         });
         uplink(wiring, &vitals);
         publishing::start(wiring, &vitals, broker.as_ref());
+        unknown::start(wiring, &vitals, broker.as_ref());
 
         let (config, (done, finished)) = (&wiring.config, watch::channel(None));
         let handle = Handle {

@@ -10,6 +10,7 @@ mod publishing;
 mod recorder;
 pub mod simulate;
 mod stages;
+mod unknown;
 mod vitals;
 mod wiring;
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use common::Clock;
 use common::api::GatewayHealth;
 use common::supervise::Parts;
+use gateway_adapters::mqtt::Unknown;
 use gateway_core::{DropCounts, FrameLog, Health, Orders, Points};
 use gateway_sync::UplinkStatus;
 use tokio::sync::watch;
@@ -19,6 +20,8 @@ pub(crate) struct Vitals {
     pub(crate) control: Arc<gateway_control::Handle>,
     /// Set once the uplink is made; never without a cloud.
     pub(crate) uplink: OnceLock<watch::Receiver<UplinkStatus>>,
+    /// Topics that no point takes; set once the broker runs, never without one.
+    pub(crate) unknown: OnceLock<Unknown>,
     pub(crate) drops: DropCounts,
     pub(crate) health: Health,
     pub(crate) parts: Vec<Parts>,

@@ -9,6 +9,7 @@ mod csv;
 mod pattern;
 mod routes;
 mod time;
+mod unknown;
 
 pub(crate) use time::believed;
 
@@ -16,3 +17,4 @@ pub use adapter::{Adapter, Error};
 pub use config::{
     BinaryType, Binding, ByteOrder, Column, DeviceConfig, Format, Missing, PointConfig, TimestampUnit,
 };
+pub use unknown::Unknown;

@@ -7,6 +7,7 @@ mod commands;
 mod gateway;
 mod history;
 mod metrics;
+mod mqtt;
 mod serve;
 mod twins;
 mod watermark;
@@ -125,6 +126,7 @@ const ROUTES: &[Route] = &[
     route(Method::GET, "/api/v1/gateways", Some(Role::Viewer), || get(gateway::list)),
     route(Method::GET, "/api/v1/audit", Some(Role::Viewer), || get(gateway::audit)),
     route(Method::GET, "/api/v1/assets", Some(Role::Viewer), || get(twins::assets)),
+    route(Method::GET, "/api/v1/mqtt/unknown", Some(Role::Viewer), || get(mqtt::unknown)),
     route(Method::GET, "/api/v1/switch", Some(Role::Viewer), || get(gateway::switch)),
     route(Method::PUT, "/api/v1/switch", Some(Role::Engineer), || put(gateway::set_switch)),
     route(Method::GET, "/api/v1/broker", Some(Role::Viewer), || get(broker::status)),
