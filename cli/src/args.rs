@@ -80,6 +80,16 @@ pub enum Verb {
     Check {
         /// Configuration file
         config: PathBuf,
+        /// Fail for warnings as well
+        #[arg(long)]
+        strict: bool,
+    },
+    /// Points as tables for a spreadsheet: `export CONFIG --to points.xlsx`, `import points.xlsx --config CONFIG`
+    /// (runs `twinway-gateway points`; see its --help)
+    Points {
+        /// `export` or `import`, and what belongs to it
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        words: Vec<std::ffi::OsString>,
     },
     /// A live screen of gateways, devices, twins and commands
     Status {

@@ -386,8 +386,7 @@ async fn check_runs_the_gateways_own_program_or_says_that_it_is_absent() {
     let done = run(&["check", "a.toml"]).await.code(3);
     assert!(done.err.contains("neither beside this program nor in PATH"), "{done:?}");
 
-    let script =
-        "#!/bin/sh\necho \"$1 $2\"\n[ \"$2\" = good.toml ] || { echo 'bad.toml:3: oops' >&2; exit 64; }\n";
+    let script = "#!/bin/sh\n[ \"$3\" = --json ] && echo '{\"ok\":false}' || echo \"$*\"\n[ \"$2\" = good.toml ] || { echo 'bad.toml:3: oops' >&2; exit 64; }\n";
     let gateway = dir.path().join("twinway-gateway");
     std::fs::write(&gateway, script).unwrap();
     std::fs::set_permissions(&gateway, std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -395,7 +394,11 @@ async fn check_runs_the_gateways_own_program_or_says_that_it_is_absent() {
     let done = run(&["check", "bad.toml"]).await.code(1);
     assert!(done.err.contains("bad.toml:3: oops"), "{done:?}");
     let json = run(&["-o", "json", "check", "bad.toml"]).await.code(1).json();
-    assert_eq!(json, json!({ "ok": false, "output": "check bad.toml", "errors": "bad.toml:3: oops" }));
+    assert_eq!(json, json!({ "ok": false }));
+    let words = ["points", "export", "good.toml", "--to", "a.xlsx", "--blank"];
+    let done = run(&words).await.code(1);
+    assert!(done.out.contains("points export good.toml --to a.xlsx --blank"), "{done:?}");
+    run(&["check", "good.toml", "--strict"]).await.code(0).has(&["check good.toml --strict"]);
 }
 
 #[tokio::test]

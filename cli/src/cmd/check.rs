@@ -1,12 +1,10 @@
-//! `check`: has the gateway's own program check a configuration. Its parser is the gateway's; the CLI has
-//! no copy of it.
+//! `check` and `points`: the gateway's own program reads configurations and tables of points. Its parser is the gateway's;
+//! the CLI has no copy of it.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-
-use serde_json::json;
 
 use crate::error::{Error, Result};
 use crate::exit::Exit;
@@ -14,28 +12,43 @@ use crate::out::Out;
 
 const PROGRAM: &str = "twinway-gateway";
 
-pub(super) fn check(config: &Path, out: Out) -> Result<Exit> {
+pub(super) fn check(config: &Path, strict: bool, out: Out) -> Result<Exit> {
+    let mut command = program()?;
+    command.arg("check").arg(config);
+    if strict {
+        command.arg("--strict");
+    }
+    run(command, out)
+}
+
+/// `points export` and `points import`, with their words as they are.
+pub(super) fn points(words: &[OsString], out: Out) -> Result<Exit> {
+    let mut command = program()?;
+    command.arg("points").args(words);
+    run(command, out)
+}
+
+fn program() -> Result<Command> {
     let own = std::env::current_exe().ok();
     let beside = own.as_deref().and_then(Path::parent);
     let program = find(beside, std::env::var_os("PATH").as_deref()).ok_or_else(|| {
         Error::new(
             Exit::NotFound,
-            format!("`{PROGRAM}`, which checks configurations, is neither beside this program nor in PATH"),
+            format!("`{PROGRAM}`, which reads configurations, is neither beside this program nor in PATH"),
         )
-        .remedy("install the gateway package, or run `twinway-gateway check` on the box itself")
+        .remedy("install the gateway package, or run `twinway-gateway` on the box itself")
     })?;
-    let failed =
-        |e: std::io::Error| Error::new(Exit::Failed, format!("{} cannot be run: {e}", program.display()));
-    let mut command = Command::new(&program);
-    command.arg("check").arg(config).stdin(Stdio::null());
+    Ok(Command::new(program))
+}
+
+/// The program speaks for itself: as text, or as one JSON document.
+fn run(mut command: Command, out: Out) -> Result<Exit> {
     if out.is_json() {
-        let done = command.output().map_err(failed)?;
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
-        let ok = done.status.success();
-        out.json(&json!({ "ok": ok, "output": text(&done.stdout), "errors": text(&done.stderr) }))?;
-        return Ok(if ok { Exit::Ok } else { Exit::Failed });
+        command.arg("--json");
     }
-    let status = command.status().map_err(failed)?;
+    let program = command.get_program().to_string_lossy().into_owned();
+    let status = command.stdin(Stdio::null()).status();
+    let status = status.map_err(|e| Error::new(Exit::Failed, format!("{program} cannot be run: {e}")))?;
     Ok(if status.success() { Exit::Ok } else { Exit::Failed })
 }
 

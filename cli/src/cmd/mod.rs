@@ -64,7 +64,8 @@ pub(crate) async fn run(cli: Cli, out: Out) -> Result<Exit> {
     match cli.verb {
         Verb::Login(login) => return login::login(login, hints, ca, out).await,
         Verb::Logout => return login::logout(hints, ca, out).await,
-        Verb::Check { config } => return check::check(&config, out),
+        Verb::Check { config, strict } => return check::check(&config, strict, out),
+        Verb::Points { words } => return check::points(&words, out),
         Verb::Mqtt(Mqtt::Pub { topic, payload, retain, broker }) => {
             return mqtt::publish(topic, payload, retain, broker, out).await;
         }
@@ -101,8 +102,11 @@ pub(crate) async fn run(cli: Cli, out: Out) -> Result<Exit> {
         Verb::Mqtt(Mqtt::Clients) => broker::clients(&ctx).await,
         Verb::Status { once } => status::status(&ctx, once).await,
         Verb::Switch { position, reason } => switch::switch(&ctx, position, reason).await,
-        Verb::Login(_) | Verb::Logout | Verb::Check { .. } | Verb::Mqtt(_) | Verb::Completions { .. } => {
-            Ok(Exit::Ok)
-        }
+        Verb::Login(_)
+        | Verb::Logout
+        | Verb::Check { .. }
+        | Verb::Points { .. }
+        | Verb::Mqtt(_)
+        | Verb::Completions { .. } => Ok(Exit::Ok),
     }
 }

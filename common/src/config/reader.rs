@@ -42,9 +42,13 @@ pub fn read_tree<T: DeserializeOwned>(node: &Node<'_>, wrong: &mut dyn FnMut(Wro
         let part = error.path();
         let key = node.key_of_part(&rest, &part);
         // A key that is missing because it was wrong, and was told, is not told again.
-        let missing =
-            error.missing.map(|name| if key.is_empty() { name.to_owned() } else { format!("{key}.{name}") });
-        if !missing.as_ref().is_some_and(|m| gone.contains(m)) {
+        let follows = |g: &String| {
+            let (above, name) = g.rsplit_once('.').unwrap_or(("", g));
+            above == key
+                && error.message.starts_with("missing")
+                && error.message.contains(&format!("`{name}`"))
+        };
+        if !gone.iter().any(follows) {
             let at = error.at.unwrap_or(node.at);
             wrong(Wrong { at, key: key.clone(), message: error.message, unknown: error.unknown });
         }
@@ -72,13 +76,12 @@ struct Error {
     /// Keys from the inside out.
     steps: Vec<String>,
     message: String,
-    missing: Option<&'static str>,
     unknown: bool,
 }
 
 impl Error {
     fn new(message: String) -> Self {
-        Self { at: None, steps: Vec::new(), message, missing: None, unknown: false }
+        Self { at: None, steps: Vec::new(), message, unknown: false }
     }
 
     /// In a value at `at`, below `step`.
@@ -130,7 +133,7 @@ impl de::Error for Error {
     }
 
     fn missing_field(field: &'static str) -> Self {
-        Self { missing: Some(field), ..Self::new(format!("missing key `{field}`")) }
+        Self::new(format!("missing key `{field}`"))
     }
 
     fn duplicate_field(field: &'static str) -> Self {

@@ -208,6 +208,21 @@ impl<'a> Node<'a> {
         Node { at: self.at, value }
     }
 
+    /// Gives it and all in it one place.
+    pub fn move_to(&mut self, at: Place) {
+        self.at = at;
+        match &mut self.value {
+            Value::Array(nodes) => nodes.iter_mut().for_each(|n| n.move_to(at)),
+            Value::Table(Table(entries)) => {
+                for entry in entries {
+                    entry.at = at;
+                    entry.node.move_to(at);
+                }
+            }
+            _ => {}
+        }
+    }
+
     /// What it is, in words.
     pub fn kind(&self) -> &'static str {
         match self.value {

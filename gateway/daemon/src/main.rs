@@ -1,5 +1,7 @@
 //! `twinway-gateway`: command line, logs and signals. Everything else is in the library.
 
+mod verbs;
+
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,6 +13,7 @@ use clap::{Parser, Subcommand};
 use common::Drain;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
+use twinway_gateway::config::read_sources;
 use twinway_gateway::simulate::{Options, Simulator};
 use twinway_gateway::{Config, Gateway, VERSION};
 
@@ -39,10 +42,17 @@ enum Command {
         #[arg(long, default_value = "/etc/twinway/gateway.toml")]
         config: PathBuf,
     },
-    /// Tells every mistake of a configuration with its place. Exit code 64 if there is one.
+    /// Tells every mistake of a configuration with its place, and what hardly is meant so. Exit code 64 if there is a
+    /// mistake.
     Check {
-        /// Configuration; conf.d/*.toml beside it is read as well.
+        /// Configuration; conf.d/*.toml and *.csv beside it are read as well.
         file: PathBuf,
+        /// Exit code 64 for warnings as well.
+        #[arg(long)]
+        strict: bool,
+        /// One JSON document on standard output.
+        #[arg(long)]
+        json: bool,
     },
     /// Tools for the embedded broker.
     Broker {
@@ -65,6 +75,9 @@ enum Command {
         #[arg(long)]
         fill_gaps: bool,
     },
+    /// Points to and from tables that people edit in a spreadsheet.
+    #[command(subcommand)]
+    Points(verbs::Points),
     /// Prints the version.
     Version,
 }
@@ -95,19 +108,8 @@ fn main() -> ExitCode {
                 ExitCode::from(EXIT_CONFIG)
             }
         },
-        Command::Check { file } => match Config::load(&file) {
-            Ok(config) => {
-                let (devices, points) = (config.registry.device_count(), config.registry.count());
-                println!("{}: ok, {devices} devices, {points} points", file.display());
-                ExitCode::SUCCESS
-            }
-            Err(mistakes) => {
-                eprintln!("{mistakes}");
-                ExitCode::from(EXIT_CONFIG)
-            }
-        },
         Command::Simulate { config, listen, serial, fill_gaps } => {
-            match common::config::read(&config).and_then(Config::from_sources) {
+            match read_sources(&config).and_then(Config::from_sources) {
                 Ok(config) => {
                     let options = Options { listen, serial, fill_gaps };
                     start(Box::pin(async move { simulate(&config, &options).await }))
@@ -118,6 +120,8 @@ fn main() -> ExitCode {
                 }
             }
         }
+        Command::Check { file, strict, json } => verbs::check(&file, strict, json),
+        Command::Points(points) => verbs::points(points),
         Command::Run { config } => match Config::load(&config) {
             Ok(config) => start(Box::pin(run(config))),
             Err(mistakes) => {

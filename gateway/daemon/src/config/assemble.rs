@@ -8,11 +8,13 @@ use common::config::{Entry, Node, Place, Table, Value, did_you_mean};
 
 use super::template::{Template, Values};
 
-/// What a point is made of: numbers of the template and of its point, or of the device's own point.
+/// What a point is made of: numbers of the template and of its point, of the device's own point, or of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Piece {
     Template(usize, usize),
     Own(usize),
+    /// Numbers of the file and of the row in it.
+    Row(usize, usize),
 }
 
 /// Where a point comes from.
@@ -37,6 +39,7 @@ pub(super) struct Assembled<'n, 's> {
 
 pub(super) fn device<'n, 's>(
     node: &'n Node<'s>,
+    rows: &[(Piece, &'n Node<'s>)],
     templates: &[Template],
     template_node: impl Fn(usize) -> Option<&'n Node<'s>>,
 ) -> Assembled<'n, 's> {
@@ -52,13 +55,12 @@ pub(super) fn device<'n, 's>(
         return made;
     };
     let mut table = Table::default();
-    let mut omitted = HashSet::new();
     if let Some(wanted) = own.get("template") {
         let name = wanted.text().unwrap_or_default();
         made.template = templates.iter().position(|t| t.name == name);
         match made.template.and_then(|t| Some((t, templates.get(t)?, template_node(t)?.table()?))) {
             Some((number, template, from)) => {
-                omitted = omit(own, from, &mut made.wrong);
+                let omitted = omit(own, from, &mut made.wrong);
                 apply(template, number, from, own, &mut table, &mut made, &omitted);
             }
             None => {
@@ -80,8 +82,7 @@ pub(super) fn device<'n, 's>(
     for entry in own.0.iter().filter(|e| e.key != "point") {
         lay_over(&mut table, entry);
     }
-    own_points(node, own, &mut made);
-    let _ = omitted;
+    own_points(own, rows, &mut made);
     made.table.value = Value::Table(table);
     made
 }
@@ -149,23 +150,20 @@ fn apply<'s>(
     }
 }
 
-/// The device's own points: one that is named like one of the template's stands above its single keys.
-fn own_points<'n, 's>(node: &'n Node<'s>, own: &'n Table<'s>, made: &mut Assembled<'n, 's>) {
-    let Some(list) = own.get("point") else { return };
-    let Some(points) = list.array() else {
-        made.wrong.push((
-            list.at,
-            "point".to_owned(),
-            format!("is {}: expected [[device.point]]", list.kind()),
-        ));
-        return;
-    };
-    let _ = node;
-    let name = |n: &Node<'_>| n.find("name").and_then(Node::text).map(str::to_owned);
+/// The device's own points, in its table and in tables of points: one that is named like one of the template's
+/// stands above its single keys.
+fn own_points<'n, 's>(own: &'n Table<'s>, rows: &[(Piece, &'n Node<'s>)], made: &mut Assembled<'n, 's>) {
+    let list = own.get("point");
+    if let Some(list) = list.filter(|l| l.array().is_none()) {
+        let message = format!("is {}: expected [[device.point]]", list.kind());
+        made.wrong.push((list.at, "point".to_owned(), message));
+    }
+    let points = list.and_then(Node::array).into_iter().flatten().enumerate();
+    let points = points.map(|(at, point)| (Piece::Own(at), point));
+    let name = |n: &Node<'_>| n.table().and_then(|t| t.get("name")?.text()).map(str::to_owned);
     let mut of_template: HashMap<String, usize> =
         made.points.iter().enumerate().filter_map(|(at, (n, _))| Some((name(n)?, at))).collect();
-    for (at, point) in points.iter().enumerate() {
-        let piece = Piece::Own(at);
+    for (piece, point) in points.chain(rows.iter().copied()) {
         // Taken out: a second one of the same name is a new point, and so told as a mistake.
         let base =
             if of_template.is_empty() { None } else { name(point).and_then(|n| of_template.remove(&n)) };

@@ -1,15 +1,19 @@
 //! All files of a configuration as one: sections merged, devices put together from templates, and for every mistake
 //! the place that it comes from. What the values must be is in `check` and `points`.
 
+use std::borrow::Cow;
 use std::cell::OnceCell;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-use common::config::{Entry, Mistake, Node, Place, Source, Table, Value, Wrong, parse_tree, read_tree};
+use common::config::{
+    Entry, Mistake, Node, Place, Source, Table, Value, Wrong, did_you_mean, parse_tree, read_tree,
+};
 
 use super::arrays;
-use super::assemble::{self, Origin, Piece};
+use super::assemble::{self, Assembled, Origin, Piece};
 use super::sections::{DeviceSection, File};
+use super::table::{self, Cells, Row};
 use super::template::{self, Template};
 
 /// A device, and where it stands.
@@ -36,12 +40,52 @@ struct Which<'w> {
     name: &'w str,
 }
 
+/// A file to look at.
+pub(super) struct Input<'s> {
+    /// Where it is.
+    pub(super) path: &'s Path,
+    /// What is in it.
+    pub(super) content: Content<'s>,
+}
+
+/// What is in a file.
+pub(super) enum Content<'s> {
+    /// TOML
+    Text(&'s str),
+    /// a table of points, and the row of a quote that was never closed
+    Table(Cells<'s>, Option<usize>),
+}
+
+impl<'s> Input<'s> {
+    /// A file by its ending: a table of points if it is CSV, else TOML.
+    pub(super) fn of(source: &'s Source) -> Self {
+        let content = match source.path.extension() {
+            Some(ending) if ending == "csv" => {
+                let (cells, open) = Cells::of_csv(&source.text);
+                Content::Table(cells, open)
+            }
+            _ => Content::Text(&source.text),
+        };
+        Self { path: &source.path, content }
+    }
+}
+
+/// A file in the tree of all.
+struct Part<'s> {
+    path: &'s Path,
+    base: Place,
+    root: Node<'s>,
+    text: &'s str,
+    line_starts: OnceCell<Vec<usize>>,
+    cells: Cells<'s>,
+    rows: Vec<Row<'s>>,
+}
+
 /// All files, parsed, with their sections merged: a key of a later file stands above one of an earlier.
 pub(super) struct Files<'s> {
-    sources: &'s [Source],
-    bases: Vec<Place>,
-    roots: Vec<Node<'s>>,
-    line_starts: Vec<OnceCell<Vec<usize>>>,
+    parts: Vec<Part<'s>>,
+    /// Rows of tables by their device.
+    rows: HashMap<String, Vec<Piece>>,
     sections: Node<'s>,
     templates: Vec<Template>,
     /// The scalar sections; where a key has a mistake of shape, its default.
@@ -55,12 +99,10 @@ pub(super) struct Files<'s> {
 }
 
 impl<'s> Files<'s> {
-    pub(super) fn new(sources: &'s [Source]) -> Self {
+    pub(super) fn new(inputs: Vec<Input<'s>>) -> Self {
         let mut files = Files {
-            sources,
-            bases: Vec::new(),
-            roots: Vec::new(),
-            line_starts: sources.iter().map(|_| OnceCell::new()).collect(),
+            parts: Vec::new(),
+            rows: HashMap::new(),
             sections: Node { at: 0, value: Value::Table(Table::default()) },
             templates: Vec::new(),
             merged: File::default(),
@@ -68,38 +110,97 @@ impl<'s> Files<'s> {
             mistakes: Vec::new(),
             warnings: Vec::new(),
         };
-        files.parse();
+        files.parse(inputs);
         files.merge();
         files.templates = template::all(&mut files);
         files.read_devices();
+        files.strangers();
         files
     }
 
-    fn parse(&mut self) {
+    fn parse(&mut self, inputs: Vec<Input<'s>>) {
         let mut base: Place = 0;
-        let mut wrong = Vec::new();
-        for source in self.sources {
-            self.bases.push(base);
-            let (root, syntax) = parse_tree(&source.text, base);
-            self.roots.push(root);
-            wrong.extend(syntax);
-            base =
-                base.saturating_add(u32::try_from(source.text.len()).unwrap_or(u32::MAX)).saturating_add(1);
+        let mut told = Vec::new();
+        for Input { path, content } in inputs {
+            let empty = Node { at: base, value: Value::Table(Table::default()) };
+            let mut part = Part {
+                path,
+                base,
+                root: empty,
+                text: "",
+                line_starts: OnceCell::new(),
+                cells: Cells::default(),
+                rows: Vec::new(),
+            };
+            let size = match content {
+                Content::Text(text) => {
+                    let (root, syntax) = parse_tree(text, base);
+                    (part.root, part.text) = (root, text);
+                    told.extend(syntax.into_iter().map(|(at, message)| (at, String::new(), message)));
+                    text.len()
+                }
+                Content::Table(cells, open) => {
+                    part.rows = table::rows(&cells, base, &mut told);
+                    if let Some(row) = open {
+                        let at =
+                            base.saturating_add(u32::try_from(row * cells.width.max(1)).unwrap_or(u32::MAX));
+                        told.push((at, String::new(), "a quote that is opened and never closed".to_owned()));
+                    }
+                    let size = cells.size();
+                    part.cells = cells;
+                    size
+                }
+            };
+            self.parts.push(part);
+            base = base.saturating_add(u32::try_from(size).unwrap_or(u32::MAX)).saturating_add(1);
         }
-        let told: Vec<_> = wrong.into_iter().map(|(at, message)| self.mistake_at(at, "", message)).collect();
+        for (number, part) in self.parts.iter().enumerate() {
+            for (at, row) in part.rows.iter().enumerate() {
+                match self.rows.get_mut(row.device.as_ref()) {
+                    Some(rows) => rows.push(Piece::Row(number, at)),
+                    None => {
+                        self.rows.insert(row.device.clone().into_owned(), vec![Piece::Row(number, at)]);
+                    }
+                }
+            }
+        }
+        let told: Vec<_> =
+            told.into_iter().map(|(at, key, message)| self.mistake_at(at, &key, message)).collect();
+        self.mistakes.extend(told);
+    }
+
+    /// Rows of devices that are not there.
+    fn strangers(&mut self) {
+        let names = || (0..self.parts.len()).flat_map(|part| self.list(part, "device").iter());
+        let names: HashSet<&str> = names().filter_map(|d| d.table()?.get("name")?.text()).collect();
+        let mut told = Vec::new();
+        for (device, rows) in self.rows.iter().filter(|(device, _)| !names.contains(device.as_str())) {
+            let first = rows.iter().find_map(|piece| match piece {
+                Piece::Row(part, row) => self.parts.get(*part)?.rows.get(*row),
+                _ => None,
+            });
+            let meant = did_you_mean(device, names.iter().copied());
+            let expected = "expected the name of a [[device]]";
+            let more = match rows.len() {
+                1 => String::new(),
+                n => format!(" ({n} rows)"),
+            };
+            let message = format!("there is no device `{device}`{meant} {expected}{more}");
+            told.extend(first.map(|row| self.mistake_at(row.device_at, table::DEVICE, message)));
+        }
         self.mistakes.extend(told);
     }
 
     fn merge(&mut self) {
         let mut merged = Table::default();
-        for root in &self.roots {
+        for root in self.parts.iter().map(|p| &p.root) {
             for entry in root.table().map(|t| &t.0).into_iter().flatten() {
                 if !matches!(entry.key.as_ref(), "device" | "template") {
                     merge(&mut merged, entry);
                 }
             }
         }
-        let at = self.bases.first().copied().unwrap_or_default();
+        let at = self.parts.first().map_or(0, |p| p.base);
         self.sections = Node { at, value: Value::Table(merged) };
         let mut wrong = Vec::new();
         self.merged = read_tree(&self.sections, &mut |w| wrong.push(w)).unwrap_or_default();
@@ -108,7 +209,7 @@ impl<'s> Files<'s> {
     }
 
     fn read_devices(&mut self) {
-        for source in 0..self.roots.len() {
+        for source in 0..self.parts.len() {
             for index in 0..self.list(source, "device").len() {
                 if let Some(located) = self.read_device(source, index) {
                     self.devices.push(located);
@@ -119,7 +220,7 @@ impl<'s> Files<'s> {
 
     fn read_device(&mut self, source: usize, index: usize) -> Option<Located> {
         let node = self.list(source, "device").get(index)?;
-        let made = assemble::device(node, &self.templates, |t| self.template_node(t));
+        let made = self.assemble(node);
         let mut told = Vec::new();
         let mut sound = made.wrong.is_empty();
         let name = made.table.find("name").and_then(Node::text).unwrap_or_default().to_owned();
@@ -158,14 +259,31 @@ impl<'s> Files<'s> {
         Some(Located { source, index, device, origins, broken, sound })
     }
 
+    fn assemble<'n>(&'n self, node: &'n Node<'s>) -> Assembled<'n, 's> {
+        let name = node.table().and_then(|t| t.get("name")?.text()).unwrap_or_default();
+        let rows = self.rows.get(name).map(Vec::as_slice).unwrap_or_default();
+        let row = |piece| match piece {
+            Piece::Row(part, row) => self.parts.get(part)?.rows.get(row).map(|r| &r.node),
+            _ => None,
+        };
+        let rows: Vec<_> = rows.iter().filter_map(|piece| Some((*piece, row(*piece)?))).collect();
+        assemble::device(node, &rows, &self.templates, |t| self.template_node(t))
+    }
+
+    /// The points of a device as trees, put together from all that says something about them.
+    pub(super) fn points_of(&self, located: &Located) -> Vec<(Cow<'_, Node<'s>>, Origin)> {
+        let node = self.list(located.source, "device").get(located.index);
+        node.map(|n| self.assemble(n).points).unwrap_or_default()
+    }
+
     /// The tables `[[name]]` of a file.
     pub(super) fn list(&self, source: usize, name: &str) -> &[Node<'s>] {
-        self.roots.get(source).and_then(|r| r.table()?.get(name)?.array()).unwrap_or_default()
+        self.parts.get(source).and_then(|p| p.root.table()?.get(name)?.array()).unwrap_or_default()
     }
 
     /// How many files there are.
     pub(super) fn count(&self) -> usize {
-        self.roots.len()
+        self.parts.len()
     }
 
     fn template_node(&self, number: usize) -> Option<&Node<'s>> {
@@ -180,6 +298,7 @@ impl<'s> Files<'s> {
                 let device = self.list(of.source, "device").get(of.index)?;
                 (device.find(&format!("point[{at}]"))?, format!("device[{}].point[{at}]", of.index), false)
             }
+            Piece::Row(part, row) => (&self.parts.get(part)?.rows.get(row)?.node, String::new(), false),
             Piece::Template(number, at) => {
                 let node = self.template_node(number)?.find(&format!("point[{at}]"))?;
                 let index = self.templates.get(number)?.index;
@@ -202,7 +321,7 @@ impl<'s> Files<'s> {
         let Some((node, name, of_template)) = over.filter(given).or(base) else {
             return self.mistake_at(at.unwrap_or_default(), key, message);
         };
-        let dot = if key.is_empty() || key.starts_with('[') { "" } else { "." };
+        let dot = if key.is_empty() || name.is_empty() || key.starts_with('[') { "" } else { "." };
         let place = at.unwrap_or_else(|| node.nearest(key).at);
         let mut mistake = self.mistake_at(place, &format!("{name}{dot}{key}"), message);
         if of_template {
@@ -233,19 +352,28 @@ impl<'s> Files<'s> {
 
     /// A mistake at a place.
     pub(super) fn mistake_at(&self, at: Place, key: &str, message: impl Into<String>) -> Mistake {
-        let number = self.bases.partition_point(|b| *b <= at).saturating_sub(1);
-        let (Some(source), Some(starts)) = (self.sources.get(number), self.line_starts.get(number)) else {
+        let number = self.parts.partition_point(|p| p.base <= at).saturating_sub(1);
+        let Some(part) = self.parts.get(number) else {
             return Mistake::new(Path::new(""), None, key, message);
         };
-        let offset = (at - self.bases.get(number).copied().unwrap_or_default()) as usize;
-        let starts = starts.get_or_init(|| {
-            let ends = source.text.bytes().enumerate().filter(|(_, b)| *b == b'\n');
+        let offset = (at - part.base) as usize;
+        if !part.cells.rows.is_empty() {
+            let (line, column, name) = part.cells.place(offset);
+            let key = match name {
+                Some(name) if key.is_empty() => name,
+                Some(name) => format!("{key} ({name})"),
+                None => key.to_owned(),
+            };
+            return Mistake::new(part.path, Some((line, column)), &key, message);
+        }
+        let starts = part.line_starts.get_or_init(|| {
+            let ends = part.text.bytes().enumerate().filter(|(_, b)| *b == b'\n');
             std::iter::once(0).chain(ends.map(|(at, _)| at + 1)).collect()
         });
         let line = starts.partition_point(|s| *s <= offset);
         let start = starts.get(line.saturating_sub(1)).copied().unwrap_or_default();
-        let column = source.text.get(start..offset).unwrap_or_default().chars().count() + 1;
-        Mistake::new(&source.path, Some((line, column)), key, message)
+        let column = part.text.get(start..offset).unwrap_or_default().chars().count() + 1;
+        Mistake::new(part.path, Some((line, column)), key, message)
     }
 
     /// A mistake at `section.key`: in the last file that has the key, else the last that has the section, else

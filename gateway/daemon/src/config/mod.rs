@@ -6,25 +6,27 @@ mod assemble;
 pub(crate) mod broker;
 mod check;
 mod derived;
+mod exchange;
 mod files;
 mod points;
 pub mod publish;
 mod secrets;
 pub mod sections;
+mod table;
 mod template;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use common::config::{Mistake, Mistakes, Source, read};
+use common::config::{Mistake, Mistakes, Source, read_all};
 use common::{GatewayId, TenantId};
 use gateway_core::Registry;
 use gateway_pipeline::Definition;
 
-use files::Files;
-
 pub use derived::{VirtualDevice, VirtualPoint};
+pub use exchange::{Change, Difference, ExchangeError, Import, Imported, export, import};
+use files::{Files, Input};
 pub use secrets::Token;
 use sections::{ApiSection, BrokerSection, BufferSection, ControlSection, DeviceSection, File};
 
@@ -86,12 +88,12 @@ impl std::fmt::Debug for Uplink {
 }
 
 impl Config {
-    /// Reads and checks a file and the `conf.d/*.toml` beside it, and the secrets that it names.
+    /// Reads and checks a file and the `conf.d/*.toml` and `conf.d/*.csv` beside it, and the secrets that it names.
     ///
     /// # Errors
     /// Every mistake that could be found, each with file, line, key and what was expected.
     pub fn load(path: &Path) -> Result<Self, Mistakes> {
-        let sources = read(path)?;
+        let sources = read_sources(path)?;
         Report::of(&sources, true).into_result()
     }
 
@@ -102,6 +104,14 @@ impl Config {
     pub fn from_sources(sources: Vec<Source>) -> Result<Self, Mistakes> {
         Report::of(&sources, false).into_result()
     }
+}
+
+/// Reads a file and, beside it, `conf.d/*.toml` and the tables of points `conf.d/*.csv`.
+///
+/// # Errors
+/// When a file cannot be read.
+pub fn read_sources(path: &Path) -> Result<Vec<Source>, Mistakes> {
+    read_all(path, &["toml", "csv"])
 }
 
 /// What was found in a configuration.
@@ -116,9 +126,21 @@ pub struct Report {
 }
 
 impl Report {
+    /// Reads and checks a file, what is in `conf.d` beside it, and the secrets that it names.
+    pub fn load(path: &Path) -> Self {
+        match read_sources(path) {
+            Ok(sources) => Self::of(&sources, true),
+            Err(Mistakes(mistakes)) => Self { config: None, mistakes, warnings: Vec::new() },
+        }
+    }
+
     /// Looks at files already read; `secrets`: and at the files of secrets that they name.
     pub fn of(sources: &[Source], secrets: bool) -> Self {
-        let mut files = Files::new(sources);
+        let files = Files::new(sources.iter().map(Input::of).collect());
+        Self::of_files(files, secrets)
+    }
+
+    fn of_files(mut files: Files<'_>, secrets: bool) -> Self {
         let (mut config, mut mistakes) = build(&mut files);
         if secrets {
             secrets::load(&files, &mut config, &mut mistakes);
