@@ -15,6 +15,17 @@ mod net;
 mod options;
 mod points;
 
+/// Executions of a property test: `TWINWAY_FUZZ_CASES` for long runs.
+#[cfg(test)]
+fn cases(usual: u32) -> proptest::test_runner::Config {
+    let cases = std::env::var("TWINWAY_FUZZ_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(usual);
+    proptest::test_runner::Config {
+        cases,
+        failure_persistence: None,
+        ..proptest::test_runner::Config::default()
+    }
+}
+
 pub use access::Rule;
 pub use auth::Users;
 pub use broker::Broker;

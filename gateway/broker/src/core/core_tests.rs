@@ -429,7 +429,7 @@ fn op() -> impl Strategy<Value = Op> {
 const FILTERS: [&str; 6] = ["t/0", "t/+", "#", "$share/g/t/+", "$share/g/#", "t/2"];
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(crate::cases(1000))]
 
     /// Whatever happens, the log (and the snapshot before it) tells the state that the core has.
     #[test]

@@ -51,7 +51,7 @@ fn every_record_reads_back_and_any_cut_of_it_is_torn() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 20_000, ..ProptestConfig::default() })]
+    #![proptest_config(crate::cases(20_000))]
 
     #[test]
     fn any_body_is_a_record_or_damaged(body in proptest::collection::vec(any::<u8>(), 1..80)) {

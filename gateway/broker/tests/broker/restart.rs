@@ -140,3 +140,29 @@ async fn damaged_files_are_set_aside_and_counted() {
     assert_eq!(rig.handle.status().retained, 99);
     rig.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_refuses_stops_nobody_is_counted_and_is_used_again_when_it_can_be() {
+    let dir = tempfile::tempdir().unwrap();
+    // Where a file has to be made there is a folder.
+    let obstacle = dir.path().join("state.new");
+    std::fs::create_dir(&obstacle).unwrap();
+    let rig = start(dir.path()).await;
+    let mut client = rig.v3("c", true).await;
+    client.send(&publish3("r/1", b"x", 1, 1, true)).await;
+    assert_eq!(client.packet().await, [0x40, 2, 0, 1], "acknowledged all the same");
+    assert!(rig.lost("not_durable") > 0, "and counted");
+    std::fs::remove_dir(&obstacle).unwrap();
+    client.send(&publish3("r/2", b"x", 1, 2, true)).await;
+    assert_eq!(client.packet().await, [0x40, 2, 0, 2]);
+    let snapshot = || {
+        std::fs::read_dir(dir.path()).unwrap().any(|e| {
+            e.unwrap().file_name().to_str().is_some_and(|n| n.starts_with("state.") && n != "state.new")
+        })
+    };
+    wait_for("a snapshot", snapshot).await;
+    rig.kill().await;
+    let rig = start(dir.path()).await;
+    assert_eq!(rig.handle.status().retained, 2);
+    rig.stop().await;
+}
