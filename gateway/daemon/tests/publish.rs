@@ -266,6 +266,42 @@ async fn a_hosts_writes_obey_the_command_path() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn topics_without_a_point_are_listed_with_what_is_in_them() {
+    let plc = Plc::start();
+    let sensors = r#"
+[[publish]]
+name = "devices"
+topic = "own/{device}"
+per = "device"
+[[device]]
+name = "sensors"
+asset = "plant/coating/line1/sensors"
+[device.mqtt]
+topic = "s/{point}"
+[[device.point]]
+name = "known"
+type = "f64"
+"#;
+    let sensors = sensors.to_owned() + "mqtt = {}\n";
+    let rig = Rig::start_with(tempfile::tempdir().unwrap(), &plc, &sensors).await;
+    let client = Client::connect(rig.handle.broker_addr().unwrap(), "c", &["own/#"]).await.client;
+    for (topic, payload) in [("s/known", "1"), ("s/other", "21.5"), ("j", r#"{"a":{"b":true}}"#)] {
+        client.publish(topic, QoS::AtLeastOnce, false, payload).await.unwrap();
+    }
+    let items = until("both are listed", || async {
+        let items = rig.get("/api/v1/mqtt/unknown").await["items"].as_array().unwrap().clone();
+        (items.len() >= 2).then_some(items)
+    })
+    .await;
+    let told: Vec<_> = items.iter().map(|u| (&u["topic"], &u["format"], &u["values"][0]["place"])).collect();
+    assert_eq!(
+        told,
+        [(&json!("j"), &json!("json"), &json!("/a/b")), (&json!("s/other"), &json!("plain"), &json!(""))]
+    );
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn json_goes_under_topics_of_the_template() {
     let (broker, plc) = (Mosquitto::start().await, Plc::start());
     let mut uns = Client::connect(broker.addr, "uns", &["uns/#"]).await;

@@ -95,6 +95,10 @@ fn deaths_end_what_they_name_and_an_old_will_ends_nothing() {
     let steps = host.receive(Kind::NDeath, None, &death(3));
     assert_eq!(steps, [Step::Dead { device: None }]);
     assert_eq!(host.receive(Kind::NDeath, None, &death(3)), []);
+    // Older ones go round the end of the numbers; the next one is a goodbye.
+    for (died, ends) in [(3, true), (4, true), (2, false), (255, false), (200, false)] {
+        assert_eq!(born().receive(Kind::NDeath, None, &death(died)).is_empty(), !ends, "{died}");
+    }
 }
 
 #[test]

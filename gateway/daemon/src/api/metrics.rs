@@ -123,8 +123,12 @@ fn polls(api: &Api, page: &mut Page) {
         let Some(poll) = device.poll else { continue };
         let of = labels(&[("device", &device.name), ("line", &poll.line)]);
         requests.get_or_create(&of).inc_by(poll.requests);
-        let causes =
-            [("timeout", poll.timeouts), ("refused", poll.refused), ("wrong", poll.wrong), ("late", poll.late)];
+        let causes = [
+            ("timeout", poll.timeouts),
+            ("refused", poll.refused),
+            ("wrong", poll.wrong),
+            ("late", poll.late),
+        ];
         for (cause, count) in causes {
             let of = labels(&[("device", &device.name), ("line", &poll.line), ("cause", cause)]);
             failures.get_or_create(&of).inc_by(count);
