@@ -2,6 +2,7 @@
 //! for long-lived parts and the configuration loader. Not here: anything that opens a socket or knows
 //! a protocol of the field.
 
+pub mod alarm;
 pub mod api;
 pub mod bytes;
 pub mod clock;
@@ -17,6 +18,7 @@ pub mod supervise;
 pub mod value;
 pub mod wire;
 
+pub use alarm::{AlarmId, AlarmView};
 pub use clock::Clock;
 pub use command::{CommandId, CommandState};
 pub use ids::{GatewayId, Incarnation, SchemaHash, TenantId, TwinId};

@@ -89,6 +89,8 @@ codes! {
     Interrupted = "interrupted";
     /// Too many commands wait.
     QueueFull = "queue_full";
+    /// The gateway's program is too old for it.
+    NotSupported = "not_supported";
     /// Somebody changed the point since.
     ChangedSince = "changed_since";
 }
@@ -146,6 +148,7 @@ pub mod metric {
         GATEWAY_UPLINK_UP = "twinway_gateway_uplink_up", "1 while the session with the cloud lives";
         GATEWAY_UPLINK_FRAMES = "twinway_gateway_uplink_frames", "frames sent to the cloud, by kind live or backlog";
         GATEWAY_COMMANDS = "twinway_gateway_commands", "commands by final state and code";
+        GATEWAY_ALARMS = "twinway_gateway_alarms", "alarms that are not normal, by priority and state";
         GATEWAY_PART_RESTARTS = "twinway_gateway_part_restarts", "restarts of a part";
         GATEWAY_BROKER_CLIENTS = "twinway_gateway_broker_clients", "clients connected to the embedded broker";
         GATEWAY_BROKER_SESSIONS = "twinway_gateway_broker_sessions", "sessions of the embedded broker, connected or not";
@@ -212,6 +215,24 @@ pub mod action {
         DEVICE_ONLINE = "device.online";
         /// A device no longer answers.
         DEVICE_OFFLINE = "device.offline";
+        /// Somebody asked for something to be done with an alarm.
+        ALARM_ASKED = "alarm.asked";
+        /// An alarm's condition came true.
+        ALARM_RAISED = "alarm.raised";
+        /// An alarm's condition is no longer true.
+        ALARM_CLEARED = "alarm.cleared";
+        /// Somebody acknowledged an alarm.
+        ALARM_ACKNOWLEDGED = "alarm.acknowledged";
+        /// Somebody shelved an alarm for a time.
+        ALARM_SHELVED = "alarm.shelved";
+        /// An alarm was taken from the shelf.
+        ALARM_UNSHELVED = "alarm.unshelved";
+        /// The configuration switched an alarm off.
+        ALARM_DISABLED = "alarm.disabled";
+        /// The configuration switched an alarm on again.
+        ALARM_ENABLED = "alarm.enabled";
+        /// The configuration has an alarm no more.
+        ALARM_REMOVED = "alarm.removed";
         /// The gateway's program started.
         GATEWAY_STARTED = "gateway.started";
         /// The gateway's program is stopping in good order.

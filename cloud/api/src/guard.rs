@@ -8,6 +8,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use cloud_core::{Access, Scope, StoreError};
 use common::TwinId;
+use common::alarm::AlarmView;
 use common::api::{CommandView, Role};
 use common::command::{Origin, Requester};
 use common::names::Code;
@@ -64,6 +65,10 @@ pub(crate) struct TwinRef {
 #[derive(Debug, Clone)]
 pub(crate) struct CommandRef(pub(crate) CommandView);
 
+/// The alarm that a request is about.
+#[derive(Debug, Clone)]
+pub(crate) struct AlarmRef(pub(crate) AlarmView);
+
 macro_rules! from_extensions {
     ($($name:ident),*) => {$(
         impl<S: Sync> FromRequestParts<S> for $name {
@@ -77,7 +82,7 @@ macro_rules! from_extensions {
     )*};
 }
 
-from_extensions!(Caller, TwinRef, CommandRef);
+from_extensions!(Caller, TwinRef, CommandRef, AlarmRef);
 
 /// Finds out who asks.
 pub(crate) async fn authenticate(
@@ -128,7 +133,7 @@ pub(crate) async fn guard(
         .map_err(|e| ApiError::invalid(format!("the path cannot be read: {e}")))?;
     let param = |name: &str| params.iter().find(|(k, _)| *k == name).map_or("", |(_, v)| v);
     match route.rule {
-        Rule::Open => {}
+        Rule::Open | Rule::Alarm => {}
         Rule::Anywhere => require(caller.access.highest() >= Some(route.least), route.least)?,
         Rule::Whole => require(caller.access.allows(route.least, &Scope::Whole), route.least)?,
         Rule::OwnOrWhole => {
@@ -158,8 +163,30 @@ pub(crate) async fn guard(
             parts.extensions.insert(CommandRef(command));
         }
     }
+    if route.rule == Rule::Alarm {
+        let alarm = find_alarm(&api, &caller, param("id"), route.least).await?;
+        parts.extensions.insert(alarm);
+    }
     parts.extensions.insert(caller);
     Ok(next.run(Request::from_parts(parts, body)).await)
+}
+
+async fn find_alarm(api: &Api, caller: &Caller, id: &str, least: Role) -> Result<AlarmRef, ApiError> {
+    let none = || ApiError::not_found("alarm");
+    let mut alarm = match api.storage.alarm(id.parse().map_err(|_| none())?).await {
+        Ok(alarm) => alarm,
+        Err(StoreError::NotFound { .. }) => return Err(none()),
+        Err(error) => return Err(error.into()),
+    };
+    if let Some(twin) = api.world.read().twins.get(&alarm.twin) {
+        alarm.asset.clone_from(&twin.asset);
+    }
+    let scope = Scope::Asset(alarm.asset.clone());
+    if !caller.access.allows(Role::Viewer, &scope) {
+        return Err(none());
+    }
+    require(caller.access.allows(least, &scope), least)?;
+    Ok(AlarmRef(alarm))
 }
 
 fn require(held: bool, least: Role) -> Result<(), ApiError> {

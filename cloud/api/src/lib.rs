@@ -4,6 +4,7 @@
 //! opens no socket itself.
 
 pub mod accounts;
+mod alarms;
 mod audit;
 mod auth;
 pub mod commands;

@@ -19,7 +19,7 @@ use crate::context::{Api, Context};
 use crate::error::ApiError;
 use crate::guard::guard;
 use crate::table::{Op, ROUTES, Route};
-use crate::{audit, commands, gateways, history, keys, live, probes, session, twins, ui, users};
+use crate::{alarms, audit, commands, gateways, history, keys, live, probes, session, twins, ui, users};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -52,6 +52,10 @@ fn handler(route: &Route) -> MethodRouter<Api> {
         Op::SendCommand => on(filter, commands::routes::send),
         Op::ListCommands => on(filter, commands::routes::list),
         Op::GetCommand => on(filter, commands::routes::get),
+        Op::ListAlarms => on(filter, alarms::list),
+        Op::AcknowledgeAlarm => on(filter, alarms::acknowledge),
+        Op::ShelveAlarm => on(filter, alarms::shelve),
+        Op::UnshelveAlarm => on(filter, alarms::unshelve),
         Op::ListGateways => on(filter, gateways::list),
         Op::EnrolGateway => on(filter, gateways::enrol),
         Op::ListAudit => on(filter, audit::list),

@@ -18,6 +18,10 @@ pub enum Op {
     SendCommand,
     ListCommands,
     GetCommand,
+    ListAlarms,
+    AcknowledgeAlarm,
+    ShelveAlarm,
+    UnshelveAlarm,
     ListGateways,
     EnrolGateway,
     ListAudit,
@@ -49,6 +53,8 @@ pub enum Rule {
     Twin,
     /// the same for the twin of the command `{id}`
     Command,
+    /// the same for the twin of the alarm `{id}`
+    Alarm,
     /// being the account `{name}`, or the role on the whole installation
     OwnOrWhole,
 }
@@ -85,6 +91,10 @@ pub static ROUTES: &[Route] = &[
     row(Op::SendCommand, Method::POST, "/api/v1/twins/{id}/commands", Role::Operator, Rule::Twin),
     row(Op::ListCommands, Method::GET, "/api/v1/commands", Role::Viewer, Rule::Anywhere),
     row(Op::GetCommand, Method::GET, "/api/v1/commands/{id}", Role::Viewer, Rule::Command),
+    row(Op::ListAlarms, Method::GET, "/api/v1/alarms", Role::Viewer, Rule::Anywhere),
+    row(Op::AcknowledgeAlarm, Method::POST, "/api/v1/alarms/{id}/acknowledge", Role::Operator, Rule::Alarm),
+    row(Op::ShelveAlarm, Method::POST, "/api/v1/alarms/{id}/shelve", Role::Operator, Rule::Alarm),
+    row(Op::UnshelveAlarm, Method::POST, "/api/v1/alarms/{id}/unshelve", Role::Operator, Rule::Alarm),
     row(Op::ListGateways, Method::GET, "/api/v1/gateways", Role::Viewer, Rule::Anywhere),
     row(Op::EnrolGateway, Method::POST, "/api/v1/gateways", Role::Admin, Rule::Whole),
     row(Op::ListAudit, Method::GET, "/api/v1/audit", Role::Viewer, Rule::Anywhere),

@@ -31,8 +31,8 @@ fn expected(route: &Route, role: Role, place: &str) -> Verdict {
         Rule::Open => Verdict::Passes,
         Rule::Anywhere if enough => Verdict::Passes,
         Rule::Whole | Rule::OwnOrWhole if enough && place.is_empty() => Verdict::Passes,
-        Rule::Twin | Rule::Command if !reaches(place) => Verdict::Hidden,
-        Rule::Twin | Rule::Command if enough => Verdict::Passes,
+        Rule::Twin | Rule::Command | Rule::Alarm if !reaches(place) => Verdict::Hidden,
+        Rule::Twin | Rule::Command | Rule::Alarm if enough => Verdict::Passes,
         _ => Verdict::Forbidden,
     }
 }
@@ -70,8 +70,14 @@ async fn every_route_holds_for_every_role_and_place() {
         .as_str()
         .unwrap()
         .to_owned();
+    let alarm = support::alarm(OVEN, "plant/coating/line1/oven");
+    rig.storage.put_alarm(alarm.clone());
     for route in ROUTES {
-        let id = if route.rule == Rule::Command { command.clone() } else { OVEN.to_string() };
+        let id = match route.rule {
+            Rule::Command => command.clone(),
+            Rule::Alarm => alarm.id.to_string(),
+            _ => OVEN.to_string(),
+        };
         let path =
             route.path.replace("{id}", &id).replace("{point}", "temperature").replace("{name}", "somebody");
         for role in ROLES {
@@ -113,6 +119,8 @@ async fn lists_show_only_what_the_grants_reach() {
             .await
             .ok(202);
     }
+    rig.storage.put_alarm(support::alarm(OVEN, "plant/coating/line1/oven"));
+    rig.storage.put_alarm(support::alarm(PRESS, "plant/winding/line1/press"));
     let list = async |token: &str, path: &str| {
         let answer = rig.ask("GET", path).bearer(token).send().await.ok(200);
         answer.json()["items"].as_array().unwrap().clone()
@@ -123,6 +131,7 @@ async fn lists_show_only_what_the_grants_reach() {
     for (path, few, many, none) in [
         ("/api/v1/twins", 1, 2, 0),
         ("/api/v1/commands", 1, 2, 0),
+        ("/api/v1/alarms", 1, 2, 0),
         ("/api/v1/gateways", 1, 2, 0),
         ("/api/v1/audit", 1, 2, 0),
         ("/api/v1/assets", 5, 8, 1),

@@ -1,6 +1,7 @@
 //! The way to gateways, for those who have orders for them.
 
 use async_trait::async_trait;
+use common::alarm::AlarmOrder;
 use common::api::GatewayView;
 use common::command::{CommandOrder, DesiredOrder};
 
@@ -18,6 +19,12 @@ pub enum DownlinkError {
     /// The session takes no more now.
     #[error("gateway {gateway} takes no more orders now")]
     Full {
+        /// Which gateway.
+        gateway: String,
+    },
+    /// The gateway's program does not know such orders.
+    #[error("gateway {gateway} runs a program that is too old for it")]
+    Unsupported {
         /// Which gateway.
         gateway: String,
     },
@@ -41,6 +48,12 @@ pub trait Downlink: Send + Sync {
     /// # Errors
     /// When there is no live session that takes them; then the gateway has not got them.
     async fn desired(&self, gateway: &GatewayKey, orders: Vec<DesiredOrder>) -> Result<(), DownlinkError>;
+
+    /// Hands over what somebody wants done with an alarm.
+    ///
+    /// # Errors
+    /// When there is no live session that takes it, or its program does not know alarms.
+    async fn alarm(&self, gateway: &GatewayKey, order: AlarmOrder) -> Result<(), DownlinkError>;
 
     /// Ends the gateway's session, if it has one: its credential no longer holds.
     fn end_session(&self, gateway: &GatewayKey);

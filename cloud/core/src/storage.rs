@@ -4,13 +4,15 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use common::alarm::AlarmView;
 use common::api::{
     ApiKeyView, CommandView, DesiredEntry, DesiredView, GrantView, HistoryPoint, Page, Resolution, UserView,
 };
 use common::command::{CommandUpdate, DesiredUpdate, LogEntry, Requester, Severity};
 use common::wire::Frame;
 use common::{
-    CommandId, CommandState, GatewayId, Incarnation, IntervalSet, Schema, SchemaHash, TenantId, TwinId,
+    AlarmId, CommandId, CommandState, GatewayId, Incarnation, IntervalSet, Schema, SchemaHash, TenantId,
+    TwinId,
 };
 
 use crate::state::TwinState;
@@ -244,6 +246,23 @@ pub trait CommandStorage: Send + Sync {
     async fn update_desired(&self, update: &DesiredUpdate) -> Result<Option<DesiredView>, StoreError>;
 }
 
+/// Alarms as gateways told them; their frames change them, in `accept`.
+#[async_trait]
+pub trait AlarmStorage: Send + Sync {
+    /// An alarm, or `NotFound`.
+    async fn alarm(&self, id: AlarmId) -> Result<AlarmView, StoreError>;
+
+    /// Alarms of some twins (all if none), the last changed first. `open`: only those that are not normal, or on
+    /// the shelf.
+    async fn alarms(
+        &self,
+        twins: Option<&[TwinId]>,
+        open: bool,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<AlarmView>, StoreError>;
+}
+
 /// Audit and events.
 #[async_trait]
 pub trait AuditStorage: Send + Sync {
@@ -327,6 +346,6 @@ pub trait AccountStorage: Send + Sync {
 }
 
 /// All of storage.
-pub trait Storage: FrameStorage + CommandStorage + AuditStorage + AccountStorage {}
+pub trait Storage: FrameStorage + CommandStorage + AlarmStorage + AuditStorage + AccountStorage {}
 
-impl<T: FrameStorage + CommandStorage + AuditStorage + AccountStorage> Storage for T {}
+impl<T: FrameStorage + CommandStorage + AlarmStorage + AuditStorage + AccountStorage> Storage for T {}

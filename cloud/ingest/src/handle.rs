@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use cloud_core::{Downlink, DownlinkError, GatewayKey};
+use common::alarm::AlarmOrder;
 use common::api::{GatewayHealth, GatewayView};
 use common::command::{CommandOrder, DesiredOrder};
 use common::names::Code;
-use common::wire::Down;
+use common::wire::{Down, FEATURE_ALARMS};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -42,6 +43,8 @@ struct Session {
     outbox: Arc<Outbox>,
     /// The gateway's session time and when it came; none before the `HelloAck`.
     time: Option<(u64, Instant)>,
+    /// What its program understands.
+    features: Vec<String>,
 }
 
 struct Seen {
@@ -78,7 +81,7 @@ impl Shared {
     /// Enters a session that has signed in. An older one of the same gateway is ended; true if there was one.
     pub(crate) fn enter(&self, key: &GatewayKey, outbox: Arc<Outbox>) -> bool {
         let mut table = self.table();
-        let older = table.sessions.insert(key.clone(), Session { outbox, time: None });
+        let older = table.sessions.insert(key.clone(), Session { outbox, time: None, features: Vec::new() });
         self.parts.metrics.sessions(table.sessions.len());
         drop(table);
         older.inspect(|o| o.outbox.end(End::TakenOver)).is_some()
@@ -107,7 +110,10 @@ impl Shared {
     }
 
     /// Notes that a session talks: its gateway is connected from now on, and takes orders.
-    pub(crate) fn connected(&self, key: &GatewayKey, session: u64, session_us: u64) {
+    pub(crate) fn connected(&self, key: &GatewayKey, session: u64, session_us: u64, features: Vec<String>) {
+        if let Some(live) = self.table().sessions.get_mut(key).filter(|s| s.outbox.session == session) {
+            live.features = features;
+        }
         self.word(key, session, session_us, |seen, now| {
             if !seen.connected {
                 seen.since_us = now;
@@ -199,6 +205,16 @@ impl Downlink for Handle {
             }
         }
         Ok(())
+    }
+
+    async fn alarm(&self, gateway: &GatewayKey, order: AlarmOrder) -> Result<(), DownlinkError> {
+        let live = self.0.live(gateway)?;
+        let knows = |s: &Session| s.features.iter().any(|f| f == FEATURE_ALARMS);
+        if !self.0.table().sessions.get(gateway).is_some_and(knows) {
+            return Err(DownlinkError::Unsupported { gateway: gateway.to_string() });
+        }
+        let full = || DownlinkError::Full { gateway: gateway.to_string() };
+        if live.message(&Down::Alarm(Box::new(order))) { Ok(()) } else { Err(full()) }
     }
 
     fn end_session(&self, gateway: &GatewayKey) {

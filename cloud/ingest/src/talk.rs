@@ -120,7 +120,7 @@ impl Talk {
         if !self.outbox.message(&Down::HelloAck(ack)) {
             self.outbox.overrun();
         }
-        self.shared.connected(&self.key, self.outbox.session, hello.session_us);
+        self.shared.connected(&self.key, self.outbox.session, hello.session_us, hello.features);
         if current.is_some() {
             self.shared.parts.sink.session_started(&self.key);
         }

@@ -52,6 +52,10 @@ impl Joint {
             Body::Command(update) => return self.news.put(News::Command(Box::new(update.clone()))),
             Body::Desired(update) => return self.news.put(News::Desired(Box::new(update.clone()))),
             Body::Event(entry) | Body::Audit(entry) => entry.clone(),
+            Body::Alarm(alarm) => {
+                self.news.put(News::Alarm(alarm.id));
+                alarm.entry()
+            }
             Body::Gap(gap) => of_gap(&new.gateway, gap, new.frame.header.cut_us),
         };
         let scope = self.scope(&new.gateway, event.twin);

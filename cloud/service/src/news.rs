@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use cloud_api::commands::Commands;
 use cloud_core::GatewayKey;
-use common::Drain;
 use common::command::{CommandUpdate, DesiredUpdate};
+use common::{AlarmId, Drain};
 use tokio::sync::{Mutex, mpsc};
 
 /// News that may wait. A gateway's commands are far fewer.
@@ -17,6 +17,8 @@ pub(crate) enum News {
     Command(Box<CommandUpdate>),
     /// a desired value went on
     Desired(Box<DesiredUpdate>),
+    /// an alarm changed
+    Alarm(AlarmId),
     /// a session can take orders
     Session(GatewayKey),
 }
@@ -61,6 +63,7 @@ impl NewsReceiver {
                 None => return,
                 Some(News::Command(update)) => commands.on_update(&update).await,
                 Some(News::Desired(update)) => commands.on_desired(&update).await,
+                Some(News::Alarm(id)) => commands.on_alarm(id).await,
                 Some(News::Session(gateway)) => {
                     commands.on_session(&gateway).await;
                     Ok(())

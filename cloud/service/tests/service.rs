@@ -175,6 +175,7 @@ impl Gateway {
             schemas: vec![hash],
             session_us: 1_000_000,
             remote: true,
+            features: vec![common::wire::FEATURE_ALARMS.to_owned()],
         };
         gateway.say(&Up::Hello(Box::new(hello))).await;
         let Down::HelloAck(ack) = gateway.down().await else { panic!("no hello ack") };
@@ -432,5 +433,65 @@ async fn a_second_cloud_on_the_same_data_is_refused_and_a_busy_port_is_told() {
     let started = Cloud::start(busy, again.clone()).await.unwrap();
     assert!(started.first_run_password().is_some());
     stop(again, started).await;
+    stop(drain, handle).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alarm_is_listed_and_acknowledged_over_the_live_session() {
+    use common::alarm::*;
+    let dir = tempfile::tempdir().unwrap();
+    let (drain, handle) = start(dir.path()).await;
+    let api = Api::sign_in(handle.http_addr(), handle.first_run_password().unwrap()).await;
+    let (mut gateway, _) = Gateway::connect(handle.ingress_addr(), &api.secret().await, 7, 0).await;
+    let twin = schema().devices[0].twin;
+    let mut alarm = AlarmView {
+        id: AlarmId::derived(twin, "pv", "hi"),
+        twin,
+        asset: schema().devices[0].asset.clone(),
+        point: "pv".into(),
+        name: "hi".into(),
+        kind: AlarmKind::Hi,
+        priority: Priority::Urgent,
+        text: "too hot".into(),
+        group: String::new(),
+        state: AlarmState::Active,
+        change: AlarmChange::Raised,
+        raised_us: Some(5),
+        at_us: 5,
+        shelved_until_us: None,
+        value: Some(Value::F64(99.0)),
+        quality: common::Quality::GOOD,
+        limit: Some(90.0),
+        unit: "Cel".into(),
+        actor: "system".into(),
+        comment: String::new(),
+    };
+    gateway.store(Body::Alarm(Box::new(alarm.clone()))).await;
+    api.until("/api/v1/alarms", |p: &Page<AlarmView>| p.items.first() == Some(&alarm)).await;
+    let path = format!("/api/v1/alarms/{}/acknowledge", alarm.id);
+    let body = json!({ "raised_us": 5, "comment": "seen" });
+    let answer = api.request(Method::POST, &path).json(&body).send().await.unwrap();
+    assert_eq!(answer.status(), 202, "{}", answer.text().await.unwrap());
+    let order = loop {
+        if let Down::Alarm(order) = gateway.down().await {
+            break order;
+        }
+    };
+    assert_eq!((order.id, order.act), (alarm.id, AlarmAct::Acknowledge { raised_us: 5 }));
+    alarm.state = AlarmState::Acknowledged;
+    alarm.change = AlarmChange::Acknowledged;
+    (alarm.actor, alarm.comment) = (order.requester.name.clone(), order.comment.clone());
+    gateway.store(Body::Alarm(Box::new(alarm.clone()))).await;
+    api.until("/api/v1/alarms", |p: &Page<AlarmView>| p.items.first() == Some(&alarm)).await;
+    let has = |p: &Page<LogEntry>| {
+        [action::ALARM_RAISED, action::ALARM_ASKED, action::ALARM_ACKNOWLEDGED]
+            .iter()
+            .all(|a| p.items.iter().any(|e| e.action == *a))
+    };
+    api.until("/api/v1/audit", has).await;
+    drop(gateway);
+    api.until::<Page<TwinView>>("/api/v1/twins", |p| !p.items[0].online).await;
+    let answer = api.request(Method::POST, &path).json(&body).send().await.unwrap();
+    assert_eq!(answer.status(), 409);
     stop(drain, handle).await;
 }

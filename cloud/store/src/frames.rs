@@ -17,7 +17,7 @@ use crate::db::{Result, damaged, db, from_sql, to_sql};
 use crate::log::{self, Entry};
 use crate::tail::{FrameKey, SeriesId, Tail};
 use crate::writer::{Cache, KnownSchema, NO_SERIES, Rank, Writer};
-use crate::{commands, desired, schemas};
+use crate::{alarms, commands, desired, schemas};
 
 /// The last word of a gateway is stored at most this often.
 const LAST_WORD_EVERY_US: i64 = 1_000_000;
@@ -231,6 +231,19 @@ fn apply(tx: &Transaction<'_>, new: &NewFrame, gateway_row: i64, body: &Body, no
             desired::update(tx, update, Some((new.rank, new.frame.header.seq)))?;
             Ok(())
         }
+        // Its identity is made of what it belongs to, so that nobody speaks under another's.
+        Body::Alarm(alarm)
+            if is_ours(alarm.twin)?
+                && alarm.id == common::AlarmId::derived(alarm.twin, &alarm.point, &alarm.name) =>
+        {
+            alarms::put(tx, tenant, alarm, (new.rank, new.frame.header.seq), now)?;
+            let kind = if alarm.actor == "system" { log::EVENT } else { log::AUDIT };
+            log::append(tx, &Entry { tenant, gateway: Some(gateway_row), kind, entry: &alarm.entry(), now })
+        }
+        Body::Alarm(alarm) => {
+            tracing::warn!(gateway = %new.gateway, twin = %alarm.twin, "a gateway spoke of an alarm not its own");
+            log::append_refused(tx, &new.gateway, gateway_row, alarm.twin, now)
+        }
         Body::Command(common::command::CommandUpdate { twin, .. })
         | Body::Desired(common::command::DesiredUpdate { twin, .. }) => {
             tracing::warn!(gateway = %new.gateway, %twin, "a gateway spoke of a twin that it never fed");
@@ -261,7 +274,7 @@ fn apply(tx: &Transaction<'_>, new: &NewFrame, gateway_row: i64, body: &Body, no
 fn kind_of(body: &Body) -> i64 {
     match body {
         Body::Samples(_) => 1,
-        Body::Event(_) => 3,
+        Body::Event(_) | Body::Alarm(_) => 3,
         Body::Command(_) => 4,
         Body::Audit(_) => 5,
         Body::Gap(_) => 6,

@@ -4,6 +4,7 @@
 //! Not here: what a frame does to the live state (`cloud-twin`), and who may ask for what (`cloud-api`).
 
 mod accounts;
+mod alarms;
 mod bucket;
 mod codec;
 mod commands;

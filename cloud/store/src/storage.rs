@@ -2,15 +2,16 @@
 
 use async_trait::async_trait;
 use cloud_core::storage::{
-    Account, AccountStorage, AuditStorage, CommandStorage, Created, FrameStorage, History, KnownIncarnation,
-    Loaded,
+    Account, AccountStorage, AlarmStorage, AuditStorage, CommandStorage, Created, FrameStorage, History,
+    KnownIncarnation, Loaded,
 };
 use cloud_core::{GatewayKey, NewFrame, StoreError};
+use common::alarm::AlarmView;
 use common::api::{ApiKeyView, CommandView, DesiredEntry, DesiredView, GrantView, Page, UserView};
 use common::command::{CommandUpdate, DesiredUpdate, LogEntry, Requester, Severity};
-use common::{CommandId, CommandState, Incarnation, Schema, SchemaHash, TwinId};
+use common::{AlarmId, CommandId, CommandState, Incarnation, Schema, SchemaHash, TwinId};
 
-use crate::{Sqlite, accounts, commands, compact, desired, frames, history, load, log, schemas};
+use crate::{Sqlite, accounts, alarms, commands, compact, desired, frames, history, load, log, schemas};
 
 type Result<T> = std::result::Result<T, StoreError>;
 
@@ -146,6 +147,25 @@ impl CommandStorage for Sqlite {
     async fn update_desired(&self, update: &DesiredUpdate) -> Result<Option<DesiredView>> {
         let update = update.clone();
         self.write(move |w| w.change(|tx| desired::update(tx, &update, None))).await
+    }
+}
+
+#[async_trait]
+impl AlarmStorage for Sqlite {
+    async fn alarm(&self, id: AlarmId) -> Result<AlarmView> {
+        let found = self.read(move |conn| alarms::find(conn, id)).await?;
+        found.ok_or_else(|| StoreError::NotFound { what: format!("alarm {id}") })
+    }
+
+    async fn alarms(
+        &self,
+        twins: Option<&[TwinId]>,
+        open: bool,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<AlarmView>> {
+        let (twins, cursor) = (twins.map(<[_]>::to_vec), cursor.map(str::to_owned));
+        self.read_long(move |conn| alarms::page(conn, twins.as_deref(), open, cursor.as_deref(), limit)).await
     }
 }
 

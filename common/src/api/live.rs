@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::gateway::GatewayView;
 use super::twin::{CommandView, DesiredView};
+use crate::alarm::AlarmView;
 use crate::command::LogEntry;
 use crate::ids::TwinId;
 use crate::quality::Quality;
@@ -175,6 +176,11 @@ pub enum ServerMessage {
     Event {
         /// What.
         event: LogEntry,
+    },
+    /// An alarm changed.
+    Alarm {
+        /// The alarm as it is now.
+        alarm: Box<AlarmView>,
     },
     /// A gateway came, went or told how it fares.
     Gateway {

@@ -1,6 +1,7 @@
 //! Types of the HTTP and live APIs: the same shapes on the box and in the cloud, and what the CLI and
 //! the page read. No handlers here.
 
+mod alarm;
 mod gateway;
 mod history;
 mod live;
@@ -9,6 +10,7 @@ mod problem;
 mod twin;
 mod users;
 
+pub use alarm::{AcknowledgeRequest, ShelveRequest, UnshelveRequest};
 pub use gateway::{
     BufferHealth, DeviceHealth, GatewayHealth, GatewayView, PollHealth, SwitchPosition, SwitchRequest,
 };

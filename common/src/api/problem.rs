@@ -66,7 +66,8 @@ fn status_of(code: Code) -> (u16, &'static str) {
         | Code::Owned
         | Code::Expired
         | Code::ChangedSince
-        | Code::Interrupted => (409, "not possible now"),
+        | Code::Interrupted
+        | Code::NotSupported => (409, "not possible now"),
         Code::NotConnected | Code::DeviceTimeout | Code::DeviceRefused | Code::ReadbackMismatch => {
             (502, "the device did not do it")
         }

@@ -8,6 +8,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::alarm::AlarmView;
 use crate::bytes::{DecodeError, Reader, put_varint, put_zigzag};
 use crate::command::{CommandUpdate, DesiredUpdate, LogEntry};
 use crate::ids::{Incarnation, SchemaHash};
@@ -90,6 +91,9 @@ pub enum Body {
     Samples(Vec<SampleRow>),
     /// something happened
     Event(LogEntry),
+    /// An alarm changed. On the wire it is an event that carries the alarm beside the entry: clouds that do not
+    /// know alarms show the event, and no kind had to be added.
+    Alarm(Box<AlarmView>),
     /// a command went one step on
     Command(CommandUpdate),
     /// somebody did something
@@ -104,7 +108,7 @@ impl Body {
     fn kind(&self) -> u8 {
         match self {
             Self::Samples(_) => KIND_SAMPLES,
-            Self::Event(_) => KIND_EVENT,
+            Self::Event(_) | Self::Alarm(_) => KIND_EVENT,
             Self::Command(_) => KIND_COMMAND,
             Self::Audit(_) => KIND_AUDIT,
             Self::Gap(_) => KIND_GAP,
@@ -144,6 +148,7 @@ impl Frame {
         let body = match &self.body {
             Body::Samples(rows) => encode_samples(rows),
             Body::Event(e) | Body::Audit(e) => json(e),
+            Body::Alarm(alarm) => json(&EventJson { entry: alarm.entry(), alarm: Some(Box::clone(alarm)) }),
             Body::Command(c) => json(c),
             Body::Gap(g) => json(g),
             Body::Desired(d) => json(d),
@@ -210,7 +215,10 @@ impl Frame {
         }
         let body = match kind {
             KIND_SAMPLES => Body::Samples(decode_samples(body)?),
-            KIND_EVENT => Body::Event(from_json(body)?),
+            KIND_EVENT => match from_json(body)? {
+                EventJson { alarm: Some(alarm), .. } => Body::Alarm(alarm),
+                EventJson { entry, alarm: None } => Body::Event(entry),
+            },
             KIND_COMMAND => Body::Command(from_json(body)?),
             KIND_AUDIT => Body::Audit(from_json(body)?),
             KIND_GAP => Body::Gap(from_json(body)?),
@@ -219,6 +227,15 @@ impl Frame {
         };
         Ok(Self { header, body })
     }
+}
+
+/// An event on the wire.
+#[derive(Serialize, Deserialize)]
+struct EventJson {
+    #[serde(flatten)]
+    entry: LogEntry,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    alarm: Option<Box<AlarmView>>,
 }
 
 fn read_header(r: &mut Reader<'_>) -> Result<(FrameHeader, u8, u8, usize), DecodeError> {

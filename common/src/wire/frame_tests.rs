@@ -135,3 +135,48 @@ fn a_claimed_size_never_makes_a_large_allocation() {
     put_varint(&mut bytes, 1 << 63);
     assert!(matches!(decode_samples(&bytes), Err(DecodeError::TooLarge { .. })));
 }
+
+#[test]
+fn an_alarm_is_an_event_to_those_who_do_not_know_alarms() {
+    use crate::alarm::*;
+    let twin = crate::TwinId(uuid::Uuid::from_u128(7));
+    let alarm = AlarmView {
+        id: AlarmId::derived(twin, "level", "hi"),
+        twin,
+        asset: "p/tank".into(),
+        point: "level".into(),
+        name: "hi".into(),
+        kind: AlarmKind::Hi,
+        priority: Priority::High,
+        text: "tank full".into(),
+        group: String::new(),
+        state: AlarmState::Active,
+        change: AlarmChange::Raised,
+        raised_us: Some(5),
+        at_us: 5,
+        shelved_until_us: None,
+        value: Some(Value::F64(91.5)),
+        quality: Quality::GOOD,
+        limit: Some(90.0),
+        unit: "%".into(),
+        actor: "system".into(),
+        comment: String::new(),
+    };
+    let header = FrameHeader {
+        schema: SchemaHash([1; 16]),
+        incarnation: Incarnation(2),
+        seq: 3,
+        cut_us: 4,
+        cut_mono_us: 5,
+        synchronised: true,
+    };
+    let frame = Frame { header, body: Body::Alarm(Box::new(alarm.clone())) };
+    assert_eq!(Frame::decode(&frame.encode()).unwrap(), frame);
+    // What a program without alarms reads from the same content.
+    let json = json(&EventJson { entry: alarm.entry(), alarm: Some(Box::new(alarm)) });
+    let entry: LogEntry = serde_json::from_slice(&json).unwrap();
+    assert_eq!((entry.action.as_str(), entry.severity), ("alarm.raised", Severity::Alarm));
+    assert_eq!((entry.target.as_str(), entry.detail.as_str()), ("p/tank/level", "tank full: 91.5 %"));
+    let event = Frame { header, body: Body::Event(entry) };
+    assert_eq!(Frame::decode(&event.encode()).unwrap(), event);
+}

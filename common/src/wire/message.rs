@@ -10,6 +10,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::frame::{SampleRow, decode_samples, encode_samples};
+use crate::alarm::AlarmOrder;
 use crate::api::GatewayHealth;
 use crate::bytes::{DecodeError, Reader};
 use crate::command::{CommandOrder, DesiredOrder};
@@ -55,7 +56,14 @@ pub struct Hello {
     pub session_us: u64,
     /// Whether the switch at the box stands on remote.
     pub remote: bool,
+    /// What the gateway understands beside the first version of the wire, such as `FEATURE_ALARMS`. Whatever is not
+    /// named here is not sent to it. Absent from older programs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub features: Vec<String>,
 }
+
+/// The gateway takes `Down::Alarm`.
+pub const FEATURE_ALARMS: &str = "alarms";
 
 /// What the cloud has of one incarnation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -164,6 +172,8 @@ pub enum Down {
     Command(Box<CommandOrder>),
     /// want this
     Desired(Vec<DesiredOrder>),
+    /// Do this with an alarm; only to a gateway that names `FEATURE_ALARMS`.
+    Alarm(Box<AlarmOrder>),
 }
 
 fn start(kind: u8) -> Vec<u8> {
@@ -263,6 +273,7 @@ impl Down {
             Self::Ack(ack) => with_json(3, ack),
             Self::Command(order) => with_json(4, order),
             Self::Desired(orders) => with_json(5, orders),
+            Self::Alarm(order) => with_json(6, order),
         }
     }
 
@@ -278,6 +289,7 @@ impl Down {
             3 => Self::Ack(json(r.rest())?),
             4 => Self::Command(json(r.rest())?),
             5 => Self::Desired(json(r.rest())?),
+            6 => Self::Alarm(json(r.rest())?),
             kind => return Err(DecodeError::Kind { what: "message", kind }),
         })
     }

@@ -10,6 +10,6 @@ pub use frame::{
     encode_samples,
 };
 pub use message::{
-    Ack, Down, Heartbeat, Hello, HelloAck, Known, MAX_MESSAGE_BYTES, Refusal, SchemaPart, Snapshot,
-    StreamRange, Up, split_schema,
+    Ack, Down, FEATURE_ALARMS, Heartbeat, Hello, HelloAck, Known, MAX_MESSAGE_BYTES, Refusal, SchemaPart,
+    Snapshot, StreamRange, Up, split_schema,
 };

@@ -2,6 +2,7 @@
 //! metrics, and the traits through which siblings meet. No protocol, no file, no socket here.
 
 pub mod adapter;
+pub mod alarms;
 pub mod bus;
 pub mod current;
 pub mod expr;
@@ -14,6 +15,7 @@ pub mod orders;
 pub mod registry;
 
 pub use adapter::{Adapter, DeviceWriter, Permit, Reading, WriteError};
+pub use alarms::AlarmOrders;
 pub use bus::{Batch, Bus, DropCounts, Item, Policy, RawSender, Reader};
 pub use current::Current;
 pub use generation::{Changes, Points};

@@ -1,4 +1,4 @@
-//! What is derived from samples on their way to the bus: virtual points. Thin: the engine is in `gateway-pipeline`;
+//! What is derived from samples on their way to the bus: virtual points and alarms. Thin: the engine is in `gateway-pipeline`;
 //! here is when it runs, and that its counters are kept over a restart.
 
 use std::collections::BTreeMap;
@@ -12,6 +12,7 @@ use gateway_core::{Adapter, DeviceWriter, FrameLog, Health, Registry};
 use gateway_pipeline::{Definition, Now, Virtual};
 use tokio::time::{Duration, Instant};
 
+use crate::alarms::Desk;
 use crate::gateway::StartError;
 
 /// The note that holds counters.
@@ -27,6 +28,7 @@ type Kept = BTreeMap<String, Vec<Counter>>;
 /// The virtual points of the gateway.
 pub(crate) struct Derived {
     engine: Virtual,
+    alarms: Arc<Desk>,
     registry: Arc<Registry>,
     clock: Clock,
     notes: Notes,
@@ -45,6 +47,7 @@ enum Counters {
 impl Derived {
     pub(crate) fn new(
         definitions: Vec<Definition>,
+        alarms: Arc<Desk>,
         registry: Arc<Registry>,
         clock: Clock,
         notes: Notes,
@@ -53,12 +56,12 @@ impl Derived {
         let engine = Virtual::new(definitions, &stale_ms)
             .map_err(|e| StartError::Device { device: "virtual".to_owned(), detail: e.to_string() })?;
         let counters = if engine.counters().next().is_some() { Counters::Waiting } else { Counters::None };
-        Ok(Self { engine, registry, clock, notes, counters })
+        Ok(Self { engine, alarms, registry, clock, notes, counters })
     }
 
     /// Whether there is anything to do at all.
     pub(crate) fn is_active(&self) -> bool {
-        !self.engine.is_empty()
+        !self.engine.is_empty() || !self.alarms.is_empty()
     }
 
     pub(crate) fn now(&self) -> Now {
@@ -68,12 +71,14 @@ impl Derived {
     /// A judged sample, before a deadband holds it back.
     pub(crate) fn feed(&mut self, sample: &Sample, now: Now) {
         self.engine.feed(sample, now);
+        self.alarms.feed(sample, now);
     }
 
     /// Evaluates what is due.
     pub(crate) fn run(&mut self, now: Now, judge: &mut dyn FnMut(Sample) -> Option<Sample>) {
         self.keep_counters();
-        self.engine.run(now, judge);
+        let alarms = &self.alarms;
+        self.engine.run(now, &mut |raw| judge(raw).inspect(|sample| alarms.feed(sample, now)));
     }
 
     /// How long until `run` is due again.

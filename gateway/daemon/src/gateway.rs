@@ -141,6 +141,7 @@ impl Gateway {
             points: wiring.points.clone(),
             log: log.clone(),
             control,
+            alarms: wiring.alarms.clone(),
             uplink: OnceLock::new(),
             unknown: OnceLock::new(),
             drops: wiring.drops.clone(),
@@ -179,7 +180,8 @@ fn uplink(wiring: &mut Wiring, vitals: &Arc<Vitals>) {
     let Some(options) = uplink_options(&wiring.config) else { return };
     let (log, orders, source) = (vitals.log.clone(), vitals.control.clone(), vitals.clone());
     let health = Arc::new(move || source.health());
-    let uplink = Arc::new(Uplink::new(options, log, orders, wiring.clock.clone(), health));
+    let uplink = Uplink::new(options, log, orders, wiring.clock.clone(), health);
+    let uplink = Arc::new(uplink.with_alarms(vitals.alarms.clone()));
     let _ = vitals.uplink.set(uplink.status());
     wiring.stages.supervisor(Stage::Field).spawn("uplink", move |drain| {
         let uplink = uplink.clone();

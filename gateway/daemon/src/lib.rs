@@ -1,6 +1,7 @@
 //! The gateway daemon as a library: configuration, wiring of the parts, and the local API. No protocol and no
 //! rule of control here.
 
+mod alarms;
 mod api;
 pub mod config;
 mod derived;

@@ -205,8 +205,10 @@ impl Recorder {
             let Some((end, _)) = frames.last() else { break };
             from = end + 1;
             for (_, bytes) in &frames {
-                if let Ok(Frame { body: Body::Audit(e) | Body::Event(e), .. }) = Frame::decode(bytes) {
-                    found.push(e);
+                match Frame::decode(bytes) {
+                    Ok(Frame { body: Body::Audit(e) | Body::Event(e), .. }) => found.push(e),
+                    Ok(Frame { body: Body::Alarm(alarm), .. }) => found.push(alarm.entry()),
+                    _ => {}
                 }
             }
         }
@@ -243,6 +245,7 @@ impl FrameLog for Recorder {
     fn append(&self, body: Body) -> Result<FrameId, LogError> {
         let entry = match &body {
             Body::Audit(e) | Body::Event(e) => Some(e.clone()),
+            Body::Alarm(alarm) => Some(alarm.entry()),
             _ => None,
         };
         let samples = match &body {

@@ -10,6 +10,7 @@ use gateway_core::{DropCounts, FrameLog, Health, Orders, Points};
 use gateway_sync::UplinkStatus;
 use tokio::sync::watch;
 
+use crate::alarms::Desk;
 use crate::gateway::VERSION;
 use crate::recorder::Recorder;
 
@@ -18,6 +19,7 @@ pub(crate) struct Vitals {
     pub(crate) points: Points,
     pub(crate) log: Arc<Recorder>,
     pub(crate) control: Arc<gateway_control::Handle>,
+    pub(crate) alarms: Arc<Desk>,
     /// Set once the uplink is made; never without a cloud.
     pub(crate) uplink: OnceLock<watch::Receiver<UplinkStatus>>,
     /// Topics that no point takes; set once the broker runs, never without one.

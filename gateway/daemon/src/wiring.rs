@@ -17,6 +17,7 @@ use gateway_pipeline::Pipeline;
 use gateway_store::{FeedOptions, Store};
 use tokio::sync::{Mutex, mpsc};
 
+use crate::alarms::Desk;
 use crate::api::Overruns;
 use crate::config::Config;
 use crate::derived::{Calculated, Derived, Notes};
@@ -44,6 +45,7 @@ pub(crate) struct Wiring {
     pub(crate) stages: Stages,
     /// Where what must outlive a restart is kept, once the buffer is open.
     pub(crate) notes: Notes,
+    pub(crate) alarms: Arc<Desk>,
 }
 
 /// What reads the field, running.
@@ -66,6 +68,7 @@ impl Wiring {
             points: config.registry.clone().into(),
             stages: Stages::new(&clock),
             notes: Notes::default(),
+            alarms: Desk::new(config.alarms.clone(), clock.clone(), &drops),
             config,
             clock,
             drops,
@@ -95,7 +98,8 @@ impl Wiring {
         let counts = SampleCounts::new(registry.device_slots());
         let (raw, raw_queue) = RawSender::new(RAW_QUEUE, &self.drops);
         let definitions = self.config.virtual_points.clone();
-        let derived = Derived::new(definitions, registry.clone(), self.clock.clone(), self.notes.clone())?;
+        let (alarms, clock, notes) = (self.alarms.clone(), self.clock.clone(), self.notes.clone());
+        let derived = Derived::new(definitions, alarms, registry.clone(), clock, notes)?;
         let processing = Arc::new(Processing {
             raw: Mutex::new(raw_queue),
             pipeline: Mutex::new(Pipeline::new(registry.clone())),
@@ -148,6 +152,10 @@ impl Wiring {
         let registry = self.config.registry.clone();
         let log = Recorder::new(store.clone(), registry.slots());
         let _ = self.notes.set(log.clone());
+        let (alarms, alarm_log) = (self.alarms.clone(), log.clone());
+        self.stages
+            .supervisor(Stage::Deliver)
+            .spawn("alarms", move |drain| alarms.clone().run(alarm_log.clone(), drain));
         let keep = self.stages.supervisor(Stage::Keep);
         keep.spawn("store", move |drain| store.clone().run(drain));
         let follow = log.clone();

@@ -1,6 +1,7 @@
 //! Raw samples become processed ones: scale, type, engineering range, deadband. Pure: no clock, no I/O, and
 //! nothing here waits. Limits on writes are not here, they are in `gateway-control`.
 
+mod alarms;
 mod derived;
 mod door;
 
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use common::{PointId, Quality, Sample, Value};
 use gateway_core::{Deadband, Point, Registry};
 
+pub use alarms::{ActError, AlarmDefinition, Alarms, LONGEST_DELAY_MS, Rule};
 pub use derived::{Cycle, Definition, Now, Virtual, order};
 
 /// The state of one registry's points: what was passed on last.

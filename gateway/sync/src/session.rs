@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::api::SwitchPosition;
 use common::names::topic;
-use common::wire::{Down, Heartbeat, Hello, HelloAck, Up, split_schema};
+use common::wire::{Down, FEATURE_ALARMS, Heartbeat, Hello, HelloAck, Up, split_schema};
 use common::{Drain, SchemaHash};
 use gateway_core::{FrameId, LogError};
 use tokio::time::{Instant, MissedTickBehavior};
@@ -93,6 +93,7 @@ fn greeting(uplink: &Uplink) -> Hello {
         schemas,
         session_us: uplink.clock.mono_us(),
         remote: uplink.orders.switch() == SwitchPosition::Remote,
+        features: uplink.alarms.iter().map(|_| FEATURE_ALARMS.to_owned()).collect(),
     }
 }
 
@@ -190,6 +191,10 @@ impl<'a> Session<'a> {
             }
             Ok(Down::Command(order)) => self.uplink.orders.command(*order),
             Ok(Down::Desired(orders)) => self.uplink.orders.desired(orders),
+            Ok(Down::Alarm(order)) => match &self.uplink.alarms {
+                Some(alarms) => alarms.alarm(*order),
+                None => tracing::warn!("the cloud spoke of alarms, which nobody takes here"),
+            },
             Ok(Down::Refusal(r)) => {
                 tracing::warn!(code = %r.code, detail = r.detail, "cloud refused a message");
                 self.uplink.refused(&r);

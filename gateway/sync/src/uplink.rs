@@ -6,7 +6,7 @@ use common::api::GatewayHealth;
 use common::supervise::PartError;
 use common::wire::Refusal;
 use common::{Clock, Drain};
-use gateway_core::{FrameLog, Orders};
+use gateway_core::{AlarmOrders, FrameLog, Orders};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -21,6 +21,7 @@ pub struct Uplink {
     pub(crate) options: Options,
     pub(crate) log: Arc<dyn FrameLog>,
     pub(crate) orders: Arc<dyn Orders>,
+    pub(crate) alarms: Option<Arc<dyn AlarmOrders>>,
     pub(crate) clock: Clock,
     pub(crate) health: HealthSource,
     status: watch::Sender<UplinkStatus>,
@@ -36,7 +37,14 @@ impl Uplink {
         health: HealthSource,
     ) -> Self {
         let status = UplinkStatus { since_us: clock.now_us(), ..UplinkStatus::default() };
-        Self { options, log, orders, clock, health, status: watch::Sender::new(status) }
+        Self { options, log, orders, alarms: None, clock, health, status: watch::Sender::new(status) }
+    }
+
+    /// Takes orders about alarms as well, and says so to the cloud.
+    #[must_use]
+    pub fn with_alarms(mut self, alarms: Arc<dyn AlarmOrders>) -> Self {
+        self.alarms = Some(alarms);
+        self
     }
 
     /// How it fares.

@@ -16,12 +16,13 @@ use cloud_core::{Downlink, GatewayKey, LiveSink, Scope, Storage, StoreError, Wor
 use common::api::{CommandView, ServerMessage};
 use common::command::{CommandUpdate, LogEntry, Requester};
 use common::names::Code;
-use common::{Clock, CommandId, TenantId, TwinId};
+use common::{AlarmId, Clock, CommandId, TenantId, TwinId};
 
 use crate::error::ApiError;
 use crate::metrics::Metrics;
 
 pub(crate) use check::check_write;
+pub(crate) use order::code_of;
 
 /// What the command path speaks to.
 pub struct Parts {
@@ -83,6 +84,24 @@ impl Commands {
             self.metrics.command(view.state);
         }
         self.publish(&view);
+        Ok(())
+    }
+
+    /// A gateway told a change of an alarm. Storage has decided with its frame whether it counts; live clients are
+    /// told what the alarm is now.
+    ///
+    /// # Errors
+    /// When storage cannot be read; then clients learn of it when they read the list again.
+    pub async fn on_alarm(&self, id: AlarmId) -> Result<(), StoreError> {
+        let mut alarm = match self.storage.alarm(id).await {
+            // The gateway spoke of an alarm that is not its own.
+            Err(StoreError::NotFound { .. }) => return Ok(()),
+            found => found?,
+        };
+        let asset = self.world.read().twins.get(&alarm.twin).map(|t| t.asset.clone());
+        let Some(asset) = asset else { return Ok(()) };
+        alarm.asset.clone_from(&asset);
+        self.live.message(&Scope::Asset(asset), ServerMessage::Alarm { alarm: Box::new(alarm) });
         Ok(())
     }
 

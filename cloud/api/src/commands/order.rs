@@ -206,10 +206,11 @@ fn key_used() -> ApiError {
     )
 }
 
-fn code_of(error: &DownlinkError) -> Code {
+pub(crate) fn code_of(error: &DownlinkError) -> Code {
     match error {
         DownlinkError::Offline { .. } => Code::GatewayOffline,
         DownlinkError::Full { .. } => Code::QueueFull,
+        DownlinkError::Unsupported { .. } => Code::NotSupported,
     }
 }
 

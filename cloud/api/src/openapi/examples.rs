@@ -49,6 +49,29 @@ pub(super) fn command() -> Json {
     })
 }
 
+/// An alarm.
+pub(super) fn alarm() -> Json {
+    json!({
+        "id": "5d0a6c1e-6a0b-5b0e-9d0c-2f4b8f6d7a10",
+        "twin": "6f1c2a30-2f7e-5a38-9d61-0c9c0e6c1b11",
+        "asset": "plant/coating/line1/oven",
+        "point": "zone1_temperature",
+        "name": "hi",
+        "kind": "hi",
+        "priority": "high",
+        "text": "zone 1 runs hot",
+        "state": "active",
+        "change": "raised",
+        "raised_us": 1_795_000_000_000_000_i64,
+        "at_us": 1_795_000_000_000_000_i64,
+        "value": 164.5,
+        "quality": "good",
+        "limit": 160.0,
+        "unit": "Cel",
+        "actor": "system"
+    })
+}
+
 /// What asks for it.
 pub(super) fn command_request() -> Json {
     json!({"point": "zone1_setpoint", "value": 115.0, "ttl_ms": 10_000, "reason": "solvent still in the foil"})
@@ -152,6 +175,7 @@ mod tests {
     fn every_example_is_one() {
         read::<TwinView>(twin());
         read::<CommandView>(command());
+        read::<common::alarm::AlarmView>(alarm());
         read::<CommandRequest>(command_request());
         read::<DesiredPatch>(desired());
         read::<HistoryResponse>(history());

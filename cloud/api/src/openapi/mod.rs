@@ -150,7 +150,7 @@ fn least(route: &Route) -> String {
             "\n\nNeeds the role {role} somewhere; what is listed or touched is held against the grants."
         ),
         Rule::Whole => format!("\n\nNeeds the role {role} on the whole installation."),
-        Rule::Twin | Rule::Command => {
+        Rule::Twin | Rule::Command | Rule::Alarm => {
             format!("\n\nNeeds the role {role} at the twin; without any role there the answer is 404.")
         }
         Rule::OwnOrWhole => format!("\n\nOne's own, or with the role {role} on the whole installation."),

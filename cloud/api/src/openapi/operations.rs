@@ -20,6 +20,7 @@ pub(super) const TAGS: &[(&str, &str)] = &[
     ("session", "signing in and out"),
     ("twins", "twins, their tree, desired values and history"),
     ("commands", "asking a device to do something"),
+    ("alarms", "what is wrong, and who knows"),
     ("gateways", "boxes in the field"),
     ("audit", "who did what, and what happened"),
     ("accounts", "people and programs"),
@@ -122,6 +123,7 @@ pub(super) fn describe(op: Op) -> Doc {
         Op::ListKeys | Op::CreateKey | Op::DeleteKey => keys(op),
         Op::OpenApi | Op::Health | Op::Ready | Op::Metrics => service(op),
         Op::PatchDesired | Op::SendCommand | Op::ListCommands | Op::GetCommand => orders(op),
+        Op::ListAlarms | Op::AcknowledgeAlarm | Op::ShelveAlarm | Op::UnshelveAlarm => alarms(op),
         Op::ListTwins => doc("twins", "Twins with their points and values", "By asset path.")
             .with(paging())
             .with([query("filter", "only twins whose asset path contains this, in any case", "line1")])
@@ -241,6 +243,39 @@ fn orders(op: Op) -> Doc {
             .with([wait_ms()])
             .gives(200, "the command", "CommandView", ex::command())
             .fails(&[Code::RateLimited]),
+    }
+}
+
+fn alarms(op: Op) -> Doc {
+    const ASKED: &str = "Put on record and handed to the gateway's live session, which judges the alarm; the change comes over \
+        the live channel. Asking again changes nothing more.";
+    const ERRORS: &[Code] = &[Code::GatewayOffline, Code::NotSupported, Code::QueueFull, Code::Conflict];
+    let asked = |summary, schema, example| {
+        doc("alarms", summary, ASKED)
+            .takes(JSON, schema, example)
+            .gives(202, "the alarm as it was", "AlarmView", ex::alarm())
+            .fails(ERRORS)
+    };
+    match op {
+        Op::AcknowledgeAlarm => {
+            let example = json!({"raised_us": 1_795_000_000_000_000_i64, "comment": "on my way"});
+            asked("Acknowledge an occurrence of an alarm", "AcknowledgeRequest", example)
+        }
+        Op::ShelveAlarm => {
+            let example = json!({"duration_ms": 3_600_000, "comment": "sensor is being changed"});
+            asked("Shelve an alarm for a time", "ShelveRequest", example)
+        }
+        Op::UnshelveAlarm => {
+            asked("Take an alarm from the shelf", "UnshelveRequest", json!({"comment": "sensor is changed"}))
+        }
+        _ => doc(
+            "alarms",
+            "Alarms, the last changed first",
+            "Those that are active, unacknowledged, shelved or out of service; with `all` also those that are normal again.",
+        )
+        .with(paging())
+        .with([one_of("all", "also those that are normal", &["true", "false"])])
+        .gives(200, "a page of alarms", "AlarmViewPage", ex::page(&ex::alarm())),
     }
 }
 

@@ -47,6 +47,11 @@ pub(super) fn of_path(path: &str) -> Vec<Parameter> {
         let example = json!("0192d5a0-7d3e-7c11-8f43-6a1c3a0f9b01");
         out.push(parameter("id", ParameterIn::Path, "id of the command", uuid, example));
     }
+    if path.contains("/alarms/{id}") {
+        let uuid = text().format(Some(SchemaFormat::KnownFormat(KnownFormat::Uuid)));
+        let example = json!("5d0a6c1e-6a0b-5b0e-9d0c-2f4b8f6d7a10");
+        out.push(parameter("id", ParameterIn::Path, "id of the alarm", uuid, example));
+    }
     if path.contains("{point}") {
         out.push(parameter(
             "point",

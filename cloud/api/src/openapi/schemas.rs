@@ -1,10 +1,12 @@
 //! The schemas of the description, all from the types that are really sent.
 
 use common::Value;
+use common::alarm::AlarmView;
 use common::api::{
-    ApiKeyCreated, ApiKeyRequest, ApiKeyView, AssetNode, ClientMessage, CommandRequest, CommandView,
-    DesiredEntry, GatewayCredential, GatewayRequest, GatewayView, HistoryResponse, PasswordRequest, Problem,
-    ServerMessage, SessionRequest, SessionResponse, TwinView, UserRequest, UserView, WhoAmI,
+    AcknowledgeRequest, ApiKeyCreated, ApiKeyRequest, ApiKeyView, AssetNode, ClientMessage, CommandRequest,
+    CommandView, DesiredEntry, GatewayCredential, GatewayRequest, GatewayView, HistoryResponse,
+    PasswordRequest, Problem, ServerMessage, SessionRequest, SessionResponse, ShelveRequest, TwinView,
+    UnshelveRequest, UserRequest, UserView, WhoAmI,
 };
 use common::command::LogEntry;
 use utoipa::openapi::schema::{
@@ -51,6 +53,10 @@ pub(super) fn all() -> Schemas {
     add::<HistoryResponse>(&mut out);
     add::<CommandRequest>(&mut out);
     add_page::<CommandView>(&mut out);
+    add_page::<AlarmView>(&mut out);
+    add::<AcknowledgeRequest>(&mut out);
+    add::<ShelveRequest>(&mut out);
+    add::<UnshelveRequest>(&mut out);
     add_page::<GatewayView>(&mut out);
     add::<GatewayRequest>(&mut out);
     add::<GatewayCredential>(&mut out);

@@ -5,16 +5,17 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 use cloud_core::storage::{
-    Account, AccountStorage, AuditStorage, CommandStorage, Created, FrameStorage, History, KnownIncarnation,
-    Loaded,
+    Account, AccountStorage, AlarmStorage, AuditStorage, CommandStorage, Created, FrameStorage, History,
+    KnownIncarnation, Loaded,
 };
 use cloud_core::{GatewayKey, NewFrame, StoreError};
+use common::alarm::{AlarmState, AlarmView};
 use common::api::{
     ApiKeyView, CommandStep, CommandView, DesiredEntry, DesiredView, GrantView, HistoryPoint, Page,
     Resolution, UserView,
 };
 use common::command::{CommandUpdate, DesiredState, DesiredUpdate, LogEntry, Requester, Severity};
-use common::{CommandId, CommandState, Incarnation, Quality, Schema, SchemaHash, TwinId, Value};
+use common::{AlarmId, CommandId, CommandState, Incarnation, Quality, Schema, SchemaHash, TwinId, Value};
 use sha2::{Digest, Sha256};
 
 #[derive(Default)]
@@ -27,6 +28,7 @@ struct Tables {
     commands: BTreeMap<CommandId, CommandView>,
     by_key: BTreeMap<(String, String), (CommandId, Vec<u8>)>,
     desired: BTreeMap<TwinId, (u64, BTreeMap<String, DesiredView>)>,
+    alarms: BTreeMap<AlarmId, AlarmView>,
     broken: bool,
 }
 
@@ -77,6 +79,10 @@ impl Memory {
 
     pub fn entries(&self) -> Vec<LogEntry> {
         self.0.lock().unwrap().audit.clone()
+    }
+
+    pub fn put_alarm(&self, alarm: AlarmView) {
+        self.0.lock().unwrap().alarms.insert(alarm.id, alarm);
     }
 
     pub fn secret_of(&self, key: &GatewayKey) -> Option<[u8; 32]> {
@@ -237,6 +243,29 @@ impl CommandStorage for Memory {
             view.detail.clone_from(&u.detail);
         }
         Ok(Some(view.clone()))
+    }
+}
+
+#[async_trait]
+impl AlarmStorage for Memory {
+    async fn alarm(&self, id: AlarmId) -> Done<AlarmView> {
+        self.t()?.alarms.get(&id).cloned().map_or_else(|| none("alarm"), Ok)
+    }
+    async fn alarms(
+        &self,
+        twins: Option<&[TwinId]>,
+        open: bool,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Done<Page<AlarmView>> {
+        let t = self.t()?;
+        let fits = |a: &&AlarmView| {
+            twins.is_none_or(|ts| ts.contains(&a.twin))
+                && (!open || a.state != AlarmState::Normal || a.shelved_until_us.is_some())
+        };
+        let mut found: Vec<_> = t.alarms.values().filter(fits).cloned().collect();
+        found.sort_by_key(|a| std::cmp::Reverse((a.at_us, a.id)));
+        paged(found, cursor, limit)
     }
 }
 

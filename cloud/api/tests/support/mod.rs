@@ -16,6 +16,7 @@ use cloud_api::commands::{Commands, Parts};
 use cloud_api::{Context, Metrics, Options, UiAsset};
 use cloud_core::{Downlink, DownlinkError, GatewayKey, PointState, TwinState, World};
 use cloud_live::Live;
+use common::alarm::{AlarmChange, AlarmId, AlarmKind, AlarmOrder, AlarmState, AlarmView, Priority};
 use common::api::{GatewayView, GrantView, Role};
 use common::command::{CommandOrder, DesiredOrder};
 use common::{Access, Clock, Drain, PointSchema, TenantId, TwinId, ValueType};
@@ -36,6 +37,9 @@ pub struct Gateways {
     pub breaks: std::sync::atomic::AtomicBool,
     pub orders: Mutex<Vec<CommandOrder>>,
     pub desired: Mutex<Vec<DesiredOrder>>,
+    pub alarms: Mutex<Vec<AlarmOrder>>,
+    /// Gateways whose program knows no alarms.
+    pub old: Mutex<Vec<String>>,
 }
 
 #[async_trait]
@@ -57,6 +61,18 @@ impl Downlink for Gateways {
             return Err(DownlinkError::Offline { gateway: gateway.gateway.to_string() });
         }
         self.desired.lock().unwrap().extend(orders);
+        Ok(())
+    }
+
+    async fn alarm(&self, gateway: &GatewayKey, order: AlarmOrder) -> Result<(), DownlinkError> {
+        let gateway_name = gateway.gateway.to_string();
+        if self.session_us(gateway).is_none() {
+            return Err(DownlinkError::Offline { gateway: gateway_name });
+        }
+        if self.old.lock().unwrap().contains(&gateway_name) {
+            return Err(DownlinkError::Unsupported { gateway: gateway_name });
+        }
+        self.alarms.lock().unwrap().push(order);
         Ok(())
     }
 
@@ -292,4 +308,30 @@ pub async fn until(what: &str, mut is: impl FnMut() -> bool) {
         }
     });
     waited.await.unwrap_or_else(|_| panic!("not within 10 s: {what}"));
+}
+
+/// An alarm of a twin's point `temperature`, active and not acknowledged.
+pub fn alarm(twin: TwinId, asset: &str) -> AlarmView {
+    AlarmView {
+        id: AlarmId::derived(twin, "temperature", "hi"),
+        twin,
+        asset: asset.into(),
+        point: "temperature".into(),
+        name: "hi".into(),
+        kind: AlarmKind::Hi,
+        priority: Priority::High,
+        text: "too hot".into(),
+        group: String::new(),
+        state: AlarmState::Active,
+        change: AlarmChange::Raised,
+        raised_us: Some(NOW_US),
+        at_us: NOW_US,
+        shelved_until_us: None,
+        value: Some(common::Value::F64(99.0)),
+        quality: common::Quality::GOOD,
+        limit: Some(90.0),
+        unit: "degC".into(),
+        actor: "system".into(),
+        comment: String::new(),
+    }
 }

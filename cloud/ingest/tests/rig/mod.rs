@@ -178,6 +178,22 @@ impl CommandStorage for Store {
 }
 
 #[async_trait]
+impl cloud_core::storage::AlarmStorage for Store {
+    async fn alarm(&self, _: common::AlarmId) -> Result<common::AlarmView, StoreError> {
+        none("alarm")
+    }
+    async fn alarms(
+        &self,
+        _: Option<&[TwinId]>,
+        _: bool,
+        _: Option<&str>,
+        _: usize,
+    ) -> Result<Page<common::AlarmView>, StoreError> {
+        none("alarm")
+    }
+}
+
+#[async_trait]
 impl AuditStorage for Store {
     async fn append_audit(&self, entry: &LogEntry) -> Result<(), StoreError> {
         self.audit.lock().unwrap().push(entry.clone());
@@ -408,6 +424,7 @@ pub fn hello(gateway: &str, incarnation: u128) -> Hello {
         schemas: vec![hash],
         session_us: 5_000_000,
         remote: false,
+        features: vec![],
     }
 }
 

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // all of it is tests
 
 pub(crate) mod accounts;
+pub(crate) mod alarms;
 pub(crate) mod commands;
 pub(crate) mod fixtures;
 pub(crate) mod frames;

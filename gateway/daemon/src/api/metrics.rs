@@ -74,6 +74,15 @@ fn page(api: &Api) -> Page {
     for (state, code, count) in api.vitals.control.counts() {
         commands.get_or_create(&labels(&[("state", state), ("code", code)])).inc_by(count);
     }
+    let alarms = page.gauges(metric::GATEWAY_ALARMS);
+    for alarm in api.vitals.alarms.list().iter().filter(|a| a.state != common::alarm::AlarmState::Normal) {
+        let word = |v: serde_json::Result<serde_json::Value>| {
+            v.ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
+        };
+        let priority = word(serde_json::to_value(alarm.priority));
+        let state = word(serde_json::to_value(alarm.state));
+        alarms.get_or_create(&labels(&[("priority", &priority), ("state", &state)])).inc();
+    }
     let restarts = page.counters(metric::GATEWAY_PART_RESTARTS);
     for part in &health.parts {
         restarts.get_or_create(&labels(&[("part", &part.name)])).inc_by(part.restarts);

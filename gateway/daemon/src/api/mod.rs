@@ -1,6 +1,7 @@
 //! The local HTTP API: the same shapes as the cloud's twin API, over loopback TCP and a Unix socket. Every route
 //! stands once, in `ROUTES`, with the least role that it needs; `auth` is the one place that checks it.
 
+mod alarms;
 mod auth;
 mod broker;
 mod commands;
@@ -123,6 +124,12 @@ const ROUTES: &[Route] = &[
     route(Method::POST, "/api/v1/twins/{id}/commands", Some(Role::Operator), || post(commands::submit)),
     route(Method::GET, "/api/v1/commands", Some(Role::Viewer), || get(commands::list)),
     route(Method::GET, "/api/v1/commands/{id}", Some(Role::Viewer), || get(commands::one)),
+    route(Method::GET, "/api/v1/alarms", Some(Role::Viewer), || get(alarms::list)),
+    route(Method::POST, "/api/v1/alarms/{id}/acknowledge", Some(Role::Operator), || {
+        post(alarms::acknowledge)
+    }),
+    route(Method::POST, "/api/v1/alarms/{id}/shelve", Some(Role::Operator), || post(alarms::shelve)),
+    route(Method::POST, "/api/v1/alarms/{id}/unshelve", Some(Role::Operator), || post(alarms::unshelve)),
     route(Method::GET, "/api/v1/gateways", Some(Role::Viewer), || get(gateway::list)),
     route(Method::GET, "/api/v1/audit", Some(Role::Viewer), || get(gateway::audit)),
     route(Method::GET, "/api/v1/assets", Some(Role::Viewer), || get(twins::assets)),

@@ -1,6 +1,7 @@
 //! The configuration: read from a file and its `conf.d`, checked as a whole, and either refused with every
 //! mistake at its place or turned into a registry. Nothing is started here.
 
+mod alarms;
 mod arrays;
 mod assemble;
 pub(crate) mod broker;
@@ -22,8 +23,9 @@ use std::sync::Arc;
 use common::config::{Mistake, Mistakes, Source, read_all};
 use common::{GatewayId, TenantId};
 use gateway_core::Registry;
-use gateway_pipeline::Definition;
+use gateway_pipeline::{AlarmDefinition, Definition};
 
+pub use alarms::AlarmSection;
 pub use derived::{VirtualDevice, VirtualPoint};
 pub use exchange::{Change, Difference, ExchangeError, Import, Imported, export, import};
 use files::{Files, Input};
@@ -63,6 +65,8 @@ pub struct Config {
     pub registry: Arc<Registry>,
     /// Those that are calculated from others.
     pub virtual_points: Vec<Definition>,
+    /// All alarms.
+    pub alarms: Vec<AlarmDefinition>,
 }
 
 /// Where the cloud is and how to sign in.
@@ -197,6 +201,7 @@ fn build(files: &mut Files<'_>) -> (Option<Config>, Vec<Mistake>) {
     let publish = publish::publishers(files, registry.as_ref(), &mut mistakes);
     let virtual_points =
         registry.as_ref().map(|r| derived::definitions(files, r, &mut mistakes)).unwrap_or_default();
+    let alarms = registry.as_ref().map(|r| alarms::definitions(files, r, &mut mistakes)).unwrap_or_default();
     let File { gateway, api, broker, buffer, control, line: lines, .. } = files.merged.clone();
     let (Some(id), Some(registry)) = (gateway.id, registry) else {
         return (None, mistakes);
@@ -217,6 +222,7 @@ fn build(files: &mut Files<'_>) -> (Option<Config>, Vec<Mistake>) {
         devices: std::mem::take(&mut files.devices).into_iter().map(|l| l.device).collect(),
         registry: Arc::new(registry),
         virtual_points,
+        alarms,
     };
     (Some(config), mistakes)
 }

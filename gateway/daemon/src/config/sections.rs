@@ -12,6 +12,7 @@ use serde::Deserialize;
 use super::publish::PublishSection;
 use serde::de::IgnoredAny;
 
+use super::alarms::AlarmSection;
 pub use super::broker::{BrokerSection, ListenerSection, RightsSection};
 use super::derived::{VirtualDevice, VirtualPoint};
 
@@ -267,6 +268,9 @@ pub struct PointSection {
     /// How a point of a virtual device is calculated.
     #[serde(default, rename = "virtual")]
     pub virtual_: Option<VirtualPoint>,
+    /// Its alarms.
+    #[serde(default)]
+    pub alarm: Vec<AlarmSection>,
 }
 
 /// `compression = { ... }` of a point.

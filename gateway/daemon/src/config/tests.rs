@@ -84,6 +84,7 @@ fn the_sample_has_every_key_of_every_struct() {
                         || l == format!("[[{key}]]")
                         || l == format!("[device.{key}]")
                         || l == format!("[[device.{key}]]")
+                        || l == format!("[[device.point.{key}]]")
                         || l == format!("[[broker.{key}]]")
                 })
             };
@@ -102,6 +103,7 @@ fn the_sample_has_every_key_of_every_struct() {
     check("publish", keys_of::<super::publish::PublishSection>(), false);
     check("device", keys_of::<DeviceSection>(), false);
     check("device.point", keys_of::<PointSection>(), false);
+    check("alarm", keys_of::<AlarmSection>(), false);
     check("virtual", keys_of::<VirtualDevice>(), false);
     check("point.virtual", keys_of::<VirtualPoint>(), true);
     check("compression", keys_of::<CompressionSection>(), true);

@@ -1,0 +1,81 @@
+//! Alarms at the box: the list, and acknowledging and shelving.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Extension, Path, State};
+use axum::http::{HeaderMap, Uri};
+use common::alarm::{AlarmAct, AlarmState, AlarmView};
+use common::api::{AcknowledgeRequest, Page, Problem, ShelveRequest, UnshelveRequest};
+use common::names::Code;
+use serde::Deserialize;
+
+use super::auth::Caller;
+use super::{Api, invalid, json, limit, query};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListQuery {
+    cursor: Option<usize>,
+    limit: Option<usize>,
+    #[serde(default)]
+    all: bool,
+}
+
+/// Those that need somebody, or all.
+pub(super) async fn list(State(api): State<Api>, uri: Uri) -> Result<Json<Page<AlarmView>>, Problem> {
+    let q: ListQuery = query(&uri)?;
+    let (start, limit) = (q.cursor.unwrap_or(0), limit(q.limit)?);
+    let shown = |a: &AlarmView| q.all || a.state != AlarmState::Normal || a.shelved_until_us.is_some();
+    let mut found = api.vitals.alarms.list().into_iter().filter(shown).skip(start);
+    let items: Vec<_> = found.by_ref().take(limit).collect();
+    let next_cursor = found.next().map(|_| (start + items.len()).to_string());
+    Ok(Json(Page { items, next_cursor }))
+}
+
+pub(super) async fn acknowledge(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Json<AlarmView>, Problem> {
+    let request: AcknowledgeRequest = json(&headers, &body)?;
+    act(&api, &id, AlarmAct::Acknowledge { raised_us: request.raised_us }, &caller, &request.comment)
+}
+
+pub(super) async fn shelve(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Json<AlarmView>, Problem> {
+    let request: ShelveRequest = json(&headers, &body)?;
+    act(&api, &id, AlarmAct::Shelve { duration_ms: request.duration_ms }, &caller, &request.comment)
+}
+
+pub(super) async fn unshelve(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Json<AlarmView>, Problem> {
+    let request: UnshelveRequest = json(&headers, &body)?;
+    act(&api, &id, AlarmAct::Unshelve, &caller, &request.comment)
+}
+
+fn act(
+    api: &Api,
+    id: &str,
+    act: AlarmAct,
+    caller: &Caller,
+    comment: &str,
+) -> Result<Json<AlarmView>, Problem> {
+    if comment.chars().any(|c| c.is_control() && c != '\n') {
+        return Err(invalid("a comment is plain text"));
+    }
+    let id = id.parse().map_err(|_| Problem::new(Code::NotFound, format!("there is no alarm `{id}`")))?;
+    let done = api.vitals.alarms.act(id, act, &caller.name, comment);
+    done.map(Json).map_err(|(code, detail)| Problem::new(code, detail))
+}
