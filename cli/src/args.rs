@@ -65,6 +65,9 @@ pub enum Verb {
         #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
         limit: u32,
     },
+    /// Alarms: what is wrong, acknowledging and shelving
+    #[command(subcommand)]
+    Alarms(Alarms),
     /// Who did what, and what happened, newest first
     Audit(Audit),
     /// Points of Modbus devices, through the gateway that owns the device
@@ -128,6 +131,43 @@ pub struct Login {
     /// Send the password over plain http to another machine: whoever listens there reads it
     #[arg(long)]
     pub allow_http: bool,
+}
+
+/// `alarms`.
+#[derive(Debug, Subcommand)]
+pub enum Alarms {
+    /// List alarms that are open: active, unacknowledged, shelved or out of service
+    Ls {
+        /// Also those that are normal
+        #[arg(long)]
+        all: bool,
+        /// Most alarms to show
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        limit: u32,
+    },
+    /// Acknowledge the present occurrence of an alarm
+    Ack(AlarmAct),
+    /// Shelve an alarm: it is shown apart and rings nowhere until its time is up
+    Shelve {
+        /// Which alarm
+        #[command(flatten)]
+        act: AlarmAct,
+        /// For how long, at most 7 days: `30m`, `8h`
+        #[arg(long = "for", value_parser = humantime::parse_duration, value_name = "TIME")]
+        time: Duration,
+    },
+    /// Take an alarm from the shelf
+    Unshelve(AlarmAct),
+}
+
+/// An alarm, and what is said to it.
+#[derive(Debug, Args)]
+pub struct AlarmAct {
+    /// Id, or the end of its place: `oven/zone1_temperature/hi`
+    pub alarm: String,
+    /// For the record
+    #[arg(long)]
+    pub comment: Option<String>,
 }
 
 /// `twins`.

@@ -1,5 +1,6 @@
 //! The verbs: each asks the server and shows what it says.
 
+mod alarms;
 mod broker;
 mod buffer;
 mod check;
@@ -92,6 +93,7 @@ pub(crate) async fn run(cli: Cli, out: Out) -> Result<Exit> {
         Verb::Gateways => lists::gateways(&ctx).await,
         Verb::Commands { id: Some(id), .. } => command::one(&ctx, &id).await,
         Verb::Commands { id: None, limit } => lists::commands(&ctx, limit).await,
+        Verb::Alarms(verb) => alarms::alarms(&ctx, verb).await,
         Verb::Audit(a) => lists::audit(&ctx, a).await,
         Verb::Mqtt(Mqtt::Discover(asked)) => discover::discover(&ctx, asked).await,
         Verb::Modbus(Modbus::Read { twin, point }) => modbus::read(&ctx, &twin, &point).await,

@@ -38,6 +38,7 @@ export const checks: {
   twin: Same<Cloud["TwinView"], page.TwinView>;
   command: Same<Cloud["CommandView"], page.CommandView>;
   desired: Same<Cloud["DesiredView"], page.DesiredView>;
+  alarm: Same<Cloud["AlarmView"], page.AlarmView>;
   log: Same<Cloud["LogEntry"], page.LogEntry>;
   history: Same<Cloud["HistoryResponse"], page.HistoryResponse>;
   historyPoint: Same<Cloud["HistoryPoint"], page.HistoryPoint>;
@@ -54,7 +55,7 @@ export const checks: {
   desiredEntry: Takes<Cloud["DesiredEntry"], page.DesiredEntry>;
 } = {
   quality: true, value: true, role: true, severity: true, commandState: true, desiredState: true, asset: true,
-  point: true, twin: true, command: true, desired: true, log: true, history: true, historyPoint: true,
+  point: true, twin: true, command: true, desired: true, alarm: true, log: true, history: true, historyPoint: true,
   gateway: true, health: true, buffer: true, device: true, poll: true, part: true, code: true, live: true, whoAmI: true, commandRequest: true,
   desiredEntry: true,
 };

@@ -1,6 +1,6 @@
 // Calls that act on the plant, and those that follow what became of it.
 import { json } from "./client";
-import type { CommandRequest, CommandView, DesiredPatch, TwinView } from "./types";
+import type { AlarmView, CommandRequest, CommandView, DesiredPatch, TwinView } from "./types";
 
 export const acts = {
   /** The same key again asks after the same command. */
@@ -16,5 +16,12 @@ export const acts = {
       body: patch,
       headers: { "if-match": `"${version}"`, "content-type": "application/merge-patch+json" },
     }),
+  /** What the box makes of it comes over the live link. */
+  acknowledge: (id: string, raised_us: number, comment: string): Promise<AlarmView> =>
+    json(`/alarms/${id}/acknowledge`, { method: "POST", body: { raised_us, comment } }),
+  shelve: (id: string, duration_ms: number, comment: string): Promise<AlarmView> =>
+    json(`/alarms/${id}/shelve`, { method: "POST", body: { duration_ms, comment } }),
+  unshelve: (id: string, comment: string): Promise<AlarmView> =>
+    json(`/alarms/${id}/unshelve`, { method: "POST", body: { comment } }),
   twin: (id: string): Promise<TwinView> => json(`/twins/${id}`),
 };

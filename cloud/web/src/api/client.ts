@@ -2,7 +2,7 @@
 // with code `network` when no answer came. Not here: retries (callers
 // decide) and calls that act on the plant (acts.ts).
 import type {
-  AssetNode, Code, CommandView, GatewayView, HistoryResponse, LogEntry, Page, Problem, TwinView, WhoAmI,
+  AlarmView, AssetNode, Code, CommandView, GatewayView, HistoryResponse, LogEntry, Page, Problem, TwinView, WhoAmI,
 } from "./types";
 
 export type ErrorCode = Code | "network";
@@ -101,6 +101,8 @@ export const api = {
   assets: (): Promise<AssetNode[]> => all("/assets"),
   twins: (): Promise<TwinView[]> => all("/twins"),
   gateways: (): Promise<GatewayView[]> => all("/gateways"),
+  /** Those that are open: not normal, or on the shelf. */
+  alarms: (): Promise<AlarmView[]> => all("/alarms"),
   commands: (limit: number, cursor?: string) => page<CommandView>("/commands", limit, cursor),
   audit: (limit: number, cursor?: string) => page<LogEntry>("/audit", limit, cursor),
   history: (twin: string, point: string, r: HistoryRange, signal?: AbortSignal): Promise<HistoryResponse> =>

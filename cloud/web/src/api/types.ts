@@ -48,7 +48,7 @@ export const CODES = [
   "wrong_origin", "unknown_twin", "unknown_point", "gateway_offline", "not_writable", "type_mismatch",
   "out_of_limits", "out_of_raw_limits", "interlocked", "interlock_input", "local_mode", "owned", "expired",
   "audit_unavailable", "not_connected", "device_timeout", "device_refused", "readback_mismatch", "interrupted",
-  "queue_full", "changed_since",
+  "queue_full", "not_supported", "changed_since",
 ] as const;
 export type Code = (typeof CODES)[number];
 
@@ -125,6 +125,35 @@ export interface CommandView {
   created_us: number;
   expires_us: number;
   steps: { state: CommandState; at_us: number }[];
+}
+
+export type AlarmKind = "hihi" | "hi" | "lo" | "lolo" | "deviation" | "rate" | "equals" | "bad" | "stale" | "comms";
+export type AlarmPriority = "low" | "medium" | "high" | "urgent";
+export type AlarmState = "normal" | "active" | "acknowledged" | "returned" | "out_of_service";
+export type AlarmChange =
+  | "raised" | "cleared" | "acknowledged" | "shelved" | "unshelved" | "disabled" | "enabled" | "removed";
+
+export interface AlarmView {
+  id: string;
+  twin: string;
+  asset: string;
+  point: string;
+  name: string;
+  kind: AlarmKind;
+  priority: AlarmPriority;
+  text?: string;
+  group?: string;
+  state: AlarmState;
+  change: AlarmChange;
+  raised_us?: number;
+  at_us: number;
+  shelved_until_us?: number;
+  value?: Value;
+  quality: Quality;
+  limit?: number;
+  unit?: string;
+  actor: string;
+  comment?: string;
 }
 
 export interface LogEntry {
@@ -228,6 +257,7 @@ export type ServerMessage =
   | { type: "command"; command: CommandView }
   | { type: "desired"; twin: string; point: string; desired?: DesiredView | null }
   | { type: "event"; event: LogEntry }
+  | { type: "alarm"; alarm: AlarmView }
   | { type: "gateway"; gateway: GatewayView }
   | { type: "twins" }
   | { type: "lost"; count: number };

@@ -3,11 +3,12 @@
 import { batch, computed, signal } from "@preact/signals";
 import { api, ApiError, serverNow, type ErrorCode } from "../api/client";
 import type {
-  AssetNode, CommandView, DesiredView, GatewayView, LogEntry, PointView, ServerMessage, TwinView, WhoAmI,
+  AlarmView, AssetNode, CommandView, DesiredView, GatewayView, LogEntry, PointView, ServerMessage, TwinView, WhoAmI,
 } from "../api/types";
 import { later } from "../command/machine";
 import { t } from "../i18n";
 import { LiveLink, type LinkState } from "../live/socket";
+import { counts, ordered } from "./alarms";
 import { alarm, say } from "./announce";
 import { Sparks, STEP_MS } from "./sparks";
 import { Values } from "./values";
@@ -30,6 +31,9 @@ export const twins = signal<TwinView[]>([]);
 export const assets = signal<AssetNode[]>([]);
 export const gateways = signal<GatewayView[]>([]);
 export const commands = signal<CommandView[]>([]);
+/** Open alarms, the most urgent first. */
+export const alarms = signal<AlarmView[]>([]);
+export const ringing = computed(() => counts(alarms.value));
 export const events = signal<LogEntry[]>([]);
 export const olderEvents = signal<string | null>(null);
 export const abnormal = signal({ uncertain: 0, bad: 0, stale: 0 });
@@ -141,6 +145,7 @@ export function stop(): void {
     assets.value = [];
     gateways.value = [];
     commands.value = [];
+    alarms.value = [];
     events.value = [];
     olderEvents.value = null;
   });
@@ -167,8 +172,8 @@ export function refresh(): Promise<void> {
 
 async function readLists(): Promise<void> {
   try {
-    const [tw, as, gw, cm, ev] = await Promise.all([
-      api.twins(), api.assets(), api.gateways(), api.commands(FIRST_PAGE), api.audit(FIRST_PAGE),
+    const [tw, as, gw, cm, ev, al] = await Promise.all([
+      api.twins(), api.assets(), api.gateways(), api.commands(FIRST_PAGE), api.audit(FIRST_PAGE), api.alarms(),
     ]);
     values.seed(tw);
     batch(() => {
@@ -176,6 +181,7 @@ async function readLists(): Promise<void> {
       assets.value = as;
       gateways.value = gw;
       commands.value = mergeCommands(cm.items);
+      alarms.value = ordered(al);
       events.value = ev.items;
       olderEvents.value = ev.next_cursor ?? null;
       loaded.value = true;
@@ -198,6 +204,11 @@ function mergeCommands(listed: CommandView[]): CommandView[] {
 /** Takes a view of a command, from wherever it came. */
 export function takeCommand(c: CommandView): void {
   commands.value = mergeCommands([c]);
+}
+
+/** Takes an alarm as it is now. */
+export function takeAlarm(changed: AlarmView): void {
+  alarms.value = ordered([...alarms.value.filter((a) => a.id !== changed.id), changed]);
 }
 
 /** Reads the next older events. */
@@ -257,6 +268,8 @@ function onMessage(m: ServerMessage): void {
       return takeDesired(m.twin, m.point, m.desired ?? null);
     case "event":
       return takeEvent(m.event);
+    case "alarm":
+      return takeAlarm(m.alarm);
     case "gateway":
       return takeGateway(m.gateway);
     case "twins":

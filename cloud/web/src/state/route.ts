@@ -1,7 +1,7 @@
 // Where the page stands, kept in the address's fragment so that back, reload and links work.
 import { signal } from "@preact/signals";
 
-export const VIEWS = ["points", "commands", "events", "gateways"] as const;
+export const VIEWS = ["points", "alarms", "commands", "events", "gateways"] as const;
 export type View = (typeof VIEWS)[number];
 
 export interface Route {

@@ -16,6 +16,7 @@ import { Points } from "./Points";
 import { Tree } from "./Tree";
 
 const Login = lazy(async () => (await import("./Login")).Login);
+const Alarms = lazy(async () => (await import("./Alarms")).Alarms);
 const CommandList = lazy(async () => (await import("./Commands")).CommandList);
 const Events = lazy(async () => (await import("./Events")).Events);
 const Gateways = lazy(async () => (await import("./Gateways")).Gateways);
@@ -23,7 +24,7 @@ const Detail = lazy(async () => (await import("./Detail")).Detail);
 const LoadFailed = lazy(async () => (await import("./LoadFailed")).LoadFailed);
 const Help = lazy(async () => (await import("./Help")).Help);
 
-const KEYS: Record<string, View> = { p: "points", c: "commands", e: "events", g: "gateways" };
+const KEYS: Record<string, View> = { p: "points", a: "alarms", c: "commands", e: "events", g: "gateways" };
 
 /** Focuses what is there, or will be after the next render. */
 function focusSoon(selector: string): void {
@@ -85,6 +86,8 @@ function CurrentView(): JSX.Element {
   switch (route.value.view) {
     case "points":
       return <Points />;
+    case "alarms":
+      return <Alarms />;
     case "commands":
       return <CommandList />;
     case "events":

@@ -2,10 +2,11 @@
 import type { JSX } from "preact";
 import { clock } from "../format";
 import { language, LANGUAGES, setLanguage, t, type Language } from "../i18n";
-import { abnormal, link, me, now } from "../state/plant";
+import { abnormal, link, me, now, ringing } from "../state/plant";
 import { formatRoute, go, route, VIEWS } from "../state/route";
 import { signOut } from "../state/session";
-import { QualityMark, UpMark } from "./marks";
+import { PRIORITIES } from "../state/alarms";
+import { PriorityMark, QualityMark, UpMark } from "./marks";
 import type { Mark } from "../state/values";
 
 export function LanguageChoice(): JSX.Element {
@@ -39,6 +40,18 @@ function Abnormal(): JSX.Element {
   );
 }
 
+/** How many alarms ring, the most urgent first. */
+function Ringing(): JSX.Element {
+  const x = t.value;
+  return (
+    <span class="abnormal" role="group" aria-label={x.app.alarmCounts}>
+      {PRIORITIES.map((p) => ringing.value[p] > 0 && (
+        <PriorityMark key={p} priority={p} text={`${ringing.value[p]} ${x.priority[p]}`} />
+      ))}
+    </span>
+  );
+}
+
 export function Header({ onHelp }: { onHelp: () => void }): JSX.Element {
   const x = t.value;
   return (
@@ -62,6 +75,7 @@ export function Header({ onHelp }: { onHelp: () => void }): JSX.Element {
           </a>
         ))}
       </nav>
+      <Ringing />
       <Abnormal />
       <span class={`link ${link.value}`}>
         <UpMark up={link.value === "live"} text={x.link[link.value]} />

@@ -11,7 +11,7 @@ export function Help({ open }: { open: Signal<boolean> }): JSX.Element {
   useEffect(() => dialog.current?.showModal(), []);
   const x = tl.value.help;
   const rows: [string, string][] = [
-    ["/", x.filter], ["p", x.points], ["c", x.commands], ["e", x.events], ["g", x.gateways], ["t", x.tree],
+    ["/", x.filter], ["p", x.points], ["a", x.alarms], ["c", x.commands], ["e", x.events], ["g", x.gateways], ["t", x.tree],
     ["↑ ↓ ← →", x.move], ["Enter", x.openRow], ["Esc", x.close], ["?", x.help],
   ];
   return (
