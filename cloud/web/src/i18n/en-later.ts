@@ -175,6 +175,8 @@ export const enLater = {
     ringing: "only what rings",
     none: "No alarms",
     priority: "Priority",
+    priorities: { urgent: "Urgent", high: "High", medium: "Medium", low: "Low" },
+    counts: "Alarms that ring",
     raised: "Raised",
     what: "What is wrong",
     actions: "Actions",

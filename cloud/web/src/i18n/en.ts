@@ -1,6 +1,6 @@
 // Texts of the frame and the table in English; their type is what a translation must have. Texts of what
 // loads later are in en-later.ts.
-import type { AlarmPriority, AssetKind, DesiredState, Quality, Severity } from "../api/types";
+import type { AssetKind, DesiredState, Quality, Severity } from "../api/types";
 
 const quality: Record<Quality, string> = {
   good: "Good",
@@ -32,14 +32,12 @@ const desiredState: Record<DesiredState, string> = {
 };
 
 const severity: Record<Severity, string> = { info: "Info", warning: "Warning", alarm: "Alarm" };
-const priority: Record<AlarmPriority, string> = { urgent: "Urgent", high: "High", medium: "Medium", low: "Low" };
 const kind: Record<AssetKind, string> = { enterprise: "Enterprise", site: "Site", area: "Area", line: "Line", cell: "Cell" };
 
 export const en = {
   quality,
   desiredState,
   severity,
-  priority,
   kind,
   mark: { good: "Good", uncertain: "Uncertain", bad: "Bad", stale: "Stale" },
   age: { ms: "ms", s: "s", min: "min", h: "h", d: "d" },
@@ -57,7 +55,6 @@ export const en = {
     notices: "Notices",
     points: "Points",
     alarms: "Alarms",
-    alarmCounts: "Alarms that ring",
     commands: "Commands",
     events: "Events",
     gateways: "Gateways",

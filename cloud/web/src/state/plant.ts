@@ -8,7 +8,6 @@ import type {
 import { later } from "../command/machine";
 import { t } from "../i18n";
 import { LiveLink, type LinkState } from "../live/socket";
-import { counts, ordered } from "./alarms";
 import { alarm, say } from "./announce";
 import { Sparks, STEP_MS } from "./sparks";
 import { Values } from "./values";
@@ -31,9 +30,8 @@ export const twins = signal<TwinView[]>([]);
 export const assets = signal<AssetNode[]>([]);
 export const gateways = signal<GatewayView[]>([]);
 export const commands = signal<CommandView[]>([]);
-/** Open alarms, the most urgent first. */
+/** In no order; what is normal again may be among them. `state/alarms.ts` says what rings. */
 export const alarms = signal<AlarmView[]>([]);
-export const ringing = computed(() => counts(alarms.value));
 export const events = signal<LogEntry[]>([]);
 export const olderEvents = signal<string | null>(null);
 export const abnormal = signal({ uncertain: 0, bad: 0, stale: 0 });
@@ -181,7 +179,7 @@ async function readLists(): Promise<void> {
       assets.value = as;
       gateways.value = gw;
       commands.value = mergeCommands(cm.items);
-      alarms.value = ordered(al);
+      alarms.value = al;
       events.value = ev.items;
       olderEvents.value = ev.next_cursor ?? null;
       loaded.value = true;
@@ -204,11 +202,6 @@ function mergeCommands(listed: CommandView[]): CommandView[] {
 /** Takes a view of a command, from wherever it came. */
 export function takeCommand(c: CommandView): void {
   commands.value = mergeCommands([c]);
-}
-
-/** Takes an alarm as it is now. */
-export function takeAlarm(changed: AlarmView): void {
-  alarms.value = ordered([...alarms.value.filter((a) => a.id !== changed.id), changed]);
 }
 
 /** Reads the next older events. */
@@ -269,7 +262,8 @@ function onMessage(m: ServerMessage): void {
     case "event":
       return takeEvent(m.event);
     case "alarm":
-      return takeAlarm(m.alarm);
+      alarms.value = [...alarms.value.filter((a) => a.id !== m.alarm.id), m.alarm];
+      return;
     case "gateway":
       return takeGateway(m.gateway);
     case "twins":

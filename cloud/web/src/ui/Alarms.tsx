@@ -9,10 +9,11 @@ import * as format from "../format";
 import { t } from "../i18n";
 import { tl } from "../i18n/later";
 import { say } from "../state/announce";
-import { isRinging, isShelved } from "../state/alarms";
+import { isRinging, isShelved, ordered } from "../state/alarms";
 import { roleAt } from "../state/access";
 import { alarms, link, me, pointOf, twinById } from "../state/plant";
-import { PriorityMark, WarnMark } from "./marks";
+import { WarnMark } from "./marks";
+import { PriorityMark } from "./Ringing";
 import "../styles/later.css";
 
 const MIN = 60_000;
@@ -145,7 +146,7 @@ function Row({ alarm }: { alarm: AlarmView }): JSX.Element {
 
 export function Alarms(): JSX.Element {
   const x = tl.value.alarms;
-  const list = show.value === "all" ? alarms.value : alarms.value.filter(isRinging);
+  const list = ordered(show.value === "all" ? alarms.value : alarms.value.filter(isRinging));
   return (
     <div class="page">
       <div class="bar">

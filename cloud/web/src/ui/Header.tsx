@@ -2,12 +2,14 @@
 import type { JSX } from "preact";
 import { clock } from "../format";
 import { language, LANGUAGES, setLanguage, t, type Language } from "../i18n";
-import { abnormal, link, me, now, ringing } from "../state/plant";
+import { abnormal, alarms, link, me, now } from "../state/plant";
 import { formatRoute, go, route, VIEWS } from "../state/route";
 import { signOut } from "../state/session";
-import { PRIORITIES } from "../state/alarms";
-import { PriorityMark, QualityMark, UpMark } from "./marks";
+import { lazy } from "./lazy";
+import { QualityMark, UpMark } from "./marks";
 import type { Mark } from "../state/values";
+
+const Ringing = lazy(async () => (await import("./Ringing")).Ringing);
 
 export function LanguageChoice(): JSX.Element {
   return (
@@ -40,18 +42,6 @@ function Abnormal(): JSX.Element {
   );
 }
 
-/** How many alarms ring, the most urgent first. */
-function Ringing(): JSX.Element {
-  const x = t.value;
-  return (
-    <span class="abnormal" role="group" aria-label={x.app.alarmCounts}>
-      {PRIORITIES.map((p) => ringing.value[p] > 0 && (
-        <PriorityMark key={p} priority={p} text={`${ringing.value[p]} ${x.priority[p]}`} />
-      ))}
-    </span>
-  );
-}
-
 export function Header({ onHelp }: { onHelp: () => void }): JSX.Element {
   const x = t.value;
   return (
@@ -75,7 +65,7 @@ export function Header({ onHelp }: { onHelp: () => void }): JSX.Element {
           </a>
         ))}
       </nav>
-      <Ringing />
+      {alarms.value.length > 0 && <Ringing />}
       <Abnormal />
       <span class={`link ${link.value}`}>
         <UpMark up={link.value === "live"} text={x.link[link.value]} />

@@ -1,6 +1,6 @@
 // Marks that tell by shape, numeral and colour together: severities, quality, states.
 import type { JSX } from "preact";
-import type { AlarmPriority, DesiredState, Severity } from "../api/types";
+import type { DesiredState, Severity } from "../api/types";
 import { t } from "../i18n";
 import type { Mark } from "../state/values";
 
@@ -34,24 +34,6 @@ export function SeverityMark({ severity }: { severity: Severity }): JSX.Element 
     <span class="marked">
       <Shape {...SEVERITY[severity]} />
       <span>{t.value.severity[severity]}</span>
-    </span>
-  );
-}
-
-const PRIORITY: Record<AlarmPriority, Look> = {
-  urgent: { shape: "square", sign: "1", tone: "p1" },
-  high: { shape: "triangle", sign: "2", tone: "p2" },
-  medium: { shape: "diamond", sign: "3", tone: "p3" },
-  low: { shape: "circle", sign: "4", tone: "plain" },
-};
-
-/** How urgent an alarm is; without colour when it does not ring. */
-export function PriorityMark({ priority, text, quiet }: { priority: AlarmPriority; text?: string; quiet?: boolean }): JSX.Element {
-  const look = PRIORITY[priority];
-  return (
-    <span class="marked">
-      <Shape {...(quiet ? { ...look, tone: "plain hollow" } : look)} />
-      <span>{text ?? t.value.priority[priority]}</span>
     </span>
   );
 }
