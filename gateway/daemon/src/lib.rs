@@ -6,6 +6,8 @@ mod api;
 pub mod config;
 mod derived;
 mod gateway;
+mod lines;
+mod notes;
 mod parts;
 mod publishing;
 mod recorder;

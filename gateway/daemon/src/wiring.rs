@@ -22,6 +22,8 @@ use crate::api::Overruns;
 use crate::config::Config;
 use crate::derived::{Calculated, Derived, Notes};
 use crate::gateway::{StartError, VERSION};
+use crate::lines;
+use crate::notes::NoteFiles;
 use crate::parts::{Processing, SampleCounts, log_events};
 use crate::recorder::Recorder;
 use crate::stages::{Stage, Stages};
@@ -117,7 +119,7 @@ impl Wiring {
             health,
             clock,
             events: sink,
-            notes: None,
+            notes: Some(Arc::new(NoteFiles::new(&self.config.data_dir))),
             modems: modbus::Modems::default(),
         };
         let ends = broker.cloned().map(Arc::new).map(|h| sparkplug::Ends {
@@ -125,14 +127,12 @@ impl Wiring {
             publish: h,
             nodes: sparkplug::Nodes::default(),
         });
-        let (adapters, overruns) = adapters(&self.config, &context, ends.as_ref())?;
+        let made = adapters(&self.config, &context, ends.as_ref())?;
         self.stages.supervisor(Stage::Process).spawn("pipeline", move |drain| processing.clone().run(drain));
-        let mut writers = HashMap::new();
-        for (adapter, (index, device)) in adapters.into_iter().zip(registry.devices()) {
-            if let Some(writer) = adapter.writer() {
-                writers.insert(index, writer);
-            }
-            let name = format!("{}:{}", device.protocol, device.name);
+        let (mut writers, mut overruns) = (HashMap::new(), Vec::new());
+        for Made { name, adapter, writers: own, overruns: counts } in made {
+            writers.extend(own);
+            overruns.extend(counts);
             self.stages.supervisor(Stage::Field).spawn(name, move |drain| {
                 let adapter = adapter.clone();
                 async move { adapter.run(drain).await }
@@ -252,46 +252,65 @@ pub(crate) fn uplink_options(config: &Config) -> Option<gateway_sync::Options> {
     })
 }
 
-type Adapters = (Vec<Arc<dyn Adapter>>, Vec<Overruns>);
+/// A driver that is ready to be started.
+struct Made {
+    name: String,
+    adapter: Arc<dyn Adapter>,
+    writers: Vec<(usize, Arc<dyn DeviceWriter>)>,
+    overruns: Vec<Overruns>,
+}
 
-/// One driver for each device, in the order of the registry.
+/// One driver for each Modbus line, and one for each other device.
 fn adapters(
     config: &Config,
     context: &Context,
     ends: Option<&sparkplug::Ends>,
-) -> Result<Adapters, StartError> {
-    let mut adapters: Vec<Arc<dyn Adapter>> = Vec::new();
-    let mut overruns: Vec<Overruns> = Vec::new();
-    for (index, section) in config.devices.iter().enumerate() {
+) -> Result<Vec<Made>, StartError> {
+    let mut all = Vec::new();
+    for group in lines::groups(config) {
+        let line = lines::driver(config, &config.registry, &group, context)?;
+        let overruns = line.devices().map(|device| {
+            let counted = line.clone();
+            (device, Box::new(move || counted.overruns_of(device)) as Box<dyn Fn() -> u64 + Send + Sync>)
+        });
+        all.push(Made {
+            name: lines::part_name(config, &group),
+            writers: line.writers(),
+            overruns: overruns.collect(),
+            adapter: line,
+        });
+    }
+    for (index, section) in config.devices.iter().enumerate().filter(|(_, d)| d.modbus.is_none()) {
         let told = |detail: String| StartError::Device { device: section.name.clone(), detail };
-        let ids = config.registry.device(index).map_or(0..0, |d| d.points.clone());
+        let registered = config.registry.device(index);
+        let ids = registered.map_or(0..0, |d| d.points.clone());
         let points = ids.map(common::PointId).zip(&section.point);
-        if let Some(device) = &section.modbus {
-            let points = points.filter_map(|(id, p)| Some((id, p.modbus.clone()?, p.access))).collect();
-            let made = modbus::Adapter::new(index, device.clone(), points, context.clone());
-            let made = Arc::new(made.map_err(|e| told(e.to_string()))?);
-            let counted = made.clone();
-            overruns.push((index, Box::new(move || counted.overruns())));
-            adapters.push(made);
-        } else if let Some(device) = &section.mqtt {
+        let adapter: Arc<dyn Adapter> = if let Some(device) = &section.mqtt {
             let points = points.filter_map(|(id, p)| Some((id, p.mqtt.clone()?, p.access))).collect();
             let ends = ends.ok_or_else(|| told("needs the embedded broker".to_owned()))?;
             let made =
                 mqtt::Adapter::new(index, device.clone(), points, context.clone(), ends.source.clone());
-            adapters.push(Arc::new(made.map_err(|e| told(e.to_string()))?));
+            Arc::new(made.map_err(|e| told(e.to_string()))?)
         } else if let Some(device) = &section.sparkplug {
             let points =
                 points.map(|(id, p)| (id, p.sparkplug.clone().unwrap_or_default(), p.access)).collect();
             let ends = ends.ok_or_else(|| told("needs the embedded broker".to_owned()))?;
             let made = sparkplug::Adapter::new(index, device.clone(), points, context.clone(), ends.clone());
-            adapters.push(Arc::new(made.map_err(|e| told(e.to_string()))?));
+            Arc::new(made.map_err(|e| told(e.to_string()))?)
         } else if section.virtual_.is_some() {
-            adapters.push(Arc::new(Calculated { device: index, health: context.health.clone() }));
+            Arc::new(Calculated { device: index, health: context.health.clone() })
         } else {
             return Err(told("has no protocol".to_owned()));
-        }
+        };
+        let protocol = registered.map_or("none", |d| d.protocol);
+        all.push(Made {
+            name: format!("{protocol}:{}", section.name),
+            writers: adapter.writer().map(|w| (index, w)).into_iter().collect(),
+            overruns: Vec::new(),
+            adapter,
+        });
     }
-    Ok((adapters, overruns))
+    Ok(all)
 }
 
 /// The reader made at the start, and a new one for each start of its part after that.

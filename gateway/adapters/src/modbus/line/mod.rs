@@ -216,6 +216,12 @@ impl Adapter {
         self.0.devices.iter().map(|d| d.overruns.load(Ordering::Relaxed)).sum()
     }
 
+    /// Those of one device.
+    pub fn overruns_of(&self, device: usize) -> u64 {
+        let of = self.0.devices.iter().find(|d| d.index == device);
+        of.map_or(0, |d| d.overruns.load(Ordering::Relaxed))
+    }
+
     /// The way to write to each device that has anything to write.
     pub fn writers(&self) -> Vec<(usize, Arc<dyn DeviceWriter>)> {
         let writable = |d: &Device| d.points.iter().any(Spec::is_writable);
