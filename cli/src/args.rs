@@ -1,11 +1,14 @@
 //! The command line: what may be typed. Nothing is done here.
 
+mod modbus;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::exit::Exit;
+pub use modbus::{Direct, Form, FramingArg, Modbus, ParityArg, TableArg, Talk};
 
 /// How results are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -70,7 +73,7 @@ pub enum Verb {
     Alarms(Alarms),
     /// Who did what, and what happened, newest first
     Audit(Audit),
-    /// Points of Modbus devices, through the gateway that owns the device
+    /// Modbus devices: points through the gateway that owns them; scan, probe and --direct where no gateway does
     #[command(subcommand)]
     Modbus(Modbus),
     /// Publish to or subscribe at an MQTT broker, such as the one of a box
@@ -288,29 +291,6 @@ pub enum Severity {
     Warning,
     /// act
     Alarm,
-}
-
-/// `modbus`.
-#[derive(Debug, Subcommand)]
-pub enum Modbus {
-    /// Last value of a point; exit code 1 if it is bad
-    Read {
-        /// Id, full place, or its unambiguous end
-        twin: String,
-        /// Name of the point
-        point: String,
-    },
-    /// Write a point and wait for the outcome
-    Write {
-        /// Id, full place, or its unambiguous end
-        twin: String,
-        /// Point and value
-        #[arg(value_name = "POINT=VALUE")]
-        assignment: String,
-        /// How it goes
-        #[command(flatten)]
-        write: Write,
-    },
 }
 
 /// Where the broker is: shared by `mqtt pub` and `mqtt sub`.

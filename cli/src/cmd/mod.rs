@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use clap::CommandFactory;
 use common::Clock;
 
-use crate::args::{Buffer, Cli, Modbus, Mqtt, Twins, Verb};
+use crate::args::{Buffer, Cli, Mqtt, Twins, Verb};
 use crate::client::Client;
 use crate::credentials::{self, Credentials};
 use crate::error::Result;
@@ -58,11 +58,23 @@ fn token(target: &Target, load: impl FnOnce() -> Result<Credentials>) -> Result<
     Ok(load()?.servers.remove(&target::origin(url)).map(|c| c.token))
 }
 
+/// The token for a gateway on this machine, if it is to be shown one.
+fn own_token(target: &Target) -> Result<Option<String>> {
+    token(target, || Credentials::load(&credentials::own_path()?))
+}
+
 /// Does what the command line says.
 pub(crate) async fn run(cli: Cli, out: Out) -> Result<Exit> {
     let hints = Hints::new(cli.url, cli.socket);
     let ca = cli.ca;
-    match cli.verb {
+    let mut verb = cli.verb;
+    if let Verb::Modbus(modbus) = verb {
+        match Box::pin(modbus::without_gateway(modbus, &hints, out)).await? {
+            Ok(exit) => return Ok(exit),
+            Err(left) => verb = Verb::Modbus(left),
+        }
+    }
+    match verb {
         Verb::Login(login) => return login::login(login, hints, ca, out).await,
         Verb::Logout => return login::logout(hints, ca, out).await,
         Verb::Check { config, strict } => return check::check(&config, strict, out),
@@ -82,7 +94,7 @@ pub(crate) async fn run(cli: Cli, out: Out) -> Result<Exit> {
         _ => {}
     }
     let ctx = Context::new(hints, ca, out)?;
-    match cli.verb {
+    match verb {
         Verb::Twins(Twins::Ls { filter }) => twins::ls(&ctx, filter).await,
         Verb::Twins(Twins::Get { twin }) => twins::get(&ctx, &twin).await,
         Verb::Twins(Twins::Watch { twin, points, count, max_hz }) => {
@@ -96,10 +108,7 @@ pub(crate) async fn run(cli: Cli, out: Out) -> Result<Exit> {
         Verb::Alarms(verb) => alarms::alarms(&ctx, verb).await,
         Verb::Audit(a) => lists::audit(&ctx, a).await,
         Verb::Mqtt(Mqtt::Discover(asked)) => discover::discover(&ctx, asked).await,
-        Verb::Modbus(Modbus::Read { twin, point }) => modbus::read(&ctx, &twin, &point).await,
-        Verb::Modbus(Modbus::Write { twin, assignment, write }) => {
-            modbus::write(&ctx, &twin, &assignment, write).await
-        }
+        Verb::Modbus(verb) => modbus::with_gateway(&ctx, verb).await,
         Verb::Buffer(Buffer::Status { gateway }) => buffer::status(&ctx, gateway).await,
         Verb::Mqtt(Mqtt::Clients) => broker::clients(&ctx).await,
         Verb::Status { once } => status::status(&ctx, once).await,

@@ -5,6 +5,7 @@ mod alarm;
 mod gateway;
 mod history;
 mod live;
+mod modbus;
 mod mqtt;
 mod problem;
 mod twin;
@@ -16,6 +17,7 @@ pub use gateway::{
 };
 pub use history::{HistoryPoint, HistoryResponse, Resolution};
 pub use live::{ClientMessage, LIVE_HEADER_BYTES, LiveFrame, LiveRow, ServerMessage, TextValue};
+pub use modbus::ModbusEndpoint;
 pub use mqtt::{UnknownTopic, UnknownTopics, UnknownValue};
 pub use problem::Problem;
 pub use twin::{

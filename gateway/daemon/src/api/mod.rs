@@ -8,6 +8,7 @@ mod commands;
 mod gateway;
 mod history;
 mod metrics;
+mod modbus;
 mod mqtt;
 mod serve;
 mod twins;
@@ -52,6 +53,7 @@ pub(crate) struct Inner {
     counts: Arc<SampleCounts>,
     broker: Option<gateway_broker::Handle>,
     overruns: Vec<Overruns>,
+    endpoints: modbus::Endpoints,
     drain: Drain,
 }
 
@@ -79,6 +81,7 @@ impl Api {
             counts,
             broker,
             overruns,
+            endpoints: modbus::Endpoints::new(config),
             drain,
         }))
     }
@@ -133,6 +136,7 @@ const ROUTES: &[Route] = &[
     route(Method::GET, "/api/v1/gateways", Some(Role::Viewer), || get(gateway::list)),
     route(Method::GET, "/api/v1/audit", Some(Role::Viewer), || get(gateway::audit)),
     route(Method::GET, "/api/v1/assets", Some(Role::Viewer), || get(twins::assets)),
+    route(Method::GET, "/api/v1/modbus/endpoints", Some(Role::Viewer), || get(modbus::endpoints)),
     route(Method::GET, "/api/v1/mqtt/unknown", Some(Role::Viewer), || get(mqtt::unknown)),
     route(Method::GET, "/api/v1/switch", Some(Role::Viewer), || get(gateway::switch)),
     route(Method::PUT, "/api/v1/switch", Some(Role::Engineer), || put(gateway::set_switch)),

@@ -1,0 +1,169 @@
+//! `modbus scan`: which unit ids answer, and which of their addresses can be read. Polite: one request at a time, at most
+//! so many a second, a bounded number of them, and one register is all that is asked of a unit to show itself.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use gateway_modbus::Table;
+use gateway_modbus::client::CallError;
+use gateway_modbus::pdu::{Exception, Request};
+use serde::Serialize;
+use tokio::time::{Instant, sleep_until};
+
+use super::direct::Line;
+use crate::error::Result;
+use crate::exit::Exit;
+use crate::out::Out;
+
+/// Registers of the first reads of a range; what is refused is halved.
+const CHUNK: u16 = 32;
+
+/// A unit that answered.
+#[derive(Debug, Serialize)]
+struct Found {
+    unit: u8,
+    /// What it said to the first question.
+    answer: String,
+    /// Milliseconds from question to answer.
+    round_trip_ms: f64,
+    /// What of its tables can be read.
+    readable: Vec<Readable>,
+}
+
+#[derive(Debug, Serialize)]
+struct Readable {
+    table: String,
+    first: u16,
+    last: u16,
+}
+
+/// What is to be scanned.
+pub(super) struct Wanted {
+    pub(super) units: RangeInclusive<u8>,
+    pub(super) addresses: Option<RangeInclusive<u16>>,
+    pub(super) tables: Vec<Table>,
+    pub(super) rate: u32,
+}
+
+struct Scan<'a> {
+    line: &'a mut Line,
+    pause: Duration,
+    next: Instant,
+    requests: u64,
+}
+
+pub(super) async fn scan(out: Out, line: &mut Line, wanted: Wanted) -> Result<Exit> {
+    let pause = Duration::from_secs(1) / wanted.rate.max(1);
+    let mut scan = Scan { line, pause, next: Instant::now(), requests: 0 };
+    let mut found = Vec::new();
+    let ended = tokio::select! {
+        ended = scan.all(out, &wanted, &mut found) => Some(ended),
+        _ = tokio::signal::ctrl_c() => None,
+    };
+    let requests = scan.requests;
+    if out.is_json() {
+        out.json(&found)?;
+    }
+    match ended {
+        None => out.note(&format!("stopped after {requests} requests, {} units found", found.len())),
+        Some(ended) => {
+            ended?;
+            out.note(&format!("{requests} requests, {} units found", found.len()));
+        }
+    }
+    Ok(if found.is_empty() { Exit::NotFound } else { Exit::Ok })
+}
+
+impl Scan<'_> {
+    async fn all(&mut self, out: Out, wanted: &Wanted, found: &mut Vec<Found>) -> Result<()> {
+        let mut data = Vec::new();
+        for unit in wanted.units.clone() {
+            if out.is_terminal() && !out.is_json() {
+                out.raw(format!("\runit {unit} ... ").as_bytes())?;
+            }
+            self.turn().await;
+            let begun = Instant::now();
+            let ask = Request::Read { table: Table::Holding, address: 0, count: 1 };
+            let answer = match self.line.call(unit, &ask, &mut data).await? {
+                Ok(()) => "holding 0 can be read".to_owned(),
+                // A gateway speaks for a unit that does not answer.
+                Err(CallError::Refused(e)) if e.is_gateway() => continue,
+                Err(CallError::Refused(e)) => e.to_string(),
+                Err(_) => continue,
+            };
+            let round_trip_ms = begun.elapsed().as_secs_f64() * 1000.0;
+            let mut unit = Found { unit, answer, round_trip_ms, readable: Vec::new() };
+            if let Some(addresses) = &wanted.addresses {
+                for table in &wanted.tables {
+                    self.ranges(&mut unit, *table, addresses.clone(), &mut data).await?;
+                }
+            }
+            if !out.is_json() {
+                let start = if out.is_terminal() { "\r" } else { "" };
+                let mut text =
+                    format!("{start}unit {}: {} ({round_trip_ms:.1} ms)\n", unit.unit, unit.answer);
+                for r in &unit.readable {
+                    text += &format!("  {} {} to {}\n", r.table, r.first, r.last);
+                }
+                out.raw(text.as_bytes())?;
+            }
+            found.push(unit);
+        }
+        if out.is_terminal() && !out.is_json() {
+            out.raw(b"\r            \r")?;
+        }
+        Ok(())
+    }
+
+    /// What of a table can be read: pieces are asked for, and halved where they are refused.
+    async fn ranges(
+        &mut self,
+        unit: &mut Found,
+        table: Table,
+        addresses: RangeInclusive<u16>,
+        data: &mut Vec<u8>,
+    ) -> Result<()> {
+        let mut pieces: Vec<(u32, u32)> = Vec::new();
+        let (mut at, end) = (u32::from(*addresses.start()), u32::from(*addresses.end()) + 1);
+        while at < end {
+            let to = (at + u32::from(CHUNK)).min(end);
+            pieces.push((at, to));
+            at = to;
+        }
+        pieces.reverse();
+        while let Some((from, to)) = pieces.pop() {
+            self.turn().await;
+            let (address, count) =
+                (u16::try_from(from).unwrap_or(u16::MAX), u16::try_from(to - from).unwrap_or(CHUNK));
+            match self.line.call(unit.unit, &Request::Read { table, address, count }, data).await? {
+                Ok(()) => match unit.readable.last_mut() {
+                    Some(last) if last.table == table.to_string() && u32::from(last.last) + 1 == from => {
+                        last.last = u16::try_from(to - 1).unwrap_or(u16::MAX);
+                    }
+                    _ => unit.readable.push(Readable {
+                        table: table.to_string(),
+                        first: address,
+                        last: u16::try_from(to - 1).unwrap_or(u16::MAX),
+                    }),
+                },
+                // It does not know the function: the table is not there at all.
+                Err(CallError::Refused(Exception::ILLEGAL_FUNCTION)) => return Ok(()),
+                Err(CallError::Refused(e)) if !e.is_gateway() && to - from > 1 => {
+                    let middle = from + (to - from) / 2;
+                    pieces.extend([(middle, to), (from, middle)]);
+                }
+                Err(CallError::Refused(e)) if !e.is_gateway() => {}
+                // Silence, or its gateway cannot reach it any more: no more of this unit.
+                Err(_) => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until the next request may go.
+    async fn turn(&mut self) {
+        sleep_until(self.next).await;
+        self.next = Instant::now() + self.pause;
+        self.requests += 1;
+    }
+}
