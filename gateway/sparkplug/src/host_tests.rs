@@ -118,6 +118,11 @@ fn a_device_that_is_born_again_has_new_aliases_only() {
     assert!(matches!(reason(&steps), RebirthReason::Unknown { .. }));
 }
 
+/// `TWINWAY_FUZZ_CASES` makes a long run.
+fn cases() -> u32 {
+    std::env::var("TWINWAY_FUZZ_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(2000)
+}
+
 prop_compose! {
     fn any_message()(
         kind in prop_oneof![
@@ -137,7 +142,7 @@ prop_compose! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(cases()))]
 
     /// Values come only while born, and only with the next number.
     #[test]

@@ -217,6 +217,11 @@ mod tests {
         assert_eq!(Metric::default().read(Some(10)), Err(Unreadable::Missing));
     }
 
+    /// `TWINWAY_FUZZ_CASES` makes a long run.
+    fn cases() -> u32 {
+        std::env::var("TWINWAY_FUZZ_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(2000)
+    }
+
     fn any_raw() -> impl Strategy<Value = Raw> {
         prop_oneof![
             any::<u64>().prop_map(Raw::Integer),
@@ -242,7 +247,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(2000))]
+        #![proptest_config(ProptestConfig::with_cases(cases()))]
 
         #[test]
         fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
