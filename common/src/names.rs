@@ -290,6 +290,11 @@ pub mod topic {
     pub fn local_point(device: &str, point: &str) -> String {
         format!("twinway/points/{device}/{point}")
     }
+
+    /// On the box's own broker: what was read together of a device, as JSON.
+    pub fn local_device(device: &str) -> String {
+        format!("twinway/devices/{device}")
+    }
 }
 
 #[cfg(test)]

@@ -20,6 +20,10 @@ pub struct Setup {
     pub devices: String,
     /// More sections, such as `[buffer]`.
     pub extra: String,
+    /// More keys of `[broker]`.
+    pub broker: String,
+    /// Another program than the one built here.
+    pub program: Option<PathBuf>,
 }
 
 /// A running gateway named `box1`.
@@ -50,11 +54,12 @@ impl Gateway {
         let socket = dir.join("api.sock");
         let mut config = format!(
             "[gateway]\nid = \"box1\"\ndata_dir = {:?}\n[api]\nlisten = \"127.0.0.1:0\"\nsocket = {:?}\n\
-             [broker]\nlisten = \"127.0.0.1:{}\"\n",
+             [broker]\nlisten = \"127.0.0.1:{}\"\n{}",
             dir.join("data"),
             socket,
             // The sensors of a restarted gateway find its broker where it was.
             addresses(dir).map_or(0, |a| a.broker.port()),
+            setup.broker,
         );
         if let Some((addr, secret)) = &setup.uplink {
             write_private(&dir.join("secret"), secret);
@@ -68,8 +73,8 @@ impl Gateway {
         std::fs::write(&file, config).expect("a configuration");
         let _ = std::fs::remove_file(dir.join("data/addresses.json"));
         let file = file.to_str().expect("a UTF-8 path");
-        let process =
-            Process::start(&program("twinway-gateway"), &["run", "--config", file], dir.join("log"));
+        let program = setup.program.clone().unwrap_or_else(|| program("twinway-gateway"));
+        let process = Process::start(&program, &["run", "--config", file], dir.join("log"));
         Starting { process, dir: dir.to_owned(), socket }
     }
 

@@ -87,6 +87,18 @@ impl Process {
         kb.trim().trim_end_matches(" kB").parse::<f64>().expect("a number") / 1024.0
     }
 
+    /// Context switches of all its threads so far, voluntary or not.
+    pub fn switches(&self) -> u64 {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("a living process");
+        let status = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("status"));
+        let lines = |text: String| {
+            let counts =
+                text.lines().filter_map(|l| l.split_once("_ctxt_switches:")?.1.trim().parse::<u64>().ok());
+            counts.sum::<u64>()
+        };
+        tasks.flatten().filter_map(|task| status(task).ok()).map(lines).sum()
+    }
+
     /// Processor time used so far, seconds.
     pub fn cpu_s(&self) -> f64 {
         let stat =

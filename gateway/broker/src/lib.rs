@@ -9,6 +9,7 @@ mod auth;
 mod broker;
 mod codec;
 mod core;
+mod devices;
 mod handle;
 mod journal;
 mod net;
@@ -29,6 +30,7 @@ fn cases(usual: u32) -> proptest::test_runner::Config {
 pub use access::Rule;
 pub use auth::Users;
 pub use broker::Broker;
+pub use devices::publish_devices;
 pub use handle::{ClientStatus, Handle, Status};
 pub use options::{Error, Limits, Listener, Options, Tls};
 pub use points::publish_points;

@@ -27,9 +27,9 @@ impl SampleCounts {
         Arc::new(Self((0..devices).map(|_| Default::default()).collect()))
     }
 
-    fn count(&self, device: usize, class: QualityClass) {
+    fn count(&self, device: usize, class: QualityClass, samples: u64) {
         if let Some(counts) = self.0.get(device) {
-            counts[class as usize].fetch_add(1, Ordering::Relaxed);
+            counts[class as usize].fetch_add(samples, Ordering::Relaxed);
         }
     }
 
@@ -44,7 +44,6 @@ pub(crate) struct Processing {
     pub(crate) raw: Mutex<mpsc::Receiver<Vec<Sample>>>,
     pub(crate) pipeline: Mutex<Pipeline>,
     pub(crate) derived: Mutex<Derived>,
-    pub(crate) registry: Arc<Registry>,
     pub(crate) current: Current,
     pub(crate) bus: Bus,
     pub(crate) counts: Arc<SampleCounts>,
@@ -86,36 +85,39 @@ impl Processing {
         Ok(())
     }
 
-    fn process(&self, pipeline: &mut Pipeline, derived: &mut Derived, batch: Vec<Sample>) {
+    fn process(&self, pipeline: &mut Pipeline, derived: &mut Derived, mut batch: Vec<Sample>) {
         let now = derived.is_active().then(|| derived.now());
-        let mut processed = Vec::with_capacity(batch.len());
-        for raw in batch {
-            if let Some(known) = self.registry.point(raw.point) {
-                self.counts.count(known.device, raw.quality.class());
-            }
-            let Some(sample) = pipeline.judge(raw) else { continue };
-            // Also what the deadband holds back: an interlock must see the value as it is.
-            self.current.update(std::slice::from_ref(&sample));
-            if let Some(now) = now {
-                derived.feed(&sample, now);
-            }
-            if pipeline.passes(&sample) {
-                processed.push(sample);
-            }
+        self.count(pipeline.registry(), &batch);
+        pipeline.judge_all(&mut batch);
+        // Also what the deadband holds back: an interlock must see the value as it is.
+        self.current.update(&batch);
+        if let Some(now) = now {
+            batch.iter().for_each(|sample| derived.feed(sample, now));
         }
+        batch.retain(|sample| pipeline.passes(sample));
         if let Some(now) = now {
             derived.run(now, &mut |raw| {
                 let sample = pipeline.judge(raw)?;
                 self.current.update(std::slice::from_ref(&sample));
                 if pipeline.passes(&sample) {
-                    processed.push(sample.clone());
+                    batch.push(sample.clone());
                 }
                 Some(sample)
             });
         }
-        pipeline.take_corners(&mut processed);
-        if !processed.is_empty() {
-            self.bus.publish(&processed.into());
+        pipeline.take_corners(&mut batch);
+        if !batch.is_empty() {
+            self.bus.publish(&batch.into());
+        }
+    }
+
+    fn count(&self, registry: &Registry, batch: &[Sample]) {
+        let device = |s: &Sample| registry.point(s.point).map(|p| p.device);
+        for run in batch.chunk_by(|a, b| a.quality == b.quality && device(a) == device(b)) {
+            let Some(first) = run.first() else { continue };
+            if let Some(device) = device(first) {
+                self.counts.count(device, first.quality.class(), run.len() as u64);
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use common::Clock;
 use common::command::LogEntry;
 use gateway_adapters::{Context, modbus, mqtt, sparkplug};
-use gateway_broker::Broker;
+use gateway_broker::{Broker, publish_devices, publish_points};
 use gateway_control::Control;
 use gateway_core::{
     Adapter, Bus, Current, DeviceWriter, DropCounts, FrameLog, Health, Points, Policy, RawSender, Reader,
@@ -19,7 +19,7 @@ use tokio::sync::{Mutex, mpsc};
 
 use crate::alarms::Desk;
 use crate::api::Overruns;
-use crate::config::Config;
+use crate::config::{Config, Publish};
 use crate::derived::{Calculated, Derived, Notes};
 use crate::gateway::{StartError, VERSION};
 use crate::lines;
@@ -106,7 +106,6 @@ impl Wiring {
             raw: Mutex::new(raw_queue),
             pipeline: Mutex::new(Pipeline::new(registry.clone())),
             derived: Mutex::new(derived),
-            registry: registry.clone(),
             current: self.current.clone(),
             bus: self.bus.clone(),
             counts: counts.clone(),
@@ -175,14 +174,17 @@ impl Wiring {
         self.stages
             .supervisor(Stage::Process)
             .spawn("events", move |drain| log_events(events.clone(), frames.clone(), drain));
-        if let Some(handle) = broker.filter(|_| self.config.broker.publish).cloned() {
+        let publish = self.config.broker.publish;
+        if let Some(handle) = broker.filter(|_| publish != Publish::Off).cloned() {
             let to_broker = self.bus.subscribe("broker", BROKER_QUEUE, Policy::DropOldest);
             let mut readers = from_bus(&self.bus, to_broker, "broker", BROKER_QUEUE);
             self.stages.supervisor(Stage::Deliver).spawn("publisher", move |drain| {
-                let publish =
-                    gateway_broker::publish_points(readers(), registry.clone(), handle.clone(), drain);
+                let (reader, registry, handle) = (readers(), registry.clone(), handle.clone());
                 async move {
-                    publish.await;
+                    match publish {
+                        Publish::Device => publish_devices(reader, registry, handle, drain).await,
+                        _ => publish_points(reader, registry, handle, drain).await,
+                    }
                     Ok(())
                 }
             });

@@ -54,8 +54,20 @@ impl Pipeline {
     }
 
     /// The processed sample, whatever the deadband: what the point is now.
-    pub fn judge(&self, raw: Sample) -> Option<Sample> {
-        Some(judge(self.registry.point(raw.point)?, raw))
+    pub fn judge(&self, mut raw: Sample) -> Option<Sample> {
+        judge_in_place(self.registry.point(raw.point)?, &mut raw);
+        Some(raw)
+    }
+
+    /// The same for a batch in its place; samples of points that are not in the registry go.
+    pub fn judge_all(&self, batch: &mut Vec<Sample>) {
+        batch.retain_mut(|sample| match self.registry.point(sample.point) {
+            Some(point) => {
+                judge_in_place(point, sample);
+                true
+            }
+            None => false,
+        });
     }
 
     /// Whether a processed sample is passed on, as `process` says. Never so behind a swinging door: what that
@@ -114,14 +126,14 @@ fn door(point: &Point) -> Option<door::Door> {
 }
 
 /// Scales, converts and checks the range. A bad sample has no value afterwards.
-fn judge(point: &Point, mut sample: Sample) -> Sample {
+fn judge_in_place(point: &Point, sample: &mut Sample) {
     if sample.quality.is_bad() {
         sample.value = None;
-        return sample;
+        return;
     }
     let Some(raw) = sample.value.take() else {
         sample.quality = Quality::BAD_NO_DATA;
-        return sample;
+        return;
     };
     sample.value = point.to_engineering(&raw).filter(is_representable);
     match &sample.value {
@@ -131,7 +143,6 @@ fn judge(point: &Point, mut sample: Sample) -> Sample {
         }
         Some(_) => {}
     }
-    sample
 }
 
 /// NaN and infinities are no measurement.

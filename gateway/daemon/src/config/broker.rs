@@ -11,6 +11,7 @@ use gateway_broker::{Limits, Listener, Options, Rule, Tls};
 use serde::Deserialize;
 
 use super::Config;
+use super::values::Publish;
 use super::files::Files;
 
 /// `[broker]`
@@ -21,8 +22,8 @@ pub struct BrokerSection {
     pub enabled: bool,
     /// Where it listens for programs of the box; loopback only. Default `127.0.0.1:1883`.
     pub listen: SocketAddr,
-    /// Whether processed values are published under `twinway/points/<device>/<point>`. Default `true`.
-    pub publish: bool,
+    /// How processed values are published: `"point"` (or `true`), `"device"` or `false`. Default `"point"`.
+    pub publish: Publish,
     /// Users and their passwords, a line each, as `twinway-gateway broker passwd` makes it; mode 600. Default: none.
     pub passwords_file: Option<PathBuf>,
     /// Largest packet of a client, bytes. Default 262144.
@@ -66,7 +67,7 @@ impl Default for BrokerSection {
         Self {
             enabled: true,
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 1883)),
-            publish: true,
+            publish: Publish::Point,
             passwords_file: None,
             max_packet_bytes: 256 * 1024,
             max_clients: 256,

@@ -15,6 +15,7 @@ mod secrets;
 pub mod sections;
 mod table;
 mod template;
+mod values;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -30,6 +31,7 @@ pub use derived::{VirtualDevice, VirtualPoint};
 pub use exchange::{Change, Difference, ExchangeError, Import, Imported, export, import};
 use files::{Files, Input};
 pub use secrets::Token;
+pub use values::Publish;
 use sections::{ApiSection, BrokerSection, BufferSection, ControlSection, DeviceSection, File};
 
 /// A configuration without mistakes.

@@ -4,10 +4,46 @@ use serde_json::{Value, json};
 
 /// Prints a figure. `beside` is the floor or peer of the same run: its name and value.
 pub fn print(name: &str, value: f64, unit: &str, goal: &str, beside: Option<(&str, f64)>) {
+    let beside = beside.map(|(what, value)| Beside::floor(what, value));
+    print_beside(name, value, unit, goal, beside.as_slice());
+}
+
+/// What stands beside a figure, of the same run.
+#[derive(Clone, Copy)]
+pub struct Beside<'a> {
+    key: &'a str,
+    what: &'a str,
+    value: Option<f64>,
+}
+
+impl<'a> Beside<'a> {
+    /// The least that it could be, and what that is.
+    pub fn floor(what: &'a str, value: f64) -> Self {
+        Self { key: "floor", what, value: Some(value) }
+    }
+
+    /// Somebody else's program doing the same.
+    #[allow(dead_code)] // a broker's peer
+    pub fn peer(what: &'a str, value: f64) -> Self {
+        Self { key: "peer", what, value: Some(value) }
+    }
+
+    /// The gateway as it was before, if it was measured.
+    pub fn previous(value: Option<f64>) -> Self {
+        Self { key: "previous", what: "previous main", value }
+    }
+}
+
+/// Prints a figure with all that stands beside it.
+pub fn print_beside(name: &str, value: f64, unit: &str, goal: &str, beside: &[Beside<'_>]) {
     let round = |x: f64| (x * 1000.0).round() / 1000.0;
     let mut line = json!({ "name": name, "value": round(value), "unit": unit, "goal": goal });
-    if let (Some((what, value)), Value::Object(map)) = (beside, &mut line) {
-        map.insert("floor".into(), json!({ "what": what, "value": round(value) }));
+    if let Value::Object(map) = &mut line {
+        for Beside { key, what, value } in beside {
+            if let Some(value) = value {
+                map.insert((*key).to_owned(), json!({ "what": what, "value": round(*value) }));
+            }
+        }
     }
     println!("{line}");
 }

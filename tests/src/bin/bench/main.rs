@@ -1,23 +1,39 @@
 //! The figures: `make bench`, or one group by name (`make bench ONLY=loop`). Each figure is one line of JSON on
 //! standard output; what is done meanwhile goes to standard error. Real processes, real sockets.
+//!
+//! After `field`, beginnings of figures' names choose among them. `--previous <twinway-gateway>` takes the same figures of
+//! an older gateway in the same run.
 
 #![allow(clippy::disallowed_methods)] // it measures time
 
 mod broker;
 mod command;
+mod field;
 mod figure;
 mod live;
 mod outage;
 mod start;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let only: Vec<String> = std::env::args().skip(1).collect();
+    let mut only: Vec<String> = std::env::args().skip(1).collect();
+    if let [what, work] = &only[..]
+        && what == "floor-loop"
+    {
+        eprintln!("{:?}", field::floor_loop(work));
+        return ExitCode::FAILURE;
+    }
+    let previous = only.iter().position(|a| a == "--previous").map(|at| {
+        only.remove(at);
+        PathBuf::from(if at < only.len() { only.remove(at) } else { String::new() })
+    });
     // One TLS provider for every client here.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let known = ["start", "loop", "command", "broker"];
+    let figures = if only.first().is_some_and(|g| g == "field") { only.split_off(1) } else { Vec::new() };
+    let known = ["start", "loop", "command", "field", "broker"];
     if let Some(unknown) = only.iter().find(|g| !known.contains(&g.as_str())) {
         eprintln!("no group `{unknown}`: there are {}", known.join(", "));
         return ExitCode::from(2);
@@ -33,8 +49,11 @@ async fn main() -> ExitCode {
     if wanted("loop") {
         outage::outage().await;
     }
+    if wanted("field") {
+        field::field(&figures, previous.as_deref()).await;
+    }
     // Part of the field's figures, and by itself.
-    if wanted("field") || only.iter().any(|g| g == "broker") {
+    if (wanted("field") && figures.is_empty()) || only.iter().any(|g| g == "broker") {
         broker::broker().await;
     }
     if wanted("start") {
