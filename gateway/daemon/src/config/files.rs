@@ -286,6 +286,19 @@ impl<'s> Files<'s> {
         self.parts.len()
     }
 
+    /// Every template.
+    pub(super) fn templates(&self) -> &[Template] {
+        &self.templates
+    }
+
+    /// That no device is made from a template.
+    pub(super) fn template_doubt(&self, template: &Template) -> Option<Mistake> {
+        let node = self.list(template.source, "template").get(template.index)?;
+        let message =
+            format!("template `{}`: no device is made from it, so that it was not checked", template.name);
+        Some(self.mistake_at(node.at, &format!("template[{}]", template.index), message))
+    }
+
     fn template_node(&self, number: usize) -> Option<&Node<'s>> {
         let template = self.templates.get(number)?;
         self.list(template.source, "template").get(template.index)

@@ -7,6 +7,7 @@ mod assemble;
 pub(crate) mod broker;
 mod check;
 mod derived;
+mod doubts;
 mod exchange;
 mod files;
 mod points;
@@ -200,6 +201,8 @@ fn build(files: &mut Files<'_>) -> (Option<Config>, Vec<Mistake>) {
     broker::check(files, &mut mistakes);
     let uplink = check::uplink(files, &mut mistakes);
     let registry = points::registry(files, &mut mistakes);
+    let doubts = doubts::all(files);
+    files.warnings.extend(doubts);
     let publish = publish::publishers(files, registry.as_ref(), &mut mistakes);
     let virtual_points =
         registry.as_ref().map(|r| derived::definitions(files, r, &mut mistakes)).unwrap_or_default();

@@ -256,6 +256,10 @@ pub struct PointSection {
     /// Largest difference, in engineering units, between what was written and what is read back. Default 0.
     #[serde(default)]
     pub read_back_tolerance: f64,
+    /// Whether it reads registers that another point reads as well, and is meant to: `check` says nothing of it then.
+    /// Default `false`.
+    #[serde(default)]
+    pub alias: bool,
     /// Where a Modbus device has it.
     #[serde(default)]
     pub modbus: Option<modbus::PointConfig>,

@@ -12,6 +12,7 @@ mod field;
 mod figure;
 mod live;
 mod outage;
+mod scale;
 mod start;
 
 use std::path::PathBuf;
@@ -33,7 +34,7 @@ async fn main() -> ExitCode {
     // One TLS provider for every client here.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let figures = if only.first().is_some_and(|g| g == "field") { only.split_off(1) } else { Vec::new() };
-    let known = ["start", "loop", "command", "field", "broker"];
+    let known = ["start", "loop", "command", "field", "broker", "scale"];
     if let Some(unknown) = only.iter().find(|g| !known.contains(&g.as_str())) {
         eprintln!("no group `{unknown}`: there are {}", known.join(", "));
         return ExitCode::from(2);
@@ -55,6 +56,9 @@ async fn main() -> ExitCode {
     // Part of the field's figures, and by itself.
     if (wanted("field") && figures.is_empty()) || only.iter().any(|g| g == "broker") {
         broker::broker().await;
+    }
+    if (wanted("field") && figures.is_empty()) || only.iter().any(|g| g == "scale") {
+        scale::configuration();
     }
     if wanted("start") {
         start::demo().await;
