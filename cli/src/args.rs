@@ -97,6 +97,15 @@ pub enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
         words: Vec<std::ffi::OsString>,
     },
+    /// Have a gateway take its configuration files anew; at the box only
+    ///
+    /// Only what changed is started anew. A configuration with mistakes is refused with all of them, and the one
+    /// before goes on.
+    Reload {
+        /// Change nothing: show the configuration that runs, and why the last one was refused if it was
+        #[arg(long)]
+        show: bool,
+    },
     /// A live screen of gateways, devices, twins and commands
     Status {
         /// Print once and end; so it is when the output is no terminal

@@ -150,6 +150,9 @@ pub mod metric {
         GATEWAY_COMMANDS = "twinway_gateway_commands", "commands by final state and code";
         GATEWAY_ALARMS = "twinway_gateway_alarms", "alarms that are not normal, by priority and state";
         GATEWAY_PART_RESTARTS = "twinway_gateway_part_restarts", "restarts of a part";
+        GATEWAY_CONFIG_OK = "twinway_gateway_config_last_reload_success", "1 if the configuration in the files was taken, 0 if it was refused and an older one runs";
+        GATEWAY_CONFIG_TAKEN = "twinway_gateway_config_taken_timestamp_seconds", "when the configuration that runs was taken, seconds since 1970";
+        GATEWAY_CONFIG_RELOADS = "twinway_gateway_config_reloads", "attempts to take a new configuration, by result";
         GATEWAY_BROKER_CLIENTS = "twinway_gateway_broker_clients", "clients connected to the embedded broker";
         GATEWAY_BROKER_SESSIONS = "twinway_gateway_broker_sessions", "sessions of the embedded broker, connected or not";
         GATEWAY_BROKER_RETAINED = "twinway_gateway_broker_retained", "retained messages of the embedded broker";
@@ -237,6 +240,12 @@ pub mod action {
         GATEWAY_STARTED = "gateway.started";
         /// The gateway's program is stopping in good order.
         GATEWAY_STOPPED = "gateway.stopped";
+        /// A new configuration was taken while the gateway ran.
+        CONFIG_TAKEN = "config.taken";
+        /// A new configuration has mistakes: the old one goes on.
+        CONFIG_REFUSED = "config.refused";
+        /// The configuration was refused at the start: the last good one runs.
+        CONFIG_LAST_GOOD = "config.last_good";
         /// Somebody signed in.
         USER_LOGIN = "user.login";
         /// Somebody tried to sign in and was refused.

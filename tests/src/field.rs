@@ -21,6 +21,9 @@ pub struct ModbusDevice {
     pub addr: SocketAddr,
     registers: Arc<Mutex<Vec<u16>>>,
     writes: Arc<AtomicU64>,
+    connections: Arc<AtomicU64>,
+    /// A register that counts how often it is read; none at the start.
+    counter: Arc<Mutex<Option<usize>>>,
     drain: Drain,
 }
 
@@ -37,6 +40,8 @@ impl ModbusDevice {
             addr: listener.local_addr().expect("bound"),
             registers: Arc::new(Mutex::new(vec![0; 1000])),
             writes: Arc::default(),
+            connections: Arc::default(),
+            counter: Arc::default(),
             drain: Drain::new(),
         };
         let (service, drain) = (device.clone(), device.drain.clone());
@@ -45,6 +50,7 @@ impl ModbusDevice {
                 let device = service.clone();
                 async move {
                     stream.set_nodelay(true)?;
+                    device.connections.fetch_add(1, Ordering::SeqCst);
                     Ok(Some((device, stream)))
                 }
             };
@@ -70,6 +76,16 @@ impl ModbusDevice {
         self.registers.lock().expect("no panic holds it")[at] = word;
     }
 
+    /// From now on a register is one more at each read of it: each value is given once.
+    pub fn count_reads_of(&self, at: usize) {
+        *self.counter.lock().expect("no panic holds it") = Some(at);
+    }
+
+    /// How many connections it took.
+    pub fn connections(&self) -> u64 {
+        self.connections.load(Ordering::SeqCst)
+    }
+
     /// How many writes it got.
     pub fn writes(&self) -> u64 {
         self.writes.load(Ordering::SeqCst)
@@ -89,9 +105,13 @@ impl Service for ModbusDevice {
             (start + n <= 1000).then_some(start..start + n).ok_or(ExceptionCode::IllegalDataAddress)
         };
         future::ready(match request {
-            Request::ReadHoldingRegisters(a, n) => {
-                at(a, n.into()).map(|r| Response::ReadHoldingRegisters(registers[r].to_vec()))
-            }
+            Request::ReadHoldingRegisters(a, n) => at(a, n.into()).map(|r| {
+                let counter = *self.counter.lock().expect("no panic holds it");
+                if let Some(counter) = counter.filter(|c| r.contains(c)) {
+                    registers[counter] = registers[counter].wrapping_add(1);
+                }
+                Response::ReadHoldingRegisters(registers[r].to_vec())
+            }),
             Request::WriteSingleRegister(a, word) => at(a, 1).map(|r| {
                 registers[r.start] = word;
                 self.writes.fetch_add(1, Ordering::SeqCst);

@@ -52,30 +52,17 @@ impl Gateway {
     pub fn spawn(dir: &Path, setup: &Setup) -> Starting {
         std::fs::create_dir_all(dir).expect("a folder");
         let socket = dir.join("api.sock");
-        let mut config = format!(
-            "[gateway]\nid = \"box1\"\ndata_dir = {:?}\n[api]\nlisten = \"127.0.0.1:0\"\nsocket = {:?}\n\
-             [broker]\nlisten = \"127.0.0.1:{}\"\n{}",
-            dir.join("data"),
-            socket,
-            // The sensors of a restarted gateway find its broker where it was.
-            addresses(dir).map_or(0, |a| a.broker.port()),
-            setup.broker,
-        );
-        if let Some((addr, secret)) = &setup.uplink {
-            write_private(&dir.join("secret"), secret);
-            config +=
-                &format!("[uplink]\nurl = \"mqtt://{addr}\"\npassword_file = {:?}\n", dir.join("secret"));
-        }
-        config += &setup.extra;
-        config += "\n";
-        config += &setup.devices;
-        let file = dir.join("gateway.toml");
-        std::fs::write(&file, config).expect("a configuration");
+        let file = configure(dir, setup);
         let _ = std::fs::remove_file(dir.join("data/addresses.json"));
         let file = file.to_str().expect("a UTF-8 path");
         let program = setup.program.clone().unwrap_or_else(|| program("twinway-gateway"));
         let process = Process::start(&program, &["run", "--config", file], dir.join("log"));
         Starting { process, dir: dir.to_owned(), socket }
+    }
+
+    /// Writes another configuration where it reads it; it is not told.
+    pub fn configure(&self, setup: &Setup) {
+        configure(&self.dir, setup);
     }
 
     /// Its API by the socket, as the user who started it.
@@ -101,6 +88,28 @@ impl Gateway {
         let page: Page<GatewayView> = self.api().get("/api/v1/gateways").await;
         page.items.into_iter().next().expect("itself").health.expect("its health")
     }
+}
+
+/// Writes the configuration of a gateway in `dir`.
+fn configure(dir: &Path, setup: &Setup) -> PathBuf {
+    let mut config = format!(
+        "[gateway]\nid = \"box1\"\ndata_dir = {:?}\nproven_after_s = 1\n[api]\nlisten = \"127.0.0.1:0\"\nsocket = {:?}\n",
+        dir.join("data"),
+        dir.join("api.sock"),
+    );
+    // The sensors of a restarted gateway find its broker where it was.
+    let port = addresses(dir).map_or(0, |a| a.broker.port());
+    config += &format!("[broker]\nlisten = \"127.0.0.1:{port}\"\n{}", setup.broker);
+    if let Some((addr, secret)) = &setup.uplink {
+        write_private(&dir.join("secret"), secret);
+        config += &format!("[uplink]\nurl = \"mqtt://{addr}\"\npassword_file = {:?}\n", dir.join("secret"));
+    }
+    config += &setup.extra;
+    config += "\n";
+    config += &setup.devices;
+    let file = dir.join("gateway.toml");
+    std::fs::write(&file, config).expect("a configuration");
+    file
 }
 
 /// A gateway that may not be up yet.

@@ -11,6 +11,7 @@ mod lists;
 mod login;
 mod modbus;
 mod mqtt;
+mod reload;
 mod screen;
 mod status;
 mod switch;
@@ -112,6 +113,7 @@ pub(crate) async fn run(cli: Cli, out: Out) -> Result<Exit> {
         Verb::Buffer(Buffer::Status { gateway }) => buffer::status(&ctx, gateway).await,
         Verb::Mqtt(Mqtt::Clients) => broker::clients(&ctx).await,
         Verb::Status { once } => status::status(&ctx, once).await,
+        Verb::Reload { show } => reload::reload(&ctx, show).await,
         Verb::Switch { position, reason } => switch::switch(&ctx, position, reason).await,
         Verb::Login(_)
         | Verb::Logout

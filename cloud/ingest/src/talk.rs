@@ -16,6 +16,8 @@ use crate::schemas::{self, Assembly};
 
 /// Sequences are kept as signed numbers by databases.
 const MAX_SEQ: u64 = i64::MAX as u64;
+/// Schemas that one session may name after its hello. A gateway that renews so often begins another session.
+const MAX_SCHEMAS: usize = 10_000;
 /// Rank of a schema that only older frames name: below all others, so that it binds and changes nothing.
 const OLDER_SCHEMA: u64 = 0;
 
@@ -66,6 +68,7 @@ impl Talk {
             Up::Frame(bytes) => return self.frame(bytes, pkid).await,
             Up::Hello(hello) => self.hello(*hello).await?,
             Up::Schema(part) => self.schema(part).await?,
+            Up::Renewed(hash) => self.renewed(hash).await?,
             Up::Snapshot(snapshot) => self.snapshot(&snapshot)?,
             Up::Heartbeat(beat) => {
                 if self.agreed.is_none() {
@@ -127,6 +130,34 @@ impl Talk {
         Ok(())
     }
 
+    /// The gateway took a new configuration. A schema that is known holds at once; the parts of another follow.
+    async fn renewed(&mut self, hash: SchemaHash) -> Result<(), End> {
+        let Some(agreed) = &mut self.agreed else {
+            return refuse("not_ready", Code::Conflict, "a new schema came before the hello");
+        };
+        if agreed.schemas.len() >= MAX_SCHEMAS && !agreed.schemas.contains_key(&hash) {
+            return refuse("schema", Code::TooLarge, "more schemas than a session may name: begin another");
+        }
+        agreed.current.0 = hash;
+        let rank = agreed.current.1;
+        let known = agreed.schemas.entry(hash).or_insert_with(|| {
+            let state = self.shared.parts.world.read();
+            let ours = |s: &&Arc<Schema>| s.tenant == self.key.tenant && s.gateway == self.key.gateway;
+            state.schemas.get(&hash).filter(ours).cloned()
+        });
+        if let Some(schema) = known.clone() {
+            self.put_schema(&schema, rank, true).await?;
+            self.began_again();
+        }
+        Ok(())
+    }
+
+    /// The twins of the current schema are there: they are online, and take orders.
+    fn began_again(&self) {
+        self.shared.tell(&self.key);
+        self.shared.parts.sink.session_started(&self.key);
+    }
+
     async fn schema(&mut self, part: SchemaPart) -> Result<(), End> {
         let hash = part.hash;
         let Some(agreed) = &self.agreed else {
@@ -148,9 +179,7 @@ impl Talk {
         let Some(agreed) = &mut self.agreed else { return Ok(()) };
         agreed.schemas.insert(hash, Some(schema));
         if is_current {
-            // The twins' gateway is connected: they are online.
-            self.shared.tell(&self.key);
-            self.shared.parts.sink.session_started(&self.key);
+            self.began_again();
         }
         Ok(())
     }

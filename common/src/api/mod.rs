@@ -2,6 +2,7 @@
 //! the page read. No handlers here.
 
 mod alarm;
+mod config;
 mod gateway;
 mod history;
 mod live;
@@ -12,6 +13,7 @@ mod twin;
 mod users;
 
 pub use alarm::{AcknowledgeRequest, ShelveRequest, UnshelveRequest};
+pub use config::{ConfigView, ReloadAttempt, ReloadReport};
 pub use gateway::{
     BufferHealth, DeviceHealth, GatewayHealth, GatewayView, PollHealth, SwitchPosition, SwitchRequest,
 };

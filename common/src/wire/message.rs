@@ -3,7 +3,8 @@
 //!
 //! A session: the gateway connects and publishes `Hello`; the cloud answers `HelloAck`, from which on
 //! frames are accepted, or `Refusal`. The gateway sends the schemas that the cloud lacks, a `Snapshot`,
-//! its live tail, and beside it the backlog. The cloud answers frames with `Ack` once they are durable.
+//! its live tail, and beside it the backlog. When its configuration changes, `Renewed` and the parts of the new
+//! schema stand before the first frame of it. The cloud answers frames with `Ack` once they are durable.
 //! `Heartbeat` goes up at least every second and carries the session's time, which deadlines of commands
 //! refer to. Every message is at most `MAX_MESSAGE_BYTES`.
 
@@ -157,6 +158,8 @@ pub enum Up {
     Frame(Vec<u8>),
     /// life sign
     Heartbeat(Box<Heartbeat>),
+    /// from here on this is the current schema: the gateway took a new configuration. Its parts follow.
+    Renewed(SchemaHash),
 }
 
 /// From cloud to gateway.
@@ -226,6 +229,11 @@ impl Up {
             }
             Self::Frame(frame) => Self::encode_frame(frame),
             Self::Heartbeat(beat) => with_json(5, beat),
+            Self::Renewed(hash) => {
+                let mut out = start(6);
+                out.extend(hash.0);
+                out
+            }
         }
     }
 
@@ -259,6 +267,7 @@ impl Up {
             }),
             4 => Self::Frame(r.rest().to_vec()),
             5 => Self::Heartbeat(json(r.rest())?),
+            6 => Self::Renewed(SchemaHash(r.array()?)),
             kind => return Err(DecodeError::Kind { what: "message", kind }),
         })
     }
@@ -323,6 +332,8 @@ mod tests {
             rows: vec![],
         });
         assert_eq!(Up::decode(&snapshot.encode()).unwrap(), snapshot);
+        let renewed = Up::Renewed(SchemaHash([7; 16]));
+        assert_eq!(Up::decode(&renewed.encode()).unwrap(), renewed);
         assert!(matches!(Up::decode(&[1, 77]), Err(DecodeError::Kind { kind: 77, .. })));
         assert!(matches!(Down::decode(&[9, 1]), Err(DecodeError::Version { version: 9 })));
     }

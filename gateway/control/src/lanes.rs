@@ -126,7 +126,7 @@ impl Shared {
                 let job = &mut unsettled.job;
                 if let Some(to) = moved.get(&job.point) {
                     job.point = *to;
-                } else if changes.reset.contains(&job.point) {
+                } else if changes.voids(job.point) {
                     lost.push(unsettled);
                     continue;
                 }

@@ -1,7 +1,7 @@
 //! What control remembers of each writable point: who owns it, what was last written, whether somebody else
 //! changed it since, and which desired value it has.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -97,10 +97,9 @@ impl Points {
     pub(crate) fn renew(&self, old: &Registry, new: &Registry, now_us: i64) {
         let changes = new.changes_since(old);
         let moved: HashMap<PointId, PointId> = changes.moved.iter().copied().collect();
-        let reset: HashSet<PointId> = changes.reset.iter().copied().collect();
         let mut all = self.all();
         for (id, mut state) in std::mem::take(&mut *all) {
-            if !reset.contains(&id) {
+            if !changes.voids(id) {
                 all.insert(id, state);
             } else if let Some(to) = moved.get(&id) {
                 all.insert(*to, state);

@@ -18,7 +18,7 @@ use crate::registry::{Device, Point, Registry};
 /// What became of numbers from one generation to another. What is not named here is as it was, or new.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// Numbers whose state is void: the point is gone, or its value means something else now.
+    /// Numbers whose state is void: the point is gone, or its value means something else now. Sorted.
     pub reset: Vec<PointId>,
     /// The same points under other numbers; the old ones are in `reset` as well.
     pub moved: Vec<(PointId, PointId)>,
@@ -43,6 +43,11 @@ impl Changes {
                 *slot = state;
             }
         }
+    }
+
+    /// Whether the state behind a number is void.
+    pub fn voids(&self, id: PointId) -> bool {
+        self.reset.binary_search(&id).is_ok()
     }
 
     /// From any generation to any later one.
@@ -72,6 +77,7 @@ impl Changes {
                 }
             }
         }
+        changes.reset.sort_unstable();
         changes
     }
 }
@@ -157,6 +163,11 @@ impl Registry {
         next
     }
 
+    /// Whether it says the same as another generation.
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.schema == other.schema && self.devices == other.devices && self.points == other.points
+    }
+
     fn same_points(&self, old: &Device, fresh: &Self, new: &Device) -> bool {
         let names = |r: &Point| r.schema.name.clone();
         old.name == new.name
@@ -234,6 +245,12 @@ impl Points {
     /// Puts the next generation in its place.
     pub fn set(&self, registry: Arc<Registry>) {
         self.0.send_replace(registry);
+    }
+
+    /// Waits until a generation is in its place.
+    pub async fn reached(&self, generation: u64) {
+        // Ends early only when nobody can set one any more.
+        let _ = self.0.subscribe().wait_for(|r| r.generation() >= generation).await;
     }
 
     /// A point of now.

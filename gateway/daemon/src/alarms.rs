@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use common::alarm::{AlarmAct, AlarmId, AlarmOrder, AlarmView, LONGEST_SHELF_MS};
 use common::names::Code;
@@ -29,7 +29,7 @@ const COMMENT_CHARS: usize = 500;
 pub(crate) struct Desk {
     engine: Mutex<Alarms>,
     /// By point number, beside the lock: most points have no alarm.
-    watched: Vec<bool>,
+    watched: RwLock<Vec<bool>>,
     out: Mutex<VecDeque<AlarmView>>,
     wake: Notify,
     lost: Arc<AtomicU64>,
@@ -40,16 +40,21 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+fn watched(engine: &Alarms) -> Vec<bool> {
+    let mut watched = Vec::new();
+    for point in engine.points() {
+        if watched.len() <= point.index() {
+            watched.resize(point.index() + 1, false);
+        }
+        watched[point.index()] = true;
+    }
+    watched
+}
+
 impl Desk {
     pub(crate) fn new(definitions: Vec<AlarmDefinition>, clock: Clock, drops: &DropCounts) -> Arc<Self> {
         let engine = Alarms::new(definitions, now(&clock));
-        let mut watched = Vec::new();
-        for point in engine.points() {
-            if watched.len() <= point.index() {
-                watched.resize(point.index() + 1, false);
-            }
-            watched[point.index()] = true;
-        }
+        let watched = RwLock::new(watched(&engine));
         Arc::new(Self {
             engine: Mutex::new(engine),
             watched,
@@ -61,11 +66,25 @@ impl Desk {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.watched.is_empty()
+        self.watched.read().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// Goes over to another configuration, as over a restart: what an alarm was, it is.
+    pub(crate) fn renew(&self, definitions: Vec<AlarmDefinition>) {
+        let at = now(&self.clock);
+        self.with(|alarms, out| {
+            let (kept, was_ready) = (alarms.kept(), alarms.is_ready());
+            *alarms = Alarms::new(definitions, at);
+            if was_ready {
+                alarms.restore(kept, at, out);
+            }
+            *self.watched.write().unwrap_or_else(PoisonError::into_inner) = watched(alarms);
+        });
     }
 
     fn watches(&self, point: PointId) -> bool {
-        self.watched.get(point.index()).copied().unwrap_or(false)
+        let watched = self.watched.read().unwrap_or_else(PoisonError::into_inner);
+        watched.get(point.index()).copied().unwrap_or(false)
     }
 
     /// A judged sample, before a deadband holds it back.

@@ -9,7 +9,7 @@ use common::supervise::PartError;
 use common::{Clock, Drain, PointId, Sample};
 use gateway_core::expr::Counter;
 use gateway_core::{Adapter, DeviceWriter, FrameLog, Health, Registry};
-use gateway_pipeline::{Definition, Now, Virtual};
+use gateway_pipeline::{AlarmDefinition, Definition, Now, Virtual};
 use tokio::time::{Duration, Instant};
 
 use crate::alarms::Desk;
@@ -57,6 +57,27 @@ impl Derived {
             .map_err(|e| StartError::Device { device: "virtual".to_owned(), detail: e.to_string() })?;
         let counters = if engine.counters().next().is_some() { Counters::Waiting } else { Counters::None };
         Ok(Self { engine, alarms, registry, clock, notes, counters })
+    }
+
+    /// Goes over to a later generation: formulas that are as they were go on with what they remember.
+    pub(crate) fn renew(
+        &mut self,
+        definitions: Vec<Definition>,
+        alarms: Vec<AlarmDefinition>,
+        registry: &Arc<Registry>,
+    ) {
+        self.alarms.renew(alarms);
+        let stale_ms = |p: PointId| registry.point(p).map_or(0, |p| p.schema.stale_ms);
+        let changes = registry.changes_since(&self.registry);
+        if let Err(error) = self.engine.succeed(definitions, &stale_ms, &changes) {
+            // The configuration was checked for this.
+            tracing::error!(%error, "virtual points keep their old formulas");
+            return;
+        }
+        self.registry = registry.clone();
+        if matches!(self.counters, Counters::None) && self.engine.counters().next().is_some() {
+            self.counters = Counters::Waiting;
+        }
     }
 
     /// Whether there is anything to do at all.

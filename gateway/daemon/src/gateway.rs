@@ -3,8 +3,9 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
+use common::api::{ConfigView, ReloadReport};
 use common::command::{LogEntry, Severity};
 use common::names::action;
 use common::wire::Body;
@@ -14,10 +15,11 @@ use gateway_store::Store;
 use gateway_sync::Uplink;
 use tokio::sync::watch;
 
-use crate::api::{self, Api};
+use crate::api::{self, Admission, Api, Shown};
 use crate::config::Config;
 use crate::publishing;
 use crate::recorder::Recorder;
+use crate::reload::{Made, Reload, ReloadError, Running};
 use crate::stages::{Stage, Stages};
 use crate::unknown;
 use crate::vitals::Vitals;
@@ -25,6 +27,8 @@ use crate::wiring::{Wiring, store_options, uplink_options};
 
 /// Version of the program.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// Name of the uplink's part.
+pub(crate) const UPLINK: &str = "uplink";
 
 /// Why the gateway does not start.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +76,7 @@ pub struct Handle {
     socket_path: Option<PathBuf>,
     broker_addr: Option<SocketAddr>,
     finished: watch::Receiver<Option<Vec<String>>>,
+    reload: Reload,
 }
 
 impl Handle {
@@ -88,6 +93,19 @@ impl Handle {
     /// Where the embedded broker listens, if it runs.
     pub fn broker_addr(&self) -> Option<SocketAddr> {
         self.broker_addr
+    }
+
+    /// Reads the configuration's files again and goes over to what they say; `by` is who asked.
+    ///
+    /// # Errors
+    /// When the configuration is refused: the one that runs goes on.
+    pub async fn reload(&self, by: &str) -> Result<ReloadReport, ReloadError> {
+        self.reload.ask(by).await
+    }
+
+    /// What the gateway runs with.
+    pub fn config(&self) -> ConfigView {
+        self.reload.view()
     }
 
     /// Waits until everything has ended and is on disk; gives the names of parts that had to be cut off.
@@ -111,10 +129,8 @@ impl Gateway {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut wiring = Wiring::new(config);
         match Self::wire(&mut wiring).await {
-            Ok((handle, log, done)) => {
-                let Wiring { stages, bus, clock, .. } = wiring;
-                drop(bus);
-                tokio::spawn(end(stages, log, clock, drain, done));
+            Ok((handle, made, done)) => {
+                tokio::spawn(Box::pin(Running::new(wiring, made).run(drain, done)));
                 Ok(handle)
             }
             Err(error) => {
@@ -124,7 +140,7 @@ impl Gateway {
         }
     }
 
-    async fn wire(wiring: &mut Wiring) -> Result<(Handle, Arc<Recorder>, Done), StartError> {
+    async fn wire(wiring: &mut Wiring) -> Result<(Handle, Made, Done), StartError> {
         let listeners = api::bind(&wiring.config.api).await?;
         let broker = wiring.broker().await?;
         let opening = tokio::task::spawn_blocking({
@@ -140,28 +156,32 @@ impl Gateway {
             clock: wiring.clock.clone(),
             points: wiring.points.clone(),
             log: log.clone(),
-            control,
+            control: control.clone(),
             alarms: wiring.alarms.clone(),
-            uplink: OnceLock::new(),
+            uplink: RwLock::default(),
             unknown: OnceLock::new(),
             drops: wiring.drops.clone(),
             health: wiring.health.clone(),
             parts: wiring.stages.parts(),
         });
-        uplink(wiring, &vitals);
+        start_uplink(wiring, &vitals);
         publishing::start(wiring, &vitals, broker.as_ref());
         unknown::start(wiring, &vitals, broker.as_ref());
 
         let (config, (done, finished)) = (&wiring.config, watch::channel(None));
+        let (reload, requests) = Reload::new(config, &wiring.clock);
         let handle = Handle {
             api_addr: listeners.addr(),
             socket_path: config.api.socket.clone(),
             broker_addr: broker.as_ref().map(gateway_broker::Handle::local_addr),
             finished,
+            reload: reload.clone(),
         };
         let drain = wiring.stages.drain(Stage::Field);
         let (current, counts) = (wiring.current.clone(), field.counts);
-        let api = Api::new(config, vitals, current, counts, broker, field.overruns, drain);
+        let admission = Admission::new(config);
+        let shown = Shown { admission: admission.clone(), reload: reload.clone() };
+        let api = Api::new(config, vitals.clone(), current, counts, broker, shown, drain);
         let socket = config.api.socket.clone();
         api::serve(listeners, socket, api, wiring.stages.supervisor(Stage::Field));
         tell(&log, &wiring.clock, action::GATEWAY_STARTED);
@@ -169,29 +189,32 @@ impl Gateway {
         tokio::task::spawn_blocking(move || old.load_old_entries());
         write_addresses(&wiring.config, handle.api_addr, handle.broker_addr);
         tracing::info!(gateway = %wiring.config.id, api = %handle.api_addr, "gateway started");
-        Ok((handle, log, done))
+        let made = Made { drivers: field.drivers, switch: field.switch, vitals, admission, reload, requests };
+        Ok((handle, made, done))
     }
 }
 
-type Done = watch::Sender<Option<Vec<String>>>;
+pub(crate) type Done = watch::Sender<Option<Vec<String>>>;
 
 /// Holds the session with the cloud, if there is one.
-fn uplink(wiring: &mut Wiring, vitals: &Arc<Vitals>) {
-    let Some(options) = uplink_options(&wiring.config) else { return };
+pub(crate) fn start_uplink(wiring: &mut Wiring, vitals: &Arc<Vitals>) {
+    let Some(options) = uplink_options(&wiring.config) else {
+        *vitals.uplink.write().unwrap_or_else(PoisonError::into_inner) = None;
+        return;
+    };
     let (log, orders, source) = (vitals.log.clone(), vitals.control.clone(), vitals.clone());
     let health = Arc::new(move || source.health());
     let uplink = Uplink::new(options, log, orders, wiring.clock.clone(), health);
     let uplink = Arc::new(uplink.with_alarms(vitals.alarms.clone()));
-    let _ = vitals.uplink.set(uplink.status());
-    wiring.stages.supervisor(Stage::Field).spawn("uplink", move |drain| {
+    *vitals.uplink.write().unwrap_or_else(PoisonError::into_inner) = Some(uplink.status());
+    wiring.stages.supervisor(Stage::Field).spawn(UPLINK, move |drain| {
         let uplink = uplink.clone();
         async move { uplink.run(drain).await }
     });
 }
 
-/// Waits for the drain, ends all parts in their order, and brings everything to disk.
-async fn end(stages: Stages, log: Arc<Recorder>, clock: Clock, drain: Drain, done: Done) {
-    drain.started().await;
+/// Ends all parts in their order, and brings everything to disk.
+pub(crate) async fn end(stages: Stages, log: Arc<Recorder>, clock: Clock, done: Done) {
     tell(&log, &clock, action::GATEWAY_STOPPED);
     let late = stages.finish().await;
     if tokio::task::spawn_blocking(move || log.store().close()).await.is_err() {

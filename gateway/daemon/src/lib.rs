@@ -3,14 +3,18 @@
 
 mod alarms;
 mod api;
+mod changes;
 pub mod config;
 mod derived;
+mod drivers;
 mod gateway;
+mod last_good;
 mod lines;
 mod notes;
 mod parts;
 mod publishing;
 mod recorder;
+mod reload;
 pub mod simulate;
 mod stages;
 mod unknown;
@@ -20,3 +24,5 @@ mod wiring;
 pub use api::routes;
 pub use config::Config;
 pub use gateway::{Gateway, Handle, StartError, VERSION};
+pub use last_good::load_last_good;
+pub use reload::ReloadError;

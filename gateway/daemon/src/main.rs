@@ -4,7 +4,7 @@ mod verbs;
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use twinway_gateway::config::read_sources;
 use twinway_gateway::simulate::{Options, Simulator};
-use twinway_gateway::{Config, Gateway, VERSION};
+use twinway_gateway::{Config, Gateway, Handle, VERSION, load_last_good};
 
 /// The configuration is wrong (`EX_USAGE`): a supervisor should not start it again.
 const EXIT_CONFIG: u8 = 64;
@@ -41,6 +41,10 @@ enum Command {
         /// Configuration; conf.d/*.toml beside it is read as well.
         #[arg(long, default_value = "/etc/twinway/gateway.toml")]
         config: PathBuf,
+        /// When the configuration is refused, run the last good one instead, and say so: for a box that nobody can
+        /// reach. Without it such a start ends with exit code 64.
+        #[arg(long)]
+        last_good: bool,
     },
     /// Tells every mistake of a configuration with its place, and what hardly is meant so. Exit code 64 if there is a
     /// mistake.
@@ -122,12 +126,9 @@ fn main() -> ExitCode {
         }
         Command::Check { file, strict, json } => verbs::check(&file, strict, json),
         Command::Points(points) => verbs::points(points),
-        Command::Run { config } => match Config::load(&config) {
-            Ok(config) => start(Box::pin(run(config))),
-            Err(mistakes) => {
-                eprintln!("{mistakes}");
-                ExitCode::from(EXIT_CONFIG)
-            }
+        Command::Run { config, last_good } => match load(&config, last_good) {
+            Some(config) => start(Box::pin(run(config))),
+            None => ExitCode::from(EXIT_CONFIG),
         },
     }
 }
@@ -137,6 +138,32 @@ fn passwd(user: &str) -> Result<String, String> {
     let mut password = String::new();
     std::io::stdin().read_line(&mut password).map_err(|e| format!("cannot read the password: {e}"))?;
     gateway_broker::Users::line(user, password.trim_end_matches(['\r', '\n']).as_bytes())
+}
+
+/// The configuration to run. What is wrong with the files is told in any case.
+#[allow(clippy::print_stderr)] // logs do not run yet
+fn load(path: &Path, last_good: bool) -> Option<Config> {
+    let mistakes = match Config::load(path) {
+        Ok(config) => return Some(config),
+        Err(mistakes) => mistakes,
+    };
+    eprintln!("{mistakes}");
+    let kept = load_last_good(path, &mistakes);
+    match (&kept, last_good) {
+        (Some(_), true) => {
+            eprintln!("the configuration is refused: the last good one runs instead");
+            kept
+        }
+        (Some(_), false) => {
+            eprintln!("a last good configuration is kept: `run --last-good` starts with it");
+            None
+        }
+        (None, true) => {
+            eprintln!("no last good configuration is kept");
+            None
+        }
+        (None, false) => None,
+    }
 }
 
 fn start(work: Pin<Box<dyn Future<Output = u8>>>) -> ExitCode {
@@ -169,8 +196,10 @@ fn start(work: Pin<Box<dyn Future<Output = u8>>>) -> ExitCode {
 }
 
 async fn run(config: Config) -> u8 {
-    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
-    let (Ok(mut term), Ok(mut int)) = signals else {
+    // SIGHUP from the first moment on: by default it would end the process.
+    let signals =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()));
+    let (Ok(mut term), Ok(mut int), Ok(mut hangup)) = signals else {
         tracing::error!("cannot listen to signals");
         return EXIT_FAILED;
     };
@@ -187,7 +216,10 @@ async fn run(config: Config) -> u8 {
             return EXIT_FAILED;
         }
     };
-    either(&mut term, &mut int).await;
+    tokio::select! {
+        () = either(&mut term, &mut int) => {}
+        () = reload_at(&mut hangup, &handle) => {}
+    }
     tracing::info!("stopping");
     drain.start();
     tokio::select! {
@@ -228,6 +260,14 @@ async fn simulate(config: &Config, options: &Options) -> u8 {
         }
     }
     0
+}
+
+/// Takes the configuration anew at each signal. What became of it is told by the gateway. Never ends.
+async fn reload_at(hangup: &mut Signal, handle: &Handle) {
+    while hangup.recv().await.is_some() {
+        let _ = handle.reload("SIGHUP").await;
+    }
+    std::future::pending().await
 }
 
 async fn either(a: &mut Signal, b: &mut Signal) {

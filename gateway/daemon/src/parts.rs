@@ -1,16 +1,16 @@
 //! The daemon's own small parts: raw batches through the pipeline onto the bus, and events of devices into the
 //! log.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use common::command::LogEntry;
 use common::supervise::PartError;
 use common::wire::Body;
 use common::{Drain, QualityClass, Sample};
 use gateway_core::{Bus, Current, FrameLog, Registry};
-use gateway_pipeline::Pipeline;
-use tokio::sync::{Mutex, mpsc};
+use gateway_pipeline::{AlarmDefinition, Definition, Pipeline};
+use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::{Duration, Instant, sleep_until};
 
 use crate::derived::Derived;
@@ -19,23 +19,40 @@ use crate::derived::Derived;
 const DOORS_EVERY: Duration = Duration::from_millis(250);
 
 /// Samples received, by device and quality class.
-#[derive(Debug)]
-pub(crate) struct SampleCounts(Vec<[AtomicU64; 3]>);
+#[derive(Debug, Default)]
+pub(crate) struct SampleCounts(RwLock<Vec<[AtomicU64; 3]>>);
 
 impl SampleCounts {
     pub(crate) fn new(devices: usize) -> Arc<Self> {
-        Arc::new(Self((0..devices).map(|_| Default::default()).collect()))
+        Arc::new(Self(RwLock::new((0..devices).map(|_| Default::default()).collect())))
     }
 
     fn count(&self, device: usize, class: QualityClass, samples: u64) {
-        if let Some(counts) = self.0.get(device) {
+        if let Some(counts) = self.all().get(device) {
             counts[class as usize].fetch_add(samples, Ordering::Relaxed);
+        }
+    }
+
+    /// Locked once for a batch.
+    fn all(&self) -> RwLockReadGuard<'_, Vec<[AtomicU64; 3]>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Goes over to another generation: an index that another device has now counts from 0.
+    fn renew(&self, old: &Registry, new: &Registry) {
+        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let slots = new.device_slots().max(all.len());
+        all.resize_with(slots, Default::default);
+        for (index, counts) in all.iter_mut().enumerate() {
+            if old.device(index).map(|d| &d.name) != new.device(index).map(|d| &d.name) {
+                *counts = Default::default();
+            }
         }
     }
 
     /// Good, uncertain and bad of a device.
     pub(crate) fn of(&self, device: usize) -> [u64; 3] {
-        self.0.get(device).map_or([0; 3], |c| [0, 1, 2].map(|i| c[i].load(Ordering::Relaxed)))
+        self.all().get(device).map_or([0; 3], |c| [0, 1, 2].map(|i| c[i].load(Ordering::Relaxed)))
     }
 }
 
@@ -44,9 +61,21 @@ pub(crate) struct Processing {
     pub(crate) raw: Mutex<mpsc::Receiver<Vec<Sample>>>,
     pub(crate) pipeline: Mutex<Pipeline>,
     pub(crate) derived: Mutex<Derived>,
+    /// Later generations of the registry.
+    pub(crate) generations: Mutex<mpsc::Receiver<Switch>>,
     pub(crate) current: Current,
     pub(crate) bus: Bus,
     pub(crate) counts: Arc<SampleCounts>,
+}
+
+/// Asks for a later generation. What was read before this is still of the one before.
+pub(crate) struct Switch {
+    pub(crate) registry: Arc<Registry>,
+    /// Its virtual points.
+    pub(crate) definitions: Vec<Definition>,
+    /// Its alarms.
+    pub(crate) alarms: Vec<AlarmDefinition>,
+    pub(crate) done: oneshot::Sender<()>,
 }
 
 impl Processing {
@@ -56,12 +85,21 @@ impl Processing {
         let mut pipeline = self.pipeline.lock().await;
         let mut derived = self.derived.lock().await;
         let mut doors = pipeline.has_doors().then(|| Instant::now() + DOORS_EVERY);
+        let mut generations = self.generations.lock().await;
         loop {
             // Without virtual points and doors there is no such time.
             let due = derived.next().map(|wait| Instant::now() + wait);
             let due = due.into_iter().chain(doors).min();
             tokio::select! {
                 biased;
+                Some(switch) = generations.recv() => {
+                    for _ in 0..raw.len() {
+                        let Ok(batch) = raw.try_recv() else { break };
+                        self.process(&mut pipeline, &mut derived, batch);
+                    }
+                    self.switch(&mut pipeline, &mut derived, switch);
+                    doors = pipeline.has_doors().then(|| Instant::now() + DOORS_EVERY);
+                }
                 () = until(due) => {
                     if doors.is_some_and(|at| at <= Instant::now()) {
                         pipeline.flush_doors(derived.now().utc_us, false);
@@ -83,6 +121,21 @@ impl Processing {
         self.process(&mut pipeline, &mut derived, vec![]);
         derived.finish();
         Ok(())
+    }
+
+    fn switch(&self, pipeline: &mut Pipeline, derived: &mut Derived, switch: Switch) {
+        let Switch { registry, definitions, alarms, done } = switch;
+        let old = pipeline.registry().clone();
+        // What a swinging door holds back is a value of before.
+        pipeline.release_doors(&registry);
+        self.process(pipeline, derived, vec![]);
+        self.counts.renew(&old, &registry);
+        self.current.renew(&registry.changes_since(&old), registry.slots());
+        pipeline.renew(registry.clone());
+        derived.renew(definitions, alarms, &registry);
+        self.bus.renew(&registry);
+        // Who asked may be gone.
+        let _ = done.send(());
     }
 
     fn process(&self, pipeline: &mut Pipeline, derived: &mut Derived, mut batch: Vec<Sample>) {

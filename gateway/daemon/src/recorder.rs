@@ -10,7 +10,7 @@ use common::command::{CommandUpdate, LogEntry};
 use common::supervise::PartError;
 use common::wire::{Body, Frame, Known, Snapshot, StreamRange};
 use common::{Drain, Incarnation, IntervalSet, PointId, SchemaHash};
-use gateway_core::{FrameId, FrameLog, LogError, Watermark};
+use gateway_core::{FrameId, FrameLog, LogError, Registry, Watermark};
 use gateway_store::Store;
 use tokio::sync::watch;
 
@@ -90,8 +90,8 @@ impl Pending {
     }
 }
 
-#[derive(Default)]
 struct Seen {
+    registry: Arc<Registry>,
     entries: VecDeque<Entry>,
     next: i64,
     pending: VecDeque<Pending>,
@@ -109,9 +109,8 @@ fn lock(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
 }
 
 impl Recorder {
-    pub(crate) fn new(store: Arc<Store>, points: usize) -> Arc<Self> {
-        let durable = Durable { points: vec![DurablePoint::default(); points], ..Durable::default() };
-        let seen = Mutex::new(Seen { durable, ..Seen::default() });
+    pub(crate) fn new(store: Arc<Store>, registry: Arc<Registry>) -> Arc<Self> {
+        let seen = Mutex::new(Seen::new(registry));
         Arc::new(Self { store, seen, step: watch::Sender::new(0) })
     }
 
@@ -217,6 +216,41 @@ impl Recorder {
 }
 
 impl Seen {
+    fn new(registry: Arc<Registry>) -> Self {
+        let durable =
+            Durable { points: vec![DurablePoint::default(); registry.slots()], ..Durable::default() };
+        Self { registry, entries: VecDeque::new(), next: 0, pending: VecDeque::new(), durable }
+    }
+
+    /// Goes over to a later generation. Counts stay with the name of a point, whatever its values mean: who counts
+    /// outside of the process knows no numbers.
+    fn renew(&mut self, registry: &Arc<Registry>) {
+        let old = std::mem::replace(&mut self.registry, registry.clone());
+        let to = |id: PointId| {
+            let was = old.point(id)?;
+            if let Some(now) = registry.point(id).filter(|now| now.schema.name == was.schema.name)
+                && registry.device(now.device).map(|d| &d.name) == old.device(was.device).map(|d| &d.name)
+            {
+                return Some(now.id);
+            }
+            Some(registry.find(&old.device(was.device)?.name, &was.schema.name)?.id)
+        };
+        let before = std::mem::take(&mut self.durable.points);
+        self.durable.points = vec![DurablePoint::default(); registry.slots()];
+        for (n, state) in (0..).zip(before) {
+            let slot = to(PointId(n)).and_then(|id| self.durable.points.get_mut(id.index()));
+            if let Some(slot) = slot {
+                *slot = state;
+            }
+        }
+        for pending in &mut self.pending {
+            for waiting in &mut pending.samples {
+                // Of a point that is gone: counted in the sum alone.
+                waiting.point = to(waiting.point).unwrap_or(PointId(u32::MAX));
+            }
+        }
+    }
+
     fn note(&mut self, frame: FrameId, entry: Option<LogEntry>, samples: Option<Vec<Waiting>>) {
         if let Some(entry) = entry {
             if self.entries.len() >= ENTRIES {
@@ -258,6 +292,14 @@ impl FrameLog for Recorder {
         let frame = self.store.append(body)?;
         seen.note(frame, entry, samples);
         Ok(frame)
+    }
+
+    fn renew(&self, registry: &Arc<Registry>) {
+        let mut seen = lock(&self.seen);
+        if registry.generation() > seen.registry.generation() {
+            seen.renew(registry);
+        }
+        self.store.renew(registry);
     }
 
     async fn durable(&self, frame: FrameId) -> Result<(), LogError> {
@@ -321,9 +363,18 @@ impl FrameLog for Recorder {
 mod tests {
     use super::*;
 
+    fn empty() -> Arc<Registry> {
+        let schema = common::Schema {
+            tenant: common::TenantId::default(),
+            gateway: "g1".parse().unwrap(),
+            devices: vec![],
+        };
+        Arc::new(Registry::new(schema, vec![], vec![]).unwrap())
+    }
+
     #[test]
     fn a_disk_that_hangs_costs_bounded_memory_and_no_count() {
-        let mut seen = Seen::default();
+        let mut seen = Seen::new(empty());
         let frame = |seq| FrameId { incarnation: Incarnation(1), seq };
         for seq in 1..=5000 {
             let at = i64::try_from(seq).unwrap();

@@ -1,6 +1,6 @@
 //! What the API and heartbeats tell of the whole gateway.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use common::Clock;
 use common::api::GatewayHealth;
@@ -20,8 +20,8 @@ pub(crate) struct Vitals {
     pub(crate) log: Arc<Recorder>,
     pub(crate) control: Arc<gateway_control::Handle>,
     pub(crate) alarms: Arc<Desk>,
-    /// Set once the uplink is made; never without a cloud.
-    pub(crate) uplink: OnceLock<watch::Receiver<UplinkStatus>>,
+    /// Of the uplink that runs; none without a cloud.
+    pub(crate) uplink: RwLock<Option<watch::Receiver<UplinkStatus>>>,
     /// Topics that no point takes; set once the broker runs, never without one.
     pub(crate) unknown: OnceLock<Unknown>,
     pub(crate) drops: DropCounts,
@@ -30,13 +30,18 @@ pub(crate) struct Vitals {
 }
 
 impl Vitals {
+    /// How the uplink fares; none without a cloud.
+    pub(crate) fn uplink(&self) -> Option<UplinkStatus> {
+        self.uplink.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(|u| u.borrow().clone())
+    }
+
     pub(crate) fn health(&self) -> GatewayHealth {
         GatewayHealth {
             version: VERSION.to_owned(),
             uptime_ms: self.clock.mono_us() / 1000,
             clock_synchronised: self.clock.is_synchronised(),
             switch: self.control.switch(),
-            uplink: self.uplink.get().is_some_and(|u| u.borrow().connected),
+            uplink: self.uplink().is_some_and(|u| u.connected),
             buffer: self.log.health(),
             dropped: self.drops.list().into_iter().collect(),
             devices: self.health.list(),

@@ -7,24 +7,23 @@ use std::time::Duration;
 
 use common::Clock;
 use common::command::LogEntry;
-use gateway_adapters::{Context, modbus, mqtt, sparkplug};
+use gateway_adapters::{Context, sparkplug};
 use gateway_broker::{Broker, publish_devices, publish_points};
 use gateway_control::Control;
 use gateway_core::{
-    Adapter, Bus, Current, DeviceWriter, DropCounts, FrameLog, Health, Points, Policy, RawSender, Reader,
+    Bus, Current, DeviceWriter, DropCounts, FrameLog, Health, Points, Policy, RawSender, Reader,
 };
 use gateway_pipeline::Pipeline;
 use gateway_store::{FeedOptions, Store};
 use tokio::sync::{Mutex, mpsc};
 
 use crate::alarms::Desk;
-use crate::api::Overruns;
 use crate::config::{Config, Publish};
-use crate::derived::{Calculated, Derived, Notes};
+use crate::derived::{Derived, Notes};
+use crate::drivers::{Drivers, planned};
 use crate::gateway::{StartError, VERSION};
-use crate::lines;
 use crate::notes::NoteFiles;
-use crate::parts::{Processing, SampleCounts, log_events};
+use crate::parts::{Processing, SampleCounts, Switch, log_events};
 use crate::recorder::Recorder;
 use crate::stages::{Stage, Stages};
 
@@ -52,9 +51,7 @@ pub(crate) struct Wiring {
 
 /// What reads the field, running.
 pub(crate) struct Field {
-    pub(crate) counts: Arc<SampleCounts>,
-    pub(crate) writers: HashMap<usize, Arc<dyn DeviceWriter>>,
-    pub(crate) overruns: Vec<Overruns>,
+    left: FieldLeft,
     events: mpsc::Receiver<LogEntry>,
     to_store: Reader,
 }
@@ -99,6 +96,7 @@ impl Wiring {
         let to_store = self.bus.subscribe("store", STORE_QUEUE, Policy::DropOldest);
         let counts = SampleCounts::new(registry.device_slots());
         let (raw, raw_queue) = RawSender::new(RAW_QUEUE, &self.drops);
+        let (switch, generations) = mpsc::channel(1);
         let definitions = self.config.virtual_points.clone();
         let (alarms, clock, notes) = (self.alarms.clone(), self.clock.clone(), self.notes.clone());
         let derived = Derived::new(definitions, alarms, registry.clone(), clock, notes)?;
@@ -106,6 +104,7 @@ impl Wiring {
             raw: Mutex::new(raw_queue),
             pipeline: Mutex::new(Pipeline::new(registry.clone())),
             derived: Mutex::new(derived),
+            generations: Mutex::new(generations),
             current: self.current.clone(),
             bus: self.bus.clone(),
             counts: counts.clone(),
@@ -119,25 +118,23 @@ impl Wiring {
             clock,
             events: sink,
             notes: Some(Arc::new(NoteFiles::new(&self.config.data_dir))),
-            modems: modbus::Modems::default(),
+            modems: gateway_adapters::modbus::Modems::default(),
         };
         let ends = broker.cloned().map(Arc::new).map(|h| sparkplug::Ends {
             source: h.clone(),
             publish: h,
             nodes: sparkplug::Nodes::default(),
         });
-        let made = adapters(&self.config, &context, ends.as_ref())?;
-        self.stages.supervisor(Stage::Process).spawn("pipeline", move |drain| processing.clone().run(drain));
-        let (mut writers, mut overruns) = (HashMap::new(), Vec::new());
-        for Made { name, adapter, writers: own, overruns: counts } in made {
-            writers.extend(own);
-            overruns.extend(counts);
-            self.stages.supervisor(Stage::Field).spawn(name, move |drain| {
-                let adapter = adapter.clone();
-                async move { adapter.run(drain).await }
-            });
+        let drivers = Drivers { context, ends };
+        let mut made = Vec::new();
+        for planned in planned(&self.config, &registry) {
+            made.push(drivers.make(&self.config, &registry, planned)?);
         }
-        Ok(Field { counts, writers, overruns, events, to_store })
+        self.stages.supervisor(Stage::Process).spawn("pipeline", move |drain| processing.clone().run(drain));
+        let writers = made.iter().flat_map(|m| m.writers.clone()).collect();
+        Drivers::start(made, &mut self.stages);
+        let left = FieldLeft { counts, writers, drivers, switch };
+        Ok(Field { left, events, to_store })
     }
 
     /// The buffer and what feeds it; readers of the bus.
@@ -149,7 +146,7 @@ impl Wiring {
         broker: Option<&gateway_broker::Handle>,
     ) -> Arc<Recorder> {
         let registry = self.config.registry.clone();
-        let log = Recorder::new(store.clone(), registry.slots());
+        let log = Recorder::new(store.clone(), registry.clone());
         let _ = self.notes.set(log.clone());
         let (alarms, alarm_log) = (self.alarms.clone(), log.clone());
         self.stages
@@ -218,16 +215,16 @@ impl Wiring {
 impl Field {
     /// What only the buffer's side needs.
     pub(crate) fn split(self) -> (FieldLeft, mpsc::Receiver<LogEntry>, Reader) {
-        let left = FieldLeft { counts: self.counts, writers: self.writers, overruns: self.overruns };
-        (left, self.events, self.to_store)
+        (self.left, self.events, self.to_store)
     }
 }
 
-/// What is left of `Field` for control and the API.
+/// What is left of `Field` for control, the API and reloads.
 pub(crate) struct FieldLeft {
     pub(crate) counts: Arc<SampleCounts>,
     pub(crate) writers: HashMap<usize, Arc<dyn DeviceWriter>>,
-    pub(crate) overruns: Vec<Overruns>,
+    pub(crate) drivers: Drivers,
+    pub(crate) switch: mpsc::Sender<Switch>,
 }
 
 pub(crate) fn store_options(config: &Config) -> gateway_store::Options {
@@ -252,67 +249,6 @@ pub(crate) fn uplink_options(config: &Config) -> Option<gateway_sync::Options> {
         window_bytes: uplink.window_bytes,
         ..gateway_sync::Options::new(url, config.tenant.clone(), config.id.clone())
     })
-}
-
-/// A driver that is ready to be started.
-struct Made {
-    name: String,
-    adapter: Arc<dyn Adapter>,
-    writers: Vec<(usize, Arc<dyn DeviceWriter>)>,
-    overruns: Vec<Overruns>,
-}
-
-/// One driver for each Modbus line, and one for each other device.
-fn adapters(
-    config: &Config,
-    context: &Context,
-    ends: Option<&sparkplug::Ends>,
-) -> Result<Vec<Made>, StartError> {
-    let mut all = Vec::new();
-    for group in lines::groups(config) {
-        let line = lines::driver(config, &config.registry, &group, context)?;
-        let overruns = line.devices().map(|device| {
-            let counted = line.clone();
-            (device, Box::new(move || counted.overruns_of(device)) as Box<dyn Fn() -> u64 + Send + Sync>)
-        });
-        all.push(Made {
-            name: lines::part_name(config, &group),
-            writers: line.writers(),
-            overruns: overruns.collect(),
-            adapter: line,
-        });
-    }
-    for (index, section) in config.devices.iter().enumerate().filter(|(_, d)| d.modbus.is_none()) {
-        let told = |detail: String| StartError::Device { device: section.name.clone(), detail };
-        let registered = config.registry.device(index);
-        let ids = registered.map_or(0..0, |d| d.points.clone());
-        let points = ids.map(common::PointId).zip(&section.point);
-        let adapter: Arc<dyn Adapter> = if let Some(device) = &section.mqtt {
-            let points = points.filter_map(|(id, p)| Some((id, p.mqtt.clone()?, p.access))).collect();
-            let ends = ends.ok_or_else(|| told("needs the embedded broker".to_owned()))?;
-            let made =
-                mqtt::Adapter::new(index, device.clone(), points, context.clone(), ends.source.clone());
-            Arc::new(made.map_err(|e| told(e.to_string()))?)
-        } else if let Some(device) = &section.sparkplug {
-            let points =
-                points.map(|(id, p)| (id, p.sparkplug.clone().unwrap_or_default(), p.access)).collect();
-            let ends = ends.ok_or_else(|| told("needs the embedded broker".to_owned()))?;
-            let made = sparkplug::Adapter::new(index, device.clone(), points, context.clone(), ends.clone());
-            Arc::new(made.map_err(|e| told(e.to_string()))?)
-        } else if section.virtual_.is_some() {
-            Arc::new(Calculated { device: index, health: context.health.clone() })
-        } else {
-            return Err(told("has no protocol".to_owned()));
-        };
-        let protocol = registered.map_or("none", |d| d.protocol);
-        all.push(Made {
-            name: format!("{protocol}:{}", section.name),
-            writers: adapter.writer().map(|w| (index, w)).into_iter().collect(),
-            overruns: Vec::new(),
-            adapter,
-        });
-    }
-    Ok(all)
 }
 
 /// The reader made at the start, and a new one for each start of its part after that.

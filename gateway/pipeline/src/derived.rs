@@ -1,9 +1,10 @@
 //! Virtual points: values calculated from other points, in the order in which they depend on each other. Pure: time
 //! comes in with every call. What comes out are raw samples, which go through the same pipeline as any other.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use common::{PointId, Quality, Sample};
+use gateway_core::Changes;
 use gateway_core::expr::{Counter, Formula, Input, State};
 
 /// How often inputs are looked at for having grown stale.
@@ -218,6 +219,68 @@ impl Virtual {
             let counters = e.state.counters();
             (!counters.is_empty()).then(|| (e.definition.point, e.definition.formula.text(), counters))
         })
+    }
+
+    /// Goes over to other definitions, of a later generation of the registry. A formula that is as it was goes on
+    /// with its windows and counters; the others begin with what is known of their inputs.
+    ///
+    /// # Errors
+    /// When some depend on each other in a circle; then nothing has changed.
+    pub fn succeed(
+        &mut self,
+        definitions: Vec<Definition>,
+        stale_ms: &dyn Fn(PointId) -> u64,
+        changes: &Changes,
+    ) -> Result<(), Cycle> {
+        let mut next = Self::new(definitions, stale_ms)?;
+        let moved: HashMap<PointId, PointId> = changes.moved.iter().copied().collect();
+        let now = |id: PointId| moved.get(&id).copied().or_else(|| (!changes.voids(id)).then_some(id));
+        let mut same_age = HashSet::new();
+        for (n, place) in (0..).zip(&self.places) {
+            let Some(old) = self.watched.get_mut(*place as usize) else { continue };
+            let Some((id, place)) = now(PointId(n)).and_then(|id| Some((id, next.place(id)?))) else {
+                continue;
+            };
+            let Some(new) = next.watched.get_mut(place) else { continue };
+            new.sample = old.sample.take().map(|s| Sample { point: id, ..s });
+            (new.came_us, new.told_stale) = (old.came_us, old.told_stale);
+            if new.stale_us == old.stale_us {
+                same_age.insert(id);
+            }
+        }
+        let mut old: HashMap<PointId, Entry> = std::mem::take(&mut self.entries)
+            .into_iter()
+            .filter_map(|e| Some((now(e.definition.point)?, e)))
+            .collect();
+        let Self { entries, watched, places, .. } = &mut next;
+        for entry in entries {
+            let inputs = entry.definition.formula.inputs();
+            let goes_on = |was: &Entry| {
+                was.definition.formula.text() == entry.definition.formula.text()
+                    && was
+                        .definition
+                        .formula
+                        .inputs()
+                        .iter()
+                        .map(|i| now(*i))
+                        .eq(inputs.iter().map(|i| Some(*i)))
+                    && inputs.iter().all(|i| same_age.contains(i))
+            };
+            if let Some(was) = old.remove(&entry.definition.point).filter(goes_on) {
+                (entry.state, entry.due_us, entry.dirty) = (was.state, was.due_us, was.dirty);
+                continue;
+            }
+            for input in inputs {
+                let place = places.get(input.index()).map(|p| *p as usize);
+                let Some(known) = place.and_then(|p| watched.get(p)) else { continue };
+                let Some(sample) = &known.sample else { continue };
+                entry.state.feed(&entry.definition.formula, sample, known.came_us);
+                entry.dirty = entry.dirty.max(Some(sample.source_us));
+            }
+        }
+        next.dirty = true;
+        *self = next;
+        Ok(())
     }
 
     /// Gives the counters of a point back what they were.

@@ -37,7 +37,20 @@ impl Pipeline {
     /// that is as it was goes on as if nothing had happened.
     pub fn renew(&mut self, registry: Arc<Registry>) {
         registry.changes_since(&self.registry).carry(&mut self.passed, registry.slots());
+        let mut old = std::mem::take(&mut self.doors);
+        let stays = |p: &Point| is_same_door(&self.registry, &registry, p.id);
+        let door = |p: &Point| Some((p.id, old.remove(&p.id).filter(|_| stays(p)).or_else(|| door(p))?));
+        self.doors = registry.points().filter_map(door).collect();
         self.registry = registry;
+    }
+
+    /// Before `renew`: swinging doors that do not go on pass on what they hold back.
+    pub fn release_doors(&mut self, next: &Registry) {
+        for (id, door) in &mut self.doors {
+            if !is_same_door(&self.registry, next, *id) {
+                door.flush(&mut self.corners);
+            }
+        }
     }
 
     /// The generation that samples are judged by.
@@ -117,6 +130,16 @@ impl Pipeline {
     pub fn last(&self, point: PointId) -> Option<&Sample> {
         self.passed.get(point.index())?.as_ref()
     }
+}
+
+/// Whether a point's door goes on over a new generation.
+fn is_same_door(old: &Registry, new: &Registry, id: PointId) -> bool {
+    let Some((was, is)) = old.point(id).zip(new.point(id)) else { return false };
+    let changes = new.changes_since(old);
+    was.deadband == is.deadband
+        && was.deadband_width() == is.deadband_width()
+        && was.max_interval_ms == is.max_interval_ms
+        && !changes.voids(id)
 }
 
 fn door(point: &Point) -> Option<door::Door> {

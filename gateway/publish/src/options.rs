@@ -49,7 +49,7 @@ impl std::str::FromStr for Url {
 }
 
 /// Another broker, and how to sign in.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct External {
     /// Where it is.
     pub url: Url,
@@ -85,7 +85,7 @@ pub enum Per {
 }
 
 /// JSON under topics of a template.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Json {
     /// The topic.
     pub topic: Template,
@@ -98,7 +98,7 @@ pub struct Json {
 }
 
 /// A Sparkplug B edge node.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sparkplug {
     /// Its group.
     pub group: String,
@@ -111,7 +111,7 @@ pub struct Sparkplug {
 }
 
 /// What is published.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Format {
     /// JSON
     Json(Json),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::api::SwitchPosition;
 use common::names::topic;
-use common::wire::{Down, FEATURE_ALARMS, Heartbeat, Hello, HelloAck, Up, split_schema};
+use common::wire::{Down, FEATURE_ALARMS, Frame, Heartbeat, Hello, HelloAck, Up, split_schema};
 use common::{Drain, SchemaHash};
 use gateway_core::{FrameId, LogError};
 use tokio::time::{Instant, MissedTickBehavior};
@@ -35,7 +35,7 @@ pub(crate) async fn run(uplink: &Uplink, drain: &Drain) -> Result<(), Error> {
     let up = topic::up(&options.tenant, &options.gateway);
     let down = topic::down(&options.tenant, &options.gateway);
     let mut link = Link::connect(options, up, down)?;
-    let ack = tokio::select! {
+    let (ack, named) = tokio::select! {
         ack = hello(uplink, &mut link) => ack?,
         () = drain.started() => return Ok(()),
     };
@@ -45,7 +45,8 @@ pub(crate) async fn run(uplink: &Uplink, drain: &Drain) -> Result<(), Error> {
         tracing::warn!(%error, "acks not kept");
     }
     send_schemas(uplink, &link, &ack.want_schemas).await?;
-    let mut session = Session::start(uplink, link, &ack)?;
+    let agreed = Agreed { known: named.schemas, current: named.schema, waiting: VecDeque::new() };
+    let mut session = Session::start(uplink, link, &ack, agreed).await?;
     let ended = session.go_on(drain).await;
     if ended.is_ok() {
         session.link.disconnect().await;
@@ -54,7 +55,8 @@ pub(crate) async fn run(uplink: &Uplink, drain: &Drain) -> Result<(), Error> {
 }
 
 /// Connects, subscribes and says hello; the cloud's answer.
-async fn hello(uplink: &Uplink, link: &mut Link) -> Result<HelloAck, Error> {
+async fn hello(uplink: &Uplink, link: &mut Link) -> Result<(HelloAck, Hello), Error> {
+    let mut said = greeting(uplink);
     let limit = uplink.options.hello_timeout;
     let silent = |what| Error::Silence { what, limit_ms: limit.as_millis() };
     let talk = async {
@@ -62,13 +64,14 @@ async fn hello(uplink: &Uplink, link: &mut Link) -> Result<HelloAck, Error> {
             match link.next().await {
                 Incoming::Connected => link.subscribe()?,
                 Incoming::Subscribed => {
-                    if !link.publish(Up::Hello(Box::new(greeting(uplink))).encode()) {
+                    said = greeting(uplink);
+                    if !link.publish(Up::Hello(Box::new(said.clone())).encode()) {
                         return Err(Error::Link { detail: "client takes nothing".to_owned() });
                     }
                 }
                 Incoming::Down(error) => return Err(error),
                 Incoming::Message(bytes) => match Down::decode(&bytes) {
-                    Ok(Down::HelloAck(ack)) => return Ok(ack),
+                    Ok(Down::HelloAck(ack)) => return Ok((ack, said.clone())),
                     Ok(Down::Refusal(r)) => return Err(Error::Refused { code: r.code, detail: r.detail }),
                     // Commands have no session to be measured by yet; the cloud gives them up by itself.
                     Ok(_) => tracing::warn!("message before hello was answered"),
@@ -125,13 +128,54 @@ struct Session<'a> {
     reading: [Option<Reading>; 2],
     /// The client took nothing.
     blocked: bool,
+    agreed: Agreed,
+}
+
+/// Schemas that the cloud was told of in this session.
+struct Agreed {
+    known: Vec<SchemaHash>,
+    current: SchemaHash,
+    /// What tells of more of them: it stands before everything else.
+    waiting: VecDeque<Vec<u8>>,
+}
+
+impl Agreed {
+    /// Has the cloud told that a schema is the current one from here on; and of its content, if it is new to it.
+    async fn name(&mut self, uplink: &Uplink, schema: SchemaHash) {
+        self.current = schema;
+        self.waiting.push_back(Up::Renewed(schema).encode());
+        if self.known.contains(&schema) {
+            return;
+        }
+        self.known.push(schema);
+        let log = uplink.log.clone();
+        let json = tokio::task::spawn_blocking(move || log.schema_json(schema)).await.ok().flatten();
+        let Some(json) = json else {
+            tracing::warn!(%schema, "schema of a frame is not there");
+            return;
+        };
+        tracing::info!(%schema, "cloud is told of a new configuration");
+        self.waiting.extend(split_schema(schema, &json).into_iter().map(|part| Up::Schema(part).encode()));
+    }
 }
 
 impl<'a> Session<'a> {
     /// Sends the snapshot; what comes after it is live.
-    fn start(uplink: &'a Uplink, link: Link, ack: &HelloAck) -> Result<Self, Error> {
+    async fn start(
+        uplink: &'a Uplink,
+        link: Link,
+        ack: &HelloAck,
+        mut agreed: Agreed,
+    ) -> Result<Self, Error> {
         let head = uplink.log.watermark().borrow().head;
         let parts = uplink.log.snapshot();
+        // The configuration may have changed since the hello.
+        if let Some(schema) = parts.first().map(|s| s.schema).filter(|s| *s != agreed.current) {
+            agreed.name(uplink, schema).await;
+            while let Some(message) = agreed.waiting.pop_front() {
+                must(link.publish(message))?;
+            }
+        }
         let seq = parts.first().map_or(head, |s| s.seq);
         for part in parts {
             must(link.publish(Up::Snapshot(part).encode()))?;
@@ -140,7 +184,15 @@ impl<'a> Session<'a> {
         let window = Window { live: o.live_window, backlog: o.backlog_window, bytes: o.window_bytes };
         let ranges = uplink.log.ranges();
         let flow = Flow::new(window, uplink.log.incarnation(), seq, &ack.known, ranges);
-        Ok(Self { uplink, link, flow, ready: Default::default(), reading: [None, None], blocked: false })
+        Ok(Self {
+            uplink,
+            link,
+            flow,
+            ready: Default::default(),
+            reading: [None, None],
+            blocked: false,
+            agreed,
+        })
     }
 
     async fn go_on(&mut self, drain: &Drain) -> Result<(), Error> {
@@ -149,7 +201,10 @@ impl<'a> Session<'a> {
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.flow.set_head(watermark.borrow_and_update().head);
         loop {
-            self.pump();
+            if let Some(schema) = self.pump() {
+                self.agreed.name(self.uplink, schema).await;
+                continue;
+            }
             let [live, backlog] = &mut self.reading;
             tokio::select! {
                 biased;
@@ -221,12 +276,37 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Sends and reads as far as windows and client allow.
-    fn pump(&mut self) {
+    /// Sends and reads as far as windows and client allow. Gives the schema of the next live frame if the cloud does
+    /// not take it for the current one: it must be told first.
+    fn pump(&mut self) -> Option<SchemaHash> {
+        self.send_waiting();
         self.pump_lane(Lane::Live);
+        if let Some((_, bytes)) = self.ready[Lane::Live as usize].front().filter(|_| !self.blocked)
+            && let Some(schema) = self.unnamed(bytes)
+        {
+            return Some(schema);
+        }
         // Live before backlog: nothing that is ready or wanted may wait for it.
         if self.ready[Lane::Live as usize].is_empty() && self.reading[Lane::Live as usize].is_none() {
             self.pump_lane(Lane::Backlog);
+        }
+        None
+    }
+
+    fn unnamed(&self, frame: &[u8]) -> Option<SchemaHash> {
+        let schema = Frame::peek(frame).ok()?.schema;
+        (schema != self.agreed.current).then_some(schema)
+    }
+
+    fn send_waiting(&mut self) {
+        while !self.blocked
+            && let Some(message) = self.agreed.waiting.front()
+        {
+            if !self.link.publish(message.clone()) {
+                self.blocked = true;
+                return;
+            }
+            self.agreed.waiting.pop_front();
         }
     }
 
@@ -276,6 +356,9 @@ impl<'a> Session<'a> {
         let mut sent = 0;
         while !self.blocked && self.flow.has_room(lane) {
             let Some((frame, bytes)) = self.ready[lane as usize].front() else { break };
+            if lane == Lane::Live && self.unnamed(bytes).is_some() {
+                break;
+            }
             let (frame, size) = (*frame, bytes.len());
             if self.flow.is_needed(frame) {
                 if !self.link.publish(Up::encode_frame(bytes)) {

@@ -91,7 +91,8 @@ fn bearer(api: &Api, headers: &HeaderMap) -> Result<Caller, Problem> {
     }
     let hash: [u8; 32] = Sha256::digest(token.trim().as_bytes()).into();
     // Hashes are compared, not tokens: how long that takes tells nothing about a token.
-    let known = api.tokens.iter().find(|t| t.hash == hash).ok_or_else(expected)?;
+    let admission = api.admission.now();
+    let known = admission.tokens.iter().find(|t| t.hash == hash).ok_or_else(expected)?;
     Ok(Caller { name: known.name.clone(), role: known.role })
 }
 
@@ -99,7 +100,7 @@ fn bearer(api: &Api, headers: &HeaderMap) -> Result<Caller, Problem> {
 /// made to point here, is refused.
 pub(super) async fn check_host(State(api): State<Api>, request: Request, next: Next) -> Response {
     let tcp = request.extensions().get::<ConnectInfo<Peer>>().is_none_or(|c| c.0 == Peer::Tcp);
-    if tcp && !is_ours(&api.hosts, request.headers(), request.uri()) {
+    if tcp && !is_ours(&api.admission.now().hosts, request.headers(), request.uri()) {
         let detail =
             "the Host header does not name this box: use a loopback address, or add the name to [api] hosts";
         return Problem::new(Code::WrongOrigin, detail).into_response();

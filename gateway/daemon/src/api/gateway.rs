@@ -43,7 +43,7 @@ pub(super) async fn who_am_i(Extension(caller): Extension<Caller>) -> Json<WhoAm
 pub(super) async fn list(State(api): State<Api>) -> Json<Page<GatewayView>> {
     let health = api.vitals.health();
     let now_us = api.vitals.clock.now_us();
-    let since_us = api.vitals.uplink.get().map_or(0, |u| u.borrow().since_us);
+    let since_us = api.vitals.uplink().map_or(0, |u| u.since_us);
     let view = GatewayView {
         id: api.id.clone(),
         connected: health.uplink,

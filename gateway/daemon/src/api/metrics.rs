@@ -64,7 +64,7 @@ fn page(api: &Api) -> Page {
     page.gauge(metric::GATEWAY_BUFFER_BYTES, health.buffer.disk_bytes);
     page.gauge(metric::GATEWAY_BUFFER_AGE, health.buffer.oldest_unacked_ms / 1000);
     page.gauge(metric::GATEWAY_UPLINK_UP, u64::from(health.uplink));
-    if let Some(status) = api.vitals.uplink.get().map(|u| u.borrow().clone()) {
+    if let Some(status) = api.vitals.uplink() {
         let frames = page.counters(metric::GATEWAY_UPLINK_FRAMES);
         for (kind, count) in [("live", status.sent_live), ("backlog", status.sent_backlog)] {
             frames.get_or_create(&labels(&[("kind", kind)])).inc_by(count);
@@ -87,6 +87,7 @@ fn page(api: &Api) -> Page {
     for part in &health.parts {
         restarts.get_or_create(&labels(&[("part", &part.name)])).inc_by(part.restarts);
     }
+    config(api, &mut page);
     if let Some(broker) = &api.broker {
         let status = broker.status();
         page.gauge(metric::GATEWAY_BROKER_CLIENTS, status.connected as u64);
@@ -112,7 +113,7 @@ fn devices(api: &Api, page: &mut Page) {
         }
         errors.get_or_create(&of).inc_by(device.bad);
         up.get_or_create(&of).set(i64::from(device.connected));
-        if let Some(count) = api.overruns.iter().find(|(d, _)| *d == index).map(|(_, count)| count()) {
+        if let Some(count) = device.poll.as_ref().map(|p| p.overruns) {
             overruns.get_or_create(&of).inc_by(count);
         }
     }
@@ -147,6 +148,18 @@ fn polls(api: &Api, page: &mut Page) {
         planned.get_or_create(&of).set(gauge(poll.requests_per_hour));
         spare.get_or_create(&of).set(gauge(poll.spare));
         holes.get_or_create(&of).set(gauge(poll.holes as u64));
+    }
+}
+
+fn config(api: &Api, page: &mut Page) {
+    let view = api.reload.view();
+    let taken = view.last_reload.as_ref().is_none_or(|r| r.taken);
+    page.gauge(metric::GATEWAY_CONFIG_OK, u64::from(taken));
+    page.gauge(metric::GATEWAY_CONFIG_TAKEN, u64::try_from(view.taken_us / 1_000_000).unwrap_or(0));
+    let reloads = page.counters(metric::GATEWAY_CONFIG_RELOADS);
+    let (taken, refused) = api.reload.counts();
+    for (result, count) in [("taken", taken), ("refused", refused)] {
+        reloads.get_or_create(&labels(&[("result", result)])).inc_by(count);
     }
 }
 

@@ -5,6 +5,7 @@ mod alarms;
 mod auth;
 mod broker;
 mod commands;
+mod config;
 mod gateway;
 mod history;
 mod metrics;
@@ -14,7 +15,7 @@ mod serve;
 mod twins;
 mod watermark;
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
@@ -29,6 +30,7 @@ use gateway_core::{Current, Points};
 
 use crate::config::{Config, Token};
 use crate::parts::SampleCounts;
+use crate::reload::Reload;
 use crate::vitals::Vitals;
 
 pub(crate) use serve::{bind, serve};
@@ -43,8 +45,8 @@ pub(crate) struct Api(Arc<Inner>);
 
 pub(crate) struct Inner {
     id: common::GatewayId,
-    tokens: Vec<Token>,
-    hosts: Vec<String>,
+    admission: Admission,
+    reload: Reload,
     /// The user that the gateway runs as.
     uid: u32,
     points: Points,
@@ -52,13 +54,42 @@ pub(crate) struct Inner {
     current: Current,
     counts: Arc<SampleCounts>,
     broker: Option<gateway_broker::Handle>,
-    overruns: Vec<Overruns>,
     endpoints: modbus::Endpoints,
     drain: Drain,
 }
 
-/// A device, and how often one of its polls was skipped.
-pub(crate) type Overruns = (usize, Box<dyn Fn() -> u64 + Send + Sync>);
+/// Who may sign in over TCP, and by which names the box may be called. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub(crate) struct Admission(Arc<RwLock<Arc<Admitted>>>);
+
+pub(crate) struct Admitted {
+    pub(crate) tokens: Vec<Token>,
+    pub(crate) hosts: Vec<String>,
+}
+
+impl Admission {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self(Arc::new(RwLock::new(Arc::new(Self::of(config)))))
+    }
+
+    fn of(config: &Config) -> Admitted {
+        Admitted { tokens: config.tokens.clone(), hosts: config.api.hosts.clone() }
+    }
+
+    pub(crate) fn set(&self, config: &Config) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Self::of(config));
+    }
+
+    fn now(&self) -> Arc<Admitted> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// What the API shows that a reload changes.
+pub(crate) struct Shown {
+    pub(crate) admission: Admission,
+    pub(crate) reload: Reload,
+}
 
 impl Api {
     pub(crate) fn new(
@@ -67,20 +98,19 @@ impl Api {
         current: Current,
         counts: Arc<SampleCounts>,
         broker: Option<gateway_broker::Handle>,
-        overruns: Vec<Overruns>,
+        shown: Shown,
         drain: Drain,
     ) -> Self {
         Self(Arc::new(Inner {
             id: config.id.clone(),
-            tokens: config.tokens.clone(),
-            hosts: config.api.hosts.clone(),
+            admission: shown.admission,
+            reload: shown.reload,
             uid: auth::own_uid(),
             points: vitals.points.clone(),
             vitals,
             current,
             counts,
             broker,
-            overruns,
             endpoints: modbus::Endpoints::new(config),
             drain,
         }))
@@ -134,6 +164,8 @@ const ROUTES: &[Route] = &[
     route(Method::POST, "/api/v1/alarms/{id}/shelve", Some(Role::Operator), || post(alarms::shelve)),
     route(Method::POST, "/api/v1/alarms/{id}/unshelve", Some(Role::Operator), || post(alarms::unshelve)),
     route(Method::GET, "/api/v1/gateways", Some(Role::Viewer), || get(gateway::list)),
+    route(Method::GET, "/api/v1/config", Some(Role::Viewer), || get(config::show)),
+    route(Method::POST, "/api/v1/config/reload", Some(Role::Admin), || post(config::reload)),
     route(Method::GET, "/api/v1/audit", Some(Role::Viewer), || get(gateway::audit)),
     route(Method::GET, "/api/v1/assets", Some(Role::Viewer), || get(twins::assets)),
     route(Method::GET, "/api/v1/modbus/endpoints", Some(Role::Viewer), || get(modbus::endpoints)),

@@ -11,11 +11,11 @@ use gateway_broker::{Limits, Listener, Options, Rule, Tls};
 use serde::Deserialize;
 
 use super::Config;
-use super::values::Publish;
 use super::files::Files;
+use super::values::Publish;
 
 /// `[broker]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct BrokerSection {
     /// Whether the broker runs. MQTT devices need it. Default `true`.
@@ -91,7 +91,7 @@ impl Default for BrokerSection {
 }
 
 /// `[[broker.listener]]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ListenerSection {
     /// Address and port. No default.
@@ -115,7 +115,7 @@ pub struct ListenerSection {
 }
 
 /// `[[broker.rights]]`. All that name a client add up.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RightsSection {
     /// Users. Default: whoever.

@@ -193,6 +193,26 @@ pub(super) fn definitions(
     made
 }
 
+/// The same for a checked configuration, against another numbering of its points.
+pub(crate) fn definitions_in(devices: &[DeviceSection], registry: &Registry) -> Vec<Definition> {
+    let virtual_ones = devices.iter().filter_map(|d| Some((d, d.virtual_.as_ref()?)));
+    let of_device = |(section, device): (&DeviceSection, &VirtualDevice)| {
+        let Some(index) = registry.device_named(&section.name) else { return Vec::new() };
+        let of_point = |p: &PointSection| {
+            let v = p.virtual_.as_ref()?;
+            let point = registry.find(&section.name, &p.name)?.id;
+            let formula = parse_formula(registry, index, &v.expr).ok()?;
+            Some(Definition {
+                point,
+                formula,
+                period_us: device.period_ms(v).map(|ms| ms.saturating_mul(1000)),
+            })
+        };
+        section.point.iter().filter_map(of_point).collect()
+    };
+    virtual_ones.flat_map(of_device).collect()
+}
+
 fn unfit(registry: &Registry, formula: &gateway_core::expr::Formula, declared: ValueType) -> Option<String> {
     let fits = match formula.value_type() {
         ValueType::Bool => declared == ValueType::Bool,

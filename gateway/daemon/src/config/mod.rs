@@ -21,6 +21,7 @@ mod values;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use common::config::{Mistake, Mistakes, Source, read_all};
 use common::{GatewayId, TenantId};
@@ -28,22 +29,33 @@ use gateway_core::Registry;
 use gateway_pipeline::{AlarmDefinition, Definition};
 
 pub use alarms::AlarmSection;
+pub(crate) use derived::definitions_in;
 pub use derived::{VirtualDevice, VirtualPoint};
 pub use exchange::{Change, Difference, ExchangeError, Import, Imported, export, import};
 use files::{Files, Input};
 pub use secrets::Token;
-pub use values::Publish;
 use sections::{ApiSection, BrokerSection, BufferSection, ControlSection, DeviceSection, File};
+pub use values::Publish;
 
 /// A configuration without mistakes.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// The main file; empty if it was read from none.
+    pub file: PathBuf,
+    /// SHA-256 of all files, as hex; empty like `file`.
+    pub digest: String,
     /// Name of this gateway.
     pub id: GatewayId,
     /// Its tenant.
     pub tenant: TenantId,
     /// Folder of the buffer and its state.
     pub data_dir: PathBuf,
+    /// When it counts as good.
+    pub proven_after: Duration,
+    /// Its files as they were read, until a copy of it is kept.
+    pub sources: Arc<[Source]>,
+    /// Mistakes of the files that this one runs instead of; empty if it is what the files say.
+    pub instead_of: Vec<String>,
     /// The cloud, if any.
     pub uplink: Option<Uplink>,
     /// The local HTTP API.
@@ -73,7 +85,7 @@ pub struct Config {
 }
 
 /// Where the cloud is and how to sign in.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Uplink {
     /// Host, port, and whether TLS is used.
     pub url: gateway_sync::Url,
@@ -100,8 +112,19 @@ impl Config {
     /// # Errors
     /// Every mistake that could be found, each with file, line, key and what was expected.
     pub fn load(path: &Path) -> Result<Self, Mistakes> {
-        let sources = read_sources(path)?;
-        Report::of(&sources, true).into_result()
+        Self::read_from(path, &read_sources(path)?)
+    }
+
+    /// The same of files already read, of which `path` is the main one.
+    ///
+    /// # Errors
+    /// As `load`.
+    pub fn read_from(path: &Path, sources: &[Source]) -> Result<Self, Mistakes> {
+        let mut config = Report::of(sources, true).into_result()?;
+        path.clone_into(&mut config.file);
+        config.digest = digest(sources);
+        config.sources = sources.into();
+        Ok(config)
     }
 
     /// Checks files already read, and no others: secrets are left empty.
@@ -119,6 +142,23 @@ impl Config {
 /// When a file cannot be read.
 pub fn read_sources(path: &Path) -> Result<Vec<Source>, Mistakes> {
     read_all(path, &["toml", "csv"])
+}
+
+/// SHA-256 of names and texts of files.
+pub(crate) fn digest(sources: &[Source]) -> String {
+    use sha2::{Digest, Sha256};
+    use std::fmt::Write;
+    let mut hash = Sha256::new();
+    for source in sources {
+        for part in [source.path.as_os_str().as_encoded_bytes(), source.text.as_bytes()] {
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+    }
+    hash.finalize().iter().fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
 }
 
 /// What was found in a configuration.
@@ -212,9 +252,14 @@ fn build(files: &mut Files<'_>) -> (Option<Config>, Vec<Mistake>) {
         return (None, mistakes);
     };
     let config = Config {
+        file: PathBuf::new(),
+        digest: String::new(),
         id,
         tenant: gateway.tenant,
         data_dir: gateway.data_dir,
+        proven_after: Duration::from_secs(gateway.proven_after_s),
+        sources: Arc::default(),
+        instead_of: Vec::new(),
         uplink,
         api,
         tokens: Vec::new(),

@@ -79,7 +79,7 @@ pub enum PublishPer {
 }
 
 /// A publisher without mistakes.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Publish {
     /// Its name.
     pub name: String,

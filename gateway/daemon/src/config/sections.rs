@@ -43,7 +43,7 @@ pub struct File {
 }
 
 /// `[gateway]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct GatewaySection {
     /// Name of this gateway, unique in its tenant. No default.
@@ -52,16 +52,24 @@ pub struct GatewaySection {
     pub tenant: TenantId,
     /// Folder of the buffer and its state. Default `/var/lib/twinway`.
     pub data_dir: PathBuf,
+    /// A configuration that has run for so long without a part that fails is kept as the last good one, s.
+    /// Default 60.
+    pub proven_after_s: u64,
 }
 
 impl Default for GatewaySection {
     fn default() -> Self {
-        Self { id: None, tenant: TenantId::default(), data_dir: "/var/lib/twinway".into() }
+        Self {
+            id: None,
+            tenant: TenantId::default(),
+            data_dir: "/var/lib/twinway".into(),
+            proven_after_s: 60,
+        }
     }
 }
 
 /// `[uplink]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct UplinkSection {
     /// Where the cloud's ingress listens: `mqtt://host:1883`, or `mqtts://host:8883` with TLS. No default.
@@ -90,7 +98,7 @@ impl Default for UplinkSection {
 }
 
 /// `[api]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ApiSection {
     /// Where the local HTTP API listens; loopback only. Default `127.0.0.1:8480`.
@@ -112,7 +120,7 @@ impl Default for ApiSection {
 }
 
 /// `[buffer]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct BufferSection {
     /// Most MiB of frames on disk, acknowledged ones included. Default 1024.
@@ -134,7 +142,7 @@ impl Default for BufferSection {
 }
 
 /// `[control]`. The local/remote switch has no key: it stands on local at every start.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ControlSection {
     /// How long a writer keeps a point for itself after its last write, ms: a weaker one is refused meanwhile.
@@ -152,7 +160,7 @@ impl Default for ControlSection {
 }
 
 /// `[[device]]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DeviceSection {
     /// Name, unique in this gateway: letters, digits, `_`, `-`, `.`. No default.

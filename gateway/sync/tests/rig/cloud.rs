@@ -23,6 +23,7 @@ pub(crate) enum Seen {
     Hello(Box<Hello>),
     Schema,
     Snapshot(u64),
+    Renewed,
     Frame(FrameId),
     Heartbeat,
 }
@@ -165,6 +166,10 @@ impl Cloud {
             Up::Schema(part) => {
                 assert_eq!(part.bytes, super::SCHEMA_JSON);
                 s.seen.push(Seen::Schema);
+                Ok(vec![])
+            }
+            Up::Renewed(_) => {
+                s.seen.push(Seen::Renewed);
                 Ok(vec![])
             }
             Up::Snapshot(snapshot) => {
