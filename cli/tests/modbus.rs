@@ -2,7 +2,6 @@
 //! that a connection which a gateway has for itself is left alone.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a failed helper fails its test
 
-#[allow(dead_code)] // of the rig only what runs the program
 mod rig;
 
 use std::collections::BTreeMap;
