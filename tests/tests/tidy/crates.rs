@@ -64,8 +64,12 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
 ];
 
 fn metadata() -> Value {
+    // Of this platform only: what others need is not downloaded.
+    let version = Command::new("rustc").arg("-vV").output().expect("rustc runs");
+    let version = String::from_utf8_lossy(&version.stdout).into_owned();
+    let host = version.lines().find_map(|l| l.strip_prefix("host: ")).expect("rustc names its host");
     let out = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version", "1", "--offline", "--locked"])
+        .args(["metadata", "--format-version", "1", "--offline", "--locked", "--filter-platform", host])
         .current_dir(root())
         .output()
         .expect("cargo runs");

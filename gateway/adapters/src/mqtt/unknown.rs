@@ -288,8 +288,10 @@ mod tests {
     fn formats_are_guessed_with_the_values_in_them() {
         let told = |topic: &str, payload: &[u8]| {
             let (format, values) = guess(topic, payload);
-            let values: Vec<_> =
-                values.into_iter().map(|v| format!("{} {:?}", v.place, v.value_type).to_lowercase()).collect();
+            let values: Vec<_> = values
+                .into_iter()
+                .map(|v| format!("{} {:?}", v.place, v.value_type).to_lowercase())
+                .collect();
             (format, values)
         };
         let strings = |all: &[&str]| all.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
@@ -304,7 +306,7 @@ mod tests {
         let birth = gateway_sparkplug::rebirth_request(1).encode();
         assert_eq!(
             told("spBv1.0/g/NBIRTH/n", &birth),
-            ("sparkplug", strings(&["Node Control/Rebirth bool"]))
+            ("sparkplug", strings(&["node control/rebirth bool"]))
         );
     }
 

@@ -1,3 +1,5 @@
+//! Tests of a conversation, against scripted answers.
+
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};

@@ -1,3 +1,5 @@
+//! Tests of the framings, on any bytes.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Tests of requests and answers, on any bytes.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Tests of the plan, against every other way to split.
+
 use std::collections::HashSet;
 
 use proptest::prelude::*;

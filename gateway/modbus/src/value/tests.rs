@@ -1,3 +1,5 @@
+//! Tests of types and orders.
+
 use common::Value;
 use proptest::prelude::*;
 

@@ -1,3 +1,5 @@
+//! Tests of the schedule.
+
 use super::*;
 
 fn ms(n: u64) -> Duration {

@@ -1,3 +1,5 @@
+//! Tests of the settings of lines and devices.
+
 use gateway_modbus::frame::Framing;
 
 use super::*;
