@@ -133,6 +133,7 @@ pub(crate) fn gateway() -> GatewayView {
         last_seen_us: NOW_US,
         twins: 2,
         health: Some(GatewayHealth {
+            left_out: 0,
             version: "0.1.0".into(),
             uptime_ms: 3_600_000,
             clock_synchronised: true,

@@ -376,6 +376,7 @@ async fn events_heartbeats_metrics_and_readiness_are_served() {
     let api = Api::sign_in(handle.http_addr(), handle.first_run_password().unwrap()).await;
     let (mut gateway, _) = Gateway::connect(handle.ingress_addr(), &api.secret().await, 7, 0).await;
     let health = common::api::GatewayHealth {
+        left_out: 0,
         version: "9.9".into(),
         uptime_ms: 1,
         clock_synchronised: true,

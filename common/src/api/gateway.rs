@@ -131,6 +131,15 @@ pub struct GatewayHealth {
     pub devices: Vec<DeviceHealth>,
     /// Parts of the program.
     pub parts: Vec<PartStatus>,
+    /// Devices and parts that are well and stand in no list here, because a heartbeat has only so much room. The
+    /// box itself lists all.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub left_out: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // as serde calls it
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 /// A gateway as the cloud sees it. The box serves itself in the same shape.

@@ -15,7 +15,7 @@ use gateway_store::Store;
 use gateway_sync::Uplink;
 use tokio::sync::watch;
 
-use crate::api::{self, Admission, Api, Shown};
+use crate::api::{self, Admission, Api, Endpoints, Shown};
 use crate::config::Config;
 use crate::publishing;
 use crate::recorder::Recorder;
@@ -180,7 +180,9 @@ impl Gateway {
         let drain = wiring.stages.drain(Stage::Field);
         let (current, counts) = (wiring.current.clone(), field.counts);
         let admission = Admission::new(config);
-        let shown = Shown { admission: admission.clone(), reload: reload.clone() };
+        let endpoints = Endpoints::new(config);
+        let shown =
+            Shown { admission: admission.clone(), endpoints: endpoints.clone(), reload: reload.clone() };
         let api = Api::new(config, vitals.clone(), current, counts, broker, shown, drain);
         let socket = config.api.socket.clone();
         api::serve(listeners, socket, api, wiring.stages.supervisor(Stage::Field));
@@ -189,7 +191,15 @@ impl Gateway {
         tokio::task::spawn_blocking(move || old.load_old_entries());
         write_addresses(&wiring.config, handle.api_addr, handle.broker_addr);
         tracing::info!(gateway = %wiring.config.id, api = %handle.api_addr, "gateway started");
-        let made = Made { drivers: field.drivers, switch: field.switch, vitals, admission, reload, requests };
+        let made = Made {
+            drivers: field.drivers,
+            switch: field.switch,
+            vitals,
+            admission,
+            endpoints,
+            reload,
+            requests,
+        };
         Ok((handle, made, done))
     }
 }
@@ -203,7 +213,7 @@ pub(crate) fn start_uplink(wiring: &mut Wiring, vitals: &Arc<Vitals>) {
         return;
     };
     let (log, orders, source) = (vitals.log.clone(), vitals.control.clone(), vitals.clone());
-    let health = Arc::new(move || source.health());
+    let health = Arc::new(move || source.heartbeat());
     let uplink = Uplink::new(options, log, orders, wiring.clock.clone(), health);
     let uplink = Arc::new(uplink.with_alarms(vitals.alarms.clone()));
     *vitals.uplink.write().unwrap_or_else(PoisonError::into_inner) = Some(uplink.status());

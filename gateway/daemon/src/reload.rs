@@ -20,7 +20,7 @@ use gateway_pipeline::{AlarmDefinition, Definition};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
-use crate::api::Admission;
+use crate::api::{Admission, Endpoints};
 use crate::changes::{self, Changes};
 use crate::config::{Config, definitions_in, read_sources};
 use crate::drivers::Drivers;
@@ -167,6 +167,7 @@ pub(crate) struct Made {
     pub(crate) switch: mpsc::Sender<Switch>,
     pub(crate) vitals: Arc<Vitals>,
     pub(crate) admission: Admission,
+    pub(crate) endpoints: Endpoints,
     pub(crate) reload: Reload,
     pub(crate) requests: Requests,
 }
@@ -339,6 +340,8 @@ impl Running {
         self.wiring.config = Config { registry, ..config };
         self.proven_at = to_prove(&self.wiring.config);
         self.made.admission.set(&self.wiring.config);
+        self.made.endpoints.set(&self.wiring.config);
+        crate::unknown::follow(&self.made.vitals, &self.wiring.config);
         if changes.settings.iter().any(|s| s == "uplink") {
             self.wiring.stages.supervisor(Stage::Field).stop(&[UPLINK.to_owned()], STOP_LIMIT).await;
             start_uplink(&mut self.wiring, &self.made.vitals);

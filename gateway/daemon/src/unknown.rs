@@ -23,6 +23,13 @@ pub(crate) fn start(wiring: &mut Wiring, vitals: &Vitals, broker: Option<&gatewa
     });
 }
 
+/// Another configuration runs from now on: it takes other topics.
+pub(crate) fn follow(vitals: &Vitals, config: &Config) {
+    if let Some(unknown) = vitals.unknown.get() {
+        unknown.set_taken(taken(config).iter().map(String::as_str));
+    }
+}
+
 /// Filters of all points, and of what the gateway publishes on its own broker.
 pub(crate) fn taken(config: &Config) -> Vec<String> {
     let mut taken = Vec::new();

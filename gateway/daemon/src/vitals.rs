@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use common::Clock;
 use common::api::GatewayHealth;
-use common::supervise::Parts;
+use common::supervise::{PartState, Parts};
 use gateway_adapters::mqtt::Unknown;
 use gateway_core::{DropCounts, FrameLog, Health, Orders, Points};
 use gateway_sync::UplinkStatus;
@@ -46,6 +46,41 @@ impl Vitals {
             dropped: self.drops.list().into_iter().collect(),
             devices: self.health.list(),
             parts: self.parts.iter().flat_map(Parts::list).collect(),
+            left_out: 0,
         }
+    }
+
+    /// As `health`, in what a message to the cloud has room for: what is not well comes first.
+    pub(crate) fn heartbeat(&self) -> GatewayHealth {
+        let mut health = self.health();
+        let all = health.devices.len() + health.parts.len();
+        health.devices.sort_by_key(|d| d.connected);
+        health.devices.truncate(MOST_TOLD);
+        for device in &mut health.devices {
+            cut(&mut device.last_error);
+            if let Some(poll) = &mut device.poll {
+                poll.holes_named.truncate(MOST_HOLES);
+            }
+        }
+        health.parts.sort_by_key(|p| p.state == PartState::Running);
+        health.parts.truncate(MOST_TOLD);
+        for part in &mut health.parts {
+            cut(&mut part.last_error);
+        }
+        health.left_out = (all - health.devices.len() - health.parts.len()) as u64;
+        health
+    }
+}
+
+/// Devices, and parts, in a heartbeat: with the longest texts they stay within a message of 256 KiB.
+const MOST_TOLD: usize = 100;
+const MOST_HOLES: usize = 4;
+/// Of an error's text, in bytes.
+const LONGEST_ERROR: usize = 300;
+
+fn cut(text: &mut Option<String>) {
+    if let Some(text) = text.as_mut().filter(|t| t.len() > LONGEST_ERROR) {
+        let end = (0..=LONGEST_ERROR).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        text.truncate(end);
     }
 }

@@ -452,6 +452,7 @@ pub fn frame(gateway: &str, incarnation: u128, seq: u64) -> Vec<u8> {
 
 pub fn health() -> GatewayHealth {
     GatewayHealth {
+        left_out: 0,
         version: "test".into(),
         uptime_ms: 1,
         clock_synchronised: true,

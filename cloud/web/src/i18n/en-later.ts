@@ -254,6 +254,7 @@ export const enLater = {
     cause: "Queue: cause",
     number: "Count",
     devices: "Devices",
+    leftOut: (n: number) => `${n} more devices and parts are well; the box itself lists all`,
     device: "Device",
     protocol: "Protocol",
     state: "State",

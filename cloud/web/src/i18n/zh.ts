@@ -326,6 +326,7 @@ export const zhLater: LaterTexts = {
     cause: "队列：原因",
     number: "数量",
     devices: "设备",
+    leftOut: (n: number) => `另有 ${n} 个设备和部件正常；网关本机列出全部`,
     device: "设备",
     protocol: "协议",
     state: "状态",

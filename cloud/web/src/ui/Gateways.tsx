@@ -47,6 +47,11 @@ function Devices({ health }: { health: GatewayHealth }): JSX.Element {
           </tr>
         ))}
       </tbody>
+      {!!health.left_out && (
+        <tfoot>
+          <tr><td colSpan={6}>{x.leftOut(health.left_out)}</td></tr>
+        </tfoot>
+      )}
     </table>
   );
 }

@@ -33,6 +33,7 @@ use crate::parts::SampleCounts;
 use crate::reload::Reload;
 use crate::vitals::Vitals;
 
+pub(crate) use modbus::Endpoints;
 pub(crate) use serve::{bind, serve};
 
 const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -54,7 +55,7 @@ pub(crate) struct Inner {
     current: Current,
     counts: Arc<SampleCounts>,
     broker: Option<gateway_broker::Handle>,
-    endpoints: modbus::Endpoints,
+    endpoints: Endpoints,
     drain: Drain,
 }
 
@@ -88,6 +89,7 @@ impl Admission {
 /// What the API shows that a reload changes.
 pub(crate) struct Shown {
     pub(crate) admission: Admission,
+    pub(crate) endpoints: Endpoints,
     pub(crate) reload: Reload,
 }
 
@@ -111,7 +113,7 @@ impl Api {
             current,
             counts,
             broker,
-            endpoints: modbus::Endpoints::new(config),
+            endpoints: shown.endpoints,
             drain,
         }))
     }

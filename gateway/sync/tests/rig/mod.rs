@@ -215,6 +215,7 @@ impl Orders for Heard {
 
 pub(crate) fn health() -> GatewayHealth {
     GatewayHealth {
+        left_out: 0,
         version: "1".to_owned(),
         uptime_ms: 0,
         clock_synchronised: true,
