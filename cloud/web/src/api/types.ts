@@ -238,6 +238,7 @@ export interface GatewayHealth {
   dropped: Record<string, number>;
   devices: DeviceHealth[];
   parts: PartStatus[];
+  left_out?: number;
 }
 
 export interface GatewayView {
