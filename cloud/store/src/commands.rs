@@ -144,32 +144,7 @@ pub(crate) fn page(
     cursor: Option<&str>,
     limit: usize,
 ) -> Result<Page<CommandView>> {
-    let (before_us, before_id) = match cursor {
-        Some(text) => {
-            let (us, id) = log::parse_cursor::<CommandId>(text)?;
-            (us, id.to_string())
-        }
-        // After every id in text.
-        None => (i64::MAX, "~".to_owned()),
-    };
-    let limit = limit.clamp(1, log::MAX_PAGE);
-    let only =
-        if twins.is_some() { "AND twin IN (SELECT value FROM json_each(?4))" } else { "AND ?4 IS NULL" };
-    let sql = format!(
-        "SELECT sort_us, id, view FROM commands WHERE (sort_us, id) < (?1, ?2) {only}
-         ORDER BY sort_us DESC, id DESC LIMIT ?3"
-    );
-    let mut statement = conn.prepare_cached(&sql).map_err(db)?;
-    let fetch = i64::try_from(limit + 1).unwrap_or(i64::MAX);
-    let mut rows =
-        statement.query(params![before_us, before_id, fetch, log::twin_list(twins)?]).map_err(db)?;
-    let mut items = Vec::new();
-    while let Some(row) = rows.next().map_err(db)? {
-        let us: i64 = row.get(0).map_err(db)?;
-        let (id, view): (String, String) = (row.get(1).map_err(db)?, row.get(2).map_err(db)?);
-        items.push((format!("{us}.{id}"), from_json("a command", &view)?));
-    }
-    Ok(log::cut(items, limit))
+    log::views::<CommandId, _>(conn, ("commands", "a command", ""), twins, cursor, limit)
 }
 
 /// Oldest first.

@@ -160,6 +160,42 @@ pub(crate) fn cut<T>(mut items: Vec<(String, T)>, limit: usize) -> Page<T> {
     Page { items: items.into_iter().map(|(_, item)| item).collect(), next_cursor }
 }
 
+/// A page of the views of a table with `sort_us`, `id`, `twin` and `view`, the newest first. `also`: a further condition,
+/// of the program's own text.
+pub(crate) fn views<Id: std::str::FromStr + ToString, View: serde::de::DeserializeOwned>(
+    conn: &Connection,
+    (table, what, also): (&str, &str, &str),
+    twins: Option<&[TwinId]>,
+    cursor: Option<&str>,
+    limit: usize,
+) -> Result<Page<View>> {
+    let (before_us, before_id) = match cursor {
+        Some(text) => {
+            let (us, id) = parse_cursor::<Id>(text)?;
+            (us, id.to_string())
+        }
+        // After every id in text.
+        None => (i64::MAX, "~".to_owned()),
+    };
+    let limit = limit.clamp(1, MAX_PAGE);
+    let only =
+        if twins.is_some() { "AND twin IN (SELECT value FROM json_each(?4))" } else { "AND ?4 IS NULL" };
+    let sql = format!(
+        "SELECT sort_us, id, view FROM {table} WHERE (sort_us, id) < (?1, ?2) {also} {only}
+         ORDER BY sort_us DESC, id DESC LIMIT ?3"
+    );
+    let mut statement = conn.prepare_cached(&sql).map_err(db)?;
+    let fetch = i64::try_from(limit + 1).unwrap_or(i64::MAX);
+    let mut rows = statement.query(params![before_us, before_id, fetch, twin_list(twins)?]).map_err(db)?;
+    let mut items = Vec::new();
+    while let Some(row) = rows.next().map_err(db)? {
+        let us: i64 = row.get(0).map_err(db)?;
+        let (id, view): (String, String) = (row.get(1).map_err(db)?, row.get(2).map_err(db)?);
+        items.push((format!("{us}.{id}"), from_json(what, &view)?));
+    }
+    Ok(cut(items, limit))
+}
+
 pub(crate) fn parse_cursor<I: std::str::FromStr>(text: &str) -> Result<(i64, I)> {
     let parsed = text.split_once('.').and_then(|(us, id)| Some((us.parse().ok()?, id.parse().ok()?)));
     parsed.ok_or_else(|| StoreError::NotFound { what: "cursor".into() })
