@@ -3,6 +3,8 @@
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::tree::{Step, steps};
+
 /// Byte at which the value of `key` starts, such as `device[2].point[0].address`. If the key is not there,
 /// where the nearest table above it starts; none if the text is not TOML.
 pub fn locate(text: &str, key: &str) -> Option<usize> {
@@ -21,18 +23,4 @@ pub fn locate(text: &str, key: &str) -> Option<usize> {
         here = Some(next);
     }
     Some(found)
-}
-
-enum Step<'a> {
-    Key(&'a str),
-    Index(usize),
-}
-
-fn steps(key: &str) -> impl Iterator<Item = Step<'_>> {
-    key.split(['.', '[']).filter(|s| !s.is_empty()).map(|part| {
-        match part.strip_suffix(']').and_then(|n| n.parse().ok()) {
-            Some(i) => Step::Index(i),
-            None => Step::Key(part),
-        }
-    })
 }

@@ -237,12 +237,13 @@ impl<'a> Node<'a> {
     }
 }
 
-enum Step<'k> {
+/// A part of a key such as `device[2].name`.
+pub(super) enum Step<'k> {
     Key(&'k str),
     Index(usize),
 }
 
-fn steps(key: &str) -> impl Iterator<Item = Step<'_>> {
+pub(super) fn steps(key: &str) -> impl Iterator<Item = Step<'_>> {
     key.split(['.', '[']).filter(|s| !s.is_empty()).map(|part| {
         match part.strip_suffix(']').and_then(|n| n.parse().ok()) {
             Some(i) => Step::Index(i),
