@@ -8,6 +8,7 @@ use common::alarm::{AlarmAct, AlarmState, AlarmView};
 use common::api::{AcknowledgeRequest, Page, Problem, ShelveRequest, UnshelveRequest};
 use common::names::Code;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::auth::Caller;
 use super::{Api, invalid, json, limit, query};
@@ -32,50 +33,41 @@ pub(super) async fn list(State(api): State<Api>, uri: Uri) -> Result<Json<Page<A
     Ok(Json(Page { items, next_cursor }))
 }
 
-pub(super) async fn acknowledge(
+/// What is asked of an alarm, and what is said to it.
+pub(super) trait Asked: DeserializeOwned {
+    fn parts(self) -> (AlarmAct, String);
+}
+
+impl Asked for AcknowledgeRequest {
+    fn parts(self) -> (AlarmAct, String) {
+        (AlarmAct::Acknowledge { raised_us: self.raised_us }, self.comment)
+    }
+}
+
+impl Asked for ShelveRequest {
+    fn parts(self) -> (AlarmAct, String) {
+        (AlarmAct::Shelve { duration_ms: self.duration_ms }, self.comment)
+    }
+}
+
+impl Asked for UnshelveRequest {
+    fn parts(self) -> (AlarmAct, String) {
+        (AlarmAct::Unshelve, self.comment)
+    }
+}
+
+pub(super) async fn act<R: Asked>(
     State(api): State<Api>,
     Path(id): Path<String>,
     Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Json<AlarmView>, Problem> {
-    let request: AcknowledgeRequest = json(&headers, &body)?;
-    act(&api, &id, AlarmAct::Acknowledge { raised_us: request.raised_us }, &caller, &request.comment)
-}
-
-pub(super) async fn shelve(
-    State(api): State<Api>,
-    Path(id): Path<String>,
-    Extension(caller): Extension<Caller>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Json<AlarmView>, Problem> {
-    let request: ShelveRequest = json(&headers, &body)?;
-    act(&api, &id, AlarmAct::Shelve { duration_ms: request.duration_ms }, &caller, &request.comment)
-}
-
-pub(super) async fn unshelve(
-    State(api): State<Api>,
-    Path(id): Path<String>,
-    Extension(caller): Extension<Caller>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Json<AlarmView>, Problem> {
-    let request: UnshelveRequest = json(&headers, &body)?;
-    act(&api, &id, AlarmAct::Unshelve, &caller, &request.comment)
-}
-
-fn act(
-    api: &Api,
-    id: &str,
-    act: AlarmAct,
-    caller: &Caller,
-    comment: &str,
-) -> Result<Json<AlarmView>, Problem> {
+    let (act, comment) = json::<R>(&headers, &body)?.parts();
     if comment.chars().any(|c| c.is_control() && c != '\n') {
         return Err(invalid("a comment is plain text"));
     }
     let id = id.parse().map_err(|_| Problem::new(Code::NotFound, format!("there is no alarm `{id}`")))?;
-    let done = api.vitals.alarms.act(id, act, &caller.name, comment);
+    let done = api.vitals.alarms.act(id, act, &caller.name, &comment);
     done.map(Json).map_err(|(code, detail)| Problem::new(code, detail))
 }

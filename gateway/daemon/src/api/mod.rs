@@ -24,7 +24,7 @@ use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post, put};
 use common::Drain;
-use common::api::{Problem, Role};
+use common::api::{AcknowledgeRequest, Problem, Role, ShelveRequest, UnshelveRequest};
 use common::names::Code;
 use gateway_core::{Current, Points};
 
@@ -161,10 +161,14 @@ const ROUTES: &[Route] = &[
     route(Method::GET, "/api/v1/commands/{id}", Some(Role::Viewer), || get(commands::one)),
     route(Method::GET, "/api/v1/alarms", Some(Role::Viewer), || get(alarms::list)),
     route(Method::POST, "/api/v1/alarms/{id}/acknowledge", Some(Role::Operator), || {
-        post(alarms::acknowledge)
+        post(alarms::act::<AcknowledgeRequest>)
     }),
-    route(Method::POST, "/api/v1/alarms/{id}/shelve", Some(Role::Operator), || post(alarms::shelve)),
-    route(Method::POST, "/api/v1/alarms/{id}/unshelve", Some(Role::Operator), || post(alarms::unshelve)),
+    route(Method::POST, "/api/v1/alarms/{id}/shelve", Some(Role::Operator), || {
+        post(alarms::act::<ShelveRequest>)
+    }),
+    route(Method::POST, "/api/v1/alarms/{id}/unshelve", Some(Role::Operator), || {
+        post(alarms::act::<UnshelveRequest>)
+    }),
     route(Method::GET, "/api/v1/gateways", Some(Role::Viewer), || get(gateway::list)),
     route(Method::GET, "/api/v1/config", Some(Role::Viewer), || get(config::show)),
     route(Method::POST, "/api/v1/config/reload", Some(Role::Admin), || post(config::reload)),
