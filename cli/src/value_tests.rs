@@ -7,18 +7,10 @@ use super::*;
 
 fn point(value_type: ValueType, labels: &[(i64, &str)]) -> PointSchema {
     PointSchema {
-        name: "p".into(),
-        value_type,
-        unit: String::new(),
-        description: String::new(),
         access: Access::ReadWrite,
-        range_min: None,
-        range_max: None,
-        write_min: None,
-        write_max: None,
-        setpoint: None,
         stale_ms: 1000,
         labels: labels.iter().map(|(value, text)| Label { value: *value, text: (*text).into() }).collect(),
+        ..PointSchema::new("p", value_type)
     }
 }
 

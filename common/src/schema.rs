@@ -78,6 +78,24 @@ pub struct PointSchema {
 }
 
 impl PointSchema {
+    /// A point that is read, without unit, ranges or limits, current for 5 s.
+    pub fn new(name: impl Into<String>, value_type: ValueType) -> Self {
+        Self {
+            name: name.into(),
+            value_type,
+            unit: String::new(),
+            description: String::new(),
+            access: Access::Read,
+            range_min: None,
+            range_max: None,
+            write_min: None,
+            write_max: None,
+            setpoint: None,
+            stale_ms: 5_000,
+            labels: Vec::new(),
+        }
+    }
+
     /// The label of a value, if it has one.
     pub fn label(&self, value: &Value) -> Option<&str> {
         let Value::I64(n) = value.convert(ValueType::I64)? else { return None };

@@ -76,18 +76,11 @@ pub(crate) fn id(n: u128) -> TwinId {
 fn point(name: &str, value_type: ValueType, unit: &str, value: Option<Value>, writable: bool) -> PointView {
     PointView {
         schema: PointSchema {
-            name: name.into(),
-            value_type,
             unit: unit.into(),
-            description: String::new(),
             access: if writable { Access::ReadWrite } else { Access::Read },
-            range_min: None,
-            range_max: None,
             write_min: writable.then_some(0.0),
             write_max: writable.then_some(250.0),
-            setpoint: None,
-            stale_ms: 5000,
-            labels: Vec::new(),
+            ..PointSchema::new(name, value_type)
         },
         quality: if value.is_some() { Quality::GOOD } else { Quality::BAD_TIMEOUT },
         value,

@@ -1,7 +1,7 @@
 //! Tests of assembly and of what a schema must not be.
 
 use common::wire::split_schema;
-use common::{Access, DeviceSchema, PointSchema, TenantId, TwinId, ValueType};
+use common::{DeviceSchema, PointSchema, TenantId, TwinId, ValueType};
 use proptest::prelude::*;
 
 use super::*;
@@ -11,20 +11,7 @@ fn key() -> GatewayKey {
 }
 
 fn point(name: &str) -> PointSchema {
-    PointSchema {
-        name: name.into(),
-        value_type: ValueType::F64,
-        unit: String::new(),
-        description: "x".repeat(50),
-        access: Access::Read,
-        range_min: None,
-        range_max: None,
-        write_min: None,
-        write_max: None,
-        setpoint: None,
-        stale_ms: 1000,
-        labels: vec![],
-    }
+    PointSchema { description: "x".repeat(50), stale_ms: 1000, ..PointSchema::new(name, ValueType::F64) }
 }
 
 fn schema(devices: u32, points: u32) -> Schema {

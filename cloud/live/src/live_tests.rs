@@ -16,20 +16,7 @@ fn twin_id(n: u128) -> TwinId {
 }
 
 fn point(name: &str, value_type: ValueType) -> PointState {
-    PointState::new(PointSchema {
-        name: name.into(),
-        value_type,
-        unit: String::new(),
-        description: String::new(),
-        access: common::Access::Read,
-        range_min: None,
-        range_max: None,
-        write_min: None,
-        write_max: None,
-        setpoint: None,
-        stale_ms: 1000,
-        labels: vec![],
-    })
+    PointState::new(PointSchema { stale_ms: 1000, ..PointSchema::new(name, value_type) })
 }
 
 fn add_twin(world: &World, id: u128, asset: &str, points: Vec<PointState>) {

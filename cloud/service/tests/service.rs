@@ -109,18 +109,12 @@ fn key() -> (TenantId, GatewayId) {
 fn point(name: &str, access: Access) -> PointSchema {
     let limit = |x| access.is_writable().then_some(x);
     PointSchema {
-        name: name.into(),
-        value_type: ValueType::F64,
         unit: "Cel".into(),
-        description: String::new(),
         access,
-        range_min: None,
-        range_max: None,
         write_min: limit(0.0),
         write_max: limit(300.0),
-        setpoint: None,
         stale_ms: 1000,
-        labels: vec![],
+        ..PointSchema::new(name, ValueType::F64)
     }
 }
 

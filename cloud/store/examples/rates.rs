@@ -16,8 +16,7 @@ use cloud_core::{GatewayKey, NewFrame};
 use cloud_store::{Options, Sqlite};
 use common::wire::{Body, Frame, FrameHeader};
 use common::{
-    Access, Clock, DeviceSchema, Incarnation, PointId, PointSchema, Quality, Sample, Schema, TwinId, Value,
-    ValueType,
+    Clock, DeviceSchema, Incarnation, PointId, PointSchema, Quality, Sample, Schema, TwinId, Value, ValueType,
 };
 use tokio::time::Instant;
 
@@ -25,18 +24,9 @@ const T0: i64 = 1_795_046_400_000_000;
 
 fn schema(points: u32) -> Schema {
     let point = |n| PointSchema {
-        name: format!("p{n}"),
-        value_type: ValueType::F64,
         unit: "C".into(),
-        description: String::new(),
-        access: Access::Read,
-        range_min: None,
-        range_max: None,
-        write_min: None,
-        write_max: None,
-        setpoint: None,
         stale_ms: 1000,
-        labels: vec![],
+        ..PointSchema::new(format!("p{n}"), ValueType::F64)
     };
     let device = DeviceSchema {
         name: "d".into(),

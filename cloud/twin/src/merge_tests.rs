@@ -2,9 +2,7 @@
 
 use common::command::{DesiredState, Origin, Requester};
 use common::wire::FrameHeader;
-use common::{
-    Access, Incarnation, PointId, PointSchema, Quality, Sample, SchemaHash, TenantId, Value, ValueType,
-};
+use common::{Incarnation, PointId, PointSchema, Quality, Sample, SchemaHash, TenantId, Value, ValueType};
 use proptest::prelude::*;
 
 use super::*;
@@ -21,18 +19,9 @@ pub(crate) fn twin_id(device: &str) -> TwinId {
 /// Devices with two points each, numbered on.
 pub(crate) fn schema(gateway: &str, devices: &[&str]) -> Schema {
     let point = |name: &str| PointSchema {
-        name: name.into(),
-        value_type: ValueType::F64,
         unit: "Cel".into(),
-        description: String::new(),
-        access: Access::Read,
-        range_min: None,
-        range_max: None,
-        write_min: None,
-        write_max: None,
-        setpoint: None,
         stale_ms: 1000,
-        labels: vec![],
+        ..PointSchema::new(name, ValueType::F64)
     };
     let device = |(i, name): (u32, &&str)| DeviceSchema {
         name: (*name).into(),

@@ -1,6 +1,6 @@
 //! Messages by device: what stands in one, and when another begins.
 
-use common::{Access, DeviceSchema, PointId, PointSchema, Quality, Schema, Value, ValueType};
+use common::{DeviceSchema, PointId, PointSchema, Quality, Schema, Value, ValueType};
 use gateway_core::{Device, Point, RawRange, Scale};
 
 use super::*;
@@ -11,18 +11,9 @@ fn registry() -> Arc<Registry> {
         id: PointId(n),
         device: (n / 3) as usize,
         schema: PointSchema {
-            name: ["a", "b", "\"c\""][(n % 3) as usize].into(),
-            value_type: ValueType::F64,
             unit: "Cel".into(),
-            description: String::new(),
-            access: Access::Read,
-            range_min: None,
-            range_max: None,
-            write_min: None,
-            write_max: None,
-            setpoint: None,
             stale_ms: 1000,
-            labels: vec![],
+            ..PointSchema::new(["a", "b", "\"c\""][(n % 3) as usize], ValueType::F64)
         },
         scale: Scale::default(),
         deadband: None,

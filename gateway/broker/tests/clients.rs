@@ -521,7 +521,7 @@ async fn a_full_inbox_drops_and_counts_and_slows_nobody() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn points_are_published_coalesced_and_retained() {
-    use common::{Access, DeviceSchema, PointId, PointSchema, Quality, Sample, Schema, Value, ValueType};
+    use common::{DeviceSchema, PointId, PointSchema, Quality, Sample, Schema, Value, ValueType};
     use gateway_core::{Bus, Device, Point, Policy, RawRange, Registry, Scale};
     let rig = Rig::start(|_| {}).await;
     let schema = Schema {
@@ -540,18 +540,9 @@ async fn points_are_published_coalesced_and_retained() {
         id: PointId(0),
         device: 0,
         schema: PointSchema {
-            name: "temp".into(),
-            value_type: ValueType::F64,
             unit: "Cel".into(),
-            description: String::new(),
-            access: Access::Read,
-            range_min: None,
-            range_max: None,
-            write_min: None,
-            write_max: None,
-            setpoint: None,
             stale_ms: 1000,
-            labels: vec![],
+            ..PointSchema::new("temp", ValueType::F64)
         },
         scale: Scale::default(),
         deadband: None,

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use common::{Access, PointSchema, Schema, TenantId, TwinId, ValueType};
+use common::{PointSchema, Schema, TenantId, TwinId, ValueType};
 use proptest::prelude::*;
 
 use super::*;
@@ -21,18 +21,9 @@ fn registry(plant: &Plant) -> Registry {
                 id: PointId(u32::try_from(points.len()).unwrap()),
                 device: index,
                 schema: PointSchema {
-                    name: point.clone(),
-                    value_type: ValueType::F64,
                     unit: (*unit).to_owned(),
-                    description: String::new(),
-                    access: Access::Read,
-                    range_min: None,
-                    range_max: None,
-                    write_min: None,
-                    write_max: None,
-                    setpoint: None,
                     stale_ms: 1000,
-                    labels: vec![],
+                    ..PointSchema::new(point.clone(), ValueType::F64)
                 },
                 scale: Scale::default(),
                 deadband: None,

@@ -1,6 +1,6 @@
 //! What passes, what is held back, and that nothing bad ever looks good.
 
-use common::{Access, DeviceSchema, PointSchema, Schema, TwinId, ValueType};
+use common::{DeviceSchema, PointSchema, Schema, TwinId, ValueType};
 use gateway_core::{Deadband, Device, RawRange, Scale};
 use proptest::prelude::*;
 
@@ -10,20 +10,7 @@ fn point(value_type: ValueType) -> Point {
     Point {
         id: PointId(0),
         device: 0,
-        schema: PointSchema {
-            name: "p".into(),
-            value_type,
-            unit: String::new(),
-            description: String::new(),
-            access: Access::Read,
-            range_min: None,
-            range_max: None,
-            write_min: None,
-            write_max: None,
-            setpoint: None,
-            stale_ms: 5000,
-            labels: vec![],
-        },
+        schema: PointSchema::new("p", value_type),
         scale: Scale::default(),
         deadband: None,
         max_interval_ms: 0,

@@ -49,18 +49,12 @@ mod tests {
 
     fn point(value_type: ValueType, access: Access, limits: Option<(f64, f64)>) -> PointSchema {
         PointSchema {
-            name: "p".into(),
-            value_type,
             unit: "degC".into(),
-            description: String::new(),
             access,
-            range_min: None,
-            range_max: None,
             write_min: limits.map(|l| l.0),
             write_max: limits.map(|l| l.1),
-            setpoint: None,
             stale_ms: 1000,
-            labels: vec![],
+            ..PointSchema::new("p", value_type)
         }
     }
 

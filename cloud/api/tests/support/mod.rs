@@ -95,18 +95,11 @@ impl Downlink for Gateways {
 
 fn point(name: &str, value_type: ValueType, access: Access, limits: Option<(f64, f64)>) -> PointState {
     PointState::new(PointSchema {
-        name: name.into(),
-        value_type,
         unit: "degC".into(),
-        description: String::new(),
         access,
-        range_min: None,
-        range_max: None,
         write_min: limits.map(|l| l.0),
         write_max: limits.map(|l| l.1),
-        setpoint: None,
-        stale_ms: 5_000,
-        labels: vec![],
+        ..PointSchema::new(name, value_type)
     })
 }
 

@@ -386,20 +386,7 @@ pub async fn until(what: &str, holds: impl Fn() -> bool) {
 }
 
 pub fn schema(gateway: &str) -> Schema {
-    let point = PointSchema {
-        name: "t".into(),
-        value_type: ValueType::F64,
-        unit: "Cel".into(),
-        description: String::new(),
-        access: Access::Read,
-        range_min: None,
-        range_max: None,
-        write_min: None,
-        write_max: None,
-        setpoint: None,
-        stale_ms: 1000,
-        labels: vec![],
-    };
+    let point = PointSchema { unit: "Cel".into(), stale_ms: 1000, ..PointSchema::new("t", ValueType::F64) };
     let key = key(gateway);
     let device = DeviceSchema {
         name: "oven".into(),

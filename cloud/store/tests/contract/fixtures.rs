@@ -6,8 +6,8 @@ use cloud_core::{GatewayKey, NewFrame, Storage};
 use common::command::{LogEntry, Origin, Requester, Severity};
 use common::wire::{Body, Frame, FrameHeader};
 use common::{
-    Access, DeviceSchema, Incarnation, PointId, PointSchema, Quality, Sample, Schema, TenantId, TwinId,
-    Value, ValueType,
+    DeviceSchema, Incarnation, PointId, PointSchema, Quality, Sample, Schema, TenantId, TwinId, Value,
+    ValueType,
 };
 use uuid::Uuid;
 
@@ -24,20 +24,7 @@ pub(crate) fn twin(n: u128) -> TwinId {
 }
 
 pub(crate) fn point(name: &str, value_type: ValueType) -> PointSchema {
-    PointSchema {
-        name: name.into(),
-        value_type,
-        unit: String::new(),
-        description: String::new(),
-        access: Access::Read,
-        range_min: None,
-        range_max: None,
-        write_min: None,
-        write_max: None,
-        setpoint: None,
-        stale_ms: 1000,
-        labels: vec![],
-    }
+    PointSchema { stale_ms: 1000, ..PointSchema::new(name, value_type) }
 }
 
 /// The points of every device here, in order.

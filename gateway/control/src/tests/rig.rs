@@ -183,18 +183,10 @@ pub(super) const COUNT: PointId = PointId(4);
 /// `count` i64 -5..50 in an i16 without scale.
 pub(crate) fn registry() -> Arc<Registry> {
     let schema = |name: &str, value_type, limits: Option<(f64, f64)>| PointSchema {
-        name: name.to_owned(),
-        value_type,
-        unit: String::new(),
-        description: String::new(),
         access: if limits.is_some() { Access::ReadWrite } else { Access::Read },
-        range_min: None,
-        range_max: None,
         write_min: limits.map(|l| l.0),
         write_max: limits.map(|l| l.1),
-        setpoint: None,
-        stale_ms: 5_000,
-        labels: vec![],
+        ..PointSchema::new(name, value_type)
     };
     let point = |id: PointId, schema, factor, raw, interlock: Option<&str>| Point {
         id,

@@ -8,8 +8,8 @@ use std::time::Duration;
 use common::command::{LogEntry, Severity};
 use common::wire::{Body, Frame, Gap, MAX_MESSAGE_BYTES};
 use common::{
-    Access, Clock, DeviceSchema, Incarnation, PointId, PointSchema, Quality, Sample, Schema, TenantId,
-    TwinId, Value, ValueType,
+    Clock, DeviceSchema, Incarnation, PointId, PointSchema, Quality, Sample, Schema, TenantId, TwinId, Value,
+    ValueType,
 };
 use gateway_core::{Device, FrameLog, Point, RawRange, Registry, Scale};
 use gateway_store::{Options, Store};
@@ -20,18 +20,9 @@ pub(crate) fn registry(points: u32, unit: &str) -> Arc<Registry> {
         id: PointId(n),
         device: 0,
         schema: PointSchema {
-            name: format!("p{n}"),
-            value_type: ValueType::F64,
             unit: unit.to_owned(),
-            description: String::new(),
-            access: Access::Read,
-            range_min: None,
-            range_max: None,
-            write_min: None,
-            write_max: None,
-            setpoint: None,
             stale_ms: 1000,
-            labels: vec![],
+            ..PointSchema::new(format!("p{n}"), ValueType::F64)
         },
         scale: Scale::default(),
         deadband: None,
