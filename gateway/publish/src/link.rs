@@ -51,8 +51,41 @@ pub(crate) enum Incoming {
 }
 
 enum Side {
-    Own { publish: Arc<dyn Publish>, messages: mpsc::Receiver<Message>, ready: VecDeque<Incoming> },
+    Own(Own),
     Other { client: AsyncClient, incoming: mpsc::Receiver<Incoming>, task: JoinHandle<()> },
+}
+
+/// A session with the gateway's own broker.
+struct Own {
+    publish: Arc<dyn Publish>,
+    messages: mpsc::Receiver<Message>,
+    ready: VecDeque<Incoming>,
+    /// Whether the last that came in was a host's message.
+    heard: bool,
+}
+
+impl Own {
+    /// Hosts' messages and barriers in turn: neither a backlog nor a flood of commands keeps the other waiting.
+    async fn next(&mut self) -> Incoming {
+        let begun = matches!(self.ready.front(), None | Some(Incoming::Passed));
+        if begun
+            && !std::mem::take(&mut self.heard)
+            && let Ok(message) = self.messages.try_recv()
+        {
+            self.heard = true;
+            return of_host(message);
+        }
+        if let Some(incoming) = self.ready.pop_front() {
+            return incoming;
+        }
+        let ended = || Incoming::Down(Error::Link { detail: "the session ended".to_owned() });
+        self.messages.recv().await.map_or_else(ended, of_host)
+    }
+}
+
+fn of_host(message: Message) -> Incoming {
+    let Message { topic, payload, retained } = message;
+    Incoming::Message { topic, payload, retained }
 }
 
 /// A session, or one on its way.
@@ -68,7 +101,8 @@ impl Link {
             Target::Embedded { publish, messages } => {
                 let messages = messages.subscribe(filters);
                 let ready = VecDeque::from([Incoming::Connected, Incoming::Subscribed]);
-                Ok(Self(Side::Own { publish: publish.clone(), messages, ready }))
+                let publish = publish.clone();
+                Ok(Self(Side::Own(Own { publish, messages, ready, heard: false })))
             }
             Target::External(external) => connect(external, will, filters),
         }
@@ -78,14 +112,7 @@ impl Link {
     pub(crate) async fn next(&mut self) -> Incoming {
         let ended = || Incoming::Down(Error::Link { detail: "the session ended".to_owned() });
         match &mut self.0 {
-            Side::Own { messages, ready, .. } => match ready.pop_front() {
-                Some(incoming) => incoming,
-                None => messages.recv().await.map_or_else(ended, |m| Incoming::Message {
-                    topic: m.topic,
-                    payload: m.payload,
-                    retained: m.retained,
-                }),
-            },
+            Side::Own(own) => own.next().await,
             Side::Other { incoming, .. } => incoming.recv().await.unwrap_or_else(ended),
         }
     }
@@ -100,7 +127,7 @@ impl Link {
     ) -> Result<(), Error> {
         let payload = payload.into();
         match &mut self.0 {
-            Side::Own { publish, .. } => {
+            Side::Own(Own { publish, .. }) => {
                 let give_up = Instant::now() + ANSWER;
                 while !publish.publish(&topic, payload.clone(), retain) {
                     if Instant::now() > give_up {
@@ -123,7 +150,7 @@ impl Link {
     /// Sets a barrier behind what was sent; `Passed` comes when the broker has taken it all.
     pub(crate) async fn barrier(&mut self) -> Result<(), Error> {
         match &mut self.0 {
-            Side::Own { ready, .. } => {
+            Side::Own(Own { ready, .. }) => {
                 ready.push_back(Incoming::Passed);
                 Ok(())
             }
@@ -261,3 +288,7 @@ fn client_config(external: &External) -> Result<Arc<ClientConfig>, Error> {
         .with_no_client_auth();
     Ok(Arc::new(config))
 }
+
+#[cfg(test)]
+#[path = "link_tests.rs"]
+mod tests;
