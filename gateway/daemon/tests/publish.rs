@@ -202,6 +202,9 @@ async fn a_sparkplug_host_is_served_and_what_it_misses_comes_as_history() {
     let first = bd_seq(&birth);
     assert_eq!(scada.next().await.kind, Kind::DBirth);
 
+    // An offline of an older session, late, is not believed: the births asked for below are of the same session.
+    let old = HostState { online: false, timestamp_ms: scada.at_ms - 1 }.to_json();
+    scada.mqtt.client.publish("spBv1.0/STATE/scada", QoS::AtLeastOnce, false, old).await.unwrap();
     plc.set(0, 215);
     assert!(!scada.value("temperature", 21.5).await, "live data is no history");
     scada.say("spBv1.0/plant/NCMD/g1", &rebirth_request(1), false).await;

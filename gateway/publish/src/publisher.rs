@@ -193,13 +193,13 @@ impl Publisher {
             live_after: 0,
             waiting_since: None,
         };
-        tokio::select! {
+        let host = tokio::select! {
             ready = self.ready(&mut session, sparkplug) => ready?,
             () = drain.started() => return Ok(()),
-        }
+        };
         tracing::info!(publisher = self.options.name, "publishing");
         self.status.send_modify(|s| (s.online, s.last_error) = (true, None));
-        let ended = self.follow(&mut session, sparkplug, drain).await;
+        let ended = self.follow(&mut session, sparkplug, host, drain).await;
         // A will is sent for a break only: a good end says it itself.
         if let Some(node) = &session.node
             && !matches!(ended, Err(Error::Link { .. } | Error::Silence { .. }))
@@ -220,8 +220,12 @@ impl Publisher {
         Ok(next)
     }
 
-    /// Waits for the connection, the subscriptions and the primary host; then births.
-    async fn ready(&self, session: &mut Session<'_>, sparkplug: Option<&Sparkplug>) -> Result<(), Error> {
+    /// Waits for the connection, the subscriptions and the primary host; then births. What the host said last.
+    async fn ready(
+        &self,
+        session: &mut Session<'_>,
+        sparkplug: Option<&Sparkplug>,
+    ) -> Result<Option<HostState>, Error> {
         let limit = Instant::now() + ANSWER;
         let mut host = None;
         loop {
@@ -234,7 +238,7 @@ impl Publisher {
                 Incoming::Connected | Incoming::Passed => {}
             }
         }
-        let Some(sparkplug) = sparkplug else { return Ok(()) };
+        let Some(sparkplug) = sparkplug else { return Ok(None) };
         while sparkplug.primary_host.is_some() && !host.is_some_and(|h: HostState| h.online) {
             match session.link.next().await {
                 Incoming::Down(error) => return Err(error),
@@ -244,7 +248,8 @@ impl Publisher {
                 Incoming::Subscribed | Incoming::Connected | Incoming::Passed => {}
             }
         }
-        self.births(session).await
+        self.births(session).await?;
+        Ok(host)
     }
 
     pub(crate) async fn births(&self, session: &mut Session<'_>) -> Result<(), Error> {
@@ -262,14 +267,12 @@ impl Publisher {
         &self,
         session: &mut Session<'_>,
         sparkplug: Option<&Sparkplug>,
+        mut host: Option<HostState>,
         drain: &Drain,
     ) -> Result<(), Error> {
         let mut watermark = self.parts.log.watermark();
         let mut tick = interval(KEEP_EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut host = sparkplug
-            .and_then(|s| s.primary_host.as_ref())
-            .map(|_| HostState { online: true, timestamp_ms: 0 });
         loop {
             let head = *watermark.borrow_and_update();
             let mut more = true;
