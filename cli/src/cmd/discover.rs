@@ -155,7 +155,7 @@ fn snippet(
         "sparkplug" => return text + &format!("sparkplug = {{ metric = {place} }}\n"),
         "json" => format!(", pointer = {place}"),
         "csv" => {
-            let separator = [';', '\t', ','].into_iter().find(|s| topic.excerpt.contains(*s)).unwrap_or(',');
+            let separator = topic.separator.unwrap_or(',');
             let column = if value.place.parse::<u32>().is_ok() { value.place.clone() } else { place };
             format!(", column = {column}, separator = {}", quoted(&separator.to_string()))
         }
@@ -178,6 +178,7 @@ mod tests {
             bytes: 1,
             excerpt: excerpt.to_owned(),
             format: format.to_owned(),
+            separator: None,
             values: vec![UnknownValue {
                 place: place.to_owned(),
                 value_type: ValueType::F64,
@@ -197,8 +198,13 @@ mod tests {
             json,
             "[[device]]\nname = \"d\"\nasset = \"plant/x/d\"\n[device.mqtt]\n[[device.point]]\nname = \"p\"\ntype = \"f64\"\nmqtt = { topic = \"a/\\\"b\", pointer = \"/v\" }\n"
         );
-        let csv = made(&topic("t", "csv", "1;2", "2"), None);
-        assert!(csv.ends_with("mqtt = { topic = \"t\", column = 2, separator = \";\" }\n"), "{csv}");
+        // An excerpt has blanks where a payload has tabs.
+        for (separator, told) in [(';', ";"), ('\t', "\\t"), (',', ",")] {
+            let of = UnknownTopic { separator: Some(separator), ..topic("t", "csv", "1 2", "2") };
+            let wanted = format!("mqtt = {{ topic = \"t\", column = 2, separator = \"{told}\" }}\n");
+            let csv = made(&of, None);
+            assert!(csv.ends_with(&wanted), "{csv}");
+        }
         let plain = made(&topic("t", "plain", "1", ""), None);
         assert!(plain.starts_with("# below device `d`\n[[device.point]]"), "{plain}");
         let sparkplug = made(&topic("spBv1.0/g/DBIRTH/n/press", "sparkplug", "", "Force"), Some("plant/x"));

@@ -32,6 +32,9 @@ pub struct UnknownTopic {
     pub excerpt: String,
     /// What it looks like: `plain`, `json`, `csv`, `binary` or `sparkplug`.
     pub format: String,
+    /// What separates its columns, of `csv`.
+    #[serde(default)]
+    pub separator: Option<char>,
     /// The values in it that a point could take.
     pub values: Vec<UnknownValue>,
 }

@@ -125,7 +125,7 @@ impl Book {
 
 impl Seen {
     fn view(&self, topic: &str) -> UnknownTopic {
-        let (format, values) = guess(topic, &self.payload);
+        let Guess { format, separator, values } = guess(topic, &self.payload);
         UnknownTopic {
             topic: topic.to_owned(),
             count: self.count,
@@ -135,9 +135,17 @@ impl Seen {
             bytes: self.bytes as u64,
             excerpt: excerpt(&self.payload),
             format: format.to_owned(),
+            separator,
             values,
         }
     }
+}
+
+/// What a payload looks like.
+struct Guess {
+    format: &'static str,
+    separator: Option<char>,
+    values: Vec<UnknownValue>,
 }
 
 fn excerpt(payload: &[u8]) -> String {
@@ -152,27 +160,28 @@ fn short(text: &str) -> String {
 }
 
 /// Format, and the values that a point could take.
-fn guess(topic: &str, payload: &[u8]) -> (&'static str, Vec<UnknownValue>) {
+fn guess(topic: &str, payload: &[u8]) -> Guess {
+    let of = |format, values| Guess { format, separator: None, values };
     if topic.starts_with("spBv1.0/")
         && let Ok(payload) = gateway_sparkplug::Payload::decode(payload)
     {
-        return ("sparkplug", metrics(&payload));
+        return of("sparkplug", metrics(&payload));
     }
-    let Ok(text) = std::str::from_utf8(payload) else { return ("binary", Vec::new()) };
+    let Ok(text) = std::str::from_utf8(payload) else { return of("binary", Vec::new()) };
     if let Ok(json @ (Json::Object(_) | Json::Array(_))) = serde_json::from_str(text) {
         let mut values = Vec::new();
         leaves(&json, String::new(), &mut values);
-        return ("json", values);
+        return of("json", values);
     }
     let separator = [';', '\t', ','].into_iter().find(|s| text.contains(*s));
     if let Some(separator) = separator
         && let Some(values) = columns(text, separator)
     {
-        return ("csv", values);
+        return Guess { separator: Some(separator), ..of("csv", values) };
     }
     let trimmed = text.trim();
     let value = UnknownValue { place: String::new(), value_type: type_of(trimmed), example: short(trimmed) };
-    ("plain", vec![value])
+    of("plain", vec![value])
 }
 
 fn metrics(payload: &gateway_sparkplug::Payload) -> Vec<UnknownValue> {
@@ -287,7 +296,7 @@ mod tests {
     #[test]
     fn formats_are_guessed_with_the_values_in_them() {
         let told = |topic: &str, payload: &[u8]| {
-            let (format, values) = guess(topic, payload);
+            let Guess { format, values, .. } = guess(topic, payload);
             let values: Vec<_> = values
                 .into_iter()
                 .map(|v| format!("{} {:?}", v.place, v.value_type).to_lowercase())
@@ -300,6 +309,9 @@ mod tests {
         let json = told("t", br#"{"a":{"b/c":1,"d":[true,"x"]},"n":null}"#);
         assert_eq!(json, ("json", strings(&["/a/b~1c f64", "/a/d/0 bool", "/a/d/1 text"])));
         assert_eq!(told("t", b"time;temp\n2026;21.5"), ("csv", strings(&["time f64", "temp f64"])));
+        assert_eq!(told("t", b"1\t2"), ("csv", strings(&["1 f64", "2 f64"])));
+        let separators = [&b"1\t2"[..], b"1,2", b"1;2,5", b"1"].map(|payload| guess("t", payload).separator);
+        assert_eq!(separators, [Some('\t'), Some(','), Some(';'), None]);
         assert_eq!(told("t", b"1,on"), ("csv", strings(&["1 f64", "2 bool"])));
         assert_eq!(told("t", b"hello, world"), ("plain", strings(&[" text"])));
         assert_eq!(told("t", &[0xff, 1]), ("binary", vec![]));
