@@ -135,7 +135,8 @@ async fn births_give_values_data_is_read_by_alias_and_a_death_ends_them_all() {
     rig.ends.value(1, 2.0).await;
     rig.send("DDATA/n/d", &edge.message(2, vec![by_alias(20, 3.0)]));
     rig.ends.value(0, 3.0).await;
-    assert!(rig.ends.health.list()[0].connected);
+    let told = rig.ends.health.list().remove(0);
+    assert_eq!((told.connected, told.good, told.bad), (true, 2, 0), "a birth and a message of data");
     // An old word that the broker kept changes nothing.
     rig.give("DDATA/n/d", edge.clone().message(2, vec![by_alias(20, 9.0)]).encode(), true);
     rig.send("NDEATH/n", &edge.death(3));

@@ -192,10 +192,10 @@ impl Host {
         payload: &Payload,
         steps: &mut Vec<Step>,
     ) -> Result<(), RebirthReason> {
+        let mut known: usize = self.devices.values().map(|m| m.by_name.len()).sum();
         for metric in &payload.metrics {
             let Some(name) = metric.name.as_deref().filter(|n| !n.is_empty()) else { continue };
             let name: Arc<str> = name.into();
-            let known: usize = self.devices.values().map(|m| m.by_name.len()).sum();
             if known.max(self.aliases.len()) + self.node.by_name.len() >= MAX_METRICS {
                 return Err(RebirthReason::TooMany);
             }
@@ -206,7 +206,8 @@ impl Host {
                 None => &mut self.node,
                 Some(device) => self.devices.entry(device.clone()).or_default(),
             };
-            metrics.by_name.insert(name.clone(), metric.datatype);
+            let is_new = metrics.by_name.insert(name.clone(), metric.datatype).is_none();
+            known += usize::from(is_new && device.is_some());
             if device.is_some() || &*name != BD_SEQ {
                 steps.push(value(device.clone(), name, metric, None, payload));
             }

@@ -150,6 +150,8 @@ impl Adapter {
         let lost =
             steps.iter().find_map(|s| if let Step::Rebirth(why) = s { Some(why.clone()) } else { None });
         let mut named: Option<HashSet<Arc<str>>> = None;
+        // Whether data of our own came, and all of it could be read.
+        let mut sound: Option<bool> = None;
         for step in steps {
             match step {
                 Step::Born { device } if self.is_own(device.as_deref()) => {
@@ -165,6 +167,8 @@ impl Adapter {
                     if let Some(named) = &mut named {
                         named.insert(metric.clone());
                     }
+                    let is_sound = value.is_ok() || !self.points.contains_key(&*metric);
+                    sound = Some(is_sound && sound.unwrap_or(true));
                     self.value(&metric, value, quality, timestamp_ms, historical, session);
                 }
                 Step::Value { .. } => {}
@@ -186,8 +190,11 @@ impl Adapter {
                 }
             }
         }
-        if let Some(named) = named {
-            self.unnamed(&named, session);
+        match named {
+            // A birth is counted when it comes.
+            Some(named) => self.unnamed(&named, session),
+            None if sound == Some(true) && lost.is_none() => session.reporter.good(),
+            None => {}
         }
     }
 
