@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::NAMESPACE;
 
 /// What a message is.
@@ -116,37 +118,27 @@ pub fn state_topic(host: &str) -> String {
 }
 
 /// What a host application says of itself (3.0: JSON).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostState {
     /// Whether it is there.
     pub online: bool,
     /// When it said so, UTC ms: an offline of an older session is not believed.
+    #[serde(rename = "timestamp")]
     pub timestamp_ms: u64,
 }
 
 impl HostState {
-    /// Reads `{"online": true, "timestamp": 1700000000000}`, in any order and with any other keys that hold
-    /// no objects; none if it is something else.
+    /// Reads `{"online": true, "timestamp": 1700000000000}`, in any order and with any other keys; none if it is
+    /// something else.
     pub fn parse(payload: &[u8]) -> Option<Self> {
-        let text = std::str::from_utf8(payload).ok()?.trim();
-        let inner = text.strip_prefix('{')?.strip_suffix('}')?;
-        let (mut online, mut timestamp_ms) = (None, None);
-        for member in inner.split(',') {
-            let (key, value) = member.split_once(':')?;
-            match (key.trim(), value.trim()) {
-                ("\"online\"", "true") => online = Some(true),
-                ("\"online\"", "false") => online = Some(false),
-                ("\"online\"", _) => return None,
-                ("\"timestamp\"", number) => timestamp_ms = Some(number.parse().ok()?),
-                _ => {}
-            }
-        }
-        Some(Self { online: online?, timestamp_ms: timestamp_ms? })
+        // An array of both would be read as well.
+        let is_object = payload.trim_ascii_start().starts_with(b"{");
+        is_object.then(|| serde_json::from_slice(payload).ok())?
     }
 
     /// As JSON.
     pub fn to_json(self) -> String {
-        format!("{{\"online\":{},\"timestamp\":{}}}", self.online, self.timestamp_ms)
+        serde_json::to_string(&self).unwrap_or_default()
     }
 }
 
@@ -188,8 +180,17 @@ mod tests {
         let online = Some(HostState { online: true, timestamp_ms: 17 });
         assert_eq!(state(r#"{"online":true,"timestamp":17}"#), online);
         assert_eq!(state(" { \"timestamp\" : 17 , \"online\" : true, \"x\": \"y\" }\n"), online);
+        assert_eq!(state(r#"{"online":true,"timestamp":17,"x":"a,b","y":{}}"#), online);
         assert_eq!(state(&HostState { online: false, timestamp_ms: 2 }.to_json()).unwrap().timestamp_ms, 2);
-        for bad in ["ONLINE", "OFFLINE", "{}", "", r#"{"online":1,"timestamp":17}"#, r#"{"online":true}"#] {
+        for bad in [
+            "ONLINE",
+            "OFFLINE",
+            "{}",
+            "",
+            r#"{"online":1,"timestamp":17}"#,
+            r#"{"online":true}"#,
+            "[true,17]",
+        ] {
             assert_eq!(state(bad), None, "{bad}");
         }
     }
