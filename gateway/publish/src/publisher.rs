@@ -72,8 +72,8 @@ pub(crate) struct Session<'a> {
     link: Link,
     cursor: &'a mut Cursor,
     names: Names,
-    /// Runs that are sent, each before its barrier; none for what was no frame.
-    waiting: VecDeque<Option<Run>>,
+    /// Runs that are sent, each before its barrier.
+    waiting: VecDeque<Run>,
     /// The node, for Sparkplug.
     pub(crate) node: Option<Node<'a>>,
     /// Frames after this go live; older ones are history. 0: everything in its order.
@@ -312,7 +312,7 @@ impl Publisher {
     }
 
     fn passed(&self, session: &mut Session<'_>) {
-        if let Some(Some(run)) = session.waiting.pop_front() {
+        if let Some(run) = session.waiting.pop_front() {
             session.cursor.taken(run);
             self.status.send_modify(|s| s.frames += run.last - run.first + 1);
         }
@@ -341,7 +341,7 @@ impl Publisher {
         }
         session.cursor.sent(run);
         session.link.barrier().await?;
-        session.waiting.push_back(Some(run));
+        session.waiting.push_back(run);
         session.waiting_since.get_or_insert_with(Instant::now);
         Ok(true)
     }

@@ -33,11 +33,6 @@ impl Edge {
         Self { bd_seq, seq: 0 }
     }
 
-    /// The number of the connection.
-    pub fn bd_seq(&self) -> u8 {
-        self.bd_seq
-    }
-
     fn bd_metric(&self, now_ms: u64) -> Metric {
         let value = Value::I64(i64::from(self.bd_seq));
         Metric { timestamp_ms: Some(now_ms), ..Metric::new(BD_SEQ, &value) }
