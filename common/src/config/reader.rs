@@ -13,6 +13,8 @@ use super::formula::compute;
 use super::nearest::did_you_mean;
 use super::tree::{Entry, Node, Place, Value};
 
+/// What a missing text is read as, to find what else is missing.
+const STAND_IN: &str = "x";
 /// More mistakes than this in one value are not looked for.
 const MOST_MISTAKES: usize = 100;
 
@@ -38,9 +40,12 @@ pub fn read_tree<T: DeserializeOwned>(node: &Node<'_>, wrong: &mut dyn FnMut(Wro
     };
     let mut rest = node.clone();
     let mut gone: Vec<String> = Vec::new();
+    let (mut stand_ins, mut all_told) = (0, false);
     loop {
         let part = error.path();
         let key = node.key_of_part(&rest, &part);
+        // Where no stand-in does, what else is wrong there stays untold.
+        let of_stand_in = rest.find(&part).is_some_and(|n| n.value == Value::Absent);
         // A key that is missing because it was wrong, and was told, is not told again.
         let follows = |g: &String| {
             let (above, name) = g.rsplit_once('.').unwrap_or(("", g));
@@ -48,16 +53,33 @@ pub fn read_tree<T: DeserializeOwned>(node: &Node<'_>, wrong: &mut dyn FnMut(Wro
                 && error.message.starts_with("missing")
                 && error.message.contains(&format!("`{name}`"))
         };
-        if !gone.iter().any(follows) {
+        if !all_told && !of_stand_in && !gone.iter().any(follows) {
             let at = error.at.unwrap_or(node.at);
             wrong(Wrong { at, key: key.clone(), message: error.message, unknown: error.unknown });
         }
-        if gone.len() >= MOST_MISTAKES || !rest.remove(&part) {
+        if gone.len() + stand_ins >= MOST_MISTAKES {
             return None;
         }
-        gone.push(key);
+        let wrong_part =
+            if of_stand_in { part.rsplit_once('.').map_or("", |(above, _)| above) } else { &part };
+        if error.missing.is_some_and(|key| !all_told && rest.stand_in(&part, key)) {
+            stand_ins += 1;
+        } else if rest.remove(wrong_part) {
+            gone.push(key);
+        } else {
+            return None;
+        }
         error = match T::deserialize(Reader { node: &rest }) {
-            Ok(value) => return Some(value),
+            Ok(value) if all_told || stand_ins == 0 => return Some(value),
+            // All is told; what is missing cannot be made up.
+            Ok(_) if !rest.without_stand_ins() => return None,
+            Ok(_) => {
+                all_told = true;
+                match T::deserialize(Reader { node: &rest }) {
+                    Ok(value) => return Some(value),
+                    Err(error) => error,
+                }
+            }
             Err(error) => error,
         };
     }
@@ -77,11 +99,13 @@ struct Error {
     steps: Vec<String>,
     message: String,
     unknown: bool,
+    /// The key that is missing.
+    missing: Option<&'static str>,
 }
 
 impl Error {
     fn new(message: String) -> Self {
-        Self { at: None, steps: Vec::new(), message, unknown: false }
+        Self { at: None, steps: Vec::new(), message, unknown: false, missing: None }
     }
 
     /// In a value at `at`, below `step`.
@@ -133,7 +157,7 @@ impl de::Error for Error {
     }
 
     fn missing_field(field: &'static str) -> Self {
-        Self::new(format!("missing key `{field}`"))
+        Self { missing: Some(field), ..Self::new(format!("missing key `{field}`")) }
     }
 
     fn duplicate_field(field: &'static str) -> Self {
@@ -166,6 +190,7 @@ impl<'de> Reader<'de> {
                 Some(x) => whole(x).visit(visitor),
                 None => Self::text(text, visitor),
             },
+            Value::Absent => visitor.visit_i64(1),
             _ => self.any(visitor),
         }
     }
@@ -188,6 +213,7 @@ impl<'de> Reader<'de> {
                 (None, "false") => visitor.visit_bool(false),
                 (None, text) => Self::text(text, visitor),
             },
+            Value::Absent => Self::text(STAND_IN, visitor),
             Value::Date => Err(de::Error::invalid_type(Unexpected::Other("a date"), &visitor)),
             Value::Array(nodes) => visitor.visit_seq(Elements { nodes, next: 0 }),
             Value::Table(table) => visitor.visit_map(Entries { entries: &table.0, next: 0 }),
@@ -277,6 +303,7 @@ impl<'de> Deserializer<'de> for Reader<'de> {
         let text = match &self.node.value {
             Value::Cell { text, .. } => text.trim(),
             Value::Formula(text) => text.as_str(),
+            Value::Absent => "false",
             _ => return self.placed(self.any(visitor)),
         };
         self.placed(match (text, cell_bool(text)) {
@@ -299,7 +326,37 @@ impl<'de> Deserializer<'de> for Reader<'de> {
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        self.placed(visitor.visit_some(self))
+        self.placed(if self.node.value == Value::Absent {
+            visitor.visit_none()
+        } else {
+            visitor.visit_some(self)
+        })
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        self.placed(match self.node.value {
+            Value::Absent => visitor.visit_seq(Elements { nodes: &[], next: 0 }),
+            _ => self.any(visitor),
+        })
+    }
+
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        self.placed(match self.node.value {
+            Value::Absent => visitor.visit_map(Entries { entries: &[], next: 0 }),
+            _ => self.any(visitor),
+        })
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        keys: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        self.placed(match self.node.value {
+            Value::Absent => visitor.visit_map(StandIns { node: self.node, keys: keys.iter() }),
+            _ => self.any(visitor),
+        })
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(
@@ -313,10 +370,13 @@ impl<'de> Deserializer<'de> for Reader<'de> {
     fn deserialize_enum<V: Visitor<'de>>(
         self,
         _: &'static str,
-        _: &'static [&'static str],
+        variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
         self.placed(match (&self.node.value, self.node.text()) {
+            (Value::Absent, _) => {
+                visitor.visit_enum(StrDeserializer::new(variants.first().copied().unwrap_or_default()))
+            }
             (_, Some(text)) => visitor.visit_enum(StrDeserializer::new(text)),
             (Value::Table(t), _) => {
                 visitor.visit_enum(MapAccessDeserializer::new(Entries { entries: &t.0, next: 0 }))
@@ -330,7 +390,7 @@ impl<'de> Deserializer<'de> for Reader<'de> {
     }
 
     forward_to_deserialize_any! {
-        i128 u128 char bytes byte_buf unit unit_struct seq tuple tuple_struct map struct identifier
+        i128 u128 char bytes byte_buf unit unit_struct tuple tuple_struct identifier
     }
 }
 
@@ -379,6 +439,24 @@ impl<'de> MapAccess<'de> for Entries<'de> {
 
     fn size_hint(&self) -> Option<usize> {
         Some(self.entries.len() - self.next)
+    }
+}
+
+/// A stand-in for every key of a struct that is itself one.
+struct StandIns<'de> {
+    node: &'de Node<'de>,
+    keys: std::slice::Iter<'static, &'static str>,
+}
+
+impl<'de> MapAccess<'de> for StandIns<'de> {
+    type Error = Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Error> {
+        self.keys.next().map(|key| seed.deserialize(BorrowedStrDeserializer::new(key))).transpose()
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Error> {
+        seed.deserialize(Reader { node: self.node })
     }
 }
 

@@ -96,6 +96,72 @@ fn every_mistake_is_told_at_once_at_its_place() {
     );
 }
 
+#[derive(Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Full {
+    name: String,
+    kind: Kind,
+    count: u16,
+    on: bool,
+    parts: Vec<u8>,
+    map: BTreeMap<String, u8>,
+    inner: Inner,
+    any: Address,
+    #[serde(default)]
+    note: String,
+}
+
+#[derive(Debug, PartialEq, Deserialize)]
+struct Fulls {
+    #[serde(default)]
+    title: String,
+    #[serde(default)]
+    full: Vec<Full>,
+}
+
+#[test]
+fn every_missing_key_is_told_at_once_with_what_is_wrong_beside_it() {
+    let text = "title = \"t\"\n[[full]]\nnote = \"x\"\n[[full]]\nname = \"b\"\ncount = \"many\"\nniote = 1\n\
+                inner = { on = true }\n[[full]]\nname = \"c\"\nkind = \"coil\"\ncount = 1\non = true\nparts = []\n\
+                map = {}\ninner = { kind = \"coil\" }\nany = 1\n";
+    let (tree, _) = parse_tree(text, 0);
+    let mut told = Vec::new();
+    let value = read_tree::<Fulls>(&tree, &mut |w: Wrong| {
+        let line = text[..w.at as usize].matches('\n').count() + 1;
+        told.push((line, w.key, w.message.split(':').next().unwrap_or_default().to_owned()));
+    });
+    let told: Vec<_> = told.iter().map(|(l, k, m)| (*l, k.as_str(), m.as_str())).collect();
+    let mut expected: Vec<_> = [
+        (2, "full[0]", "missing key `name`"),
+        (2, "full[0]", "missing key `kind`"),
+        (2, "full[0]", "missing key `count`"),
+        (2, "full[0]", "missing key `on`"),
+        (2, "full[0]", "missing key `parts`"),
+        (2, "full[0]", "missing key `map`"),
+        (2, "full[0]", "missing key `inner`"),
+        (2, "full[0]", "missing key `any`"),
+        (4, "full[1]", "missing key `kind`"),
+        (4, "full[1]", "missing key `on`"),
+        (4, "full[1]", "missing key `parts`"),
+        (4, "full[1]", "missing key `map`"),
+        (4, "full[1]", "missing key `any`"),
+        (6, "full[1].count", "invalid type"),
+        (7, "full[1].niote", "unknown key `niote`"),
+        (8, "full[1].inner", "missing key `kind`"),
+    ]
+    .into();
+    let mut sorted = told.clone();
+    sorted.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(sorted, expected, "{told:#?}");
+    // The whole one is read, and nothing is made up for the others.
+    let value = value.unwrap();
+    assert_eq!((value.title.as_str(), value.full.len(), value.full[0].name.as_str()), ("t", 1, "c"));
+    let mut told = 0;
+    assert_eq!(read_tree::<Full>(&parse_tree("note = \"n\"", 0).0, &mut |_| told += 1), None);
+    assert_eq!(told, 8);
+}
+
 fn cell(text: &str, comma: bool) -> Node<'_> {
     Node { at: 0, value: Value::Cell { text: Cow::Borrowed(text), comma } }
 }

@@ -41,6 +41,9 @@ pub enum Value<'a> {
     Formula(String),
     /// a date or time, which no key takes
     Date,
+    /// stands in for a key that is missing, as whatever is expected, so that what else is missing is found; never in a
+    /// tree that was read
+    Absent,
     /// a list
     Array(Vec<Node<'a>>),
     /// keys and their values, in the order of the file
@@ -136,16 +139,7 @@ impl<'a> Node<'a> {
     pub(super) fn remove(&mut self, key: &str) -> bool {
         let steps: Vec<_> = steps(key).collect();
         let Some((last, above)) = steps.split_last() else { return false };
-        let mut here = self;
-        for step in above {
-            let next = match (&mut here.value, step) {
-                (Value::Table(t), Step::Key(k)) => t.get_mut(k),
-                (Value::Array(a), Step::Index(i)) => a.get_mut(*i),
-                _ => None,
-            };
-            let Some(next) = next else { return false };
-            here = next;
-        }
+        let Some(here) = self.walk(above) else { return false };
         match (&mut here.value, last) {
             (Value::Table(t), Step::Key(k)) => t.remove(k).is_some(),
             (Value::Array(a), Step::Index(i)) if *i < a.len() => {
@@ -154,6 +148,39 @@ impl<'a> Node<'a> {
             }
             _ => false,
         }
+    }
+
+    fn walk(&mut self, steps: &[Step<'_>]) -> Option<&mut Self> {
+        steps.iter().try_fold(self, |here, step| match (&mut here.value, step) {
+            (Value::Table(t), Step::Key(k)) => t.get_mut(k),
+            (Value::Array(a), Step::Index(i)) => a.get_mut(*i),
+            _ => None,
+        })
+    }
+
+    /// Puts a stand-in for a missing key into the table that `key` names; whether there is such a table.
+    pub(super) fn stand_in(&mut self, key: &str, missing: &'static str) -> bool {
+        let steps: Vec<_> = steps(key).collect();
+        let Some(Self { at, value: Value::Table(table) }) = self.walk(&steps) else { return false };
+        let node = Node { at: *at, value: Value::Absent };
+        table.put(Entry { key: Cow::Borrowed(missing), at: *at, node });
+        true
+    }
+
+    /// Takes out every table with a stand-in; false if this one is such a table.
+    pub(super) fn without_stand_ins(&mut self) -> bool {
+        match &mut self.value {
+            Value::Absent => return false,
+            Value::Array(nodes) => nodes.retain_mut(Self::without_stand_ins),
+            Value::Table(Table(entries)) => {
+                if entries.iter().any(|e| e.node.value == Value::Absent) {
+                    return false;
+                }
+                entries.retain_mut(|e| e.node.without_stand_ins());
+            }
+            _ => {}
+        }
+        true
     }
 
     /// What `key` of `part`, which is this tree with some values taken out, is called in this tree: elements of lists
@@ -193,6 +220,7 @@ impl<'a> Node<'a> {
             Value::Cell { text, comma } => Value::Cell { text: Cow::Owned(text.into_owned()), comma },
             Value::Formula(t) => Value::Formula(t),
             Value::Date => Value::Date,
+            Value::Absent => Value::Absent,
             Value::Array(a) => Value::Array(a.into_iter().map(Node::into_owned).collect()),
             Value::Table(Table(entries)) => Value::Table(Table(
                 entries
@@ -231,6 +259,7 @@ impl<'a> Node<'a> {
             Value::Float(_) => "a number",
             Value::Text(_) | Value::Cell { .. } | Value::Formula(_) => "text",
             Value::Date => "a date",
+            Value::Absent => "nothing",
             Value::Array(_) => "a list",
             Value::Table(_) => "a table",
         }

@@ -42,9 +42,7 @@ impl LineConfig {
     pub fn check_all(lines: &[Self]) -> Vec<(usize, &'static str, String)> {
         let mut wrong = Vec::new();
         for (at, line) in lines.iter().enumerate() {
-            if let Err((key, message)) = line.check() {
-                wrong.push((at, key, message));
-            }
+            wrong.extend(line.faults().into_iter().map(|(key, message)| (at, key, message)));
             let before = lines.get(..at).unwrap_or_default();
             if before.iter().any(|l| l.name == line.name) {
                 wrong.push((at, "name", format!("`{}` stands twice: a line has one place", line.name)));

@@ -13,6 +13,6 @@ pub use gateway_modbus::Table;
 pub use gateway_modbus::value::{Order, RawType};
 pub use line::{Adapter, DeviceSpec, Error};
 pub use point::PointConfig;
-pub use settings::{DeviceConfig, DtuFraming, LineConfig, Parity, Rs485, Transport};
+pub use settings::{BitWrite, DeviceConfig, DtuFraming, LineConfig, Parity, Rs485, Transport};
 pub use transport::dtu::Modems;
 pub use transport::open_serial;

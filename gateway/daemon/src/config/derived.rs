@@ -77,10 +77,7 @@ pub(super) fn binding(
             Ok(()) => Ok((VirtualPoint::raw_range(p.value_type), device.stale_ms(v), false)),
             Err((key, message)) => Err((format!("virtual.{key}"), message)),
         },
-        (Some(_), _) => {
-            let expected = "expected `virtual = { expr = \"...\" }` and no protocol";
-            Err((String::new(), format!("{expected}: its device is virtual")))
-        }
+        (Some(_), _) => Err((String::new(), super::lacking::NO_FORMULA.to_owned())),
         (None, Some(_)) => {
             let message = "its device is not virtual: such points stand in a device of their own";
             Err(("virtual".to_owned(), message.to_owned()))

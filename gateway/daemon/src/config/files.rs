@@ -10,11 +10,11 @@ use common::config::{
     Entry, Mistake, Node, Place, Source, Table, Value, Wrong, did_you_mean, parse_tree, read_tree,
 };
 
-use super::arrays;
 use super::assemble::{self, Assembled, Origin, Piece};
 use super::sections::{DeviceSection, File};
 use super::table::{self, Cells, Row};
 use super::template::{self, Template};
+use super::{arrays, lacking};
 
 /// A device, and where it stands.
 pub(super) struct Located {
@@ -230,6 +230,11 @@ impl<'s> Files<'s> {
         }
         let mut wrong = Vec::new();
         let device = read_tree::<DeviceSection>(&made.table, &mut |w| wrong.push(w));
+        if device.is_none()
+            && let Some((key, message)) = lacking::device(&made.table)
+        {
+            told.push(self.of_device(which, made.template, made.table.at, key, message.to_owned()));
+        }
         for w in wrong {
             sound &= w.unknown;
             told.push(self.of_device(which, made.template, w.at, &w.key, w.message));
@@ -247,7 +252,12 @@ impl<'s> Files<'s> {
                         origins.push(*origin);
                     }
                 }
-                _ => broken.extend(point.find("name").and_then(Node::text).map(str::to_owned)),
+                _ => {
+                    broken.extend(point.find("name").and_then(Node::text).map(str::to_owned));
+                    for (key, message) in lacking::point(&made.table, point) {
+                        told.push(self.of_point(which, *origin, None, key, message.to_owned()));
+                    }
+                }
             }
             for w in wrong {
                 told.push(self.of_point(which, *origin, Some(w.at), &w.key, w.message));

@@ -10,6 +10,7 @@ mod derived;
 mod doubts;
 mod exchange;
 mod files;
+mod lacking;
 mod points;
 pub mod publish;
 mod secrets;
@@ -277,6 +278,8 @@ fn build(files: &mut Files<'_>) -> (Option<Config>, Vec<Mistake>) {
     (Some(config), mistakes)
 }
 
+#[cfg(test)]
+mod lacking_tests;
 #[cfg(test)]
 mod template_tests;
 #[cfg(test)]

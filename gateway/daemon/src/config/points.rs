@@ -9,9 +9,9 @@ use common::schema::Label;
 use common::{Access, DeviceSchema, PointId, PointSchema, Schema, TwinId, Value, ValueType};
 use gateway_core::{Deadband, Device, Point, RawRange, Registry, Scale};
 
-use super::derived;
 use super::files::{Files, Located};
 use super::sections::{DeviceSection, PointSection};
+use super::{derived, lacking};
 
 /// More points than this are a mistake: numbers and tables are made for less.
 const MAX_POINTS: usize = 200_000;
@@ -123,19 +123,20 @@ fn device(d: &DeviceSection, wrong: Wrong<'_>) {
     let mut given = protocols(d);
     match (given.next(), given.next()) {
         (None, _) => {
-            let expected = "expected [device.modbus], [device.mqtt], [device.sparkplug] or [device.virtual]";
-            wrong("", format!("has no protocol: {expected}"));
+            wrong("", lacking::NO_PROTOCOL.to_owned());
         }
         (Some(first), Some(second)) => {
             wrong(second, format!("a device has one protocol: {first} stands here as well"));
         }
         (Some(_), None) => {
             let checked = [
-                ("modbus", d.modbus.as_ref().map(|c| c.check())),
                 ("mqtt", d.mqtt.as_ref().map(|c| c.check())),
                 ("sparkplug", d.sparkplug.as_ref().map(|c| c.check())),
                 ("virtual", d.virtual_.as_ref().map(|c| c.check())),
             ];
+            for (key, message) in d.modbus.iter().flat_map(|c| c.faults()) {
+                wrong(&format!("modbus.{key}"), message);
+            }
             for (protocol, checked) in checked {
                 if let Some(Err((key, message))) = checked {
                     wrong(&format!("{protocol}.{key}"), message);
@@ -198,14 +199,11 @@ fn binding(d: &DeviceSection, p: &PointSection, wrong: Wrong<'_>) -> Option<(Raw
             Some((m.raw_range(p.value_type), MQTT_STALE_MS, m.is_writable()))
         }
         (Some(_), ..) => {
-            wrong(
-                "",
-                "expected `modbus = { ... }` and no other protocol: its device speaks Modbus".to_owned(),
-            );
+            wrong("", lacking::NO_MODBUS.to_owned());
             None
         }
         (_, _, Some(_), _) => {
-            wrong("", "expected `mqtt = { ... }` and no other protocol: its device speaks MQTT".to_owned());
+            wrong("", lacking::NO_MQTT.to_owned());
             None
         }
         _ => None, // the device has no protocol, which was told
@@ -373,12 +371,12 @@ fn limits(p: &PointSection, device_writable: bool, number: bool, wrong: Wrong<'_
             return None;
         }
         (_, Some(min), Some(max)) => (min, max),
-        (_, None, _) => {
-            wrong("write_min", "missing: a writable point needs its limits".to_owned());
-            return None;
-        }
-        (_, _, None) => {
-            wrong("write_max", "missing: a writable point needs its limits".to_owned());
+        (_, min, max) => {
+            for (key, given) in [("write_min", min), ("write_max", max)] {
+                if given.is_none() {
+                    wrong(key, lacking::NO_LIMIT.to_owned());
+                }
+            }
             return None;
         }
     };
@@ -399,8 +397,12 @@ fn overlaps(files: &Files<'_>, mistakes: &mut Vec<Mistake>) {
             let Some(m) = &p.modbus else { continue };
             let place = c.line.as_deref().map_or((c.host.as_str(), c.port), |line| (line, 0));
             let spans = taken.entry((place, c.unit, m.table)).or_default();
-            let start = u32::from(m.address);
-            let end = start + u32::from(m.count());
+            // In bits: two bits of one register are two places.
+            let first = u32::from(m.address) * 16;
+            let (start, end) = match m.format.bit {
+                Some(bit) => (first + u32::from(bit), first + u32::from(bit) + 1),
+                None => (first, first + u32::from(m.count()) * 16),
+            };
             // Spans that were taken do not overlap, so that only the last one that begins before `end` can.
             let clash = spans.range(..end).next_back().filter(|(_, (other, _))| *other > start);
             if let Some((_, (_, other))) = clash {

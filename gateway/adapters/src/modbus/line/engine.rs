@@ -53,6 +53,8 @@ pub(super) struct Running {
     pub(super) recheck: VecDeque<Hole>,
     /// It has points and none of them can be read: then it is looked at more often.
     pub(super) all_refused: bool,
+    /// It said that it has no mask write.
+    pub(super) no_mask: bool,
 }
 
 pub(super) struct Engine<'a> {
@@ -95,6 +97,7 @@ impl<'a> Engine<'a> {
             probe: None,
             recheck: VecDeque::new(),
             all_refused: false,
+            no_mask: false,
         };
         let mut engine = Self {
             units: shared.devices.iter().map(unit).collect(),
@@ -290,6 +293,7 @@ impl<'a> Engine<'a> {
         self.recheck_all();
         for unit in &mut self.units {
             unit.state.probe_now(now);
+            unit.no_mask = false;
         }
     }
 

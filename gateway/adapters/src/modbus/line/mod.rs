@@ -1,6 +1,7 @@
 //! One line: a connection that serves one or many devices in turn. The daemon makes it of checked configuration, the
 //! supervisor runs it, and control writes through it.
 
+mod bits;
 mod engine;
 mod holes;
 mod jobs;

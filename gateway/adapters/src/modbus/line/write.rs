@@ -93,15 +93,23 @@ impl Engine<'_> {
 
     /// Sends one request for its jobs, and reads each back.
     async fn send(&mut self, unit: usize, write: &Write, jobs: Vec<Job>) {
-        match self.write(unit, write).await {
-            Ok(()) => {
+        let mask = if let Write::Mask { address, .. } = write { Some(*address) } else { None };
+        if let Some(address) = mask.filter(|_| self.writes_whole(unit)) {
+            return self.modify(unit, address, jobs).await;
+        }
+        match (self.write(unit, write).await, mask) {
+            (Ok(()), _) => {
                 for job in jobs {
                     let read = self.read_back(&job, true).await;
                     answer(job, read);
                 }
             }
+            (Err(CallError::Refused(e)), Some(address)) if self.goes_without_mask(unit, e) => {
+                let jobs = jobs.into_iter().filter_map(still_permitted).collect();
+                self.modify(unit, address, jobs).await;
+            }
             // The device took none of it: perhaps it minds one of them, or so many at once.
-            Err(CallError::Refused(e))
+            (Err(CallError::Refused(e)), _)
                 if jobs.len() > 1 && (e.is_range() || e == Exception::ILLEGAL_FUNCTION) =>
             {
                 for job in jobs.into_iter().filter_map(still_permitted) {
@@ -113,7 +121,7 @@ impl Engine<'_> {
                     answer(job, result);
                 }
             }
-            Err(e) => {
+            (Err(e), _) => {
                 for job in jobs {
                     answer(job, Err(write_error(&e)));
                 }
@@ -121,7 +129,7 @@ impl Engine<'_> {
         }
     }
 
-    async fn write(&mut self, unit: usize, write: &Write) -> Result<(), CallError> {
+    pub(super) async fn write(&mut self, unit: usize, write: &Write) -> Result<(), CallError> {
         let Some(device) = self.shared.devices.get(unit) else { return Err(CallError::Closed) };
         let (single, limit) = (device.config.single_writes, device.timeout());
         let mut data = Vec::new();
@@ -152,7 +160,7 @@ impl Engine<'_> {
     }
 
     /// Reads a point now, alone.
-    async fn read_back(&mut self, job: &Job, written: bool) -> Result<Reading, WriteError> {
+    pub(super) async fn read_back(&mut self, job: &Job, written: bool) -> Result<Reading, WriteError> {
         let shared = self.shared;
         let Some((device, spec)) =
             shared.devices.get(job.unit).and_then(|d| Some((d, d.points.get(job.point)?)))
@@ -184,7 +192,7 @@ impl Engine<'_> {
 }
 
 /// Asks once more, for a job that waited for others after it had begun.
-fn still_permitted(job: Job) -> Option<Job> {
+pub(super) fn still_permitted(job: Job) -> Option<Job> {
     match job.permit.as_ref().map(|may| may()) {
         Some(Err((code, detail))) => {
             answer(job, Err(WriteError::NotSent { code, detail }));
@@ -199,14 +207,14 @@ fn still_permitted(job: Job) -> Option<Job> {
     }
 }
 
-fn answer(job: Job, result: Result<Reading, WriteError>) {
+pub(super) fn answer(job: Job, result: Result<Reading, WriteError>) {
     // A caller that is gone needs no answer.
     let _ = job.reply.send(result);
 }
 
 /// How a failed write is told. Two exceptions do not say that nothing happened: 05, the device has begun
 /// and will take long, and 0B, a gateway got no answer from the device behind it.
-fn write_error(error: &CallError) -> WriteError {
+pub(super) fn write_error(error: &CallError) -> WriteError {
     let detail = error.to_string();
     match error {
         CallError::Closed | CallError::Noise => WriteError::NotSent { code: Code::NotConnected, detail },

@@ -3,7 +3,7 @@
 use gateway_modbus::pdu::{MAX_READ_BITS, MAX_READ_REGISTERS, MAX_WRITE_BITS, MAX_WRITE_REGISTERS};
 use serde::Deserialize;
 
-use super::{Wrong, time};
+use super::{Faults, Wrong, time};
 
 /// `[device.modbus]`: `line` and `unit`, or for Modbus TCP in short `host`, `port` and `unit`. Devices with the
 /// same host and port share one connection.
@@ -46,6 +46,11 @@ pub struct DeviceConfig {
     /// devices that know only these. Default true.
     #[serde(default = "default_true")]
     pub single_writes: bool,
+    /// How one bit of a register is written: `mask`, with function 16 (hex), which changes nothing else; for devices
+    /// without it `read_modify_write`, the register read and written as a whole, which undoes what the device or another
+    /// master changed meanwhile; or `auto`, the second where the device refuses the first as unknown. Default `mask`.
+    #[serde(default)]
+    pub bit_write: BitWrite,
     /// Most registers of one read. Default 125.
     #[serde(default = "default_registers")]
     pub max_registers: u16,
@@ -76,6 +81,19 @@ pub struct DeviceConfig {
     /// Whether it answers under another unit than was asked (Modbus TCP only). Default false.
     #[serde(default)]
     pub any_unit: bool,
+}
+
+/// How one bit of a register is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BitWrite {
+    /// with the device's mask write, or not at all
+    #[default]
+    Mask,
+    /// with the whole register where the device says that it has no mask write
+    Auto,
+    /// with the whole register
+    ReadModifyWrite,
 }
 
 fn default_port() -> u16 {
@@ -119,36 +137,32 @@ impl DeviceConfig {
     /// Looks for what only the keys together show.
     ///
     /// # Errors
-    /// Key, and what is wrong and expected.
+    /// Key, and what is wrong and expected: the first of `faults`.
     pub fn check(&self) -> Result<(), Wrong> {
+        self.faults().into_iter().next().map_or(Ok(()), Err)
+    }
+
+    /// All that is wrong with the keys together: key, and what is wrong and expected.
+    pub fn faults(&self) -> Vec<Wrong> {
+        let mut found = Faults::default();
         match &self.line {
-            Some(name) if name.trim().is_empty() => {
-                return Err(("line", "expected the name of a [[line]]".into()));
+            Some(name) => {
+                found.when(name.trim().is_empty(), "line", "expected the name of a [[line]]");
+                let both = "the line says where to connect: leave it out, or leave `line` out";
+                found.when(!self.host.is_empty(), "host", both);
             }
-            Some(_) if !self.host.is_empty() => {
-                return Err((
-                    "host",
-                    "the line says where to connect: leave it out, or leave `line` out".into(),
-                ));
+            None => {
+                let none = "expected a name or an address, or the `line` that it hangs on";
+                found.when(self.host.trim().is_empty(), "host", none);
             }
-            None if self.host.trim().is_empty() => {
-                return Err(("host", "expected a name or an address, or the `line` that it hangs on".into()));
-            }
-            _ => {}
         }
-        if self.port == 0 {
-            return Err(("port", "0 is not a port: expected 1 to 65535".into()));
-        }
-        time("timeout_ms", self.timeout_ms, 1, 600_000)?;
-        time("connect_timeout_ms", self.connect_timeout_ms, 1, 600_000)?;
-        time("reconnect_max_ms", self.reconnect_max_ms, 1, 600_000)?;
-        time("probe_max_ms", self.probe_max_ms, 100, 3_600_000)?;
-        if self.retries.is_some_and(|n| n > 10) {
-            return Err(("retries", "expected 0 to 10".into()));
-        }
-        if self.park_after == 0 {
-            return Err(("park_after", "expected 1 or more".into()));
-        }
+        found.when(self.port == 0, "port", "0 is not a port: expected 1 to 65535");
+        found.add(time("timeout_ms", self.timeout_ms, 1, 600_000));
+        found.add(time("connect_timeout_ms", self.connect_timeout_ms, 1, 600_000));
+        found.add(time("reconnect_max_ms", self.reconnect_max_ms, 1, 600_000));
+        found.add(time("probe_max_ms", self.probe_max_ms, 100, 3_600_000));
+        found.when(self.retries.is_some_and(|n| n > 10), "retries", "expected 0 to 10");
+        found.when(self.park_after == 0, "park_after", "expected 1 or more");
         for (key, given, most) in [
             ("max_registers", self.max_registers, MAX_READ_REGISTERS),
             ("max_bits", self.max_bits, MAX_READ_BITS),
@@ -156,14 +170,14 @@ impl DeviceConfig {
             ("max_write_bits", self.max_write_bits, MAX_WRITE_BITS),
         ] {
             if !(1..=most).contains(&given) {
-                return Err((key, format!("{given} is not a quantity: expected 1 to {most}")));
+                found.add(Err((key, format!("{given} is not a quantity: expected 1 to {most}"))));
             }
         }
         for (key, offset) in [("register_offset", self.register_offset), ("bit_offset", self.bit_offset)] {
             if !(-65_535..=65_535).contains(&offset) {
-                return Err((key, format!("{offset} is not an offset: expected -65535 to 65535")));
+                found.add(Err((key, format!("{offset} is not an offset: expected -65535 to 65535"))));
             }
         }
-        Ok(())
+        found.0
     }
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use gateway_modbus::frame::Framing;
 use serde::Deserialize;
 
-use super::{DeviceConfig, Parity, Rs485, Wrong, time};
+use super::{DeviceConfig, Faults, Parity, Rs485, Wrong, time};
 
 /// What carries the frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
@@ -200,81 +200,76 @@ impl LineConfig {
     /// Looks for what only the keys together show.
     ///
     /// # Errors
-    /// Key, and what is wrong and expected.
+    /// Key, and what is wrong and expected: the first of `faults`.
     pub fn check(&self) -> Result<(), Wrong> {
-        let connects =
-            matches!(self.transport, Transport::Tcp | Transport::RtuOverTcp | Transport::AsciiOverTcp);
-        if self.name.trim().is_empty() {
-            return Err(("name", "expected a name".into()));
-        }
-        needed("host", self.host.as_deref(), connects, "a name or an address")?;
-        needed(
-            "path",
-            self.path.as_deref(),
-            self.is_serial(),
-            "a serial port, such as /dev/serial/by-id/...",
-        )?;
-        let dials_in = self.transport == Transport::Dtu;
-        needed("registration", self.registration.as_deref(), dials_in, "what the modem says first")?;
-        match (self.listen, dials_in) {
-            (None, true) => return Err(("listen", "missing: expected address and port to listen on".into())),
-            (Some(_), false) => return Err(("listen", "only `dtu` listens: leave it out".into())),
-            _ => {}
-        }
-        if !connects && self.backup_host.is_some() {
-            return Err(("backup_host", "only a line that connects has one: leave it out".into()));
-        }
-        if self.backup_host.as_deref().is_some_and(|h| h.trim().is_empty()) {
-            return Err(("backup_host", "expected a name or an address".into()));
-        }
-        if !dials_in && (self.framing.is_some() || self.heartbeat.is_some()) {
-            let key = if self.framing.is_some() { "framing" } else { "heartbeat" };
-            return Err((key, "only `dtu` has it: leave it out".into()));
-        }
-        if self.port == 0 || self.backup_port == Some(0) {
-            let key = if self.port == 0 { "port" } else { "backup_port" };
-            return Err((key, "0 is not a port: expected 1 to 65535".into()));
-        }
-        self.check_serial()?;
-        for (key, text) in [("registration", &self.registration), ("heartbeat", &self.heartbeat)] {
-            // One byte could be the beginning of any answer.
-            if let Some(text) = text
-                && packet(text).map_err(|message| (key, message))?.len() < 2
-            {
-                return Err((key, "one byte: expected 2 at least".into()));
-            }
-        }
-        time("failback_ms", self.failback_ms, 100, 86_400_000)?;
-        time("registration_ms", self.registration_ms, 1, 600_000)?;
-        time("connect_timeout_ms", self.connect_timeout_ms, 1, 600_000)?;
-        time("reconnect_max_ms", self.reconnect_max_ms, 1, 600_000)?;
-        time("connect_pause_ms", self.connect_pause_ms, 0, 60_000)?;
-        time("gap_ms", self.gap_ms, 0, 60_000)
+        self.faults().into_iter().next().map_or(Ok(()), Err)
     }
 
-    fn check_serial(&self) -> Result<(), Wrong> {
+    /// All that is wrong with the keys together: key, and what is wrong and expected.
+    pub fn faults(&self) -> Vec<Wrong> {
+        let connects =
+            matches!(self.transport, Transport::Tcp | Transport::RtuOverTcp | Transport::AsciiOverTcp);
+        let dials_in = self.transport == Transport::Dtu;
+        let text = |text: &Option<String>| text.as_deref().is_some_and(|t| t.trim().is_empty());
+        let mut found = Faults::default();
+        found.when(self.name.trim().is_empty(), "name", "expected a name");
+        found.add(needed("host", self.host.as_deref(), connects, "a name or an address"));
+        let port = "a serial port, such as /dev/serial/by-id/...";
+        found.add(needed("path", self.path.as_deref(), self.is_serial(), port));
+        let said = "what the modem says first";
+        found.add(needed("registration", self.registration.as_deref(), dials_in, said));
+        let listens = self.listen.is_some();
+        found.when(dials_in && !listens, "listen", "missing: expected address and port to listen on");
+        found.when(!dials_in && listens, "listen", "only `dtu` listens: leave it out");
+        let backup = "only a line that connects has one: leave it out";
+        found.when(!connects && self.backup_host.is_some(), "backup_host", backup);
+        found.when(connects && text(&self.backup_host), "backup_host", "expected a name or an address");
+        let dtu = "only `dtu` has it: leave it out";
+        found.when(!dials_in && self.framing.is_some(), "framing", dtu);
+        found.when(!dials_in && self.heartbeat.is_some(), "heartbeat", dtu);
+        let no_port = "0 is not a port: expected 1 to 65535";
+        found.when(self.port == 0, "port", no_port);
+        found.when(self.backup_port == Some(0), "backup_port", no_port);
+        self.serial_faults(&mut found);
+        for (key, text) in [("registration", &self.registration), ("heartbeat", &self.heartbeat)] {
+            let Some(text) = text.as_deref().filter(|t| dials_in && !t.trim().is_empty()) else { continue };
+            // One byte could be the beginning of any answer.
+            match packet(text) {
+                Ok(bytes) => found.when(bytes.len() < 2, key, "one byte: expected 2 at least"),
+                Err(message) => found.add(Err((key, message))),
+            }
+        }
+        found.add(time("failback_ms", self.failback_ms, 100, 86_400_000));
+        found.add(time("registration_ms", self.registration_ms, 1, 600_000));
+        found.add(time("connect_timeout_ms", self.connect_timeout_ms, 1, 600_000));
+        found.add(time("reconnect_max_ms", self.reconnect_max_ms, 1, 600_000));
+        found.add(time("connect_pause_ms", self.connect_pause_ms, 0, 60_000));
+        found.add(time("gap_ms", self.gap_ms, 0, 60_000));
+        found.0
+    }
+
+    fn serial_faults(&self, found: &mut Faults) {
         if !self.is_serial() {
-            return if self.rs485.is_some() {
-                Err(("rs485", "only a serial port of this box has it: leave it out".into()))
-            } else {
-                Ok(())
-            };
+            let own = "only a serial port of this box has it: leave it out";
+            found.when(self.rs485.is_some(), "rs485", own);
+            return;
         }
         if !(300..=4_000_000).contains(&self.baud) {
-            return Err(("baud", format!("{} is not a speed: expected 300 to 4000000", self.baud)));
+            found.add(Err(("baud", format!("{} is not a speed: expected 300 to 4000000", self.baud))));
         }
         let least = if self.transport == Transport::Rtu { 8 } else { 7 };
         if !(least..=8).contains(&self.data_bits()) {
             let expected = if least == 8 { "8: rtu needs every bit of a byte" } else { "7 or 8" };
-            return Err(("data_bits", format!("{} are not possible: expected {expected}", self.data_bits())));
+            let message = format!("{} are not possible: expected {expected}", self.data_bits());
+            found.add(Err(("data_bits", message)));
         }
         if !(1..=2).contains(&self.stop_bits()) {
-            return Err(("stop_bits", format!("{} are not possible: expected 1 or 2", self.stop_bits())));
+            let message = format!("{} are not possible: expected 1 or 2", self.stop_bits());
+            found.add(Err(("stop_bits", message)));
         }
         if let Some(rs485) = self.rs485 {
-            time("rs485", rs485.delay_before_ms.max(rs485.delay_after_ms), 0, 100)?;
+            found.add(time("rs485", rs485.delay_before_ms.max(rs485.delay_after_ms), 0, 100));
         }
-        Ok(())
     }
 }
 

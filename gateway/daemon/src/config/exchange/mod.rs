@@ -177,7 +177,7 @@ impl Kinds {
                     _ => word(&text.trim().to_ascii_lowercase(), None).or_text(text),
                 }
             }
-            Value::Date => Out::None,
+            Value::Date | Value::Absent => Out::None,
             Value::Array(nodes) if column == "labels" => Out::Text(labels(nodes)),
             value => Out::Text(inline(value)),
         }
@@ -218,7 +218,7 @@ fn inline(value: &Value<'_>) -> String {
         Value::Text(_) | Value::Cell { .. } | Value::Formula(_) => {
             toml::Value::String(plain(value)).to_string()
         }
-        Value::Date => String::new(),
+        Value::Date | Value::Absent => String::new(),
         Value::Array(nodes) => {
             let all: Vec<_> = nodes.iter().map(|n| inline(&n.value)).collect();
             format!("[{}]", all.join(", "))
