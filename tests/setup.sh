@@ -17,6 +17,7 @@ missing=()
 for program in "${!package[@]}"; do
   command -v "$program" >/dev/null || missing+=("${package[$program]}")
 done
+[ -e /usr/include/modbus/modbus.h ] || missing+=(libmodbus-dev)
 /usr/bin/python3 -c 'import pymodbus' 2>/dev/null || missing+=(python3-pymodbus)
 /usr/bin/python3 -c 'import paho.mqtt.client' 2>/dev/null || missing+=(python3-paho-mqtt)
 [ ${#missing[@]} -eq 0 ] && exit 0

@@ -220,6 +220,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::cases(256))]
+
         #[test]
         fn every_place_has_a_number_that_leads_back(at in any::<u16>(), table in 0usize..4) {
             let address = Address { table: Table::ALL[table], at };

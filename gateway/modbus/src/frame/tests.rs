@@ -106,6 +106,8 @@ fn pdus() -> impl Strategy<Value = (Reads, Vec<u8>)> {
 }
 
 proptest! {
+    #![proptest_config(crate::cases(256))]
+
     /// However the bytes are cut, the same frames come out.
     #[test]
     fn frames_survive_any_cut(

@@ -143,6 +143,8 @@ fn every_length_but_the_right_one_is_refused() {
 }
 
 proptest! {
+    #![proptest_config(crate::cases(256))]
+
     /// What decodes as something encodes as the same bytes: nothing is read into them.
     #[test]
     fn any_bytes_decode_to_what_encodes_to_them_or_to_an_error(

@@ -288,14 +288,8 @@ fn fewest(items: &[Item], limit: Limit, holes: &[Hole]) -> usize {
     best[(1 << n) - 1]
 }
 
-/// As many cases as `FUZZ_CASES` says, for long runs.
-fn cases() -> ProptestConfig {
-    let cases = std::env::var("FUZZ_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(256);
-    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
-}
-
 proptest! {
-    #![proptest_config(cases())]
+    #![proptest_config(crate::cases(256))]
 
     #[test]
     fn every_point_is_read_once_whole_and_at_its_period(

@@ -174,6 +174,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::cases(256))]
+
         #[test]
         fn merged_writes_do_what_the_single_ones_do(
             writes in prop::collection::vec((0u16..14, any::<u16>(), any::<u16>(), 0u8..4), 0..40)

@@ -183,14 +183,8 @@ fn any_format() -> impl Strategy<Value = Format> {
     })
 }
 
-/// As many cases as `FUZZ_CASES` says, for long runs.
-fn cases() -> ProptestConfig {
-    let cases = std::env::var("FUZZ_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(512);
-    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
-}
-
 proptest! {
-    #![proptest_config(cases())]
+    #![proptest_config(crate::cases(512))]
 
     #[test]
     fn registers_survive_decode_and_encode(

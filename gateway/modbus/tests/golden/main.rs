@@ -1,10 +1,11 @@
-//! The golden matrix: every type and order, read and written, over every framing, against pymodbus with registers that
-//! Python's struct packed. See `golden.py`.
+//! The golden matrix: every type and order, read and written, over every framing, against pymodbus and libmodbus, with
+//! registers that Python's struct packed. See `golden.py` and `libmodbus.c`.
 // Helpers of tests are tests: the lints' exemption sees only what carries `#[test]`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::io::{BufRead, BufReader, Write as _};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+mod libmodbus;
+mod python;
+
 use std::time::Duration;
 
 use common::Value;
@@ -13,103 +14,23 @@ use gateway_modbus::client::{Client, Options};
 use gateway_modbus::frame::Framing;
 use gateway_modbus::pdu::{Answer, Request};
 use gateway_modbus::plan::{Item, Limits, Write, merge_writes, plan};
-use gateway_modbus::value::{Chars, Encoding, Format, Order, RawType, Trim, Words};
-use serde::Deserialize;
+use gateway_modbus::value::{Format, Words};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+
+use python::{Case, Python};
 
 const LIMIT: Duration = Duration::from_secs(20);
 const UNIT: u8 = 17;
 /// As in `golden.py`.
 const WRITES: u16 = 20_000;
 
-#[derive(Deserialize)]
-struct Told {
-    ports: Ports,
-    cases: Vec<Case>,
-}
+/// What the client talks over.
+trait Stream: AsyncRead + AsyncWrite + Unpin {}
 
-#[derive(Deserialize)]
-struct Ports {
-    tcp: u16,
-    rtu: u16,
-    ascii: u16,
-}
+impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
 
-#[derive(Deserialize)]
-struct Case {
-    keys: Keys,
-    address: u16,
-    count: u16,
-    value: Value,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Keys {
-    #[serde(rename = "type")]
-    raw_type: RawType,
-    #[serde(default)]
-    order: Order,
-    bit: Option<u8>,
-    length: Option<u16>,
-    #[serde(default)]
-    trim: Trim,
-    #[serde(default)]
-    encoding: Encoding,
-    #[serde(default)]
-    chars: Chars,
-    exponent: Option<i32>,
-}
-
-impl Keys {
-    fn format(&self) -> Format {
-        let Self { raw_type, order, bit, length, trim, encoding, chars, exponent } = *self;
-        Format { raw_type, order, bit, length, trim, encoding, chars, exponent, invalid: None }
-    }
-}
-
-struct Python {
-    child: Child,
-    to: ChildStdin,
-    from: BufReader<ChildStdout>,
-}
-
-impl Python {
-    fn start() -> (Self, Told) {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden.py");
-        let mut child = Command::new("/usr/bin/python3")
-            .arg(script)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let (to, from) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
-        let mut python = Self { child, to, from };
-        let told = python.line();
-        (python, serde_json::from_str(&told).expect("the cases: is python3-pymodbus installed?"))
-    }
-
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.from.read_line(&mut line).unwrap();
-        line
-    }
-
-    /// What stands where a case was written.
-    fn written(&mut self, case: usize) -> Value {
-        writeln!(self.to, "{case}").unwrap();
-        serde_json::from_str(&self.line()).unwrap()
-    }
-}
-
-impl Drop for Python {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-async fn read(client: &mut Client<TcpStream>, table: Table, address: u16, count: u16) -> Vec<u8> {
+async fn read<S: Stream>(client: &mut Client<S>, table: Table, address: u16, count: u16) -> Vec<u8> {
     let request = Request::Read { table, address, count };
     match client.call(UNIT, &request, LIMIT).await.unwrap() {
         Answer::Read { data, .. } => data.to_vec(),
@@ -117,7 +38,7 @@ async fn read(client: &mut Client<TcpStream>, table: Table, address: u16, count:
     }
 }
 
-async fn write(client: &mut Client<TcpStream>, write: &Write) {
+async fn write<S: Stream>(client: &mut Client<S>, write: &Write) {
     let data: Vec<u8>;
     let request = match write {
         Write::Registers { address, words } => {
@@ -149,6 +70,42 @@ fn same(format: Format, a: &Value, b: &Value) -> bool {
     typed(a).is_some() && typed(a) == typed(b)
 }
 
+/// The write of a case's value, where the other side looks.
+fn write_of(case: &Case) -> Write {
+    let address = case.address + WRITES;
+    match case.keys.format().encode(&case.value).unwrap() {
+        Words::Registers(words) => Write::Registers { address, words },
+        Words::Mask { and, or } => Write::Mask { address, and, or },
+    }
+}
+
+/// Reads as a line reads: in the fewest requests, decoded out of them.
+async fn read_all<S: Stream>(client: &mut Client<S>, cases: &[Case]) {
+    let item = |c: &Case| {
+        assert_eq!(c.keys.format().check(), Ok(()));
+        assert_eq!(c.keys.format().registers(), c.count, "{:?}", c.keys);
+        let (address, count) = (c.address, c.count);
+        Item { table: Table::Holding, address, count, period: Duration::from_secs(1) }
+    };
+    let items: Vec<_> = cases.iter().map(item).collect();
+    let blocks = plan(&items, &Limits::default(), []).blocks;
+    let span = items.last().unwrap().address / 125 + 1;
+    assert!(blocks.len() <= usize::from(span) + 1, "{} requests", blocks.len());
+    let mut seen = 0;
+    for block in blocks {
+        let data = read(client, block.table, block.address, block.count).await;
+        for slot in block.slots {
+            let case = &cases[slot.item];
+            let own = &data[usize::from(slot.offset) * 2..][..usize::from(slot.count) * 2];
+            let value = case.keys.format().decoder().decode(own).unwrap();
+            let format = case.keys.format();
+            assert!(same(format, &value, &case.value), "{:?}: {value:?}", case.keys);
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, cases.len());
+}
+
 #[tokio::test]
 async fn every_type_and_order_is_read_and_written_over_every_framing() {
     let (mut python, told) = Python::start();
@@ -160,39 +117,11 @@ async fn every_type_and_order_is_read_and_written_over_every_framing() {
         stream.set_nodelay(true).unwrap();
         let mut client = Client::new(stream, Options::new(framing));
 
-        // Read as a line reads: in the fewest requests, decoded out of them.
-        let item = |c: &Case| {
-            assert_eq!(c.keys.format().check(), Ok(()));
-            assert_eq!(c.keys.format().registers(), c.count, "{:?}", c.keys);
-            let (address, count) = (c.address, c.count);
-            Item { table: Table::Holding, address, count, period: Duration::from_secs(1) }
-        };
-        let items: Vec<_> = told.cases.iter().map(item).collect();
-        let blocks = plan(&items, &Limits::default(), []).blocks;
-        let span = items.last().unwrap().address / 125 + 1;
-        assert!(blocks.len() <= usize::from(span) + 1, "{} requests", blocks.len());
-        let mut seen = 0;
-        for block in blocks {
-            let data = read(&mut client, block.table, block.address, block.count).await;
-            for slot in block.slots {
-                let case = &told.cases[slot.item];
-                let own = &data[usize::from(slot.offset) * 2..][..usize::from(slot.count) * 2];
-                let value = case.keys.format().decoder().decode(own).unwrap();
-                let format = case.keys.format();
-                assert!(same(format, &value, &case.value), "{framing:?} {:?}: {value:?}", case.keys);
-                seen += 1;
-            }
-        }
-        assert_eq!(seen, told.cases.len());
+        read_all(&mut client, &told.cases).await;
 
         // Written one by one where the other side looks.
         for (n, case) in told.cases.iter().enumerate() {
-            let address = case.address + WRITES;
-            let one = match case.keys.format().encode(&case.value).unwrap() {
-                Words::Registers(words) => Write::Registers { address, words },
-                Words::Mask { and, or } => Write::Mask { address, and, or },
-            };
-            write(&mut client, &one).await;
+            write(&mut client, &write_of(case)).await;
             let stands = python.written(n);
             assert!(
                 same(case.keys.format(), &stands, &case.value),

@@ -1,8 +1,9 @@
 """The other side of the golden matrix: pymodbus serves registers that Python's struct packed.
 
 Serves Modbus TCP, and RTU and ASCII frames over TCP, all on the same registers. Prints one line of JSON: the ports, and
-the cases with the value that each place holds. Then answers lines on standard input: `<case>` prints the value that
-stands in the case's second place, where the tested side writes, and puts that back to what it was before. Orders are worked out from their letters here, and
+the cases with the value and the registers of each place. Then answers lines on standard input: `<case>` prints the
+value that stands in the case's second place, where the tested side writes, and puts that back to what it was before;
+`<case> <register>...` prints the value that these registers are. Orders are worked out from their letters here, and
 nothing is shared with the tested side but the names.
 """
 
@@ -168,7 +169,7 @@ async def main():
         holding[at : at + len(registers)] = registers
         if "bit" in keys:
             holding[at + WRITES] = 0xAAAA
-        told.append({"keys": keys, "address": at, "count": len(registers), "value": value})
+        told.append({"keys": keys, "address": at, "count": len(registers), "value": value, "registers": registers})
         known.append((at + WRITES, len(registers), keys.get("order", "abcd"), get))
         at += len(registers) + n % 3
     before = list(holding)
@@ -190,7 +191,11 @@ async def main():
     print(json.dumps({"ports": ports, "cases": told}), flush=True)
     loop = asyncio.get_running_loop()
     while line := await loop.run_in_executor(None, sys.stdin.readline):
-        place, count, order, get = known[int(line)]
+        case, *words = map(int, line.split())
+        place, count, order, get = known[case]
+        if words:
+            print(json.dumps(get(words, order)), flush=True)
+            continue
         print(json.dumps(get(block.getValues(place, count), order)), flush=True)
         block.setValues(place, before[place : place + count])
 
