@@ -1,6 +1,7 @@
 //! What changes between two configurations, point by point and key by key.
 
-use std::collections::{BTreeMap, HashMap};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
 use common::config::{Node, read_tree};
@@ -34,27 +35,34 @@ pub struct Difference {
     pub unchanged: usize,
 }
 
-/// The points of a configuration as they are compared.
-pub(super) struct Points(pub(super) BTreeMap<(usize, usize), Compared>);
+/// The points of a configuration as they are compared, in their order.
+pub(super) struct Points<'f>(Vec<Compared<'f>>);
 
-pub(super) struct Compared {
+struct Compared<'f> {
     path: String,
-    /// None if it has mistakes.
-    typed: Option<PointSection>,
-    keys: BTreeMap<String, String>,
+    node: Cow<'f, Node<'f>>,
 }
 
-impl Points {
-    pub(super) fn of(files: &Files<'_>, kinds: &Kinds) -> Self {
-        let mut all = BTreeMap::new();
-        for (device, located) in files.devices.iter().enumerate() {
-            for (at, (node, _)) in files.points_of(located).into_iter().enumerate() {
+impl Compared<'_> {
+    /// None if it has mistakes.
+    fn typed(&self) -> Option<PointSection> {
+        read_tree(&self.node, &mut |_| {})
+    }
+
+    fn keys(&self, kinds: &Kinds) -> BTreeMap<String, String> {
+        let mut cells = Vec::new();
+        kinds.flatten(&self.node, &mut cells);
+        cells.into_iter().map(|(key, out)| (key, spell(&out))).collect()
+    }
+}
+
+impl<'f> Points<'f> {
+    pub(super) fn of(files: &'f Files<'f>) -> Self {
+        let mut all = Vec::new();
+        for located in &files.devices {
+            for (node, _) in files.points_of(located) {
                 let name = node.find("name").and_then(Node::text).unwrap_or_default();
-                let mut cells = Vec::new();
-                kinds.flatten(&node, &mut cells);
-                let keys = cells.iter().map(|(key, out)| (key.clone(), spell(out))).collect();
-                let path = format!("{}/{name}", located.device.name);
-                all.insert((device, at), Compared { path, typed: read_tree(&node, &mut |_| {}), keys });
+                all.push(Compared { path: format!("{}/{name}", located.device.name), node });
             }
         }
         Self(all)
@@ -62,23 +70,25 @@ impl Points {
 }
 
 impl Difference {
-    pub(super) fn between(old: &Points, new: &Points) -> Self {
-        let by_path = |points: &Points| -> HashMap<String, (usize, usize)> {
-            points.0.iter().map(|(at, p)| (p.path.clone(), *at)).collect()
-        };
-        let (before, after) = (by_path(old), by_path(new));
+    pub(super) fn between(old: &Points<'_>, new: &Points<'_>, kinds: &Kinds) -> Self {
+        let before: HashMap<&str, &Compared<'_>> = old.0.iter().map(|p| (p.path.as_str(), p)).collect();
+        let after: HashSet<&str> = new.0.iter().map(|p| p.path.as_str()).collect();
         let mut difference = Self::default();
-        for point in new.0.values() {
-            let Some(was) = before.get(&point.path).and_then(|at| old.0.get(at)) else {
-                difference.added.push((point.path.clone(), changes(&BTreeMap::new(), &point.keys)));
+        for point in &new.0 {
+            let Some(was) = before.get(point.path.as_str()) else {
+                let keys = changes(&BTreeMap::new(), &point.keys(kinds));
+                difference.added.push((point.path.clone(), keys));
                 continue;
             };
-            match (&was.typed, &point.typed) {
+            match (was.typed(), point.typed()) {
                 (Some(a), Some(b)) if a == b => difference.unchanged += 1,
-                _ => difference.changed.push((point.path.clone(), changes(&was.keys, &point.keys))),
+                _ => {
+                    let keys = changes(&was.keys(kinds), &point.keys(kinds));
+                    difference.changed.push((point.path.clone(), keys));
+                }
             }
         }
-        let gone = old.0.values().filter(|p| !after.contains_key(&p.path));
+        let gone = old.0.iter().filter(|p| !after.contains(p.path.as_str()));
         difference.removed = gone.map(|p| p.path.clone()).collect();
         difference
     }

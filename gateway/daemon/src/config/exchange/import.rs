@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use common::config::{Mistake, Node, Source, Value, read_tree};
 
 use super::super::assemble::Piece;
-use super::super::files::{Content, Files, Input};
+use super::super::files::{Content, Files, Input, Located};
 use super::super::sections::PointSection;
 use super::super::table::{self, Cells, DEVICE, unguard, write_row, xlsx};
 use super::super::{Report, read_sources};
@@ -80,7 +80,8 @@ pub fn import(import: &Import) -> Result<Imported, ExchangeError> {
     }
     let sources = read_sources(&import.config).map_err(ExchangeError::Mistakes)?;
     let kinds = Kinds::new();
-    let before = Points::of(&Files::new(sources.iter().map(Input::of).collect()), &kinds);
+    let present = Files::new(sources.iter().map(Input::of).collect());
+    let before = Points::of(&present);
     let (own, others): (Vec<&Source>, Vec<&Source>) = sources.iter().partition(|s| s.path == target);
     let old = own.first().map(|s| Cells::of_csv(&s.text).0).unwrap_or_default();
 
@@ -95,12 +96,12 @@ pub fn import(import: &Import) -> Result<Imported, ExchangeError> {
     }
     let kept = keep_rows(old, &devices);
     let mut inputs: Vec<Input<'_>> = without.iter().map(Input::of).collect();
-    inputs.push(Input { path: &target, content: Content::Table(kept.clone(), None) });
-    inputs.push(Input { path: &import.table, content: Content::Table(plan.cells.clone(), open) });
+    inputs.push(Input { path: &target, content: Content::Table(kept.lent(), None) });
+    inputs.push(Input { path: &import.table, content: Content::Table(plan.cells.lent(), open) });
     let files = Files::new(inputs);
-    let difference = Difference::between(&before, &Points::of(&files, &kinds));
+    let difference = Difference::between(&before, &Points::of(&files), &kinds);
     let report = Report::of_files(files, true);
-    let mut mistakes = plan.mistakes;
+    let mut mistakes = std::mem::take(&mut plan.mistakes);
     mistakes.extend(report.mistakes);
     let written = import.apply && mistakes.is_empty() && !difference.is_empty();
     if written {
@@ -152,6 +153,10 @@ impl<'s> Plan<'s> {
     /// Takes out what stands elsewhere as it is, leaves of a template's point what differs, and tells what would
     /// contradict a file written by hand. How many points stand elsewhere.
     fn settle(&mut self, standing: &Files<'_>, path: &Path) -> usize {
+        let has_points = |l: &Located| !l.device.point.is_empty() || !l.broken.is_empty();
+        if !standing.devices.iter().any(has_points) {
+            return 0;
+        }
         let rows: Vec<(usize, String, Node<'static>)> = table::rows(&self.cells, 0, &mut Vec::new())
             .into_iter()
             .map(|r| {

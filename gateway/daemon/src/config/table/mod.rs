@@ -47,6 +47,19 @@ impl<'s> Cells<'s> {
         csv::read(text)
     }
 
+    /// The same cells, lent.
+    pub(in crate::config) fn lent<'c>(&'c self) -> Cells<'c> {
+        let lend = |(line, row): &'c (u32, Vec<Cow<'s, str>>)| {
+            (*line, row.iter().map(|c| Cow::Borrowed(c.as_ref())).collect())
+        };
+        Cells {
+            rows: self.rows.iter().map(lend).collect(),
+            comma: self.comma,
+            width: self.width,
+            named: self.named,
+        }
+    }
+
     pub(in crate::config) fn push(&mut self, line: u32, row: Vec<Cow<'s, str>>) {
         self.width = self.width.max(row.len());
         self.rows.push((line, row));
@@ -104,8 +117,8 @@ pub(in crate::config) fn columns() -> Vec<String> {
 
 enum Target {
     Device,
-    Key(String),
-    Nested(&'static str, String),
+    Key(&'static str),
+    Nested(&'static str, &'static str),
     Labels,
     /// a comment
     None,
@@ -147,8 +160,8 @@ pub(super) fn rows<'s>(cells: &Cells<'s>, base: Place, told: &mut Told) -> Vec<R
                     Cow::Owned(_) => Cow::Owned(text.to_owned()),
                 }
             };
-            let key = |k: &str| Entry {
-                key: Cow::Owned(k.to_owned()),
+            let key = |k: &'static str| Entry {
+                key: Cow::Borrowed(k),
                 at,
                 node: Node { at, value: Value::Bool(false) },
             };
@@ -162,16 +175,16 @@ pub(super) fn rows<'s>(cells: &Cells<'s>, base: Place, told: &mut Told) -> Vec<R
                     ..key("labels")
                 }),
                 Some(Target::Key(k)) => {
-                    table.put(Entry { node: value(text, owned, at, cells.comma, k, told), ..key(k) })
+                    table.put(Entry { node: value(text, owned, at, cells.comma, k, told), ..key(*k) });
                 }
                 Some(Target::Nested(outer, k)) => {
                     let node = value(text, owned, at, cells.comma, k, told);
                     if table.get(outer).is_none() {
                         let node = Node { at, value: Value::Table(Table::default()) };
-                        table.put(Entry { node, ..key(outer) });
+                        table.put(Entry { node, ..key(*outer) });
                     }
                     if let Some(Value::Table(inner)) = table.get_mut(outer).map(|n| &mut n.value) {
-                        inner.put(Entry { node, ..key(k) });
+                        inner.put(Entry { node, ..key(*k) });
                     }
                 }
                 Some(Target::None) => {}
@@ -192,6 +205,7 @@ pub(super) fn rows<'s>(cells: &Cells<'s>, base: Place, told: &mut Told) -> Vec<R
 fn targets(header: &[Cow<'_, str>], place: impl Fn(usize) -> Place, told: &mut Told) -> Vec<Target> {
     let known = columns();
     let by_name: HashMap<_, _> = known.iter().map(|k| (k.to_ascii_lowercase(), k)).collect();
+    let (nested, plain) = (nested(), keys_of::<PointSection>());
     let mut seen = HashSet::new();
     let mut targets = Vec::new();
     for (column, name) in header.iter().enumerate() {
@@ -221,11 +235,13 @@ fn targets(header: &[Cow<'_, str>], place: impl Fn(usize) -> Place, told: &mut T
         targets.push(match (key.as_str(), key.split_once('.')) {
             (DEVICE, _) => Target::Device,
             ("labels", _) => Target::Labels,
-            (_, Some((outer, inner))) => match nested().iter().find(|n| n.0 == outer) {
-                Some((outer, _)) => Target::Nested(outer, inner.to_owned()),
-                None => Target::Key((*key).clone()),
-            },
-            (key, None) => Target::Key(key.to_owned()),
+            (_, Some((outer, inner))) => {
+                let table = nested.iter().find(|n| n.0 == outer);
+                let key =
+                    table.and_then(|(outer, keys)| Some((*outer, *keys.iter().find(|k| **k == inner)?)));
+                key.map_or(Target::None, |(outer, key)| Target::Nested(outer, key))
+            }
+            (key, None) => plain.iter().find(|k| **k == key).map_or(Target::None, |k| Target::Key(k)),
         });
     }
     targets
