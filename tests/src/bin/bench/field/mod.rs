@@ -5,6 +5,7 @@ mod floor;
 mod lines;
 mod listen;
 mod plant;
+mod reload;
 mod tags;
 
 use std::path::Path;
@@ -31,5 +32,8 @@ pub async fn field(only: &[String], previous: Option<&Path>) {
     }
     if wanted("dead_unit") {
         lines::dead_unit(previous).await;
+    }
+    if wanted("reload_50k") {
+        reload::reload(previous).await;
     }
 }
