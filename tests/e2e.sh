@@ -44,6 +44,8 @@ status=$?
 set -e
 [ $status -eq 6 ] || { echo "a refused command ended with status $status" >&2; exit 1; }
 twinway audit | grep -q zone2_setpoint
+# An alarm for the page: the feed pump stands.
+twinway send line1/pumps running=0 --reason "end-to-end test" --wait
 twinway --socket "$socket" buffer status
 twinway --socket "$socket" switch | grep -qi remote
 

@@ -1,6 +1,7 @@
 // Drives the real page in a real browser against a running cloud: signs in, watches values change, walks
-// the tree by keyboard, opens and zooms a trend, sends a command and sees its result, visits every view,
-// switches language, checks each view with axe, and keeps screenshots.
+// the tree by keyboard, opens and zooms a trend, sends a command and sees its result, acknowledges and shelves an
+// alarm, visits every view, switches language, checks each view with axe, and keeps screenshots. At least one alarm
+// must be ringing and not acknowledged.
 //
 //   TWINWAY_URL=http://127.0.0.1:8080 TWINWAY_USER=admin TWINWAY_PASSWORD=... npm run e2e
 //
@@ -203,6 +204,44 @@ try {
   await page.getByText("command.succeeded").first().waitFor();
   await axe("events");
   await shot("events");
+
+  step("alarms");
+  await page.keyboard.press("a");
+  await heading("Alarms").waitFor();
+  const alarmRow = page.locator("tr.ringing", { has: page.getByRole("button", { name: /^Acknowledge: / }) }).first();
+  await alarmRow.waitFor();
+  await page.getByRole("group", { name: "Alarms that ring" }).waitFor();
+  await axe("alarms");
+  await shot("alarms");
+  const alarm = (await alarmRow.getByRole("button", { name: /^Acknowledge: / }).getAttribute("aria-label")).replace(/^Acknowledge: /, "");
+  const alarmForm = page.locator("form.alarm-form");
+  const press = (act) => page.getByRole("button", { name: `${act}: ${alarm}`, exact: true }).click();
+  await press("Acknowledge");
+  await alarmForm.getByRole("heading", { name: `Acknowledge: ${alarm}` }).waitFor();
+  await page.waitForFunction(() => document.activeElement?.id === "alarm-comment");
+  await axe("acknowledge an alarm");
+  await page.keyboard.press("Escape");
+  await alarmForm.waitFor({ state: "detached" });
+  await page.waitForFunction(() => document.activeElement?.id === "alarm-list");
+  await press("Acknowledge");
+  await alarmForm.getByLabel("Comment").fill("seen in the browser");
+  await alarmForm.getByRole("button", { name: "Acknowledge", exact: true }).click();
+  await alarmForm.waitFor({ state: "detached" });
+  const own = page.locator("tbody tr", { hasText: "seen in the browser" });
+  await own.getByText("Active, acknowledged").waitFor();
+  await press("Shelve");
+  await alarmForm.getByLabel("For").selectOption({ index: 1 });
+  await alarmForm.getByLabel("Comment").fill("known until the shift ends");
+  await axe("shelve an alarm");
+  await shot("alarm-shelve");
+  await alarmForm.getByRole("button", { name: "Shelve", exact: true }).click();
+  await page.locator("tbody tr", { hasText: "known until the shift ends" }).getByText("shelved until").waitFor();
+  await axe("shelved alarm");
+  await press("Unshelve");
+  await alarmForm.getByLabel("Comment").fill("back again");
+  await alarmForm.getByRole("button", { name: "Unshelve", exact: true }).click();
+  await page.locator("tbody tr", { hasText: "back again" }).getByText("shelved until").waitFor({ state: "detached" });
+  await page.getByRole("button", { name: `Shelve: ${alarm}`, exact: true }).waitFor();
 
   step("gateways");
   await page.keyboard.press("g");
