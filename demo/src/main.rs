@@ -1,5 +1,6 @@
 //! `demo`: the coating line, its gateway and its cloud in one command.
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -11,7 +12,8 @@ async fn main() -> ExitCode {
     let options = Options::parse();
     let default = "warn";
     let filter = EnvFilter::try_from_env("TWINWAY_LOG").unwrap_or_else(|_| EnvFilter::new(default));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
     match run(options).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -58,6 +58,8 @@ pub(super) async fn discover(ctx: &Context, asked: Discover) -> Result<Exit> {
 /// A file that is there is somebody's work.
 fn write(path: &Path, text: &str) -> Result<()> {
     let told = |e: std::io::Error| Error::new(Exit::Failed, format!("{}: {e}", path.display()));
+    // A new box has no `conf.d` yet.
+    std::fs::create_dir_all(path.parent().unwrap_or(Path::new("."))).map_err(told)?;
     let mut file = std::fs::File::create_new(path).map_err(told)?;
     std::io::Write::write_all(&mut file, text.as_bytes()).map_err(told)
 }

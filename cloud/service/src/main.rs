@@ -1,7 +1,7 @@
 //! The program `twinway-cloud`: reads its arguments, runs the library, and turns the outcome into an exit
 //! code: 0 done, 1 failed, 64 the configuration or the arguments are wrong (starting again does not help).
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -58,7 +58,8 @@ fn main() -> ExitCode {
         }
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
     match dispatch(args.command) {
         Ok(code) => code,
         Err(error) => {

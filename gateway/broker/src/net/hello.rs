@@ -25,6 +25,9 @@ pub(super) struct Welcome {
     pub(super) client: String,
 }
 
+/// A handshake record, and the major version of all of TLS.
+const TLS_HELLO: &[u8] = &[0x16, 3];
+
 /// Reads CONNECT and answers it.
 pub(super) async fn hello<S: AsyncRead + AsyncWrite + Unpin>(
     hub: &Arc<Hub>,
@@ -39,6 +42,10 @@ pub(super) async fn hello<S: AsyncRead + AsyncWrite + Unpin>(
             Ok(None) => {
                 wire.step(true).await?;
                 continue;
+            }
+            // What a TLS client says first is no packet of MQTT.
+            Err(_) if wire.input.starts_with(TLS_HELLO) => {
+                return Err(Fault::Refused { detail: "a TLS client at a listener without TLS" });
             }
             Err(fault) => {
                 if let Fault::Version { level } = fault {
