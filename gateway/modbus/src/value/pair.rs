@@ -3,6 +3,11 @@
 /// Larger exponents, either way, are no scale but a broken or absent register.
 pub(super) const MAX_EXPONENT: i32 = 30;
 
+/// A double has at most 17 digits, so that nothing is left without one more.
+const MOST_DIGITS: u32 = 18;
+/// What rounding may take off a number: a thousandth.
+const NEAR: i128 = 1000;
+
 /// 10 to the power of `exponent`, which is at most `MAX_EXPONENT`.
 pub(super) fn power(exponent: i32) -> f64 {
     // Powers up to 22 are exact doubles; beyond, the last digit may be off.
@@ -32,18 +37,28 @@ pub(super) fn split(x: f64, min: i128, max: i128) -> Option<(i128, i16)> {
     let text = format!("{x:e}");
     let (digits, power) = text.split_once('e')?;
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-    let mut mantissa: i128 = format!("{whole}{fraction}").parse().ok()?;
-    let mut exponent: i32 = power.parse::<i32>().ok()? - i32::try_from(fraction.len()).ok()?;
-    while !(min..=max).contains(&mantissa) || exponent < -MAX_EXPONENT {
-        if mantissa == 0 || (mantissa < 0 && min >= 0) {
+    let shortest: i128 = format!("{whole}{fraction}").parse().ok()?;
+    let lowest: i32 = power.parse::<i32>().ok()? - i32::try_from(fraction.len()).ok()?;
+    if shortest < 0 && min >= 0 {
+        return None;
+    }
+    // All digits that must go, go at once: rounded one after the other, 12345.45 would become 12346.
+    for dropped in 0..=MOST_DIGITS {
+        let unit = 10i128.pow(dropped);
+        let mantissa = (shortest.abs() + unit / 2) / unit * shortest.signum();
+        let exponent = lowest + i32::try_from(dropped).ok()?;
+        if mantissa == 0 {
             return None;
         }
-        // Half away from zero, as people round.
-        let half = if mantissa < 0 { -5 } else { 5 };
-        mantissa = (mantissa + half) / 10;
-        exponent += 1;
+        if exponent < -MAX_EXPONENT || !(min..=max).contains(&mantissa) {
+            continue;
+        }
+        // At the smallest exponent, few digits may be left: another number is none.
+        let near = (mantissa * unit - shortest).abs() * NEAR <= shortest.abs();
+        return (near && exponent <= MAX_EXPONENT)
+            .then(|| Some((mantissa, i16::try_from(exponent).ok()?)))?;
     }
-    (mantissa != 0 && exponent <= MAX_EXPONENT).then(|| Some((mantissa, i16::try_from(exponent).ok()?)))?
+    None
 }
 
 #[cfg(test)]
@@ -58,6 +73,10 @@ mod tests {
         assert_eq!(i16s(4000.0), Some((4, 3)));
         assert_eq!(i16s(0.0), Some((0, 0)));
         assert_eq!(i16s(123_456.0), Some((12_346, 1)), "what does not fit is rounded");
+        assert_eq!(i16s(12_345.45), Some((12_345, 0)), "rounded once");
+        assert_eq!(i16s(-12_345.45), Some((-12_345, 0)));
+        assert_eq!(i16s(4.444_444_444_444_445e-31), None, "1e-30 is another number");
+        assert_eq!(i16s(1.2e-29), Some((12, -30)));
         assert_eq!(i16s(1e300), None);
         assert_eq!(i16s(f64::NAN), None);
         assert_eq!(split(-1.0, 0, 65_535), None, "no sign");

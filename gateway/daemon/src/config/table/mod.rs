@@ -175,16 +175,16 @@ pub(super) fn rows<'s>(cells: &Cells<'s>, base: Place, told: &mut Told) -> Vec<R
                     ..key("labels")
                 }),
                 Some(Target::Key(k)) => {
-                    table.put(Entry { node: value(text, owned, at, cells.comma, k, told), ..key(*k) });
+                    table.put(Entry { node: value(text, owned, at, cells.comma, k, told), ..key(k) });
                 }
                 Some(Target::Nested(outer, k)) => {
                     let node = value(text, owned, at, cells.comma, k, told);
                     if table.get(outer).is_none() {
                         let node = Node { at, value: Value::Table(Table::default()) };
-                        table.put(Entry { node, ..key(*outer) });
+                        table.put(Entry { node, ..key(outer) });
                     }
                     if let Some(Value::Table(inner)) = table.get_mut(outer).map(|n| &mut n.value) {
-                        inner.put(Entry { node, ..key(*k) });
+                        inner.put(Entry { node, ..key(k) });
                     }
                 }
                 Some(Target::None) => {}
