@@ -328,14 +328,11 @@ impl Publisher {
         let historical = session.node.is_some()
             && (wanted.incarnation != incarnation || wanted.first <= session.live_after);
         let frames = self.read(wanted, live.is_some()).await?;
-        let first = frames.first().map_or(wanted.last + 1, |(seq, _)| *seq);
-        if first > wanted.first {
-            let gone = Run { last: first - 1, ..wanted };
-            session.cursor.taken(gone);
-            self.tell_gap(gone);
-        }
-        let Some((last, _)) = frames.last() else { return Ok(true) };
-        let run = Run { first, last: *last, ..wanted };
+        let gone = wanted.without(frames.iter().map(|(seq, _)| *seq));
+        gone.iter().for_each(|gone| session.cursor.taken(*gone));
+        self.tell_gap(&gone);
+        let [(first, _), ..] = frames[..] else { return Ok(true) };
+        let run = Run { first, last: frames.last().map_or(first, |(seq, _)| *seq), ..wanted };
         for (_, bytes) in &frames {
             self.send_frame(session, bytes, historical).await?;
         }
@@ -397,14 +394,19 @@ impl Publisher {
     }
 
     /// Frames went before this publisher had sent them.
-    fn tell_gap(&self, gone: Run) {
-        let frames = gone.last - gone.first + 1;
+    fn tell_gap(&self, gone: &[Run]) {
+        let (Some(Run { incarnation, first, .. }), Some(Run { last, .. })) = (gone.first(), gone.last())
+        else {
+            return;
+        };
+        let frames: u64 = gone.iter().map(|g| g.last - g.first + 1).sum();
         let queue = format!("publish.{}", self.options.name);
         self.parts.drops.counter(&queue, "lagged").fetch_add(frames, std::sync::atomic::Ordering::Relaxed);
-        let (publisher, first, last) = (&self.options.name, gone.first, gone.last);
-        tracing::warn!(publisher, incarnation = %gone.incarnation, first, last, "frames went unpublished");
-        let detail =
-            format!("frames {first} to {last} of {} went before they were published", gone.incarnation);
+        let publisher = &self.options.name;
+        tracing::warn!(publisher, %incarnation, first, last, frames, "frames went unpublished");
+        let detail = format!(
+            "{frames} of the frames {first} to {last} of {incarnation} went before they were published"
+        );
         self.tell(action::PUBLISH_GAP, Severity::Warning, detail);
     }
 
