@@ -343,6 +343,16 @@ async fn nothing_is_sent_to_the_dead_the_absent_and_without_permit_or_time() {
     assert_eq!(code(late), Code::Expired);
     let read_only = rig.writer.write(PointId(1), Value::F64(1.5), Instant::now() + LONG, allowed()).await;
     assert_eq!(code(read_only), Code::NotWritable);
+    // A birth without the metric, and one without its type.
+    rig.send("DBIRTH/n/d", &edge.message(2, vec![metric("p1", 21, 2.0)]));
+    rig.bad(0, Quality::BAD_CONFIG).await;
+    assert_eq!(code(rig.write(1.5, LONG).await.unwrap()), Code::UnknownPoint);
+    let untyped = Metric { datatype: None, ..metric("t", 20, 1.0) };
+    rig.send("DBIRTH/n/d", &edge.message(2, vec![untyped, metric("p1", 21, 2.0)]));
+    rig.ends.value(1, 2.0).await;
+    assert_eq!(code(rig.write(1.5, LONG).await.unwrap()), Code::NotWritable);
+    rig.send("DBIRTH/n/d", &edge.message(2, vec![metric("t", 20, 1.0), metric("p1", 21, 2.0)]));
+    rig.ends.value(0, 1.0).await;
     rig.broker.deaf.store(true, Ordering::Relaxed);
     assert_eq!(code(rig.write(1.5, LONG).await.unwrap()), Code::NotConnected, "nobody takes it");
     rig.broker.deaf.store(false, Ordering::Relaxed);

@@ -131,6 +131,18 @@ impl Node {
         self.say("DDATA/line2/press", &data).await;
     }
 
+    async fn asked_for_births(&mut self) {
+        let asked = async {
+            loop {
+                let (topic, payload) = self.commands.recv().await.unwrap();
+                if topic.ends_with("NCMD/line2") && Edge::commands(payload) == [Command::Rebirth] {
+                    break;
+                }
+            }
+        };
+        timeout(LIMIT, asked).await.expect("a request for births");
+    }
+
     /// The next command that writes: its topic and only metric.
     async fn command(&mut self) -> (String, Metric) {
         loop {
@@ -222,11 +234,13 @@ async fn a_command_goes_through_the_limits_and_its_result_is_what_the_device_ans
     let view = state(&rig, &clamped, CommandState::Failed).await;
     assert_eq!((view.code, view.read_back), (Some(Code::ReadbackMismatch), Some(200.0.into())));
 
-    // It does as asked and says nothing: not known, until it is born again.
+    // It does as asked and says nothing: not known, until its births tell.
     let silent = order(&rig, 30.0).await;
     node.command().await;
     let view = state(&rig, &silent, CommandState::Unknown).await;
     assert_eq!(view.code, Some(Code::DeviceTimeout));
+    // Control reads what the point shows, which only new births tell: it has them asked for.
+    node.asked_for_births().await;
     node.births(30.0).await;
     let view = state(&rig, &silent, CommandState::Succeeded).await;
     assert_eq!(view.read_back, Some(30.0.into()));
@@ -295,15 +309,7 @@ async fn deaths_end_at_once_what_they_name_and_nothing_else() {
     node.edge.message(now_ms(), vec![]);
     node.data(FORCE, 4.0).await;
     reaches(&rig, "press", "force", "bad_stale").await;
-    let asked = async {
-        loop {
-            let (topic, payload) = node.commands.recv().await.unwrap();
-            if topic.ends_with("NCMD/line2") && Edge::commands(payload) == [Command::Rebirth] {
-                break;
-            }
-        }
-    };
-    timeout(LIMIT, asked).await.expect("a request for births");
+    node.asked_for_births().await;
     node.births(14.0).await;
     reaches(&rig, "press", "setpoint", "good").await;
     reaches(&rig, "tank", "level", "good").await;

@@ -26,6 +26,8 @@ use crate::options::{Error, Format, Options, Sparkplug};
 const BATCH_BYTES: usize = 64 << 10;
 /// Barriers that may stand unanswered.
 const WINDOW: usize = 4;
+/// How long answers are waited for at a good end.
+const LAST_ANSWERS: Duration = Duration::from_millis(300);
 /// How often the cursor is kept.
 const KEEP_EVERY: Duration = Duration::from_secs(5);
 /// Writes of hosts that control works on at a time.
@@ -200,6 +202,9 @@ impl Publisher {
         tracing::info!(publisher = self.options.name, "publishing");
         self.status.send_modify(|s| (s.online, s.last_error) = (true, None));
         let ended = self.follow(&mut session, sparkplug, host, drain).await;
+        if ended.is_ok() {
+            self.last_answers(&mut session).await;
+        }
         // A will is sent for a break only: a good end says it itself.
         if let Some(node) = &session.node
             && !matches!(ended, Err(Error::Link { .. } | Error::Silence { .. }))
@@ -209,6 +214,18 @@ impl Publisher {
         }
         session.link.disconnect().await;
         ended
+    }
+
+    /// Before a good end: what the broker has taken of what was sent is not sent again by the next session.
+    async fn last_answers(&self, session: &mut Session<'_>) {
+        let limit = Instant::now() + LAST_ANSWERS;
+        while !session.waiting.is_empty() {
+            match timeout_at(limit, session.link.next()).await {
+                Ok(Incoming::Passed) => self.passed(session),
+                Ok(Incoming::Down(_)) | Err(_) => return,
+                Ok(_) => {}
+            }
+        }
     }
 
     /// The number of the next connection, kept over restarts: a death belongs to one birth only.

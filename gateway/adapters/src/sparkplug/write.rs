@@ -12,7 +12,7 @@ use bytes::Bytes;
 use common::names::Code;
 use common::{PointId, Value, ValueType};
 use gateway_core::{DeviceWriter, Permit, Point, Publish, Reading, WriteError};
-use gateway_sparkplug::{Host, Kind, Topic, write_request};
+use gateway_sparkplug::{Host, Kind, Topic, Unreachable, write_request};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -263,7 +263,14 @@ fn send(
     };
     let address = match around.host.address(device.as_deref(), metric) {
         Ok(address) => address,
-        Err(why) => return refuse(Code::NotConnected, format!("metric `{metric}`: {why}")),
+        Err(why) => {
+            let code = match why {
+                Unreachable::NodeUnborn | Unreachable::DeviceUnborn => Code::NotConnected,
+                Unreachable::Missing => Code::UnknownPoint,
+                Unreachable::Type { .. } | Unreachable::Ambiguous { .. } => Code::NotWritable,
+            };
+            return refuse(code, format!("metric `{metric}`: {why}"));
+        }
     };
     let misfit =
         || Some(not_sent(Code::OutOfRawLimits, format!("{raw} does not fit {:?}", address.datatype)));

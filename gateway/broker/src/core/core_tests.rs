@@ -80,7 +80,8 @@ fn retain(core: &mut Core, topic: &str, payload: &str, qos: u8) -> u64 {
 }
 
 fn of_the_gateway(core: &mut Core, topic: &str, payload: Vec<u8>) {
-    let message = Message { volatile: true, ..Message::new(topic, payload.into(), 1, false) };
+    let mut message = Message::new(topic, payload.into(), 1, false);
+    message.volatile = true;
     core.publish(None, message, 0);
 }
 
