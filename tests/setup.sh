@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Installs from the distribution what tests need and this machine lacks: counterparts that we did not
-# write, and a browser. Says what it does; does nothing when all is there.
+# Installs what tests need and this machine lacks: counterparts that we did not write, and a browser. From the
+# distribution, and what it does not have from PyPI into target/. Says what it does; does nothing when all is there.
 set -euo pipefail
+cd "$(dirname "$0")/.."
 
 declare -A package=(
   [chromium]=chromium
@@ -10,6 +11,7 @@ declare -A package=(
   [mbpoll]=mbpoll
   [script]=bsdutils
   [stdbuf]=coreutils
+  [openssl]=openssl
   [protoc]=protobuf-compiler
 )
 export PATH="$PATH:/usr/sbin"
@@ -20,15 +22,29 @@ done
 [ -e /usr/include/modbus/modbus.h ] || missing+=(libmodbus-dev)
 /usr/bin/python3 -c 'import pymodbus' 2>/dev/null || missing+=(python3-pymodbus)
 /usr/bin/python3 -c 'import paho.mqtt.client' 2>/dev/null || missing+=(python3-paho-mqtt)
-[ ${#missing[@]} -eq 0 ] && exit 0
+/usr/bin/python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
 
-echo "tests need from the distribution: ${missing[*]}"
-command -v apt-get >/dev/null || {
-  echo "this is no Debian or Ubuntu: install the equivalents of these packages and run again" >&2
-  exit 1
+install_missing() {
+  echo "tests need from the distribution: ${missing[*]}"
+  command -v apt-get >/dev/null || {
+    echo "this is no Debian or Ubuntu: install the equivalents of these packages and run again" >&2
+    exit 1
+  }
+  local sudo=()
+  [ "$(id -u)" -eq 0 ] || sudo=(sudo)
+  "${sudo[@]}" apt-get update -q
+  # RUNLEVEL=1: a broker is wanted as a program for tests, not started as a service.
+  "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
+    apt-get install -y -q --no-install-recommends "${missing[@]}"
 }
-sudo=()
-[ "$(id -u)" -eq 0 ] || sudo=(sudo)
-"${sudo[@]}" apt-get update -q
-# RUNLEVEL=1: a broker is wanted as a program for tests, not started as a service.
-"${sudo[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -q --no-install-recommends "${missing[@]}"
+[ ${#missing[@]} -eq 0 ] || install_missing
+
+# A Sparkplug node and host that Debian does not have, with all that it needs, of fixed versions.
+sparkplug=(pysparkplug==0.6.1 paho-mqtt==1.6.1 protobuf==5.29.5 typing_extensions==4.12.2)
+venv=target/python-sparkplug
+if [ "$(cat "$venv/installed" 2>/dev/null)" != "${sparkplug[*]}" ]; then
+  echo "tests need from PyPI: ${sparkplug[*]}, into $venv"
+  /usr/bin/python3 -m venv --clear "$venv"
+  "$venv/bin/pip" install --quiet --disable-pip-version-check "${sparkplug[@]}"
+  echo "${sparkplug[*]}" > "$venv/installed"
+fi

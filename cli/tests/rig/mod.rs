@@ -2,6 +2,8 @@
 //! binary against it. It checks what a server must see; it is no model of a gateway or cloud.
 #![allow(dead_code)] // each test program uses its part
 
+mod box_lists;
+
 use std::collections::HashMap;
 use std::future::IntoFuture;
 use std::path::{Path, PathBuf};
@@ -16,6 +18,7 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use common::alarm::AlarmView;
 use common::api::*;
 use common::command::{LogEntry, Origin, Requester, Severity};
 use common::names::Code;
@@ -41,6 +44,7 @@ pub(crate) struct Seen {
 pub(crate) struct World {
     pub(crate) twins: Vec<TwinView>,
     pub(crate) commands: Vec<CommandView>,
+    pub(crate) alarms: Vec<AlarmView>,
     pub(crate) keys: HashMap<String, (CommandRequest, CommandId)>,
     /// How a command ends, and after how many questions.
     pub(crate) outcome: (CommandState, Option<Code>),
@@ -167,6 +171,7 @@ fn world() -> World {
             twin(2, "plant/coating/line1/winder", "winder", winder),
         ],
         commands: Vec::new(),
+        alarms: box_lists::alarms(),
         keys: HashMap::new(),
         outcome: (CommandState::Succeeded, None),
         asks_before_end: 1,
@@ -191,7 +196,8 @@ fn router(world: Shared) -> Router {
         .route("/gateways", get(async || Json(Page { items: vec![gateway()], next_cursor: None })))
         .route("/audit", get(audit))
         .route("/switch", get(switch).put(set_switch))
-        .route("/live", get(live));
+        .route("/live", get(live))
+        .merge(box_lists::routes());
     Router::new()
         .nest("/api/v1", api)
         .fallback(async || Problem::new(Code::NotFound, "no such route").into_response())

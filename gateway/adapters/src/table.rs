@@ -30,7 +30,7 @@ pub const PROTOCOLS: &[Protocol] = &[
     Protocol {
         name: "sparkplug",
         title: "Sparkplug B, through the gateway's own broker",
-        writes: false,
+        writes: true,
         sample: include_str!("sparkplug/sample.toml"),
     },
 ];

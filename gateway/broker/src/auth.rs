@@ -92,11 +92,16 @@ impl Users {
     }
 }
 
-/// Checks who signs in.
-pub(crate) struct Auth {
+#[derive(Default)]
+struct State {
     users: Users,
     /// Hashes of passwords that were right, by user, under a key that is never written.
-    known: Mutex<HashMap<String, [u8; 32]>>,
+    known: HashMap<String, [u8; 32]>,
+}
+
+/// Checks who signs in.
+pub(crate) struct Auth {
+    state: Mutex<State>,
     key: [u8; 32],
     turn: Arc<Semaphore>,
 }
@@ -107,7 +112,26 @@ impl Auth {
         if getrandom::fill(&mut key).is_err() {
             tracing::warn!("no random source: passwords are not remembered");
         }
-        Self { users, known: Mutex::default(), key, turn: Arc::new(Semaphore::new(1)) }
+        let state = Mutex::new(State { users, known: HashMap::new() });
+        Self { state, key, turn: Arc::new(Semaphore::new(1)) }
+    }
+
+    /// Other users from now on. What was remembered of those that stay as they are is kept.
+    pub(crate) fn renew(&self, users: Users) {
+        let mut state = lock(&self.state);
+        let State { users: old, known } = &mut *state;
+        known.retain(|user, _| users.0.get(user) == old.0.get(user));
+        *old = users;
+    }
+
+    /// Whether there is such a user.
+    pub(crate) fn has(&self, user: &str) -> bool {
+        lock(&self.state).users.0.contains_key(user)
+    }
+
+    /// Whether nobody can sign in.
+    pub(crate) fn is_empty(&self) -> bool {
+        lock(&self.state).users.is_empty()
     }
 
     /// Whether the password is the user's.
@@ -115,11 +139,14 @@ impl Auth {
         let remembered = self.remember(user, password);
         // Without a random source the key is known, and so would be what is remembered.
         let may_remember = self.key != [0; 32];
-        if may_remember && lock(&self.known).get(user) == Some(&remembered) {
-            return true;
-        }
-        let hash = self.users.0.get(user).cloned();
-        let (exists, hash) = (hash.is_some(), hash.unwrap_or_else(|| NOBODY.to_owned()));
+        let of_user = {
+            let state = lock(&self.state);
+            if may_remember && state.known.get(user) == Some(&remembered) {
+                return true;
+            }
+            state.users.0.get(user).cloned()
+        };
+        let (exists, hash) = (of_user.is_some(), of_user.clone().unwrap_or_else(|| NOBODY.to_owned()));
         let Ok(turn) = self.turn.clone().acquire_owned().await else { return false };
         let password = password.to_vec();
         let verified = tokio::task::spawn_blocking(move || {
@@ -128,10 +155,15 @@ impl Auth {
             PasswordHash::new(&hash).is_ok_and(|h| Argon2::default().verify_password(&password, &h).is_ok())
         });
         let right = exists && verified.await.unwrap_or(false);
-        if right && may_remember {
-            lock(&self.known).insert(user.to_owned(), remembered);
+        let mut state = lock(&self.state);
+        // The password may have been another one's by now.
+        if !right || state.users.0.get(user) != of_user.as_ref() {
+            return false;
         }
-        right
+        if may_remember {
+            state.known.insert(user.to_owned(), remembered);
+        }
+        true
     }
 
     fn remember(&self, user: &str, password: &[u8]) -> [u8; 32] {

@@ -1,7 +1,6 @@
 //! The part that the supervisor runs: takes ports and what the journal tells at the start, then serves clients until
 //! drained.
 
-use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,20 +8,18 @@ use std::time::Duration;
 use common::Drain;
 use common::supervise::PartError;
 use gateway_core::DropCounts;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use crate::auth::Auth;
 use crate::core::{Core, Losses, lock};
 use crate::handle::{Handle, Hub};
 use crate::journal::{self, Journal, Writer};
-use crate::net::{self, Door, Newcomers};
+use crate::listeners::{self, Place};
+use crate::net;
 use crate::options::{Error, Options};
 
-/// Connections that have not said CONNECT yet, beside the clients.
-const NEWCOMERS: usize = 64;
 /// What clients get to leave in when the gateway stops.
 const GOODBYE: Duration = Duration::from_millis(500);
 /// How often time alone is looked after: wills, expiries.
@@ -31,7 +28,6 @@ const TICK: Duration = Duration::from_millis(500);
 /// The broker. Its ports are taken once, for all runs.
 pub struct Broker {
     hub: Arc<Hub>,
-    listeners: Vec<(TcpListener, Door)>,
     /// Held for the whole run.
     writer: tokio::sync::Mutex<Option<Writer>>,
 }
@@ -43,26 +39,7 @@ impl Broker {
     /// When an address cannot be had, is open to the network without users, or has no usable certificate; when the
     /// folder cannot be read. Damaged files are no error: they are set aside and counted.
     pub async fn start(options: Options, drops: DropCounts) -> Result<(Self, Handle), Error> {
-        let mut listeners = Vec::new();
-        let mut addrs: Vec<SocketAddr> = Vec::new();
-        for listener in &options.listeners {
-            let listen = listener.listen;
-            let local = listen.ip().is_loopback();
-            if !local && !listener.allow_anonymous && options.users.is_empty() {
-                return Err(Error::Open { listen });
-            }
-            if !local && listener.allow_anonymous {
-                tracing::warn!(%listen, "the broker takes clients of the network without a password");
-            }
-            if !local && listener.tls.is_none() {
-                tracing::warn!(%listen, "the broker takes passwords and messages of the network without tls");
-            }
-            let door = Door::new(listener)?;
-            let bind = |source| Error::Bind { listen, source };
-            let socket = TcpListener::bind(listen).await.map_err(bind)?;
-            addrs.push(socket.local_addr().map_err(bind)?);
-            listeners.push((socket, door));
-        }
+        let places = listeners::prepare(&options, &[]).await?.open();
         let losses = Losses::new(&drops);
         let mut core = Core::new(options.limits.clone(), losses);
         let (to_durable, durable) = watch::channel(0);
@@ -100,18 +77,9 @@ impl Broker {
         } else {
             Arc::new(Mutex::new(core))
         };
-        let hub = Arc::new(Hub {
-            auth: Auth::new(options.users.clone()),
-            newcomers: Newcomers::new(NEWCOMERS),
-            addrs,
-            core,
-            durable,
-            refused: std::sync::atomic::AtomicU64::new(0),
-            base_us,
-            options,
-        });
+        let hub = Arc::new(Hub::new(options, places, core, durable, base_us));
         let writer = tokio::sync::Mutex::new(writer);
-        Ok((Self { hub: hub.clone(), listeners, writer }, Handle(hub)))
+        Ok((Self { hub: hub.clone(), writer }, Handle(hub)))
     }
 
     /// Serves clients until drained; what is to survive is on disk then.
@@ -127,58 +95,93 @@ impl Broker {
             }
         };
         let serve = async {
-            self.serve(&drain).await;
+            let served = serve(&self.hub, &drain).await;
             closing.start();
+            served
         };
-        tokio::join!(write, serve);
-        Ok(())
+        let ((), served) = tokio::join!(write, serve);
+        served
     }
+}
 
-    async fn serve(&self, drain: &Drain) {
-        let mut doors = JoinSet::new();
-        let accepting = self.listeners.iter().map(|(socket, door)| self.accept(socket, door.clone(), drain));
-        let accepting = futures_util::future::join_all(accepting);
-        let hub = self.hub.clone();
-        let stop = drain.clone();
-        doors.spawn(async move {
-            let mut tick = interval(TICK);
-            tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            loop {
-                tokio::select! {
-                    _ = tick.tick() => hub.with(|core| core.tick(hub.now_us())),
-                    () = stop.started() => return,
-                }
-            }
-        });
-        accepting.await;
-        doors.shutdown().await;
-    }
-
-    async fn accept(&self, socket: &TcpListener, door: Door, drain: &Drain) {
-        let mut clients = JoinSet::new();
+/// Keeps a task for each place until drained, and looks after what time alone brings.
+async fn serve(hub: &Arc<Hub>, drain: &Drain) -> Result<(), PartError> {
+    let mut ticking = JoinSet::new();
+    let (ticks, stop) = (hub.clone(), drain.clone());
+    ticking.spawn(async move {
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                () = drain.started() => break,
-                accepted = socket.accept() => match accepted {
-                    Ok((stream, _)) => self.admit(stream, &door, &mut clients, drain),
-                    Err(error) => {
-                        tracing::warn!(%error, "cannot accept an mqtt connection");
-                        sleep(Duration::from_millis(100)).await;
-                    }
-                },
-                _ = clients.join_next(), if !clients.is_empty() => {}
+                _ = tick.tick() => ticks.with(|core| core.tick(ticks.now_us())),
+                () = stop.started() => return,
             }
         }
-        // Clients see the drain themselves.
-        lock(&self.hub.core).stop_all();
-        if timeout(GOODBYE, async { while clients.join_next().await.is_some() {} }).await.is_err() {
-            tracing::warn!(clients = clients.len(), "mqtt clients cut off");
+    });
+    let mut doors = JoinSet::new();
+    let mut places = hub.places.subscribe();
+    let mut served: Vec<Arc<Place>> = Vec::new();
+    while !drain.is_started() {
+        let now = places.borrow_and_update().clone();
+        for place in now.iter().filter(|p| !served.iter().any(|s| Arc::ptr_eq(s, p))) {
+            doors.spawn(accept(hub.clone(), place.clone(), drain.clone()));
         }
-        clients.shutdown().await;
+        // What is gone is not held here: its port is free when its task ends.
+        served = now;
+        tokio::select! {
+            () = drain.started() => {}
+            _ = places.changed() => {}
+            Some(ended) = doors.join_next() => ended?,
+        }
     }
+    while let Some(ended) = doors.join_next().await {
+        ended?;
+    }
+    ticking.shutdown().await;
+    Ok(())
+}
 
-    fn admit(&self, stream: TcpStream, door: &Door, clients: &mut JoinSet<()>, drain: &Drain) {
-        let (hub, door, drain) = (self.hub.clone(), door.clone(), drain.clone());
-        clients.spawn(Box::pin(net::serve(hub, stream, door, drain)));
+/// Lets clients in by one place until it is closed or the broker is drained.
+async fn accept(hub: Arc<Hub>, place: Arc<Place>, drain: Drain) {
+    let mut clients = JoinSet::new();
+    let closing = place.closing.clone();
+    loop {
+        tokio::select! {
+            biased;
+            () = drain.started() => break,
+            () = closing.started() => break,
+            accepted = place.socket.accept() => match accepted {
+                Ok((stream, _)) => admit(&hub, stream, &place, &mut clients),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept an mqtt connection");
+                    sleep(Duration::from_millis(100)).await;
+                }
+            },
+            _ = clients.join_next(), if !clients.is_empty() => {}
+        }
     }
+    drop(place);
+    // Clients see it themselves.
+    closing.start();
+    if drain.is_started() {
+        lock(&hub.core).stop_all();
+    }
+    let all_left = async { while clients.join_next().await.is_some() {} };
+    let cut = async {
+        drain.started().await;
+        sleep(GOODBYE).await;
+    };
+    let cut_off = tokio::select! {
+        () = all_left => false,
+        () = cut => true,
+    };
+    if cut_off {
+        tracing::warn!(clients = clients.len(), "mqtt clients cut off");
+    }
+    clients.shutdown().await;
+}
+
+fn admit(hub: &Arc<Hub>, stream: TcpStream, place: &Place, clients: &mut JoinSet<()>) {
+    let (hub, door, drain) = (hub.clone(), place.door(), place.closing.clone());
+    clients.spawn(Box::pin(net::serve(hub, stream, door, drain)));
 }

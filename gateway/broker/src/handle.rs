@@ -1,8 +1,9 @@
 //! The rest of the gateway's way to the broker: publish, read, and see who is there.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use common::Clock;
@@ -14,16 +15,23 @@ use tokio::sync::{Notify, mpsc, watch};
 use crate::auth::Auth;
 use crate::codec::Version;
 use crate::core::{Core, Message, lock};
+use crate::listeners::{self, Place, Prepared};
 use crate::net::Newcomers;
-use crate::options::Options;
+use crate::options::{Error, Options};
 
 /// Subscriptions shown of one client: the list is made under the lock.
 const SHOWN: usize = 20;
+/// Connections that have not said CONNECT yet, beside the clients.
+const NEWCOMERS: usize = 64;
 
 /// What all connections share.
 pub(crate) struct Hub {
-    pub(crate) options: Options,
-    pub(crate) addrs: Vec<SocketAddr>,
+    options: RwLock<Arc<Options>>,
+    /// Of the options: looked at for each message.
+    rate: AtomicU32,
+    clock: Clock,
+    inbox: usize,
+    pub(crate) places: watch::Sender<Vec<Arc<Place>>>,
     pub(crate) core: Arc<Mutex<Core>>,
     pub(crate) auth: Auth,
     pub(crate) newcomers: Newcomers,
@@ -32,13 +40,45 @@ pub(crate) struct Hub {
     /// Connections refused or closed for what they did.
     pub(crate) refused: AtomicU64,
     /// Wall time when `clock` was made: from here on time does not jump.
-    pub(crate) base_us: i64,
+    base_us: i64,
 }
 
 impl Hub {
+    pub(crate) fn new(
+        options: Options,
+        places: Vec<Arc<Place>>,
+        core: Arc<Mutex<Core>>,
+        durable: watch::Receiver<u64>,
+        base_us: i64,
+    ) -> Self {
+        Self {
+            rate: options.limits.rate.into(),
+            clock: options.clock.clone(),
+            inbox: options.inbox,
+            places: watch::Sender::new(places),
+            core,
+            auth: Auth::new(options.users.clone()),
+            newcomers: Newcomers::new(NEWCOMERS),
+            durable,
+            refused: AtomicU64::new(0),
+            base_us,
+            options: RwLock::new(Arc::new(options)),
+        }
+    }
+
+    /// The options of now.
+    pub(crate) fn options(&self) -> Arc<Options> {
+        self.options.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Messages a second that a client may publish; 0: any.
+    pub(crate) fn rate(&self) -> u32 {
+        self.rate.load(Ordering::Relaxed)
+    }
+
     /// Wall time that never jumps while the program runs.
     pub(crate) fn now_us(&self) -> i64 {
-        self.base_us.saturating_add_unsigned(self.options.clock.mono_us())
+        self.base_us.saturating_add_unsigned(self.clock.mono_us())
     }
 
     /// Does something with the core, and then wakes the connections that have something to do.
@@ -56,6 +96,12 @@ impl Hub {
     pub(crate) fn base(clock: &Clock) -> i64 {
         clock.now_us().saturating_sub_unsigned(clock.mono_us())
     }
+}
+
+/// Other options with everything that they need.
+pub struct Renewal {
+    options: Options,
+    prepared: Prepared,
 }
 
 /// The rest of the gateway's way to the broker. Cheap to clone; it stays valid over restarts of the broker.
@@ -120,15 +166,52 @@ pub struct ClientStatus {
     pub denied: u64,
 }
 
+impl std::fmt::Debug for Handle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.addrs()).finish()
+    }
+}
+
 impl Handle {
     /// Where clients connect: the first listener.
     pub fn local_addr(&self) -> SocketAddr {
-        self.0.addrs.first().copied().unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)))
+        let first = self.0.places.borrow().first().map(|p| p.addr);
+        first.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)))
     }
 
     /// Where clients connect, in the order of the options.
-    pub fn addrs(&self) -> &[SocketAddr] {
-        &self.0.addrs
+    pub fn addrs(&self) -> Vec<SocketAddr> {
+        self.0.places.borrow().iter().map(|p| p.addr).collect()
+    }
+
+    /// Takes what other options need, and changes nothing yet. `dir`, `sync_interval`, `inbox` and `clock` are those of
+    /// the start.
+    ///
+    /// # Errors
+    /// As of `Broker::start`.
+    pub async fn prepare(&self, options: Options) -> Result<Renewal, Error> {
+        let running = self.0.places.borrow().clone();
+        let prepared = listeners::prepare(&options, &running).await?;
+        Ok(Renewal { options, prepared })
+    }
+
+    /// Goes over to other options. Users, rights and the limits of queues hold from the next packet of each client on;
+    /// what a client was promised when it connected, from its next connection on. A client whose user is gone is
+    /// closed, and so are those of a listener that is gone or another one now.
+    pub fn renew(&self, renewal: Renewal) {
+        let Renewal { options, prepared } = renewal;
+        let hub = &self.0;
+        hub.with(|core| {
+            hub.auth.renew(options.users.clone());
+            hub.rate.store(options.limits.rate, Ordering::Relaxed);
+            core.renew(options.limits.clone(), &options.rights, |user| hub.auth.has(user));
+            *hub.options.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(options);
+        });
+        let places = prepared.open();
+        let before = hub.places.send_replace(places.clone());
+        for place in before.iter().filter(|b| !places.iter().any(|p| Arc::ptr_eq(b, p))) {
+            place.closing.start();
+        }
     }
 
     /// How many clients are connected.
@@ -185,7 +268,7 @@ impl Handle {
         let ((retained, retained_bytes), connected) = (core.retained_size(), core.connected());
         drop(core);
         clients.sort_by(|a, b| a.client.cmp(&b.client));
-        let listeners = self.0.addrs.clone();
+        let listeners = self.addrs();
         Status { listeners, connected, refused: self.refused(), retained, retained_bytes, clients }
     }
 }
@@ -194,11 +277,29 @@ impl gateway_core::Publish for Handle {
     fn publish(&self, topic: &str, payload: Bytes, retain: bool) -> bool {
         Handle::publish(self, topic, payload, retain)
     }
+
+    fn publish_now(&self, topic: &str, payload: Bytes, within: Duration) -> bool {
+        if check_topic(topic).is_err() {
+            return false;
+        }
+        let now_us = self.0.now_us();
+        // QoS 0 waits for nobody who is away.
+        let mut message = Message::new(topic, payload, 0, false);
+        let within_us = i64::try_from(within.as_micros()).unwrap_or(i64::MAX);
+        message.expires = Some(now_us.saturating_add(within_us));
+        self.0.with(|core| {
+            let heard = core.is_heard(topic);
+            if heard {
+                core.publish(None, message, now_us);
+            }
+            heard
+        })
+    }
 }
 
 impl Messages for Handle {
     fn subscribe(&self, filters: Vec<String>) -> mpsc::Receiver<gateway_core::Message> {
-        let (to, from) = mpsc::channel(self.0.options.inbox.max(1));
+        let (to, from) = mpsc::channel(self.0.inbox.max(1));
         let now_us = self.0.now_us();
         self.0.with(|core| core.tap(filters, to, now_us));
         from

@@ -38,7 +38,7 @@ pub struct Options {
 }
 
 /// One place where clients connect.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listener {
     /// Address; port 0: any.
     pub listen: SocketAddr,

@@ -1,6 +1,8 @@
 //! Messages by topic, as the gateway's own broker carries them, and the one matcher of topics and filters.
 //! No MQTT packets here: `gateway-broker` implements `Messages`, `gateway-adapters` reads from it.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
@@ -28,6 +30,10 @@ pub trait Publish: Send + Sync {
     /// Gives a message to every subscriber. It never waits. False if it was not taken: the topic is none, or
     /// too many messages wait (counted).
     fn publish(&self, topic: &str, payload: Bytes, retain: bool) -> bool;
+
+    /// Gives a message at most once to subscribers that are connected now, and to nobody later than `within`: for
+    /// what would do harm if it came late. It never waits. False if no such subscriber is there: then it is gone.
+    fn publish_now(&self, topic: &str, payload: Bytes, within: Duration) -> bool;
 }
 
 /// What is wrong with a topic or filter.

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use gateway_core::Registry;
 
 use crate::config::Config;
-use crate::config::sections::DeviceSection;
+use crate::config::sections::{BrokerSection, DeviceSection};
 use crate::drivers::{Planned, Unit, planned};
 
 /// The difference.
@@ -127,6 +127,9 @@ fn settings(old: &Config, new: &Config, changes: &mut Changes) {
     at_once("uplink", old.uplink == new.uplink);
     at_once("api.tokens_file", old.tokens == new.tokens);
     at_once("api.hosts", old.api.hosts == new.api.hosts);
+    at_once("broker", old.broker == broker_in_effect(old, new));
+    at_once("broker.passwords_file", old.broker_users == new.broker_users);
+    at_once("publish", old.publish == new.publish);
     at_once("gateway.proven_after_s", old.proven_after == new.proven_after);
     let mut later = |name: &str, same: bool| {
         if !same {
@@ -136,10 +139,11 @@ fn settings(old: &Config, new: &Config, changes: &mut Changes) {
     later("gateway.data_dir", old.data_dir == new.data_dir);
     later("api.listen", old.api.listen == new.api.listen);
     later("api.socket", old.api.socket == new.api.socket);
-    later("broker", old.broker == new.broker && old.broker_users == new.broker_users);
+    later("broker.enabled", old.broker.enabled == new.broker.enabled);
+    later("broker.publish", old.broker.publish == new.broker.publish);
+    later("broker.sync_ms", old.broker.sync_ms == new.broker.sync_ms);
     later("buffer", old.buffer == new.buffer);
     later("control", old.control == new.control);
-    later("publish", old.publish == new.publish);
 }
 
 /// The new configuration, with what only a restart can change as it was: what runs from now on.
@@ -147,12 +151,15 @@ pub(crate) fn in_effect(old: &Config, mut new: Config) -> Config {
     new.data_dir.clone_from(&old.data_dir);
     new.api.listen = old.api.listen;
     new.api.socket.clone_from(&old.api.socket);
-    new.broker = old.broker.clone();
-    new.broker_users = old.broker_users.clone();
+    new.broker = broker_in_effect(old, &new);
     new.buffer = old.buffer.clone();
     new.control = old.control.clone();
-    new.publish.clone_from(&old.publish);
     new
+}
+
+fn broker_in_effect(old: &Config, new: &Config) -> BrokerSection {
+    let BrokerSection { enabled, publish, sync_ms, .. } = old.broker;
+    BrokerSection { enabled, publish, sync_ms, ..new.broker.clone() }
 }
 
 #[cfg(test)]

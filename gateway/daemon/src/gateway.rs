@@ -74,7 +74,7 @@ pub struct Gateway;
 pub struct Handle {
     api_addr: SocketAddr,
     socket_path: Option<PathBuf>,
-    broker_addr: Option<SocketAddr>,
+    broker: Option<gateway_broker::Handle>,
     finished: watch::Receiver<Option<Vec<String>>>,
     reload: Reload,
 }
@@ -92,7 +92,7 @@ impl Handle {
 
     /// Where the embedded broker listens, if it runs.
     pub fn broker_addr(&self) -> Option<SocketAddr> {
-        self.broker_addr
+        self.broker.as_ref().map(gateway_broker::Handle::local_addr)
     }
 
     /// Reads the configuration's files again and goes over to what they say; `by` is who asked.
@@ -165,7 +165,8 @@ impl Gateway {
             parts: wiring.stages.parts(),
         });
         start_uplink(wiring, &vitals);
-        publishing::start(wiring, &vitals, broker.as_ref());
+        let publishers = wiring.config.publish.clone();
+        publishing::start(wiring, &vitals, broker.as_ref(), publishers);
         unknown::start(wiring, &vitals, broker.as_ref());
 
         let (config, (done, finished)) = (&wiring.config, watch::channel(None));
@@ -173,7 +174,7 @@ impl Gateway {
         let handle = Handle {
             api_addr: listeners.addr(),
             socket_path: config.api.socket.clone(),
-            broker_addr: broker.as_ref().map(gateway_broker::Handle::local_addr),
+            broker: broker.clone(),
             finished,
             reload: reload.clone(),
         };
@@ -189,11 +190,13 @@ impl Gateway {
         tell(&log, &wiring.clock, action::GATEWAY_STARTED);
         let old = log.clone();
         tokio::task::spawn_blocking(move || old.load_old_entries());
-        write_addresses(&wiring.config, handle.api_addr, handle.broker_addr);
+        write_addresses(&wiring.config, handle.api_addr, handle.broker_addr());
         tracing::info!(gateway = %wiring.config.id, api = %handle.api_addr, "gateway started");
         let made = Made {
             drivers: field.drivers,
             switch: field.switch,
+            broker: handle.broker.clone(),
+            api_addr: handle.api_addr,
             vitals,
             admission,
             endpoints,
@@ -254,7 +257,7 @@ fn tell(log: &Recorder, clock: &Clock, action: &str) {
 }
 
 /// Tells programs on the box where things listen, also when ports were chosen by the system.
-fn write_addresses(config: &Config, api: SocketAddr, broker: Option<SocketAddr>) {
+pub(crate) fn write_addresses(config: &Config, api: SocketAddr, broker: Option<SocketAddr>) {
     let json = serde_json::json!({ "api": api, "socket": config.api.socket, "broker": broker });
     let path = config.data_dir.join("addresses.json");
     let new = config.data_dir.join("addresses.json.new");

@@ -11,8 +11,13 @@ use crate::stages::Stage;
 use crate::vitals::Vitals;
 use crate::wiring::Wiring;
 
-/// Starts all of them.
-pub(crate) fn start(wiring: &mut Wiring, vitals: &Vitals, broker: Option<&gateway_broker::Handle>) {
+/// Starts some of them.
+pub(crate) fn start(
+    wiring: &mut Wiring,
+    vitals: &Vitals,
+    broker: Option<&gateway_broker::Handle>,
+    publishers: Vec<Publish>,
+) {
     let parts = Parts {
         log: vitals.log.clone(),
         points: wiring.points.clone(),
@@ -21,8 +26,8 @@ pub(crate) fn start(wiring: &mut Wiring, vitals: &Vitals, broker: Option<&gatewa
         drops: wiring.drops.clone(),
         clock: wiring.clock.clone(),
     };
-    for publish in wiring.config.publish.clone() {
-        let name = format!("publish:{}", publish.name);
+    for publish in publishers {
+        let name = part_name(&publish);
         let Some(options) = options(wiring, publish, broker) else { continue };
         let publisher = Arc::new(Publisher::new(options, parts.clone()));
         wiring.stages.supervisor(Stage::Field).spawn(name, move |drain| {
@@ -30,6 +35,33 @@ pub(crate) fn start(wiring: &mut Wiring, vitals: &Vitals, broker: Option<&gatewa
             async move { publisher.run(drain).await }
         });
     }
+}
+
+fn part_name(publish: &Publish) -> String {
+    format!("publish:{}", publish.name)
+}
+
+/// Ends those of `before` that the configuration has no more or otherwise, and starts what it has instead. One that
+/// changed goes on where it was in the buffer.
+pub(crate) async fn follow(
+    wiring: &mut Wiring,
+    vitals: &Vitals,
+    broker: Option<&gateway_broker::Handle>,
+    before: &[Publish],
+    limit: Duration,
+) {
+    let now = wiring.config.publish.clone();
+    let gone: Vec<&Publish> = before.iter().filter(|p| !now.contains(p)).collect();
+    let parts: Vec<String> = gone.iter().map(|p| part_name(p)).collect();
+    let late = wiring.stages.supervisor(Stage::Field).stop(&parts, limit).await;
+    if !late.is_empty() {
+        tracing::warn!(parts = ?late, "parts were cut off");
+    }
+    for old in gone.iter().filter(|old| !now.iter().any(|p| p.name == old.name)) {
+        gateway_publish::release(&old.name, &*vitals.log);
+    }
+    let new = now.into_iter().filter(|p| !before.contains(p)).collect();
+    start(wiring, vitals, broker, new);
 }
 
 /// None without the broker that it publishes on, which the configuration's check refuses.

@@ -4,6 +4,8 @@
 //! generation, then new drivers start. So every sample is judged, framed and told by the generation that it was
 //! read by.
 
+use std::error::Error as _;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +17,7 @@ use common::supervise::PartState;
 use common::wire::Body;
 use common::{Clock, Drain};
 
+use gateway_broker::Renewal;
 use gateway_core::{FrameLog, Registry};
 use gateway_pipeline::{AlarmDefinition, Definition};
 use tokio::sync::{mpsc, oneshot};
@@ -24,9 +27,10 @@ use crate::api::{Admission, Endpoints};
 use crate::changes::{self, Changes};
 use crate::config::{Config, definitions_in, read_sources};
 use crate::drivers::Drivers;
-use crate::gateway::{Done, UPLINK, end, start_uplink};
+use crate::gateway::{Done, UPLINK, end, start_uplink, write_addresses};
 use crate::last_good;
 use crate::parts::Switch;
+use crate::publishing;
 use crate::stages::Stage;
 use crate::vitals::Vitals;
 use crate::wiring::Wiring;
@@ -165,6 +169,8 @@ fn shown(config: &Config, registry: &Registry, clock: &Clock) -> ConfigView {
 pub(crate) struct Made {
     pub(crate) drivers: Drivers,
     pub(crate) switch: mpsc::Sender<Switch>,
+    pub(crate) broker: Option<gateway_broker::Handle>,
+    pub(crate) api_addr: SocketAddr,
     pub(crate) vitals: Arc<Vitals>,
     pub(crate) admission: Admission,
     pub(crate) endpoints: Endpoints,
@@ -265,6 +271,7 @@ impl Running {
 
     async fn take(&mut self, by: &str, began: Instant) -> Result<ReloadReport, ReloadError> {
         let Candidate { config, registry, definitions, alarms, mut changes } = self.candidate().await?;
+        let renewal = self.broker(&config).await?;
         let was = self.wiring.points.now();
         let renewed = registry.generation() != was.generation();
         // Drivers look their points up while they are made.
@@ -306,7 +313,7 @@ impl Running {
         if timeout(BUFFER_LIMIT, reached.reached(registry.generation())).await.is_err() {
             tracing::error!("buffer did not go over to the new configuration in time");
         }
-        self.apply(config, registry, &changes).await;
+        self.apply(config, registry, &changes, renewal).await;
         Ok(self.report(by, began, changes))
     }
 
@@ -335,9 +342,34 @@ impl Running {
         })
     }
 
+    /// What the broker needs for a configuration. Also where its section is the same: a certificate may be a new one.
+    async fn broker(&self, config: &Config) -> Result<Option<Renewal>, ReloadError> {
+        let Some(broker) = &self.made.broker else { return Ok(None) };
+        let options = crate::config::broker::options(config, self.wiring.clock.clone());
+        let prepared = broker.prepare(options).await.map_err(|error| {
+            let source = error.source().map(|s| format!(": {s}")).unwrap_or_default();
+            ReloadError::Failed { detail: format!("broker: {error}{source}") }
+        });
+        prepared.map(Some)
+    }
+
     /// Settings that hold at once.
-    async fn apply(&mut self, config: Config, registry: Arc<Registry>, changes: &Changes) {
+    async fn apply(
+        &mut self,
+        config: Config,
+        registry: Arc<Registry>,
+        changes: &Changes,
+        renewal: Option<Renewal>,
+    ) {
+        let publishers = std::mem::take(&mut self.wiring.config.publish);
         self.wiring.config = Config { registry, ..config };
+        if let Some((broker, renewal)) = self.made.broker.as_ref().zip(renewal) {
+            broker.renew(renewal);
+            write_addresses(&self.wiring.config, self.made.api_addr, Some(broker.local_addr()));
+        }
+        let broker = self.made.broker.clone();
+        publishing::follow(&mut self.wiring, &self.made.vitals, broker.as_ref(), &publishers, STOP_LIMIT)
+            .await;
         self.proven_at = to_prove(&self.wiring.config);
         self.made.admission.set(&self.wiring.config);
         self.made.endpoints.set(&self.wiring.config);

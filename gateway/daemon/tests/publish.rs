@@ -5,92 +5,14 @@
 mod rig;
 
 use std::net::SocketAddr;
-use std::process::Stdio;
-use std::time::Duration;
 
 use common::Value;
 use gateway_sparkplug::{Host, HostState, Kind, Metric, Payload, Step, Topic, rebirth_request};
 use reqwest::Method;
+use rig::mqtt::{Client, Mosquitto};
 use rig::{Plc, Rig, until};
-use rumqttc::{AsyncClient, Event, MqttOptions, Packet, QoS};
+use rumqttc::QoS;
 use serde_json::json;
-use tokio::process::{Child, Command};
-use tokio::sync::mpsc;
-use tokio::time::timeout;
-
-const LIMIT: Duration = Duration::from_secs(20);
-
-struct Mosquitto {
-    addr: SocketAddr,
-    _child: Child,
-    _dir: tempfile::TempDir,
-}
-
-impl Mosquitto {
-    async fn start() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        // It cannot be asked for any free port: one that was free a moment ago.
-        let addr = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let conf = dir.path().join("mosquitto.conf");
-        std::fs::write(&conf, format!("listener {} 127.0.0.1\nallow_anonymous true\n", addr.port())).unwrap();
-        let path = std::env::var("PATH").unwrap() + ":/usr/sbin";
-        let child = Command::new("mosquitto")
-            .arg("-c")
-            .arg(&conf)
-            .env("PATH", path)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("mosquitto; see tests/setup.sh");
-        until("mosquitto listens", || async { tokio::net::TcpStream::connect(addr).await.ok() }).await;
-        Self { addr, _child: child, _dir: dir }
-    }
-}
-
-/// A client that hears everything under some filters.
-struct Client {
-    client: AsyncClient,
-    messages: mpsc::Receiver<(String, Vec<u8>)>,
-}
-
-impl Client {
-    async fn connect(broker: SocketAddr, id: &str, filters: &[&str]) -> Self {
-        let mut options = MqttOptions::new(id, broker.ip().to_string(), broker.port());
-        options.set_keep_alive(Duration::from_secs(30));
-        let (client, mut events) = AsyncClient::new(options, 100);
-        for filter in filters {
-            client.subscribe(*filter, QoS::AtLeastOnce).await.unwrap();
-        }
-        let (to, messages) = mpsc::channel(100_000);
-        let (ready, is_ready) = tokio::sync::oneshot::channel();
-        let wanted = filters.len();
-        tokio::spawn(async move {
-            let (mut ready, mut taken) = (Some(ready), 0);
-            while let Ok(event) = events.poll().await {
-                match event {
-                    Event::Incoming(Packet::SubAck(_)) => {
-                        taken += 1;
-                        if taken == wanted {
-                            let _ = ready.take().unwrap().send(());
-                        }
-                    }
-                    Event::Incoming(Packet::Publish(p)) => {
-                        // Whoever listened may be gone.
-                        let _ = to.send((p.topic, p.payload.to_vec())).await;
-                    }
-                    _ => {}
-                }
-            }
-        });
-        timeout(LIMIT, is_ready).await.unwrap().unwrap();
-        Self { client, messages }
-    }
-
-    async fn next(&mut self) -> (String, Vec<u8>) {
-        timeout(LIMIT, self.messages.recv()).await.expect("a message").unwrap()
-    }
-}
 
 /// A Sparkplug host.
 struct Scada {

@@ -12,6 +12,11 @@ pub(crate) fn key(name: &str) -> String {
     format!("publish/{name}/cursor")
 }
 
+/// A publisher is gone: the buffer keeps nothing for it any more. Its note stays, for when it comes back.
+pub fn release(name: &str, log: &dyn FrameLog) {
+    log.hold(&key(name), FrameId { incarnation: log.incarnation(), seq: u64::MAX }, 0);
+}
+
 /// The cursor.
 #[derive(Debug, Default)]
 pub(crate) struct Cursor {
@@ -28,6 +33,23 @@ pub(crate) struct Run {
     pub(crate) incarnation: Incarnation,
     pub(crate) first: u64,
     pub(crate) last: u64,
+}
+
+impl Run {
+    /// What is missing of it where only `present` is there, in order, up to the last of them; all if there is none.
+    pub(crate) fn without(self, present: impl Iterator<Item = u64>) -> Vec<Run> {
+        let (mut missing, mut next) = (Vec::new(), self.first);
+        for seq in present {
+            if seq > next {
+                missing.push(Run { first: next, last: seq - 1, ..self });
+            }
+            next = seq + 1;
+        }
+        if next == self.first {
+            missing.push(self);
+        }
+        missing
+    }
 }
 
 impl Cursor {
@@ -143,6 +165,14 @@ mod tests {
         assert_eq!(cursor.next(&ranges, FrameId { incarnation: I, seq: 3 }), None);
         let old = StreamRange { incarnation: Incarnation(0), first: 5, last: 6 };
         assert_eq!(cursor.next(&[old, ranges[0].clone()], end).map(|r| r.incarnation), Some(Incarnation(0)));
+    }
+
+    #[test]
+    fn what_the_buffer_let_go_is_missing_also_between_what_it_kept() {
+        let run = |first, last| Run { incarnation: I, first, last };
+        assert_eq!(run(3, 9).without([3, 4, 5].into_iter()), [], "more may come after the last");
+        assert_eq!(run(3, 9).without([5, 6, 9].into_iter()), [run(3, 4), run(7, 8)]);
+        assert_eq!(run(3, 9).without([].into_iter()), [run(3, 9)]);
     }
 
     proptest! {

@@ -15,6 +15,7 @@ mod options;
 mod publisher;
 mod template;
 
+pub use cursor::release;
 pub use options::{Error, External, Format, Json, Options, Per, Sparkplug, Target, Url};
 pub use publisher::{Parts, Publisher, Status};
 pub use template::{Template, TemplateError};

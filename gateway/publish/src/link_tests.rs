@@ -12,6 +12,10 @@ impl Publish for Taken {
     fn publish(&self, _: &str, _: Bytes, _: bool) -> bool {
         true
     }
+
+    fn publish_now(&self, _: &str, _: Bytes, _: Duration) -> bool {
+        true
+    }
 }
 
 struct Given(Mutex<Option<mpsc::Receiver<Message>>>);

@@ -26,6 +26,8 @@ use crate::options::{Error, Format, Options, Sparkplug};
 const BATCH_BYTES: usize = 64 << 10;
 /// Barriers that may stand unanswered.
 const WINDOW: usize = 4;
+/// How long answers are waited for at a good end.
+const LAST_ANSWERS: Duration = Duration::from_millis(300);
 /// How often the cursor is kept.
 const KEEP_EVERY: Duration = Duration::from_secs(5);
 /// Writes of hosts that control works on at a time.
@@ -200,6 +202,9 @@ impl Publisher {
         tracing::info!(publisher = self.options.name, "publishing");
         self.status.send_modify(|s| (s.online, s.last_error) = (true, None));
         let ended = self.follow(&mut session, sparkplug, host, drain).await;
+        if ended.is_ok() {
+            self.last_answers(&mut session).await;
+        }
         // A will is sent for a break only: a good end says it itself.
         if let Some(node) = &session.node
             && !matches!(ended, Err(Error::Link { .. } | Error::Silence { .. }))
@@ -209,6 +214,18 @@ impl Publisher {
         }
         session.link.disconnect().await;
         ended
+    }
+
+    /// Before a good end: what the broker has taken of what was sent is not sent again by the next session.
+    async fn last_answers(&self, session: &mut Session<'_>) {
+        let limit = Instant::now() + LAST_ANSWERS;
+        while !session.waiting.is_empty() {
+            match timeout_at(limit, session.link.next()).await {
+                Ok(Incoming::Passed) => self.passed(session),
+                Ok(Incoming::Down(_)) | Err(_) => return,
+                Ok(_) => {}
+            }
+        }
     }
 
     /// The number of the next connection, kept over restarts: a death belongs to one birth only.
@@ -328,14 +345,11 @@ impl Publisher {
         let historical = session.node.is_some()
             && (wanted.incarnation != incarnation || wanted.first <= session.live_after);
         let frames = self.read(wanted, live.is_some()).await?;
-        let first = frames.first().map_or(wanted.last + 1, |(seq, _)| *seq);
-        if first > wanted.first {
-            let gone = Run { last: first - 1, ..wanted };
-            session.cursor.taken(gone);
-            self.tell_gap(gone);
-        }
-        let Some((last, _)) = frames.last() else { return Ok(true) };
-        let run = Run { first, last: *last, ..wanted };
+        let gone = wanted.without(frames.iter().map(|(seq, _)| *seq));
+        gone.iter().for_each(|gone| session.cursor.taken(*gone));
+        self.tell_gap(&gone);
+        let [(first, _), ..] = frames[..] else { return Ok(true) };
+        let run = Run { first, last: frames.last().map_or(first, |(seq, _)| *seq), ..wanted };
         for (_, bytes) in &frames {
             self.send_frame(session, bytes, historical).await?;
         }
@@ -397,14 +411,19 @@ impl Publisher {
     }
 
     /// Frames went before this publisher had sent them.
-    fn tell_gap(&self, gone: Run) {
-        let frames = gone.last - gone.first + 1;
+    fn tell_gap(&self, gone: &[Run]) {
+        let (Some(Run { incarnation, first, .. }), Some(Run { last, .. })) = (gone.first(), gone.last())
+        else {
+            return;
+        };
+        let frames: u64 = gone.iter().map(|g| g.last - g.first + 1).sum();
         let queue = format!("publish.{}", self.options.name);
         self.parts.drops.counter(&queue, "lagged").fetch_add(frames, std::sync::atomic::Ordering::Relaxed);
-        let (publisher, first, last) = (&self.options.name, gone.first, gone.last);
-        tracing::warn!(publisher, incarnation = %gone.incarnation, first, last, "frames went unpublished");
-        let detail =
-            format!("frames {first} to {last} of {} went before they were published", gone.incarnation);
+        let publisher = &self.options.name;
+        tracing::warn!(publisher, %incarnation, first, last, frames, "frames went unpublished");
+        let detail = format!(
+            "{frames} of the frames {first} to {last} of {incarnation} went before they were published"
+        );
         self.tell(action::PUBLISH_GAP, Severity::Warning, detail);
     }
 

@@ -10,7 +10,7 @@ use common::{Quality, Value};
 use crate::BD_SEQ;
 use crate::payload::{Metric, Payload};
 use crate::topic::Kind;
-use crate::value::Unreadable;
+use crate::value::{DataType, Unreadable};
 
 /// Most metrics of a node and its devices that are remembered.
 const MAX_METRICS: usize = 200_000;
@@ -83,10 +83,52 @@ pub enum Step {
     Rebirth(RebirthReason),
 }
 
+/// How a command names and types a metric: exactly as its birth did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Address {
+    /// The alias of the birth, which then stands instead of the name.
+    pub alias: Option<u64>,
+    /// The type of the birth.
+    pub datatype: DataType,
+}
+
+/// Why a metric cannot be commanded now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unreachable {
+    /// The node is dead, or its births are not known.
+    #[error("the node is not born")]
+    NodeUnborn,
+    /// The device is dead, or its birth is not known.
+    #[error("the device is not born")]
+    DeviceUnborn,
+    /// The birth does not have it.
+    #[error("the birth has no such metric")]
+    Missing,
+    /// The birth gives no type, or one that is not written.
+    #[error("the birth gives it type {code}, which is not written")]
+    Type {
+        /// The type's number; 0: none.
+        code: u32,
+    },
+    /// Its alias stands for another metric as well: the node could write that one.
+    #[error("its alias {alias} stands for another metric as well")]
+    Ambiguous {
+        /// The alias.
+        alias: u64,
+    },
+}
+
 #[derive(Debug, Default)]
 struct Metrics {
-    /// Name and type of the birth's metrics by name.
-    by_name: HashMap<Arc<str>, Option<u32>>,
+    /// The birth's metrics by name.
+    by_name: HashMap<Arc<str>, Entry>,
+}
+
+/// What a birth says of a metric.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    datatype: Option<u32>,
+    alias: Option<u64>,
 }
 
 /// What an alias stands for.
@@ -94,6 +136,8 @@ struct Metrics {
 struct Named {
     device: Option<Arc<str>>,
     metric: Arc<str>,
+    /// Another metric had it before.
+    twice: bool,
 }
 
 /// The state of one edge node.
@@ -117,6 +161,28 @@ impl Host {
     /// Whether the node has been born and all its messages came since.
     pub fn is_born(&self) -> bool {
         self.born
+    }
+
+    /// How a metric of the node or of a device is commanded, if its birth is known.
+    ///
+    /// # Errors
+    /// Why it cannot be.
+    pub fn address(&self, device: Option<&str>, metric: &str) -> Result<Address, Unreachable> {
+        if !self.born {
+            return Err(Unreachable::NodeUnborn);
+        }
+        let metrics = match device {
+            None => &self.node,
+            Some(device) => self.devices.get(device).ok_or(Unreachable::DeviceUnborn)?,
+        };
+        let entry = metrics.by_name.get(metric).ok_or(Unreachable::Missing)?;
+        let code = entry.datatype.unwrap_or(0);
+        let datatype = DataType::from_code(code).ok_or(Unreachable::Type { code })?;
+        if let Some(alias) = entry.alias {
+            let own = |n: &&Named| n.device.as_deref() == device && &*n.metric == metric && !n.twice;
+            self.aliases.get(&alias).filter(own).ok_or(Unreachable::Ambiguous { alias })?;
+        }
+        Ok(Address { alias: entry.alias, datatype })
     }
 
     /// Takes a message of the node. Commands are not for hosts and change nothing.
@@ -200,13 +266,17 @@ impl Host {
                 return Err(RebirthReason::TooMany);
             }
             if let Some(alias) = metric.alias {
-                self.aliases.insert(alias, Named { device: device.clone(), metric: name.clone() });
+                let before = self.aliases.get(&alias);
+                let twice = before.is_some_and(|n| n.twice || n.device != device || n.metric != name);
+                let named = Named { device: device.clone(), metric: name.clone(), twice };
+                self.aliases.insert(alias, named);
             }
             let metrics = match &device {
                 None => &mut self.node,
                 Some(device) => self.devices.entry(device.clone()).or_default(),
             };
-            let is_new = metrics.by_name.insert(name.clone(), metric.datatype).is_none();
+            let entry = Entry { datatype: metric.datatype, alias: metric.alias };
+            let is_new = metrics.by_name.insert(name.clone(), entry).is_none();
             known += usize::from(is_new && device.is_some());
             if device.is_some() || &*name != BD_SEQ {
                 steps.push(value(device.clone(), name, metric, None, payload));
@@ -251,7 +321,7 @@ impl Host {
             (Some(name), _) if !name.is_empty() => {
                 let known = metrics.by_name.get_key_value(name.as_str());
                 return known
-                    .map(|(name, datatype)| (name.clone(), *datatype))
+                    .map(|(name, entry)| (name.clone(), entry.datatype))
                     .ok_or_else(|| unknown(format!("metric `{name}`")));
             }
             (_, Some(alias)) => {
@@ -260,7 +330,7 @@ impl Host {
             }
             (_, None) => return Err(unknown("a metric without name and alias".to_owned())),
         };
-        let datatype = metrics.by_name.get(&name).copied().flatten();
+        let datatype = metrics.by_name.get(&name).and_then(|entry| entry.datatype);
         Ok((name, datatype))
     }
 

@@ -170,3 +170,27 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_metric_is_commanded_as_its_birth_names_and_types_it() {
+    let mut host = born();
+    let double = Address { alias: Some(2), datatype: DataType::Double };
+    assert_eq!(host.address(Some("d"), "t"), Ok(double));
+    assert_eq!(host.address(Some("d"), "n"), Err(Unreachable::Missing), "that is the node's");
+    assert_eq!(host.address(Some("e"), "t"), Err(Unreachable::DeviceUnborn));
+    let int8 = Metric { alias: None, ..Metric::of(DataType::Int8, Some(&Value::I64(1))) };
+    let plain = Metric { name: Some("small".to_owned()), ..int8.clone() };
+    let untyped = Metric { name: Some("bare".to_owned()), datatype: None, ..int8 };
+    host.receive(Kind::DBirth, Some("e"), &payload(2, vec![plain, untyped]));
+    assert_eq!(host.address(Some("e"), "small"), Ok(Address { alias: None, datatype: DataType::Int8 }));
+    assert_eq!(host.address(Some("e"), "bare"), Err(Unreachable::Type { code: 0 }));
+    // Two metrics with one alias: neither is written.
+    host.receive(Kind::DBirth, Some("f"), &payload(3, vec![metric("a", 9, 1.0), metric("b", 9, 1.0)]));
+    for name in ["a", "b"] {
+        assert_eq!(host.address(Some("f"), name), Err(Unreachable::Ambiguous { alias: 9 }), "{name}");
+    }
+    host.receive(Kind::DDeath, Some("d"), &payload(4, vec![]));
+    assert_eq!(host.address(Some("d"), "t"), Err(Unreachable::DeviceUnborn));
+    host.receive(Kind::NDeath, None, &payload(0, vec![bd(3)]));
+    assert_eq!(host.address(Some("e"), "small"), Err(Unreachable::NodeUnborn));
+}

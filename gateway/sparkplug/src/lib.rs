@@ -11,8 +11,8 @@ mod topic;
 mod value;
 
 pub use edge::{Command, Edge, NODE_ALIASES};
-pub use host::{Host, RebirthReason, Step};
-pub use payload::{DecodeError, Metric, Payload, rebirth_request};
+pub use host::{Address, Host, RebirthReason, Step, Unreachable};
+pub use payload::{DecodeError, Metric, Payload, rebirth_request, write_request};
 pub use topic::{HostState, Kind, Topic, TopicError, check_id, state_topic};
 pub use value::{DataType, Raw, Unreadable};
 

@@ -4,6 +4,7 @@ use common::{Quality, QualityClass, Value};
 use prost::Message as _;
 
 use crate::REBIRTH;
+use crate::host::Address;
 use crate::proto;
 use crate::value::{DataType, Raw, Unreadable};
 
@@ -179,6 +180,20 @@ impl Payload {
 pub fn rebirth_request(now_ms: u64) -> Payload {
     let metric = Metric { timestamp_ms: Some(now_ms), ..Metric::new(REBIRTH, &Value::Bool(true)) };
     Payload { timestamp_ms: Some(now_ms), seq: None, metrics: vec![metric] }
+}
+
+/// A command that writes one metric, named and typed as its birth has it; it has no number. None if the value does
+/// not fit the type.
+pub fn write_request(now_ms: u64, name: &str, address: Address, value: &Value) -> Option<Payload> {
+    let metric = Metric {
+        name: address.alias.is_none().then(|| name.to_owned()),
+        alias: address.alias,
+        timestamp_ms: Some(now_ms),
+        datatype: Some(address.datatype.code()),
+        value: Some(address.datatype.hold(value)?),
+        ..Metric::default()
+    };
+    Some(Payload { timestamp_ms: Some(now_ms), seq: None, metrics: vec![metric] })
 }
 
 #[cfg(test)]

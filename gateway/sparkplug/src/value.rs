@@ -73,6 +73,55 @@ impl DataType {
             ValueType::Bytes => Self::Bytes,
         }
     }
+
+    /// A value of ours as this type holds it; none if it does not fit. Whole numbers go into integers exactly, numbers
+    /// into `Float` rounded to it.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // checked, or two's complement
+    pub fn hold(self, value: &Value) -> Option<Raw> {
+        let signed = |bits: u32| {
+            let n = i64::try_from(whole(value)?).ok()?;
+            let fits = bits == 64 || (-(1i64 << (bits - 1))..1i64 << (bits - 1)).contains(&n);
+            fits.then_some(Raw::Integer(n as u64))
+        };
+        let unsigned = |bits: u32| {
+            let n = u64::try_from(whole(value)?).ok()?;
+            (bits == 64 || n < 1u64 << bits).then_some(Raw::Integer(n))
+        };
+        match (self, value) {
+            (Self::Int8, _) => signed(8),
+            (Self::Int16, _) => signed(16),
+            (Self::Int32, _) => signed(32),
+            (Self::Int64, _) => signed(64),
+            (Self::UInt8, _) => unsigned(8),
+            (Self::UInt16, _) => unsigned(16),
+            (Self::UInt32, _) => unsigned(32),
+            (Self::UInt64 | Self::DateTime, _) => unsigned(64),
+            (Self::Float | Self::Double, Value::Bool(_) | Value::Text(_) | Value::Bytes(_)) => None,
+            (Self::Float, value) => {
+                let single = value.as_f64()? as f32;
+                single.is_finite().then_some(Raw::Float(f64::from(single)))
+            }
+            (Self::Double, value) => value.as_f64().filter(|x| x.is_finite()).map(Raw::Float),
+            (Self::Boolean, Value::Bool(b)) => Some(Raw::Boolean(*b)),
+            (Self::String | Self::Text | Self::Uuid, Value::Text(t)) => Some(Raw::Text(t.to_string())),
+            (Self::Bytes | Self::File, Value::Bytes(b)) => Some(Raw::Bytes(b.to_vec())),
+            _ => None,
+        }
+    }
+}
+
+/// A whole number: an integer, or a float that is one but for what scaling leaves in its last digits.
+#[allow(clippy::cast_possible_truncation)] // within 2^63
+fn whole(value: &Value) -> Option<i128> {
+    match value {
+        Value::I64(n) => Some(i128::from(*n)),
+        Value::U64(n) => Some(i128::from(*n)),
+        Value::F64(x) if x.abs() < 9e15 => {
+            let near = x.round();
+            ((x - near).abs() <= near.abs().max(1.0) * 1e-12).then_some(near as i128)
+        }
+        _ => None,
+    }
 }
 
 /// A metric's value as it came, before its type is known: data messages may leave the type to the birth.
@@ -133,15 +182,13 @@ impl Raw {
     #[allow(clippy::cast_possible_truncation)] // narrow types use the low bits
     pub(crate) fn to_proto(&self, datatype: Option<DataType>) -> Option<proto::Value> {
         Some(match self {
+            // Two's complement in as many bits as the type has: some readers refuse a sign that is extended beyond.
             Self::Integer(n) => match datatype {
-                Some(
-                    DataType::Int8
-                    | DataType::Int16
-                    | DataType::Int32
-                    | DataType::UInt8
-                    | DataType::UInt16
-                    | DataType::UInt32,
-                ) => proto::Value::Int(*n as u32),
+                Some(DataType::Int8) => proto::Value::Int(u32::from(*n as u8)),
+                Some(DataType::Int16) => proto::Value::Int(u32::from(*n as u16)),
+                Some(DataType::Int32 | DataType::UInt8 | DataType::UInt16 | DataType::UInt32) => {
+                    proto::Value::Int(*n as u32)
+                }
                 _ => proto::Value::Long(*n),
             },
             Self::Float(x) if datatype == Some(DataType::Float) => proto::Value::Float(*x as f32),
@@ -261,6 +308,41 @@ mod tests {
         assert_eq!(Raw::DataSet.read(Some(16)), Err(Unreadable::Type { code: 16 }));
         assert_eq!(Raw::Template.read(None), Err(Unreadable::Type { code: 19 }));
         assert_eq!(Raw::Bytes(vec![1]).read(Some(25)), Err(Unreadable::Type { code: 25 }));
+    }
+
+    #[test]
+    fn a_type_holds_what_fits_it_exactly_and_nothing_else() {
+        use DataType as T;
+        for (kind, value, expected) in [
+            (T::Int8, Value::I64(-128), Some(Value::I64(-128))),
+            (T::Int8, Value::I64(128), None),
+            (T::Int16, Value::F64(-5.0), Some(Value::I64(-5))),
+            // 21.5 / 0.1
+            (T::UInt16, Value::F64(214.999_999_999_999_97), Some(Value::U64(215))),
+            (T::UInt16, Value::F64(21.5), None),
+            (T::UInt16, Value::I64(-1), None),
+            (T::UInt32, Value::U64(1 << 32), None),
+            (T::Int64, Value::I64(i64::MIN), Some(Value::I64(i64::MIN))),
+            (T::Int64, Value::U64(u64::MAX), None),
+            (T::UInt64, Value::U64(u64::MAX), Some(Value::U64(u64::MAX))),
+            (T::UInt64, Value::F64(1e300), None),
+            (T::Int32, Value::F64(f64::NAN), None),
+            (T::Float, Value::F64(0.1), Some(Value::F64(f64::from(0.1f32)))),
+            (T::Float, Value::F64(1e300), None),
+            (T::Double, Value::F64(0.1), Some(Value::F64(0.1))),
+            (T::Double, Value::I64(7), Some(Value::F64(7.0))),
+            (T::Double, Value::Bool(true), None),
+            (T::Boolean, Value::Bool(true), Some(Value::Bool(true))),
+            (T::Boolean, Value::I64(1), None),
+            (T::Int8, Value::Bool(true), None),
+            (T::DataSet, Value::I64(1), None),
+        ] {
+            let held = kind.hold(&value).map(|raw| {
+                let wire = raw.to_proto(Some(kind)).unwrap();
+                Raw::from_proto(wire).read(Some(kind.code())).unwrap()
+            });
+            assert_eq!(held, expected, "{value:?} as {kind:?}");
+        }
     }
 
     #[test]

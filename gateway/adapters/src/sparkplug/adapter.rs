@@ -1,4 +1,5 @@
-//! The driver as the daemon sees it: reads the messages of one edge node, gives the samples of one of its devices.
+//! The driver as the daemon sees it: reads the messages of one edge node, gives the samples of one of its devices,
+//! and begins the writes to it.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -11,10 +12,12 @@ use gateway_core::{DeviceWriter, Message, Messages, Publish};
 use gateway_sparkplug::{
     Host, HostState, Kind, Payload, Step, Topic, Unreadable, rebirth_request, state_topic,
 };
+use tokio::sync::{Mutex, mpsc};
 use tokio::time::Instant;
 
 use super::config::{DeviceConfig, PointConfig};
 use super::nodes::Nodes;
+use super::write::{CAPACITY, Job, Pendings, Surroundings, Writer};
 use crate::Context;
 use crate::context::Reporter;
 use crate::mqtt::believed;
@@ -33,9 +36,11 @@ pub enum Error {
         /// What is wrong and expected.
         message: String,
     },
-    /// A point is to be written.
-    #[error("`{point}` is writable, but Sparkplug points are read only in this version")]
-    NotWritable {
+    /// A point that is written and never read.
+    #[error(
+        "`{point}` is write only, but what a node did is known only from what it tells: use `read_write`"
+    )]
+    WriteOnly {
         /// Device and point.
         point: String,
     },
@@ -51,7 +56,7 @@ struct Ended;
 pub struct Ends {
     /// Where messages are read.
     pub source: Arc<dyn Messages>,
-    /// Where the request for births goes, and nothing else.
+    /// Where requests for births and commands go.
     pub publish: Arc<dyn Publish>,
     /// Shared by all devices.
     pub nodes: Nodes,
@@ -65,11 +70,16 @@ pub struct Adapter {
     points: HashMap<String, Vec<PointId>>,
     context: Context,
     ends: Ends,
+    /// The way to write; none if no point is writable.
+    writer: Option<Arc<Writer>>,
+    /// Writes that wait; held for the whole run.
+    jobs: Mutex<mpsc::Receiver<Job>>,
 }
 
 /// What lasts over messages.
 struct Session {
     host: Host,
+    writes: Pendings,
     reporter: Reporter,
     samples: Vec<Sample>,
     /// The last value of each point that was not sent for history alone.
@@ -95,15 +105,23 @@ impl Adapter {
         let from_key = |(key, message)| Error::Config { key, message };
         config.check().map_err(from_key)?;
         let mut by_metric: HashMap<String, Vec<PointId>> = HashMap::new();
+        let mut writable = HashMap::new();
         for (id, point, access) in points {
             point.check().map_err(from_key)?;
-            if access.is_writable() {
-                return Err(Error::NotWritable { point: context.registry.path(id) });
-            }
             let own = || context.registry.point(id).map(|p| p.schema.name.clone()).unwrap_or_default();
-            by_metric.entry(point.metric.unwrap_or_else(own)).or_default().push(id);
+            let metric = point.metric.unwrap_or_else(own);
+            match access {
+                Access::Write => return Err(Error::WriteOnly { point: context.registry.path(id) }),
+                Access::ReadWrite => _ = writable.insert(id, metric.clone()),
+                Access::Read => {}
+            }
+            by_metric.entry(metric).or_default().push(id);
         }
-        Ok(Self { device, config, points: by_metric, context, ends })
+        let (to, jobs) = mpsc::channel(CAPACITY);
+        let answer = config.answer();
+        let writer = Writer { writable, context: context.clone(), jobs: to, answer };
+        let writer = (!writer.writable.is_empty()).then(|| Arc::new(writer));
+        Ok(Self { device, config, points: by_metric, context, ends, writer, jobs: Mutex::new(jobs) })
     }
 
     fn is_own(&self, device: Option<&str>) -> bool {
@@ -182,6 +200,9 @@ impl Adapter {
                     };
                     session.reporter.bad(false, &why);
                     self.all_bad(session, quality);
+                    if quality == Quality::BAD_NOT_CONNECTED {
+                        session.writes.died(&why);
+                    }
                 }
                 Step::Dead { .. } => {}
                 Step::Rebirth(why) => {
@@ -238,6 +259,9 @@ impl Adapter {
             } else {
                 session.old.remove(id);
                 session.live.insert(*id, sample.clone());
+                if let Some(value) = sample.value.as_ref().filter(|_| !quality.is_bad()) {
+                    session.writes.seen(*id, self.context.registry.now().point(*id), value);
+                }
             }
             session.samples.push(sample);
         }
@@ -268,6 +292,22 @@ impl Adapter {
         }
     }
 
+    /// Sends the command of a job, or asks for what it wants to read.
+    fn begin(&self, job: Job, session: &mut Session) {
+        let point = job.point();
+        let around = Surroundings {
+            config: &self.config,
+            host: &session.host,
+            metric: self.writer.as_ref().and_then(|w| w.writable.get(&point)).map(String::as_str),
+            before: session.live.get(&point).and_then(|s| s.value.clone()),
+            publish: &*self.ends.publish,
+            now_ms: self.now_ms(),
+        };
+        if session.writes.begin(job, around) {
+            session.ask_at.get_or_insert_with(Instant::now);
+        }
+    }
+
     fn tell_state(&self, online: bool) {
         let Some(host) = &self.config.host else { return };
         let state = HostState { online, timestamp_ms: self.now_ms() };
@@ -280,6 +320,7 @@ impl gateway_core::Adapter for Adapter {
     async fn run(&self, drain: Drain) -> Result<(), PartError> {
         let mut session = Session {
             host: Host::new(),
+            writes: Pendings::default(),
             reporter: Reporter::new(self.context.clone(), self.device),
             samples: Vec::new(),
             live: HashMap::new(),
@@ -287,6 +328,7 @@ impl gateway_core::Adapter for Adapter {
             // What was said before this moment is not kept anywhere.
             ask_at: Some(Instant::now()),
         };
+        let mut jobs = self.jobs.lock().await;
         let mut messages = self.ends.source.subscribe(self.config.filters());
         self.tell_state(true);
         let mut batch = Vec::with_capacity(BATCH);
@@ -297,6 +339,14 @@ impl gateway_core::Adapter for Adapter {
                     return Ok(());
                 }
                 count = messages.recv_many(&mut batch, BATCH) => count,
+                Some(job) = jobs.recv() => {
+                    self.begin(job, &mut session);
+                    continue;
+                }
+                () = at(session.writes.next()) => {
+                    session.writes.expire(Instant::now());
+                    continue;
+                }
                 () = at(session.ask_at) => {
                     self.ask(&mut session);
                     continue;
@@ -313,7 +363,8 @@ impl gateway_core::Adapter for Adapter {
     }
 
     fn writer(&self) -> Option<Arc<dyn DeviceWriter>> {
-        None
+        let writer = self.writer.clone()?;
+        Some(writer)
     }
 }
 

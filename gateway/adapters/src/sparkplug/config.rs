@@ -1,5 +1,7 @@
 //! Keys of a Sparkplug B device and its points. Each default stands beside its key.
 
+use std::time::Duration;
+
 use common::ValueType;
 use gateway_core::RawRange;
 use gateway_sparkplug::check_id;
@@ -20,6 +22,14 @@ pub struct DeviceConfig {
     /// Default: none.
     #[serde(default)]
     pub host: Option<String>,
+    /// How long a written metric's new value may take to come back, ms; then the outcome of the write is not known.
+    /// Default 5000.
+    #[serde(default = "answer_ms")]
+    pub answer_ms: u64,
+}
+
+fn answer_ms() -> u64 {
+    5000
 }
 
 /// `sparkplug = { ... }` of a point.
@@ -42,7 +52,15 @@ impl DeviceConfig {
             let Some(id) = id else { continue };
             check_id(id).map_err(|expected| (key, format!("`{id}`: {expected}")))?;
         }
+        if !(100..=15_000).contains(&self.answer_ms) {
+            return Err(("answer_ms", format!("{} is not within 100 to 15000", self.answer_ms)));
+        }
         Ok(())
+    }
+
+    /// How long a device may take to answer a write.
+    pub(super) fn answer(&self) -> Duration {
+        Duration::from_millis(self.answer_ms)
     }
 
     /// Filters of all messages of the node and its devices: their numbers run through all of them.
@@ -53,7 +71,7 @@ impl DeviceConfig {
 }
 
 impl PointConfig {
-    /// What the source can hold: points are not written, so this only names the type.
+    /// What a write may hold: the metric's own type is known when it is born, and looked at then.
     pub fn raw_range(&self, value_type: ValueType) -> RawRange {
         RawRange { value_type, min: f64::MIN, max: f64::MAX }
     }
@@ -84,6 +102,7 @@ mod tests {
             ("group = \"g\"\nnode = \"a/b\"", "node"),
             ("group = \"g\"\nnode = \"n\"\ndevice = \"+\"", "device"),
             ("group = \"g\"\nnode = \"n\"\nhost = \"#\"", "host"),
+            ("group = \"g\"\nnode = \"n\"\nanswer_ms = 20000", "answer_ms"),
         ] {
             assert_eq!(toml::from_str::<DeviceConfig>(text).unwrap().check().unwrap_err().0, key, "{text}");
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// A node is asked at most so often.
-const EVERY: Duration = Duration::from_secs(10);
+pub(super) const EVERY: Duration = Duration::from_secs(10);
 
 /// Last requests by group and node. Cheap to clone; all clones are one.
 #[derive(Debug, Clone, Default)]

@@ -91,6 +91,8 @@ pub(crate) enum Fault {
     Stopping,
     #[error("made room for a newer connection")]
     Crowded,
+    #[error("its user is gone")]
+    UserGone,
     #[error("refused: {detail}")]
     Refused { detail: &'static str },
 }
@@ -109,6 +111,7 @@ impl Fault {
             Self::KeepAlive { .. } => Reason::KeepAliveTimeout,
             Self::Replaced => Reason::SessionTakenOver,
             Self::Stopping => Reason::ServerShuttingDown,
+            Self::UserGone => Reason::NotAuthorized,
             _ => return None,
         })
     }

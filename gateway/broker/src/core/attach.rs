@@ -21,7 +21,9 @@ pub(crate) struct Attach<'a> {
     /// Its client id, or the one that it was given.
     pub(crate) client: &'a str,
     pub(crate) user: Option<&'a str>,
-    pub(crate) access: &'a Access,
+    pub(crate) access: Arc<Access>,
+    /// Whether its listener lets a client do everything that no rule names.
+    pub(crate) open: bool,
     pub(crate) peer: String,
     pub(crate) listener: Arc<str>,
 }
@@ -82,6 +84,7 @@ impl Core {
         let window = usize::from(connect.receive_maximum).min(self.limits.in_flight);
         let Some(session) = self.session(key) else { return Err(Reason::ServerUnavailable) };
         session.version = connect.version;
+        session.open = attach.open;
         session.ends = None;
         session.will = connect.will.as_ref().map(testament);
         session.conn = Some(Conn {
@@ -92,6 +95,7 @@ impl Core {
             window,
             max_packet: connect.max_packet as usize,
             fault: None,
+            access: attach.access.clone(),
             peer: attach.peer.clone().into(),
             listener: attach.listener.clone(),
             since_us: now_us,

@@ -49,7 +49,8 @@ fn attach(
         connect,
         client: connect.client,
         user,
-        access: &Access::everything(),
+        access: Access::everything().into(),
+        open: true,
         peer: "test".to_owned(),
         listener: "test".into(),
     };
@@ -76,6 +77,47 @@ fn publish(core: &mut Core, topic: &str, payload: &str, qos: u8) -> u64 {
 fn retain(core: &mut Core, topic: &str, payload: &str, qos: u8) -> u64 {
     let message = Message::new(topic, Bytes::from(payload.to_owned()), qos, true);
     core.publish(None, message, 0).after
+}
+
+fn of_the_gateway(core: &mut Core, topic: &str, payload: Vec<u8>) {
+    let mut message = Message::new(topic, payload.into(), 1, false);
+    message.volatile = true;
+    core.publish(None, message, 0);
+}
+
+#[test]
+fn a_stuck_disk_does_not_hold_what_the_gateway_says_without_end() {
+    let mut core = with_journal();
+    let seat = connect(&mut core, "durable", false);
+    subscribe(&mut core, seat, "a", 1);
+    for _ in 0..40 {
+        of_the_gateway(&mut core, "a", vec![7; 1 << 20]);
+    }
+    let lost = core.losses.not_durable.load(Ordering::Relaxed);
+    assert!((20..30).contains(&lost), "16 MiB wait for the disk, the rest is counted: {lost}");
+    let (bytes, _) = core.journal_take();
+    assert!(bytes.len() < 18 << 20, "{}", bytes.len());
+}
+
+#[test]
+fn a_reader_inside_that_stalls_is_given_so_many_bytes_and_goes_on_when_it_lets_them_go() {
+    let mut core = core(|_| {});
+    let (to, mut from) = tokio::sync::mpsc::channel(10_000);
+    core.tap(vec!["#".to_owned()], to, 0);
+    for _ in 0..100 {
+        of_the_gateway(&mut core, "large", vec![7; 256 * 1024]);
+        of_the_gateway(&mut core, "small", b"1".to_vec());
+    }
+    let lost = core.losses.inbox_full.load(Ordering::Relaxed);
+    assert!((36..40).contains(&lost), "16 MiB of large ones, and all small ones: {lost}");
+    let mut got = 0;
+    while let Ok(message) = from.try_recv() {
+        assert_eq!(message.payload.len(), if message.topic == "large" { 256 * 1024 } else { 1 });
+        got += 1;
+    }
+    assert_eq!(got, 200 - lost);
+    of_the_gateway(&mut core, "large", vec![7; 256 * 1024]);
+    assert!(from.try_recv().is_ok(), "there is room again");
 }
 
 /// A message as the client sees it.

@@ -5,6 +5,7 @@ mod attach;
 mod flow;
 mod freeze;
 mod message;
+mod renew;
 mod retained;
 mod route;
 mod session;

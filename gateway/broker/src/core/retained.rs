@@ -37,6 +37,11 @@ impl Retained {
         Self { messages: BTreeMap::new(), bytes: 0, mortal: 0, limit }
     }
 
+    /// From now on; what is there stays.
+    pub(crate) fn set_limit(&mut self, limit: (usize, usize)) {
+        self.limit = limit;
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.messages.len()
     }
@@ -48,7 +53,7 @@ impl Retained {
     /// Whether a message of this size has a place.
     pub(crate) fn has_room(&self, topic: &str, size: usize) -> bool {
         match self.messages.get(topic) {
-            Some(old) => self.bytes - old.size() + size <= self.limit.1,
+            Some(old) => self.bytes - old.size() + size <= self.limit.1.max(self.bytes),
             None => self.messages.len() < self.limit.0 && self.bytes + size <= self.limit.1,
         }
     }

@@ -60,6 +60,24 @@ impl Core {
         outcome
     }
 
+    /// Whether a client that is connected now takes messages of a topic.
+    pub(crate) fn is_heard(&mut self, topic: &str) -> bool {
+        let mut found = std::mem::take(&mut self.found);
+        let Self { tree, sessions, .. } = self;
+        let is_here = |entry: &Entry| match entry.target {
+            Target::Session(key) => {
+                sessions.get(key).and_then(|s| s.as_deref()).is_some_and(|s| s.conn.is_some())
+            }
+            Target::Tap(_) => false,
+        };
+        let mut heard = false;
+        tree.find(topic, &mut found, |group| heard |= group.members.iter().any(is_here));
+        heard |= found.iter().any(is_here);
+        found.clear();
+        self.found = found;
+        heard
+    }
+
     /// Delivers a message once to somebody with one or more subscriptions that match it: with the highest QoS of
     /// them, never above the message's own.
     fn deliver(&mut self, from: Option<usize>, of_one: &[Entry], message: &Arc<Message>, now_us: i64) -> u64 {
@@ -123,9 +141,14 @@ impl Core {
             && queued.qos > 0
             && let Some(journal) = &mut self.journal
         {
-            queued.kept = true;
-            let mid = journal.store(&queued.message);
-            after = journal.append(&queued_record(session.sid, mid, &queued));
+            // Clients wait for the disk, the gateway itself does not: what it says then waits in memory alone.
+            queued.kept = !(queued.message.volatile && journal.is_full());
+            if queued.kept {
+                let mid = journal.store(&queued.message);
+                after = journal.append(&queued_record(session.sid, mid, &queued));
+            } else {
+                count(&self.losses.not_durable);
+            }
         }
         session.queue.push_back(queued);
         session.bytes += size;

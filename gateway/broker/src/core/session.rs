@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 use super::message::Message;
+use crate::access::Access;
 use crate::codec::{Fault, Filter, Version};
 
 /// A message that waits for a client.
@@ -85,6 +86,8 @@ pub(crate) struct Conn {
     pub(crate) max_packet: usize,
     /// Why it has to end.
     pub(crate) fault: Option<Fault>,
+    /// What it may do.
+    pub(crate) access: Arc<Access>,
     pub(crate) peer: Box<str>,
     pub(crate) listener: Arc<str>,
     pub(crate) since_us: i64,
@@ -122,6 +125,8 @@ pub(crate) struct Session {
     pub(crate) client: Box<str>,
     pub(crate) user: Option<Box<str>>,
     pub(crate) version: Version,
+    /// Whether its last listener lets a client do everything that no rule names.
+    pub(crate) open: bool,
     /// Seconds that it outlives its connection; `u32::MAX`: for ever.
     pub(crate) expiry: u32,
     pub(crate) filters: BTreeMap<Box<str>, Subscription>,
@@ -147,6 +152,8 @@ impl Session {
             client: client.into(),
             user: user.map(Into::into),
             version,
+            // Until a connection says otherwise nothing is taken from it.
+            open: true,
             expiry: 0,
             filters: BTreeMap::new(),
             filter_bytes: 0,

@@ -2,7 +2,9 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use bytes::Bytes;
 use gateway_core::Message as Plain;
 use gateway_core::messages::matches;
 use tokio::sync::mpsc;
@@ -10,10 +12,36 @@ use tokio::sync::mpsc;
 use super::tree::{Entry, Target};
 use super::{Core, Message, count};
 
+/// Messages below this are bounded by their number alone.
+const LARGE: usize = 1024;
+/// Bytes of larger messages that may wait for a reader.
+const MOST_HELD: usize = 16 * 1024 * 1024;
+
 #[derive(Debug)]
 pub(crate) struct Tap {
     filters: Vec<String>,
     to: mpsc::Sender<Plain>,
+    /// Bytes of large messages that it was given and has not let go.
+    held: Arc<AtomicUsize>,
+}
+
+/// A payload whose bytes count as long as somebody has it.
+struct Counted {
+    payload: Bytes,
+    size: usize,
+    held: Arc<AtomicUsize>,
+}
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.payload
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.held.fetch_sub(self.size, Ordering::Relaxed);
+    }
 }
 
 impl Core {
@@ -40,7 +68,7 @@ impl Core {
                 old.push(message.clone());
             }
         }
-        let tap = Tap { filters, to };
+        let tap = Tap { filters, to, held: Arc::default() };
         for message in old {
             tap.give(&message, true, &self.losses.inbox_full);
         }
@@ -68,8 +96,18 @@ impl Core {
 
 impl Tap {
     fn give(&self, message: &Message, retained: bool, full: &std::sync::atomic::AtomicU64) {
-        let plain =
-            Plain { topic: message.topic.as_ref().to_owned(), payload: message.payload.clone(), retained };
+        let size = message.size();
+        let payload = if retained || size < LARGE {
+            // What is retained is there anyway.
+            message.payload.clone()
+        } else if self.held.load(Ordering::Relaxed) + size > MOST_HELD {
+            return count(full);
+        } else {
+            self.held.fetch_add(size, Ordering::Relaxed);
+            let held = self.held.clone();
+            Bytes::from_owner(Counted { payload: message.payload.clone(), size, held })
+        };
+        let plain = Plain { topic: message.topic.as_ref().to_owned(), payload, retained };
         if let Err(mpsc::error::TrySendError::Full(_)) = self.to.try_send(plain) {
             count(full);
         }

@@ -58,7 +58,8 @@ async fn connection(
     peer: &str,
 ) -> Result<(), Fault> {
     let waiting = hub.newcomers.enter();
-    let end = Instant::now() + hub.options.connect_timeout;
+    let options = hub.options();
+    let end = Instant::now() + options.connect_timeout;
     // Without it small messages wait for the acknowledgement of those before.
     stream.set_nodelay(true).map_err(|e| Fault::Io { detail: e.to_string() })?;
     let crowded = waiting.crowded.clone();
@@ -72,7 +73,7 @@ async fn connection(
         };
         let both: Box<dyn Both> = match door.websocket {
             false => both,
-            true => Box::new(ws::accept(both, hub.options.limits.packet).await?),
+            true => Box::new(ws::accept(both, options.limits.packet).await?),
         };
         let mut wire = Wire::new(both);
         let welcome = hello(hub, &mut wire, door, peer).await?;
@@ -129,7 +130,7 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
     let mut durable = hub.durable.clone();
     let seconds = talk.keep_alive;
     let keep_alive = (seconds > 0).then(|| Duration::from_millis(u64::from(seconds) * 1500));
-    let stall = Some(hub.options.stall_timeout).filter(|d| !d.is_zero());
+    let stall = Some(hub.options().stall_timeout).filter(|d| !d.is_zero());
     let far = Instant::now() + Duration::from_secs(86_400);
     let mut sleep = pin!(sleep_until(far));
     let mut alarm = Alarm { sleep: sleep.as_mut(), at: far };
@@ -225,7 +226,7 @@ fn read<S: AsyncRead + AsyncWrite + Unpin>(
     wire: &mut Wire<S>,
     talk: &mut super::talk::Talk,
 ) -> Result<Read, Fault> {
-    let (limit, now_us) = (hub.options.limits.packet, hub.now_us());
+    let (limit, now_us) = (talk.packet, hub.now_us());
     let mut used = 0;
     let (input, out) = (&wire.input, &mut wire.out);
     let done = hub.with(|core| {

@@ -35,8 +35,9 @@ pub(super) async fn hello<S: AsyncRead + AsyncWrite + Unpin>(
     door: &Door,
     peer: &str,
 ) -> Result<Welcome, Fault> {
+    let limit = hub.options().limits.packet;
     loop {
-        let first = codec::decode(&wire.input, Version::V3, hub.options.limits.packet);
+        let first = codec::decode(&wire.input, Version::V3, limit);
         let (packet, used) = match first {
             Ok(Some(found)) => found,
             Ok(None) => {
@@ -92,7 +93,7 @@ async fn enter(
         (None, _) if door.allow_anonymous => None,
         (None, _) => return Err(Reason::NotAuthorized),
         // Where nobody has to sign in and nobody can, a name says nothing.
-        (Some(_), _) if door.allow_anonymous && hub.options.users.is_empty() => None,
+        (Some(_), _) if door.allow_anonymous && hub.auth.is_empty() => None,
         (Some(user), password) => {
             if !hub.auth.check(user, password.unwrap_or_default()).await {
                 return Err(Reason::BadUserOrPassword);
@@ -111,25 +112,33 @@ async fn enter(
         }
         client = chosen_id().ok_or(Reason::ServerUnavailable)?;
     }
-    let access = Access::new(&hub.options.rights, &client, user, door.open);
-    if let Some(will) = &connect.will {
-        if gateway_core::messages::check_topic(&will.topic).is_err() {
-            return Err(Reason::TopicNameInvalid);
+    if let Some(will) = &connect.will
+        && gateway_core::messages::check_topic(&will.topic).is_err()
+    {
+        return Err(Reason::TopicNameInvalid);
+    }
+    // Under the lock: users and rights change under it as well, and nobody falls between old and new.
+    let (attached, options) = hub.with(|core| {
+        let options = hub.options();
+        if user.is_some_and(|u| !hub.auth.has(u)) {
+            return Err(Reason::BadUserOrPassword);
         }
-        if !access.may_publish(&will.topic) {
+        let access = Access::new(&options.rights, &client, user, door.open);
+        if connect.will.as_ref().is_some_and(|will| !access.may_publish(&will.topic)) {
             return Err(Reason::NotAuthorized);
         }
-    }
-    let attach = Attach {
-        connect,
-        client: &client,
-        user,
-        access: &access,
-        peer: peer.to_owned(),
-        listener: door.name.clone(),
-    };
-    let attached = hub.with(|core| core.attach(&attach, hub.now_us()))?;
-    let most = hub.options.keep_alive_max;
+        let attach = Attach {
+            connect,
+            client: &client,
+            user,
+            access: access.into(),
+            open: door.open,
+            peer: peer.to_owned(),
+            listener: door.name.clone(),
+        };
+        core.attach(&attach, hub.now_us()).map(|attached| (attached, options))
+    })?;
+    let most = options.keep_alive_max;
     let keep_alive = match connect.keep_alive {
         0 if connect.version == Version::V5 && most > 0 => most,
         asked if most > 0 => asked.min(most),
@@ -137,7 +146,7 @@ async fn enter(
     };
     // A client of 3.1.1 cannot be told another one.
     let keep_alive = if connect.version == Version::V3 { connect.keep_alive } else { keep_alive };
-    let limits = &hub.options.limits;
+    let limits = &options.limits;
     let granted = Granted {
         assigned_id: assigned.then_some(&*client),
         keep_alive: (keep_alive != connect.keep_alive).then_some(keep_alive),
@@ -148,7 +157,7 @@ async fn enter(
     };
     codec::connack(connect.version, attached.present, 0, &granted, out);
     let expiring = connect.session_expiry > 0;
-    let talk = Talk::new(hub, attached.seat, connect.version, access, keep_alive, expiring);
+    let talk = Talk::new(hub, attached.seat, connect.version, limits, keep_alive, expiring);
     Ok(Welcome { talk, attached, client })
 }
 

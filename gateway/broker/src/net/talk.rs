@@ -9,10 +9,10 @@ use gateway_core::messages::check_topic;
 use tokio::time::Instant;
 
 use super::hello::ALIASES;
-use crate::access::Access;
 use crate::codec::{self, Fault, Packet, Publish, Reason, Version};
 use crate::core::{Core, Leave, Message, Seat, count};
 use crate::handle::Hub;
+use crate::options::Limits;
 
 /// An answer that waits for the disk, in the order of the packets that it answers.
 struct Answer {
@@ -32,7 +32,9 @@ pub(super) struct Talk {
     hub: Arc<Hub>,
     pub(super) seat: Seat,
     pub(super) version: Version,
-    access: Access,
+    /// What CONNACK promised: packets of the client on their way, and bytes of one.
+    in_flight: usize,
+    pub(super) packet: usize,
     pub(super) keep_alive: u16,
     /// Whether CONNECT asked for a session that outlives the connection.
     expiring: bool,
@@ -55,7 +57,7 @@ impl Talk {
         hub: &Arc<Hub>,
         seat: Seat,
         version: Version,
-        access: Access,
+        limits: &Limits,
         keep_alive: u16,
         expiring: bool,
     ) -> Self {
@@ -63,7 +65,8 @@ impl Talk {
             hub: hub.clone(),
             seat,
             version,
-            access,
+            in_flight: limits.in_flight,
+            packet: limits.packet,
             keep_alive,
             expiring,
             aliases: HashMap::new(),
@@ -80,7 +83,7 @@ impl Talk {
 
     /// Whether so many answers wait that no more packets should be read.
     pub(super) fn is_full(&self) -> bool {
-        self.answers.len() >= self.hub.options.limits.in_flight
+        self.answers.len() >= self.in_flight
     }
 
     /// Gives the answers that the disk has come far enough for.
@@ -132,9 +135,10 @@ impl Talk {
                 self.later(core, released.after, What::Ack(7, pkid, reason));
             }
             Packet::Subscribe { pkid, filters, id } => {
+                let access = core.access(seat)?;
                 let mut codes = Vec::with_capacity(filters.len());
                 for filter in &filters {
-                    let code = core.subscribe(seat, filter, id, &self.access)?;
+                    let code = core.subscribe(seat, filter, id, &access)?;
                     codes.push(if self.version == Version::V3 { code.min(0x80) } else { code });
                 }
                 let after = core.session_seq(seat)?;
@@ -163,7 +167,7 @@ impl Talk {
 
     fn publish(&mut self, core: &mut Core, p: &Publish<'_>, bytes: usize, now_us: i64) -> Result<(), Fault> {
         self.count_rate()?;
-        let limit = self.hub.options.limits.in_flight;
+        let limit = self.in_flight;
         if self.version == Version::V5 && p.qos > 0 && self.answers.len() >= limit {
             return Err(Fault::InFlight { limit });
         }
@@ -184,7 +188,7 @@ impl Talk {
             return Err(Fault::Topic { detail: "a topic has text and no wildcards" });
         }
         let (mut reason, mut after) = (Reason::Success, 0);
-        let allowed = self.access.may_publish(topic);
+        let allowed = core.access(self.seat)?.may_publish(topic);
         core.note(self.seat, bytes, !allowed)?;
         if !allowed {
             count(&core.losses.not_authorized);
@@ -213,7 +217,7 @@ impl Talk {
 
     /// A bucket of one second.
     fn count_rate(&mut self) -> Result<(), Fault> {
-        let limit = self.hub.options.limits.rate;
+        let limit = self.hub.rate();
         if limit == 0 {
             return Ok(());
         }

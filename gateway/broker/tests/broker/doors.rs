@@ -80,7 +80,7 @@ async fn plain_tls_websocket_and_both_are_open_at_once_for_both_versions() {
         ];
     })
     .await;
-    let addrs = rig.handle.addrs().to_vec();
+    let addrs = rig.handle.addrs();
     let mut plain = rig.v3("plain", true).await;
     assert_eq!(plain.subscribe3("t", 1).await, 1);
     let mut secure = Client::new(over_tls(addrs[1]).await);
@@ -99,7 +99,7 @@ async fn silent_tls_and_websocket_peers_keep_nobody_out() {
         o.listeners = vec![Listener { tls: Some(tls()), ..local() }, Listener { websocket: true, ..local() }];
     })
     .await;
-    let addrs = rig.handle.addrs().to_vec();
+    let addrs = rig.handle.addrs();
     // More than there are places for newcomers.
     let mut silent = Vec::new();
     for n in 0..150 {

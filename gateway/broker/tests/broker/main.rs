@@ -5,6 +5,7 @@
 mod doors;
 mod hostile;
 mod paho;
+mod renew;
 mod restart;
 mod rig;
 mod v5;

@@ -88,6 +88,7 @@ pub(super) fn registry(files: &Files<'_>, mistakes: &mut Vec<Mistake>) -> Option
         });
     }
     overlaps(files, mistakes);
+    shared_metrics(files, mistakes);
     if points.len() > MAX_POINTS {
         mistakes.push(files.mistake(
             "device",
@@ -181,7 +182,11 @@ fn binding(d: &DeviceSection, p: &PointSection, wrong: Wrong<'_>) -> Option<(Raw
             wrong(&format!("sparkplug.{key}"), message);
             return None;
         }
-        return Some((metric.raw_range(p.value_type), SPARKPLUG_STALE_MS, false));
+        if p.access == Access::Write {
+            let expected = "what a node did is known only from what it tells: expected `read_write`";
+            wrong("access", expected.to_owned());
+        }
+        return Some((metric.raw_range(p.value_type), SPARKPLUG_STALE_MS, true));
     }
     match (&d.modbus, &p.modbus, &d.mqtt, &p.mqtt) {
         (Some(_), Some(m), _, None) => {
@@ -410,6 +415,25 @@ fn overlaps(files: &Files<'_>, mistakes: &mut Vec<Mistake>) {
                 mistakes.push(files.device_mistake(located, &format!("point[{at}].modbus.address"), message));
             } else {
                 spans.insert(start, (end, format!("{}/{}", d.name, p.name)));
+            }
+        }
+    }
+}
+
+/// Two points that write one metric, likewise.
+fn shared_metrics(files: &Files<'_>, mistakes: &mut Vec<Mistake>) {
+    let mut taken: HashMap<(&str, &str, Option<&str>, &str), String> = HashMap::new();
+    for located in &files.devices {
+        let d = &located.device;
+        let Some(c) = &d.sparkplug else { continue };
+        for (at, p) in d.point.iter().enumerate().filter(|(_, p)| p.access.is_writable()) {
+            let own = p.sparkplug.as_ref().and_then(|s| s.metric.as_deref()).unwrap_or(&p.name);
+            let place = (c.group.as_str(), c.node.as_str(), c.device.as_deref(), own);
+            if let Some(other) = taken.get(&place) {
+                let message = format!("`{other}` writes the same metric: one of them must be `read`");
+                mistakes.push(files.device_mistake(located, &format!("point[{at}].access"), message));
+            } else {
+                taken.insert(place, format!("{}/{}", d.name, p.name));
             }
         }
     }

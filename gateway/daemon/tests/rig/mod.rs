@@ -2,6 +2,8 @@
 #![allow(dead_code, missing_docs)] // each test file uses its part
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub(crate) mod mqtt;
+
 use std::fmt::Write as _;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -11,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::Drain;
-use common::api::{CommandView, TwinView};
+use common::api::{CommandView, ReloadReport, TwinView};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -216,6 +218,18 @@ impl Rig {
         let client = || reqwest::Client::builder().no_proxy().tls_certs_only([]);
         let unix = client().unix_socket(handle.socket_path().unwrap()).build().unwrap();
         Self { dir, handle, drain, http: client().build().unwrap(), unix }
+    }
+
+    /// Adds to the configuration as `start_with` did, and has it read again.
+    pub(crate) async fn reload(
+        &self,
+        plc: &Plc,
+        more: &str,
+    ) -> Result<ReloadReport, twinway_gateway::ReloadError> {
+        let file = config(self.dir.path(), plc.addr);
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, text + more).unwrap();
+        self.handle.reload("test").await
     }
 
     pub(crate) async fn stop(self) -> tempfile::TempDir {
