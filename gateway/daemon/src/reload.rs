@@ -28,6 +28,7 @@ use crate::gateway::{Done, UPLINK, end, start_uplink};
 use crate::last_good;
 use crate::parts::Switch;
 use crate::stages::Stage;
+use crate::standing::Standing;
 use crate::vitals::Vitals;
 use crate::wiring::Wiring;
 
@@ -39,6 +40,8 @@ const WRITE_LIMIT: Duration = Duration::from_secs(5);
 const STOP_LIMIT: Duration = Duration::from_secs(2);
 /// How long the buffer may take to go over.
 const BUFFER_LIMIT: Duration = Duration::from_secs(10);
+/// By then the cloud has been told of all points, which takes a multiple of their memory for a moment.
+const SETTLED: Duration = Duration::from_secs(10);
 /// Least pause between two looks at whether a configuration has proven itself.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -176,13 +179,18 @@ pub(crate) struct Made {
 pub(crate) struct Running {
     wiring: Wiring,
     made: Made,
+    /// The devices that run; none if that is not known, which no reload could go on from.
+    standing: Option<Arc<Standing>>,
     /// When the configuration that runs counts as good; none if a copy of it is kept already.
     proven_at: Option<Instant>,
+    /// When memory is given back once more.
+    settled_at: Option<Instant>,
 }
 
 /// A new configuration, read and compared.
 struct Candidate {
     config: Config,
+    standing: Standing,
     registry: Arc<Registry>,
     definitions: Vec<Definition>,
     alarms: Vec<AlarmDefinition>,
@@ -191,8 +199,7 @@ struct Candidate {
 
 impl Running {
     pub(crate) fn new(wiring: Wiring, made: Made) -> Self {
-        let proven_at = to_prove(&wiring.config);
-        let running = Self { wiring, made, proven_at };
+        let running = Self { wiring, made, standing: None, proven_at: None, settled_at: None };
         if let Some(first) = running.wiring.config.instead_of.first() {
             let count = running.wiring.config.instead_of.len();
             let detail = format!("the files have {count} mistakes, the first: {first}");
@@ -203,8 +210,9 @@ impl Running {
 
     /// Until the drain starts; then everything is ended.
     pub(crate) async fn run(mut self, drain: Drain, done: Done) {
+        self.let_go(None).await;
         loop {
-            let proven_at = self.proven_at;
+            let (proven_at, settled_at) = (self.proven_at, self.settled_at);
             tokio::select! {
                 biased;
                 () = drain.started() => break,
@@ -219,6 +227,10 @@ impl Running {
                 }
                 () = tokio::time::sleep_until(proven_at.unwrap_or_else(Instant::now)), if proven_at.is_some() => {
                     self.keep_proven().await;
+                }
+                () = tokio::time::sleep_until(settled_at.unwrap_or_else(Instant::now)), if settled_at.is_some() => {
+                    self.settled_at = None;
+                    tokio::task::spawn_blocking(gateway_heap::give_back);
                 }
             }
         }
@@ -264,7 +276,8 @@ impl Running {
     }
 
     async fn take(&mut self, by: &str, began: Instant) -> Result<ReloadReport, ReloadError> {
-        let Candidate { config, registry, definitions, alarms, mut changes } = self.candidate().await?;
+        let Candidate { config, standing, registry, definitions, alarms, mut changes } =
+            self.candidate().await?;
         let was = self.wiring.points.now();
         let renewed = registry.generation() != was.generation();
         // Drivers look their points up while they are made.
@@ -307,6 +320,7 @@ impl Running {
             tracing::error!("buffer did not go over to the new configuration in time");
         }
         self.apply(config, registry, &changes).await;
+        self.let_go(Some(standing)).await;
         Ok(self.report(by, began, changes))
     }
 
@@ -317,17 +331,23 @@ impl Running {
         if old.file.as_os_str().is_empty() {
             return Err(ReloadError::Failed { detail: "it was not read from a file".to_owned() });
         }
+        let unknown =
+            || ReloadError::Failed { detail: "what runs is not known: restart the process".to_owned() };
+        let before = self.standing.clone().ok_or_else(unknown)?;
         let found = tokio::task::spawn_blocking(move || {
             let sources = read_sources(&old.file).map_err(|m| m.0)?;
             let config = Config::read_from(&old.file, &sources).map_err(|m| m.0)?;
             is_same_gateway(&old, &config)?;
             let next = was.succeed(&config.registry);
-            let same = next.is_like(&was) && old.devices == config.devices;
+            let wanted = Standing::of(&config, &next);
+            let same = next.is_like(&was) && before.devices == wanted.devices;
             let registry = if same { was.clone() } else { Arc::new(next) };
-            let changes = changes::between(&old, &was, &config, &registry);
+            let mut changes = changes::between(&before, &was, &wanted, &registry);
+            changes::settings(&old, &config, &mut changes);
             let definitions = definitions_in(&config.devices, &registry);
             let alarms = renumbered(&config, &registry);
-            Ok(Candidate { config: changes::in_effect(&old, config), registry, definitions, alarms, changes })
+            let config = changes::in_effect(&old, config);
+            Ok(Candidate { config, standing: wanted, registry, definitions, alarms, changes })
         });
         let found = found.await.map_err(|e| ReloadError::Failed { detail: e.to_string() })?;
         found.map_err(|mistakes: Vec<Mistake>| ReloadError::Refused {
@@ -335,10 +355,45 @@ impl Running {
         })
     }
 
+    /// Lets go what was only needed to get here: sections of devices, and the texts of files, of which a copy is on
+    /// disk from now on, to be the last good one when the configuration has proven itself. `standing`, if it is
+    /// known already.
+    async fn let_go(&mut self, standing: Option<Standing>) {
+        let devices = std::mem::take(&mut self.wiring.config.devices);
+        let sources = std::mem::take(&mut self.wiring.config.sources);
+        let config = Config { devices, ..self.wiring.config.clone() };
+        let registry = self.wiring.points.now();
+        let (data_dir, proves) =
+            (config.data_dir.clone(), config.instead_of.is_empty() && !sources.is_empty());
+        let letting_go = tokio::task::spawn_blocking(move || {
+            let standing = standing.unwrap_or_else(|| Standing::of(&config, &registry));
+            let staged = if proves { last_good::stage(&data_dir, &sources) } else { Ok(false) };
+            drop((config, sources));
+            gateway_heap::give_back();
+            (standing, staged)
+        });
+        self.proven_at = None;
+        self.settled_at = Some(Instant::now() + SETTLED);
+        match letting_go.await {
+            Ok((standing, staged)) => {
+                self.standing = Some(Arc::new(standing));
+                match staged {
+                    Ok(true) => self.proven_at = Some(Instant::now() + self.wiring.config.proven_after),
+                    Ok(false) if proves => self.is_kept(),
+                    Ok(false) => {}
+                    Err(error) => tracing::warn!(%error, "configuration cannot be kept as the last good one"),
+                }
+            }
+            Err(error) => {
+                self.standing = None;
+                tracing::error!(%error, "what runs is not known: a reload is refused");
+            }
+        }
+    }
+
     /// Settings that hold at once.
     async fn apply(&mut self, config: Config, registry: Arc<Registry>, changes: &Changes) {
         self.wiring.config = Config { registry, ..config };
-        self.proven_at = to_prove(&self.wiring.config);
         self.made.admission.set(&self.wiring.config);
         self.made.endpoints.set(&self.wiring.config);
         crate::unknown::follow(&self.made.vitals, &self.wiring.config);
@@ -389,16 +444,19 @@ impl Running {
             return;
         }
         self.proven_at = None;
-        let sources = std::mem::take(&mut self.wiring.config.sources);
         let data_dir = self.wiring.config.data_dir.clone();
-        let kept = tokio::task::spawn_blocking(move || last_good::keep(&data_dir, &sources)).await;
+        let kept = tokio::task::spawn_blocking(move || last_good::keep(&data_dir)).await;
         match kept.unwrap_or_else(|e| Err(std::io::Error::other(e))) {
             Ok(()) => {
                 tracing::info!("configuration is kept as the last good one");
-                self.made.reload.state().view.kept_us = Some(self.wiring.clock.now_us());
+                self.is_kept();
             }
             Err(error) => tracing::warn!(%error, "configuration cannot be kept as the last good one"),
         }
+    }
+
+    fn is_kept(&self) {
+        self.made.reload.state().view.kept_us = Some(self.wiring.clock.now_us());
     }
 
     fn event(&self, action: &str, by: &str, severity: Severity, detail: String) {
@@ -427,11 +485,6 @@ fn renumbered(config: &Config, registry: &Registry) -> Vec<AlarmDefinition> {
         Some(AlarmDefinition { point: now.id, ..alarm.clone() })
     };
     config.alarms.iter().filter_map(one).collect()
-}
-
-/// When a configuration will have proven itself; none if there is nothing to keep.
-fn to_prove(config: &Config) -> Option<Instant> {
-    (!config.sources.is_empty() && config.instead_of.is_empty()).then(|| Instant::now() + config.proven_after)
 }
 
 /// Another name makes other twins of all devices, in a session of another gateway.
