@@ -97,6 +97,7 @@ enum BrokerVerb {
 
 #[allow(clippy::print_stdout, clippy::print_stderr)] // a command line speaks
 fn main() -> ExitCode {
+    gateway_heap::bound();
     match Cli::parse().command {
         Command::Version => {
             println!("twinway-gateway {VERSION}");

@@ -11,7 +11,7 @@ use crate::{none_of, root};
 const DIRECTIONS: &[(&str, &[&str])] = &[
     ("common", &[]),
     ("gateway-core", &["common"]),
-    // One call that is not safe Rust, and nothing else.
+    // The calls that are not safe Rust, and nothing else.
     ("gateway-heap", &[]),
     // A pure core: the box, the command line and the simulator speak the same Modbus.
     ("gateway-modbus", &["common"]),
