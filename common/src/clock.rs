@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
@@ -20,18 +21,30 @@ struct Inner {
     started: Instant,
     /// For a simulated clock, the wall time at `started`.
     simulated_us: Option<i64>,
+    /// When `synchronised` was found out, us since `started`, and what it was: each frame asks, and the answer stands
+    /// in the file system.
+    looked_us: AtomicU64,
+    synchronised: AtomicBool,
 }
+
+/// Whether the clock is synchronised is found out anew after so long.
+const LOOK_AGAIN_US: u64 = 200_000;
 
 impl Clock {
     /// The system's clock.
     pub fn system() -> Self {
-        Self(Arc::new(Inner { started: Instant::now(), simulated_us: None }))
+        Self::new(None)
     }
 
     /// A clock that stood at `wall_us` when made and moves with tokio's time, so that it stands still
     /// on paused time.
     pub fn simulated(wall_us: i64) -> Self {
-        Self(Arc::new(Inner { started: Instant::now(), simulated_us: Some(wall_us) }))
+        Self::new(Some(wall_us))
+    }
+
+    fn new(simulated_us: Option<i64>) -> Self {
+        let (looked_us, synchronised) = (AtomicU64::new(u64::MAX), AtomicBool::new(false));
+        Self(Arc::new(Inner { started: Instant::now(), simulated_us, looked_us, synchronised }))
     }
 
     /// UTC in microseconds since 1970. May jump.
@@ -52,13 +65,22 @@ impl Clock {
     }
 
     /// Whether wall time can be believed: a time service says so, or, where none reports, the year is
-    /// one in which this program existed.
+    /// one in which this program existed. Up to 0.2 s old.
     pub fn is_synchronised(&self) -> bool {
-        if self.0.simulated_us.is_some() || Path::new(TIMESYNC_MARK).exists() {
+        if self.0.simulated_us.is_some() {
             return true;
         }
-        let timesyncd_runs = Path::new("/run/systemd/timesync").exists();
-        !timesyncd_runs && self.now_us() > NEVER_SET_BEFORE_US
+        let (now_us, looked_us) = (self.mono_us(), self.0.looked_us.load(Ordering::Acquire));
+        if looked_us == u64::MAX || now_us.saturating_sub(looked_us) >= LOOK_AGAIN_US {
+            self.0.synchronised.store(self.look(), Ordering::Relaxed);
+            self.0.looked_us.store(now_us, Ordering::Release);
+        }
+        self.0.synchronised.load(Ordering::Relaxed)
+    }
+
+    fn look(&self) -> bool {
+        let timesyncd_runs = || Path::new("/run/systemd/timesync").exists();
+        Path::new(TIMESYNC_MARK).exists() || (!timesyncd_runs() && self.now_us() > NEVER_SET_BEFORE_US)
     }
 }
 

@@ -1,6 +1,8 @@
 //! What a gateway's points are: frames name the hash of this and refer to points by number. A changed
 //! type or unit is a new schema.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -117,8 +119,8 @@ pub struct DeviceSchema {
     pub description: String,
     /// Number of its first point; its points follow each other.
     pub first_point: u32,
-    /// Its points.
-    pub points: Vec<PointSchema>,
+    /// Its points; those that are the same as others' may be one.
+    pub points: Vec<Arc<PointSchema>>,
 }
 
 /// Every point of one gateway.

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -172,11 +173,21 @@ impl Supervisor {
 
     /// Starts a part. `start` is called for each attempt; a part that returns `Ok` while no drain was
     /// asked for has ended of itself and is not started again.
-    pub fn spawn<F, Fut>(&mut self, name: impl Into<String>, mut start: F)
+    pub fn spawn<F, Fut>(&mut self, name: impl Into<String>, start: F)
     where
         F: FnMut(Drain) -> Fut + Send + 'static,
         Fut: Future<Output = Result<(), PartError>> + Send + 'static,
     {
+        self.spawn_on(&Handle::current(), name, start);
+    }
+
+    /// The same on another runtime: the part itself runs there, the watch over it here.
+    pub fn spawn_on<F, Fut>(&mut self, runtime: &Handle, name: impl Into<String>, mut start: F)
+    where
+        F: FnMut(Drain) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<(), PartError>> + Send + 'static,
+    {
+        let runtime = runtime.clone();
         let name = name.into();
         let (parts, clock, drain, backoff) =
             (self.parts.clone(), self.clock.clone(), self.drain.child(), self.backoff);
@@ -196,7 +207,7 @@ impl Supervisor {
             loop {
                 let began = Instant::now();
                 // A task of its own, so that a panic is an error here and not the end of the process.
-                let running = tokio::spawn(start(drain.clone()));
+                let running = runtime.spawn(start(drain.clone()));
                 // Who cuts this task off cuts the part off, and not only the watch over it.
                 let _cut = CutOff(running.abort_handle());
                 let ended = running.await;

@@ -25,8 +25,8 @@ pub struct Position {
 /// A point of a twin.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PointState {
-    /// What it is.
-    pub schema: PointSchema,
+    /// What it is; one with the schema that frames refer to.
+    pub schema: Arc<PointSchema>,
     /// Position of the last value; default if there is none.
     pub position: Position,
     /// Last value.
@@ -43,9 +43,9 @@ pub struct PointState {
 
 impl PointState {
     /// A point without a value.
-    pub fn new(schema: PointSchema) -> Self {
+    pub fn new(schema: impl Into<Arc<PointSchema>>) -> Self {
         Self {
-            schema,
+            schema: schema.into(),
             position: Position::default(),
             value: None,
             quality: Quality::BAD_NO_DATA,
@@ -93,7 +93,7 @@ impl TwinState {
     /// As the API shows it.
     pub fn view(&self) -> TwinView {
         let point = |p: &PointState| PointView {
-            schema: p.schema.clone(),
+            schema: PointSchema::clone(&p.schema),
             value: p.value.clone(),
             quality: p.quality,
             source_us: p.source_us,

@@ -22,7 +22,7 @@ fn schema(devices: u32, points: u32) -> Schema {
         asset: format!("plant/area/line/d{d}"),
         description: String::new(),
         first_point: d * points,
-        points: (0..points).map(|p| point(&format!("p{p}"))).collect(),
+        points: (0..points).map(|p| point(&format!("p{p}")).into()).collect(),
     };
     Schema {
         tenant: key.tenant.clone(),
@@ -90,7 +90,10 @@ fn what_the_rest_of_the_cloud_takes_for_granted_is_checked() {
     assert!(refused(&|s| s.devices[1].asset = "a/b/c/d/e/f/g/h/i".into()).contains("more than 8"));
     assert!(refused(&|s| s.devices[1].first_point = 1).contains("overlap"));
     assert!(refused(&|s| s.devices[1].first_point = u32::MAX).contains("too large"));
-    assert!(refused(&|s| s.devices[1].points[1].name = "p0".into()).contains("twice"));
+    assert!(
+        refused(&|s| std::sync::Arc::make_mut(&mut s.devices[1].points[1]).name = "p0".into())
+            .contains("twice")
+    );
     let s = schema(1, 1);
     let mut spaced = s.to_json();
     spaced.push(b' ');

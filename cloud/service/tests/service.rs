@@ -126,7 +126,7 @@ fn schema() -> Schema {
         asset: "plant/coating/line1/oven".into(),
         description: String::new(),
         first_point: 0,
-        points: vec![point("t", Access::Read), point("sp", Access::ReadWrite)],
+        points: vec![point("t", Access::Read).into(), point("sp", Access::ReadWrite).into()],
     };
     Schema { tenant, gateway, devices: vec![device] }
 }

@@ -29,7 +29,7 @@ pub(crate) fn schema(gateway: &str, devices: &[&str]) -> Schema {
         asset: format!("plant/area/line/{name}"),
         description: String::new(),
         first_point: i * 2,
-        points: vec![point("a"), point("b")],
+        points: vec![point("a").into(), point("b").into()],
     };
     Schema {
         tenant: TenantId::default(),

@@ -1,6 +1,7 @@
 //! Publishes processed samples by device: one message for what was read together. At 100,000 values a second that is a
 //! thousand messages, not a hundred thousand. Not here: points one by one (`points`), templates of topics.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,6 +10,10 @@ use common::{Drain, Sample};
 use gateway_core::{Item, Reader, Registry};
 
 use crate::Handle;
+use crate::core::Message;
+
+/// Messages that are published together, about.
+const BURST: usize = 64;
 
 /// Numbers, text and values of ours into memory: this cannot fail.
 macro_rules! put_json {
@@ -23,23 +28,32 @@ macro_rules! put_json {
 /// drain starts; what waits then is published first.
 pub async fn publish_devices(mut reader: Reader, registry: Arc<Registry>, handle: Handle, drain: Drain) {
     let mut writer = Writer::new(registry);
-    let mut put = |topic: &str, json: &[u8]| {
-        handle.publish(topic, Bytes::copy_from_slice(json), false);
-    };
+    let mut burst = Vec::with_capacity(BURST);
+    let mut stop = pin!(drain.started());
     loop {
-        let item = tokio::select! {
+        let mut next = tokio::select! {
             biased;
             item = reader.next() => item,
-            () = drain.started() => break,
+            () = &mut stop => break,
         };
-        match item {
-            Some(item) => writer.take(&item, &mut put),
-            None => return,
+        if next.is_none() {
+            return;
         }
+        // What came with it goes with it: one lock, and whoever listens is woken once.
+        while let Some(item) = next {
+            writer.take(&item, &mut |topic, json| burst.push(own(topic, json)));
+            next = if burst.len() < BURST { reader.try_next() } else { None };
+        }
+        handle.publish_all(&mut burst);
     }
     while let Some(item) = reader.try_next() {
-        writer.take(&item, &mut put);
+        writer.take(&item, &mut |topic, json| burst.push(own(topic, json)));
+        handle.publish_all(&mut burst);
     }
+}
+
+fn own(topic: &str, json: &[u8]) -> Message {
+    Message::own(topic, Bytes::copy_from_slice(json), false)
 }
 
 /// Makes messages of batches; what it needs again and again is kept.
@@ -138,7 +152,14 @@ fn put_key(out: &mut Vec<u8>, name: &str) {
     if !matches!(out.last(), None | Some(b'{')) {
         out.push(b',');
     }
-    put_json!(&mut *out, name);
+    if name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.')) {
+        // As nearly all names are: nothing to be escaped.
+        out.push(b'"');
+        out.extend_from_slice(name.as_bytes());
+        out.push(b'"');
+    } else {
+        put_json!(&mut *out, name);
+    }
     out.push(b':');
 }
 

@@ -1,26 +1,20 @@
 //! Messages by device: what stands in one, and when another begins.
 
 use common::{DeviceSchema, PointId, PointSchema, Quality, Schema, Value, ValueType};
-use gateway_core::{Device, Point, RawRange, Scale};
+use gateway_core::{Device, PointDefinition, RawRange};
 
 use super::*;
 
 /// Two devices, `oven` and `press`, each with the points `a`, `b` and `"c"`.
 fn registry() -> Arc<Registry> {
-    let point = |n: u32| Point {
-        id: PointId(n),
-        device: (n / 3) as usize,
-        schema: PointSchema {
+    let point = |n: u32| {
+        let schema = PointSchema {
             unit: "Cel".into(),
             stale_ms: 1000,
             ..PointSchema::new(["a", "b", "\"c\""][(n % 3) as usize], ValueType::F64)
-        },
-        scale: Scale::default(),
-        deadband: None,
-        max_interval_ms: 0,
-        raw: RawRange { value_type: ValueType::F64, min: 0.0, max: 1.0 },
-        interlock: None,
-        read_back_tolerance: 0.0,
+        };
+        let raw = RawRange { value_type: ValueType::F64, min: 0.0, max: 1.0 };
+        PointDefinition::new(schema, raw).at(PointId(n), (n / 3) as usize)
     };
     let told = |name: &str, n: u8| DeviceSchema {
         name: name.into(),

@@ -231,11 +231,19 @@ impl Handle {
         if check_topic(topic).is_err() {
             return false;
         }
-        let mut message = Message::new(topic, payload.into(), 2, retain);
-        message.volatile = true;
-        let now_us = self.0.now_us();
+        let (message, now_us) = (Message::own(topic, payload.into(), retain), self.0.now_us());
         self.0.with(|core| core.publish(None, message, now_us));
         true
+    }
+
+    /// The same for several messages of topics that are some, in their order: whoever wants them is woken once.
+    pub(crate) fn publish_all(&self, messages: &mut Vec<Message>) {
+        let now_us = self.0.now_us();
+        self.0.with(|core| {
+            for message in messages.drain(..) {
+                core.publish(None, message, now_us);
+            }
+        });
     }
 
     /// Who is there, and how it goes.

@@ -522,7 +522,7 @@ async fn a_full_inbox_drops_and_counts_and_slows_nobody() {
 #[tokio::test(flavor = "multi_thread")]
 async fn points_are_published_coalesced_and_retained() {
     use common::{DeviceSchema, PointId, PointSchema, Quality, Sample, Schema, Value, ValueType};
-    use gateway_core::{Bus, Device, Point, Policy, RawRange, Registry, Scale};
+    use gateway_core::{Bus, Device, PointDefinition, Policy, RawRange, Registry};
     let rig = Rig::start(|_| {}).await;
     let schema = Schema {
         tenant: "t".parse().unwrap(),
@@ -536,21 +536,9 @@ async fn points_are_published_coalesced_and_retained() {
             points: vec![],
         }],
     };
-    let point = Point {
-        id: PointId(0),
-        device: 0,
-        schema: PointSchema {
-            unit: "Cel".into(),
-            stale_ms: 1000,
-            ..PointSchema::new("temp", ValueType::F64)
-        },
-        scale: Scale::default(),
-        deadband: None,
-        max_interval_ms: 0,
-        raw: RawRange { value_type: ValueType::F64, min: 0.0, max: 1.0 },
-        interlock: None,
-        read_back_tolerance: 0.0,
-    };
+    let told = PointSchema { unit: "Cel".into(), stale_ms: 1000, ..PointSchema::new("temp", ValueType::F64) };
+    let raw = RawRange { value_type: ValueType::F64, min: 0.0, max: 1.0 };
+    let point = PointDefinition::new(told, raw).at(PointId(0), 0);
     let device = Device { name: "oven".into(), protocol: "modbus", points: 0..1 };
     let registry = Arc::new(Registry::new(schema, vec![device], vec![point]).unwrap());
     let bus = Bus::default();

@@ -194,13 +194,19 @@ fn wanders(point: &Point, last: &Value, value: &Value) -> bool {
 pub(crate) async fn observe(shared: Arc<Shared>, drain: Drain) {
     let mut tick = tokio::time::interval(OBSERVE_EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    // Few of many points are writable: they are looked for once a generation.
+    let mut writable: Option<(u64, Vec<PointId>)> = None;
     loop {
         tokio::select! {
             _ = tick.tick() => {}
             () = drain.started() => return,
         }
-        for point in shared.registry().points().filter(|p| p.schema.access.is_writable()) {
-            shared.observe(point);
+        let registry = shared.registry();
+        if writable.as_ref().is_none_or(|(generation, _)| *generation != registry.generation()) {
+            let of_now = registry.points().filter(|p| p.schema.access.is_writable()).map(|p| p.id);
+            writable = Some((registry.generation(), of_now.collect()));
         }
+        let ids = writable.iter().flat_map(|(_, ids)| ids);
+        ids.filter_map(|id| registry.point(*id)).for_each(|point| shared.observe(point));
     }
 }

@@ -1,5 +1,5 @@
 //! The bus. Adapters push raw batches into one bounded queue; the pipeline publishes processed batches to
-//! independent readers, each with its own bounded queue that drops its oldest batch when full. Nobody
+//! independent readers, each with its own queue of a bounded number of samples, which drops its oldest batch when full. Nobody
 //! blocks the bus: there is no back-pressure to the field. Every drop is counted.
 
 use std::collections::VecDeque;
@@ -76,7 +76,7 @@ impl RawSender {
 /// What a full queue of a reader does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Policy {
-    /// Drop the oldest batch, count its samples.
+    /// Drop the oldest batches, count their samples.
     DropOldest,
 }
 
@@ -92,13 +92,15 @@ struct Queue {
 #[derive(Debug, Default)]
 struct Waiting {
     items: VecDeque<Item>,
-    batches: usize,
+    samples: usize,
 }
 
 impl Waiting {
     fn pop(&mut self) -> Option<Item> {
         let item = self.items.pop_front()?;
-        self.batches -= usize::from(matches!(item, Item::Batch(_)));
+        if let Item::Batch(batch) = &item {
+            self.samples -= batch.len();
+        }
         Some(item)
     }
 
@@ -106,7 +108,7 @@ impl Waiting {
     fn drop_oldest(&mut self) -> Option<Batch> {
         let at = self.items.iter().position(|i| matches!(i, Item::Batch(_)))?;
         let Some(Item::Batch(batch)) = self.items.remove(at) else { return None };
-        self.batches -= 1;
+        self.samples -= batch.len();
         // Of two that now follow each other only the later one means something.
         let is_registry = |i: Option<&Item>| matches!(i, Some(Item::Registry(_)));
         if at > 0 && is_registry(self.items.get(at - 1)) && is_registry(self.items.get(at)) {
@@ -173,13 +175,14 @@ impl Bus {
         Self(Arc::new(Readers { queues: Mutex::default(), registry: Mutex::default(), drops }))
     }
 
-    /// A new reader with its own queue of `capacity` batches. Drops are counted under `<name>:slow`.
+    /// A new reader with its own queue of `capacity` samples; one batch always fits. Drops are counted under
+    /// `<name>:slow`.
     pub fn subscribe(&self, name: &str, capacity: usize, policy: Policy) -> Reader {
         let Policy::DropOldest = policy;
         let mut queues = lock(&self.0.queues);
         let registry = lock(&self.0.registry).clone().map(Item::Registry);
         let queue = Arc::new(Queue {
-            waiting: Mutex::new(Waiting { items: registry.into_iter().collect(), batches: 0 }),
+            waiting: Mutex::new(Waiting { items: registry.into_iter().collect(), samples: 0 }),
             capacity: capacity.max(1),
             ready: Notify::new(),
             dropped: self.0.drops.counter(name, "slow"),
@@ -206,13 +209,13 @@ impl Bus {
         queues.retain(|q| !q.closed.load(Ordering::Acquire));
         for queue in queues.iter() {
             let mut waiting = lock(&queue.waiting);
-            if waiting.batches >= queue.capacity
+            while waiting.samples + batch.len() > queue.capacity
                 && let Some(oldest) = waiting.drop_oldest()
             {
                 queue.dropped.fetch_add(oldest.len() as u64, Ordering::Relaxed);
             }
             waiting.items.push_back(Item::Batch(batch.clone()));
-            waiting.batches += 1;
+            waiting.samples += batch.len();
             drop(waiting);
             queue.ready.notify_one();
         }
@@ -289,6 +292,20 @@ mod tests {
         drop(bus);
         assert_eq!(first(slow.next().await), Some(PointId(9)));
         assert!(slow.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_queue_is_bounded_in_samples_and_takes_a_batch_that_is_larger_alone() {
+        let drops = DropCounts::default();
+        let bus = Bus::new(drops.clone());
+        let mut reader = bus.subscribe("r", 4, Policy::DropOldest);
+        let of = |n: u32, len: usize| Batch::from(vec![Sample::bad(PointId(n), Quality::BAD, 0); len]);
+        for (n, len) in [(0, 2), (1, 2), (2, 1), (3, 3), (4, 9)] {
+            bus.publish(&of(n, len));
+        }
+        assert_eq!(first(reader.try_next()), Some(PointId(4)));
+        assert!(reader.try_next().is_none());
+        assert_eq!(drops.list(), [("r:slow".to_owned(), 8)]);
     }
 
     #[test]

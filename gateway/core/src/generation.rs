@@ -13,7 +13,8 @@ use std::sync::Arc;
 use common::{DeviceSchema, PointId};
 use tokio::sync::watch;
 
-use crate::registry::{Device, Point, Registry};
+use crate::point::Point;
+use crate::registry::{Device, Registry};
 
 /// What became of numbers from one generation to another. What is not named here is as it was, or new.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use common::{PointSchema, Schema, TenantId, TwinId, ValueType};
 use proptest::prelude::*;
 
 use super::*;
-use crate::registry::{RawRange, Scale};
+use crate::point::{PointDefinition, RawRange};
 
 /// Devices by name with the names and units of their points.
 type Plant = Vec<(String, Vec<(String, &'static str)>)>;
@@ -17,21 +17,14 @@ fn registry(plant: &Plant) -> Registry {
     for (index, (name, own)) in plant.iter().enumerate() {
         let first = u32::try_from(points.len()).unwrap();
         for (point, unit) in own {
-            points.push(Point {
-                id: PointId(u32::try_from(points.len()).unwrap()),
-                device: index,
-                schema: PointSchema {
-                    unit: (*unit).to_owned(),
-                    stale_ms: 1000,
-                    ..PointSchema::new(point.clone(), ValueType::F64)
-                },
-                scale: Scale::default(),
-                deadband: None,
-                max_interval_ms: 0,
-                raw: RawRange { value_type: ValueType::F64, min: 0.0, max: 1.0 },
-                interlock: None,
-                read_back_tolerance: 0.0,
-            });
+            let schema = PointSchema {
+                unit: (*unit).to_owned(),
+                stale_ms: 1000,
+                ..PointSchema::new(point.clone(), ValueType::F64)
+            };
+            let raw = RawRange { value_type: ValueType::F64, min: 0.0, max: 1.0 };
+            let id = PointId(u32::try_from(points.len()).unwrap());
+            points.push(PointDefinition::new(schema, raw).at(id, index));
         }
         let last = u32::try_from(points.len()).unwrap();
         devices.push(Device { name: name.clone(), protocol: "modbus", points: first..last });

@@ -12,6 +12,7 @@ pub mod log;
 pub mod messages;
 pub mod notes;
 pub mod orders;
+pub mod point;
 pub mod registry;
 
 pub use adapter::{Adapter, DeviceWriter, Permit, Reading, WriteError};
@@ -24,4 +25,5 @@ pub use log::{FrameId, FrameLog, LogError, Watermark};
 pub use messages::{Message, Messages, Publish};
 pub use notes::Notes;
 pub use orders::Orders;
-pub use registry::{Deadband, Device, Door, Point, RawRange, Registry, RegistryError, Scale};
+pub use point::{Deadband, Door, Point, PointDefinition, RawRange, Scale};
+pub use registry::{Device, Registry, RegistryError};

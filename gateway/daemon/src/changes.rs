@@ -6,8 +6,9 @@ use std::collections::{HashMap, HashSet};
 use gateway_core::Registry;
 
 use crate::config::Config;
-use crate::config::sections::{BrokerSection, DeviceSection};
-use crate::drivers::{Planned, Unit, planned};
+use crate::config::sections::BrokerSection;
+use crate::drivers::{Planned, Unit};
+use crate::standing::{Mark, Standing};
 
 /// The difference.
 #[derive(Debug, Default, PartialEq)]
@@ -24,92 +25,56 @@ pub(crate) struct Changes {
     pub(crate) restart_needed: Vec<String>,
 }
 
-/// From `old`, which runs with the registry `was`, to `new`, which is to run with the registry `is`.
-pub(crate) fn between(old: &Config, was: &Registry, new: &Config, is: &Registry) -> Changes {
+/// From what stands with the registry `was` to what is to stand with the registry `is`, by their devices alone.
+pub(crate) fn between(old: &Standing, was: &Registry, new: &Standing, is: &Registry) -> Changes {
     let mut changes = Changes::default();
-    let before: HashMap<&str, &DeviceSection> = old.devices.iter().map(|d| (d.name.as_str(), d)).collect();
+    let before: HashMap<&str, &Mark> = old.devices.iter().map(|d| (d.name.as_str(), d)).collect();
     let mut touched = HashSet::new();
-    for section in &new.devices {
-        let name = section.name.as_str();
+    for mark in &new.devices {
+        let name = mark.name.as_str();
         match before.get(name) {
             None => {
                 changes.added.push(name.to_owned());
                 touched.insert(name);
             }
-            Some(b) if !same_driver(b, section) || !same_numbers(was, is, name) => {
+            Some(b) if !b.has_same_driver(mark) || !same_numbers(was, is, name) => {
                 changes.restarted.push(name.to_owned());
                 touched.insert(name);
             }
-            Some(b) if *b != section => changes.updated.push(name.to_owned()),
+            Some(b) if !b.is_same(mark) => changes.updated.push(name.to_owned()),
             Some(_) => {}
         }
     }
     let after: HashSet<&str> = new.devices.iter().map(|d| d.name.as_str()).collect();
-    for section in old.devices.iter().filter(|d| !after.contains(d.name.as_str())) {
-        changes.removed.push(section.name.clone());
-        touched.insert(&section.name);
+    for mark in old.devices.iter().filter(|d| !after.contains(d.name.as_str())) {
+        changes.removed.push(mark.name.clone());
+        touched.insert(&mark.name);
     }
-    let (running, wanted) = (planned(old, was), planned(new, is));
-    let names_of = |config: &'_ Config, places: &[usize]| -> Vec<String> {
-        places.iter().filter_map(|p| Some(config.devices.get(*p)?.name.clone())).collect()
-    };
     // A part stays only if it serves the same devices on the same line, and none of them was touched.
     let kept: HashSet<String> = {
-        let by_name: HashMap<&str, &Planned> = running.iter().map(|p| (p.unit.name.as_str(), p)).collect();
+        let by_name: HashMap<&str, &Planned> =
+            old.planned.iter().map(|p| (p.unit.name.as_str(), p)).collect();
         let stays = |p: &&Planned| {
-            let names = names_of(new, &p.places);
+            let names = new.names(&p.places);
             by_name.get(p.unit.name.as_str()).is_some_and(|before| {
-                names_of(old, &before.places) == names && before.line == p.line && before.unit == p.unit
+                old.names(&before.places) == names && before.line == p.line && before.unit == p.unit
             }) && names.iter().all(|n| !touched.contains(n.as_str()))
         };
-        wanted.iter().filter(stays).map(|p| p.unit.name.clone()).collect()
+        new.planned.iter().filter(stays).map(|p| p.unit.name.clone()).collect()
     };
-    changes.stop = running.into_iter().map(|p| p.unit).filter(|u| !kept.contains(&u.name)).collect();
-    changes.start = wanted.into_iter().filter(|p| !kept.contains(&p.unit.name)).collect();
+    let goes = |p: &&Planned| !kept.contains(&p.unit.name);
+    changes.stop = old.planned.iter().filter(goes).map(|p| p.unit.clone()).collect();
+    changes.start = new.planned.iter().filter(goes).cloned().collect();
     // Devices that were not touched themselves, but whose part was.
     for planned in &changes.start {
-        for name in names_of(new, &planned.places) {
+        for name in new.names(&planned.places) {
             if !touched.contains(name.as_str()) {
                 changes.updated.retain(|n| *n != name);
                 changes.restarted.push(name);
             }
         }
     }
-    settings(old, new, &mut changes);
     changes
-}
-
-/// Whether a driver would do the same for both: the rest is judged behind it, in the pipeline and in control.
-fn same_driver(a: &DeviceSection, b: &DeviceSection) -> bool {
-    a == b || driver_view(a) == driver_view(b)
-}
-
-/// The section with everything blank that its driver does not look at. A key that is not named here counts.
-fn driver_view(section: &DeviceSection) -> DeviceSection {
-    let mut view = section.clone();
-    view.asset.clear();
-    view.description.clear();
-    for point in &mut view.point {
-        point.unit.clear();
-        point.description.clear();
-        // A driver may ask whether a point is scaled at all.
-        point.scale = f64::from(u8::from(is_scaled(point.scale, point.offset)));
-        point.offset = 0.0;
-        (point.deadband, point.deadband_percent, point.max_interval_ms) = (None, None, 0);
-        point.compression = None;
-        (point.range_min, point.range_max) = (None, None);
-        (point.write_min, point.write_max) = (None, None);
-        (point.setpoint, point.interlock, point.stale_ms) = (None, None, None);
-        point.labels.clear();
-        point.alarm.clear();
-        point.read_back_tolerance = 0.0;
-    }
-    view
-}
-
-#[allow(clippy::float_cmp)] // exactly these
-fn is_scaled(scale: f64, offset: f64) -> bool {
-    scale != 1.0 || offset != 0.0
 }
 
 fn same_numbers(was: &Registry, is: &Registry, name: &str) -> bool {
@@ -118,7 +83,8 @@ fn same_numbers(was: &Registry, is: &Registry, name: &str) -> bool {
     block(was) == block(is) && twin(was) == twin(is)
 }
 
-fn settings(old: &Config, new: &Config, changes: &mut Changes) {
+/// Adds what differs apart from devices.
+pub(crate) fn settings(old: &Config, new: &Config, changes: &mut Changes) {
     let mut at_once = |name: &str, same: bool| {
         if !same {
             changes.settings.push(name.to_owned());

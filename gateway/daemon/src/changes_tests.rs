@@ -31,10 +31,18 @@ fn config(text: &str) -> Config {
     Config::from_sources(vec![source]).unwrap_or_else(|m| panic!("{m}"))
 }
 
+/// With what is no device as well, as a reload does it.
+fn difference(old: &Config, new: &Config, is: &Registry) -> Changes {
+    let (standing, wanted) = (Standing::of(old, &old.registry), Standing::of(new, is));
+    let mut changes = between(&standing, &old.registry, &wanted, is);
+    settings(old, new, &mut changes);
+    changes
+}
+
 fn changed(text: &str) -> Changes {
     let (old, new) = (config(MAIN), config(text));
     let next = old.registry.succeed(&new.registry);
-    between(&old, &old.registry, &new, &next)
+    difference(&old, &new, &next)
 }
 
 fn one(list: &[String]) -> &str {
@@ -112,7 +120,7 @@ fn a_line_starts_anew_with_all_its_devices_and_no_other_part_does() {
     };
     let compare = |old: &Config, new: &Config| {
         let next = old.registry.succeed(&new.registry);
-        between(old, &old.registry, new, &next)
+        difference(old, new, &next)
     };
     let old = shared(0, "1 2");
     assert_eq!(compare(&old, &shared(0, "1 2")), Changes::default());

@@ -6,6 +6,7 @@ use common::PointId;
 use gateway_adapters::modbus::LineConfig;
 use gateway_adapters::{Context, mqtt, sparkplug};
 use gateway_core::{Adapter, DeviceWriter, Registry};
+use tokio::runtime::Handle;
 
 use crate::config::Config;
 use crate::config::sections::{DeviceSection, PointSection};
@@ -25,6 +26,8 @@ pub(crate) struct Unit {
 pub(crate) struct Made {
     pub(crate) unit: Unit,
     adapter: Arc<dyn Adapter>,
+    /// Whether it keeps to periods of its own, as a line does.
+    polls: bool,
     pub(crate) writers: Vec<(usize, Arc<dyn DeviceWriter>)>,
 }
 
@@ -74,7 +77,7 @@ impl Drivers {
         let Planned { unit, places, line } = planned;
         if let Some(line) = line {
             let made = lines::driver(config, registry, &(line, places), &self.context)?;
-            return Ok(Made { unit, writers: made.writers(), adapter: made });
+            return Ok(Made { unit, writers: made.writers(), adapter: made, polls: true });
         }
         let section = places.first().and_then(|p| config.devices.get(*p));
         let Some((index, section)) = unit.devices.first().copied().zip(section) else {
@@ -99,7 +102,7 @@ impl Drivers {
             return Err(told("has no protocol".to_owned()));
         };
         let writers = adapter.writer().map(|w| (index, w)).into_iter().collect();
-        Ok(Made { unit, adapter, writers })
+        Ok(Made { unit, adapter, polls: false, writers })
     }
 
     fn ends(&self, device: &str) -> Result<sparkplug::Ends, StartError> {
@@ -112,8 +115,9 @@ impl Drivers {
 
     /// Starts parts.
     pub(crate) fn start(made: Vec<Made>, stages: &mut Stages) {
-        for Made { unit, adapter, .. } in made {
-            stages.supervisor(Stage::Field).spawn(unit.name, move |drain| {
+        for Made { unit, adapter, polls, .. } in made {
+            let runtime = if polls { stages.field() } else { Handle::current() };
+            stages.supervisor(Stage::Field).spawn_on(&runtime, unit.name, move |drain| {
                 let adapter = adapter.clone();
                 async move { adapter.run(drain).await }
             });

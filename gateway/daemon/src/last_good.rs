@@ -20,34 +20,61 @@ fn folder(data_dir: &Path) -> PathBuf {
     data_dir.join("last-good")
 }
 
-/// Keeps the files, the main one first, in place of those kept before. At any moment one whole copy is there.
-pub(crate) fn keep(data_dir: &Path, sources: &[Source]) -> io::Result<()> {
-    let (kept, new, old) = (folder(data_dir), data_dir.join("last-good.new"), data_dir.join("last-good.old"));
-    let gone = |dir: &Path| match fs::remove_dir_all(dir) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
-        _ => Ok(()),
-    };
+/// Where files wait until their configuration has proven itself.
+fn waiting(data_dir: &Path) -> PathBuf {
+    data_dir.join("last-good.new")
+}
+
+/// Writes the files, the main one first, to where they wait for `keep`. False if they are what is kept already.
+pub(crate) fn stage(data_dir: &Path, sources: &[Source]) -> io::Result<bool> {
+    let new = waiting(data_dir);
     gone(&new)?;
+    if is_kept(&folder(data_dir), sources) {
+        return Ok(false);
+    }
     fs::DirBuilder::new().recursive(true).mode(0o700).create(new.join("conf.d"))?;
     for (n, source) in sources.iter().enumerate() {
-        let path = match source.path.file_name() {
-            _ if n == 0 => new.join(MAIN),
-            Some(name) => new.join("conf.d").join(name),
-            None => continue,
-        };
+        let Some(path) = place(&new, n, source) else { continue };
         let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
         file.write_all(source.text.as_bytes())?;
         file.sync_all()?;
     }
     File::open(new.join("conf.d"))?.sync_all()?;
     File::open(&new)?.sync_all()?;
+    Ok(true)
+}
+
+/// Puts the files that wait in place of those kept before. At any moment one whole copy is there.
+pub(crate) fn keep(data_dir: &Path) -> io::Result<()> {
+    let (kept, old) = (folder(data_dir), data_dir.join("last-good.old"));
     gone(&old)?;
     if kept.exists() {
         fs::rename(&kept, &old)?;
     }
-    fs::rename(&new, &kept)?;
+    fs::rename(waiting(data_dir), &kept)?;
     File::open(data_dir)?.sync_all()?;
     gone(&old)
+}
+
+/// Where the copy of a file is; none for one without a name.
+fn place(dir: &Path, n: usize, source: &Source) -> Option<PathBuf> {
+    if n == 0 { Some(dir.join(MAIN)) } else { Some(dir.join("conf.d").join(source.path.file_name()?)) }
+}
+
+/// Whether these very files are kept, and no others.
+fn is_kept(kept: &Path, sources: &[Source]) -> bool {
+    let is_there = |(n, source): (usize, &Source)| {
+        place(kept, n, source).is_none_or(|path| fs::read(path).is_ok_and(|b| b == source.text.as_bytes()))
+    };
+    let more = fs::read_dir(kept.join("conf.d")).map_or(0, Iterator::count);
+    more + 1 == sources.len() && sources.iter().enumerate().all(is_there)
+}
+
+fn gone(dir: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
 }
 
 /// The last good configuration, for a start with files that are refused for `mistakes`; none if none was kept or it

@@ -20,8 +20,17 @@ fn what_was_kept_runs_when_the_files_are_spoilt_and_they_are_read_again_by_a_rel
     let (path, sources) = files(dir.path(), &main, "[api]\nlisten = \"127.0.0.1:8499\"\n");
     let none = Mistakes(vec![]);
     assert!(load_last_good(&path, &none).is_none(), "nothing was kept yet");
-    keep(&data, &sources).unwrap();
-    keep(&data, &sources).unwrap();
+    assert!(stage(&data, &sources).unwrap());
+    assert!(load_last_good(&path, &none).is_none(), "it has not proven itself");
+    keep(&data).unwrap();
+    assert!(!stage(&data, &sources).unwrap(), "it is kept already");
+    let (_, other) = files(dir.path(), &main, "[api]\nlisten = \"127.0.0.1:8498\"\n");
+    assert!(stage(&data, &other).unwrap());
+    assert!(stage(&data, &sources).is_ok_and(|new| !new), "and the one that waited is given up");
+    assert!(stage(&data, &other).unwrap());
+    keep(&data).unwrap();
+    assert!(stage(&data, &sources).unwrap());
+    keep(&data).unwrap();
     for spoilt in ["[gateway\n", "[gateway]\nid = 5\n"] {
         let main = format!("{spoilt}data_dir = {data:?}\n");
         let (path, _) = files(dir.path(), &main, "[api]\nlisten = \"127.0.0.1:8499\"\n");

@@ -23,7 +23,7 @@ const EXIT_CONFIG: u8 = 64;
 const EXIT_FAILED: u8 = 1;
 /// A second signal ended it at once.
 const EXIT_FORCED: u8 = 130;
-/// Two are enough for the field and the cloud, and idle ones cost memory.
+/// Two are enough beside the field's own thread, and idle ones cost memory.
 const WORKERS: usize = 2;
 
 /// Reads machines, keeps every sample until the cloud has it, and writes only what control allows.
@@ -97,6 +97,7 @@ enum BrokerVerb {
 
 #[allow(clippy::print_stdout, clippy::print_stderr)] // a command line speaks
 fn main() -> ExitCode {
+    gateway_heap::bound();
     match Cli::parse().command {
         Command::Version => {
             println!("twinway-gateway {VERSION}");

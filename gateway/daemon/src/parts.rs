@@ -1,6 +1,7 @@
 //! The daemon's own small parts: raw batches through the pipeline onto the bus, and events of devices into the
 //! log.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
@@ -17,6 +18,9 @@ use crate::derived::Derived;
 
 /// How often swinging doors are looked at for what they have held back long enough.
 const DOORS_EVERY: Duration = Duration::from_millis(250);
+
+/// Batches taken from the queue at once.
+const TOGETHER: usize = 64;
 
 /// Samples received, by device and quality class.
 #[derive(Debug, Default)]
@@ -86,6 +90,8 @@ impl Processing {
         let mut derived = self.derived.lock().await;
         let mut doors = pipeline.has_doors().then(|| Instant::now() + DOORS_EVERY);
         let mut generations = self.generations.lock().await;
+        let mut batches = Vec::with_capacity(TOGETHER);
+        let mut stop = pin!(drain.started());
         loop {
             // Without virtual points and doors there is no such time.
             let due = derived.next().map(|wait| Instant::now() + wait);
@@ -107,11 +113,13 @@ impl Processing {
                     }
                     self.process(&mut pipeline, &mut derived, vec![]);
                 }
-                batch = raw.recv() => match batch {
-                    Some(batch) => self.process(&mut pipeline, &mut derived, batch),
-                    None => break,
-                },
-                () = drain.started() => break,
+                came = raw.recv_many(&mut batches, TOGETHER) => {
+                    if came == 0 {
+                        break;
+                    }
+                    batches.drain(..).for_each(|batch| self.process(&mut pipeline, &mut derived, batch));
+                }
+                () = &mut stop => break,
             }
         }
         while let Ok(batch) = raw.try_recv() {
@@ -165,12 +173,19 @@ impl Processing {
     }
 
     fn count(&self, registry: &Registry, batch: &[Sample]) {
-        let device = |s: &Sample| registry.point(s.point).map(|p| p.device);
-        for run in batch.chunk_by(|a, b| a.quality == b.quality && device(a) == device(b)) {
-            let Some(first) = run.first() else { continue };
-            if let Some(device) = device(first) {
-                self.counts.count(device, first.quality.class(), run.len() as u64);
-            }
+        let mut rest = batch;
+        while let Some(first) = rest.first() {
+            let found =
+                registry.point(first.point).and_then(|p| Some((p.device, registry.device(p.device)?)));
+            let Some((index, device)) = found else {
+                rest = rest.get(1..).unwrap_or_default();
+                continue;
+            };
+            // The points of a device follow each other.
+            let is_like = |s: &&Sample| s.quality == first.quality && device.points.contains(&s.point.0);
+            let like = rest.iter().take_while(is_like).count().max(1);
+            self.counts.count(index, first.quality.class(), like as u64);
+            rest = rest.get(like..).unwrap_or_default();
         }
     }
 }

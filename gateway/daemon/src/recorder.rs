@@ -60,7 +60,7 @@ struct Pending {
 #[derive(Debug, Clone, Copy)]
 struct Waiting {
     point: PointId,
-    samples: u64,
+    samples: u32,
     first_us: i64,
     last_us: i64,
 }
@@ -82,7 +82,7 @@ impl Pending {
         self.samples.dedup_by(|next, kept| {
             let same = next.point == kept.point;
             if same {
-                kept.samples += next.samples;
+                kept.samples = kept.samples.saturating_add(next.samples);
                 kept.last_us = next.last_us;
             }
             same
@@ -161,12 +161,13 @@ impl Recorder {
         while pending.front().is_some_and(|p| p.seq <= to) {
             let Some(frame) = pending.pop_front() else { break };
             for waiting in frame.samples {
-                durable.samples += waiting.samples;
+                let samples = u64::from(waiting.samples);
+                durable.samples += samples;
                 let Some(slot) = durable.points.get_mut(waiting.point.index()) else { continue };
                 if slot.samples == 0 {
                     slot.first_us = waiting.first_us;
                 }
-                slot.samples += waiting.samples;
+                slot.samples += samples;
                 (slot.step, slot.last_us) = (durable.step, waiting.last_us);
             }
         }
@@ -383,7 +384,7 @@ mod tests {
         }
         assert_eq!(seen.pending.len(), PENDING);
         assert!(seen.pending.iter().all(|p| p.samples.len() == 2));
-        let total: u64 = seen.pending.iter().flat_map(|p| &p.samples).map(|w| w.samples).sum();
+        let total: u64 = seen.pending.iter().flat_map(|p| &p.samples).map(|w| u64::from(w.samples)).sum();
         assert_eq!(total, 10_000);
         let last = seen.pending.back().unwrap();
         assert_eq!((last.seq, last.samples[0].first_us, last.samples[0].last_us), (5000, 200, 5000));

@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use common::supervise::{Backoff, Parts, Supervisor};
 use common::{Clock, Drain};
+use tokio::runtime::Handle;
+
+use crate::field_thread::FieldThread;
 
 /// How long each group may take to end; all together under two seconds.
 const LIMITS: [Duration; 4] = [
@@ -28,6 +31,7 @@ pub(crate) enum Stage {
 }
 
 pub(crate) struct Stages {
+    field: Option<FieldThread>,
     supervisors: [Supervisor; 4],
     drains: [Drain; 4],
 }
@@ -36,11 +40,16 @@ impl Stages {
     pub(crate) fn new(clock: &Clock) -> Self {
         let drains: [Drain; 4] = std::array::from_fn(|_| Drain::new());
         let supervisor = |d: &Drain| Supervisor::new(clock.clone(), d.clone(), Backoff::default());
-        Self { supervisors: drains.each_ref().map(supervisor), drains }
+        Self { field: FieldThread::start(), supervisors: drains.each_ref().map(supervisor), drains }
     }
 
     pub(crate) fn supervisor(&mut self, stage: Stage) -> &mut Supervisor {
         &mut self.supervisors[stage as usize]
+    }
+
+    /// Where parts run that no other may hold up.
+    pub(crate) fn field(&self) -> Handle {
+        self.field.as_ref().map_or_else(Handle::current, |f| f.handle().clone())
     }
 
     pub(crate) fn drain(&self, stage: Stage) -> Drain {

@@ -29,9 +29,10 @@ use crate::stages::{Stage, Stages};
 
 /// Batches that wait for the pipeline.
 const RAW_QUEUE: usize = 1024;
-/// Batches that wait for the buffer: it is fast, but a disk can hesitate.
-const STORE_QUEUE: usize = 16 * 1024;
-const BROKER_QUEUE: usize = 1024;
+/// Samples that wait for the buffer: it is fast, but a disk can hesitate.
+const STORE_QUEUE: usize = 512 * 1024;
+/// Samples that wait for the broker.
+const BROKER_QUEUE: usize = 64 * 1024;
 const EVENT_QUEUE: usize = 256;
 
 /// What all steps share.
@@ -130,7 +131,10 @@ impl Wiring {
         for planned in planned(&self.config, &registry) {
             made.push(drivers.make(&self.config, &registry, planned)?);
         }
-        self.stages.supervisor(Stage::Process).spawn("pipeline", move |drain| processing.clone().run(drain));
+        let field = self.stages.field();
+        self.stages
+            .supervisor(Stage::Process)
+            .spawn_on(&field, "pipeline", move |drain| processing.clone().run(drain));
         let writers = made.iter().flat_map(|m| m.writers.clone()).collect();
         Drivers::start(made, &mut self.stages);
         let left = FieldLeft { counts, writers, drivers, switch };

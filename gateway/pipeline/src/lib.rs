@@ -6,6 +6,7 @@ mod derived;
 mod door;
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use common::{PointId, Quality, Sample, Value};
@@ -18,7 +19,8 @@ pub use derived::{Cycle, Definition, Now, Virtual, order};
 #[derive(Debug)]
 pub struct Pipeline {
     registry: Arc<Registry>,
-    passed: Vec<Option<Sample>>,
+    /// By point; only of points with a deadband: the others pass every sample, and need no memory of it.
+    passed: HashMap<PointId, Sample>,
     /// Of points with a swinging door.
     doors: HashMap<PointId, door::Door>,
     /// What doors have passed on, in order.
@@ -28,15 +30,18 @@ pub struct Pipeline {
 impl Pipeline {
     /// One for all points of a registry.
     pub fn new(registry: Arc<Registry>) -> Self {
-        let passed = vec![None; registry.slots()];
         let doors = registry.points().filter_map(|p| Some((p.id, door(p)?))).collect();
-        Self { registry, passed, doors, corners: Vec::new() }
+        Self { registry, passed: HashMap::new(), doors, corners: Vec::new() }
     }
 
     /// Goes over to a later generation. A point that means something else now passes its next sample on; one
     /// that is as it was goes on as if nothing had happened.
     pub fn renew(&mut self, registry: Arc<Registry>) {
-        registry.changes_since(&self.registry).carry(&mut self.passed, registry.slots());
+        let changes = registry.changes_since(&self.registry);
+        let moved: Vec<(PointId, Sample)> =
+            changes.moved.iter().filter_map(|(from, to)| Some((*to, self.passed.remove(from)?))).collect();
+        self.passed.retain(|id, _| !changes.voids(*id));
+        self.passed.extend(moved);
         let mut old = std::mem::take(&mut self.doors);
         let stays = |p: &Point| is_same_door(&self.registry, &registry, p.id);
         let door = |p: &Point| Some((p.id, old.remove(&p.id).filter(|_| stays(p)).or_else(|| door(p))?));
@@ -95,14 +100,20 @@ impl Pipeline {
             self.doors.get_mut(&sample.point)?.offer(sample, &mut self.corners);
             return None;
         }
-        let last = self.passed.get_mut(sample.point.index())?;
-        if let Some(last) = last
-            && is_held_back(point, last, sample)
-        {
-            return None;
+        if point.deadband.is_none() {
+            return Some(());
         }
-        *last = Some(sample.clone());
-        Some(())
+        match self.passed.entry(sample.point) {
+            Entry::Occupied(last) if is_held_back(point, last.get(), sample) => None,
+            Entry::Occupied(mut last) => {
+                last.insert(sample.clone());
+                Some(())
+            }
+            Entry::Vacant(first) => {
+                first.insert(sample.clone());
+                Some(())
+            }
+        }
     }
 
     /// Whether any point has a swinging door.
@@ -126,9 +137,9 @@ impl Pipeline {
         }
     }
 
-    /// What passed last for a point without a swinging door.
+    /// What passed last for a point with a deadband that is no swinging door.
     pub fn last(&self, point: PointId) -> Option<&Sample> {
-        self.passed.get(point.index())?.as_ref()
+        self.passed.get(&point)
     }
 }
 
@@ -158,7 +169,10 @@ fn judge_in_place(point: &Point, sample: &mut Sample) {
         sample.quality = Quality::BAD_NO_DATA;
         return;
     };
-    sample.value = point.to_engineering(&raw).filter(is_representable);
+    // Most values are what they are to be: those are not taken apart.
+    let as_it_is = point.scale.is_identity() && raw.value_type() == point.schema.value_type;
+    let value = if as_it_is { Some(raw) } else { point.to_engineering(&raw) };
+    sample.value = value.filter(is_representable);
     match &sample.value {
         None => sample.quality = Quality::BAD_RANGE,
         Some(value) if sample.quality.is_good() && !is_in_range(point, value) => {
@@ -174,6 +188,9 @@ fn is_representable(value: &Value) -> bool {
 }
 
 fn is_in_range(point: &Point, value: &Value) -> bool {
+    if point.schema.range_min.is_none() && point.schema.range_max.is_none() {
+        return true;
+    }
     let Some(x) = value.as_f64() else { return true };
     point.schema.range_min.is_none_or(|min| x >= min) && point.schema.range_max.is_none_or(|max| x <= max)
 }

@@ -1,26 +1,17 @@
 //! What passes, what is held back, and that nothing bad ever looks good.
 
 use common::{DeviceSchema, PointSchema, Schema, TwinId, ValueType};
-use gateway_core::{Deadband, Device, RawRange, Scale};
+use gateway_core::{Deadband, Device, PointDefinition, RawRange, Scale};
 use proptest::prelude::*;
 
 use super::*;
 
-fn point(value_type: ValueType) -> Point {
-    Point {
-        id: PointId(0),
-        device: 0,
-        schema: PointSchema::new("p", value_type),
-        scale: Scale::default(),
-        deadband: None,
-        max_interval_ms: 0,
-        raw: RawRange { value_type: ValueType::F64, min: f64::MIN, max: f64::MAX },
-        interlock: None,
-        read_back_tolerance: 0.0,
-    }
+fn point(value_type: ValueType) -> PointDefinition {
+    let raw = RawRange { value_type: ValueType::F64, min: f64::MIN, max: f64::MAX };
+    PointDefinition::new(PointSchema::new("p", value_type), raw)
 }
 
-fn pipeline(point: Point) -> Pipeline {
+fn pipeline(point: PointDefinition) -> Pipeline {
     let schema = Schema {
         tenant: "t".parse().unwrap(),
         gateway: "g".parse().unwrap(),
@@ -34,7 +25,7 @@ fn pipeline(point: Point) -> Pipeline {
         }],
     };
     let device = Device { name: "d".into(), protocol: "modbus", points: 0..1 };
-    Pipeline::new(Arc::new(Registry::new(schema, vec![device], vec![point]).unwrap()))
+    Pipeline::new(Arc::new(Registry::new(schema, vec![device], vec![point.at(PointId(0), 0)]).unwrap()))
 }
 
 fn raw(value: impl Into<Value>, at_us: i64) -> Sample {

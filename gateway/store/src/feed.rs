@@ -1,5 +1,6 @@
 //! From the bus into the log: cuts frames of samples within a bounded time.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -17,7 +18,7 @@ use crate::table::{MAX_ROWS_BYTES, encoded_bytes};
 pub struct FeedOptions {
     /// A frame is cut at most this long after its first sample. Default 10 ms.
     pub frame: Duration,
-    /// And at so many samples. Default 1000, at most 4096.
+    /// And at so many samples. Default 4000, at most 4096.
     pub max_samples: usize,
     /// The bus's count of what this reader was too slow for; told in the log as gaps.
     pub overruns: Option<Arc<AtomicU64>>,
@@ -27,7 +28,7 @@ pub struct FeedOptions {
 
 impl Default for FeedOptions {
     fn default() -> Self {
-        Self { frame: Duration::from_millis(10), max_samples: 1000, overruns: None, too_large: None }
+        Self { frame: Duration::from_millis(10), max_samples: 4000, overruns: None, too_large: None }
     }
 }
 
@@ -43,11 +44,12 @@ pub async fn feed(
     drain: Drain,
 ) -> Result<(), PartError> {
     let mut cutter = Cutter { rows: Vec::new(), bytes: 0, since: None, told: 0, log, options };
+    let mut stop = pin!(drain.started());
     loop {
         let due = cutter.since.map(|since| since + cutter.options.frame);
         tokio::select! {
             biased;
-            () = drain.started() => break,
+            () = &mut stop => break,
             () = until(due) => cutter.cut()?,
             item = reader.next() => match item {
                 Some(item) => cutter.item(&item)?,
@@ -121,7 +123,9 @@ impl Cutter {
         if self.rows.is_empty() {
             return Ok(());
         }
-        let rows = std::mem::take(&mut self.rows);
+        // The next frame will be about as large.
+        let next = Vec::with_capacity(self.rows.len());
+        let rows = std::mem::replace(&mut self.rows, next);
         self.append(Body::Samples(rows))
     }
 

@@ -335,12 +335,12 @@ async fn the_feeder_cuts_by_count_and_by_time_and_tells_overruns() {
     let store = open(options(dir.path()));
     let drops = DropCounts::default();
     let bus = Bus::new(drops.clone());
-    let reader = bus.subscribe("store", 4, Policy::DropOldest);
+    let reader = bus.subscribe("store", 4 * 700, Policy::DropOldest);
     let overruns = Some(drops.counter("store", "slow"));
     for n in 0..6 {
         bus.publish(&vec![sample(n, 0.0, 1); 700].into());
     }
-    let options = FeedOptions { overruns, ..FeedOptions::default() };
+    let options = FeedOptions { overruns, max_samples: 1000, ..FeedOptions::default() };
     let drain = Drain::new();
     let feeding = tokio::spawn(feed(reader, store.clone() as Arc<dyn FrameLog>, options, drain.clone()));
     // 4 x 700 samples: two full frames, and the rest when its time is over.

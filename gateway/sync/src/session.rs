@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use common::api::SwitchPosition;
@@ -200,6 +200,7 @@ impl<'a> Session<'a> {
         let mut beat = tokio::time::interval(HEARTBEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.flow.set_head(watermark.borrow_and_update().head);
+        let mut stop = pin!(drain.started());
         loop {
             if let Some(schema) = self.pump() {
                 self.agreed.name(self.uplink, schema).await;
@@ -208,7 +209,7 @@ impl<'a> Session<'a> {
             let [live, backlog] = &mut self.reading;
             tokio::select! {
                 biased;
-                () = drain.started() => return Ok(()),
+                () = &mut stop => return Ok(()),
                 _ = beat.tick() => self.beat()?,
                 incoming = self.link.next() => self.incoming(incoming)?,
                 changed = watermark.changed() => {

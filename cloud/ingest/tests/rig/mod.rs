@@ -394,7 +394,7 @@ pub fn schema(gateway: &str) -> Schema {
         asset: "plant/area/line/oven".into(),
         description: String::new(),
         first_point: 0,
-        points: vec![point],
+        points: vec![point.into()],
     };
     Schema { tenant: key.tenant, gateway: key.gateway, devices: vec![device] }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use common::command::LogEntry;
 use common::{Access, Clock, DeviceSchema, PointId, PointSchema, Sample, Schema, TwinId, Value, ValueType};
 use gateway_adapters::Context;
-use gateway_core::{Device, DropCounts, Health, Point, RawRange, RawSender, Registry, Scale};
+use gateway_core::{Device, DropCounts, Health, PointDefinition, RawRange, RawSender, Registry};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -27,16 +27,9 @@ pub(crate) fn registry(points: &[(ValueType, RawRange, Access)]) -> Arc<Registry
             points: vec![],
         }],
     };
-    let point = |(i, (value_type, raw, access)): (usize, &(ValueType, RawRange, Access))| Point {
-        id: PointId(i as u32),
-        device: 0,
-        schema: PointSchema { access: *access, ..PointSchema::new(format!("p{i}"), *value_type) },
-        scale: Scale::default(),
-        deadband: None,
-        max_interval_ms: 0,
-        raw: *raw,
-        interlock: None,
-        read_back_tolerance: 0.0,
+    let point = |(i, (value_type, raw, access)): (usize, &(ValueType, RawRange, Access))| {
+        let schema = PointSchema { access: *access, ..PointSchema::new(format!("p{i}"), *value_type) };
+        PointDefinition::new(schema, *raw).at(PointId(i as u32), 0)
     };
     let device = Device { name: "plc".into(), protocol: "modbus", points: 0..points.len() as u32 };
     let points = points.iter().enumerate().map(point).collect();

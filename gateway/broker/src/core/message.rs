@@ -40,6 +40,11 @@ impl Message {
         }
     }
 
+    /// One of the gateway itself, for everyone at the QoS that they asked for.
+    pub(crate) fn own(topic: &str, payload: Bytes, retain: bool) -> Self {
+        Self { volatile: true, ..Self::new(topic, payload, 2, retain) }
+    }
+
     /// Bytes that a queue counts for it.
     pub(crate) fn size(&self) -> usize {
         size_of(&self.topic, self.payload.len()) + self.props.len()

@@ -136,6 +136,7 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
     let mut alarm = Alarm { sleep: sleep.as_mut(), at: far };
     let (mut heard, mut taken) = (Instant::now(), Instant::now());
     let (mut unread, mut more) = (!wire.input.is_empty(), true);
+    let mut stop = pin!(drain.started());
     loop {
         if talk.waits() {
             let so_far = *durable.borrow_and_update();
@@ -192,7 +193,7 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
         let busy = (unread && !paused) || (more && wire.out.is_empty());
         tokio::select! {
             biased;
-            () = drain.started() => return Err(Fault::Stopping),
+            () = &mut stop => return Err(Fault::Stopping),
             moved = wire.step(!unread && !paused) => {
                 let moved = moved?;
                 if moved.read {

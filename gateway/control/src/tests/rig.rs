@@ -15,7 +15,8 @@ use common::{
     SchemaHash, TwinId, Value, ValueType,
 };
 use gateway_core::{
-    Device, FrameId, LogError, Orders, Permit, Point, RawRange, Reading, Scale, Watermark, WriteError,
+    Device, FrameId, LogError, Orders, Permit, PointDefinition, RawRange, Reading, Scale, Watermark,
+    WriteError,
 };
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -188,16 +189,13 @@ pub(crate) fn registry() -> Arc<Registry> {
         write_max: limits.map(|l| l.1),
         ..PointSchema::new(name, value_type)
     };
-    let point = |id: PointId, schema, factor, raw, interlock: Option<&str>| Point {
-        id,
-        device: 0,
-        schema,
-        scale: Scale { factor, offset: 0.0 },
-        deadband: None,
-        max_interval_ms: 0,
-        raw,
-        interlock: interlock.map(str::to_owned),
-        read_back_tolerance: 0.0,
+    let point = |id: PointId, schema, factor, raw, interlock: Option<&str>| {
+        PointDefinition {
+            scale: Scale { factor, offset: 0.0 },
+            interlock: interlock.map(str::to_owned),
+            ..PointDefinition::new(schema, raw)
+        }
+        .at(id, 0)
     };
     let raw = |value_type, min, max| RawRange { value_type, min, max };
     let boolean = raw(ValueType::Bool, 0.0, 1.0);

@@ -53,7 +53,7 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// When it counts as good.
     pub proven_after: Duration,
-    /// Its files as they were read, until a copy of it is kept.
+    /// Its files as they were read. Let go once it runs and a copy is written.
     pub sources: Arc<[Source]>,
     /// Mistakes of the files that this one runs instead of; empty if it is what the files say.
     pub instead_of: Vec<String>,
@@ -75,7 +75,7 @@ pub struct Config {
     pub lines: Vec<gateway_adapters::modbus::LineConfig>,
     /// Processed points for programs of others.
     pub publish: Vec<publish::Publish>,
-    /// Devices in the order of the registry.
+    /// Devices in the order of the registry. Let go once it runs: see `standing`.
     pub devices: Vec<DeviceSection>,
     /// All points.
     pub registry: Arc<Registry>,

@@ -2,12 +2,14 @@
 //! whole shows.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use common::config::{Mistake, did_you_mean};
 use common::ids::check_name;
 use common::schema::Label;
 use common::{Access, DeviceSchema, PointId, PointSchema, Schema, TwinId, Value, ValueType};
-use gateway_core::{Deadband, Device, Point, RawRange, Registry, Scale};
+use gateway_core::point::Shared;
+use gateway_core::{Deadband, Device, Point, PointDefinition, RawRange, Registry, Scale};
 
 use super::files::{Files, Located};
 use super::sections::{DeviceSection, PointSection};
@@ -27,7 +29,7 @@ pub(super) fn registry(files: &Files<'_>, mistakes: &mut Vec<Mistake>) -> Option
     let mut names = HashSet::new();
     let mut places = HashSet::new();
     let mut twins = HashMap::new();
-    let mut points = Vec::new();
+    let (mut points, mut shared) = (Vec::new(), Shared::default());
     let mut devices = Vec::new();
     let mut schemas = Vec::new();
     let gateway = files.merged.gateway.clone();
@@ -72,7 +74,7 @@ pub(super) fn registry(files: &Files<'_>, mistakes: &mut Vec<Mistake>) -> Option
             }
             if let Some(made) = point(d, p, &mut wrong) {
                 let number = PointId(u32::try_from(points.len()).unwrap_or(u32::MAX));
-                points.push(Point { id: number, device: index, ..made });
+                points.push(Point { id: number, device: index, definition: shared.one(made) });
             }
         }
         let last = u32::try_from(points.len()).unwrap_or(u32::MAX);
@@ -227,7 +229,7 @@ fn check_setpoint(device: &str, at: usize, setpoint: &str, own: &HashMap<&str, u
     }
 }
 
-fn point(d: &DeviceSection, p: &PointSection, wrong: Wrong<'_>) -> Option<Point> {
+fn point(d: &DeviceSection, p: &PointSection, wrong: Wrong<'_>) -> Option<PointDefinition> {
     if let Err(e) = check_name(&p.name) {
         wrong("name", e.to_string());
     }
@@ -275,10 +277,8 @@ fn point(d: &DeviceSection, p: &PointSection, wrong: Wrong<'_>) -> Option<Point>
         stale_ms,
         labels: p.labels.iter().map(|l| Label { value: l.value, text: l.text.clone() }).collect(),
     };
-    let made = Point {
-        id: PointId(0),
-        device: 0,
-        schema,
+    let made = PointDefinition {
+        schema: Arc::new(schema),
         scale: Scale { factor: p.scale, offset: p.offset },
         deadband,
         max_interval_ms: p.max_interval_ms,

@@ -11,25 +11,19 @@ use common::{
     Clock, DeviceSchema, Incarnation, PointId, PointSchema, Quality, Sample, Schema, TenantId, TwinId, Value,
     ValueType,
 };
-use gateway_core::{Device, FrameLog, Point, RawRange, Registry, Scale};
+use gateway_core::{Device, FrameLog, PointDefinition, RawRange, Registry};
 use gateway_store::{Options, Store};
 
 pub(crate) fn registry(points: u32, unit: &str) -> Arc<Registry> {
     let (tenant, gateway) = (TenantId::default(), "g1".parse().unwrap());
-    let point = |n: u32| Point {
-        id: PointId(n),
-        device: 0,
-        schema: PointSchema {
+    let point = |n: u32| {
+        let schema = PointSchema {
             unit: unit.to_owned(),
             stale_ms: 1000,
             ..PointSchema::new(format!("p{n}"), ValueType::F64)
-        },
-        scale: Scale::default(),
-        deadband: None,
-        max_interval_ms: 0,
-        raw: RawRange { value_type: ValueType::F64, min: f64::MIN, max: f64::MAX },
-        interlock: None,
-        read_back_tolerance: 0.0,
+        };
+        let raw = RawRange { value_type: ValueType::F64, min: f64::MIN, max: f64::MAX };
+        PointDefinition::new(schema, raw).at(PointId(n), 0)
     };
     let twin = TwinId::derived(&tenant, &gateway, "oven");
     let told = DeviceSchema {

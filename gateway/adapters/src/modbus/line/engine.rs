@@ -2,6 +2,7 @@
 //! in `poll`, writes in `write`, what devices refuse in `holes`.
 
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::time::Duration;
 
 use common::supervise::Backoff;
@@ -77,6 +78,8 @@ pub(super) struct Engine<'a> {
     held_until: Option<Instant>,
     pub(super) schedule: Schedule<Work>,
     pub(super) units: Vec<Running>,
+    /// How many of them are parked.
+    pub(super) parked: u32,
     pub(super) book: Book,
     pub(super) next_hole: Instant,
     short_until: Instant,
@@ -101,6 +104,7 @@ impl<'a> Engine<'a> {
         };
         let mut engine = Self {
             units: shared.devices.iter().map(unit).collect(),
+            parked: 0,
             backoff: Backoff { longest: ms(shared.config.reconnect_max_ms), ..Backoff::default() },
             held_until: Some(now + ms(shared.config.connect_timeout_ms) * 2),
             shared,
@@ -117,7 +121,7 @@ impl<'a> Engine<'a> {
             book: Book::default(),
             next_hole: now,
             short_until: now,
-            epoch: now,
+            epoch: super::schedule::epoch(now, shared.context.clock.mono_us()),
             counts: Counts::default(),
             told: None,
             looked_up: now,
@@ -130,6 +134,8 @@ impl<'a> Engine<'a> {
     }
 
     pub(super) async fn run(mut self, drain: Drain) {
+        // One for the whole loop: to begin and end such a wait costs more than a look at it.
+        let mut stop = pin!(drain.started());
         while !drain.is_started() {
             while let Ok(job) = self.jobs.try_recv() {
                 self.queue.push_back(job);
@@ -147,7 +153,7 @@ impl<'a> Engine<'a> {
                         tokio::select! {
                             biased;
                             () = self.poll(id) => {}
-                            () = drain.started() => break,
+                            () = &mut stop => break,
                         }
                         continue;
                     }
@@ -155,7 +161,7 @@ impl<'a> Engine<'a> {
                         let spare = tokio::select! {
                             biased;
                             did = self.use_spare_time(now) => did,
-                            () = drain.started() => break,
+                            () = &mut stop => break,
                         };
                         if spare {
                             continue;
@@ -170,7 +176,7 @@ impl<'a> Engine<'a> {
             let opener = &self.shared.opener;
             tokio::select! {
                 biased;
-                () = drain.started() => {}
+                () = &mut stop => break,
                 job = self.jobs.recv() => self.queue.extend(job),
                 event = self.link.advance(opener, self.backup) => self.linked(event),
                 () = tokio::time::sleep_until(wake) => {}
@@ -332,12 +338,12 @@ impl<'a> Engine<'a> {
 
     /// Takes note of how a request ended.
     fn note(&mut self, at: usize, error: Option<&CallError>, now: Instant, took: Duration, limit: Duration) {
-        let (count, parked) = (self.units.len(), self.units.iter().filter(|u| u.state.is_parked()).count());
+        let count = self.units.len();
         let transactions = self.shared.config.framing().has_transactions();
         let Some(unit) = self.units.get_mut(at) else { return };
         unit.state.charge(now, took, count);
         unit.tally.requests += 1;
-        let mut unparked = false;
+        let (mut unparked, mut newly_parked) = (false, false);
         match error {
             None => {
                 unit.reporter.good();
@@ -356,7 +362,8 @@ impl<'a> Engine<'a> {
                 // A gateway's word ends the matter; a direct device's late answer dies with its connection.
                 let quiet =
                     if e.is_answer() || (transactions && count == 1) { Duration::ZERO } else { limit };
-                if unit.state.missed(now, took, quiet, u32::try_from(parked).unwrap_or(u32::MAX)) {
+                newly_parked = unit.state.missed(now, took, quiet, self.parked);
+                if newly_parked {
                     tracing::warn!(
                         line = self.shared.config.name,
                         device = unit.tally.name(self.shared, at),
@@ -372,6 +379,7 @@ impl<'a> Engine<'a> {
                 unit.reporter.bad(false, &e.to_string());
             }
         }
+        self.parked = (self.parked + u32::from(newly_parked)).saturating_sub(u32::from(unparked));
         if unparked {
             self.schedule.all_due(now, |u| u == at);
         }

@@ -7,7 +7,6 @@ use gateway_modbus::pdu::Request;
 use gateway_modbus::plan::{Book, Hole, Item};
 use tokio::time::Instant;
 
-use super::Device;
 use super::engine::{Engine, Work};
 use super::poll::Reading;
 
@@ -56,16 +55,18 @@ impl Engine<'_> {
         let spare = plan.spare();
         let per_second = plan.requests_per_s();
         let mut smallest = None;
+        // The first requests of all units follow each other, then their second ones: a unit has the same numbers
+        // whenever it is planned.
+        let mut number = (unit..).step_by(self.units.len().max(1)).map(|n| n as u64);
         for block in plan.blocks {
             if let Some(slot) = block.slots.first()
                 && smallest.is_none_or(|(_, _, count)| slot.count < count)
             {
                 smallest = Some((block.table, block.address.saturating_add(slot.offset), slot.count));
             }
-            let seed = seed(device, &block.address.to_be_bytes(), block.table as u8, block.period);
             let period = block.period;
             let work = Work::Block { block, search: None, reason: 0, tries: 0, reads: 0 };
-            self.schedule.add(unit, period, self.epoch, seed, first, work);
+            self.schedule.add(unit, period, self.epoch, number.next().unwrap_or(0), first, work);
         }
         let mut refused: Vec<(Duration, Vec<usize>)> = Vec::new();
         for index in plan.unreadable {
@@ -77,8 +78,14 @@ impl Engine<'_> {
         }
         let none_left = smallest.is_none() && !refused.is_empty();
         for (period, points) in refused {
-            let seed = seed(device, &[], 9, period);
-            self.schedule.add(unit, period, self.epoch, seed, first, Work::Unreadable(points));
+            self.schedule.add(
+                unit,
+                period,
+                self.epoch,
+                number.next().unwrap_or(0),
+                first,
+                Work::Unreadable(points),
+            );
         }
         if let Some(u) = self.units.get_mut(unit) {
             u.probe = smallest;
@@ -111,6 +118,9 @@ impl Engine<'_> {
 
     /// When a hole is to be looked at.
     pub(super) fn hole_at(&self) -> Option<Instant> {
+        if self.book.holes().is_empty() {
+            return None;
+        }
         if self.units.iter().any(|u| !u.recheck.is_empty() && !u.state.is_parked()) {
             return Some(self.next_hole);
         }
@@ -173,13 +183,4 @@ impl Engine<'_> {
         })?;
         Some((of(due.unit)?, due))
     }
-}
-
-/// The same for the same block, whatever else is configured.
-fn seed(device: &Device, address: &[u8], table: u8, period: Duration) -> u64 {
-    let period = period.as_millis().to_be_bytes();
-    let bytes = [&[device.config.unit, table], address, period.as_slice()].concat();
-    bytes
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325, |hash: u64, b| (hash ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3))
 }

@@ -13,7 +13,6 @@ mod spec;
 mod unit;
 mod write;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -33,7 +32,7 @@ use super::transport::Opener;
 use super::transport::dtu::Desk;
 use crate::Context;
 use jobs::{Job, UnitWriter};
-use spec::Spec;
+use spec::{Codings, Spec};
 
 /// Why a line cannot be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -83,13 +82,13 @@ pub struct DeviceSpec {
 pub(super) struct Device {
     pub(super) index: usize,
     pub(super) config: DeviceConfig,
+    /// By their numbers.
     points: Vec<Spec>,
-    by_id: HashMap<PointId, usize>,
     overruns: AtomicU64,
 }
 
 impl Device {
-    fn new(spec: DeviceSpec, context: &Context) -> Result<Self, Error> {
+    fn new(spec: DeviceSpec, codings: &mut Codings, context: &Context) -> Result<Self, Error> {
         let DeviceSpec { device: index, config, points } = spec;
         config.check()?;
         let mut made = Vec::with_capacity(points.len());
@@ -98,10 +97,12 @@ impl Device {
             if access.is_writable() && !point.is_writable() {
                 return Err(Error::NotWritable { point: context.registry.path(id), table: point.table });
             }
-            made.push(Spec::new(id, &point, access, &config).map_err(|message| ("address", message))?);
+            made.push(
+                Spec::new(id, &point, access, &config, codings).map_err(|message| ("address", message))?,
+            );
         }
-        let by_id = made.iter().enumerate().map(|(i, p)| (p.id, i)).collect();
-        Ok(Self { index, config, points: made, by_id, overruns: AtomicU64::new(0) })
+        made.sort_unstable_by_key(|p| p.id);
+        Ok(Self { index, config, points: made, overruns: AtomicU64::new(0) })
     }
 
     fn timeout(&self) -> Duration {
@@ -132,7 +133,7 @@ pub(super) struct Shared {
 impl Shared {
     fn spec(&self, unit: usize, point: PointId) -> Result<(usize, &Spec), WriteError> {
         let found = self.devices.get(unit).and_then(|d| {
-            let at = *d.by_id.get(&point)?;
+            let at = d.points.binary_search_by_key(&point, |p| p.id).ok()?;
             Some((at, d.points.get(at)?))
         });
         found.ok_or_else(|| WriteError::NotSent {
@@ -195,7 +196,9 @@ impl Adapter {
             }
             None => None,
         };
-        let devices: Result<Vec<_>, _> = devices.into_iter().map(|d| Device::new(d, &context)).collect();
+        let mut codings = Codings::default();
+        let devices: Result<Vec<_>, _> =
+            devices.into_iter().map(|d| Device::new(d, &mut codings, &context)).collect();
         let devices = devices?;
         let (jobs, waiting) = mpsc::channel(jobs::CAPACITY * devices.len().max(1));
         let opener = Arc::new(Opener::new(config.clone(), desk));

@@ -151,7 +151,7 @@ impl Engine<'_> {
     pub(super) async fn use_spare_time(&mut self, now: Instant) -> bool {
         let free_until = self.schedule.next(now);
         let due = |u: &super::engine::Running| u.state.probe_at(now, free_until).filter(|at| *at <= now);
-        let longest = self.units.iter().enumerate().filter_map(|(i, u)| Some((due(u)?, i))).min();
+        let longest = self.parked_units().filter_map(|(i, u)| Some((due(u)?, i))).min();
         if let Some((_, unit)) = longest {
             self.probe(unit).await;
             return true;
@@ -161,8 +161,14 @@ impl Engine<'_> {
 
     /// When there is something to probe.
     pub(super) fn spare_at(&self, now: Instant, free_until: Option<Instant>) -> Option<Instant> {
-        let probes = self.units.iter().filter_map(|u| u.state.probe_at(now, free_until));
+        let probes = self.parked_units().filter_map(|(_, u)| u.state.probe_at(now, free_until));
         probes.chain(self.hole_at()).min()
+    }
+
+    /// None are looked at while none is parked, which is nearly always.
+    fn parked_units(&self) -> impl Iterator<Item = (usize, &super::engine::Running)> {
+        let looked_at = if self.parked > 0 { self.units.as_slice() } else { &[] };
+        looked_at.iter().enumerate()
     }
 
     async fn probe(&mut self, unit: usize) {

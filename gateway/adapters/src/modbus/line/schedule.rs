@@ -28,6 +28,10 @@ struct Entry<T> {
     work: T,
 }
 
+/// Phases of all but the fastest entries are whole steps, the same for all lines of a box. So what many lines ask goes
+/// out together, and the processor wakes fifty times a second for it, not a thousand times.
+const STEP_MS: u64 = 20;
+
 type Heap = BinaryHeap<Reverse<(Instant, Id)>>;
 
 /// What a line reads, and when.
@@ -56,18 +60,18 @@ impl<T> Schedule<T> {
     }
 
     /// Adds an entry that is due at `first`, and from then on at the times of its grid: `epoch`, its own phase
-    /// after that, and whole periods. The phase depends on `seed` alone, so a restart changes nothing.
+    /// after that, and whole periods. The phase depends on `number` alone, so a restart changes nothing.
     pub(super) fn add(
         &mut self,
         unit: usize,
         period: Duration,
         epoch: Instant,
-        seed: u64,
+        number: u64,
         first: Instant,
         work: T,
     ) -> Id {
         let period = period.max(Duration::from_millis(1));
-        let grid = epoch + phase(seed, period);
+        let grid = epoch + phase(number, period);
         self.stamp += 1;
         let entry = Entry { stamp: self.stamp, unit, period, grid, due: first, first: true, work };
         let slot = self.free.pop().unwrap_or(self.entries.len());
@@ -213,15 +217,21 @@ fn periods(span: Duration, period: Duration, more: u32) -> Duration {
     period.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX).saturating_add(more))
 }
 
-/// A part of the period that is the same for the same seed, and spread for different ones.
-fn phase(seed: u64, period: Duration) -> Duration {
-    let mut x = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    x = (x ^ x >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^= x >> 31;
-    // The timer's own grid is 1 ms: a finer phase would only be rounded.
+/// A time of the grid that all lines of the box share, not after `now`; `since_us` is how long the box's clock has run.
+pub(super) fn epoch(now: Instant, since_us: u64) -> Instant {
+    let past = Duration::from_micros(since_us % (STEP_MS * 1000));
+    now.checked_sub(past).unwrap_or(now)
+}
+
+/// A part of the period: numbers that follow each other lie as far apart as they can, however many there are (the
+/// multiples of the golden ratio).
+fn phase(number: u64, period: Duration) -> Duration {
     let ms = u64::try_from(period.as_millis()).unwrap_or(u64::MAX).max(1);
-    Duration::from_millis(x % ms)
+    // The timer's own grid is 1 ms: a finer phase would only be rounded.
+    let step = if ms >= 5 * STEP_MS { STEP_MS } else { 1 };
+    let part = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let slot = (u128::from(part) * u128::from(ms / step)) >> 64;
+    Duration::from_millis(u64::try_from(slot).unwrap_or(0) * step)
 }
 
 #[cfg(test)]

@@ -1,4 +1,8 @@
-//! A point as the line sees it: where it is, how its bytes are a value, and how a value is written.
+//! A point as the line sees it: where it is, how its bytes are a value, and how a value is written. There may be a
+//! hundred thousand, and few ways in which values lie in registers: those are shared.
+
+use std::collections::HashMap;
+use std::sync::Arc;
 
 use common::names::Code;
 use common::{Access, PointId, Value};
@@ -18,10 +22,27 @@ pub(super) struct Spec {
     /// On the line: with the device's offset.
     pub(super) address: u16,
     pub(super) count: u16,
-    item: Item,
+    writable: bool,
+    period_ms: u64,
+    coding: Arc<Coding>,
+}
+
+/// How a value lies in registers, and what reads it there.
+#[derive(Debug)]
+struct Coding {
     format: Format,
     decoder: Decoder,
-    writable: bool,
+}
+
+/// The codings of a line that were made.
+#[derive(Debug, Default)]
+pub(super) struct Codings(HashMap<Format, Arc<Coding>>);
+
+impl Codings {
+    fn of(&mut self, format: Format) -> Arc<Coding> {
+        let made = || Arc::new(Coding { format, decoder: format.decoder() });
+        self.0.entry(format).or_insert_with(made).clone()
+    }
 }
 
 impl Spec {
@@ -34,6 +55,7 @@ impl Spec {
         config: &PointConfig,
         access: Access,
         device: &DeviceConfig,
+        codings: &mut Codings,
     ) -> Result<Self, String> {
         let (table, count) = (config.table, config.count());
         let offset = if table.is_bits() { device.bit_offset } else { device.register_offset };
@@ -41,26 +63,17 @@ impl Spec {
         let address = u16::try_from(moved).ok().filter(|a| u32::from(*a) + u32::from(count) <= 65_536);
         let address =
             address.ok_or_else(|| format!("address {moved} with the device's offset does not exist"))?;
-        let format = config.format;
-        // A point that is never read takes no place in the plan.
-        let read = if access == Access::Write { 0 } else { count };
-        let period = std::time::Duration::from_millis(config.period_ms);
-        Ok(Self {
-            id,
-            access,
-            table,
-            address,
-            count,
-            item: Item { table, address, count: read, period },
-            decoder: format.decoder(),
-            format,
-            writable: config.is_writable(),
-        })
+        let coding = codings.of(config.format);
+        let (writable, period_ms) = (config.is_writable(), config.period_ms);
+        Ok(Self { id, access, table, address, count, writable, period_ms, coding })
     }
 
     /// What is to be planned of it.
     pub(super) fn item(&self) -> Item {
-        self.item
+        // A point that is never read takes no place in the plan.
+        let count = if self.access == Access::Write { 0 } else { self.count };
+        let period = std::time::Duration::from_millis(self.period_ms);
+        Item { table: self.table, address: self.address, count, period }
     }
 
     /// Whether it may be written.
@@ -75,7 +88,7 @@ impl Spec {
             return data.get(at / 8).map(|byte| Value::Bool(byte >> (at % 8) & 1 == 1));
         }
         let own = data.get(2 * at..2 * (at + usize::from(slot.count)))?;
-        self.decoder.decode(own).ok()
+        self.coding.decoder.decode(own).ok()
     }
 
     /// The value in the data of a read of this point alone.
@@ -94,7 +107,7 @@ impl Spec {
             };
             return Ok(Write::Coils { address: self.address, bits: vec![*bit] });
         }
-        match self.format.encode(value).map_err(|e| (Code::OutOfRawLimits, e.to_string()))? {
+        match self.coding.format.encode(value).map_err(|e| (Code::OutOfRawLimits, e.to_string()))? {
             Words::Registers(words) => Ok(Write::Registers { address: self.address, words }),
             Words::Mask { and, or } => Ok(Write::Mask { address: self.address, and, or }),
         }

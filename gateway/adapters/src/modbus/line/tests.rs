@@ -5,7 +5,7 @@ use std::sync::Mutex as Guard;
 
 use common::command::LogEntry;
 use common::{Clock, DeviceSchema, PointSchema, Quality, Sample, Schema, ValueType};
-use gateway_core::{Adapter as _, DropCounts, Health, Notes, Point, RawRange, RawSender, Registry, Scale};
+use gateway_core::{Adapter as _, DropCounts, Health, Notes, PointDefinition, RawRange, RawSender, Registry};
 use gateway_modbus::frame::{Decoder, Framing, Reads};
 use gateway_modbus::pdu::{Answer, Exception, Request};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
@@ -106,17 +106,9 @@ fn registry(devices: &[Vec<(u16, u64)>]) -> Registry {
     for (index, own) in devices.iter().enumerate() {
         let first = points.len() as u32;
         for (n, _) in own.iter().enumerate() {
-            points.push(Point {
-                id: PointId(points.len() as u32),
-                device: index,
-                schema: PointSchema::new(format!("p{n}"), ValueType::U64),
-                scale: Scale::default(),
-                deadband: None,
-                max_interval_ms: 0,
-                raw: RawRange { value_type: ValueType::U64, min: 0.0, max: 65_535.0 },
-                interlock: None,
-                read_back_tolerance: 0.0,
-            });
+            let schema = PointSchema::new(format!("p{n}"), ValueType::U64);
+            let raw = RawRange { value_type: ValueType::U64, min: 0.0, max: 65_535.0 };
+            points.push(PointDefinition::new(schema, raw).at(PointId(points.len() as u32), index));
         }
         let name = format!("unit{}", index + 1);
         made.push(gateway_core::Device {

@@ -100,28 +100,51 @@ pub async fn jitter(previous: Option<&Path>) {
             devices += &device(&format!("l{line}u{unit}"), *addr, unit, (0..100).map(|n| (n, 1000)));
         }
     }
-    let p = intervals(&plant, &devices, FAST, None).await;
+    let (p, floor) = intervals(&plant, &devices, FAST, None).await;
     let old = match previous {
-        Some(program) => Some(intervals(&plant, &devices, FAST, Some(program)).await),
+        Some(program) => Some(intervals(&plant, &devices, FAST, Some(program)).await.0),
         None => None,
     };
     for (what, percent, goal) in [("p50", 50.0, "report"), ("p99", 99.0, "<= 2"), ("p999", 99.9, "report")] {
         let was = Beside::previous(old.as_ref().map(|o| o.at(percent)));
-        print_beside(&format!("jitter_10ms_{what}_ms"), p.at(percent), "ms", goal, &[was]);
+        let bare = Beside::floor("a thread that only sleeps, beside it, ms", floor.at(percent));
+        print_beside(&format!("jitter_10ms_{what}_ms"), p.at(percent), "ms", goal, &[bare, was]);
     }
 }
 
-/// How far the times between requests are from 10 ms.
-async fn intervals(plant: &Plant, devices: &str, unit: u8, program: Option<&Path>) -> Percentiles {
+/// How far the times between requests are from 10 ms; and those between the wakes of a thread that does nothing but
+/// sleep to the same grid meanwhile.
+async fn intervals(
+    plant: &Plant,
+    devices: &str,
+    unit: u8,
+    program: Option<&Path>,
+) -> (Percentiles, Percentiles) {
     let dir = tempfile::tempdir().expect("a folder");
     let setup =
         Setup { devices: devices.to_owned(), program: program.map(Path::to_owned), ..Setup::default() };
     let _gateway = Gateway::start(dir.path(), &setup).await;
     tokio::time::sleep(Duration::from_secs(4)).await;
     plant.note_arrivals(0, unit);
-    tokio::time::sleep(Duration::from_secs(20)).await;
+    let sleeping = tokio::task::spawn_blocking(|| sleeper(Duration::from_secs(20)));
+    let wakes = sleeping.await.expect("no panic");
     let arrivals = plant.arrivals(0, unit);
-    Percentiles::of(arrivals.windows(2).map(|w| ((w[1] - w[0]) as f64 / 1e6 - 10.0).abs()).collect())
+    let of = |times: &[u64]| {
+        Percentiles::of(times.windows(2).map(|w| ((w[1] - w[0]) as f64 / 1e6 - 10.0).abs()).collect())
+    };
+    (of(&arrivals), of(&wakes))
+}
+
+/// Wakes every 10 ms, ns.
+#[allow(clippy::cast_possible_truncation)] // some seconds
+fn sleeper(span: Duration) -> Vec<u64> {
+    let (began, mut due, mut wakes) = (Instant::now(), Duration::ZERO, Vec::new());
+    while due < span {
+        due += Duration::from_millis(10);
+        std::thread::sleep(due.saturating_sub(began.elapsed()));
+        wakes.push(began.elapsed().as_nanos() as u64);
+    }
+    wakes
 }
 
 /// `dead_unit_period_stretch_pct`: 30 units at 1 s on one connection, one of them says nothing.

@@ -4,18 +4,20 @@
 //! generation, then new drivers start. So every sample is judged, framed and told by the generation that it was
 //! read by.
 
+mod handle;
+
 use std::error::Error as _;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use common::api::{ConfigView, Problem, ReloadAttempt, ReloadReport};
+use common::Drain;
+use common::api::{ReloadAttempt, ReloadReport};
 use common::command::{LogEntry, Severity};
 use common::config::Mistake;
-use common::names::{Code, action};
+use common::names::action;
 use common::supervise::PartState;
 use common::wire::Body;
-use common::{Clock, Drain};
 
 use gateway_broker::Renewal;
 use gateway_core::{FrameLog, Registry};
@@ -32,138 +34,23 @@ use crate::last_good;
 use crate::parts::Switch;
 use crate::publishing;
 use crate::stages::Stage;
+use crate::standing::Standing;
 use crate::vitals::Vitals;
 use crate::wiring::Wiring;
+pub use handle::ReloadError;
+use handle::shown;
+pub(crate) use handle::{Reload, Requests};
 
-/// Attempts that may wait.
-const WAITING: usize = 4;
 /// How long a write at hand may take before its device is taken out all the same.
 const WRITE_LIMIT: Duration = Duration::from_secs(5);
 /// How long drivers may take to end.
 const STOP_LIMIT: Duration = Duration::from_secs(2);
 /// How long the buffer may take to go over.
 const BUFFER_LIMIT: Duration = Duration::from_secs(10);
+/// By then the cloud has been told of all points, which takes a multiple of their memory for a moment.
+const SETTLED: Duration = Duration::from_secs(10);
 /// Least pause between two looks at whether a configuration has proven itself.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-
-/// Why a new configuration was not taken: the one before goes on.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ReloadError {
-    /// The files have mistakes.
-    #[error("the configuration is refused, the one before goes on: {}", .mistakes.join("; "))]
-    Refused {
-        /// Every mistake.
-        mistakes: Vec<String>,
-    },
-    /// A part cannot be made.
-    #[error("the configuration cannot be taken, the one before goes on: {detail}")]
-    Failed {
-        /// Why.
-        detail: String,
-    },
-    /// Others wait already.
-    #[error("too many reloads wait")]
-    Busy,
-    /// The gateway ends.
-    #[error("the gateway is stopping")]
-    Stopping,
-}
-
-impl ReloadError {
-    pub(crate) fn problem(&self) -> Problem {
-        match self {
-            Self::Refused { mistakes } => {
-                let detail =
-                    format!("the configuration is refused, the one before goes on:\n{}", mistakes.join("\n"));
-                Problem::new(Code::InvalidRequest, detail)
-            }
-            Self::Failed { .. } => Problem::new(Code::Conflict, self.to_string()),
-            Self::Busy => Problem::new(Code::RateLimited, self.to_string()),
-            Self::Stopping => Problem::new(Code::Unavailable, self.to_string()),
-        }
-    }
-}
-
-pub(crate) struct Request {
-    by: String,
-    reply: oneshot::Sender<Result<ReloadReport, ReloadError>>,
-}
-
-pub(crate) type Requests = mpsc::Receiver<Request>;
-
-/// The way to ask for a reload, and what runs. Cheap to clone; all clones are one.
-#[derive(Debug, Clone)]
-pub(crate) struct Reload {
-    to: mpsc::Sender<Request>,
-    state: Arc<Mutex<State>>,
-}
-
-impl std::fmt::Debug for Request {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Request").field("by", &self.by).finish_non_exhaustive()
-    }
-}
-
-#[derive(Debug, Default)]
-struct State {
-    view: ConfigView,
-    taken: u64,
-    refused: u64,
-}
-
-impl Reload {
-    pub(crate) fn new(config: &Config, clock: &Clock) -> (Self, Requests) {
-        let (to, requests) = mpsc::channel(WAITING);
-        let mut view = shown(config, &config.registry, clock);
-        if !config.instead_of.is_empty() {
-            view.is_last_good = true;
-            view.last_reload = Some(ReloadAttempt {
-                at_us: view.taken_us,
-                by: "start".to_owned(),
-                taken: false,
-                mistakes: config.instead_of.clone(),
-            });
-        }
-        let state = Arc::new(Mutex::new(State { view, ..State::default() }));
-        (Self { to, state }, requests)
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn view(&self) -> ConfigView {
-        self.state().view.clone()
-    }
-
-    /// How often a new configuration was taken and refused.
-    pub(crate) fn counts(&self) -> (u64, u64) {
-        let state = self.state();
-        (state.taken, state.refused)
-    }
-
-    pub(crate) async fn ask(&self, by: &str) -> Result<ReloadReport, ReloadError> {
-        let (reply, answer) = oneshot::channel();
-        let asked = self.to.try_send(Request { by: by.to_owned(), reply });
-        asked.map_err(|e| match e {
-            mpsc::error::TrySendError::Full(_) => ReloadError::Busy,
-            mpsc::error::TrySendError::Closed(_) => ReloadError::Stopping,
-        })?;
-        answer.await.unwrap_or(Err(ReloadError::Stopping))
-    }
-}
-
-fn shown(config: &Config, registry: &Registry, clock: &Clock) -> ConfigView {
-    ConfigView {
-        file: config.file.display().to_string(),
-        digest: config.digest.clone(),
-        taken_us: clock.now_us(),
-        generation: registry.generation(),
-        devices: registry.device_count() as u64,
-        points: registry.count() as u64,
-        ..ConfigView::default()
-    }
-}
 
 /// What the start made and a reload needs.
 pub(crate) struct Made {
@@ -182,13 +69,18 @@ pub(crate) struct Made {
 pub(crate) struct Running {
     wiring: Wiring,
     made: Made,
+    /// The devices that run; none if that is not known, which no reload could go on from.
+    standing: Option<Arc<Standing>>,
     /// When the configuration that runs counts as good; none if a copy of it is kept already.
     proven_at: Option<Instant>,
+    /// When memory is given back once more.
+    settled_at: Option<Instant>,
 }
 
 /// A new configuration, read and compared.
 struct Candidate {
     config: Config,
+    standing: Standing,
     registry: Arc<Registry>,
     definitions: Vec<Definition>,
     alarms: Vec<AlarmDefinition>,
@@ -197,8 +89,7 @@ struct Candidate {
 
 impl Running {
     pub(crate) fn new(wiring: Wiring, made: Made) -> Self {
-        let proven_at = to_prove(&wiring.config);
-        let running = Self { wiring, made, proven_at };
+        let running = Self { wiring, made, standing: None, proven_at: None, settled_at: None };
         if let Some(first) = running.wiring.config.instead_of.first() {
             let count = running.wiring.config.instead_of.len();
             let detail = format!("the files have {count} mistakes, the first: {first}");
@@ -209,8 +100,9 @@ impl Running {
 
     /// Until the drain starts; then everything is ended.
     pub(crate) async fn run(mut self, drain: Drain, done: Done) {
+        self.let_go(None).await;
         loop {
-            let proven_at = self.proven_at;
+            let (proven_at, settled_at) = (self.proven_at, self.settled_at);
             tokio::select! {
                 biased;
                 () = drain.started() => break,
@@ -225,6 +117,10 @@ impl Running {
                 }
                 () = tokio::time::sleep_until(proven_at.unwrap_or_else(Instant::now)), if proven_at.is_some() => {
                     self.keep_proven().await;
+                }
+                () = tokio::time::sleep_until(settled_at.unwrap_or_else(Instant::now)), if settled_at.is_some() => {
+                    self.settled_at = None;
+                    tokio::task::spawn_blocking(gateway_heap::give_back);
                 }
             }
         }
@@ -270,7 +166,8 @@ impl Running {
     }
 
     async fn take(&mut self, by: &str, began: Instant) -> Result<ReloadReport, ReloadError> {
-        let Candidate { config, registry, definitions, alarms, mut changes } = self.candidate().await?;
+        let Candidate { config, standing, registry, definitions, alarms, mut changes } =
+            self.candidate().await?;
         let renewal = self.broker(&config).await?;
         let was = self.wiring.points.now();
         let renewed = registry.generation() != was.generation();
@@ -314,6 +211,7 @@ impl Running {
             tracing::error!("buffer did not go over to the new configuration in time");
         }
         self.apply(config, registry, &changes, renewal).await;
+        self.let_go(Some(standing)).await;
         Ok(self.report(by, began, changes))
     }
 
@@ -324,17 +222,23 @@ impl Running {
         if old.file.as_os_str().is_empty() {
             return Err(ReloadError::Failed { detail: "it was not read from a file".to_owned() });
         }
+        let unknown =
+            || ReloadError::Failed { detail: "what runs is not known: restart the process".to_owned() };
+        let before = self.standing.clone().ok_or_else(unknown)?;
         let found = tokio::task::spawn_blocking(move || {
             let sources = read_sources(&old.file).map_err(|m| m.0)?;
             let config = Config::read_from(&old.file, &sources).map_err(|m| m.0)?;
             is_same_gateway(&old, &config)?;
             let next = was.succeed(&config.registry);
-            let same = next.is_like(&was) && old.devices == config.devices;
+            let wanted = Standing::of(&config, &next);
+            let same = next.is_like(&was) && before.devices == wanted.devices;
             let registry = if same { was.clone() } else { Arc::new(next) };
-            let changes = changes::between(&old, &was, &config, &registry);
+            let mut changes = changes::between(&before, &was, &wanted, &registry);
+            changes::settings(&old, &config, &mut changes);
             let definitions = definitions_in(&config.devices, &registry);
             let alarms = renumbered(&config, &registry);
-            Ok(Candidate { config: changes::in_effect(&old, config), registry, definitions, alarms, changes })
+            let config = changes::in_effect(&old, config);
+            Ok(Candidate { config, standing: wanted, registry, definitions, alarms, changes })
         });
         let found = found.await.map_err(|e| ReloadError::Failed { detail: e.to_string() })?;
         found.map_err(|mistakes: Vec<Mistake>| ReloadError::Refused {
@@ -351,6 +255,42 @@ impl Running {
             ReloadError::Failed { detail: format!("broker: {error}{source}") }
         });
         prepared.map(Some)
+    }
+
+    /// Lets go what was only needed to get here: sections of devices, and the texts of files, of which a copy is on
+    /// disk from now on, to be the last good one when the configuration has proven itself. `standing`, if it is
+    /// known already.
+    async fn let_go(&mut self, standing: Option<Standing>) {
+        let devices = std::mem::take(&mut self.wiring.config.devices);
+        let sources = std::mem::take(&mut self.wiring.config.sources);
+        let config = Config { devices, ..self.wiring.config.clone() };
+        let registry = self.wiring.points.now();
+        let (data_dir, proves) =
+            (config.data_dir.clone(), config.instead_of.is_empty() && !sources.is_empty());
+        let letting_go = tokio::task::spawn_blocking(move || {
+            let standing = standing.unwrap_or_else(|| Standing::of(&config, &registry));
+            let staged = if proves { last_good::stage(&data_dir, &sources) } else { Ok(false) };
+            drop((config, sources));
+            gateway_heap::give_back();
+            (standing, staged)
+        });
+        self.proven_at = None;
+        self.settled_at = Some(Instant::now() + SETTLED);
+        match letting_go.await {
+            Ok((standing, staged)) => {
+                self.standing = Some(Arc::new(standing));
+                match staged {
+                    Ok(true) => self.proven_at = Some(Instant::now() + self.wiring.config.proven_after),
+                    Ok(false) if proves => self.is_kept(),
+                    Ok(false) => {}
+                    Err(error) => tracing::warn!(%error, "configuration cannot be kept as the last good one"),
+                }
+            }
+            Err(error) => {
+                self.standing = None;
+                tracing::error!(%error, "what runs is not known: a reload is refused");
+            }
+        }
     }
 
     /// Settings that hold at once.
@@ -370,7 +310,6 @@ impl Running {
         let broker = self.made.broker.clone();
         publishing::follow(&mut self.wiring, &self.made.vitals, broker.as_ref(), &publishers, STOP_LIMIT)
             .await;
-        self.proven_at = to_prove(&self.wiring.config);
         self.made.admission.set(&self.wiring.config);
         self.made.endpoints.set(&self.wiring.config);
         crate::unknown::follow(&self.made.vitals, &self.wiring.config);
@@ -421,16 +360,19 @@ impl Running {
             return;
         }
         self.proven_at = None;
-        let sources = std::mem::take(&mut self.wiring.config.sources);
         let data_dir = self.wiring.config.data_dir.clone();
-        let kept = tokio::task::spawn_blocking(move || last_good::keep(&data_dir, &sources)).await;
+        let kept = tokio::task::spawn_blocking(move || last_good::keep(&data_dir)).await;
         match kept.unwrap_or_else(|e| Err(std::io::Error::other(e))) {
             Ok(()) => {
                 tracing::info!("configuration is kept as the last good one");
-                self.made.reload.state().view.kept_us = Some(self.wiring.clock.now_us());
+                self.is_kept();
             }
             Err(error) => tracing::warn!(%error, "configuration cannot be kept as the last good one"),
         }
+    }
+
+    fn is_kept(&self) {
+        self.made.reload.state().view.kept_us = Some(self.wiring.clock.now_us());
     }
 
     fn event(&self, action: &str, by: &str, severity: Severity, detail: String) {
@@ -459,11 +401,6 @@ fn renumbered(config: &Config, registry: &Registry) -> Vec<AlarmDefinition> {
         Some(AlarmDefinition { point: now.id, ..alarm.clone() })
     };
     config.alarms.iter().filter_map(one).collect()
-}
-
-/// When a configuration will have proven itself; none if there is nothing to keep.
-fn to_prove(config: &Config) -> Option<Instant> {
-    (!config.sources.is_empty() && config.instead_of.is_empty()).then(|| Instant::now() + config.proven_after)
 }
 
 /// Another name makes other twins of all devices, in a session of another gateway.
