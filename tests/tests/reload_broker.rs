@@ -13,7 +13,7 @@ use common::api::{ConfigView, Problem, ReloadReport};
 use reqwest::Method;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{DisconnectReasonCode, Packet, PubAckReason};
-use rumqttc::v5::{AsyncClient, ConnectionError, Event, MqttOptions};
+use rumqttc::v5::{AsyncClient, ConnectionError, Event, MqttOptions, StateError};
 use serde_json::Value;
 use tests::field::{SensorCounts, numbered_device, numbered_sensor};
 use tests::gateway::{Setup, write_private};
@@ -108,10 +108,20 @@ impl Client {
         self.until("PUBACK", |p| if let Packet::PubAck(ack) = p { Some(ack.reason) } else { None }).await
     }
 
-    /// Why the broker ended the connection.
+    /// Why the broker ended the connection. The client tells DISCONNECT as an error.
     async fn ended(mut self) -> Option<DisconnectReasonCode> {
-        let of = |p: &Packet| if let Packet::Disconnect(d) = p { Some(d.reason_code) } else { None };
-        self.find("DISCONNECT", of).await
+        let end = async {
+            loop {
+                match self.heard.recv().await {
+                    Some(Ok(_)) => {}
+                    Some(Err(ConnectionError::MqttState(StateError::ServerDisconnect {
+                        reason_code, ..
+                    }))) => return Some(reason_code),
+                    Some(Err(_)) | None => return None,
+                }
+            }
+        };
+        timeout(LIMIT, end).await.expect("the end of a connection")
     }
 }
 
