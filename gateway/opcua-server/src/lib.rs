@@ -1,0 +1,1 @@
+//! One OPC UA address space for every device, whatever protocol it speaks.
