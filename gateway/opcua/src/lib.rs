@@ -1,1 +1,3 @@
 //! OPC UA beneath both roles: the folders of certificates, and how values, status codes and node ids are ours. No session.
+
+pub mod pki;
