@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 use gateway_core::Registry;
 
 use crate::config::Config;
+use crate::config::opcua_server::OpcuaServerSection;
 use crate::config::sections::DeviceSection;
 use crate::drivers::{Planned, Unit, planned};
 
@@ -127,6 +128,8 @@ fn settings(old: &Config, new: &Config, changes: &mut Changes) {
     at_once("uplink", old.uplink == new.uplink);
     at_once("api.tokens_file", old.tokens == new.tokens);
     at_once("api.hosts", old.api.hosts == new.api.hosts);
+    at_once("opcua_server.passwords_file", old.opcua_users == new.opcua_users);
+    at_once("opcua_server.operators", operators(old) == operators(new));
     at_once("gateway.proven_after_s", old.proven_after == new.proven_after);
     let mut later = |name: &str, same: bool| {
         if !same {
@@ -137,9 +140,24 @@ fn settings(old: &Config, new: &Config, changes: &mut Changes) {
     later("api.listen", old.api.listen == new.api.listen);
     later("api.socket", old.api.socket == new.api.socket);
     later("broker", old.broker == new.broker && old.broker_users == new.broker_users);
+    later("opcua_server", served(old) == served(new));
     later("buffer", old.buffer == new.buffer);
     later("control", old.control == new.control);
     later("publish", old.publish == new.publish);
+}
+
+fn operators(config: &Config) -> Option<&[String]> {
+    config.opcua_server.as_ref().map(|s| s.operators.as_slice())
+}
+
+/// What of the OPC UA server only a restart changes.
+fn served(config: &Config) -> Option<OpcuaServerSection> {
+    let blank = |s: &OpcuaServerSection| OpcuaServerSection {
+        operators: Vec::new(),
+        passwords_file: None,
+        ..s.clone()
+    };
+    config.opcua_server.as_ref().map(blank)
 }
 
 /// The new configuration, with what only a restart can change as it was: what runs from now on.
@@ -149,6 +167,13 @@ pub(crate) fn in_effect(old: &Config, mut new: Config) -> Config {
     new.api.socket.clone_from(&old.api.socket);
     new.broker = old.broker.clone();
     new.broker_users = old.broker_users.clone();
+    new.opcua_server = match (&old.opcua_server, new.opcua_server) {
+        (Some(old), Some(new)) => {
+            let (operators, passwords_file) = (new.operators, new.passwords_file);
+            Some(OpcuaServerSection { operators, passwords_file, ..old.clone() })
+        }
+        (old, _) => old.clone(),
+    };
     new.buffer = old.buffer.clone();
     new.control = old.control.clone();
     new.publish.clone_from(&old.publish);

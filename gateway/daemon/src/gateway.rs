@@ -17,6 +17,7 @@ use tokio::sync::watch;
 
 use crate::api::{self, Admission, Api, Endpoints, Shown};
 use crate::config::Config;
+use crate::opcua;
 use crate::publishing;
 use crate::recorder::Recorder;
 use crate::reload::{Made, Reload, ReloadError, Running};
@@ -58,6 +59,12 @@ pub enum StartError {
     /// The command path.
     #[error("control")]
     Control(#[source] gateway_control::Error),
+    /// The OPC UA server's address or certificates.
+    #[error("opc ua server: {detail}")]
+    Opcua {
+        /// Why.
+        detail: String,
+    },
     /// The program itself.
     #[error("start was interrupted: {detail}")]
     Interrupted {
@@ -75,6 +82,7 @@ pub struct Handle {
     api_addr: SocketAddr,
     socket_path: Option<PathBuf>,
     broker_addr: Option<SocketAddr>,
+    opcua_addr: Option<SocketAddr>,
     finished: watch::Receiver<Option<Vec<String>>>,
     reload: Reload,
 }
@@ -93,6 +101,11 @@ impl Handle {
     /// Where the embedded broker listens, if it runs.
     pub fn broker_addr(&self) -> Option<SocketAddr> {
         self.broker_addr
+    }
+
+    /// Where the OPC UA server listens, if it runs.
+    pub fn opcua_addr(&self) -> Option<SocketAddr> {
+        self.opcua_addr
     }
 
     /// Reads the configuration's files again and goes over to what they say; `by` is who asked.
@@ -166,6 +179,7 @@ impl Gateway {
         });
         start_uplink(wiring, &vitals);
         publishing::start(wiring, &vitals, broker.as_ref());
+        let opcua = opcua::start(wiring, &vitals).await?;
         unknown::start(wiring, &vitals, broker.as_ref());
 
         let (config, (done, finished)) = (&wiring.config, watch::channel(None));
@@ -174,6 +188,7 @@ impl Gateway {
             api_addr: listeners.addr(),
             socket_path: config.api.socket.clone(),
             broker_addr: broker.as_ref().map(gateway_broker::Handle::local_addr),
+            opcua_addr: opcua.addr(),
             finished,
             reload: reload.clone(),
         };
@@ -181,15 +196,19 @@ impl Gateway {
         let (current, counts) = (wiring.current.clone(), field.counts);
         let admission = Admission::new(config);
         let endpoints = Endpoints::new(config);
-        let shown =
-            Shown { admission: admission.clone(), endpoints: endpoints.clone(), reload: reload.clone() };
+        let shown = Shown {
+            admission: admission.clone(),
+            endpoints: endpoints.clone(),
+            reload: reload.clone(),
+            opcua: opcua.clone(),
+        };
         let api = Api::new(config, vitals.clone(), current, counts, broker, shown, drain);
         let socket = config.api.socket.clone();
         api::serve(listeners, socket, api, wiring.stages.supervisor(Stage::Field));
         tell(&log, &wiring.clock, action::GATEWAY_STARTED);
         let old = log.clone();
         tokio::task::spawn_blocking(move || old.load_old_entries());
-        write_addresses(&wiring.config, handle.api_addr, handle.broker_addr);
+        write_addresses(&wiring.config, &handle);
         tracing::info!(gateway = %wiring.config.id, api = %handle.api_addr, "gateway started");
         let made = Made {
             drivers: field.drivers,
@@ -197,6 +216,7 @@ impl Gateway {
             vitals,
             admission,
             endpoints,
+            opcua,
             reload,
             requests,
         };
@@ -254,8 +274,13 @@ fn tell(log: &Recorder, clock: &Clock, action: &str) {
 }
 
 /// Tells programs on the box where things listen, also when ports were chosen by the system.
-fn write_addresses(config: &Config, api: SocketAddr, broker: Option<SocketAddr>) {
-    let json = serde_json::json!({ "api": api, "socket": config.api.socket, "broker": broker });
+fn write_addresses(config: &Config, handle: &Handle) {
+    let json = serde_json::json!({
+        "api": handle.api_addr,
+        "socket": config.api.socket,
+        "broker": handle.broker_addr,
+        "opcua": handle.opcua_addr,
+    });
     let path = config.data_dir.join("addresses.json");
     let new = config.data_dir.join("addresses.json.new");
     let written = std::fs::write(&new, json.to_string()).and_then(|()| std::fs::rename(&new, &path));

@@ -11,6 +11,7 @@ mod gateway;
 mod last_good;
 mod lines;
 mod notes;
+mod opcua;
 mod parts;
 mod publishing;
 mod recorder;

@@ -26,6 +26,7 @@ use crate::config::{Config, definitions_in, read_sources};
 use crate::drivers::Drivers;
 use crate::gateway::{Done, UPLINK, end, start_uplink};
 use crate::last_good;
+use crate::opcua::OpcuaServer;
 use crate::parts::Switch;
 use crate::stages::Stage;
 use crate::vitals::Vitals;
@@ -168,6 +169,7 @@ pub(crate) struct Made {
     pub(crate) vitals: Arc<Vitals>,
     pub(crate) admission: Admission,
     pub(crate) endpoints: Endpoints,
+    pub(crate) opcua: OpcuaServer,
     pub(crate) reload: Reload,
     pub(crate) requests: Requests,
 }
@@ -287,6 +289,7 @@ impl Running {
         if !late.is_empty() {
             tracing::warn!(parts = ?late, "parts were cut off");
         }
+        self.made.opcua.prepare(&config);
         if renewed {
             let (done, switched) = oneshot::channel();
             let switch = Switch { registry: registry.clone(), definitions, alarms, done };
@@ -341,6 +344,7 @@ impl Running {
         self.proven_at = to_prove(&self.wiring.config);
         self.made.admission.set(&self.wiring.config);
         self.made.endpoints.set(&self.wiring.config);
+        self.made.opcua.set(&self.wiring.config);
         crate::unknown::follow(&self.made.vitals, &self.wiring.config);
         if changes.settings.iter().any(|s| s == "uplink") {
             self.wiring.stages.supervisor(Stage::Field).stop(&[UPLINK.to_owned()], STOP_LIMIT).await;

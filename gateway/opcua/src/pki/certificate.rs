@@ -85,7 +85,7 @@ impl Certificate {
 
     /// Name of its file, as `async-opcua` looks for it: common name and thumbprint.
     pub(super) fn file_name(&self) -> String {
-        let name = CertificateStore::cert_file_name(&self.x509);
+        let name = self.admitted_name();
         let usual = |c: char| c.is_ascii_alphanumeric() || " [].,=_-".contains(c);
         // The crate takes out slashes alone; what else is unusual is not ours to keep in a name.
         if name.chars().all(usual) && !name.starts_with('.') && name.len() < 200 {
@@ -93,6 +93,11 @@ impl Certificate {
         } else {
             format!("{}.der", self.thumbprint())
         }
+    }
+
+    /// Name of the file in which `async-opcua` itself looks for it.
+    pub fn admitted_name(&self) -> String {
+        CertificateStore::cert_file_name(&self.x509)
     }
 
     /// Whom it names, such as `CN=UaExpert,O=Plant`.

@@ -4,9 +4,11 @@
 use std::fs;
 use std::net::UdpSocket;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use common::{GatewayId, TenantId};
 use opcua::crypto::{KeySize, PrivateKey, X509, X509Data};
 
 use super::{Certificate, Pki, PkiError, write_file};
@@ -15,6 +17,9 @@ use super::{Certificate, Pki, PkiError, write_file};
 const KEY_BITS: u32 = 2048;
 /// A box in a plant lives long, and an expired certificate stops it.
 const VALID_DAYS: u32 = 20 * 365;
+
+/// Both roles of a process may ask at once; one of them makes it.
+static TURN: Mutex<()> = Mutex::new(());
 
 /// Whom the certificate names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +30,14 @@ pub struct Application {
     pub uri: String,
     /// Names and addresses by which others call it, besides those that the machine has.
     pub hosts: Vec<String>,
+}
+
+impl Application {
+    /// The gateway as an application, which it is in both roles: they share one certificate.
+    pub fn gateway(tenant: &TenantId, gateway: &GatewayId, hosts: Vec<String>) -> Self {
+        let uri = format!("urn:twinway:{tenant}:{gateway}");
+        Self { name: format!("Twinway gateway {gateway}"), uri, hosts }
+    }
 }
 
 /// What `Pki::own` found or made.
@@ -45,6 +58,7 @@ impl Pki {
     /// # Errors
     /// When files cannot be read or written, or only one of the two is there: they are never replaced in silence.
     pub fn own(&self, application: &Application, now_us: i64) -> Result<Own, PkiError> {
+        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let (cert_path, key_path) = (self.own_certificate_path(), self.own_key_path());
         match (cert_path.exists(), key_path.exists()) {
             (true, true) => {}
