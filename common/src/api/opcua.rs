@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// A certificate of another application.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CertificateView {
+pub struct OpcuaCertificate {
     /// SHA-256, hex: what it is trusted by.
     pub fingerprint: String,
     /// SHA-1, hex: what OPC UA programs show.

@@ -18,6 +18,7 @@ use opcua::server::{
 };
 use opcua::types::MessageSecurityMode;
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 use tokio::time::{Duration, timeout};
 
 use crate::auth::Auth;
@@ -112,7 +113,7 @@ impl Server {
         let outer = self.listener.local_addr()?;
         let (server, handle, shared) = self.build(&admitted, &own)?;
         let serving = tokio::spawn(server.run_with(behind));
-        show_port(&handle, outer.port(), &drain).await;
+        show_port(&handle, outer.port(), &serving).await;
         let gate = Gate::new(self.pki.clone(), admitted, &self.options, &self.parts.drops, self.clock());
         tracing::info!(address = %outer, "OPC UA server listens");
         let ended = {
@@ -202,7 +203,7 @@ impl Server {
             limits: limits(o),
             subscription_poll_interval_ms: 20,
             max_timeout_ms: 60_000,
-            max_session_timeout_ms: 3_600_000,
+            max_session_timeout_ms: 300_000,
             diagnostics: true,
             ..ServerConfig::default()
         };
@@ -279,8 +280,8 @@ fn limits(options: &Options) -> ServerLimits {
 }
 
 /// Endpoints name the port of the gate, not the one behind it.
-async fn show_port(handle: &ServerHandle, port: u16, drain: &Drain) {
-    while handle.info().port.load(Ordering::Relaxed) == 0 && !drain.is_started() {
+async fn show_port(handle: &ServerHandle, port: u16, serving: &JoinHandle<Result<(), String>>) {
+    while handle.info().port.load(Ordering::Relaxed) == 0 && !serving.is_finished() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     handle.info().port.store(port, Ordering::Relaxed);

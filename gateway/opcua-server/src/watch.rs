@@ -93,10 +93,13 @@ impl Watches {
     }
 
     /// An item was changed, or switched on or off.
-    pub(crate) fn change(&self, id: &NodeId, handle: MonitoredItemHandle, item: Option<Item>) {
+    pub(crate) fn change(&self, space: &Space, id: &NodeId, handle: MonitoredItemHandle, item: Option<Item>) {
         let mut table = self.lock();
-        let watch = table.points.values_mut().find(|w| w.id == *id && w.items.contains_key(&handle));
-        if let Some(watch) = watch {
+        let watch = match space.find(id) {
+            Some(Node::Point(number)) => table.points.get_mut(&number),
+            _ => None,
+        };
+        if let Some(watch) = watch.filter(|w| w.items.contains_key(&handle)) {
             watch.fresh = FRESH;
             if let Some(item) = item {
                 watch.items.insert(handle, item);

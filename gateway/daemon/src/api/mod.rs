@@ -184,11 +184,11 @@ const ROUTES: &[Route] = &[
     route(Method::GET, "/api/v1/switch", Some(Role::Viewer), || get(gateway::switch)),
     route(Method::PUT, "/api/v1/switch", Some(Role::Engineer), || put(gateway::set_switch)),
     route(Method::GET, "/api/v1/broker", Some(Role::Viewer), || get(broker::status)),
-    route(Method::GET, "/api/v1/opcua/clients", Some(Role::Viewer), || get(opcua::clients)),
-    route(Method::POST, "/api/v1/opcua/clients/{fingerprint}/trust", Some(Role::Admin), || {
+    route(Method::GET, "/api/v1/opcua/certificates", Some(Role::Viewer), || get(opcua::certificates)),
+    route(Method::POST, "/api/v1/opcua/certificates/{fingerprint}/trust", Some(Role::Admin), || {
         post(opcua::trust)
     }),
-    route(Method::POST, "/api/v1/opcua/clients/{fingerprint}/distrust", Some(Role::Admin), || {
+    route(Method::POST, "/api/v1/opcua/certificates/{fingerprint}/distrust", Some(Role::Admin), || {
         post(opcua::distrust)
     }),
     route(Method::GET, "/api/v1/opcua/nodeset", Some(Role::Viewer), || get(opcua::nodeset)),

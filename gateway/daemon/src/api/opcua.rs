@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::{Extension, Path, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use common::api::{CertificateView, Page, Problem};
+use common::api::{OpcuaCertificate, Page, Problem};
 use common::command::{LogEntry, Severity};
 use common::names::{Code, action};
 use common::wire::Body;
@@ -14,9 +14,9 @@ use gateway_opcua::pki::{Certificate, Folder, Listed, Pki, PkiError};
 use super::Api;
 use super::auth::Caller;
 
-fn view(folder: &str, certificate: &Certificate) -> CertificateView {
+fn view(folder: &str, certificate: &Certificate) -> OpcuaCertificate {
     let (from_us, until_us) = certificate.validity_us();
-    CertificateView {
+    OpcuaCertificate {
         fingerprint: certificate.fingerprint(),
         thumbprint: certificate.thumbprint(),
         subject: certificate.subject(),
@@ -50,7 +50,7 @@ async fn with_pki<T: Send + 'static>(
 }
 
 /// Those that were refused first, because somebody may wait for them.
-pub(super) async fn clients(State(api): State<Api>) -> Result<Json<Page<CertificateView>>, Problem> {
+pub(super) async fn certificates(State(api): State<Api>) -> Result<Json<Page<OpcuaCertificate>>, Problem> {
     let found = with_pki(&api, |pki| {
         let mut all = Vec::new();
         for folder in [Folder::Rejected, Folder::Trusted, Folder::Issuers] {
@@ -65,7 +65,7 @@ pub(super) async fn trust(
     State(api): State<Api>,
     Path(fingerprint): Path<String>,
     Extension(caller): Extension<Caller>,
-) -> Result<Json<CertificateView>, Problem> {
+) -> Result<Json<OpcuaCertificate>, Problem> {
     let done = with_pki(&api, move |pki| pki.trust(&fingerprint)).await?;
     Ok(Json(told(&api, &done, &caller, action::CERTIFICATE_TRUSTED)))
 }
@@ -74,12 +74,12 @@ pub(super) async fn distrust(
     State(api): State<Api>,
     Path(fingerprint): Path<String>,
     Extension(caller): Extension<Caller>,
-) -> Result<Json<CertificateView>, Problem> {
+) -> Result<Json<OpcuaCertificate>, Problem> {
     let done = with_pki(&api, move |pki| pki.distrust(&fingerprint)).await?;
     Ok(Json(told(&api, &done, &caller, action::CERTIFICATE_DISTRUSTED)))
 }
 
-fn told(api: &Api, done: &Listed, caller: &Caller, action: &str) -> CertificateView {
+fn told(api: &Api, done: &Listed, caller: &Caller, action: &str) -> OpcuaCertificate {
     let view = view(done.folder.name(), &done.certificate);
     let entry = LogEntry {
         at_us: api.vitals.clock.now_us(),

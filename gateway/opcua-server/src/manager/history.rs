@@ -2,7 +2,7 @@
 
 use common::{PointId, Sample};
 use gateway_core::Keep;
-use gateway_opcua::value::micros;
+use gateway_opcua::value::{micros, time};
 use opcua::server::ContinuationPoint;
 use opcua::server::node_manager::HistoryNode;
 use opcua::types::{
@@ -34,13 +34,14 @@ pub(super) async fn raw(
     nodes: &mut [&mut HistoryNode],
     timestamps: TimestampsToReturn,
 ) -> Result<(), StatusCode> {
-    if details.is_read_modified || details.return_bounds {
+    if details.is_read_modified {
         return Err(StatusCode::BadHistoryOperationUnsupported);
     }
     if matches!(timestamps, TimestampsToReturn::Neither | TimestampsToReturn::Invalid) {
         return Err(StatusCode::BadTimestampsToReturnInvalid);
     }
     let asked = span(details)?;
+    let ends = micros(&details.start_time).zip(micros(&details.end_time)).filter(|(start, end)| start != end);
     for node in nodes {
         let space = shared.space();
         let Some(found) = space.find(node.node_id()) else {
@@ -64,6 +65,7 @@ pub(super) async fn raw(
         let keep = if span.forward { Keep::Oldest } else { Keep::Newest };
         let read =
             move || history.samples(&[PointId(number)], span.from_us, span.to_us, want + span.skip + 1, keep);
+        let Ok(_turn) = shared.readers.acquire().await else { return Err(StatusCode::BadShutdown) };
         let Ok(mut samples) = tokio::task::spawn_blocking(read).await else {
             node.set_status(StatusCode::BadUnexpectedError);
             continue;
@@ -75,12 +77,49 @@ pub(super) async fn raw(
         let next = rest(span, &samples, want);
         samples.truncate(want);
         let none = samples.is_empty();
-        let values: Vec<DataValue> = samples.iter().map(|s| told(s, timestamps)).collect();
+        let is_first = node.continuation_point().is_none();
+        let mut values: Vec<DataValue> = samples.iter().map(|s| told(s, timestamps)).collect();
+        if let Some((start, end)) = ends.filter(|_| details.return_bounds) {
+            // A value at the bound itself is its own bound.
+            if is_first && samples.first().is_none_or(|s| s.source_us != start) {
+                values.insert(0, bound(shared, number, start, span.forward, timestamps).await?);
+            }
+            if next.is_none() {
+                values.push(bound(shared, number, end, !span.forward, timestamps).await?);
+            }
+        }
         node.set_result(HistoryData { data_values: Some(values) });
         node.set_next_continuation_point(next.map(|n| ContinuationPoint::new(Box::new(n))));
-        node.set_status(if none { StatusCode::GoodNoData } else { StatusCode::Good });
+        node.set_status(if none && !details.return_bounds {
+            StatusCode::GoodNoData
+        } else {
+            StatusCode::Good
+        });
     }
     Ok(())
+}
+
+/// The value at a bound of the span, or the nearest beyond it (part 11, 6.4.3.2).
+async fn bound(
+    shared: &Shared,
+    number: u32,
+    at_us: i64,
+    before: bool,
+    timestamps: TimestampsToReturn,
+) -> Result<DataValue, StatusCode> {
+    let history = shared.parts.history.clone();
+    let (from_us, to_us, keep) =
+        if before { (i64::MIN, at_us, Keep::Newest) } else { (at_us, i64::MAX, Keep::Oldest) };
+    let read = move || history.samples(&[PointId(number)], from_us, to_us, 1, keep);
+    let found = tokio::task::spawn_blocking(read).await.map_err(|_| StatusCode::BadUnexpectedError)?;
+    Ok(match found.first() {
+        Some(sample) => told(sample, timestamps),
+        None => DataValue {
+            status: Some(StatusCode::BadBoundNotFound),
+            source_timestamp: Some(time(at_us)),
+            ..DataValue::null()
+        },
+    })
 }
 
 fn span(details: &ReadRawModifiedDetails) -> Result<Span, StatusCode> {

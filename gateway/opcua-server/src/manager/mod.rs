@@ -26,12 +26,15 @@ use opcua::types::{
     TimestampsToReturn,
 };
 
+use tokio::sync::Semaphore;
+
 use crate::options::{Options, Parts};
 use crate::space::{Live, Namespaces, Space};
 use crate::watch::Watches;
 
 pub(crate) use call::new_id;
 
+const READERS: usize = 2;
 /// The standard's namespace of DI (part 100).
 const DI: &str = "http://opcfoundation.org/UA/DI/";
 
@@ -42,12 +45,15 @@ pub(crate) struct Shared {
     pub(crate) namespaces: Namespaces,
     space: RwLock<Arc<Space>>,
     pub(crate) watches: Watches,
+    /// Reads of the buffer at a time: each may go through all of it.
+    pub(crate) readers: Semaphore,
 }
 
 impl Shared {
     fn new(parts: Parts, options: Options, namespaces: Namespaces) -> Self {
         let made = Self::space_of(&parts, &options, namespaces);
-        Self { parts, options, namespaces, space: RwLock::new(Arc::new(made)), watches: Watches::default() }
+        let (watches, readers) = (Watches::default(), Semaphore::new(READERS));
+        Self { parts, options, namespaces, space: RwLock::new(Arc::new(made)), watches, readers }
     }
 
     fn space_of(parts: &Parts, options: &Options, namespaces: Namespaces) -> Space {
@@ -249,8 +255,9 @@ impl NodeManager for Manager {
     }
 
     async fn set_monitoring_mode(&self, _: &RequestContext, _: MonitoringMode, items: &[&MonitoredItemRef]) {
+        let space = self.shared.space();
         for item in items {
-            self.shared.watches.change(item.node_id(), item.handle(), None);
+            self.shared.watches.change(&space, item.node_id(), item.handle(), None);
         }
     }
 

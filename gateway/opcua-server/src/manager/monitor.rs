@@ -73,9 +73,10 @@ pub(super) fn create(shared: &Shared, context: &RequestContext, items: &mut [&mu
 }
 
 pub(super) fn modify(shared: &Shared, items: &[&MonitoredItemUpdateRef]) {
+    let space = shared.space();
     for item in items {
         // Its filter is not told. An interval that was asked for anew is the crate's own.
         let changed = Item { plain: true, stamped: item.update().revised_sampling_interval == 0.0 };
-        shared.watches.change(item.node_id(), item.handle(), Some(changed));
+        shared.watches.change(&space, item.node_id(), item.handle(), Some(changed));
     }
 }

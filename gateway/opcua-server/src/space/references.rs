@@ -1,5 +1,6 @@
 //! What belongs to what.
 
+use gateway_core::registry::Device;
 use opcua::types::{NodeId, ObjectId, ObjectTypeId, ReferenceTypeId, VariableTypeId};
 
 use super::kind::Kind;
@@ -176,15 +177,23 @@ impl Space {
         if let Some(device) = self.registry.device(index) {
             let points = self.registry.points_of(device);
             all.extend(points.map(|p| to(HasComponent, Node::Point(p.id.0))));
-            let numbers = device.points.clone();
-            let alarms = self.alarms_of.iter().filter(|(point, _)| numbers.contains(point));
-            all.extend(alarms.map(|(_, n)| to(HasComponent, Node::Alarm(*n))));
+            all.extend(self.alarms_in(device).iter().map(|(_, n)| to(HasComponent, Node::Alarm(*n))));
+        }
+        if self.has_alarms(index) {
+            let server = Target::Standard(ObjectId::Server.into());
+            all.push(Reference { kind: ReferenceTypeId::HasEventSource, forward: false, to: server });
         }
     }
 
+    /// Points and numbers of a device's alarms.
+    fn alarms_in(&self, device: &Device) -> &[(u32, usize)] {
+        let start = self.alarms_of.partition_point(|(point, _)| *point < device.points.start);
+        let end = self.alarms_of.partition_point(|(point, _)| *point < device.points.end);
+        self.alarms_of.get(start..end).unwrap_or_default()
+    }
+
     fn has_alarms(&self, index: usize) -> bool {
-        let numbers = self.registry.device(index).map_or(0..0, |d| d.points.clone());
-        self.alarms_of.iter().any(|(point, _)| numbers.contains(point))
+        self.registry.device(index).is_some_and(|d| !self.alarms_in(d).is_empty())
     }
 
     /// The node that holds a place: the one above its last part.

@@ -4,7 +4,7 @@
 mod floor;
 mod lines;
 mod listen;
-mod plant;
+pub mod plant;
 mod tags;
 
 use std::path::Path;

@@ -1,0 +1,8 @@
+//! Group `opcua`.
+
+mod server;
+
+/// Every figure of it.
+pub async fn opcua() {
+    server::server().await;
+}
