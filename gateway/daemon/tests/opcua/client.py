@@ -82,8 +82,11 @@ class Handler:
         told.append({"node": node.nodeid.Identifier, **data(change.monitored_item.Value)})
 
     def event_notification(self, event):
-        events.append({k: plain(v) for k, v in event.get_event_props_as_fields_dict().items()
-                       for v in [v.Value]})
+        try:
+            hidden = set(event.internal_properties) | {"internal_properties"}
+            events.append({k: plain(v) for k, v in vars(event).items() if k not in hidden})
+        except Exception as e:
+            print(f"event: {e!r}", file=sys.stderr, flush=True)
 
     def status_change_notification(self, status):
         told.append({"node": None, "status": str(status)})
@@ -166,7 +169,8 @@ async def answer(a):
         case "events":
             subscription = await client.create_subscription(50, Handler())
             subscriptions.append(subscription)
-            await subscription.subscribe_events(node, [client.get_node(t) for t in a["types"]], queuesize=100)
+            await subscription.subscribe_events(node, [client.get_node(t) for t in a["types"]], queuesize=100,
+                                                where_clause_generation=False)
             return subscription.subscription_id
         case "told_events":
             taken, events[:] = list(events), []

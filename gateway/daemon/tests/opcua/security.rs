@@ -92,6 +92,8 @@ async fn the_certificate_of_the_box_is_the_same_after_a_restart() {
     let plc = Plc::start();
     let rig = gateway(&plc, "", "").await;
     let own = |dir: &std::path::Path| std::fs::read(dir.join("data/pki/own/cert.der")).unwrap();
+    let path = rig.dir.path().join("data/pki/own/cert.der");
+    crate::rig::until("the certificate is made", || async { path.exists().then_some(()) }).await;
     let first = own(rig.dir.path());
     let dir = rig.stop().await;
     let rig = crate::rig::Rig::start_with(dir, &plc, crate::ua::SERVER).await;

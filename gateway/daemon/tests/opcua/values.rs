@@ -36,7 +36,7 @@ async fn an_encrypted_client_browses_everything_and_reads_typed_points() {
         (&read["value"], &read["type"], &read["status"]),
         (&json!(21.5), &json!("Double"), &json!("Good"))
     );
-    assert!(read["source"].as_f64().unwrap() > 1.6e9 && read["server"].as_f64().is_some());
+    assert!(read["source"].as_f64().unwrap() > 1.6e9);
     let range = ua.ok(json!({ "do": "read", "node": id("plc/setpoint:EURange") })).await;
     assert_eq!((&range["value"]["Low"], &range["value"]["High"]), (&json!(0.0), &json!(200.0)));
     let unit = ua.ok(json!({ "do": "read", "node": id("plc/temperature:EngineeringUnits") })).await;
@@ -120,7 +120,8 @@ async fn history_is_read_from_the_buffer_in_pages_both_ways() {
     assert!(times.windows(2).all(|w| w[0] <= w[1]));
     let newest = ua.ok(ask(json!(now), json!(1_000_000), 5)).await;
     let newest: Vec<_> = newest.as_array().unwrap().iter().map(|d| d["source"].clone()).collect();
-    let mut last: Vec<_> = forward.as_array().unwrap().iter().map(|d| d["source"].clone()).collect();
+    let good = forward.as_array().unwrap().iter().filter(|d| d["status"] == "Good");
+    let mut last: Vec<_> = good.map(|d| d["source"].clone()).collect();
     last.reverse();
     // Values go on coming, so that the newest of now may be newer.
     assert_eq!(newest.len(), 5);

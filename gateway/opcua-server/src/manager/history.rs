@@ -41,6 +41,8 @@ pub(super) async fn raw(
         return Err(StatusCode::BadTimestampsToReturnInvalid);
     }
     let asked = span(details)?;
+    // Bounds would go beyond a number that was asked for.
+    let bounds = details.return_bounds && asked.left.is_none();
     let ends = micros(&details.start_time).zip(micros(&details.end_time)).filter(|(start, end)| start != end);
     for node in nodes {
         let space = shared.space();
@@ -79,7 +81,7 @@ pub(super) async fn raw(
         let none = samples.is_empty();
         let is_first = node.continuation_point().is_none();
         let mut values: Vec<DataValue> = samples.iter().map(|s| told(s, timestamps)).collect();
-        if let Some((start, end)) = ends.filter(|_| details.return_bounds) {
+        if let Some((start, end)) = ends.filter(|_| bounds) {
             // A value at the bound itself is its own bound.
             if is_first && samples.first().is_none_or(|s| s.source_us != start) {
                 values.insert(0, bound(shared, number, start, span.forward, timestamps).await?);
@@ -90,11 +92,7 @@ pub(super) async fn raw(
         }
         node.set_result(HistoryData { data_values: Some(values) });
         node.set_next_continuation_point(next.map(|n| ContinuationPoint::new(Box::new(n))));
-        node.set_status(if none && !details.return_bounds {
-            StatusCode::GoodNoData
-        } else {
-            StatusCode::Good
-        });
+        node.set_status(if none && !bounds { StatusCode::GoodNoData } else { StatusCode::Good });
     }
     Ok(())
 }

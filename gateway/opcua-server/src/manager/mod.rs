@@ -184,6 +184,16 @@ impl NodeManager for Manager {
     }
 
     async fn init(&self, tree: &mut DefaultTypeTree, _: ServerContext) {
+        // The id of a condition is selected by its type and an empty path (part 9, 5.5.2.13), which the crate does not
+        // know: it would leave the field out, and all after it would be taken for others.
+        let conditions = [
+            ObjectTypeId::ConditionType,
+            ObjectTypeId::AcknowledgeableConditionType,
+            ObjectTypeId::AlarmConditionType,
+        ];
+        for id in conditions.map(NodeId::from) {
+            tree.add_type_property(&id, &id, &[], NodeClass::Object);
+        }
         add_types(tree, &self.shared.space());
     }
 
