@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use common::supervise::PartError;
 use common::{Clock, Drain};
-use gateway_opcua::pki::{Application, Own, Pki, PkiError};
+use gateway_opcua::pki::{Application, Pki, PkiError};
 use opcua::crypto::{SecurityPolicy, X509Data};
 use opcua::server::diagnostics::DiagnosticsNodeManagerBuilder;
 use opcua::server::node_manager::ServerContext;
@@ -111,7 +111,7 @@ impl Server {
         let behind = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let inner = behind.local_addr()?;
         let outer = self.listener.local_addr()?;
-        let (server, handle, shared) = self.build(&admitted, &own)?;
+        let (server, handle, shared) = self.build(&admitted)?;
         let serving = tokio::spawn(server.run_with(behind));
         show_port(&handle, outer.port(), &serving).await;
         let gate = Gate::new(self.pki.clone(), admitted, &self.options, &self.parts.drops, self.clock());
@@ -160,7 +160,6 @@ impl Server {
     fn build(
         &self,
         admitted: &std::path::Path,
-        _: &Own,
     ) -> Result<(opcua::server::Server, ServerHandle, Arc<Shared>), PartError> {
         let shared = Arc::new(OnceLock::new());
         let (parts, options, out) = (self.parts.clone(), self.options.clone(), shared.clone());

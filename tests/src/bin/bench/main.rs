@@ -11,7 +11,6 @@ mod command;
 mod field;
 mod figure;
 mod live;
-mod opcua;
 mod outage;
 mod scale;
 mod start;
@@ -35,7 +34,7 @@ async fn main() -> ExitCode {
     // One TLS provider for every client here.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let figures = if only.first().is_some_and(|g| g == "field") { only.split_off(1) } else { Vec::new() };
-    let known = ["start", "loop", "command", "field", "broker", "scale", "opcua"];
+    let known = ["start", "loop", "command", "field", "broker", "scale"];
     if let Some(unknown) = only.iter().find(|g| !known.contains(&g.as_str())) {
         eprintln!("no group `{unknown}`: there are {}", known.join(", "));
         return ExitCode::from(2);
@@ -60,9 +59,6 @@ async fn main() -> ExitCode {
     }
     if (wanted("field") && figures.is_empty()) || only.iter().any(|g| g == "scale") {
         scale::configuration();
-    }
-    if wanted("opcua") {
-        opcua::opcua().await;
     }
     if wanted("start") {
         start::demo().await;

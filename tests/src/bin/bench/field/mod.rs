@@ -4,7 +4,7 @@
 mod floor;
 mod lines;
 mod listen;
-pub mod plant;
+mod plant;
 mod tags;
 
 use std::path::Path;
