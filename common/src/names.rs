@@ -268,6 +268,10 @@ pub mod action {
         DESIRED_SET = "desired.set";
         /// A gateway signed in while an older session of it lived, which was closed.
         GATEWAY_TAKEN_OVER = "gateway.taken_over";
+        /// Somebody trusts a certificate of OPC UA from now on.
+        CERTIFICATE_TRUSTED = "certificate.trusted";
+        /// Somebody trusts a certificate of OPC UA no longer.
+        CERTIFICATE_DISTRUSTED = "certificate.distrusted";
         /// Data is missing from a gateway's stream.
         DATA_GAP = "data.gap";
         /// Frames went before a publisher had sent them.

@@ -11,6 +11,7 @@ mod history;
 mod metrics;
 mod modbus;
 mod mqtt;
+mod opcua;
 mod serve;
 mod twins;
 mod watermark;
@@ -29,6 +30,7 @@ use common::names::Code;
 use gateway_core::{Current, Points};
 
 use crate::config::{Config, Token};
+use crate::opcua::OpcuaServer;
 use crate::parts::SampleCounts;
 use crate::reload::Reload;
 use crate::vitals::Vitals;
@@ -56,6 +58,7 @@ pub(crate) struct Inner {
     counts: Arc<SampleCounts>,
     broker: Option<gateway_broker::Handle>,
     endpoints: Endpoints,
+    opcua: OpcuaServer,
     drain: Drain,
 }
 
@@ -90,6 +93,7 @@ impl Admission {
 pub(crate) struct Shown {
     pub(crate) admission: Admission,
     pub(crate) endpoints: Endpoints,
+    pub(crate) opcua: OpcuaServer,
     pub(crate) reload: Reload,
 }
 
@@ -114,6 +118,7 @@ impl Api {
             counts,
             broker,
             endpoints: shown.endpoints,
+            opcua: shown.opcua,
             drain,
         }))
     }
@@ -179,6 +184,14 @@ const ROUTES: &[Route] = &[
     route(Method::GET, "/api/v1/switch", Some(Role::Viewer), || get(gateway::switch)),
     route(Method::PUT, "/api/v1/switch", Some(Role::Engineer), || put(gateway::set_switch)),
     route(Method::GET, "/api/v1/broker", Some(Role::Viewer), || get(broker::status)),
+    route(Method::GET, "/api/v1/opcua/certificates", Some(Role::Viewer), || get(opcua::certificates)),
+    route(Method::POST, "/api/v1/opcua/certificates/{fingerprint}/trust", Some(Role::Admin), || {
+        post(opcua::trust)
+    }),
+    route(Method::POST, "/api/v1/opcua/certificates/{fingerprint}/distrust", Some(Role::Admin), || {
+        post(opcua::distrust)
+    }),
+    route(Method::GET, "/api/v1/opcua/nodeset", Some(Role::Viewer), || get(opcua::nodeset)),
     route(Method::GET, "/api/v1/watermark", Some(Role::Viewer), || get(watermark::stream)),
 ];
 

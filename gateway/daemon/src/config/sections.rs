@@ -15,6 +15,7 @@ use serde::de::IgnoredAny;
 use super::alarms::AlarmSection;
 pub use super::broker::{BrokerSection, ListenerSection, RightsSection};
 use super::derived::{VirtualDevice, VirtualPoint};
+use super::opcua_server::OpcuaServerSection;
 
 /// One file.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -28,6 +29,8 @@ pub struct File {
     pub api: ApiSection,
     /// The embedded MQTT broker.
     pub broker: BrokerSection,
+    /// The OPC UA server. Default: none.
+    pub opcua_server: Option<OpcuaServerSection>,
     /// The buffer on disk.
     pub buffer: BufferSection,
     /// The command path.

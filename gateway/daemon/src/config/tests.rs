@@ -98,6 +98,7 @@ fn the_sample_has_every_key_of_every_struct() {
     check("broker", keys_of::<BrokerSection>(), false);
     check("broker.listener", keys_of::<ListenerSection>(), false);
     check("broker.rights", keys_of::<RightsSection>(), false);
+    check("opcua_server", keys_of::<super::opcua_server::OpcuaServerSection>(), false);
     check("buffer", keys_of::<BufferSection>(), false);
     check("control", keys_of::<ControlSection>(), false);
     check("publish", keys_of::<super::publish::PublishSection>(), false);
