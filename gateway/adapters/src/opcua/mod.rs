@@ -1,0 +1,26 @@
+//! OPC UA servers: points are subscribed or polled, written when control asks, and methods are called as commands.
+//! Beneath is async-opcua with its session; which endpoint and certificate is taken, what subscriptions send and how
+//! they recover is ours. Not here: values, status codes, node ids and certificates (`gateway-opcua`).
+
+mod adapter;
+mod address;
+mod call;
+mod codec;
+mod config;
+mod connect;
+mod error;
+mod items;
+mod limits;
+mod poll;
+mod publish;
+mod recover;
+mod session;
+mod spec;
+mod structure;
+mod types;
+mod write;
+
+pub use adapter::{Adapter, Error};
+pub use config::{Accept, Argument, DeviceConfig, Index, Mode, PointConfig, Profile, Security, Trigger};
+pub use connect::Kit;
+pub use error::ConnectError;

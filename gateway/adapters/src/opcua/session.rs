@@ -1,0 +1,504 @@
+//! One session from its first connection to its end: it is driven here, its subscriptions are made, watched and
+//! repaired, and what they send becomes samples. A connection that breaks is taken up again within the session as long
+//! as the server keeps it; the subscriptions then go on where they were, and a message that was missed is asked for
+//! again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::{Drain, Quality, Sample};
+use futures_util::StreamExt;
+use gateway_opcua::{node::NodeRef, status};
+use opcua::client::transport::TcpConnector;
+use opcua::client::{Session, SessionActivity, SessionConnectMode, SessionEventLoop, SessionPollResult};
+use opcua::types::{
+    DataChangeNotification, Error, NodeId, NotificationMessage, PublishResponse, ReadValueId,
+    StatusChangeNotification, StatusCode, TimestampsToReturn, VariableId, Variant,
+};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+
+use super::adapter::{Connected, Shared};
+use super::connect::Opened;
+use super::error::{ConnectError, is_refusal};
+use super::items::{self, Subscription, place};
+use super::limits::{self, Limits};
+use super::publish::{self, Order, Publisher};
+use super::{codec, poll, recover};
+use crate::context::Reporter;
+
+/// How often subscriptions are looked after.
+const TICK: Duration = Duration::from_millis(250);
+/// Points that the server refused are tried again after this.
+const RETRY: Duration = Duration::from_secs(30);
+/// How long the server is given to close a session at the end.
+const CLOSING: Duration = Duration::from_secs(1);
+/// Signs of life that may fail before the connection counts as dead.
+const MOST_SILENT: u32 = 2;
+const SIGNALS: usize = 64;
+
+/// How a session ended.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// the gateway stops
+    Drained,
+    /// it was lost, and another one is to be made
+    Lost(String),
+    /// the server refuses who we are
+    Refused(ConnectError),
+}
+
+/// What is remembered from one session to the next.
+#[derive(Default)]
+pub(super) struct Memory {
+    /// Subscriptions that the server may still have, and the nodes that they are of.
+    pub(super) subscriptions: Vec<Subscription>,
+    pub(super) nodes: Vec<Option<NodeId>>,
+    /// Whether all points were told bad since there was a connection.
+    pub(super) told: bool,
+}
+
+/// What happens to the connection.
+enum Signal {
+    Connected { fresh: bool },
+    Lost(StatusCode),
+    Failed(StatusCode),
+    Alive,
+    Silent,
+}
+
+/// Drives a session until it ends.
+pub(super) async fn run(
+    shared: &Arc<Shared>,
+    reporter: &mut Reporter,
+    memory: &mut Memory,
+    opened: Opened,
+    drain: &Drain,
+) -> Ended {
+    let Opened { session, events, .. } = opened;
+    let (tell, told) = mpsc::channel(SIGNALS);
+    let limits = Limits::unknown();
+    let mut live = Live {
+        shared,
+        reporter,
+        memory,
+        session,
+        limits,
+        publisher: Publisher::new(),
+        failed: Vec::new(),
+        retry_at: None,
+        catch_up: None,
+        connected: false,
+        ever: false,
+        since: Instant::now(),
+        silent: 0,
+    };
+    let ended = tokio::select! {
+        status = Box::pin(pump(events, tell)) => Ended::Lost(format!("the session ended: {status}")),
+        ended = Box::pin(live.work(told, drain)) => ended,
+    };
+    shared.set_connected(None);
+    ended
+}
+
+/// Polls the crate's loop, without which nothing is sent or received, and tells what matters.
+async fn pump(events: SessionEventLoop<TcpConnector>, tell: mpsc::Sender<Signal>) -> StatusCode {
+    let mut events = Box::pin(events.enter());
+    loop {
+        let signal = match events.next().await {
+            None => return StatusCode::BadConnectionClosed,
+            Some(Err(status)) => return status,
+            Some(Ok(SessionPollResult::Reconnected(mode))) => {
+                Signal::Connected { fresh: matches!(mode, SessionConnectMode::NewSession(_)) }
+            }
+            Some(Ok(SessionPollResult::ConnectionLost(status))) => Signal::Lost(status),
+            Some(Ok(SessionPollResult::ReconnectFailed(status))) => Signal::Failed(status),
+            Some(Ok(SessionPollResult::SessionActivity(SessionActivity::KeepAliveSucceeded))) => Signal::Alive,
+            Some(Ok(SessionPollResult::SessionActivity(SessionActivity::KeepAliveFailed(_)))) => Signal::Silent,
+            Some(Ok(_)) => continue,
+        };
+        if tell.send(signal).await.is_err() {
+            return StatusCode::BadConnectionClosed;
+        }
+    }
+}
+
+/// A session at work.
+pub(super) struct Live<'l> {
+    pub(super) shared: &'l Arc<Shared>,
+    pub(super) reporter: &'l mut Reporter,
+    pub(super) memory: &'l mut Memory,
+    pub(super) session: Arc<Session>,
+    pub(super) limits: Limits,
+    pub(super) publisher: Publisher,
+    /// Points that the server refused.
+    pub(super) failed: Vec<usize>,
+    pub(super) retry_at: Option<Instant>,
+    /// When all values are read once, because they were told bad while the server kept its subscriptions.
+    pub(super) catch_up: Option<Instant>,
+    connected: bool,
+    /// Whether it was connected before.
+    ever: bool,
+    /// Since when it is connected or not.
+    since: Instant,
+    silent: u32,
+}
+
+/// What one step of the work leads to: on, or the end.
+pub(super) type Step = Result<(), Ended>;
+
+impl Live<'_> {
+    async fn work(&mut self, mut told: mpsc::Receiver<Signal>, drain: &Drain) -> Ended {
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut polling = poll::Polling::none();
+        loop {
+            let step = tokio::select! {
+                biased;
+                () = drain.started() => {
+                    let _ = timeout(CLOSING, Box::pin(self.session.disconnect())).await;
+                    return Ended::Drained;
+                }
+                signal = told.recv() => match signal {
+                    None => Err(Ended::Lost("the session ended".to_owned())),
+                    Some(signal) => {
+                        let step = Box::pin(self.signal(signal)).await;
+                        polling = match (&step, self.shared.connected()) {
+                            (Ok(()), Some(connected)) => poll::Polling::of(self.shared, connected, self.limits),
+                            _ => poll::Polling::none(),
+                        };
+                        step
+                    }
+                },
+                Some(answer) = self.publisher.waiting.next(), if !self.publisher.waiting.is_empty() => {
+                    Box::pin(self.published(answer)).await
+                }
+                _ = tick.tick() => Box::pin(self.look()).await,
+                result = polling.next() => {
+                    self.polled(result);
+                    Ok(())
+                }
+            };
+            if let Err(ended) = step {
+                return ended;
+            }
+            if self.connected {
+                self.publisher.fill(&self.session);
+            }
+        }
+    }
+
+    async fn signal(&mut self, signal: Signal) -> Step {
+        match signal {
+            Signal::Alive => self.silent = 0,
+            Signal::Silent => {
+                self.silent += 1;
+                if self.silent >= MOST_SILENT {
+                    return Err(Ended::Lost("the server does not answer".to_owned()));
+                }
+            }
+            Signal::Lost(status) => self.lost(&format!("connection lost: {status}")),
+            Signal::Failed(status) => {
+                let told = ConnectError::Refused { status };
+                if is_refusal(status) {
+                    return Err(Ended::Refused(told));
+                }
+                let given_up = self.since.elapsed() > Duration::from_millis(self.shared.config.session_ms);
+                if !self.ever || given_up {
+                    return Err(Ended::Lost(format!("cannot connect: {status}")));
+                }
+                self.reporter.bad(false, &format!("cannot connect: {status}"));
+            }
+            Signal::Connected { fresh } => {
+                (self.connected, self.since, self.silent) = (true, Instant::now(), 0);
+                let made = Box::pin(self.connected(fresh || !self.ever)).await;
+                self.ever = true;
+                if let Err(error) = made {
+                    if is_refusal(error.status()) {
+                        return Err(Ended::Refused(ConnectError::Refused { status: error.status() }));
+                    }
+                    return Err(Ended::Lost(format!("not set up: {error}")));
+                }
+                self.memory.told = false;
+                self.reporter.good();
+            }
+        }
+        Ok(())
+    }
+
+    fn lost(&mut self, why: &str) {
+        (self.connected, self.since) = (false, Instant::now());
+        self.publisher.clear();
+        self.shared.set_connected(None);
+        self.reporter.bad(false, why);
+        self.shared.all_bad(self.memory, StatusCode::BadNotConnected);
+    }
+
+    /// Names, limits and subscriptions of a connection.
+    async fn connected(&mut self, fresh: bool) -> Result<(), Error> {
+        self.publisher.clear();
+        let namespaces = namespaces(&self.session).await?;
+        self.limits = limits::ask(&self.session, &self.shared.config).await;
+        if fresh {
+            self.types().await;
+        }
+        let find = |node: &NodeRef| node.resolve(&namespaces);
+        let nodes: Vec<Option<NodeId>> = self.shared.specs.iter().map(|s| find(&s.config.node)).collect();
+        let methods =
+            self.shared.specs.iter().map(|s| s.config.method.as_ref().and_then(find)).collect();
+        self.unresolved(&nodes);
+        let is_same = !self.memory.nodes.is_empty() && self.memory.nodes == nodes;
+        self.memory.nodes.clone_from(&nodes);
+        let connected = Connected::new(self.session.clone(), nodes, methods);
+        if !is_same || self.memory.subscriptions.is_empty() {
+            let old = std::mem::take(&mut self.memory.subscriptions).into_iter().map(|s| s.id).collect();
+            if !fresh {
+                items::delete(&self.session, old).await;
+            }
+            self.subscribe(self.subscribed()).await?;
+        } else if fresh {
+            recover::transfer(self).await?;
+        } else {
+            // The server kept all; what was missed shows by its number.
+            let now = Instant::now();
+            self.memory.subscriptions.iter_mut().for_each(|s| s.heard = now);
+            self.catch_up_soon();
+        }
+        self.set_publisher();
+        self.shared.set_connected(Some(Arc::new(connected)));
+        Ok(())
+    }
+
+    /// Definitions of the server's own structures, if a point is a field of one.
+    async fn types(&self) {
+        if self.shared.specs.iter().all(|s| s.config.field.is_none()) {
+            return;
+        }
+        match Box::pin(super::structure::loader(&self.session)).await {
+            Ok(loader) => self.session.add_type_loader(loader),
+            Err(error) => tracing::warn!(device = self.shared.name, %error, "the server's types are not known"),
+        }
+    }
+
+    /// Points whose namespace the server does not have.
+    fn unresolved(&mut self, nodes: &[Option<NodeId>]) {
+        let missing: Vec<usize> =
+            nodes.iter().enumerate().filter(|(_, n)| n.is_none()).map(|(at, _)| at).collect();
+        for at in missing {
+            let Some(spec) = self.shared.specs.get(at) else { continue };
+            self.reporter.bad(true, &format!("{}: the server has no such namespace", spec.config.node));
+            self.shared.bad(at, StatusCode::BadNodeIdUnknown);
+        }
+    }
+
+    /// Points that are subscribed, with their nodes.
+    fn subscribed(&self) -> Vec<items::Resolved> {
+        let nodes = self.memory.nodes.iter().enumerate();
+        let specs = &self.shared.specs;
+        let wanted = nodes.filter(|(at, _)| specs.get(*at).is_some_and(|s| s.is_subscribed()));
+        wanted.filter_map(|(at, node)| Some((at, node.clone()?))).collect()
+    }
+
+    /// Subscribes points, over as many subscriptions as the server's limits need.
+    pub(super) async fn subscribe(&mut self, points: Vec<items::Resolved>) -> Result<(), Error> {
+        let size = self.limits.per_subscription;
+        let mut points = points;
+        while !points.is_empty() {
+            let rest = points.split_off(points.len().min(size));
+            let chunk = std::mem::replace(&mut points, rest);
+            let (config, specs) = (&self.shared.config, &self.shared.specs);
+            let made = items::create(&self.session, config, self.limits, specs, chunk).await?;
+            let (subscription, refused) = made;
+            self.memory.subscriptions.push(subscription);
+            self.refused(refused);
+        }
+        Ok(())
+    }
+
+    /// Points that the server does not take disable themselves; the others run.
+    pub(super) fn refused(&mut self, refused: items::Refused) {
+        for (at, status) in refused {
+            let Some(spec) = self.shared.specs.get(at) else { continue };
+            self.reporter.bad(true, &format!("{} refused: {status}", spec.config.node));
+            self.shared.bad(at, status);
+            self.failed.push(at);
+        }
+        if !self.failed.is_empty() {
+            self.retry_at = Some(Instant::now() + RETRY);
+        }
+    }
+
+    pub(super) fn set_publisher(&mut self) {
+        let silence = self.memory.subscriptions.iter().map(|s| s.silence).max().unwrap_or_default();
+        self.publisher.set(self.memory.subscriptions.len(), silence);
+    }
+
+    pub(super) fn catch_up_soon(&mut self) {
+        let longest = self.memory.subscriptions.iter().map(|s| s.publishing).max().unwrap_or_default();
+        self.catch_up = Some(Instant::now() + longest * 2);
+    }
+
+    /// An answer to a publish request.
+    async fn published(&mut self, answer: Result<PublishResponse, Error>) -> Step {
+        match answer {
+            Ok(answer) => self.message(answer).await,
+            Err(error) => match error.status() {
+                StatusCode::BadTooManyPublishRequests => {
+                    self.publisher.too_many();
+                    Ok(())
+                }
+                // It was lost or nothing was said; the watch over each subscription tells which.
+                StatusCode::BadTimeout | StatusCode::BadRequestTimeout => Ok(()),
+                StatusCode::BadNoSubscription => {
+                    self.publisher.clear();
+                    recover::renew_all(self).await
+                }
+                StatusCode::BadSessionIdInvalid
+                | StatusCode::BadSessionClosed
+                | StatusCode::BadSessionNotActivated => Err(Ended::Lost(format!("session lost: {error}"))),
+                // The connection broke, which is told by itself.
+                _ => Ok(()),
+            },
+        }
+    }
+
+    async fn message(&mut self, answer: PublishResponse) -> Step {
+        let id = answer.subscription_id;
+        let Some(at) = self.memory.subscriptions.iter().position(|s| s.id == id) else { return Ok(()) };
+        let Some(subscription) = self.memory.subscriptions.get_mut(at) else { return Ok(()) };
+        subscription.heard = Instant::now();
+        let message = answer.notification_message;
+        let number = message.sequence_number;
+        let next = subscription.next;
+        let has_data = message.notification_data.as_ref().is_some_and(|d| !d.is_empty());
+        match publish::order(next, number) {
+            Order::Old => return Ok(()),
+            Order::Next => {}
+            Order::Missed(count) => {
+                let missed = publish::missed(&self.session, id, next, count).await;
+                let (found, lost) = missed.map_err(|e| Ended::Lost(format!("cannot republish: {e}")))?;
+                self.shared.count_missed(lost);
+                if lost > 0 {
+                    self.reporter.bad(true, &format!("{lost} messages of a subscription are lost"));
+                }
+                for message in found {
+                    self.publisher.acknowledge(id, message.sequence_number);
+                    self.take(id, message).await?;
+                }
+            }
+        }
+        if !has_data {
+            // A sign of life bears the number of the next message.
+            if let Some(subscription) = self.memory.subscriptions.get_mut(at) {
+                subscription.next = number;
+            }
+            self.reporter.good();
+            return Ok(());
+        }
+        self.publisher.acknowledge(id, number);
+        if let Some(subscription) = self.memory.subscriptions.get_mut(at) {
+            subscription.next = publish::after(number);
+        }
+        self.take(id, message).await
+    }
+
+    /// What a message says becomes samples.
+    pub(super) async fn take(&mut self, id: u32, message: NotificationMessage) -> Step {
+        let now_us = self.shared.context.clock.now_us();
+        for object in message.notification_data.into_iter().flatten() {
+            if let Some(changed) = object.inner_as::<StatusChangeNotification>() {
+                let status = changed.status;
+                if status.is_bad() {
+                    tracing::info!(device = self.shared.name, %status, "the server ended a subscription");
+                    return recover::renew(self, id).await;
+                }
+                continue;
+            }
+            let Some(data) = object.into_inner_as::<DataChangeNotification>() else { continue };
+            let items = data.monitored_items.unwrap_or_default();
+            let mut samples = Vec::with_capacity(items.len());
+            for item in items {
+                let spec = place(item.client_handle).and_then(|at| self.shared.specs.get(at));
+                let Some(spec) = spec else { continue };
+                samples.push(self.shared.sample(spec, item.value, now_us, self.reporter));
+            }
+            self.shared.context.raw.send(samples);
+            self.reporter.good();
+        }
+        Ok(())
+    }
+
+    fn polled(&mut self, result: poll::Polled) {
+        match result {
+            Ok(values) => {
+                let now_us = self.shared.context.clock.now_us();
+                let mut samples: Vec<Sample> = Vec::with_capacity(values.len());
+                for (at, value) in values {
+                    let Some(spec) = self.shared.specs.get(at) else { continue };
+                    samples.push(self.shared.sample(spec, value, now_us, self.reporter));
+                }
+                self.shared.context.raw.send(samples);
+                self.reporter.good();
+            }
+            Err((points, status)) => {
+                self.reporter.bad(self.connected, &format!("not read: {status}"));
+                let now_us = self.shared.context.clock.now_us();
+                let quality = status::quality(status);
+                let quality = if quality.is_bad() { quality } else { Quality::BAD };
+                let ids = points.iter().filter_map(|at| self.shared.specs.get(*at));
+                self.shared.context.raw.send(ids.map(|s| Sample::bad(s.id, quality, now_us)).collect());
+            }
+        }
+    }
+
+    /// Looks after subscriptions: those that are silent, points that were refused, values that were told bad.
+    async fn look(&mut self) -> Step {
+        let config = &self.shared.config;
+        if !self.connected {
+            let longest = config.timeout() * 3 + Duration::from_millis(config.reconnect_max_ms);
+            let hangs = self.since.elapsed() > longest.max(Duration::from_millis(config.session_ms));
+            let never = !self.ever && self.since.elapsed() > config.timeout() * 3;
+            return if hangs || never { Err(Ended::Lost("no answer in time".to_owned())) } else { Ok(()) };
+        }
+        let now = Instant::now();
+        let silent = self.memory.subscriptions.iter().find(|s| now.duration_since(s.heard) > s.silence);
+        if let Some(id) = silent.map(|s| s.id) {
+            self.alive().await?;
+            tracing::warn!(device = self.shared.name, "a subscription is silent: it is made anew");
+            self.reporter.bad(true, "a subscription was silent and is made anew");
+            return recover::renew(self, id).await;
+        }
+        if self.catch_up.is_some_and(|at| now >= at) {
+            self.catch_up = None;
+            return recover::read_all(self).await;
+        }
+        if self.retry_at.is_some_and(|at| now >= at) {
+            self.retry_at = None;
+            return recover::retry(self).await;
+        }
+        Ok(())
+    }
+
+    /// Whether the server answers at all.
+    async fn alive(&self) -> Step {
+        let asked = [ReadValueId::from(NodeId::from(VariableId::Server_ServerStatus_State))];
+        let read = self.session.read(&asked, TimestampsToReturn::Neither, 0.0);
+        match timeout(self.shared.config.timeout(), Box::pin(read)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(Ended::Lost(format!("the server does not answer: {error}"))),
+            Err(_) => Err(Ended::Lost("the server does not answer".to_owned())),
+        }
+    }
+}
+
+/// The namespaces of a server, in its order.
+pub(super) async fn namespaces(session: &Session) -> Result<Vec<String>, Error> {
+    let asked = [ReadValueId::from(NodeId::from(VariableId::Server_NamespaceArray))];
+    let read = session.read(&asked, TimestampsToReturn::Neither, 0.0).await?;
+    let value = read.into_iter().next().and_then(|v| v.value);
+    let Some(Variant::Array(array)) = value else {
+        return Err(Error::new(StatusCode::BadNoValue, "the server tells no namespaces"));
+    };
+    let text = |v: &Variant| if let Variant::String(s) = v { s.as_ref().to_owned() } else { String::new() };
+    Ok(array.values.iter().map(text).collect())
+}
