@@ -2,6 +2,16 @@
 # Installs from the distribution what tests need and this machine lacks: counterparts that we did not
 # write, and a browser. Says what it does; does nothing when all is there.
 set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# OPC UA counterparts from their registry, pinned, in a folder of their own.
+asyncua=1.1.8
+if ! target/asyncua/bin/python -c "import importlib.metadata as m, sys; sys.exit(m.version('asyncua') != '$asyncua')" 2>/dev/null; then
+  echo "installing asyncua $asyncua into target/asyncua"
+  mkdir -p target
+  python3 -m venv target/asyncua
+  target/asyncua/bin/pip install -q --disable-pip-version-check "asyncua==$asyncua"
+fi
 
 declare -A package=(
   [chromium]=chromium

@@ -10,10 +10,11 @@ use common::command::{LogEntry, Severity};
 use common::names::action;
 use common::supervise::PartError;
 use common::{Access, Drain, PointId, Quality, Sample, ValueType};
+use futures_util::FutureExt;
 use gateway_core::DeviceWriter;
 use gateway_opcua::status;
 use opcua::client::Session;
-use opcua::types::{DataValue, NodeId, StatusCode};
+use opcua::types::{DataValue, NodeId, StatusCode, Variant};
 
 use super::config::{DeviceConfig, PointConfig};
 use super::connect::Kit;
@@ -56,6 +57,7 @@ pub(super) struct Shared {
     connected: RwLock<Option<Arc<Connected>>>,
     overflow: Arc<AtomicU64>,
     missed: Arc<AtomicU64>,
+    events_dropped: Arc<AtomicU64>,
 }
 
 /// A session that can be used, with the nodes of points in it.
@@ -116,10 +118,23 @@ impl Adapter {
         let name = registry.device(device).map(|d| d.name.clone()).unwrap_or_default();
         let (overflow, missed) =
             (context.drops.counter("opcua", "overflow"), context.drops.counter("opcua", "missed"));
-        let connected = RwLock::default();
-        let shared =
-            Shared { device, name, config, specs, places, context, kit, connected, overflow, missed };
-        Ok(Self(Arc::new(shared)))
+        let events_dropped = context.drops.counter("opcua", "events");
+        let shared = Shared {
+            device,
+            name,
+            config,
+            specs,
+            places,
+            context,
+            kit,
+            connected: RwLock::default(),
+            overflow,
+            missed,
+            events_dropped,
+        };
+        let shared = Arc::new(shared);
+        shared.kit.enter(&shared);
+        Ok(Self(shared))
     }
 
     /// The last status of a point with all of its bits, as the server gave it.
@@ -180,6 +195,16 @@ impl Shared {
         self.context.raw.send(bad.collect());
     }
 
+    /// An event of the server goes to the log.
+    pub(super) fn event(&self, fields: &[Variant], now_us: i64) {
+        let registry = self.context.registry.now();
+        let twin = registry.told(self.device).map(|d| d.twin);
+        let entry = LogEntry { twin, ..super::events::entry(&self.name, fields, now_us) };
+        if self.context.events.try_send(entry).is_err() {
+            self.events_dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// Puts on record what the configuration accepts of a server.
     fn record(&self, accepted: &[String]) {
         let registry = self.context.registry.now();
@@ -209,12 +234,12 @@ impl Shared {
     ) -> Result<Ended, ConnectError> {
         let opened = tokio::select! {
             () = drain.started() => return Ok(Ended::Drained),
-            opened = Box::pin(self.kit.open(&self.config, &self.name)) => opened?,
+            opened = self.kit.open(&self.config, &self.name).boxed() => opened?,
         };
         let endpoint = super::connect::describe(&opened.endpoint);
         tracing::debug!(device = self.name, endpoint, "connecting");
         self.record(&opened.accepted);
-        Ok(session::run(self, reporter, memory, opened, drain).await)
+        Ok(session::run(self, reporter, memory, opened, drain).boxed().await)
     }
 }
 
@@ -227,7 +252,7 @@ impl gateway_core::Adapter for Adapter {
         let longest = Duration::from_millis(shared.config.reconnect_max_ms);
         let mut pause = FIRST_PAUSE;
         loop {
-            let ended = Box::pin(shared.once(&mut reporter, &mut memory, &drain)).await;
+            let ended = shared.once(&mut reporter, &mut memory, &drain).boxed().await;
             // A session that lived begins the pauses anew.
             if !memory.told && matches!(ended, Ok(Ended::Lost(_))) {
                 pause = FIRST_PAUSE;

@@ -43,6 +43,9 @@ pub(super) fn sample(spec: &Spec, data: DataValue, now_us: i64) -> (Sample, Opti
         None if !is_stamped => (now_us, Quality::GOOD),
         None => (now_us, Quality::UNCERTAIN_TIME),
     };
+    if let Some(us) = stamp.filter(|us| *us <= now_us) {
+        spec.heard(us);
+    }
     let mut quality = status::quality(told);
     let mut why = None;
     let mut found = None;

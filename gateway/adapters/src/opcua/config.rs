@@ -115,6 +115,9 @@ pub struct DeviceConfig {
     /// Most items of one subscription. Default: as the server says, at most 10000.
     #[serde(default)]
     pub max_items_per_subscription: Option<u32>,
+    /// Nodes whose events and alarms go to the gateway's log: `["i=2253"]` for all of the server's. Default: none.
+    #[serde(default)]
+    pub events: Vec<NodeRef>,
     /// How often the server sends what has changed, ms. Default 500.
     #[serde(default = "default_publishing_ms")]
     pub publishing_ms: u64,
@@ -249,6 +252,8 @@ impl Index {
 
 /// Longest period that makes sense.
 const DAY_MS: u64 = 86_400_000;
+/// Most nodes whose events are asked for.
+const MOST_NOTIFIERS: usize = 100;
 /// Most values that a server is asked to keep for one point.
 const MOST_QUEUED: u64 = 10_000;
 
@@ -268,6 +273,7 @@ impl DeviceConfig {
             profile: Profile::Auto,
             max_items_per_call: None,
             max_items_per_subscription: None,
+            events: Vec::new(),
             publishing_ms: default_publishing_ms(),
             sampling_ms: None,
             silence_ms: default_silence_ms(),
@@ -323,6 +329,9 @@ impl DeviceConfig {
             if !(min..=max).contains(&value) {
                 return Err((key, format!("{value} is not within {min} to {max}")));
             }
+        }
+        if self.events.len() > MOST_NOTIFIERS {
+            return Err(("events", format!("{} nodes: expected at most {MOST_NOTIFIERS}", self.events.len())));
         }
         if self.silence_ms < self.publishing_ms.saturating_mul(2) {
             let message = format!("{} is below twice publishing_ms = {}", self.silence_ms, self.publishing_ms);

@@ -3,10 +3,11 @@
 //! another endpoint is seen.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use common::Clock;
+use common::{Clock, PointId};
 use gateway_opcua::pki::{Application, Certificate, Doubt, Expected, Own, Pki, PkiError};
 use opcua::client::{Client, ClientBuilder, IdentityToken, Password, Session, SessionEventLoop};
 use opcua::client::transport::TcpConnector;
@@ -25,6 +26,8 @@ const MOST_BYTES: usize = 64 * 1024 * 1024;
 const MOST_ELEMENTS: usize = 1_000_000;
 const CHUNK_BYTES: usize = 64 * 1024;
 
+/// Name of the connections that only ask what a server offers; no device is called so.
+const DISCOVERY: &str = "(discovery)";
 const POLICY: &str = "http://opcfoundation.org/UA/SecurityPolicy#";
 
 /// What all devices of a gateway share: its certificate, whom it trusts, and the clock. Cheap to clone.
@@ -32,10 +35,13 @@ const POLICY: &str = "http://opcfoundation.org/UA/SecurityPolicy#";
 pub struct Kit(Arc<Shared>);
 
 struct Shared {
-    pki: Pki,
+    root: PathBuf,
     application: Application,
     clock: Clock,
-    own: OnceCell<Own>,
+    /// Made with the first connection: a gateway without OPC UA has no certificate.
+    own: OnceCell<(Pki, Own)>,
+    /// Drivers that run, by name.
+    devices: Mutex<BTreeMap<String, Weak<super::adapter::Shared>>>,
 }
 
 /// A session that is not yet driven, and what it was made with.
@@ -48,29 +54,81 @@ pub(super) struct Opened {
 }
 
 impl Kit {
-    /// A client that is this application and keeps its certificates there.
-    pub fn new(pki: Pki, application: Application, clock: Clock) -> Self {
-        Self(Arc::new(Shared { pki, application, clock, own: OnceCell::new() }))
+    /// A client that is this application and keeps its certificates under `root`.
+    pub fn new(root: impl Into<PathBuf>, application: Application, clock: Clock) -> Self {
+        Self(Arc::new(Shared { root: root.into(), application, clock, own: OnceCell::new(), devices: Mutex::default() }))
     }
 
     /// The folders of certificates.
-    pub fn pki(&self) -> &Pki {
-        &self.0.pki
+    ///
+    /// # Errors
+    /// When they are not there and cannot be made.
+    pub fn pki(&self) -> Result<Pki, PkiError> {
+        Pki::open(&self.0.root)
     }
 
-    /// The gateway's own certificate, made when there is none: off the threads that serve others.
+    /// The folders and the gateway's own certificate, made when there is none: off the threads that serve others.
     ///
     /// # Errors
     /// When it can be neither read nor made.
-    pub async fn own(&self) -> Result<&Own, ConnectError> {
+    pub async fn own(&self) -> Result<&(Pki, Own), ConnectError> {
         let make = || async {
-            let (pki, application) = (self.0.pki.clone(), self.0.application.clone());
+            let (root, application) = (self.0.root.clone(), self.0.application.clone());
             let now_us = self.0.clock.now_us();
-            let made = tokio::task::spawn_blocking(move || pki.own(&application, now_us)).await;
+            let make = move || {
+                let pki = Pki::open(root)?;
+                let own = pki.own(&application, now_us)?;
+                Ok::<_, PkiError>((pki, own))
+            };
+            let made = tokio::task::spawn_blocking(make).await;
             let stopped = |_| PkiError::Invalid { detail: "cannot be made: the gateway stops".to_owned() };
             made.map_err(stopped)?
         };
         Ok(self.0.own.get_or_try_init(make).await?)
+    }
+
+    /// A driver runs from now on; the one before of its name does not.
+    pub(super) fn enter(&self, driver: &Arc<super::adapter::Shared>) {
+        let mut devices = self.0.devices.lock().unwrap_or_else(PoisonError::into_inner);
+        devices.insert(driver.name.clone(), Arc::downgrade(driver));
+        devices.retain(|_, d| d.strong_count() > 0);
+    }
+
+    /// The settings of a device that runs.
+    pub fn device(&self, name: &str) -> Option<DeviceConfig> {
+        let devices = self.0.devices.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(devices.get(name)?.upgrade()?.config.clone())
+    }
+
+    /// Every point of every driver: device, number, node, and last status.
+    pub fn points(&self) -> Vec<(String, PointId, String, String)> {
+        let devices = self.0.devices.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = devices.values().filter_map(Weak::upgrade);
+        let of = |d: Arc<super::adapter::Shared>| {
+            let one = |s: &super::spec::Spec| {
+                (d.name.clone(), s.id, s.config.node.to_string(), s.status().to_string())
+            };
+            d.specs.iter().map(one).collect::<Vec<_>>()
+        };
+        all.flat_map(of).collect()
+    }
+
+    /// Why a server's certificate would not be taken as it is called; nothing if it would.
+    pub async fn doubts(
+        &self,
+        certificate: &Certificate,
+        url: &str,
+        endpoint: &EndpointDescription,
+    ) -> Vec<String> {
+        let (certificate, now_us, kit) = (certificate.clone(), self.0.clock.now_us(), self.clone());
+        let host = address::parse(url).map(|a| a.host.to_owned()).unwrap_or_default();
+        let uri = endpoint.server.application_uri.as_ref().to_owned();
+        let judged = tokio::task::spawn_blocking(move || {
+            let expected = Expected { host: Some(&host), uri: Some(&uri) };
+            let judged = kit.pki().map(|pki| pki.judge(&certificate, expected, now_us).err().unwrap_or_default());
+            judged.map_or_else(|e| vec![e.to_string()], |d| d.iter().map(ToString::to_string).collect())
+        });
+        judged.await.unwrap_or_default()
     }
 
     /// What a server offers.
@@ -78,9 +136,9 @@ impl Kit {
     /// # Errors
     /// When it cannot be reached.
     pub async fn endpoints(&self, url: &str, limit: Duration) -> Result<Vec<EndpointDescription>, ConnectError> {
-        self.own().await?;
+        let (pki, _) = self.own().await?;
         let unreachable = |detail: String| ConnectError::Unreachable { url: url.to_owned(), detail };
-        let client = self.client(&DeviceConfig::new(url), "discovery", limit)?;
+        let client = client(pki, &self.0.application, &DeviceConfig::new(url), DISCOVERY, limit)?;
         let asked = timeout(limit, Box::pin(client.get_server_endpoints_from_url(url))).await;
         asked.map_err(|_| unreachable("no answer in time".to_owned()))?.map_err(|e| unreachable(e.to_string()))
     }
@@ -90,6 +148,7 @@ impl Kit {
     /// # Errors
     /// See `ConnectError`.
     pub(super) async fn open(&self, config: &DeviceConfig, name: &str) -> Result<Opened, ConnectError> {
+        let (pki, _) = self.own().await?;
         let offered = self.endpoints(&config.url, config.timeout()).await?;
         let token = token_type(config);
         let mut endpoint = choose(config, &offered)?;
@@ -103,11 +162,11 @@ impl Kit {
         }
         let secure = endpoint.security_mode != MessageSecurityMode::None;
         if secure || (token == UserTokenType::UserName && !plain) {
-            accepted.extend(self.judge(config, &endpoint).await?);
+            accepted.extend(self.judge(pki, config, &endpoint).await?);
         }
         endpoint.endpoint_url = address::called(endpoint.endpoint_url.as_ref(), &config.url).into();
         let token = identity(config).await?;
-        let mut client = self.client(config, name, config.timeout())?;
+        let mut client = client(pki, &self.0.application, config, name, config.timeout())?;
         let built = client.connect_to_endpoint_directly(endpoint.clone(), token);
         let (session, events) = built.map_err(|e| ConnectError::Client { detail: e.to_string() })?;
         Ok(Opened { session, events, endpoint, accepted })
@@ -116,12 +175,13 @@ impl Kit {
     /// Takes the server's certificate, or notes it as rejected. Returns the doubts that the configuration accepts.
     async fn judge(
         &self,
+        pki: &Pki,
         config: &DeviceConfig,
         endpoint: &EndpointDescription,
     ) -> Result<Vec<String>, ConnectError> {
         let none = |e: PkiError| ConnectError::Client { detail: format!("the server's certificate: {e}") };
         let certificate = Certificate::from_der(endpoint.server_certificate.as_ref()).map_err(none)?;
-        let (pki, now_us) = (self.0.pki.clone(), self.0.clock.now_us());
+        let (pki, now_us) = (pki.clone(), self.0.clock.now_us());
         let host = address::parse(&config.url).map(|a| a.host.to_owned()).unwrap_or_default();
         let uri = endpoint.server.application_uri.as_ref().to_owned();
         let (pinned, accept) = (config.certificate.clone(), config.accept.clone());
@@ -144,50 +204,50 @@ impl Kit {
         });
         judged.await.unwrap_or_else(|_| Err(ConnectError::Client { detail: "the gateway stops".to_owned() }))
     }
+}
 
-    /// A client of the crate. Its own look at certificates is off: they were judged before, and the endpoint's is the
-    /// only one that the session takes.
-    fn client(&self, config: &DeviceConfig, name: &str, limit: Duration) -> Result<Client, ConnectError> {
-        let pki = &self.0.pki;
-        let ms = |d: Duration| u32::try_from(d.as_millis()).unwrap_or(u32::MAX);
-        let seen = self.seen(name);
-        // What the crate keeps of certificates that were good once must not count later.
-        let _ = std::fs::remove_dir_all(&seen);
-        let built = ClientBuilder::new()
-            .application_name(&self.0.application.name)
-            .application_uri(&self.0.application.uri)
-            .product_uri("urn:twinway:gateway")
-            .session_name(format!("twinway {name}"))
-            .pki_dir(seen)
-            .certificate_path(absolute(&pki.own_certificate_path()))
-            .private_key_path(absolute(&pki.own_key_path()))
-            .create_sample_keypair(false)
-            .trust_server_certs(true)
-            .verify_server_certs(false)
-            .session_retry_limit(if name == "discovery" { 0 } else { -1 })
-            .session_retry_initial(FIRST_PAUSE)
-            .session_retry_max(Duration::from_millis(config.reconnect_max_ms))
-            .session_timeout(ms(Duration::from_millis(config.session_ms)))
-            .keep_alive_interval(Duration::from_millis(config.silence_ms / 2))
-            .max_failed_keep_alive_count(0)
-            .request_timeout(limit)
-            .publish_timeout(limit)
-            .recreate_subscriptions(false)
-            .max_message_size(MOST_BYTES)
-            .max_chunk_count(MOST_BYTES / 8192)
-            .max_chunk_size(CHUNK_BYTES)
-            .max_incoming_chunk_size(CHUNK_BYTES)
-            .max_array_length(MOST_ELEMENTS)
-            .max_string_length(MOST_BYTES / 4)
-            .max_byte_string_length(MOST_BYTES / 4)
-            .client();
-        built.map_err(|wrong| ConnectError::Client { detail: wrong.join(", ") })
-    }
-
-    /// Where the crate keeps its view of the certificates of one connection.
-    fn seen(&self, name: &str) -> PathBuf {
-        absolute(self.0.pki.root()).join("seen").join(name)
-    }
+/// A client of the crate. Its own look at certificates is off: they were judged before, and the endpoint's is the only
+/// one that the session takes.
+fn client(
+    pki: &Pki,
+    application: &Application,
+    config: &DeviceConfig,
+    name: &str,
+    limit: Duration,
+) -> Result<Client, ConnectError> {
+    let ms = |ms: u64| u32::try_from(ms).unwrap_or(u32::MAX);
+    // What the crate keeps of certificates that were good once must not count later.
+    let seen = absolute(pki.root()).join("seen").join(name);
+    let _ = std::fs::remove_dir_all(&seen);
+    let built = ClientBuilder::new()
+        .application_name(&application.name)
+        .application_uri(&application.uri)
+        .product_uri("urn:twinway:gateway")
+        .session_name(format!("twinway {name}"))
+        .pki_dir(seen)
+        .certificate_path(absolute(&pki.own_certificate_path()))
+        .private_key_path(absolute(&pki.own_key_path()))
+        .create_sample_keypair(false)
+        .trust_server_certs(true)
+        .verify_server_certs(false)
+        .session_retry_limit(if name == DISCOVERY { 0 } else { -1 })
+        .session_retry_initial(FIRST_PAUSE)
+        .session_retry_max(Duration::from_millis(config.reconnect_max_ms))
+        .session_timeout(ms(config.session_ms))
+        .keep_alive_interval(Duration::from_millis(config.silence_ms / 2))
+        .max_failed_keep_alive_count(0)
+        .request_timeout(limit)
+        .publish_timeout(limit)
+        .recreate_subscriptions(false)
+        .max_message_size(MOST_BYTES)
+        .max_chunk_count(MOST_BYTES / 8192)
+        .max_chunk_size(CHUNK_BYTES)
+        .max_incoming_chunk_size(CHUNK_BYTES)
+        .max_array_length(MOST_ELEMENTS)
+        .max_string_length(MOST_BYTES / 4)
+        .max_byte_string_length(MOST_BYTES / 4)
+        .client();
+    built.map_err(|wrong| ConnectError::Client { detail: wrong.join(", ") })
 }
 
 fn absolute(path: &Path) -> PathBuf {

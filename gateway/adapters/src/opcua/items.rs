@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use futures_util::stream::{self, StreamExt};
 use opcua::client::services::{CreateMonitoredItems, CreateSubscription, DeleteSubscriptions};
 use opcua::client::{Session, UARequest};
@@ -24,6 +26,8 @@ pub(super) type Resolved = (usize, NodeId);
 pub(super) struct Subscription {
     pub(super) id: u32,
     pub(super) points: Vec<Resolved>,
+    /// Nodes whose events it sends.
+    pub(super) events: Vec<NodeId>,
     /// Number of the next message.
     pub(super) next: u32,
     /// When it was heard last.
@@ -69,6 +73,7 @@ pub(super) async fn create(
     limits: Limits,
     specs: &[Spec],
     points: Vec<Resolved>,
+    events: Vec<NodeId>,
 ) -> Result<(Subscription, Refused), Error> {
     let keep_alive = config.keep_alive_count();
     let lifetime = config.session_ms.div_ceil(config.publishing_ms.max(1)).clamp(1, 100_000);
@@ -90,8 +95,11 @@ pub(super) async fn create(
     let silence = silence.max(Duration::from_millis(config.silence_ms));
     let id = made.subscription_id;
     let refused = fill(session, config, limits, specs, id, &points).await?;
+    for (node, status) in super::events::fill(session, id, &events).await? {
+        tracing::warn!(%node, %status, "no events of this node");
+    }
     let heard = Instant::now();
-    Ok((Subscription { id, points, next: 1, heard, silence, publishing }, refused))
+    Ok((Subscription { id, points, events, next: 1, heard, silence, publishing }, refused))
 }
 
 /// Creates the items of points in a subscription that is there.
@@ -109,12 +117,12 @@ pub(super) async fn fill(
     let mut refused = Vec::new();
     let mut waiting: Vec<(Filter, Vec<Resolved>)> = vec![(Filter::Full, points.to_vec())];
     while let Some((filter, points)) = waiting.pop() {
-        let calls = points.chunks(limits.monitored).map(|chunk| {
+        let mut calls: Vec<BoxFuture<'_, _>> = Vec::new();
+        for chunk in points.chunks(limits.monitored) {
             let requests = chunk.iter().filter_map(|p| request(config, specs, p, filter)).collect();
-            call(session, subscription, requests)
-        });
-        // Boxed: the stream holds as many calls as run at the same time.
-        let mut answers = stream::iter(calls.map(Box::pin)).buffered(limits.parallel);
+            calls.push(call(session, subscription, requests).boxed());
+        }
+        let mut answers = stream::iter(calls).buffered(limits.parallel);
         let mut again = Vec::new();
         let mut at = points.iter();
         while let Some(answer) = answers.next().await {

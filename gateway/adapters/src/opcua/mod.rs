@@ -4,11 +4,14 @@
 
 mod adapter;
 mod address;
+mod browse;
 mod call;
 mod codec;
 mod config;
 mod connect;
 mod error;
+mod events;
+mod history;
 mod items;
 mod limits;
 mod poll;
@@ -17,10 +20,13 @@ mod recover;
 mod session;
 mod spec;
 mod structure;
+mod tool;
 mod types;
 mod write;
 
 pub use adapter::{Adapter, Error};
+pub use browse::{Bounds, Browsed, Found};
 pub use config::{Accept, Argument, DeviceConfig, Index, Mode, PointConfig, Profile, Security, Trigger};
 pub use connect::Kit;
 pub use error::ConnectError;
+pub use tool::{NodeValue, Tool};

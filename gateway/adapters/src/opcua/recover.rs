@@ -22,21 +22,27 @@ pub(super) async fn transfer(live: &mut Live<'_>) -> Result<(), Error> {
         .send(live.session.channel())
         .await;
     let results = asked.ok().and_then(|a| a.results).unwrap_or_default();
-    let mut lost = Vec::new();
+    let (mut lost, mut events) = (Vec::new(), Vec::new());
     for (at, mut subscription) in old.into_iter().enumerate() {
         match results.get(at) {
             Some(result) if result.status_code.is_good() => {
                 subscription.heard = tokio::time::Instant::now();
                 live.memory.subscriptions.push(subscription);
             }
-            _ => lost.extend(subscription.points),
+            _ => {
+                lost.extend(subscription.points);
+                events.extend(subscription.events);
+            }
         }
     }
     tracing::info!(taken_over = live.memory.subscriptions.len(), lost = lost.len(), "subscriptions after a new session");
     if !live.memory.subscriptions.is_empty() {
         live.catch_up_soon();
     }
-    live.subscribe(lost).await
+    if !lost.is_empty() {
+        live.backfill().await?;
+    }
+    live.subscribe(lost, events).await
 }
 
 /// Makes a subscription anew.
@@ -44,18 +50,19 @@ pub(super) async fn renew(live: &mut Live<'_>, id: u32) -> Step {
     let Some(at) = live.memory.subscriptions.iter().position(|s| s.id == id) else { return Ok(()) };
     let old = live.memory.subscriptions.remove(at);
     items::delete(&live.session, vec![old.id]).await;
-    anew(live, old.points).await
+    anew(live, old.points, old.events).await
 }
 
 /// Makes all subscriptions anew: the server has none.
 pub(super) async fn renew_all(live: &mut Live<'_>) -> Step {
     let old = std::mem::take(&mut live.memory.subscriptions);
-    anew(live, old.into_iter().flat_map(|s| s.points).collect()).await
+    let (points, events): (Vec<_>, Vec<_>) = old.into_iter().map(|s| (s.points, s.events)).unzip();
+    anew(live, points.concat(), events.concat()).await
 }
 
-async fn anew(live: &mut Live<'_>, points: Vec<Resolved>) -> Step {
+async fn anew(live: &mut Live<'_>, points: Vec<Resolved>, events: Vec<NodeId>) -> Step {
     live.publisher.clear();
-    let made = live.subscribe(points).await;
+    let made = live.subscribe(points, events).await;
     made.map_err(|e| Ended::Lost(format!("no subscription: {e}")))?;
     live.set_publisher();
     Ok(())

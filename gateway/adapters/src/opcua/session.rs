@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::{Drain, Quality, Sample};
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use gateway_opcua::{node::NodeRef, status};
 use opcua::client::transport::TcpConnector;
 use opcua::client::{Session, SessionActivity, SessionConnectMode, SessionEventLoop, SessionPollResult};
 use opcua::types::{
-    DataChangeNotification, Error, NodeId, NotificationMessage, PublishResponse, ReadValueId,
+    DataChangeNotification, Error, EventNotificationList, NodeId, NotificationMessage, PublishResponse, ReadValueId,
     StatusChangeNotification, StatusCode, TimestampsToReturn, VariableId, Variant,
 };
 use tokio::sync::mpsc;
@@ -24,7 +24,7 @@ use super::error::{ConnectError, is_refusal};
 use super::items::{self, Subscription, place};
 use super::limits::{self, Limits};
 use super::publish::{self, Order, Publisher};
-use super::{codec, poll, recover};
+use super::{history, poll, recover};
 use crate::context::Reporter;
 
 /// How often subscriptions are looked after.
@@ -95,7 +95,7 @@ pub(super) async fn run(
     };
     let ended = tokio::select! {
         status = Box::pin(pump(events, tell)) => Ended::Lost(format!("the session ended: {status}")),
-        ended = Box::pin(live.work(told, drain)) => ended,
+        ended = live.work(told, drain).boxed() => ended,
     };
     shared.set_connected(None);
     ended
@@ -162,7 +162,7 @@ impl Live<'_> {
                 signal = told.recv() => match signal {
                     None => Err(Ended::Lost("the session ended".to_owned())),
                     Some(signal) => {
-                        let step = Box::pin(self.signal(signal)).await;
+                        let step = self.signal(signal).boxed().await;
                         polling = match (&step, self.shared.connected()) {
                             (Ok(()), Some(connected)) => poll::Polling::of(self.shared, connected, self.limits),
                             _ => poll::Polling::none(),
@@ -171,9 +171,9 @@ impl Live<'_> {
                     }
                 },
                 Some(answer) = self.publisher.waiting.next(), if !self.publisher.waiting.is_empty() => {
-                    Box::pin(self.published(answer)).await
+                    self.published(answer).boxed().await
                 }
-                _ = tick.tick() => Box::pin(self.look()).await,
+                _ = tick.tick() => self.look().boxed().await,
                 result = polling.next() => {
                     self.polled(result);
                     Ok(())
@@ -211,7 +211,7 @@ impl Live<'_> {
             }
             Signal::Connected { fresh } => {
                 (self.connected, self.since, self.silent) = (true, Instant::now(), 0);
-                let made = Box::pin(self.connected(fresh || !self.ever)).await;
+                let made = self.connected(fresh || !self.ever).boxed().await;
                 self.ever = true;
                 if let Err(error) = made {
                     if is_refusal(error.status()) {
@@ -246,6 +246,7 @@ impl Live<'_> {
         let nodes: Vec<Option<NodeId>> = self.shared.specs.iter().map(|s| find(&s.config.node)).collect();
         let methods =
             self.shared.specs.iter().map(|s| s.config.method.as_ref().and_then(find)).collect();
+        let notifiers: Vec<NodeId> = self.shared.config.events.iter().filter_map(find).collect();
         self.unresolved(&nodes);
         let is_same = !self.memory.nodes.is_empty() && self.memory.nodes == nodes;
         self.memory.nodes.clone_from(&nodes);
@@ -255,7 +256,8 @@ impl Live<'_> {
             if !fresh {
                 items::delete(&self.session, old).await;
             }
-            self.subscribe(self.subscribed()).await?;
+            self.backfill().await?;
+            self.subscribe(self.subscribed(), notifiers).await?;
         } else if fresh {
             recover::transfer(self).await?;
         } else {
@@ -270,7 +272,7 @@ impl Live<'_> {
     }
 
     /// Definitions of the server's own structures, if a point is a field of one.
-    async fn types(&self) {
+    async fn types(&mut self) {
         if self.shared.specs.iter().all(|s| s.config.field.is_none()) {
             return;
         }
@@ -300,17 +302,54 @@ impl Live<'_> {
     }
 
     /// Subscribes points, over as many subscriptions as the server's limits need.
-    pub(super) async fn subscribe(&mut self, points: Vec<items::Resolved>) -> Result<(), Error> {
+    pub(super) async fn subscribe(
+        &mut self,
+        points: Vec<items::Resolved>,
+        notifiers: Vec<NodeId>,
+    ) -> Result<(), Error> {
         let size = self.limits.per_subscription;
-        let mut points = points;
-        while !points.is_empty() {
+        let (mut points, mut notifiers) = (points, notifiers);
+        while !points.is_empty() || !notifiers.is_empty() {
             let rest = points.split_off(points.len().min(size));
             let chunk = std::mem::replace(&mut points, rest);
             let (config, specs) = (&self.shared.config, &self.shared.specs);
-            let made = items::create(&self.session, config, self.limits, specs, chunk).await?;
+            let events = std::mem::take(&mut notifiers);
+            let made = items::create(&self.session, config, self.limits, specs, chunk, events).await?;
             let (subscription, refused) = made;
             self.memory.subscriptions.push(subscription);
             self.refused(refused);
+        }
+        Ok(())
+    }
+
+    /// Values of the time without connection, before the subscriptions tell what is now.
+    pub(super) async fn backfill(&mut self) -> Result<(), Error> {
+        let now_us = self.shared.context.clock.now_us();
+        let specs = self.shared.specs.iter().enumerate();
+        let wanted = specs.filter(|(_, s)| s.config.history && s.is_read());
+        let wanted: Vec<history::Wanted> = wanted
+            .filter_map(|(at, s)| Some((at, self.memory.nodes.get(at)?.clone()?, s.newest_us()?)))
+            .collect();
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let found = match history::fetch(&self.session, self.limits, wanted, now_us).await {
+            Err(error) if history::is_none(error.status()) => {
+                tracing::info!(device = self.shared.name, %error, "the server has no history");
+                return Ok(());
+            }
+            other => other?,
+        };
+        for part in found {
+            let Some(spec) = self.shared.specs.get(part.at) else { continue };
+            if !part.whole {
+                self.reporter.bad(true, &format!("{}: its history was fetched in part", spec.config.node));
+            }
+            let values = part.values.into_iter();
+            let samples: Vec<Sample> =
+                values.map(|v| self.shared.sample(spec, v, now_us, self.reporter)).collect();
+            tracing::info!(node = %spec.config.node, values = samples.len(), "fetched from the server's history");
+            self.shared.context.raw.send(samples);
         }
         Ok(())
     }
@@ -414,6 +453,12 @@ impl Live<'_> {
                 }
                 continue;
             }
+            if let Some(list) = object.inner_as::<EventNotificationList>() {
+                for event in list.events.iter().flatten() {
+                    self.shared.event(event.event_fields.as_deref().unwrap_or_default(), now_us);
+                }
+                continue;
+            }
             let Some(data) = object.into_inner_as::<DataChangeNotification>() else { continue };
             let items = data.monitored_items.unwrap_or_default();
             let mut samples = Vec::with_capacity(items.len());
@@ -480,7 +525,7 @@ impl Live<'_> {
     }
 
     /// Whether the server answers at all.
-    async fn alive(&self) -> Step {
+    async fn alive(&mut self) -> Step {
         let asked = [ReadValueId::from(NodeId::from(VariableId::Server_ServerStatus_State))];
         let read = self.session.read(&asked, TimestampsToReturn::Neither, 0.0);
         match timeout(self.shared.config.timeout(), Box::pin(read)).await {

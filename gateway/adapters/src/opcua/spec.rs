@@ -1,6 +1,6 @@
 //! The points of a server, and what is known of each over its connections.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 
 use common::{Access, PointId, ValueType};
 use opcua::types::{AttributeId, NodeId, NumericRange, ReadValueId, StatusCode};
@@ -16,16 +16,28 @@ pub(super) struct Spec {
     pub(super) value_type: ValueType,
     /// The status of its last value, with all of its bits.
     status: AtomicU32,
+    /// Source time of its newest value, UTC us; 0: none yet.
+    newest_us: AtomicI64,
 }
 
 impl Spec {
     pub(super) fn new(id: PointId, config: PointConfig, access: Access, value_type: ValueType) -> Self {
         let status = AtomicU32::new(StatusCode::BadWaitingForInitialData.bits());
-        Self { id, config, access, value_type, status }
+        Self { id, config, access, value_type, status, newest_us: AtomicI64::new(0) }
     }
 
     pub(super) fn told(&self, status: StatusCode) {
         self.status.store(status.bits(), Ordering::Relaxed);
+    }
+
+    /// A value of this source time was told.
+    pub(super) fn heard(&self, source_us: i64) {
+        self.newest_us.fetch_max(source_us, Ordering::Relaxed);
+    }
+
+    /// Source time of the newest value that was told; none before the first.
+    pub(super) fn newest_us(&self) -> Option<i64> {
+        Some(self.newest_us.load(Ordering::Relaxed)).filter(|us| *us != 0)
     }
 
     /// What its server or its connection said last.

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use common::names::Code;
-use common::{Access, PointId, Value};
+use common::{Access, PointId, Value, ValueType};
 use gateway_core::{DeviceWriter, Permit, Reading, WriteError};
 use gateway_opcua::value;
 use opcua::types::{
     Array, AttributeId, DataValue, NodeId, NumericRange, ReadValueId, StatusCode, TimestampsToReturn, Variant,
-    WriteValue,
+    VariantScalarTypeId as Scalar, WriteValue,
 };
 use tokio::time::{Instant, timeout_at};
 
@@ -117,7 +117,7 @@ async fn prepare(
         value::Unfit::Range { .. } => not_sent(Code::OutOfRawLimits, e.to_string()),
         value::Unfit::Unsupported(_) => not_sent(Code::TypeMismatch, e.to_string()),
     };
-    let scalar = value::variant(raw, known.scalar).map_err(unfit)?;
+    let scalar = value::variant(&whole(raw, known.scalar), known.scalar).map_err(unfit)?;
     let written = if range.has_range() {
         ranges(connected, spec, node).await?;
         let array = Array::new(known.scalar, vec![scalar.clone()]);
@@ -133,6 +133,17 @@ async fn prepare(
         value: DataValue { value: Some(written), ..DataValue::default() },
     };
     Ok((scalar, request))
+}
+
+/// A value that was scaled may miss a whole number by its last digits; one that misses it by more is refused later.
+fn whole(raw: &Value, scalar: Scalar) -> Value {
+    match *raw {
+        Value::F64(x) if value::value_type(scalar) != Some(ValueType::F64) => {
+            let near = (x - x.round()).abs() <= x.abs().max(1.0) * 1e-9;
+            Value::F64(if near { x.round() } else { x })
+        }
+        _ => raw.clone(),
+    }
 }
 
 /// A server that knows no ranges would take the one element for the whole array: it is found out before the write.
@@ -235,6 +246,13 @@ mod tests {
     use opcua::types::Error;
 
     use super::*;
+
+    #[test]
+    fn a_scaled_value_is_rounded_by_its_last_digits_and_no_more() {
+        assert_eq!(whole(&Value::F64(203.000_000_000_000_03), Scalar::Int16), Value::F64(203.0));
+        assert_eq!(whole(&Value::F64(203.4), Scalar::Int16), Value::F64(203.4));
+        assert_eq!(whole(&Value::F64(203.000_000_000_1), Scalar::Double), Value::F64(203.000_000_000_1));
+    }
 
     #[test]
     fn what_is_not_known_is_never_told_as_refused_or_done() {

@@ -11,6 +11,7 @@ mod history;
 mod metrics;
 mod modbus;
 mod mqtt;
+mod opcua_client;
 mod serve;
 mod twins;
 mod watermark;
@@ -56,6 +57,7 @@ pub(crate) struct Inner {
     counts: Arc<SampleCounts>,
     broker: Option<gateway_broker::Handle>,
     endpoints: Endpoints,
+    opcua_client: gateway_adapters::opcua::Kit,
     drain: Drain,
 }
 
@@ -90,6 +92,7 @@ impl Admission {
 pub(crate) struct Shown {
     pub(crate) admission: Admission,
     pub(crate) endpoints: Endpoints,
+    pub(crate) opcua_client: gateway_adapters::opcua::Kit,
     pub(crate) reload: Reload,
 }
 
@@ -114,6 +117,7 @@ impl Api {
             counts,
             broker,
             endpoints: shown.endpoints,
+            opcua_client: shown.opcua_client,
             drain,
         }))
     }
@@ -179,6 +183,17 @@ const ROUTES: &[Route] = &[
     route(Method::GET, "/api/v1/switch", Some(Role::Viewer), || get(gateway::switch)),
     route(Method::PUT, "/api/v1/switch", Some(Role::Engineer), || put(gateway::set_switch)),
     route(Method::GET, "/api/v1/broker", Some(Role::Viewer), || get(broker::status)),
+    route(Method::POST, "/api/v1/opcua/endpoints", Some(Role::Engineer), || post(opcua_client::endpoints)),
+    route(Method::POST, "/api/v1/opcua/browse", Some(Role::Engineer), || post(opcua_client::browse)),
+    route(Method::POST, "/api/v1/opcua/read", Some(Role::Engineer), || post(opcua_client::read)),
+    route(Method::GET, "/api/v1/opcua/points", Some(Role::Viewer), || get(opcua_client::points)),
+    route(Method::GET, "/api/v1/opcua/certificates", Some(Role::Viewer), || get(opcua_client::certificates)),
+    route(Method::POST, "/api/v1/opcua/certificates/{fingerprint}/trust", Some(Role::Admin), || {
+        post(opcua_client::trust)
+    }),
+    route(Method::POST, "/api/v1/opcua/certificates/{fingerprint}/distrust", Some(Role::Admin), || {
+        post(opcua_client::distrust)
+    }),
     route(Method::GET, "/api/v1/watermark", Some(Role::Viewer), || get(watermark::stream)),
 ];
 

@@ -10,6 +10,7 @@ mod derived;
 mod doubts;
 mod exchange;
 mod files;
+mod opcua;
 mod points;
 pub mod publish;
 mod secrets;

@@ -10,6 +10,7 @@ use common::{Access, DeviceSchema, PointId, PointSchema, Schema, TwinId, Value, 
 use gateway_core::{Deadband, Device, Point, RawRange, Registry, Scale};
 
 use super::derived;
+use super::opcua;
 use super::files::{Files, Located};
 use super::sections::{DeviceSection, PointSection};
 
@@ -88,6 +89,7 @@ pub(super) fn registry(files: &Files<'_>, mistakes: &mut Vec<Mistake>) -> Option
         });
     }
     overlaps(files, mistakes);
+    opcua::overlaps(files, mistakes);
     if points.len() > MAX_POINTS {
         mistakes.push(files.mistake(
             "device",
@@ -123,7 +125,8 @@ fn device(d: &DeviceSection, wrong: Wrong<'_>) {
     let mut given = protocols(d);
     match (given.next(), given.next()) {
         (None, _) => {
-            let expected = "expected [device.modbus], [device.mqtt], [device.sparkplug] or [device.virtual]";
+            let expected =
+                "expected [device.modbus], [device.mqtt], [device.opcua], [device.sparkplug] or [device.virtual]";
             wrong("", format!("has no protocol: {expected}"));
         }
         (Some(first), Some(second)) => {
@@ -133,6 +136,7 @@ fn device(d: &DeviceSection, wrong: Wrong<'_>) {
             let checked = [
                 ("modbus", d.modbus.as_ref().map(|c| c.check())),
                 ("mqtt", d.mqtt.as_ref().map(|c| c.check())),
+                ("opcua", d.opcua.as_ref().map(|c| c.check())),
                 ("sparkplug", d.sparkplug.as_ref().map(|c| c.check())),
                 ("virtual", d.virtual_.as_ref().map(|c| c.check())),
             ];
@@ -156,6 +160,7 @@ fn protocols(d: &DeviceSection) -> impl Iterator<Item = &'static str> {
     let named = [
         ("modbus", d.modbus.is_some()),
         ("mqtt", d.mqtt.is_some()),
+        ("opcua", d.opcua.is_some()),
         ("sparkplug", d.sparkplug.is_some()),
         ("virtual", d.virtual_.is_some()),
     ];
@@ -164,7 +169,7 @@ fn protocols(d: &DeviceSection) -> impl Iterator<Item = &'static str> {
 
 /// The raw range, and how long a value is current by default; none if the binding is wrong.
 fn binding(d: &DeviceSection, p: &PointSection, wrong: Wrong<'_>) -> Option<(RawRange, u64, bool)> {
-    if let Some(bound) = derived::binding(d, p) {
+    if let Some(bound) = derived::binding(d, p).or_else(|| opcua::binding(d, p)) {
         return bound.map_err(|(key, message)| wrong(&key, message)).ok();
     }
     if d.sparkplug.is_some() || p.sparkplug.is_some() {
