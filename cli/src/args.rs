@@ -9,8 +9,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::exit::Exit;
-pub use opcua::{Browse, Opcua, Server};
 pub use modbus::{Direct, Form, FramingArg, Modbus, ParityArg, TableArg, Talk};
+pub use opcua::{Browse, Opcua, Server};
 
 /// How results are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

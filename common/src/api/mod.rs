@@ -23,8 +23,8 @@ pub use live::{ClientMessage, LIVE_HEADER_BYTES, LiveFrame, LiveRow, ServerMessa
 pub use modbus::ModbusEndpoint;
 pub use mqtt::{UnknownTopic, UnknownTopics, UnknownValue};
 pub use opcua_client::{
-    OpcuaBrowseRequest, OpcuaBrowsed, OpcuaCertificate, OpcuaEndpoint, OpcuaEndpointsRequest, OpcuaNode, OpcuaPoint,
-    OpcuaReadRequest, OpcuaTarget, OpcuaValue,
+    OpcuaBrowseRequest, OpcuaBrowsed, OpcuaCertificate, OpcuaEndpoint, OpcuaEndpointsRequest, OpcuaNode,
+    OpcuaPoint, OpcuaReadRequest, OpcuaTarget, OpcuaValue,
 };
 pub use problem::Problem;
 pub use twin::{

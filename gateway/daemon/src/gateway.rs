@@ -182,8 +182,12 @@ impl Gateway {
         let admission = Admission::new(config);
         let endpoints = Endpoints::new(config);
         let opcua_client = field.drivers.opcua.clone();
-        let shown =
-            Shown { admission: admission.clone(), endpoints: endpoints.clone(), opcua_client, reload: reload.clone() };
+        let shown = Shown {
+            admission: admission.clone(),
+            endpoints: endpoints.clone(),
+            opcua_client,
+            reload: reload.clone(),
+        };
         let api = Api::new(config, vitals.clone(), current, counts, broker, shown, drain);
         let socket = config.api.socket.clone();
         api::serve(listeners, socket, api, wiring.stages.supervisor(Stage::Field));

@@ -42,7 +42,8 @@ fn quoted(text: &str) -> String {
 /// A device with a point for every variable that can be one. What is writable is read only here: its limits are for a
 /// person to say. Methods are remarks for the same reason.
 pub(super) fn device(name: &str, asset: &str, server: &str, insecure: bool, nodes: &[OpcuaNode]) -> String {
-    let mut text = format!("[[device]]\nname = {}\nasset = {}\n\n[device.opcua]\n", quoted(name), quoted(asset));
+    let mut text =
+        format!("[[device]]\nname = {}\nasset = {}\n\n[device.opcua]\n", quoted(name), quoted(asset));
     if server.contains("://") {
         text += &format!("url = {}\n", quoted(server));
         if insecure {
@@ -64,7 +65,8 @@ pub(super) fn device(name: &str, asset: &str, server: &str, insecure: bool, node
         }
     }
     if left_out > 0 {
-        text += &format!("\n# {left_out} variables are structures, cannot be read, or have no type of a point\n");
+        text +=
+            &format!("\n# {left_out} variables are structures, cannot be read, or have no type of a point\n");
     }
     text
 }
@@ -160,14 +162,25 @@ mod tests {
 
     #[test]
     fn what_is_made_is_a_device_with_points_of_different_names() {
-        let nodes = [node("Plant/A/Temp", "Variable"), node("Plant/B/Temp", "Variable"), node("Plant/Start", "Method")];
+        let nodes = [
+            node("Plant/A/Temp", "Variable"),
+            node("Plant/B/Temp", "Variable"),
+            node("Plant/Start", "Method"),
+        ];
         let text = device("press", "plant/press", "opc.tcp://h:4840", true, &nodes);
         let read: toml::Table = toml::from_str(&text).unwrap();
         let device = &read["device"][0];
         assert_eq!(device["opcua"]["security"].as_str(), Some("none"));
-        let names: Vec<_> =
-            device["point"].as_array().unwrap().iter().map(|p| p["name"].as_str().unwrap().to_owned()).collect();
+        let names: Vec<_> = device["point"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|p| p["name"].as_str().unwrap().to_owned())
+            .collect();
         assert_eq!(names, ["Temp", "B.Temp"]);
-        assert!(text.contains("# opcua = { node = \"i=85\", method = \"nsu=http://a;s=Plant/Start\" }"), "{text}");
+        assert!(
+            text.contains("# opcua = { node = \"i=85\", method = \"nsu=http://a;s=Plant/Start\" }"),
+            "{text}"
+        );
     }
 }

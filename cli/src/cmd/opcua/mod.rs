@@ -5,8 +5,8 @@ mod made;
 
 use common::ValueType;
 use common::api::{
-    OpcuaBrowseRequest, OpcuaBrowsed, OpcuaCertificate, OpcuaEndpoint, OpcuaEndpointsRequest, OpcuaNode, OpcuaPoint,
-    OpcuaReadRequest, OpcuaTarget, OpcuaValue, Page,
+    OpcuaBrowseRequest, OpcuaBrowsed, OpcuaCertificate, OpcuaEndpoint, OpcuaEndpointsRequest, OpcuaNode,
+    OpcuaPoint, OpcuaReadRequest, OpcuaTarget, OpcuaValue, Page,
 };
 use reqwest::Method;
 use serde::Serialize;
@@ -70,7 +70,8 @@ async fn certificates(ctx: &Context, own: bool) -> Result<Exit> {
         let mut table = Table::new(&["WHERE", "FINGERPRINT (SHA-256)", "SUBJECT", "APPLICATION", "UNTIL"]);
         for c in items {
             let application = c.application.clone().unwrap_or_default();
-            let cells = [c.folder.clone(), c.fingerprint.clone(), c.subject.clone(), application, time(c.until_us)];
+            let cells =
+                [c.folder.clone(), c.fingerprint.clone(), c.subject.clone(), application, time(c.until_us)];
             table.row(cells);
         }
         table.text()
@@ -99,7 +100,8 @@ async fn browse(ctx: &Context, asked: Browse) -> Result<Exit> {
     let wanted = |n: &OpcuaNode| {
         let is_method = n.class == "Method";
         path.as_ref().is_none_or(|p| made::fits(p, &n.path))
-            && (types.is_empty() || n.data_type.as_ref().is_some_and(|t| types.iter().any(|w| w.eq_ignore_ascii_case(t))))
+            && (types.is_empty()
+                || n.data_type.as_ref().is_some_and(|t| types.iter().any(|w| w.eq_ignore_ascii_case(t))))
             && (!writable || n.writable || is_method)
     };
     browsed.items.retain(wanted);

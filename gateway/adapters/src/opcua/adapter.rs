@@ -16,9 +16,10 @@ use gateway_opcua::status;
 use opcua::client::Session;
 use opcua::types::{DataValue, NodeId, StatusCode, Variant};
 
-use super::config::{DeviceConfig, PointConfig};
+use super::config::DeviceConfig;
 use super::connect::Kit;
 use super::error::ConnectError;
+use super::point::PointConfig;
 use super::session::{self, Ended, Memory};
 use super::spec::Spec;
 use super::types::NodeType;
@@ -28,6 +29,8 @@ use crate::Context;
 use crate::context::Reporter;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// Pause where a certificate is to be trusted, or the configuration is to be mended.
+const FOR_A_PERSON: Duration = Duration::from_secs(5);
 
 /// Why a driver cannot be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -69,7 +72,11 @@ pub(super) struct Connected {
 }
 
 impl Connected {
-    pub(super) fn new(session: Arc<Session>, nodes: Vec<Option<NodeId>>, methods: Vec<Option<NodeId>>) -> Self {
+    pub(super) fn new(
+        session: Arc<Session>,
+        nodes: Vec<Option<NodeId>>,
+        methods: Vec<Option<NodeId>>,
+    ) -> Self {
         Self { session, nodes, methods, types: tokio::sync::Mutex::default() }
     }
 
@@ -157,7 +164,13 @@ impl Shared {
     }
 
     /// A sample of what the server says of a point.
-    pub(super) fn sample(&self, spec: &Spec, value: DataValue, now_us: i64, reporter: &mut Reporter) -> Sample {
+    pub(super) fn sample(
+        &self,
+        spec: &Spec,
+        value: DataValue,
+        now_us: i64,
+        reporter: &mut Reporter,
+    ) -> Sample {
         if value.status.is_some_and(status::is_overflow) {
             self.overflow.fetch_add(1, Ordering::Relaxed);
         }
@@ -254,18 +267,20 @@ impl gateway_core::Adapter for Adapter {
         loop {
             let ended = shared.once(&mut reporter, &mut memory, &drain).boxed().await;
             // A session that lived begins the pauses anew.
-            if !memory.told && matches!(ended, Ok(Ended::Lost(_))) {
+            if std::mem::take(&mut memory.lived) {
                 pause = FIRST_PAUSE;
             }
-            let (why, refused) = match ended {
+            let refused = Duration::from_millis(shared.config.refused_pause_ms);
+            let (why, wait) = match ended {
                 Ok(Ended::Drained) => return Ok(()),
-                Ok(Ended::Lost(why)) => (why, false),
-                Ok(Ended::Refused(error)) => (error.to_string(), true),
-                Err(error) => (error.to_string(), error.is_refusal()),
+                Ok(Ended::Lost(why)) => (why, pause),
+                Ok(Ended::Refused(error)) | Err(error) if error.is_refusal() => (error.to_string(), refused),
+                // What a person mends at the box is seen soon.
+                Err(error) if error.is_ours() => (error.to_string(), refused.min(FOR_A_PERSON)),
+                Ok(Ended::Refused(error)) | Err(error) => (error.to_string(), pause),
             };
             reporter.bad(false, &why);
             shared.all_bad(&mut memory, StatusCode::BadNotConnected);
-            let wait = if refused { Duration::from_millis(shared.config.refused_pause_ms) } else { pause };
             pause = (pause * 2).min(longest);
             tokio::select! {
                 () = drain.started() => return Ok(()),

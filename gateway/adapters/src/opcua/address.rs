@@ -24,13 +24,18 @@ pub(super) fn parse(url: &str) -> Result<Address<'_>, String> {
         Some(v6) => {
             let (host, port) = v6.split_once(']').ok_or_else(wrong)?;
             host.parse::<std::net::Ipv6Addr>().map_err(|_| wrong())?;
-            (host, port.strip_prefix(':').map_or(if port.is_empty() { Ok(None) } else { Err(wrong()) }, |p| Ok(Some(p)))?)
+            (
+                host,
+                port.strip_prefix(':')
+                    .map_or(if port.is_empty() { Ok(None) } else { Err(wrong()) }, |p| Ok(Some(p)))?,
+            )
         }
         None => place.rsplit_once(':').map_or((place, None), |(host, port)| (host, Some(port))),
     };
     let port = port.map_or(Ok(PORT), |p| p.parse().map_err(|_| wrong()))?;
     let odd = |c: char| c.is_whitespace() || c.is_control() || "@?#".contains(c);
-    if host.is_empty() || port == 0 || url.chars().any(odd) || (host.contains(':') && !place.starts_with('[')) {
+    if host.is_empty() || port == 0 || url.chars().any(odd) || (host.contains(':') && !place.starts_with('['))
+    {
         return Err(wrong());
     }
     Ok(Address { host, port, path })
@@ -55,7 +60,10 @@ mod tests {
 
     #[test]
     fn a_server_is_called_as_the_configuration_says() {
-        assert_eq!(called("opc.tcp://PLC-7:4840/ua", "opc.tcp://10.0.0.5:4841"), "opc.tcp://10.0.0.5:4841/ua");
+        assert_eq!(
+            called("opc.tcp://PLC-7:4840/ua", "opc.tcp://10.0.0.5:4841"),
+            "opc.tcp://10.0.0.5:4841/ua"
+        );
         assert_eq!(called("opc.tcp://PLC-7:4840", "opc.tcp://[::1]:4841/x"), "opc.tcp://[::1]:4841");
         assert_eq!(called("nonsense", "opc.tcp://h/x"), "opc.tcp://h:4840/x");
         let parts = parse("opc.tcp://[fd00::1]/ua").unwrap();

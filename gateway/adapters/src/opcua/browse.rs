@@ -9,8 +9,9 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use opcua::client::Session;
 use opcua::types::{
-    AttributeId, BrowseDescription, BrowseDirection, ByteString, DataValue, Error, NodeClass, NodeId, ReadValueId,
-    ReferenceDescription, ReferenceTypeId, StatusCode, TimestampsToReturn, Variant, VariantScalarTypeId,
+    AttributeId, BrowseDescription, BrowseDirection, ByteString, DataValue, Error, NodeClass, NodeId,
+    ReadValueId, ReferenceDescription, ReferenceTypeId, StatusCode, TimestampsToReturn, Variant,
+    VariantScalarTypeId,
 };
 use tokio::time::Instant;
 
@@ -286,7 +287,13 @@ impl Work {
         Ok(())
     }
 
-    fn reference(&mut self, parent: Option<usize>, depth: usize, reference: ReferenceDescription, bounds: &Bounds) {
+    fn reference(
+        &mut self,
+        parent: Option<usize>,
+        depth: usize,
+        reference: ReferenceDescription,
+        bounds: &Bounds,
+    ) {
         let node = reference.node_id.node_id;
         // A node of another server, or one that was met on another way.
         if reference.node_id.server_index != 0 || !self.seen.insert(node.clone()) {
@@ -326,8 +333,12 @@ pub(super) async fn details(session: &Session, limits: Limits, found: &mut [Foun
         found.iter_mut().filter(|f| f.class == NodeClass::Variable).collect();
     let mut known: std::collections::HashMap<NodeId, Option<VariantScalarTypeId>> =
         std::collections::HashMap::new();
-    const ASKED: [AttributeId; 4] =
-        [AttributeId::DataType, AttributeId::ValueRank, AttributeId::ArrayDimensions, AttributeId::UserAccessLevel];
+    const ASKED: [AttributeId; 4] = [
+        AttributeId::DataType,
+        AttributeId::ValueRank,
+        AttributeId::ArrayDimensions,
+        AttributeId::UserAccessLevel,
+    ];
     for chunk in variables.chunks_mut((limits.read / ASKED.len()).max(1)) {
         let asked: Vec<ReadValueId> =
             chunk.iter().flat_map(|f| ASKED.map(|a| ReadValueId::new(f.node.clone(), a))).collect();

@@ -6,13 +6,13 @@ use gateway_core::{Permit, Reading, WriteError};
 use gateway_opcua::value;
 use opcua::client::Session;
 use opcua::types::{
-    Argument as Declared, AttributeId, BrowseDescription, BrowseDirection, CallMethodRequest, NodeId, ReadValueId,
-    ReferenceTypeId, StatusCode, TimestampsToReturn, Variant, VariantScalarTypeId as Scalar,
+    Argument as Declared, AttributeId, BrowseDescription, BrowseDirection, CallMethodRequest, NodeId,
+    ReadValueId, ReferenceTypeId, StatusCode, TimestampsToReturn, Variant, VariantScalarTypeId as Scalar,
 };
 use tokio::time::{Instant, timeout_at};
 
 use super::adapter::Connected;
-use super::config::Argument;
+use super::point::Argument;
 use super::spec::Spec;
 use super::types;
 use super::write::{admit, judge, not_sent};
@@ -74,15 +74,20 @@ async fn declared(session: &Session, method: &NodeId) -> Result<Vec<Scalar>, Str
     if first.status_code.is_bad() {
         return Err(format!("method {method}: {}", first.status_code));
     }
-    let inputs = first.references.into_iter().flatten().find(|r| r.browse_name.name.as_ref() == "InputArguments");
+    let inputs =
+        first.references.into_iter().flatten().find(|r| r.browse_name.name.as_ref() == "InputArguments");
     // A method without arguments has no such property.
     let Some(inputs) = inputs else { return Ok(Vec::new()) };
     let asked = [ReadValueId::new(inputs.node_id.node_id, AttributeId::Value)];
     let read = session.read(&asked, TimestampsToReturn::Neither, 0.0).await.map_err(|e| e.to_string())?;
-    let Some(Variant::Array(array)) = read.into_iter().next().and_then(|v| v.value) else { return Ok(Vec::new()) };
+    let Some(Variant::Array(array)) = read.into_iter().next().and_then(|v| v.value) else {
+        return Ok(Vec::new());
+    };
     let mut found = Vec::new();
     for value in &array.values {
-        let Variant::ExtensionObject(object) = value else { return Err("its arguments cannot be read".to_owned()) };
+        let Variant::ExtensionObject(object) = value else {
+            return Err("its arguments cannot be read".to_owned());
+        };
         let declared = object.inner_as::<Declared>().ok_or("its arguments cannot be read")?;
         let name = declared.name.as_ref();
         if declared.value_rank >= 0 {

@@ -117,7 +117,7 @@ mod tests {
     use opcua::types::VariantScalarTypeId;
     use proptest::prelude::*;
 
-    use super::super::config::PointConfig;
+    use super::super::point::PointConfig;
     use super::*;
 
     fn spec(keys: &str) -> Spec {
@@ -138,7 +138,10 @@ mod tests {
         data.source_timestamp = Some(value::time(NOW_US - 5));
         data.server_timestamp = Some(value::time(NOW_US - 1));
         let (told, why) = sample(&spec(""), data.clone(), NOW_US);
-        assert_eq!((told.value, told.quality, told.source_us), (Some(Value::I64(7)), Quality::GOOD, NOW_US - 5));
+        assert_eq!(
+            (told.value, told.quality, told.source_us),
+            (Some(Value::I64(7)), Quality::GOOD, NOW_US - 5)
+        );
         assert_eq!(why, None);
         data.source_timestamp = None;
         assert_eq!(sample(&spec(""), data.clone(), NOW_US).0.source_us, NOW_US - 1);
@@ -154,7 +157,17 @@ mod tests {
 
     #[test]
     fn every_status_becomes_a_quality_of_its_class_and_is_kept() {
-        for bits in [0, 0x0096_0000, 0x4090_0000, 0x4094_0000, 0x8031_0000, 0x8034_0000, 0x808d_0000, 0x0480, 0xc123_4567] {
+        for bits in [
+            0,
+            0x0096_0000,
+            0x4090_0000,
+            0x4094_0000,
+            0x8031_0000,
+            0x8034_0000,
+            0x808d_0000,
+            0x0480,
+            0xc123_4567,
+        ] {
             let data = DataValue { status: Some(StatusCode::from(bits)), ..DataValue::value_only(1i32) };
             let point = spec("");
             let (told, _) = sample(&point, data, NOW_US);

@@ -2,15 +2,15 @@
 //! what the gateway signs in. What a server offers is asked anew for each connection, so that a renewed certificate or
 //! another endpoint is seen.
 
-use std::path::{Path, PathBuf};
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use common::{Clock, PointId};
 use gateway_opcua::pki::{Application, Certificate, Doubt, Expected, Own, Pki, PkiError};
-use opcua::client::{Client, ClientBuilder, IdentityToken, Password, Session, SessionEventLoop};
 use opcua::client::transport::TcpConnector;
+use opcua::client::{Client, ClientBuilder, IdentityToken, Password, Session, SessionEventLoop};
 use opcua::types::{EndpointDescription, MessageSecurityMode, UserTokenType};
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
@@ -56,7 +56,13 @@ pub(super) struct Opened {
 impl Kit {
     /// A client that is this application and keeps its certificates under `root`.
     pub fn new(root: impl Into<PathBuf>, application: Application, clock: Clock) -> Self {
-        Self(Arc::new(Shared { root: root.into(), application, clock, own: OnceCell::new(), devices: Mutex::default() }))
+        Self(Arc::new(Shared {
+            root: root.into(),
+            application,
+            clock,
+            own: OnceCell::new(),
+            devices: Mutex::default(),
+        }))
     }
 
     /// The folders of certificates.
@@ -85,6 +91,11 @@ impl Kit {
             made.map_err(stopped)?
         };
         Ok(self.0.own.get_or_try_init(make).await?)
+    }
+
+    /// Where the crate keeps its view of the certificates of one connection.
+    pub(super) fn seen(&self, name: &str) -> Result<PathBuf, PkiError> {
+        Ok(seen(&self.pki()?, name))
     }
 
     /// A driver runs from now on; the one before of its name does not.
@@ -125,7 +136,8 @@ impl Kit {
         let uri = endpoint.server.application_uri.as_ref().to_owned();
         let judged = tokio::task::spawn_blocking(move || {
             let expected = Expected { host: Some(&host), uri: Some(&uri) };
-            let judged = kit.pki().map(|pki| pki.judge(&certificate, expected, now_us).err().unwrap_or_default());
+            let judged =
+                kit.pki().map(|pki| pki.judge(&certificate, expected, now_us).err().unwrap_or_default());
             judged.map_or_else(|e| vec![e.to_string()], |d| d.iter().map(ToString::to_string).collect())
         });
         judged.await.unwrap_or_default()
@@ -135,12 +147,18 @@ impl Kit {
     ///
     /// # Errors
     /// When it cannot be reached.
-    pub async fn endpoints(&self, url: &str, limit: Duration) -> Result<Vec<EndpointDescription>, ConnectError> {
+    pub async fn endpoints(
+        &self,
+        url: &str,
+        limit: Duration,
+    ) -> Result<Vec<EndpointDescription>, ConnectError> {
         let (pki, _) = self.own().await?;
         let unreachable = |detail: String| ConnectError::Unreachable { url: url.to_owned(), detail };
         let client = client(pki, &self.0.application, &DeviceConfig::new(url), DISCOVERY, limit)?;
         let asked = timeout(limit, Box::pin(client.get_server_endpoints_from_url(url))).await;
-        asked.map_err(|_| unreachable("no answer in time".to_owned()))?.map_err(|e| unreachable(e.to_string()))
+        asked
+            .map_err(|_| unreachable("no answer in time".to_owned()))?
+            .map_err(|e| unreachable(e.to_string()))
     }
 
     /// Prepares a session. `name` is the device's, for folders and the server's list of sessions.
@@ -188,7 +206,8 @@ impl Kit {
         let judged = tokio::task::spawn_blocking(move || {
             let expected = Expected { host: Some(&host), uri: Some(&uri) };
             let doubts = pki.judge(&certificate, expected, now_us).err().unwrap_or_default();
-            let is_pinned = pinned.is_some_and(|p| p.replace(':', "").eq_ignore_ascii_case(&certificate.fingerprint()));
+            let is_pinned =
+                pinned.is_some_and(|p| p.replace(':', "").eq_ignore_ascii_case(&certificate.fingerprint()));
             let (accepted, left): (Vec<Doubt>, Vec<Doubt>) = doubts
                 .into_iter()
                 .filter(|d| !(is_pinned && matches!(d, Doubt::Untrusted { .. })))
@@ -217,7 +236,7 @@ fn client(
 ) -> Result<Client, ConnectError> {
     let ms = |ms: u64| u32::try_from(ms).unwrap_or(u32::MAX);
     // What the crate keeps of certificates that were good once must not count later.
-    let seen = absolute(pki.root()).join("seen").join(name);
+    let seen = seen(pki, name);
     let _ = std::fs::remove_dir_all(&seen);
     let built = ClientBuilder::new()
         .application_name(&application.name)
@@ -248,6 +267,10 @@ fn client(
         .max_byte_string_length(MOST_BYTES / 4)
         .client();
     built.map_err(|wrong| ConnectError::Client { detail: wrong.join(", ") })
+}
+
+fn seen(pki: &Pki, name: &str) -> PathBuf {
+    absolute(pki.root()).join("seen").join(name)
 }
 
 fn absolute(path: &Path) -> PathBuf {
@@ -365,7 +388,8 @@ async fn identity(config: &DeviceConfig) -> Result<IdentityToken, ConnectError> 
     }
     if let Some((certificate, key)) = config.user_certificate.clone().zip(config.user_key.clone()) {
         let shown = certificate.clone();
-        let read = tokio::task::spawn_blocking(move || IdentityToken::new_x509_path(&certificate, &key)).await;
+        let read =
+            tokio::task::spawn_blocking(move || IdentityToken::new_x509_path(&certificate, &key)).await;
         let read = read.map_err(|e| told(&shown, e.to_string()))?;
         return read.map_err(|e| told(&shown, e.to_string()));
     }
@@ -407,7 +431,10 @@ mod tests {
             endpoint("Basic128Rsa15", SignAndEncrypt, &any),
         ];
         let of = |keys: &str| chosen(keys, &all).unwrap();
-        assert!(of("").starts_with("Basic256Sha256 SignAndEncrypt"), "encrypted goes before the better policy");
+        assert!(
+            of("").starts_with("Basic256Sha256 SignAndEncrypt"),
+            "encrypted goes before the better policy"
+        );
         assert!(of("mode = \"sign\"").starts_with("Aes256_Sha256_RsaPss Sign "));
         assert!(of("security = \"aes128_sha256_rsa_oaep\"").starts_with("Aes128"));
         assert!(of("security = \"none\"").starts_with("None None"));

@@ -31,7 +31,9 @@ pub enum ConnectError {
         doubts: Vec<Doubt>,
     },
     /// The password would be readable on the network.
-    #[error("the server wants the password in plain text: use an encrypted endpoint, or write `accept = [\"plain_password\"]`")]
+    #[error(
+        "the server wants the password in plain text: use an encrypted endpoint, or write `accept = [\"plain_password\"]`"
+    )]
     PlainPassword,
     /// A file of the configuration cannot be used.
     #[error("{path}: {detail}")]
@@ -61,12 +63,19 @@ pub enum ConnectError {
 impl ConnectError {
     /// Whether another attempt soon is of no use, and may do harm: a wrong password locks accounts.
     pub(super) fn is_refusal(&self) -> bool {
-        match self {
-            Self::Refused { status } => is_refusal(*status),
-            Self::Certificate { .. } | Self::PlainPassword | Self::File { .. } => true,
-            Self::NoEndpoint { .. } => true,
-            Self::Unreachable { .. } | Self::Own(_) | Self::Client { .. } => false,
-        }
+        matches!(self, Self::Refused { status } if is_refusal(*status))
+    }
+
+    /// Whether it was refused on our side: nothing was sent that could do harm, and a person must do something.
+    pub(super) fn is_ours(&self) -> bool {
+        matches!(
+            self,
+            Self::Certificate { .. }
+                | Self::PlainPassword
+                | Self::File { .. }
+                | Self::NoEndpoint { .. }
+                | Self::Own(_)
+        )
     }
 }
 

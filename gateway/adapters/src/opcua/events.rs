@@ -7,9 +7,9 @@ use gateway_opcua::value;
 use opcua::client::services::CreateMonitoredItems;
 use opcua::client::{Session, UARequest};
 use opcua::types::{
-    AttributeId, CallMethodRequest, Error, EventFilter, ExtensionObject, MethodId, MonitoredItemCreateRequest,
-    MonitoringMode, MonitoringParameters, NodeId, ObjectTypeId, QualifiedName, ReadValueId, SimpleAttributeOperand,
-    StatusCode, TimestampsToReturn, Variant,
+    AttributeId, CallMethodRequest, Error, EventFilter, ExtensionObject, MethodId,
+    MonitoredItemCreateRequest, MonitoringMode, MonitoringParameters, NodeId, ObjectTypeId, QualifiedName,
+    ReadValueId, SimpleAttributeOperand, StatusCode, TimestampsToReturn, Variant,
 };
 
 /// Events that the server keeps until they are sent.
@@ -65,7 +65,8 @@ fn request(node: &NodeId) -> MonitoredItemCreateRequest {
         attribute_id: AttributeId::Value as u32,
         ..SimpleAttributeOperand::default()
     };
-    let filter = EventFilter { select_clauses: Some(FIELDS.iter().map(clause).collect()), ..EventFilter::default() };
+    let filter =
+        EventFilter { select_clauses: Some(FIELDS.iter().map(clause).collect()), ..EventFilter::default() };
     MonitoredItemCreateRequest {
         item_to_monitor: ReadValueId::new(node.clone(), AttributeId::EventNotifier),
         monitoring_mode: MonitoringMode::Reporting,

@@ -5,8 +5,8 @@ use std::time::Duration;
 use gateway_opcua::value;
 use opcua::client::{HistoryReadAction, Session};
 use opcua::types::{
-    ByteString, DataValue, Error, HistoryData, HistoryReadValueId, NodeId, ReadRawModifiedDetails, StatusCode,
-    TimestampsToReturn,
+    ByteString, DataValue, Error, HistoryData, HistoryReadValueId, NodeId, ReadRawModifiedDetails,
+    StatusCode, TimestampsToReturn,
 };
 use tokio::time::Instant;
 
@@ -59,7 +59,8 @@ pub(super) async fn fetch(
                 num_values_per_node: PER_ANSWER,
                 return_bounds: false,
             };
-            let asked: Vec<HistoryReadValueId> = open.iter().map(|(_, node, point)| asked(node, point)).collect();
+            let asked: Vec<HistoryReadValueId> =
+                open.iter().map(|(_, node, point)| asked(node, point)).collect();
             let action = HistoryReadAction::ReadRawModifiedDetails(details);
             let results = session.history_read(action, TimestampsToReturn::Both, false, &asked).await?;
             let mut left = Vec::new();

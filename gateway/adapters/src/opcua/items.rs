@@ -14,8 +14,9 @@ use opcua::types::{
 };
 use tokio::time::Instant;
 
-use super::config::{DeviceConfig, Trigger};
+use super::config::DeviceConfig;
 use super::limits::Limits;
+use super::point::Trigger;
 use super::spec::Spec;
 
 /// A point by its place among the points of the device, with its node in this session.
@@ -91,7 +92,8 @@ pub(super) async fn create(
         .filter(|p| !p.is_zero() && *p < Duration::from_secs(86_400))
         .unwrap_or_else(|| config.publishing());
     // The server may have chosen a longer interval or count: then it may be silent for longer.
-    let silence = publishing.saturating_mul(made.revised_max_keep_alive_count.saturating_add(1)) + config.timeout();
+    let silence =
+        publishing.saturating_mul(made.revised_max_keep_alive_count.saturating_add(1)) + config.timeout();
     let silence = silence.max(Duration::from_millis(config.silence_ms));
     let id = made.subscription_id;
     let refused = fill(session, config, limits, specs, id, &points).await?;

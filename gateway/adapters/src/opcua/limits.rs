@@ -43,7 +43,8 @@ const ASKED: [VariableId; 8] = [
 
 /// What the server says. One that cannot be asked is taken for a usual one.
 pub(super) async fn ask(session: &Session, config: &DeviceConfig) -> Limits {
-    let nodes: Vec<ReadValueId> = ASKED.iter().map(|id| ReadValueId::from(opcua::types::NodeId::from(*id))).collect();
+    let nodes: Vec<ReadValueId> =
+        ASKED.iter().map(|id| ReadValueId::from(opcua::types::NodeId::from(*id))).collect();
     let read = session.read(&nodes, TimestampsToReturn::Neither, 0.0).await.unwrap_or_default();
     let value = |at: usize| read.get(at).and_then(|v| v.value.as_ref());
     let said = |at: usize| match value(at) {
@@ -74,7 +75,14 @@ fn of(config: &DeviceConfig, said: [Option<usize>; 5], product: &str) -> Limits 
     let call = |at: usize| said.get(at).copied().flatten().map_or(most, |n| n.min(most)).max(1);
     let per = config.max_items_per_subscription.map(|n| usize::try_from(n).unwrap_or(usize::MAX));
     let per_subscription = per.or(said[4]).unwrap_or(PER_SUBSCRIPTION).clamp(1, PER_SUBSCRIPTION);
-    Limits { read: call(0), monitored: call(1), browse: call(2), history: call(3), per_subscription, parallel }
+    Limits {
+        read: call(0),
+        monitored: call(1),
+        browse: call(2),
+        history: call(3),
+        per_subscription,
+        parallel,
+    }
 }
 
 fn known(product: &str) -> Profile {

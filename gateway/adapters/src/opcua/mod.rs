@@ -14,6 +14,8 @@ mod events;
 mod history;
 mod items;
 mod limits;
+mod messages;
+mod point;
 mod poll;
 mod publish;
 mod recover;
@@ -26,7 +28,8 @@ mod write;
 
 pub use adapter::{Adapter, Error};
 pub use browse::{Bounds, Browsed, Found};
-pub use config::{Accept, Argument, DeviceConfig, Index, Mode, PointConfig, Profile, Security, Trigger};
+pub use config::{Accept, DeviceConfig, Mode, Profile, Security};
 pub use connect::Kit;
 pub use error::ConnectError;
+pub use point::{Argument, Index, PointConfig, Trigger};
 pub use tool::{NodeValue, Tool};

@@ -10,6 +10,7 @@ use futures_util::stream::FuturesUnordered;
 use opcua::client::services::{Publish, Republish};
 use opcua::client::{Session, UARequest};
 use opcua::types::{Error, NotificationMessage, PublishResponse, StatusCode, SubscriptionAcknowledgement};
+use tokio::time::Instant;
 
 /// Requests that wait at a server at the same time, at most.
 const MOST: usize = 20;
@@ -17,6 +18,9 @@ const MOST: usize = 20;
 const MOST_MISSED: u32 = 100;
 /// Acknowledgements of one request, at most.
 const MOST_ACKS: usize = 1000;
+
+/// Pause after a request that failed.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// A request under way, and its answer.
 type Waiting = Pin<Box<dyn Future<Output = Result<PublishResponse, Error>> + Send>>;
@@ -30,12 +34,15 @@ pub(super) struct Publisher {
     /// How many the server bears.
     most: usize,
     timeout: Duration,
+    /// Nothing is sent before.
+    free_at: Instant,
 }
 
 impl Publisher {
     pub(super) fn new() -> Self {
         let waiting = FuturesUnordered::new();
-        Self { waiting, acks: Vec::new(), target: 0, most: MOST, timeout: Duration::from_secs(60) }
+        let (timeout, free_at) = (Duration::from_secs(60), Instant::now());
+        Self { waiting, acks: Vec::new(), target: 0, most: MOST, timeout, free_at }
     }
 
     /// For so many subscriptions, of which one may be silent for `silence`.
@@ -53,6 +60,9 @@ impl Publisher {
 
     /// Sends as many requests as are to wait.
     pub(super) fn fill(&mut self, session: &Arc<Session>) {
+        if Instant::now() < self.free_at {
+            return;
+        }
         while self.waiting.len() < self.target {
             let left = self.acks.split_off(self.acks.len().min(MOST_ACKS));
             let acks = std::mem::replace(&mut self.acks, left);
@@ -63,8 +73,14 @@ impl Publisher {
         }
     }
 
+    /// A request failed: the next one waits, lest requests fail as fast as they can be made.
+    pub(super) fn pause(&mut self) {
+        self.free_at = Instant::now() + PAUSE;
+    }
+
     /// The server says that fewer may wait.
     pub(super) fn too_many(&mut self) {
+        self.pause();
         self.most = self.most.min(self.waiting.len()).max(1);
         self.target = self.target.min(self.most);
     }

@@ -35,7 +35,11 @@ pub(super) async fn transfer(live: &mut Live<'_>) -> Result<(), Error> {
             }
         }
     }
-    tracing::info!(taken_over = live.memory.subscriptions.len(), lost = lost.len(), "subscriptions after a new session");
+    tracing::info!(
+        taken_over = live.memory.subscriptions.len(),
+        lost = lost.len(),
+        "subscriptions after a new session"
+    );
     if !live.memory.subscriptions.is_empty() {
         live.catch_up_soon();
     }

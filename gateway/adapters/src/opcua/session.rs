@@ -6,24 +6,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{Drain, Quality, Sample};
+use common::{Drain, Sample};
 use futures_util::{FutureExt, StreamExt};
-use gateway_opcua::{node::NodeRef, status};
+use gateway_opcua::NodeRef;
 use opcua::client::transport::TcpConnector;
 use opcua::client::{Session, SessionActivity, SessionConnectMode, SessionEventLoop, SessionPollResult};
-use opcua::types::{
-    DataChangeNotification, Error, EventNotificationList, NodeId, NotificationMessage, PublishResponse, ReadValueId,
-    StatusChangeNotification, StatusCode, TimestampsToReturn, VariableId, Variant,
-};
+use opcua::types::{Error, NodeId, ReadValueId, StatusCode, TimestampsToReturn, VariableId, Variant};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::adapter::{Connected, Shared};
 use super::connect::Opened;
 use super::error::{ConnectError, is_refusal};
-use super::items::{self, Subscription, place};
+use super::items::{self, Subscription};
 use super::limits::{self, Limits};
-use super::publish::{self, Order, Publisher};
+use super::publish::Publisher;
 use super::{history, poll, recover};
 use crate::context::Reporter;
 
@@ -56,6 +53,8 @@ pub(super) struct Memory {
     pub(super) nodes: Vec<Option<NodeId>>,
     /// Whether all points were told bad since there was a connection.
     pub(super) told: bool,
+    /// Whether the last session was set up.
+    pub(super) lived: bool,
 }
 
 /// What happens to the connection.
@@ -113,8 +112,17 @@ async fn pump(events: SessionEventLoop<TcpConnector>, tell: mpsc::Sender<Signal>
             }
             Some(Ok(SessionPollResult::ConnectionLost(status))) => Signal::Lost(status),
             Some(Ok(SessionPollResult::ReconnectFailed(status))) => Signal::Failed(status),
-            Some(Ok(SessionPollResult::SessionActivity(SessionActivity::KeepAliveSucceeded))) => Signal::Alive,
-            Some(Ok(SessionPollResult::SessionActivity(SessionActivity::KeepAliveFailed(_)))) => Signal::Silent,
+            Some(Ok(SessionPollResult::SessionActivity(SessionActivity::KeepAliveSucceeded))) => {
+                Signal::Alive
+            }
+            Some(Ok(SessionPollResult::SessionActivity(SessionActivity::KeepAliveFailed(status)))) => {
+                // A server that says that it does not run has answered.
+                if matches!(status, StatusCode::BadServerHalted | StatusCode::BadUnknownResponse) {
+                    Signal::Alive
+                } else {
+                    Signal::Silent
+                }
+            }
             Some(Ok(_)) => continue,
         };
         if tell.send(signal).await.is_err() {
@@ -136,7 +144,7 @@ pub(super) struct Live<'l> {
     pub(super) retry_at: Option<Instant>,
     /// When all values are read once, because they were told bad while the server kept its subscriptions.
     pub(super) catch_up: Option<Instant>,
-    connected: bool,
+    pub(super) connected: bool,
     /// Whether it was connected before.
     ever: bool,
     /// Since when it is connected or not.
@@ -162,11 +170,16 @@ impl Live<'_> {
                 signal = told.recv() => match signal {
                     None => Err(Ended::Lost("the session ended".to_owned())),
                     Some(signal) => {
+                        let is_change = matches!(signal, Signal::Connected { .. } | Signal::Lost(_));
                         let step = self.signal(signal).boxed().await;
-                        polling = match (&step, self.shared.connected()) {
-                            (Ok(()), Some(connected)) => poll::Polling::of(self.shared, connected, self.limits),
-                            _ => poll::Polling::none(),
-                        };
+                        if is_change {
+                            polling = match (&step, self.shared.connected()) {
+                                (Ok(()), Some(connected)) => {
+                                    poll::Polling::of(self.shared, connected, self.limits)
+                                }
+                                _ => poll::Polling::none(),
+                            };
+                        }
                         step
                     }
                 },
@@ -219,7 +232,7 @@ impl Live<'_> {
                     }
                     return Err(Ended::Lost(format!("not set up: {error}")));
                 }
-                self.memory.told = false;
+                (self.memory.told, self.memory.lived) = (false, true);
                 self.reporter.good();
             }
         }
@@ -244,8 +257,7 @@ impl Live<'_> {
         }
         let find = |node: &NodeRef| node.resolve(&namespaces);
         let nodes: Vec<Option<NodeId>> = self.shared.specs.iter().map(|s| find(&s.config.node)).collect();
-        let methods =
-            self.shared.specs.iter().map(|s| s.config.method.as_ref().and_then(find)).collect();
+        let methods = self.shared.specs.iter().map(|s| s.config.method.as_ref().and_then(find)).collect();
         let notifiers: Vec<NodeId> = self.shared.config.events.iter().filter_map(find).collect();
         self.unresolved(&nodes);
         let is_same = !self.memory.nodes.is_empty() && self.memory.nodes == nodes;
@@ -278,7 +290,9 @@ impl Live<'_> {
         }
         match Box::pin(super::structure::loader(&self.session)).await {
             Ok(loader) => self.session.add_type_loader(loader),
-            Err(error) => tracing::warn!(device = self.shared.name, %error, "the server's types are not known"),
+            Err(error) => {
+                tracing::warn!(device = self.shared.name, %error, "the server's types are not known")
+            }
         }
     }
 
@@ -375,125 +389,6 @@ impl Live<'_> {
     pub(super) fn catch_up_soon(&mut self) {
         let longest = self.memory.subscriptions.iter().map(|s| s.publishing).max().unwrap_or_default();
         self.catch_up = Some(Instant::now() + longest * 2);
-    }
-
-    /// An answer to a publish request.
-    async fn published(&mut self, answer: Result<PublishResponse, Error>) -> Step {
-        match answer {
-            Ok(answer) => self.message(answer).await,
-            Err(error) => match error.status() {
-                StatusCode::BadTooManyPublishRequests => {
-                    self.publisher.too_many();
-                    Ok(())
-                }
-                // It was lost or nothing was said; the watch over each subscription tells which.
-                StatusCode::BadTimeout | StatusCode::BadRequestTimeout => Ok(()),
-                StatusCode::BadNoSubscription => {
-                    self.publisher.clear();
-                    recover::renew_all(self).await
-                }
-                StatusCode::BadSessionIdInvalid
-                | StatusCode::BadSessionClosed
-                | StatusCode::BadSessionNotActivated => Err(Ended::Lost(format!("session lost: {error}"))),
-                // The connection broke, which is told by itself.
-                _ => Ok(()),
-            },
-        }
-    }
-
-    async fn message(&mut self, answer: PublishResponse) -> Step {
-        let id = answer.subscription_id;
-        let Some(at) = self.memory.subscriptions.iter().position(|s| s.id == id) else { return Ok(()) };
-        let Some(subscription) = self.memory.subscriptions.get_mut(at) else { return Ok(()) };
-        subscription.heard = Instant::now();
-        let message = answer.notification_message;
-        let number = message.sequence_number;
-        let next = subscription.next;
-        let has_data = message.notification_data.as_ref().is_some_and(|d| !d.is_empty());
-        match publish::order(next, number) {
-            Order::Old => return Ok(()),
-            Order::Next => {}
-            Order::Missed(count) => {
-                let missed = publish::missed(&self.session, id, next, count).await;
-                let (found, lost) = missed.map_err(|e| Ended::Lost(format!("cannot republish: {e}")))?;
-                self.shared.count_missed(lost);
-                if lost > 0 {
-                    self.reporter.bad(true, &format!("{lost} messages of a subscription are lost"));
-                }
-                for message in found {
-                    self.publisher.acknowledge(id, message.sequence_number);
-                    self.take(id, message).await?;
-                }
-            }
-        }
-        if !has_data {
-            // A sign of life bears the number of the next message.
-            if let Some(subscription) = self.memory.subscriptions.get_mut(at) {
-                subscription.next = number;
-            }
-            self.reporter.good();
-            return Ok(());
-        }
-        self.publisher.acknowledge(id, number);
-        if let Some(subscription) = self.memory.subscriptions.get_mut(at) {
-            subscription.next = publish::after(number);
-        }
-        self.take(id, message).await
-    }
-
-    /// What a message says becomes samples.
-    pub(super) async fn take(&mut self, id: u32, message: NotificationMessage) -> Step {
-        let now_us = self.shared.context.clock.now_us();
-        for object in message.notification_data.into_iter().flatten() {
-            if let Some(changed) = object.inner_as::<StatusChangeNotification>() {
-                let status = changed.status;
-                if status.is_bad() {
-                    tracing::info!(device = self.shared.name, %status, "the server ended a subscription");
-                    return recover::renew(self, id).await;
-                }
-                continue;
-            }
-            if let Some(list) = object.inner_as::<EventNotificationList>() {
-                for event in list.events.iter().flatten() {
-                    self.shared.event(event.event_fields.as_deref().unwrap_or_default(), now_us);
-                }
-                continue;
-            }
-            let Some(data) = object.into_inner_as::<DataChangeNotification>() else { continue };
-            let items = data.monitored_items.unwrap_or_default();
-            let mut samples = Vec::with_capacity(items.len());
-            for item in items {
-                let spec = place(item.client_handle).and_then(|at| self.shared.specs.get(at));
-                let Some(spec) = spec else { continue };
-                samples.push(self.shared.sample(spec, item.value, now_us, self.reporter));
-            }
-            self.shared.context.raw.send(samples);
-            self.reporter.good();
-        }
-        Ok(())
-    }
-
-    fn polled(&mut self, result: poll::Polled) {
-        match result {
-            Ok(values) => {
-                let now_us = self.shared.context.clock.now_us();
-                let mut samples: Vec<Sample> = Vec::with_capacity(values.len());
-                for (at, value) in values {
-                    let Some(spec) = self.shared.specs.get(at) else { continue };
-                    samples.push(self.shared.sample(spec, value, now_us, self.reporter));
-                }
-                self.shared.context.raw.send(samples);
-                self.reporter.good();
-            }
-            Err((points, status)) => {
-                self.reporter.bad(self.connected, &format!("not read: {status}"));
-                let now_us = self.shared.context.clock.now_us();
-                let quality = status::quality(status);
-                let quality = if quality.is_bad() { quality } else { Quality::BAD };
-                let ids = points.iter().filter_map(|at| self.shared.specs.get(*at));
-                self.shared.context.raw.send(ids.map(|s| Sample::bad(s.id, quality, now_us)).collect());
-            }
-        }
     }
 
     /// Looks after subscriptions: those that are silent, points that were refused, values that were told bad.

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use common::{Access, PointId, ValueType};
 use opcua::types::{AttributeId, NodeId, NumericRange, ReadValueId, StatusCode};
 
-use super::config::{DeviceConfig, PointConfig};
+use super::config::DeviceConfig;
+use super::point::PointConfig;
 
 /// One point as configured.
 #[derive(Debug)]

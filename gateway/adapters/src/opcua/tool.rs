@@ -1,12 +1,14 @@
 //! A short session beside the ones that run, for what a person asks of a server: browse and read. It never writes.
 
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use common::{Value, ValueType};
+use futures_util::{FutureExt, StreamExt};
 use gateway_opcua::{NodeRef, value};
 use opcua::client::{Session, SessionPollResult};
 use opcua::types::{NodeId, ReadValueId, StatusCode, TimestampsToReturn, Variant};
-use futures_util::{FutureExt, StreamExt};
 use tokio::time::timeout;
 
 use super::browse::{self, Bounds, Browsed};
@@ -23,6 +25,8 @@ pub struct Tool {
     namespaces: Vec<String>,
     driver: tokio::task::JoinHandle<()>,
     limit: std::time::Duration,
+    /// Where the crate keeps its view of certificates; goes with the session.
+    seen: PathBuf,
 }
 
 /// What a node is now.
@@ -41,16 +45,23 @@ pub struct NodeValue {
 impl Drop for Tool {
     fn drop(&mut self) {
         self.driver.abort();
+        let _ = std::fs::remove_dir_all(&self.seen);
     }
 }
 
+/// Sessions that were asked for since the start.
+static ASKED: AtomicU64 = AtomicU64::new(0);
+
 impl Kit {
-    /// Opens a short session. `name` is shown in the server's list of sessions.
+    /// Opens a short session.
     ///
     /// # Errors
     /// See `ConnectError`.
-    pub async fn tool(&self, config: &DeviceConfig, name: &str) -> Result<Tool, ConnectError> {
-        let Opened { session, events, .. } = self.open(config, name).await?;
+    pub async fn tool(&self, config: &DeviceConfig) -> Result<Tool, ConnectError> {
+        // No device is called so, and no two have the same folder.
+        let name = format!("(asked {})", ASKED.fetch_add(1, Ordering::Relaxed));
+        let Opened { session, events, .. } = self.open(config, &name).await?;
+        let seen = self.seen(&name)?;
         let (tell, told) = tokio::sync::oneshot::channel();
         let driver = tokio::spawn(async move {
             let mut tell = Some(tell);
@@ -73,8 +84,16 @@ impl Kit {
                 }
             }
         });
-        let mut tool = Tool { session, limits: Limits::unknown(), namespaces: Vec::new(), driver, limit: config.timeout() };
-        let unreachable = |detail: &str| ConnectError::Unreachable { url: config.url.clone(), detail: detail.to_owned() };
+        let mut tool = Tool {
+            session,
+            limits: Limits::unknown(),
+            namespaces: Vec::new(),
+            driver,
+            seen,
+            limit: config.timeout(),
+        };
+        let unreachable =
+            |detail: &str| ConnectError::Unreachable { url: config.url.clone(), detail: detail.to_owned() };
         match timeout(config.timeout() * 2, told).await {
             Ok(Ok(Ok(()))) => {}
             Ok(Ok(Err(status))) => return Err(ConnectError::Refused { status }),
@@ -105,7 +124,10 @@ impl Tool {
     pub async fn browse(&self, start: NodeId, bounds: &Bounds) -> Result<Browsed, StatusCode> {
         let browsed = browse::browse(&self.session, self.limits, start, bounds).boxed().await;
         let mut browsed = browsed.map_err(|e| e.status())?;
-        browse::details(&self.session, self.limits, &mut browsed.nodes).boxed().await.map_err(|e| e.status())?;
+        browse::details(&self.session, self.limits, &mut browsed.nodes)
+            .boxed()
+            .await
+            .map_err(|e| e.status())?;
         Ok(browsed)
     }
 

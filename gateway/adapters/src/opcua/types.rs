@@ -35,7 +35,9 @@ pub(super) async fn of(session: &Session, node: &NodeId) -> Result<NodeType, Unk
     let asked = [ask(AttributeId::DataType), ask(AttributeId::ValueRank), ask(AttributeId::Value)];
     let read = session.read(&asked, TimestampsToReturn::Neither, 0.0).await;
     let read = read.map_err(|e| Unknown::Server(e.status()))?;
-    let [data_type, rank, value] = read.as_slice() else { return Err(Unknown::Server(StatusCode::BadUnexpectedError)) };
+    let [data_type, rank, value] = read.as_slice() else {
+        return Err(Unknown::Server(StatusCode::BadUnexpectedError));
+    };
     let Some(Variant::NodeId(id)) = &data_type.value else {
         return Err(Unknown::Server(data_type.status.unwrap_or(StatusCode::BadUnexpectedError)));
     };

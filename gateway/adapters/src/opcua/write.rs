@@ -10,8 +10,8 @@ use common::{Access, PointId, Value, ValueType};
 use gateway_core::{DeviceWriter, Permit, Reading, WriteError};
 use gateway_opcua::value;
 use opcua::types::{
-    Array, AttributeId, DataValue, NodeId, NumericRange, ReadValueId, StatusCode, TimestampsToReturn, Variant,
-    VariantScalarTypeId as Scalar, WriteValue,
+    Array, AttributeId, DataValue, NodeId, NumericRange, ReadValueId, StatusCode, TimestampsToReturn,
+    Variant, VariantScalarTypeId as Scalar, WriteValue,
 };
 use tokio::time::{Instant, timeout_at};
 
@@ -20,8 +20,12 @@ use super::spec::Spec;
 use super::{call, codec};
 
 /// A server may acknowledge a write before its PLC has the value: it is read back again after these pauses.
-const AGAIN: [Duration; 4] =
-    [Duration::from_millis(20), Duration::from_millis(80), Duration::from_millis(200), Duration::from_millis(500)];
+const AGAIN: [Duration; 4] = [
+    Duration::from_millis(20),
+    Duration::from_millis(80),
+    Duration::from_millis(200),
+    Duration::from_millis(500),
+];
 
 /// The way to write to a server.
 pub(super) struct Writer(pub(super) Arc<Shared>);
@@ -85,7 +89,8 @@ impl Writer {
         let found = at.and_then(|at| Some((at, self.0.specs.get(at)?)));
         let (at, spec) = found.ok_or_else(|| not_sent(Code::UnknownPoint, "the device has no such point"))?;
         let connected = self.0.connected();
-        let connected = connected.ok_or_else(|| not_sent(Code::NotConnected, "no session with the server"))?;
+        let connected =
+            connected.ok_or_else(|| not_sent(Code::NotConnected, "no session with the server"))?;
         Ok((at, spec, connected))
     }
 }
@@ -110,7 +115,8 @@ async fn prepare(
     let known = known.map_err(|e| not_sent(Code::TypeMismatch, e.to_string()))?;
     let range = spec.range();
     if known.array != range.has_range() {
-        let detail = if known.array { "the node is an array: name an `index`" } else { "the node is no array" };
+        let detail =
+            if known.array { "the node is an array: name an `index`" } else { "the node is no array" };
         return Err(not_sent(Code::TypeMismatch, detail));
     }
     let unfit = |e: value::Unfit| match e {
@@ -171,7 +177,9 @@ pub(super) fn judge(said: Result<Option<StatusCode>, opcua::types::Error>) -> Re
         Ok(Some(status)) if is_open(status) => unsure(format!("the server says {status}")),
         Ok(Some(status)) => Err(WriteError::Refused { detail: status.to_string() }),
         Ok(None) => unsure("the server gave no result".to_owned()),
-        Err(e) if e.status() == StatusCode::BadNotConnected => Err(not_sent(Code::NotConnected, e.to_string())),
+        Err(e) if e.status() == StatusCode::BadNotConnected => {
+            Err(not_sent(Code::NotConnected, e.to_string()))
+        }
         Err(e) if is_fault(e.status()) => Err(WriteError::Refused { detail: e.to_string() }),
         Err(e) => unsure(e.to_string()),
     }
@@ -259,7 +267,9 @@ mod tests {
         let fault = |status| judge(Err(Error::new(status, "x")));
         assert_eq!(judge(Ok(Some(StatusCode::Good))), Ok(()));
         assert!(matches!(judge(Ok(Some(StatusCode::BadNotWritable))), Err(WriteError::Refused { .. })));
-        for status in [StatusCode::BadTimeout, StatusCode::BadCommunicationError, StatusCode::BadInternalError] {
+        for status in
+            [StatusCode::BadTimeout, StatusCode::BadCommunicationError, StatusCode::BadInternalError]
+        {
             assert!(matches!(judge(Ok(Some(status))), Err(WriteError::Unsure { .. })), "{status}");
         }
         assert!(matches!(judge(Ok(None)), Err(WriteError::Unsure { .. })));

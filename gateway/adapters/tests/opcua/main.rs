@@ -6,4 +6,5 @@ mod read;
 mod recover;
 mod rig;
 mod secure;
+mod tool;
 mod write;

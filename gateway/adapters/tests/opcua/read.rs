@@ -56,16 +56,19 @@ async fn values_of_every_kind_come_with_their_types_times_and_status() {
     server.say("set Locked 7");
     rig.ends.value(9, 7i64).await;
     for (code, quality) in [
-        (0x8034_0000u32, Quality::BAD_DECODE),
-        (0x808d_0000, Quality::BAD_DISABLED),
-        (0x408f_0000, Quality::UNCERTAIN),
+        (0x808d_0000u32, Quality::BAD_DISABLED),
+        (0x8089_0000, Quality::BAD_CONFIG),
+        (0x808b_0000, Quality::BAD_DEVICE),
+        (0x808c_0000, Quality::BAD_SENSOR),
+        (0x408f_0000, Quality::UNCERTAIN_LAST_USABLE),
+        (0x4091_0000, Quality::UNCERTAIN_SUBSTITUTE),
         (0x0096_0000, Quality::GOOD_OVERRIDE),
     ] {
         let status = StatusCode::from(code);
-        let quality = if code == 0x8034_0000 || code == 0x408f_0000 { gateway_opcua::status::quality(status) } else { quality };
         server.say(&format!("bad Temp {code:#x}"));
-        let wanted = if quality.is_bad() { quality } else { Quality::BAD_NO_DATA };
-        rig.ends.until(&format!("{status}"), |s| s.point == PointId(0) && s.quality == wanted).await;
+        let told =
+            rig.ends.until(&format!("{status}"), |s| s.point == PointId(0) && s.quality == quality).await;
+        assert_eq!(told.value.is_some(), !quality.is_bad(), "{told:?}");
         assert_eq!(rig.adapter.status(PointId(0)), Some(status), "every bit of it is kept");
     }
     rig.stop().await;
@@ -83,21 +86,46 @@ async fn a_bad_node_disables_itself_and_is_taken_when_it_comes() {
             (ValueType::I64, "node = \"ns=2;s=Zones\""),
         ],
     );
-    rig.ends.value(0, 20.5).await;
-    let unknown = |n: u32| move |s: &common::Sample| s.point == PointId(n) && s.quality == Quality::BAD_UNKNOWN;
+    let unknown =
+        |n: u32| move |s: &common::Sample| s.point == PointId(n) && s.quality == Quality::BAD_UNKNOWN;
     let mut seen = [false; 4];
-    server.say("set Temp 1.0");
-    server.say("set Temp 2.0");
-    while !(seen[1] && seen[2] && seen[3]) {
-        server.say("set Temp 3.0");
-        server.say("set Temp 4.0");
+    while !seen.iter().all(|s| *s) {
         let sample = rig.ends.next().await;
+        seen[0] |= sample.point == PointId(0) && sample.quality.is_good();
         seen[1] |= unknown(1)(&sample);
         seen[2] |= unknown(2)(&sample);
         seen[3] |= sample.point == PointId(3) && sample.quality == Quality::BAD_DECODE;
     }
     server.say("set Temp 5.0");
     rig.ends.value(0, 5.0).await;
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_of_the_server_are_entries_of_the_log() {
+    let mut server = Server::start(&[]);
+    let mut rig =
+        Rig::new(&device(&server, "events = [\"i=2253\"]"), &[(ValueType::F64, "node = \"ns=2;s=Temp\"")]);
+    rig.ends.value(0, 20.5).await;
+    assert_eq!(rig.ends.event().await, "device.online");
+    server.say("event too hot");
+    let entry = tokio::time::timeout(crate::common::LIMIT, rig.ends.events.recv()).await.unwrap().unwrap();
+    assert_eq!((entry.action.as_str(), entry.detail.as_str()), ("opcua.event", "too hot"));
+    assert_eq!(entry.severity, common::command::Severity::Alarm);
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_is_too_short_is_flagged_and_counted() {
+    let mut server = Server::start(&[]);
+    let point = (ValueType::U64, "node = \"ns=2;s=Count\", sampling_ms = 0, queue = 2");
+    let slow = device(&server, "").replace("publishing_ms = 100", "publishing_ms = 1000");
+    let mut rig = Rig::new(&slow, &[point]);
+    rig.ends.value(0, 0u64).await;
+    server.say("count 20");
+    rig.ends.until("an overflow", |s| s.quality == Quality::GOOD_OVERFLOW).await;
+    let counts = rig.ends.drops.list();
+    assert!(counts.iter().any(|(name, n)| name == "opcua:overflow" && *n > 0), "{counts:?}");
     rig.stop().await;
 }
 

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use common::{PointId, Quality, ValueType};
+use common::{PointId, Quality, Value, ValueType};
 
-use crate::rig::{Rig, Server};
+use crate::rig::{Cable, Rig, Server};
 
 const NODE: &str = "node = \"nsu=http://twinway.test/plant;s=Temp\"";
 
@@ -50,6 +50,38 @@ async fn a_server_that_hangs_is_noticed_and_taken_up_again() {
     rig.ends.value(0, 20.5).await;
     server.say("set Temp 1.5");
     rig.ends.value(0, 1.5).await;
+    rig.stop().await;
+}
+
+/// Every number of a counter is told, also those of the time in which the cable was out.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_missed_without_a_cable_comes_from_the_servers_history() {
+    let mut server = Server::start(&["history=1"]);
+    let cable = Cable::new(server.port).await;
+    let url = server.url().replace(&server.port.to_string(), &cable.port.to_string());
+    let device = device(&server, "").replace(&server.url(), &url);
+    let point = "node = \"ns=2;s=Count\", sampling_ms = 0, queue = 100, history = true";
+    let mut rig = Rig::new(&device, &[(ValueType::U64, point)]);
+    rig.ends.value(0, 0u64).await;
+    server.say("count 50");
+    rig.ends.value(0, 10u64).await;
+    cable.cut();
+    rig.ends.until("cut", |s| s.quality == Quality::BAD_NOT_CONNECTED).await;
+    let grown = async {
+        while server.get("Count").parse::<u64>().unwrap() < 40 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), grown).await.unwrap();
+    cable.mend();
+    let mut known = std::collections::BTreeSet::new();
+    while !known.contains(&60) {
+        if let Some(Value::U64(n)) = rig.ends.next().await.value {
+            known.insert(n);
+        }
+    }
+    let missing: Vec<u64> = (12..=60).filter(|n| !known.contains(n)).collect();
+    assert_eq!(missing, [0; 0], "{known:?}");
     rig.stop().await;
 }
 

@@ -164,3 +164,42 @@ pub(crate) fn folder() -> (tempfile::TempDir, PathBuf) {
     let path = folder.path().to_owned();
     (folder, path)
 }
+
+/// A cable between both, which can be cut and mended.
+pub(crate) struct Cable {
+    pub(crate) port: u16,
+    whole: tokio::sync::watch::Sender<bool>,
+}
+
+impl Cable {
+    pub(crate) async fn new(to: u16) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (whole, state) = tokio::sync::watch::channel(true);
+        tokio::spawn(async move {
+            loop {
+                let Ok((mut near, _)) = listener.accept().await else { return };
+                let mut state = state.clone();
+                tokio::spawn(async move {
+                    if !*state.borrow() {
+                        return;
+                    }
+                    let Ok(mut far) = tokio::net::TcpStream::connect(("127.0.0.1", to)).await else { return };
+                    tokio::select! {
+                        _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+                        _ = state.wait_for(|whole| !whole) => {}
+                    }
+                });
+            }
+        });
+        Self { port, whole }
+    }
+
+    pub(crate) fn cut(&self) {
+        self.whole.send_replace(false);
+    }
+
+    pub(crate) fn mend(&self) {
+        self.whole.send_replace(true);
+    }
+}

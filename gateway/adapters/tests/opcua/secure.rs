@@ -80,7 +80,8 @@ async fn a_wrong_password_is_told_and_not_hammered() {
     std::fs::write(&password, "wrong").unwrap();
     let pin = std::fs::read(place.join("cert.der")).unwrap();
     let pin = gateway_opcua::pki::Certificate::from_der(&pin).unwrap().fingerprint();
-    let keys = format!("certificate = \"{pin}\"\nuser = \"operator\"\npassword_file = \"{}\"", password.display());
+    let keys =
+        format!("certificate = \"{pin}\"\nuser = \"operator\"\npassword_file = \"{}\"", password.display());
     let mut rig = Rig::new(&device(&server, &keys), &[TEMP]);
     refused(&mut rig, "user, password").await;
     let tries = rig.ends.health.get(0).unwrap().bad;
@@ -103,7 +104,10 @@ async fn a_certificate_for_another_host_or_application_is_refused_with_the_remed
     rig.stop().await;
     let keys = format!("certificate = \"{pin}\"\naccept = [\"host\", \"application\"]");
     let mut rig = Rig::new(&device(&server, &keys), &[TEMP]);
-    assert_eq!((rig.ends.event().await, rig.ends.event().await), ("opcua.accepted".into(), "opcua.accepted".into()));
+    assert_eq!(
+        (rig.ends.event().await, rig.ends.event().await),
+        ("opcua.accepted".into(), "opcua.accepted".into())
+    );
     rig.ends.value(0, 20.5).await;
     rig.stop().await;
 }

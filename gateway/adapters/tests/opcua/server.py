@@ -1,7 +1,7 @@
 """An OPC UA server (asyncua, which we did not write) for the adapter's tests.
 
 Arguments as key=value: port (0: any), shift (namespaces before ours), folder (of its certificate), security
-(none or all), uri and host (of its certificate), many (further variables), structure. Says `ready <port>` and then obeys lines
+(none or all), uri and host (of its certificate), many (further variables), structure, history. Says `ready <port>` and then obeys lines
 on standard input: `set <name> <python literal>`, `bad <name> <status code>`, `delete <name>`, `add <name>`, `get <name>`,
 `count <ms>`, `event <text>`, `hang <seconds>`, `stop`.
 """
@@ -24,10 +24,9 @@ OURS = "http://twinway.test/plant"
 
 class Users(UserManager):
     def get_user(self, iserver, username=None, password=None, certificate=None):
-        if username is None and certificate is None:
+        # The channel's certificate comes along with every kind of sign-in.
+        if username is None:
             return User(role=UserRole.User, name="anonymous")
-        if certificate is not None:
-            return User(role=UserRole.User, name="certificate")
         ok = username == "operator" and password == "secret"
         return User(role=UserRole.User, name=username) if ok else None
 
@@ -110,10 +109,9 @@ async def obey(server, plant, made, line):
         kind = (await node.read_data_type_as_variant_type()) if kind is None else kind.VariantType
         await node.write_value(ua.DataValue(ua.Variant(ast.literal_eval(text), kind)))
     elif verb == "bad":
-        code = ua.StatusCode(int(text, 0))
-        await server.iserver.aspace.write_attribute_value(
-            made[name].nodeid, ua.AttributeIds.Value, ua.DataValue(StatusCode_=code)
-        )
+        old = await made[name].read_data_value(raise_on_bad_status=False)
+        value = ua.DataValue(old.Value, ua.StatusCode(int(text, 0)), datetime.datetime.now(datetime.timezone.utc))
+        await server.iserver.aspace.write_attribute_value(made[name].nodeid, ua.AttributeIds.Value, value)
     elif verb == "delete":
         await server.delete_nodes([made.pop(name)])
     elif verb == "add":
@@ -164,6 +162,8 @@ async def main(options):
     plant = await server.nodes.objects.add_object(own("Plant"), "Plant")
     made = await variables(server, plant)
     await methods(server, plant, made)
+    if options.get("history"):
+        await server.historize_node_data_change(made["Count"], period=None, count=100_000)
     if options.get("structure"):
         await structure(server, plant)
     async with server:

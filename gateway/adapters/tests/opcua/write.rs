@@ -76,7 +76,8 @@ async fn without_permit_time_or_connection_nothing_is_sent() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_method_is_called_with_the_types_that_it_declares() {
     let mut server = Server::start(&[]);
-    let start = "call node = \"ns=2;s=Plant\", method = \"ns=2;s=Start\"\narguments = [\"$value\",10,\"auto\"]";
+    let start =
+        "call node = \"ns=2;s=Plant\", method = \"ns=2;s=Start\"\narguments = [\"$value\",10,\"auto\"]";
     let mut rig = Rig::new(
         &device(&server),
         &[
@@ -90,7 +91,10 @@ async fn a_method_is_called_with_the_types_that_it_declares() {
     assert_eq!(write(&rig, 0, 30.0).await, Ok(Reading { raw: None }));
     assert_eq!(server.get("Started"), "'Double=30.0 UInt16=10 auto'");
     let refused = write(&rig, 0, 60.0).await;
-    assert!(matches!(&refused, Err(WriteError::Refused { detail }) if detail.contains("OutOfRange")), "{refused:?}");
+    assert!(
+        matches!(&refused, Err(WriteError::Refused { detail }) if detail.contains("OutOfRange")),
+        "{refused:?}"
+    );
     assert_eq!(write(&rig, 1, true).await, Ok(Reading { raw: None }));
     assert_eq!(server.get("Resets"), "1");
     for (point, value) in [(1, Value::Bool(false)), (2, Value::F64(1.0))] {

@@ -8,8 +8,8 @@ use axum::body::Bytes;
 use axum::extract::{Extension, Path, State};
 use axum::http::HeaderMap;
 use common::api::{
-    OpcuaBrowseRequest, OpcuaBrowsed, OpcuaCertificate, OpcuaEndpoint, OpcuaEndpointsRequest, OpcuaNode, OpcuaPoint,
-    OpcuaReadRequest, OpcuaTarget, OpcuaValue, Page, Problem,
+    OpcuaBrowseRequest, OpcuaBrowsed, OpcuaCertificate, OpcuaEndpoint, OpcuaEndpointsRequest, OpcuaNode,
+    OpcuaPoint, OpcuaReadRequest, OpcuaTarget, OpcuaValue, Page, Problem,
 };
 use common::command::{LogEntry, Severity};
 use common::names::{Code, action};
@@ -60,13 +60,14 @@ fn config(api: &Api, target: &OpcuaTarget) -> Result<DeviceConfig, Problem> {
 
 async fn open(api: &Api, target: &OpcuaTarget) -> Result<Tool, Problem> {
     let config = config(api, target)?;
-    let opened = Box::pin(api.opcua_client.tool(&config, "(asked)")).await;
+    let opened = Box::pin(api.opcua_client.tool(&config)).await;
     opened.map_err(|e| failed(&e))
 }
 
 fn node(tool: &Tool, text: &str) -> Result<opcua::types::NodeId, Problem> {
     let node: NodeRef = text.parse().map_err(|e: gateway_opcua::NodeRefError| invalid(e.to_string()))?;
-    tool.node(&node).ok_or_else(|| Problem::new(Code::NotFound, format!("the server has no namespace of `{text}`")))
+    tool.node(&node)
+        .ok_or_else(|| Problem::new(Code::NotFound, format!("the server has no namespace of `{text}`")))
 }
 
 pub(super) async fn endpoints(

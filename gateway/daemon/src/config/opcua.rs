@@ -26,7 +26,8 @@ pub(super) fn binding(
             Ok(()) => Ok((o.raw_range(p.value_type), o.stale_ms(), o.is_writable())),
         },
         (Some(_), _) => {
-            let message = "expected `opcua = { node = \"...\" }` and no other protocol: its device speaks OPC UA";
+            let message =
+                "expected `opcua = { node = \"...\" }` and no other protocol: its device speaks OPC UA";
             Err((String::new(), message.to_owned()))
         }
         (None, Some(_)) => {

@@ -10,8 +10,8 @@ use common::{Access, DeviceSchema, PointId, PointSchema, Schema, TwinId, Value, 
 use gateway_core::{Deadband, Device, Point, RawRange, Registry, Scale};
 
 use super::derived;
-use super::opcua;
 use super::files::{Files, Located};
+use super::opcua;
 use super::sections::{DeviceSection, PointSection};
 
 /// More points than this are a mistake: numbers and tables are made for less.
@@ -125,8 +125,7 @@ fn device(d: &DeviceSection, wrong: Wrong<'_>) {
     let mut given = protocols(d);
     match (given.next(), given.next()) {
         (None, _) => {
-            let expected =
-                "expected [device.modbus], [device.mqtt], [device.opcua], [device.sparkplug] or [device.virtual]";
+            let expected = "expected [device.modbus], [device.mqtt], [device.opcua], [device.sparkplug] or [device.virtual]";
             wrong("", format!("has no protocol: {expected}"));
         }
         (Some(first), Some(second)) => {
