@@ -116,20 +116,6 @@ async fn events_of_the_server_are_entries_of_the_log() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_queue_that_is_too_short_is_flagged_and_counted() {
-    let mut server = Server::start(&[]);
-    let point = (ValueType::U64, "node = \"ns=2;s=Count\", sampling_ms = 0, queue = 2");
-    let slow = device(&server, "").replace("publishing_ms = 100", "publishing_ms = 1000");
-    let mut rig = Rig::new(&slow, &[point]);
-    rig.ends.value(0, 0u64).await;
-    server.say("count 20");
-    rig.ends.until("an overflow", |s| s.quality == Quality::GOOD_OVERFLOW).await;
-    let counts = rig.ends.drops.list();
-    assert!(counts.iter().any(|(name, n)| name == "opcua:overflow" && *n > 0), "{counts:?}");
-    rig.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_counter_of_50_ms_skips_nothing() {
     let mut server = Server::start(&[]);
     let point = (ValueType::U64, "node = \"ns=2;s=Count\", sampling_ms = 0, queue = 100");

@@ -1,9 +1,9 @@
 """An OPC UA server (asyncua, which we did not write) for the adapter's tests.
 
-Arguments as key=value: port (0: any), shift (namespaces before ours), folder (of its certificate), security
-(none or all), uri and host (of its certificate), many (further variables), structure, history. Says `ready <port>` and then obeys lines
-on standard input: `set <name> <python literal>`, `bad <name> <status code>`, `delete <name>`, `add <name>`, `get <name>`,
-`count <ms>`, `event <text>`, `hang <seconds>`, `stop`.
+Arguments as key=value: port (0: any), shift (namespaces before ours), folder (of its certificate), security (none or
+all), uri and host (of its certificate), many (further variables), structure, history. Says `ready <port>` and then
+obeys lines on standard input: `set <name> <python literal>`, `bad <name of a Double> <status code>`, `delete <name>`,
+`add <name>`, `get <name>`, `count <ms>`, `event <text>`, `hang <seconds>`, `stop`.
 """
 
 import ast
@@ -109,8 +109,8 @@ async def obey(server, plant, made, line):
         kind = (await node.read_data_type_as_variant_type()) if kind is None else kind.VariantType
         await node.write_value(ua.DataValue(ua.Variant(ast.literal_eval(text), kind)))
     elif verb == "bad":
-        old = await made[name].read_data_value(raise_on_bad_status=False)
-        value = ua.DataValue(old.Value, ua.StatusCode(int(text, 0)), datetime.datetime.now(datetime.timezone.utc))
+        held = ua.Variant(77.0, ua.VariantType.Double)
+        value = ua.DataValue(held, ua.StatusCode(int(text, 0)), datetime.datetime.now(datetime.timezone.utc))
         await server.iserver.aspace.write_attribute_value(made[name].nodeid, ua.AttributeIds.Value, value)
     elif verb == "delete":
         await server.delete_nodes([made.pop(name)])
