@@ -280,6 +280,10 @@ pub mod action {
         FRAME_REFUSED = "frame.refused";
         /// A gateway took over a twin that another one fed, or another device of its own.
         TWIN_TAKEN_OVER = "twin.taken_over";
+        /// A connection to an OPC UA server was made although something was wrong that the configuration accepts.
+        OPCUA_ACCEPTED = "opcua.accepted";
+        /// An event or alarm of an OPC UA server.
+        OPCUA_EVENT = "opcua.event";
         /// A gateway put a twin at another place of the asset tree: other grants hold there.
         TWIN_MOVED = "twin.moved";
     }

@@ -197,11 +197,13 @@ impl Gateway {
         let (current, counts) = (wiring.current.clone(), field.counts);
         let admission = Admission::new(config);
         let endpoints = Endpoints::new(config);
+        let opcua_client = field.drivers.opcua.clone();
         let shown = Shown {
             admission: admission.clone(),
             endpoints: endpoints.clone(),
-            reload: reload.clone(),
             opcua: opcua.clone(),
+            opcua_client,
+            reload: reload.clone(),
         };
         let api = Api::new(config, vitals.clone(), current, counts, broker, shown, drain);
         let socket = config.api.socket.clone();

@@ -4,7 +4,7 @@ import type { AssetKind, DesiredState, Quality, Severity } from "../api/types";
 
 const quality: Record<Quality, string> = {
   good: "Good",
-  good_overflow: "Good: earlier values were lost",
+  good_overflow: "Good: overflow",
   good_override: "Good: put in by hand",
   uncertain: "Uncertain",
   uncertain_last_usable: "Uncertain: last usable value",
@@ -12,9 +12,9 @@ const quality: Record<Quality, string> = {
   uncertain_time: "Uncertain: clock not synchronised",
   uncertain_source: "Uncertain: marked by its source",
   uncertain_window: "Uncertain: too little data in the window",
-  uncertain_substitute: "Uncertain: a substitute value",
-  uncertain_initial: "Uncertain: the initial value",
-  uncertain_sensor: "Uncertain: inaccurate sensor",
+  uncertain_substitute: "Uncertain: substitute",
+  uncertain_initial: "Uncertain: initial",
+  uncertain_sensor: "Uncertain: sensor",
   bad: "Bad",
   bad_not_connected: "Bad: device not connected",
   bad_timeout: "Bad: device does not answer",
@@ -29,7 +29,7 @@ const quality: Record<Quality, string> = {
   bad_expression: "Bad: the expression has no result",
   bad_access: "Bad: access refused",
   bad_unknown: "Bad: unknown to the source",
-  bad_sensor: "Bad: sensor failed",
+  bad_sensor: "Bad: sensor",
 };
 
 const desiredState: Record<DesiredState, string> = {

@@ -12,6 +12,7 @@ mod metrics;
 mod modbus;
 mod mqtt;
 mod opcua;
+mod opcua_client;
 mod serve;
 mod twins;
 mod watermark;
@@ -59,6 +60,7 @@ pub(crate) struct Inner {
     broker: Option<gateway_broker::Handle>,
     endpoints: Endpoints,
     opcua: OpcuaServer,
+    opcua_client: gateway_adapters::opcua::Kit,
     drain: Drain,
 }
 
@@ -94,6 +96,7 @@ pub(crate) struct Shown {
     pub(crate) admission: Admission,
     pub(crate) endpoints: Endpoints,
     pub(crate) opcua: OpcuaServer,
+    pub(crate) opcua_client: gateway_adapters::opcua::Kit,
     pub(crate) reload: Reload,
 }
 
@@ -119,6 +122,7 @@ impl Api {
             broker,
             endpoints: shown.endpoints,
             opcua: shown.opcua,
+            opcua_client: shown.opcua_client,
             drain,
         }))
     }
@@ -184,14 +188,18 @@ const ROUTES: &[Route] = &[
     route(Method::GET, "/api/v1/switch", Some(Role::Viewer), || get(gateway::switch)),
     route(Method::PUT, "/api/v1/switch", Some(Role::Engineer), || put(gateway::set_switch)),
     route(Method::GET, "/api/v1/broker", Some(Role::Viewer), || get(broker::status)),
-    route(Method::GET, "/api/v1/opcua/certificates", Some(Role::Viewer), || get(opcua::certificates)),
+    route(Method::GET, "/api/v1/opcua/nodeset", Some(Role::Viewer), || get(opcua::nodeset)),
+    route(Method::POST, "/api/v1/opcua/endpoints", Some(Role::Engineer), || post(opcua_client::endpoints)),
+    route(Method::POST, "/api/v1/opcua/browse", Some(Role::Engineer), || post(opcua_client::browse)),
+    route(Method::POST, "/api/v1/opcua/read", Some(Role::Engineer), || post(opcua_client::read)),
+    route(Method::GET, "/api/v1/opcua/points", Some(Role::Viewer), || get(opcua_client::points)),
+    route(Method::GET, "/api/v1/opcua/certificates", Some(Role::Viewer), || get(opcua_client::certificates)),
     route(Method::POST, "/api/v1/opcua/certificates/{fingerprint}/trust", Some(Role::Admin), || {
-        post(opcua::trust)
+        post(opcua_client::trust)
     }),
     route(Method::POST, "/api/v1/opcua/certificates/{fingerprint}/distrust", Some(Role::Admin), || {
-        post(opcua::distrust)
+        post(opcua_client::distrust)
     }),
-    route(Method::GET, "/api/v1/opcua/nodeset", Some(Role::Viewer), || get(opcua::nodeset)),
     route(Method::GET, "/api/v1/watermark", Some(Role::Viewer), || get(watermark::stream)),
 ];
 

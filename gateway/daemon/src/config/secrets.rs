@@ -83,6 +83,7 @@ pub(super) fn load(files: &Files<'_>, config: &mut Option<Config>, mistakes: &mu
             Err(mistake) => mistakes.push(mistake),
         }
     }
+    servers(files, mistakes);
     if let Some(path) = &files.merged.api.tokens_file {
         match read(path) {
             Ok(text) => {
@@ -92,6 +93,24 @@ pub(super) fn load(files: &Files<'_>, config: &mut Option<Config>, mistakes: &mu
                 }
             }
             Err(message) => mistakes.push(files.mistake("api", "tokens_file", message)),
+        }
+    }
+}
+
+/// Whether the files with which the gateway signs in at OPC UA servers are there; they are read for each connection.
+fn servers(files: &Files<'_>, mistakes: &mut Vec<Mistake>) {
+    for located in &files.devices {
+        let Some(server) = &located.device.opcua else { continue };
+        for (key, path) in [("password_file", &server.password_file), ("user_key", &server.user_key)] {
+            if let Some(Err(message)) = path.as_ref().map(|p| read(p)) {
+                mistakes.push(files.device_mistake(located, &format!("opcua.{key}"), message));
+            }
+        }
+        if let Some(path) = &server.user_certificate
+            && let Err(e) = std::fs::metadata(path)
+        {
+            let message = format!("cannot read {}: {e}", path.display());
+            mistakes.push(files.device_mistake(located, "opcua.user_certificate", message));
         }
     }
 }

@@ -114,6 +114,8 @@ fn the_sample_has_every_key_of_every_struct() {
     check("point.modbus", keys_of::<gateway_adapters::modbus::PointConfig>(), true);
     check("mqtt", keys_of::<gateway_adapters::mqtt::DeviceConfig>(), false);
     check("point.mqtt", keys_of::<gateway_adapters::mqtt::PointConfig>(), true);
+    check("opcua", keys_of::<gateway_adapters::opcua::DeviceConfig>(), false);
+    check("point.opcua", keys_of::<gateway_adapters::opcua::PointConfig>(), true);
     check("sparkplug", keys_of::<gateway_adapters::sparkplug::DeviceConfig>(), false);
     check("point.sparkplug", keys_of::<gateway_adapters::sparkplug::PointConfig>(), true);
 }

@@ -252,7 +252,7 @@ impl Space {
     }
 
     pub(crate) fn schema(&self, number: u32) -> Option<&PointSchema> {
-        self.registry.point(PointId(number)).map(|p| &p.schema)
+        self.registry.point(PointId(number)).map(|p| &*p.schema)
     }
 
     /// What the cloud is told of a device.

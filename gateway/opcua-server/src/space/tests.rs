@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use common::schema::Label;
 use common::{Access, TenantId, TwinId, ValueType};
-use gateway_core::registry::{Device, Point, RawRange, Scale};
+use gateway_core::{Device, PointDefinition, RawRange};
 use opcua::types::{AttributeId, ObjectId, ObjectTypeId, ReferenceTypeId};
 
 use super::*;
@@ -21,17 +21,7 @@ pub(crate) fn registry(devices: &[(&str, &str, Vec<PointSchema>)]) -> Arc<Regist
         for schema in own {
             let id = PointId(u32::try_from(points.len()).unwrap());
             let raw = RawRange { value_type: schema.value_type, min: -1e9, max: 1e9 };
-            points.push(Point {
-                id,
-                device: index,
-                schema: schema.clone(),
-                scale: Scale::default(),
-                deadband: None,
-                max_interval_ms: 0,
-                raw,
-                interlock: None,
-                read_back_tolerance: 0.0,
-            });
+            points.push(PointDefinition::new(schema.clone(), raw).at(id, index));
         }
         let end = u32::try_from(points.len()).unwrap();
         all.push(Device { name: (*name).to_owned(), protocol: "modbus", points: first..end });
@@ -41,7 +31,7 @@ pub(crate) fn registry(devices: &[(&str, &str, Vec<PointSchema>)]) -> Arc<Regist
             asset: (*asset).to_owned(),
             description: String::new(),
             first_point: first,
-            points: own.clone(),
+            points: Vec::new(),
         });
     }
     let schema = common::Schema { tenant, gateway, devices: told };

@@ -2,6 +2,7 @@
 //! each protocol, which says nothing about their points.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use common::PointSchema;
 use gateway_core::Registry;
@@ -21,7 +22,7 @@ pub(super) struct DeviceType {
 #[derive(Debug)]
 pub(super) struct Member {
     /// As the first device has it.
-    pub(super) schema: PointSchema,
+    pub(super) schema: Arc<PointSchema>,
     /// Whether all have it.
     pub(super) mandatory: bool,
 }
@@ -61,7 +62,7 @@ pub(super) fn all(registry: &Registry, templates: &HashMap<String, String>) -> (
 
 /// What devices have in common: a point that two have in different ways is none of the type.
 fn members(registry: &Registry, devices: &[usize]) -> Vec<Member> {
-    let mut found: Vec<(PointSchema, usize, bool)> = Vec::new();
+    let mut found: Vec<(Arc<PointSchema>, usize, bool)> = Vec::new();
     let mut places: HashMap<String, usize> = HashMap::new();
     for device in devices.iter().filter_map(|d| registry.device(*d)) {
         for point in registry.points_of(device) {

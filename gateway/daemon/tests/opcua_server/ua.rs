@@ -25,7 +25,7 @@ impl Ua {
         let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
         let python = format!("{root}/target/asyncua/bin/python");
         let mut child = Command::new(&python)
-            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/opcua/client.py"))
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/opcua_server/client.py"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
