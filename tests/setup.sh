@@ -39,12 +39,16 @@ install_missing() {
 }
 [ ${#missing[@]} -eq 0 ] || install_missing
 
-# A Sparkplug node and host that Debian does not have, with all that it needs, of fixed versions.
-sparkplug=(pysparkplug==0.6.1 paho-mqtt==1.6.1 protobuf==5.29.5 typing_extensions==4.12.2)
-venv=target/python-sparkplug
-if [ "$(cat "$venv/installed" 2>/dev/null)" != "${sparkplug[*]}" ]; then
-  echo "tests need from PyPI: ${sparkplug[*]}, into $venv"
+# What Debian does not have, of fixed versions: into target/NAME.
+from_pypi() {
+  local venv=target/$1
+  shift
+  [ "$(cat "$venv/installed" 2>/dev/null)" != "$*" ] || return 0
+  echo "tests need from PyPI: $*, into $venv"
   /usr/bin/python3 -m venv --clear "$venv"
-  "$venv/bin/pip" install --quiet --disable-pip-version-check "${sparkplug[@]}"
-  echo "${sparkplug[*]}" > "$venv/installed"
-fi
+  "$venv/bin/pip" install --quiet --disable-pip-version-check "$@"
+  echo "$*" > "$venv/installed"
+}
+# A Sparkplug node and host, and OPC UA clients and servers, that we did not write.
+from_pypi python-sparkplug pysparkplug==0.6.1 paho-mqtt==1.6.1 protobuf==5.29.5 typing_extensions==4.12.2
+from_pypi asyncua asyncua==1.1.8

@@ -1,6 +1,7 @@
 //! The command line: what may be typed. Nothing is done here.
 
 mod modbus;
+mod opcua;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::exit::Exit;
 pub use modbus::{Direct, Form, FramingArg, Modbus, ParityArg, TableArg, Talk};
+pub use opcua::{Browse, Opcua, Server};
 
 /// How results are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -76,6 +78,9 @@ pub enum Verb {
     /// Modbus devices: points through the gateway that owns them; scan, probe and --direct where no gateway does
     #[command(subcommand)]
     Modbus(Modbus),
+    /// OPC UA servers: what they offer, trust, browsing, reading; writes and calls through the gateway's command path
+    #[command(subcommand)]
+    Opcua(Opcua),
     /// Publish to or subscribe at an MQTT broker, such as the one of a box
     #[command(subcommand)]
     Mqtt(Mqtt),

@@ -268,6 +268,10 @@ pub mod action {
         DESIRED_SET = "desired.set";
         /// A gateway signed in while an older session of it lived, which was closed.
         GATEWAY_TAKEN_OVER = "gateway.taken_over";
+        /// Somebody trusts a certificate of OPC UA from now on.
+        CERTIFICATE_TRUSTED = "certificate.trusted";
+        /// Somebody trusts a certificate of OPC UA no longer.
+        CERTIFICATE_DISTRUSTED = "certificate.distrusted";
         /// Data is missing from a gateway's stream.
         DATA_GAP = "data.gap";
         /// Frames went before a publisher had sent them.
@@ -276,6 +280,10 @@ pub mod action {
         FRAME_REFUSED = "frame.refused";
         /// A gateway took over a twin that another one fed, or another device of its own.
         TWIN_TAKEN_OVER = "twin.taken_over";
+        /// A connection to an OPC UA server was made although something was wrong that the configuration accepts.
+        OPCUA_ACCEPTED = "opcua.accepted";
+        /// An event or alarm of an OPC UA server.
+        OPCUA_EVENT = "opcua.event";
         /// A gateway put a twin at another place of the asset tree: other grants hold there.
         TWIN_MOVED = "twin.moved";
     }

@@ -36,6 +36,10 @@ macro_rules! reasons {
 reasons! {
     /// The value may be used.
     GOOD = 0x00, "good";
+    /// The value may be used; earlier ones were lost in the queue of its source.
+    GOOD_OVERFLOW = 0x01, "good_overflow";
+    /// The value was put in by hand at the source.
+    GOOD_OVERRIDE = 0x02, "good_override";
     /// Uncertain for a reason not named here.
     UNCERTAIN = 0x40, "uncertain";
     /// The last usable value; the source no longer updates it.
@@ -48,6 +52,12 @@ reasons! {
     UNCERTAIN_SOURCE = 0x44, "uncertain_source";
     /// A window of an expression is not covered by enough good samples.
     UNCERTAIN_WINDOW = 0x45, "uncertain_window";
+    /// The source has put another value in the place of the measured one.
+    UNCERTAIN_SUBSTITUTE = 0x46, "uncertain_substitute";
+    /// The source has had no value yet and tells its initial one.
+    UNCERTAIN_INITIAL = 0x47, "uncertain_initial";
+    /// The sensor is less accurate than it should be.
+    UNCERTAIN_SENSOR = 0x48, "uncertain_sensor";
     /// Bad for a reason not named here.
     BAD = 0x80, "bad";
     /// No connection to the device.
@@ -72,6 +82,12 @@ reasons! {
     BAD_SOURCE = 0x8a, "bad_source";
     /// An expression has no finite result, such as after a division by zero.
     BAD_EXPRESSION = 0x8b, "bad_expression";
+    /// The source does not let the gateway read it.
+    BAD_ACCESS = 0x8c, "bad_access";
+    /// The source has no such variable.
+    BAD_UNKNOWN = 0x8d, "bad_unknown";
+    /// The sensor behind the source has failed.
+    BAD_SENSOR = 0x8e, "bad_sensor";
 }
 
 impl Quality {

@@ -11,6 +11,7 @@ mod lists;
 mod login;
 mod modbus;
 mod mqtt;
+mod opcua;
 mod reload;
 mod screen;
 mod status;
@@ -110,6 +111,7 @@ pub(crate) async fn run(cli: Cli, out: Out) -> Result<Exit> {
         Verb::Audit(a) => lists::audit(&ctx, a).await,
         Verb::Mqtt(Mqtt::Discover(asked)) => discover::discover(&ctx, asked).await,
         Verb::Modbus(verb) => modbus::with_gateway(&ctx, verb).await,
+        Verb::Opcua(verb) => opcua::opcua(&ctx, verb).await,
         Verb::Buffer(Buffer::Status { gateway }) => buffer::status(&ctx, gateway).await,
         Verb::Mqtt(Mqtt::Clients) => broker::clients(&ctx).await,
         Verb::Status { once } => status::status(&ctx, once).await,

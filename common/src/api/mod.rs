@@ -8,6 +8,7 @@ mod history;
 mod live;
 mod modbus;
 mod mqtt;
+mod opcua_client;
 mod problem;
 mod twin;
 mod users;
@@ -21,6 +22,10 @@ pub use history::{HistoryPoint, HistoryResponse, Resolution};
 pub use live::{ClientMessage, LIVE_HEADER_BYTES, LiveFrame, LiveRow, ServerMessage, TextValue};
 pub use modbus::ModbusEndpoint;
 pub use mqtt::{UnknownTopic, UnknownTopics, UnknownValue};
+pub use opcua_client::{
+    OpcuaBrowseRequest, OpcuaBrowsed, OpcuaCertificate, OpcuaEndpoint, OpcuaEndpointsRequest, OpcuaNode,
+    OpcuaPoint, OpcuaReadRequest, OpcuaTarget, OpcuaValue,
+};
 pub use problem::Problem;
 pub use twin::{
     AssetKind, AssetNode, CommandRequest, CommandStep, CommandView, DesiredEntry, DesiredPatch, DesiredView,

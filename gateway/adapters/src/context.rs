@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use common::command::{LogEntry, Severity};
 use common::{Clock, TwinId};
-use gateway_core::{Health, Notes, Points, RawSender};
+use gateway_core::{DropCounts, Health, Notes, Points, RawSender};
 use tokio::sync::mpsc;
 
 use crate::limit::LogLimit;
@@ -26,6 +26,8 @@ pub struct Context {
     pub clock: Clock,
     /// Where events go.
     pub events: EventSink,
+    /// Where what is lost on the way is counted.
+    pub drops: DropCounts,
     /// What drivers remember over restarts, if anything does.
     pub notes: Option<Arc<dyn Notes>>,
     /// Where modems of Modbus lines dial in.

@@ -5,6 +5,7 @@ pub mod context;
 mod limit;
 pub mod modbus;
 pub mod mqtt;
+pub mod opcua;
 pub mod sparkplug;
 pub mod table;
 

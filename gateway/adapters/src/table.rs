@@ -27,6 +27,7 @@ pub const PROTOCOLS: &[Protocol] = &[
         writes: false,
         sample: include_str!("mqtt/sample.toml"),
     },
+    Protocol { name: "opcua", title: "OPC UA", writes: true, sample: include_str!("opcua/sample.toml") },
     Protocol {
         name: "sparkplug",
         title: "Sparkplug B, through the gateway's own broker",

@@ -100,14 +100,15 @@ struct State {
 }
 
 /// Checks who signs in.
-pub(crate) struct Auth {
+pub struct Auth {
     state: Mutex<State>,
     key: [u8; 32],
     turn: Arc<Semaphore>,
 }
 
 impl Auth {
-    pub(crate) fn new(users: Users) -> Self {
+    /// For these users.
+    pub fn new(users: Users) -> Self {
         let mut key = [0; 32];
         if getrandom::fill(&mut key).is_err() {
             tracing::warn!("no random source: passwords are not remembered");
@@ -135,7 +136,7 @@ impl Auth {
     }
 
     /// Whether the password is the user's.
-    pub(crate) async fn check(&self, user: &str, password: &[u8]) -> bool {
+    pub async fn check(&self, user: &str, password: &[u8]) -> bool {
         let remembered = self.remember(user, password);
         // Without a random source the key is known, and so would be what is remembered.
         let may_remember = self.key != [0; 32];

@@ -29,7 +29,7 @@ fn cases(usual: u32) -> proptest::test_runner::Config {
 }
 
 pub use access::Rule;
-pub use auth::Users;
+pub use auth::{Auth, Users};
 pub use broker::Broker;
 pub use devices::publish_devices;
 pub use handle::{ClientStatus, Handle, Renewal, Status};

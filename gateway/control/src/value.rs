@@ -93,17 +93,23 @@ pub(crate) fn same(point: &Point, a: &Value, b: &Value) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use gateway_core::{RawRange, Scale};
+    use common::PointSchema;
+    use gateway_core::{PointDefinition, RawRange, Scale};
 
     use super::*;
     use crate::tests::rig::{SETPOINT, registry};
 
     fn point(factor: f64, offset: f64) -> Point {
-        let mut point = registry().point(SETPOINT).unwrap().clone();
-        point.scale = Scale { factor, offset };
-        point.raw = RawRange { value_type: ValueType::F64, min: -1e30, max: 1e30 };
-        (point.schema.write_min, point.schema.write_max) = (Some(-200.0), Some(200.0));
-        point
+        let registry = registry();
+        let setpoint = registry.point(SETPOINT).unwrap();
+        let told = PointSchema {
+            write_min: Some(-200.0),
+            write_max: Some(200.0),
+            ..PointSchema::clone(&setpoint.schema)
+        };
+        let raw = RawRange { value_type: ValueType::F64, min: -1e30, max: 1e30 };
+        let scale = Scale { factor, offset };
+        PointDefinition { scale, ..PointDefinition::new(told, raw) }.at(SETPOINT, 0)
     }
 
     #[test]

@@ -10,15 +10,17 @@ use common::names::Code;
 use common::supervise::PartError;
 use common::wire::Body;
 use common::{Clock, Drain, PointId, Sample};
-use gateway_core::{AlarmOrders, DropCounts, FrameLog};
+use gateway_core::{AlarmDesk, AlarmOrders, DropCounts, FrameLog};
 use gateway_pipeline::{ActError, AlarmDefinition, Alarms, Now};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, broadcast};
 use tokio::time::{Duration, Instant};
 
 /// The note that holds what alarms are.
 const NOTE: &str = "alarms";
 /// Changes that may wait for the log.
 const QUEUE: usize = 10_000;
+/// Changes that may wait for one who follows them.
+const FOLLOWED: usize = 1024;
 /// A storm of alarms writes the note this often at most.
 const NOTE_EVERY: Duration = Duration::from_millis(250);
 /// The log refuses, or nothing is due.
@@ -31,6 +33,7 @@ pub(crate) struct Desk {
     /// By point number, beside the lock: most points have no alarm.
     watched: RwLock<Vec<bool>>,
     out: Mutex<VecDeque<AlarmView>>,
+    followers: broadcast::Sender<AlarmView>,
     wake: Notify,
     lost: Arc<AtomicU64>,
     clock: Clock,
@@ -59,6 +62,7 @@ impl Desk {
             engine: Mutex::new(engine),
             watched,
             out: Mutex::default(),
+            followers: broadcast::Sender::new(FOLLOWED),
             wake: Notify::new(),
             lost: drops.counter("alarms", "full"),
             clock,
@@ -102,6 +106,8 @@ impl Desk {
             // Under the engine's lock: changes stand here in their order.
             let mut out = lock(&self.out);
             for view in told {
+                // Nobody may follow.
+                let _ = self.followers.send(view.clone());
                 if out.len() >= QUEUE {
                     out.pop_front();
                     self.lost.fetch_add(1, Ordering::Relaxed);
@@ -216,6 +222,24 @@ impl Desk {
             Ok(Err(error)) => tracing::warn!(error, "cannot keep the state of alarms"),
             Err(error) => tracing::warn!(%error, "cannot keep the state of alarms"),
         }
+    }
+}
+
+impl AlarmDesk for Desk {
+    fn list(&self) -> Vec<AlarmView> {
+        Desk::list(self)
+    }
+
+    fn get(&self, id: AlarmId) -> Option<AlarmView> {
+        Desk::get(self, id)
+    }
+
+    fn act(&self, id: AlarmId, act: AlarmAct, who: &str, comment: &str) -> Result<AlarmView, (Code, String)> {
+        Desk::act(self, id, act, who, comment)
+    }
+
+    fn changes(&self) -> broadcast::Receiver<AlarmView> {
+        self.followers.subscribe()
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use common::PointId;
 use gateway_adapters::modbus::LineConfig;
-use gateway_adapters::{Context, mqtt, sparkplug};
+use gateway_adapters::{Context, mqtt, opcua, sparkplug};
 use gateway_core::{Adapter, DeviceWriter, Registry};
 use tokio::runtime::Handle;
 
@@ -36,6 +36,8 @@ pub(crate) struct Drivers {
     pub(crate) context: Context,
     /// What devices on the broker need; none without a broker.
     pub(crate) ends: Option<sparkplug::Ends>,
+    /// The gateway as a client of OPC UA servers.
+    pub(crate) opcua: opcua::Kit,
 }
 
 /// A part that a configuration asks for.
@@ -89,6 +91,11 @@ impl Drivers {
             let points = points.filter_map(|(id, p)| Some((id, p.mqtt.clone()?, p.access))).collect();
             let source = self.ends(&section.name)?.source;
             let made = mqtt::Adapter::new(index, device.clone(), points, self.context.clone(), source);
+            Arc::new(made.map_err(|e| told(e.to_string()))?)
+        } else if let Some(device) = &section.opcua {
+            let points = points.filter_map(|(id, p)| Some((id, p.opcua.clone()?, p.access))).collect();
+            let kit = self.opcua.clone();
+            let made = opcua::Adapter::new(index, device.clone(), points, self.context.clone(), kit);
             Arc::new(made.map_err(|e| told(e.to_string()))?)
         } else if let Some(device) = &section.sparkplug {
             let points =

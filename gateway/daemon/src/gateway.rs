@@ -17,6 +17,7 @@ use tokio::sync::watch;
 
 use crate::api::{self, Admission, Api, Endpoints, Shown};
 use crate::config::Config;
+use crate::opcua;
 use crate::publishing;
 use crate::recorder::Recorder;
 use crate::reload::{Made, Reload, ReloadError, Running};
@@ -58,6 +59,12 @@ pub enum StartError {
     /// The command path.
     #[error("control")]
     Control(#[source] gateway_control::Error),
+    /// The OPC UA server's address or certificates.
+    #[error("opc ua server: {detail}")]
+    Opcua {
+        /// Why.
+        detail: String,
+    },
     /// The program itself.
     #[error("start was interrupted: {detail}")]
     Interrupted {
@@ -75,6 +82,7 @@ pub struct Handle {
     api_addr: SocketAddr,
     socket_path: Option<PathBuf>,
     broker: Option<gateway_broker::Handle>,
+    opcua_addr: Option<SocketAddr>,
     finished: watch::Receiver<Option<Vec<String>>>,
     reload: Reload,
 }
@@ -93,6 +101,11 @@ impl Handle {
     /// Where the embedded broker listens, if it runs.
     pub fn broker_addr(&self) -> Option<SocketAddr> {
         self.broker.as_ref().map(gateway_broker::Handle::local_addr)
+    }
+
+    /// Where the OPC UA server listens, if it runs.
+    pub fn opcua_addr(&self) -> Option<SocketAddr> {
+        self.opcua_addr
     }
 
     /// Reads the configuration's files again and goes over to what they say; `by` is who asked.
@@ -167,6 +180,7 @@ impl Gateway {
         start_uplink(wiring, &vitals);
         let publishers = wiring.config.publish.clone();
         publishing::start(wiring, &vitals, broker.as_ref(), publishers);
+        let opcua = opcua::start(wiring, &vitals).await?;
         unknown::start(wiring, &vitals, broker.as_ref());
 
         let (config, (done, finished)) = (&wiring.config, watch::channel(None));
@@ -175,6 +189,7 @@ impl Gateway {
             api_addr: listeners.addr(),
             socket_path: config.api.socket.clone(),
             broker: broker.clone(),
+            opcua_addr: opcua.addr(),
             finished,
             reload: reload.clone(),
         };
@@ -182,15 +197,21 @@ impl Gateway {
         let (current, counts) = (wiring.current.clone(), field.counts);
         let admission = Admission::new(config);
         let endpoints = Endpoints::new(config);
-        let shown =
-            Shown { admission: admission.clone(), endpoints: endpoints.clone(), reload: reload.clone() };
+        let opcua_client = field.drivers.opcua.clone();
+        let shown = Shown {
+            admission: admission.clone(),
+            endpoints: endpoints.clone(),
+            opcua: opcua.clone(),
+            opcua_client,
+            reload: reload.clone(),
+        };
         let api = Api::new(config, vitals.clone(), current, counts, broker, shown, drain);
         let socket = config.api.socket.clone();
         api::serve(listeners, socket, api, wiring.stages.supervisor(Stage::Field));
         tell(&log, &wiring.clock, action::GATEWAY_STARTED);
         let old = log.clone();
         tokio::task::spawn_blocking(move || old.load_old_entries());
-        write_addresses(&wiring.config, handle.api_addr, handle.broker_addr());
+        write_addresses(&wiring.config, handle.api_addr, handle.broker_addr(), handle.opcua_addr);
         tracing::info!(gateway = %wiring.config.id, api = %handle.api_addr, "gateway started");
         let made = Made {
             drivers: field.drivers,
@@ -200,6 +221,7 @@ impl Gateway {
             vitals,
             admission,
             endpoints,
+            opcua,
             reload,
             requests,
         };
@@ -257,8 +279,18 @@ fn tell(log: &Recorder, clock: &Clock, action: &str) {
 }
 
 /// Tells programs on the box where things listen, also when ports were chosen by the system.
-pub(crate) fn write_addresses(config: &Config, api: SocketAddr, broker: Option<SocketAddr>) {
-    let json = serde_json::json!({ "api": api, "socket": config.api.socket, "broker": broker });
+pub(crate) fn write_addresses(
+    config: &Config,
+    api: SocketAddr,
+    broker: Option<SocketAddr>,
+    opcua: Option<SocketAddr>,
+) {
+    let json = serde_json::json!({
+        "api": api,
+        "socket": config.api.socket,
+        "broker": broker,
+        "opcua": opcua,
+    });
     let path = config.data_dir.join("addresses.json");
     let new = config.data_dir.join("addresses.json.new");
     let written = std::fs::write(&new, json.to_string()).and_then(|()| std::fs::rename(&new, &path));

@@ -12,6 +12,7 @@ mod gateway;
 mod last_good;
 mod lines;
 mod notes;
+mod opcua;
 mod parts;
 mod publishing;
 mod recorder;

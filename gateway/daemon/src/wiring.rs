@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use common::Clock;
 use common::command::LogEntry;
-use gateway_adapters::{Context, sparkplug};
+use gateway_adapters::{Context, opcua, sparkplug};
 use gateway_broker::{Broker, publish_devices, publish_points};
 use gateway_control::Control;
 use gateway_core::{
@@ -118,6 +118,7 @@ impl Wiring {
             health,
             clock,
             events: sink,
+            drops: self.drops.clone(),
             notes: Some(Arc::new(NoteFiles::new(&self.config.data_dir))),
             modems: gateway_adapters::modbus::Modems::default(),
         };
@@ -126,7 +127,8 @@ impl Wiring {
             publish: h,
             nodes: sparkplug::Nodes::default(),
         });
-        let drivers = Drivers { context, ends };
+        let opcua = opcua_kit(&self.config, &self.clock);
+        let drivers = Drivers { context, ends, opcua };
         let mut made = Vec::new();
         for planned in planned(&self.config, &registry) {
             made.push(drivers.make(&self.config, &registry, planned)?);
@@ -253,6 +255,13 @@ pub(crate) fn uplink_options(config: &Config) -> Option<gateway_sync::Options> {
         window_bytes: uplink.window_bytes,
         ..gateway_sync::Options::new(url, config.tenant.clone(), config.id.clone())
     })
+}
+
+/// The gateway as a client of OPC UA servers, with the certificate and the trusted ones that it has as a server.
+fn opcua_kit(config: &Config, clock: &Clock) -> opcua::Kit {
+    let hosts = config.opcua_server.as_ref().map(|s| s.hosts.clone()).unwrap_or_default();
+    let application = gateway_opcua::pki::Application::gateway(&config.tenant, &config.id, hosts);
+    opcua::Kit::new(config.data_dir.join("pki"), application, clock.clone())
 }
 
 /// The reader made at the start, and a new one for each start of its part after that.

@@ -11,6 +11,11 @@ fn point(value_type: ValueType) -> PointDefinition {
     PointDefinition::new(PointSchema::new("p", value_type), raw)
 }
 
+fn ranged(p: &mut PointDefinition, min: f64, max: f64) {
+    let schema = Arc::make_mut(&mut p.schema);
+    (schema.range_min, schema.range_max) = (Some(min), Some(max));
+}
+
 fn pipeline(point: PointDefinition) -> Pipeline {
     let schema = Schema {
         tenant: "t".parse().unwrap(),
@@ -72,7 +77,7 @@ fn what_the_type_cannot_hold_is_bad_and_has_no_value() {
 #[test]
 fn beyond_the_engineering_range_is_uncertain_and_keeps_its_value() {
     let mut p = point(ValueType::F64);
-    (p.schema.range_min, p.schema.range_max) = (Some(0.0), Some(100.0));
+    ranged(&mut p, 0.0, 100.0);
     let mut pipe = pipeline(p);
     assert_eq!(pipe.process(raw(100.0, 0)).unwrap().quality, Quality::GOOD);
     let out = pipe.process(raw(100.1, 1)).unwrap();
@@ -109,7 +114,7 @@ fn what_is_held_back_is_still_what_the_point_is_now() {
 fn a_percent_deadband_refers_to_the_engineering_range() {
     let mut p = point(ValueType::F64);
     p.deadband = Some(Deadband::Percent(1.0));
-    (p.schema.range_min, p.schema.range_max) = (Some(-100.0), Some(100.0));
+    ranged(&mut p, -100.0, 100.0);
     let mut pipe = pipeline(p);
     assert!(pipe.process(raw(0.0, 0)).is_some());
     assert!(pipe.process(raw(2.0, 1)).is_none());

@@ -5,7 +5,7 @@ use std::fs::File;
 
 use common::wire::{Body, Frame};
 use common::{PointId, Sample, Schema, SchemaHash};
-use gateway_core::Registry;
+use gateway_core::{History, Keep, Registry};
 
 use crate::inner::lock;
 use crate::record::{Item, RecordReader};
@@ -20,12 +20,21 @@ impl Store {
     /// Samples of an older configuration count when twin and point have the same names. Reads files: call
     /// it from a thread that may block.
     pub fn history(&self, points: &[PointId], from_us: i64, to_us: i64, limit: usize) -> Vec<Sample> {
-        let mut found = Found { samples: Vec::new(), from_us, to_us, limit };
+        self.samples(points, from_us, to_us, limit, Keep::Newest)
+    }
+}
+
+impl History for Store {
+    fn samples(&self, points: &[PointId], from_us: i64, to_us: i64, limit: usize, keep: Keep) -> Vec<Sample> {
+        let mut found = Found { samples: Vec::new(), from_us, to_us, limit, keep };
         let (segments, after) = {
             let shared = lock(&self.inner.shared);
             let durable = shared.tail.durable;
             let frames: Vec<_> = shared.tail.after(durable).map(|f| (f.schema, f.bytes.clone())).collect();
-            let segments: Vec<Segment> = shared.segments.iter().rev().cloned().collect();
+            let mut segments: Vec<Segment> = shared.segments.iter().cloned().collect();
+            if keep == Keep::Newest {
+                segments.reverse();
+            }
             (segments, frames)
         };
         let registry = self.inner.points.now();
@@ -44,8 +53,8 @@ impl Store {
             if known && times.is_none_or(|(min, max)| max < from_us || min > to_us) {
                 continue;
             }
-            if let (Some((_, max)), Some(oldest), true) = (times, found.oldest_if_full(), known)
-                && max < oldest
+            if let (Some(times), true) = (times, known)
+                && found.has_better_than(times)
             {
                 continue;
             }
@@ -88,6 +97,7 @@ struct Found {
     from_us: i64,
     to_us: i64,
     limit: usize,
+    keep: Keep,
 }
 
 impl Found {
@@ -109,14 +119,25 @@ impl Found {
 
     fn cut(&mut self) {
         self.samples.sort_by_key(|s| (s.source_us, s.point));
-        let extra = self.samples.len().saturating_sub(self.limit);
-        self.samples.drain(..extra);
+        match self.keep {
+            Keep::Newest => {
+                let extra = self.samples.len().saturating_sub(self.limit);
+                self.samples.drain(..extra);
+            }
+            Keep::Oldest => self.samples.truncate(self.limit),
+        }
     }
 
-    /// The oldest sample that would be answered, once there are enough.
-    fn oldest_if_full(&mut self) -> Option<i64> {
+    /// Whether there are enough already, and none of a segment with these times would be among them.
+    fn has_better_than(&mut self, (min, max): (i64, i64)) -> bool {
         self.cut();
-        (self.samples.len() >= self.limit).then(|| self.samples.first().map(|s| s.source_us))?
+        if self.samples.len() < self.limit {
+            return false;
+        }
+        match self.keep {
+            Keep::Newest => self.samples.first().is_some_and(|oldest| max < oldest.source_us),
+            Keep::Oldest => self.samples.last().is_some_and(|newest| min > newest.source_us),
+        }
     }
 
     fn finish(mut self) -> Vec<Sample> {

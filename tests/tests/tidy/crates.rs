@@ -15,7 +15,10 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("gateway-heap", &[]),
     // A pure core: the box, the command line and the simulator speak the same Modbus.
     ("gateway-modbus", &["common"]),
-    ("gateway-adapters", &["common", "gateway-core", "gateway-modbus", "gateway-sparkplug"]),
+    ("gateway-adapters", &["common", "gateway-core", "gateway-modbus", "gateway-opcua", "gateway-sparkplug"]),
+    // What client and server of OPC UA share: certificates, values, status codes.
+    ("gateway-opcua", &["common"]),
+    ("gateway-opcua-server", &["common", "gateway-core", "gateway-opcua"]),
     ("gateway-pipeline", &["common", "gateway-core"]),
     ("gateway-store", &["common", "gateway-core"]),
     ("gateway-control", &["common", "gateway-core"]),
@@ -39,6 +42,8 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
             "gateway-sync",
             "gateway-publish",
             "gateway-sparkplug",
+            "gateway-opcua",
+            "gateway-opcua-server",
         ],
     ),
     ("cloud-core", &["common"]),

@@ -20,12 +20,17 @@ export type PartState = "running" | "restarting" | "stopped";
 /** Names of qualities; the class is what stands before the first `_`. */
 export const QUALITIES = {
   0x00: "good",
+  0x01: "good_overflow",
+  0x02: "good_override",
   0x40: "uncertain",
   0x41: "uncertain_last_usable",
   0x42: "uncertain_range",
   0x43: "uncertain_time",
   0x44: "uncertain_source",
   0x45: "uncertain_window",
+  0x46: "uncertain_substitute",
+  0x47: "uncertain_initial",
+  0x48: "uncertain_sensor",
   0x80: "bad",
   0x81: "bad_not_connected",
   0x82: "bad_timeout",
@@ -38,6 +43,9 @@ export const QUALITIES = {
   0x89: "bad_disabled",
   0x8a: "bad_source",
   0x8b: "bad_expression",
+  0x8c: "bad_access",
+  0x8d: "bad_unknown",
+  0x8e: "bad_sensor",
 } as const;
 export type Quality = (typeof QUALITIES)[keyof typeof QUALITIES];
 

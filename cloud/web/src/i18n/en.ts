@@ -4,12 +4,17 @@ import type { AssetKind, DesiredState, Quality, Severity } from "../api/types";
 
 const quality: Record<Quality, string> = {
   good: "Good",
+  good_overflow: "Good: overflow",
+  good_override: "Good: put in by hand",
   uncertain: "Uncertain",
   uncertain_last_usable: "Uncertain: last usable value",
   uncertain_range: "Uncertain: outside its range",
   uncertain_time: "Uncertain: clock not synchronised",
   uncertain_source: "Uncertain: marked by its source",
   uncertain_window: "Uncertain: too little data in the window",
+  uncertain_substitute: "Uncertain: substitute",
+  uncertain_initial: "Uncertain: initial",
+  uncertain_sensor: "Uncertain: sensor",
   bad: "Bad",
   bad_not_connected: "Bad: device not connected",
   bad_timeout: "Bad: device does not answer",
@@ -22,6 +27,9 @@ const quality: Record<Quality, string> = {
   bad_disabled: "Bad: switched off",
   bad_source: "Bad: marked by its source",
   bad_expression: "Bad: the expression has no result",
+  bad_access: "Bad: access refused",
+  bad_unknown: "Bad: unknown to the source",
+  bad_sensor: "Bad: sensor",
 };
 
 const desiredState: Record<DesiredState, string> = {

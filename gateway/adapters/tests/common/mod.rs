@@ -56,6 +56,7 @@ pub(crate) fn context(registry: Arc<Registry>) -> (Context, Ends) {
         health: health.clone(),
         clock,
         events: to_events,
+        drops: drops.clone(),
         notes: None,
         modems: gateway_adapters::modbus::Modems::default(),
     };

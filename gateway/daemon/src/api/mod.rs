@@ -11,6 +11,8 @@ mod history;
 mod metrics;
 mod modbus;
 mod mqtt;
+mod opcua;
+mod opcua_client;
 mod serve;
 mod twins;
 mod watermark;
@@ -29,6 +31,7 @@ use common::names::Code;
 use gateway_core::{Current, Points};
 
 use crate::config::{Config, Token};
+use crate::opcua::OpcuaServer;
 use crate::parts::SampleCounts;
 use crate::reload::Reload;
 use crate::vitals::Vitals;
@@ -56,6 +59,8 @@ pub(crate) struct Inner {
     counts: Arc<SampleCounts>,
     broker: Option<gateway_broker::Handle>,
     endpoints: Endpoints,
+    opcua: OpcuaServer,
+    opcua_client: gateway_adapters::opcua::Kit,
     drain: Drain,
 }
 
@@ -90,6 +95,8 @@ impl Admission {
 pub(crate) struct Shown {
     pub(crate) admission: Admission,
     pub(crate) endpoints: Endpoints,
+    pub(crate) opcua: OpcuaServer,
+    pub(crate) opcua_client: gateway_adapters::opcua::Kit,
     pub(crate) reload: Reload,
 }
 
@@ -114,6 +121,8 @@ impl Api {
             counts,
             broker,
             endpoints: shown.endpoints,
+            opcua: shown.opcua,
+            opcua_client: shown.opcua_client,
             drain,
         }))
     }
@@ -179,6 +188,18 @@ const ROUTES: &[Route] = &[
     route(Method::GET, "/api/v1/switch", Some(Role::Viewer), || get(gateway::switch)),
     route(Method::PUT, "/api/v1/switch", Some(Role::Engineer), || put(gateway::set_switch)),
     route(Method::GET, "/api/v1/broker", Some(Role::Viewer), || get(broker::status)),
+    route(Method::GET, "/api/v1/opcua/nodeset", Some(Role::Viewer), || get(opcua::nodeset)),
+    route(Method::POST, "/api/v1/opcua/endpoints", Some(Role::Engineer), || post(opcua_client::endpoints)),
+    route(Method::POST, "/api/v1/opcua/browse", Some(Role::Engineer), || post(opcua_client::browse)),
+    route(Method::POST, "/api/v1/opcua/read", Some(Role::Engineer), || post(opcua_client::read)),
+    route(Method::GET, "/api/v1/opcua/points", Some(Role::Viewer), || get(opcua_client::points)),
+    route(Method::GET, "/api/v1/opcua/certificates", Some(Role::Viewer), || get(opcua_client::certificates)),
+    route(Method::POST, "/api/v1/opcua/certificates/{fingerprint}/trust", Some(Role::Admin), || {
+        post(opcua_client::trust)
+    }),
+    route(Method::POST, "/api/v1/opcua/certificates/{fingerprint}/distrust", Some(Role::Admin), || {
+        post(opcua_client::distrust)
+    }),
     route(Method::GET, "/api/v1/watermark", Some(Role::Viewer), || get(watermark::stream)),
 ];
 

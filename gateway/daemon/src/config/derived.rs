@@ -70,7 +70,7 @@ pub(super) fn binding(
     d: &DeviceSection,
     p: &PointSection,
 ) -> Option<Result<(RawRange, u64, bool), (String, String)>> {
-    let is_other = p.modbus.is_some() || p.mqtt.is_some() || p.sparkplug.is_some();
+    let is_other = p.modbus.is_some() || p.mqtt.is_some() || p.sparkplug.is_some() || p.opcua.is_some();
     Some(match (&d.virtual_, &p.virtual_) {
         (None, None) => return None,
         (Some(device), Some(v)) if !is_other => match v.check() {

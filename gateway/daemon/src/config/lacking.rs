@@ -3,8 +3,7 @@
 
 use common::config::Node;
 
-pub(super) const NO_PROTOCOL: &str =
-    "has no protocol: expected [device.modbus], [device.mqtt], [device.sparkplug] or [device.virtual]";
+pub(super) const NO_PROTOCOL: &str = "has no protocol: expected [device.modbus], [device.mqtt], [device.opcua], [device.sparkplug] or [device.virtual]";
 pub(super) const NO_MODBUS: &str =
     "expected `modbus = { ... }` and no other protocol: its device speaks Modbus";
 pub(super) const NO_MQTT: &str = "expected `mqtt = { ... }` and no other protocol: its device speaks MQTT";
@@ -12,7 +11,7 @@ pub(super) const NO_FORMULA: &str =
     "expected `virtual = { expr = \"...\" }` and no protocol: its device is virtual";
 pub(super) const NO_LIMIT: &str = "missing: a writable point needs its limits";
 
-const PROTOCOLS: [&str; 4] = ["modbus", "mqtt", "sparkplug", "virtual"];
+const PROTOCOLS: [&str; 5] = ["modbus", "mqtt", "opcua", "sparkplug", "virtual"];
 
 /// Of a device: key and message.
 pub(super) fn device(device: &Node<'_>) -> Option<(&'static str, &'static str)> {

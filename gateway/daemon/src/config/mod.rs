@@ -11,6 +11,8 @@ mod doubts;
 mod exchange;
 mod files;
 mod lacking;
+mod opcua;
+pub mod opcua_server;
 mod points;
 pub mod publish;
 mod secrets;
@@ -67,6 +69,10 @@ pub struct Config {
     pub broker: BrokerSection,
     /// Who may sign in to the broker.
     pub broker_users: gateway_broker::Users,
+    /// The OPC UA server, if any.
+    pub opcua_server: Option<opcua_server::OpcuaServerSection>,
+    /// Who may sign in to it, besides the tokens of the API.
+    pub opcua_users: gateway_broker::Users,
     /// The buffer.
     pub buffer: BufferSection,
     /// The command path.
@@ -240,6 +246,7 @@ fn build(files: &mut Files<'_>) -> (Option<Config>, Vec<Mistake>) {
     check::sections(files, &mut mistakes);
     check::lines(files, &mut mistakes);
     broker::check(files, &mut mistakes);
+    opcua_server::check(files, &mut mistakes);
     let uplink = check::uplink(files, &mut mistakes);
     let registry = points::registry(files, &mut mistakes);
     let doubts = doubts::all(files);
@@ -248,7 +255,7 @@ fn build(files: &mut Files<'_>) -> (Option<Config>, Vec<Mistake>) {
     let virtual_points =
         registry.as_ref().map(|r| derived::definitions(files, r, &mut mistakes)).unwrap_or_default();
     let alarms = registry.as_ref().map(|r| alarms::definitions(files, r, &mut mistakes)).unwrap_or_default();
-    let File { gateway, api, broker, buffer, control, line: lines, .. } = files.merged.clone();
+    let File { gateway, api, broker, opcua_server, buffer, control, line: lines, .. } = files.merged.clone();
     let (Some(id), Some(registry)) = (gateway.id, registry) else {
         return (None, mistakes);
     };
@@ -266,6 +273,8 @@ fn build(files: &mut Files<'_>) -> (Option<Config>, Vec<Mistake>) {
         tokens: Vec::new(),
         broker,
         broker_users: gateway_broker::Users::default(),
+        opcua_server,
+        opcua_users: gateway_broker::Users::default(),
         buffer,
         control,
         lines,

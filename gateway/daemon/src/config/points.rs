@@ -12,6 +12,7 @@ use gateway_core::point::Shared;
 use gateway_core::{Deadband, Device, Point, PointDefinition, RawRange, Registry, Scale};
 
 use super::files::{Files, Located};
+use super::opcua;
 use super::sections::{DeviceSection, PointSection};
 use super::{derived, lacking};
 
@@ -91,6 +92,7 @@ pub(super) fn registry(files: &Files<'_>, mistakes: &mut Vec<Mistake>) -> Option
     }
     overlaps(files, mistakes);
     shared_metrics(files, mistakes);
+    opcua::overlaps(files, mistakes);
     if points.len() > MAX_POINTS {
         mistakes.push(files.mistake(
             "device",
@@ -134,6 +136,7 @@ fn device(d: &DeviceSection, wrong: Wrong<'_>) {
         (Some(_), None) => {
             let checked = [
                 ("mqtt", d.mqtt.as_ref().map(|c| c.check())),
+                ("opcua", d.opcua.as_ref().map(|c| c.check())),
                 ("sparkplug", d.sparkplug.as_ref().map(|c| c.check())),
                 ("virtual", d.virtual_.as_ref().map(|c| c.check())),
             ];
@@ -160,6 +163,7 @@ fn protocols(d: &DeviceSection) -> impl Iterator<Item = &'static str> {
     let named = [
         ("modbus", d.modbus.is_some()),
         ("mqtt", d.mqtt.is_some()),
+        ("opcua", d.opcua.is_some()),
         ("sparkplug", d.sparkplug.is_some()),
         ("virtual", d.virtual_.is_some()),
     ];
@@ -168,7 +172,7 @@ fn protocols(d: &DeviceSection) -> impl Iterator<Item = &'static str> {
 
 /// The raw range, and how long a value is current by default; none if the binding is wrong.
 fn binding(d: &DeviceSection, p: &PointSection, wrong: Wrong<'_>) -> Option<(RawRange, u64, bool)> {
-    if let Some(bound) = derived::binding(d, p) {
+    if let Some(bound) = derived::binding(d, p).or_else(|| opcua::binding(d, p)) {
         return bound.map_err(|(key, message)| wrong(&key, message)).ok();
     }
     if d.sparkplug.is_some() || p.sparkplug.is_some() {

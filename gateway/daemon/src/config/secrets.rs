@@ -66,6 +66,24 @@ pub(super) fn load(files: &Files<'_>, config: &mut Option<Config>, mistakes: &mu
         }
     }
     broker(files, config, mistakes);
+    if let Some(section) = &files.merged.opcua_server
+        && let Some(path) = &section.passwords_file
+    {
+        let users = users(path, mistakes).map_err(|m| files.mistake("opcua_server", "passwords_file", m));
+        match users {
+            Ok(users) => {
+                for (n, name) in section.operators.iter().enumerate().filter(|(_, o)| !users.contains(o)) {
+                    let message = format!("`{name}` is no user of {}", path.display());
+                    mistakes.push(files.mistake("opcua_server", &format!("operators[{n}]"), message));
+                }
+                if let Some(config) = config {
+                    config.opcua_users = users;
+                }
+            }
+            Err(mistake) => mistakes.push(mistake),
+        }
+    }
+    servers(files, mistakes);
     if let Some(path) = &files.merged.api.tokens_file {
         match read(path) {
             Ok(text) => {
@@ -79,18 +97,33 @@ pub(super) fn load(files: &Files<'_>, config: &mut Option<Config>, mistakes: &mu
     }
 }
 
+/// Whether the files with which the gateway signs in at OPC UA servers are there; they are read for each connection.
+fn servers(files: &Files<'_>, mistakes: &mut Vec<Mistake>) {
+    for located in &files.devices {
+        let Some(server) = &located.device.opcua else { continue };
+        for (key, path) in [("password_file", &server.password_file), ("user_key", &server.user_key)] {
+            if let Some(Err(message)) = path.as_ref().map(|p| read(p)) {
+                mistakes.push(files.device_mistake(located, &format!("opcua.{key}"), message));
+            }
+        }
+        if let Some(path) = &server.user_certificate
+            && let Err(e) = std::fs::metadata(path)
+        {
+            let message = format!("cannot read {}: {e}", path.display());
+            mistakes.push(files.device_mistake(located, "opcua.user_certificate", message));
+        }
+    }
+}
+
 /// The broker's users, and whether the files of its listeners are there.
 fn broker(files: &Files<'_>, config: &mut Option<Config>, mistakes: &mut Vec<Mistake>) {
     let section = &files.merged.broker;
     if let Some(path) = &section.passwords_file {
-        match read(path).map(|text| gateway_broker::Users::parse(&text)) {
-            Ok(Ok(users)) => {
+        match users(path, mistakes) {
+            Ok(users) => {
                 if let Some(config) = config {
                     config.broker_users = users;
                 }
-            }
-            Ok(Err(wrong_lines)) => {
-                mistakes.extend(wrong_lines.into_iter().map(|(line, m)| wrong(path, (line, 1), m)));
             }
             Err(message) => mistakes.push(files.mistake("broker", "passwords_file", message)),
         }
@@ -106,6 +139,17 @@ fn broker(files: &Files<'_>, config: &mut Option<Config>, mistakes: &mut Vec<Mis
         }
         if let Some(path) = &listener.tls_key {
             mistakes.extend(readable("tls_key", read(path).map(|_| ())));
+        }
+    }
+}
+
+/// Users and passwords of a file; its wrong lines are told at their places.
+fn users(path: &Path, mistakes: &mut Vec<Mistake>) -> Result<gateway_broker::Users, String> {
+    match gateway_broker::Users::parse(&read(path)?) {
+        Ok(users) => Ok(users),
+        Err(wrong_lines) => {
+            mistakes.extend(wrong_lines.into_iter().map(|(line, m)| wrong(path, (line, 1), m)));
+            Ok(gateway_broker::Users::default())
         }
     }
 }

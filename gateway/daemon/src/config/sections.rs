@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use common::{Access, GatewayId, TenantId, TwinId, ValueType};
-use gateway_adapters::{modbus, mqtt, sparkplug};
+use gateway_adapters::{modbus, mqtt, opcua, sparkplug};
 use serde::Deserialize;
 
 use super::publish::PublishSection;
@@ -15,6 +15,7 @@ use serde::de::IgnoredAny;
 use super::alarms::AlarmSection;
 pub use super::broker::{BrokerSection, ListenerSection, RightsSection};
 use super::derived::{VirtualDevice, VirtualPoint};
+use super::opcua_server::OpcuaServerSection;
 
 /// One file.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -28,6 +29,8 @@ pub struct File {
     pub api: ApiSection,
     /// The embedded MQTT broker.
     pub broker: BrokerSection,
+    /// The OPC UA server. Default: none.
+    pub opcua_server: Option<OpcuaServerSection>,
     /// The buffer on disk.
     pub buffer: BufferSection,
     /// The command path.
@@ -189,6 +192,9 @@ pub struct DeviceSection {
     /// A group of topics on the gateway's own broker.
     #[serde(default)]
     pub mqtt: Option<mqtt::DeviceConfig>,
+    /// An OPC UA server.
+    #[serde(default)]
+    pub opcua: Option<opcua::DeviceConfig>,
     /// A Sparkplug B edge node, or one of its devices, that publishes to the gateway's own broker.
     #[serde(default)]
     pub sparkplug: Option<sparkplug::DeviceConfig>,
@@ -252,7 +258,7 @@ pub struct PointSection {
     #[serde(default)]
     pub setpoint: Option<String>,
     /// How long a value counts as current, ms. Default: three times the point's Modbus period and at least 5000,
-    /// 60000 for MQTT; with a deadband at least twice `max_interval_ms`.
+    /// 60000 for MQTT, a day for what an OPC UA server or a Sparkplug node sends when it changes; with a deadband at least twice `max_interval_ms`.
     #[serde(default)]
     pub stale_ms: Option<u64>,
     /// What operators call the values of a discrete point. Default: none.
@@ -274,6 +280,9 @@ pub struct PointSection {
     /// Where an MQTT device has it.
     #[serde(default)]
     pub mqtt: Option<mqtt::PointConfig>,
+    /// Which node of an OPC UA server it is.
+    #[serde(default)]
+    pub opcua: Option<opcua::PointConfig>,
     /// Which metric of a Sparkplug device it is. Default: the one of the point's name.
     #[serde(default)]
     pub sparkplug: Option<sparkplug::PointConfig>,

@@ -98,6 +98,7 @@ fn the_sample_has_every_key_of_every_struct() {
     check("broker", keys_of::<BrokerSection>(), false);
     check("broker.listener", keys_of::<ListenerSection>(), false);
     check("broker.rights", keys_of::<RightsSection>(), false);
+    check("opcua_server", keys_of::<super::opcua_server::OpcuaServerSection>(), false);
     check("buffer", keys_of::<BufferSection>(), false);
     check("control", keys_of::<ControlSection>(), false);
     check("publish", keys_of::<super::publish::PublishSection>(), false);
@@ -113,6 +114,8 @@ fn the_sample_has_every_key_of_every_struct() {
     check("point.modbus", keys_of::<gateway_adapters::modbus::PointConfig>(), true);
     check("mqtt", keys_of::<gateway_adapters::mqtt::DeviceConfig>(), false);
     check("point.mqtt", keys_of::<gateway_adapters::mqtt::PointConfig>(), true);
+    check("opcua", keys_of::<gateway_adapters::opcua::DeviceConfig>(), false);
+    check("point.opcua", keys_of::<gateway_adapters::opcua::PointConfig>(), true);
     check("sparkplug", keys_of::<gateway_adapters::sparkplug::DeviceConfig>(), false);
     check("point.sparkplug", keys_of::<gateway_adapters::sparkplug::PointConfig>(), true);
 }

@@ -31,6 +31,7 @@ use crate::config::{Config, definitions_in, read_sources};
 use crate::drivers::Drivers;
 use crate::gateway::{Done, UPLINK, end, start_uplink, write_addresses};
 use crate::last_good;
+use crate::opcua::OpcuaServer;
 use crate::parts::Switch;
 use crate::publishing;
 use crate::stages::Stage;
@@ -61,6 +62,7 @@ pub(crate) struct Made {
     pub(crate) vitals: Arc<Vitals>,
     pub(crate) admission: Admission,
     pub(crate) endpoints: Endpoints,
+    pub(crate) opcua: OpcuaServer,
     pub(crate) reload: Reload,
     pub(crate) requests: Requests,
 }
@@ -191,6 +193,7 @@ impl Running {
         if !late.is_empty() {
             tracing::warn!(parts = ?late, "parts were cut off");
         }
+        self.made.opcua.prepare(&config);
         if renewed {
             let (done, switched) = oneshot::channel();
             let switch = Switch { registry: registry.clone(), definitions, alarms, done };
@@ -305,13 +308,15 @@ impl Running {
         self.wiring.config = Config { registry, ..config };
         if let Some((broker, renewal)) = self.made.broker.as_ref().zip(renewal) {
             broker.renew(renewal);
-            write_addresses(&self.wiring.config, self.made.api_addr, Some(broker.local_addr()));
+            let (api, opcua) = (self.made.api_addr, self.made.opcua.addr());
+            write_addresses(&self.wiring.config, api, Some(broker.local_addr()), opcua);
         }
         let broker = self.made.broker.clone();
         publishing::follow(&mut self.wiring, &self.made.vitals, broker.as_ref(), &publishers, STOP_LIMIT)
             .await;
         self.made.admission.set(&self.wiring.config);
         self.made.endpoints.set(&self.wiring.config);
+        self.made.opcua.set(&self.wiring.config);
         crate::unknown::follow(&self.made.vitals, &self.wiring.config);
         if changes.settings.iter().any(|s| s == "uplink") {
             self.wiring.stages.supervisor(Stage::Field).stop(&[UPLINK.to_owned()], STOP_LIMIT).await;

@@ -212,7 +212,12 @@ impl Rig {
         let file = config(dir.path(), plc.addr);
         let text = std::fs::read_to_string(&file).unwrap();
         std::fs::write(&file, text + more).unwrap();
-        let config = Config::load(&file).unwrap();
+        Self::start_from(dir).await
+    }
+
+    /// From the files that are there.
+    pub(crate) async fn start_from(dir: tempfile::TempDir) -> Self {
+        let config = Config::load(&dir.path().join("gateway.toml")).unwrap();
         let drain = Drain::new();
         let handle = Gateway::start(config, drain.clone()).await.unwrap();
         let client = || reqwest::Client::builder().no_proxy().tls_certs_only([]);

@@ -148,6 +148,7 @@ impl Rig {
             health: health.clone(),
             clock,
             events,
+            drops: drops.clone(),
             notes,
             modems: crate::modbus::Modems::default(),
         };

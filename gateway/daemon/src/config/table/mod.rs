@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use common::config::{Entry, Node, Place, Table, Value, did_you_mean, keys_of, parse_tree};
-use gateway_adapters::{modbus, mqtt, sparkplug};
+use gateway_adapters::{modbus, mqtt, opcua, sparkplug};
 
 pub(in crate::config) use csv::write_row;
 
@@ -19,10 +19,11 @@ use super::sections::{CompressionSection, PointSection};
 pub(in crate::config) const DEVICE: &str = "device";
 
 /// The tables of a point, whose keys are columns such as `modbus.address`.
-fn nested() -> [(&'static str, &'static [&'static str]); 5] {
+fn nested() -> [(&'static str, &'static [&'static str]); 6] {
     [
         ("modbus", keys_of::<modbus::PointConfig>()),
         ("mqtt", keys_of::<mqtt::PointConfig>()),
+        ("opcua", keys_of::<opcua::PointConfig>()),
         ("sparkplug", keys_of::<sparkplug::PointConfig>()),
         ("virtual", keys_of::<VirtualPoint>()),
         ("compression", keys_of::<CompressionSection>()),

@@ -1,0 +1,94 @@
+//! Points that are read at a period instead of being subscribed: those of one period together, in calls that the server
+//! bears. A period that is missed is left out, not made up for.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use opcua::types::{DataValue, ReadValueId, StatusCode, TimestampsToReturn};
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::adapter::{Connected, Shared};
+use super::limits::Limits;
+
+/// Values by the place of their points, or the points that were not read and why.
+pub(super) type Polled = Result<Vec<(usize, DataValue)>, (Vec<usize>, StatusCode)>;
+
+/// Answers that may wait.
+const WAITING: usize = 16;
+
+/// The polls of one connection; they end when it is dropped.
+pub(super) struct Polling {
+    answers: Option<mpsc::Receiver<Polled>>,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
+}
+
+impl Drop for Polling {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(tokio::task::JoinHandle::abort);
+    }
+}
+
+impl Polling {
+    /// Nothing is read.
+    pub(super) fn none() -> Self {
+        Self { answers: None, tasks: Vec::new() }
+    }
+
+    /// Every point of the device that is polled, one task for each period.
+    pub(super) fn of(shared: &Arc<Shared>, connected: Arc<Connected>, limits: Limits) -> Self {
+        let mut periods: BTreeMap<u64, Vec<(usize, ReadValueId)>> = BTreeMap::new();
+        for (at, spec) in shared.specs.iter().enumerate().filter(|(_, s)| s.is_read()) {
+            let (Some(period), Some(node)) = (spec.config.poll_ms, connected.node(at)) else { continue };
+            periods.entry(period).or_default().push((at, spec.read(node)));
+        }
+        if periods.is_empty() {
+            return Self::none();
+        }
+        let (tell, answers) = mpsc::channel(WAITING);
+        let tasks = periods.into_iter().map(|(period, points)| {
+            let (connected, tell) = (connected.clone(), tell.clone());
+            tokio::spawn(read(connected, Duration::from_millis(period), points, limits.read, tell))
+        });
+        Self { tasks: tasks.collect(), answers: Some(answers) }
+    }
+
+    /// The next answer; never without polls.
+    pub(super) async fn next(&mut self) -> Polled {
+        let next = match &mut self.answers {
+            Some(answers) => answers.recv().await,
+            None => None,
+        };
+        match next {
+            Some(polled) => polled,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+async fn read(
+    connected: Arc<Connected>,
+    period: Duration,
+    points: Vec<(usize, ReadValueId)>,
+    most: usize,
+    tell: mpsc::Sender<Polled>,
+) {
+    let mut tick = interval(period);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    loop {
+        tick.tick().await;
+        for chunk in points.chunks(most) {
+            let asked: Vec<ReadValueId> = chunk.iter().map(|(_, r)| r.clone()).collect();
+            let places = || chunk.iter().map(|(at, _)| *at);
+            let answer = connected.session.read(&asked, TimestampsToReturn::Both, 0.0).await;
+            let polled = match answer {
+                Ok(values) => Ok(places().zip(values).collect()),
+                Err(error) => Err((places().collect(), error.status())),
+            };
+            if tell.send(polled).await.is_err() {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! What is done when a subscription is lost, silent or left behind by a session: it is taken over from the old session,
+//! or made anew; and points are read or tried again.
+
+use opcua::client::UARequest;
+use opcua::client::services::TransferSubscriptions;
+use opcua::types::{DataValue, Error, NodeId, ReadValueId, TimestampsToReturn};
+
+use super::items::{self, Resolved};
+use super::session::{Ended, Live, Step};
+
+/// Takes the subscriptions of an earlier session over, with what they have kept; those that the server does not give
+/// are made anew.
+///
+/// # Errors
+/// When the connection is lost again, or the server takes no subscription.
+pub(super) async fn transfer(live: &mut Live<'_>) -> Result<(), Error> {
+    let old = std::mem::take(&mut live.memory.subscriptions);
+    let ids: Vec<u32> = old.iter().map(|s| s.id).collect();
+    let asked = TransferSubscriptions::new(&live.session)
+        .subscription_ids(ids)
+        .send_initial_values(true)
+        .send(live.session.channel())
+        .await;
+    let results = asked.ok().and_then(|a| a.results).unwrap_or_default();
+    let (mut lost, mut events) = (Vec::new(), Vec::new());
+    for (at, mut subscription) in old.into_iter().enumerate() {
+        match results.get(at) {
+            Some(result) if result.status_code.is_good() => {
+                subscription.heard = tokio::time::Instant::now();
+                live.memory.subscriptions.push(subscription);
+            }
+            _ => {
+                lost.extend(subscription.points);
+                events.extend(subscription.events);
+            }
+        }
+    }
+    tracing::info!(
+        taken_over = live.memory.subscriptions.len(),
+        lost = lost.len(),
+        "subscriptions after a new session"
+    );
+    if !live.memory.subscriptions.is_empty() {
+        live.catch_up_soon();
+    }
+    if !lost.is_empty() {
+        live.backfill().await?;
+    }
+    live.subscribe(lost, events).await
+}
+
+/// Makes a subscription anew.
+pub(super) async fn renew(live: &mut Live<'_>, id: u32) -> Step {
+    let Some(at) = live.memory.subscriptions.iter().position(|s| s.id == id) else { return Ok(()) };
+    let old = live.memory.subscriptions.remove(at);
+    items::delete(&live.session, vec![old.id]).await;
+    anew(live, old.points, old.events).await
+}
+
+/// Makes all subscriptions anew: the server has none.
+pub(super) async fn renew_all(live: &mut Live<'_>) -> Step {
+    let old = std::mem::take(&mut live.memory.subscriptions);
+    let (points, events): (Vec<_>, Vec<_>) = old.into_iter().map(|s| (s.points, s.events)).unzip();
+    anew(live, points.concat(), events.concat()).await
+}
+
+async fn anew(live: &mut Live<'_>, points: Vec<Resolved>, events: Vec<NodeId>) -> Step {
+    live.publisher.clear();
+    let made = live.subscribe(points, events).await;
+    made.map_err(|e| Ended::Lost(format!("no subscription: {e}")))?;
+    live.set_publisher();
+    Ok(())
+}
+
+/// Reads every subscribed point once.
+pub(super) async fn read_all(live: &mut Live<'_>) -> Step {
+    let points: Vec<Resolved> =
+        live.memory.subscriptions.iter().flat_map(|s| s.points.iter().cloned()).collect();
+    for chunk in points.chunks(live.limits.read) {
+        let asked: Vec<ReadValueId> = chunk.iter().filter_map(|p| read_of(live, p)).collect();
+        let read = live.session.read(&asked, TimestampsToReturn::Both, 0.0).await;
+        let read = read.map_err(|e| Ended::Lost(format!("not read: {e}")))?;
+        take(live, chunk, read);
+    }
+    Ok(())
+}
+
+fn read_of(live: &Live<'_>, (at, node): &(usize, NodeId)) -> Option<ReadValueId> {
+    Some(live.shared.specs.get(*at)?.read(node))
+}
+
+fn take(live: &mut Live<'_>, points: &[Resolved], values: Vec<DataValue>) {
+    let now_us = live.shared.context.clock.now_us();
+    let mut samples = Vec::with_capacity(values.len());
+    for ((at, _), value) in points.iter().zip(values) {
+        let Some(spec) = live.shared.specs.get(*at) else { continue };
+        // What was refused stays so until the server takes it.
+        if !live.failed.contains(at) {
+            samples.push(live.shared.sample(spec, value, now_us, live.reporter));
+        }
+    }
+    live.shared.context.raw.send(samples);
+}
+
+/// Tries points again that the server refused.
+pub(super) async fn retry(live: &mut Live<'_>) -> Step {
+    let failed = std::mem::take(&mut live.failed);
+    let mut left = failed.clone();
+    let places: Vec<(u32, Vec<Resolved>)> = live
+        .memory
+        .subscriptions
+        .iter()
+        .map(|s| (s.id, s.points.iter().filter(|(at, _)| failed.contains(at)).cloned().collect()))
+        .collect();
+    for (id, points) in places.into_iter().filter(|(_, p)| !p.is_empty()) {
+        left.retain(|at| !points.iter().any(|(p, _)| p == at));
+        let (config, specs) = (&live.shared.config, &live.shared.specs);
+        let made = items::fill(&live.session, config, live.limits, specs, id, &points).await;
+        live.refused(made.map_err(|e| Ended::Lost(format!("not subscribed: {e}")))?);
+    }
+    live.failed.extend(left);
+    Ok(())
+}

@@ -1,0 +1,106 @@
+//! Writes and calls, as control asks for them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::names::Code;
+use common::{PointId, Value, ValueType};
+use gateway_core::{Permit, Reading, WriteError};
+use tokio::time::Instant;
+
+use crate::rig::{Rig, Server};
+
+fn device(server: &Server) -> String {
+    format!("url = \"{}\"\nsecurity = \"none\"\npublishing_ms = 100", server.url())
+}
+
+async fn write(rig: &Rig, point: u32, value: impl Into<Value>) -> Result<Reading, WriteError> {
+    let yes: Permit = Arc::new(|| Ok(()));
+    rig.writer().write(PointId(point), value.into(), Instant::now() + Duration::from_secs(10), yes).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_is_of_the_nodes_type_and_read_back() {
+    let mut server = Server::start(&[]);
+    let mut rig = Rig::new(
+        &device(&server),
+        &[
+            (ValueType::I64, "w node = \"ns=2;s=Speed\""),
+            (ValueType::F64, "w node = \"ns=2;s=Level\""),
+            (ValueType::I64, "w node = \"ns=2;s=Locked\""),
+            (ValueType::F64, "w node = \"ns=2;s=Zones\", index = 2"),
+            (ValueType::F64, "node = \"ns=2;s=Temp\""),
+        ],
+    );
+    rig.ends.value(4, 20.5).await;
+    assert_eq!(write(&rig, 0, 42i64).await, Ok(Reading { raw: Some(42i64.into()) }));
+    assert_eq!(server.get("Speed"), "42");
+    rig.ends.value(0, 42i64).await;
+    let Ok(Reading { raw: Some(Value::F64(level)) }) = write(&rig, 1, 0.1).await else { panic!("no float") };
+    assert!((level - 0.1).abs() < 1e-7);
+    // Beyond 16 bits: nothing is sent.
+    let refused = write(&rig, 0, 40_000i64).await;
+    assert!(matches!(&refused, Err(WriteError::NotSent { code: Code::OutOfRawLimits, .. })), "{refused:?}");
+    assert_eq!(server.get("Speed"), "42");
+    let refused = write(&rig, 2, 5i64).await;
+    assert!(matches!(&refused, Err(WriteError::Refused { .. })), "{refused:?}");
+    // This server knows no ranges: it would take one element for the whole array.
+    let refused = write(&rig, 3, 5.0).await;
+    assert!(matches!(&refused, Err(WriteError::NotSent { code: Code::NotSupported, .. })), "{refused:?}");
+    assert_eq!(server.get("Zones"), "[1.0, 2.0, 3.0, 4.0, 5.0]");
+    let refused = write(&rig, 4, 5.0).await;
+    assert!(matches!(&refused, Err(WriteError::NotSent { code: Code::NotWritable, .. })), "{refused:?}");
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_permit_time_or_connection_nothing_is_sent() {
+    let mut server = Server::start(&[]);
+    let mut rig = Rig::new(&device(&server), &[(ValueType::I64, "w node = \"ns=2;s=Speed\"")]);
+    rig.ends.value(0, 10i64).await;
+    let no: Permit = Arc::new(|| Err((Code::LocalMode, "local".to_owned())));
+    let later = Instant::now() + Duration::from_secs(10);
+    let refused = rig.writer().write(PointId(0), 1i64.into(), later, no).await;
+    assert!(matches!(&refused, Err(WriteError::NotSent { code: Code::LocalMode, .. })), "{refused:?}");
+    let yes: Permit = Arc::new(|| Ok(()));
+    let refused = rig.writer().write(PointId(0), 1i64.into(), Instant::now(), yes).await;
+    assert!(matches!(&refused, Err(WriteError::NotSent { code: Code::Expired, .. })), "{refused:?}");
+    assert_eq!(server.get("Speed"), "10");
+    server.kill();
+    rig.ends.until("gone", |s| s.quality.is_bad()).await;
+    let refused = write(&rig, 0, 1i64).await;
+    assert!(matches!(&refused, Err(WriteError::NotSent { code: Code::NotConnected, .. })), "{refused:?}");
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_method_is_called_with_the_types_that_it_declares() {
+    let mut server = Server::start(&[]);
+    let start =
+        "call node = \"ns=2;s=Plant\", method = \"ns=2;s=Start\"\narguments = [\"$value\",10,\"auto\"]";
+    let mut rig = Rig::new(
+        &device(&server),
+        &[
+            (ValueType::F64, start),
+            (ValueType::Bool, "call node = \"ns=2;s=Plant\", method = \"ns=2;s=Reset\""),
+            (ValueType::F64, "call node = \"ns=2;s=Plant\", method = \"ns=2;s=Start\""),
+            (ValueType::F64, "node = \"ns=2;s=Temp\""),
+        ],
+    );
+    rig.ends.value(3, 20.5).await;
+    assert_eq!(write(&rig, 0, 30.0).await, Ok(Reading { raw: None }));
+    assert_eq!(server.get("Started"), "'Double=30.0 UInt16=10 auto'");
+    let refused = write(&rig, 0, 60.0).await;
+    assert!(
+        matches!(&refused, Err(WriteError::Refused { detail }) if detail.contains("OutOfRange")),
+        "{refused:?}"
+    );
+    assert_eq!(write(&rig, 1, true).await, Ok(Reading { raw: None }));
+    assert_eq!(server.get("Resets"), "1");
+    for (point, value) in [(1, Value::Bool(false)), (2, Value::F64(1.0))] {
+        let refused = write(&rig, point, value).await;
+        assert!(matches!(&refused, Err(WriteError::NotSent { code: Code::TypeMismatch, .. })), "{refused:?}");
+    }
+    assert_eq!(server.get("Resets"), "1");
+    rig.stop().await;
+}

@@ -1,0 +1,19 @@
+//! The model of the OPC UA server as a file.
+
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use common::api::Problem;
+use common::names::Code;
+
+use super::Api;
+
+pub(super) async fn nodeset(State(api): State<Api>) -> Result<Response, Problem> {
+    let (registry, templates) = (api.points.now(), api.opcua.templates_now());
+    let (gateway, tenant) = (api.id.clone(), registry.schema().tenant.clone());
+    let uri = gateway_opcua_server::namespace(&tenant, &gateway);
+    let made = move || gateway_opcua_server::nodeset_xml(registry, gateway, &uri, &templates);
+    let xml = tokio::task::spawn_blocking(made).await;
+    let xml = xml.map_err(|e| Problem::new(Code::Internal, e.to_string()))?;
+    Ok(([(header::CONTENT_TYPE, "application/xml")], xml).into_response())
+}

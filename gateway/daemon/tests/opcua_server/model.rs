@@ -1,0 +1,181 @@
+//! The model: labels, shared types, alarms as conditions, a reload that clients live through, and the export.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use crate::rig::Plc;
+use crate::ua::{LIMIT, SERVER, Ua, gateway, id, told};
+
+const PUMPS: &str = r#"
+[[template]]
+name = "pump"
+parameters = { base = 0 }
+[[template.point]]
+name = "speed"
+type = "f64"
+unit = "1/min"
+range_min = 0
+range_max = 3000
+modbus = { table = "input", address = "{base}", period_ms = 50 }
+[[template.point]]
+name = "running"
+type = "bool"
+labels = [{ value = 0, text = "stopped" }, { value = 1, text = "running" }]
+modbus = { table = "input", address = "{base}+1", bit = 0, period_ms = 50 }
+[[template.point]]
+name = "mode"
+type = "u64"
+labels = [{ value = 3, text = "auto" }, { value = 9, text = "hand" }]
+modbus = { table = "input", address = "{base}+2", period_ms = 50 }
+"#;
+
+fn pump(name: &str, base: u16, port: u16) -> String {
+    format!(
+        "[[device]]\nname = \"{name}\"\nasset = \"plant/coating/line1/{name}\"\ntemplate = \"pump\"\n\
+         parameters = {{ base = {base} }}\n[device.modbus]\nhost = \"127.0.0.1\"\nport = {port}\n\
+         timeout_ms = 300\nreconnect_max_ms = 300\n"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn devices_of_a_template_share_a_type_and_discrete_points_have_their_labels() {
+    let plc = Plc::start();
+    plc.set(10, 1200);
+    plc.set(11, 1);
+    plc.set(12, 9);
+    let port = plc.addr.port();
+    let more = format!("{PUMPS}{}{}", pump("p1", 10, port), pump("p2", 20, port));
+    let rig = gateway(&plc, "", &more).await;
+    let mut ua = Ua::enter(&rig, "viewer").await;
+    let tree = ua.ok(json!({ "do": "tree", "node": id(":gateway") })).await;
+    let line = "/plant/coating/line1";
+    assert_eq!(tree[&format!("{line}/p1")]["type"], tree[&format!("{line}/p2")]["type"]);
+    assert_eq!(tree[&format!("{line}/p1")]["type"], id(":type/pump"));
+    let types = ua.ok(json!({ "do": "tree", "node": id(":type/pump") })).await;
+    for name in ["/speed", "/running", "/mode"] {
+        assert_eq!(types[name]["type"], tree[&format!("{line}/p1{name}")]["type"], "{name}");
+    }
+    let base = ua.ok(json!({ "do": "tree", "node": "i=58", "depth": 1 })).await;
+    assert_eq!(base["/pumpType"]["class"], "ObjectType");
+    // TwoStateDiscreteType, MultiStateValueDiscreteType.
+    assert_eq!(tree[&format!("{line}/p1/running")]["type"], "i=2373");
+    assert_eq!(tree[&format!("{line}/p1/mode")]["type"], "i=11238");
+    for (node, expected) in [
+        ("p1/running:TrueState", json!("running")),
+        ("p1/running", json!(true)),
+        ("p1/mode", json!(9)),
+        ("p1/speed", json!(1200.0)),
+    ] {
+        let mut read = Value::Null;
+        for _ in 0..300 {
+            read = ua.ok(json!({ "do": "read", "node": id(node) })).await;
+            if read["value"] == expected {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        assert_eq!(read["value"], expected, "{node}");
+    }
+    let labels = ua.ok(json!({ "do": "read", "node": id("p1/mode:EnumValues") })).await;
+    assert_eq!(labels["value"][1]["DisplayName"], "hand", "{labels}");
+    let text = ua.ok(json!({ "do": "read", "node": id("p1/mode:ValueAsText") })).await;
+    assert_eq!(text["value"], "hand");
+
+    let xml =
+        rig.local(reqwest::Method::GET, "/api/v1/opcua/nodeset").send().await.unwrap().text().await.unwrap();
+    assert!(
+        xml.contains("pumpType") && xml.contains("p1/speed") && xml.contains("<uax:UnitId>5394509<"),
+        "{xml}"
+    );
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_adds_and_removes_nodes_tells_it_and_keeps_subscriptions() {
+    let plc = Plc::start();
+    plc.set(10, 100);
+    let port = plc.addr.port();
+    let more = format!("{PUMPS}{}", pump("p1", 10, port));
+    let rig = gateway(&plc, "", &more).await;
+    let mut ua = Ua::enter(&rig, "viewer").await;
+    ua.ok(json!({ "do": "events", "node": "i=2253", "types": ["i=2133"] })).await;
+    ua.ok(json!({ "do": "subscribe", "nodes": [id("plc/door"), id("p1/speed")] })).await;
+    told(&mut ua, "both", |t| t["node"] == "p1/speed" && t["value"] == 100.0).await;
+
+    let file = rig.dir.path().join("gateway.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let cut = text.find("[[template]]").unwrap();
+    let second = format!("{}{PUMPS}{}{SERVER}", &text[..cut], pump("p2", 20, port));
+    std::fs::write(&file, &second).unwrap();
+    rig.handle.reload("test").await.unwrap();
+    told(&mut ua, "p1 is gone", |t| t["node"] == "p1/speed" && t["status"] == "BadNodeIdUnknown").await;
+    let read = ua.ok(json!({ "do": "read", "node": id("p2/speed") })).await;
+    assert_ne!(read["status"], "BadNodeIdUnknown");
+    plc.set(2, 7);
+    told(&mut ua, "what stayed goes on", |t| t["node"] == "plc/door" && t["value"] == 7).await;
+    let began = tokio::time::Instant::now();
+    let mut changes = String::new();
+    while !(changes.contains("p1") && changes.contains("p2")) {
+        assert!(began.elapsed() < LIMIT, "{changes}");
+        let _ = write!(changes, "{}", ua.ok(json!({ "do": "told_events" })).await);
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert!(changes.contains("Verb"), "{changes}");
+
+    std::fs::write(&file, &text).unwrap();
+    rig.handle.reload("test").await.unwrap();
+    plc.set(10, 300);
+    told(&mut ua, "p1 is back", |t| t["node"] == "p1/speed" && t["value"] == 300.0).await;
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alarm_is_a_condition_that_is_told_and_acknowledged() {
+    let plc = Plc::start();
+    plc.set(0, 100);
+    let alarm = "\n[[device.point.alarm]]\nname = \"hot\"\nkind = \"hi\"\nlimit = 150\npriority = \"high\"\ntext = \"oven too hot\"\n";
+    let dir = tempfile::tempdir().unwrap();
+    // The sample's first point gets an alarm.
+    let file = crate::rig::config(dir.path(), plc.addr);
+    let text = std::fs::read_to_string(&file).unwrap();
+    let at = text.find("[[device.point]]\nname = \"setpoint\"").unwrap();
+    let text = format!("{}{alarm}{}{SERVER}", &text[..at], &text[at..]);
+    std::fs::write(&file, text).unwrap();
+    let rig = crate::rig::Rig::start_from(dir).await;
+    let mut ua = Ua::enter(&rig, "operator").await;
+    let condition = id("plc/temperature:!hot");
+    ua.ok(json!({ "do": "events", "node": "i=2253", "types": ["i=2915"] })).await;
+    let inactive = ua.ok(json!({ "do": "read", "node": format!("{condition}/ActiveState/Id") })).await;
+    assert_eq!(inactive["value"], false);
+    plc.set(0, 1600);
+    let began = tokio::time::Instant::now();
+    let event = loop {
+        assert!(began.elapsed() < LIMIT, "no event");
+        let some = ua.ok(json!({ "do": "told_events" })).await;
+        if let Some(e) = some.as_array().unwrap().iter().find(|e| e["ConditionName"] == "hot") {
+            break e.clone();
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    };
+    assert_eq!(event["Message"], "oven too hot", "{event}");
+    assert_eq!((&event["ActiveState/Id"], &event["AckedState/Id"]), (&json!(true), &json!(false)), "{event}");
+    assert_eq!((&event["Severity"], &event["Retain"]), (&json!(700), &json!(true)));
+    let mut acknowledge = json!({
+        "do": "call", "node": condition, "method": "i=9111",
+        "arguments": [{ "type": "bytes", "value": event["EventId"]["bytes"] }, { "type": "localized", "value": "seen" }],
+    });
+    let mut wrong = acknowledge.clone();
+    wrong["arguments"][0]["value"] = json!("00112233");
+    assert_eq!(ua.status(wrong).await, "BadEventIdUnknown");
+    ua.ok(acknowledge.clone()).await;
+    assert_eq!(ua.status(acknowledge.take()).await, "BadConditionBranchAlreadyAcked");
+    let acked = ua.ok(json!({ "do": "read", "node": format!("{condition}/AckedState/Id") })).await;
+    assert_eq!(acked["value"], true);
+    let alarms = rig.get("/api/v1/alarms?all=true").await;
+    assert_eq!(
+        (&alarms["items"][0]["actor"], &alarms["items"][0]["comment"]),
+        (&json!("operator"), &json!("seen"))
+    );
+    rig.stop().await;
+}

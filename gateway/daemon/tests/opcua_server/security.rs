@@ -1,0 +1,104 @@
+//! Who is let in: certificates, users, policies.
+
+use serde_json::{Value, json};
+
+use crate::rig::Plc;
+use crate::ua::{Ua, gateway, id, passwords, trust_all, url};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_policy_and_mode_works_for_a_trusted_certificate_and_a_right_password_only() {
+    let plc = Plc::start();
+    let dir = tempfile::tempdir().unwrap();
+    let file = passwords(dir.path(), &["ann", "bob"]);
+    let rig = gateway(&plc, &format!("passwords_file = {file:?}\noperators = [\"ann\"]\n"), "").await;
+    let mut ua = Ua::start();
+    let offered = ua.ok(json!({ "do": "endpoints", "url": url(&rig) })).await;
+    let offered = offered.as_array().unwrap();
+    assert_eq!(offered.len(), 6, "{offered:?}");
+    assert!(
+        offered.iter().all(|e| e["policy"] != "None" && e["tokens"] == json!(["UserName"])),
+        "{offered:?}"
+    );
+    assert!(offered.iter().all(|e| e["url"] == url(&rig)), "{offered:?}");
+    let _ = ua.ask(ua.login(&rig, "viewer", "Basic256Sha256")).await;
+    let seen = rig.get("/api/v1/opcua/certificates").await;
+    assert_eq!(seen["items"][0]["folder"], "rejected");
+    assert_eq!(seen["items"][0]["application"], "urn:test:client");
+    trust_all(&rig).await;
+    for policy in ["Basic256Sha256", "Aes128Sha256RsaOaep", "Aes256Sha256RsaPss"] {
+        for mode in ["Sign", "SignAndEncrypt"] {
+            let mut question = ua.login(&rig, "viewer", policy);
+            question["mode"] = json!(mode);
+            let answer = ua.ask(question).await;
+            assert!(answer.get("ok").is_some(), "{policy} {mode}: {answer}");
+            assert_eq!(ua.ok(json!({ "do": "read", "node": id("plc/door") })).await["status"], "Good");
+            ua.ok(json!({ "do": "disconnect" })).await;
+        }
+    }
+    let with = |ua: &Ua, user: &str, password: &str| {
+        let mut question = ua.login(&rig, user, "Basic256Sha256");
+        question["password"] = json!(password);
+        question
+    };
+    ua.ok(with(&ua, "ann", "secret of ann")).await;
+    ua.ok(json!({ "do": "disconnect" })).await;
+    assert_eq!(ua.status(with(&ua, "ann", "secret of bob")).await, "BadUserAccessDenied");
+    assert_eq!(ua.status(with(&ua, "nobody", "x")).await, "BadUserAccessDenied");
+    let audit = rig.get("/api/v1/audit?limit=200").await.to_string();
+    assert!(audit.contains("user.login_failed") && audit.contains("certificate.trusted"), "{audit}");
+    assert!(!audit.contains("secret of"), "a password is on record");
+    // Without encryption there is no session at all.
+    let plain = ua.ask(json!({ "do": "connect", "url": url(&rig), "timeout": 5 })).await;
+    assert!(plain.get("ok").is_none(), "{plain}");
+
+    // Trust that is taken back holds for the next session.
+    let fingerprint = seen["items"][0]["fingerprint"].as_str().unwrap();
+    let path = format!("/api/v1/opcua/certificates/{fingerprint}/distrust");
+    assert!(rig.local(reqwest::Method::POST, &path).send().await.unwrap().status().is_success());
+    assert!(ua.ask(ua.login(&rig, "viewer", "Basic256Sha256")).await.get("ok").is_none());
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expired_certificate_is_refused_though_it_is_trusted() {
+    let plc = Plc::start();
+    let rig = gateway(&plc, "", "").await;
+    let mut ua = Ua::start();
+    let mut question = ua.login(&rig, "viewer", "Basic256Sha256");
+    question["days"] = json!(-1);
+    question["name"] = json!("old");
+    assert!(ua.ask(question.clone()).await.get("ok").is_none());
+    trust_all(&rig).await;
+    assert!(ua.ask(question).await.get("ok").is_none());
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn anonymous_clients_read_where_it_is_configured_and_never_write() {
+    let plc = Plc::start();
+    let rig = gateway(&plc, "anonymous = true\n", "").await;
+    crate::ua::remote(&rig).await;
+    let mut ua = Ua::start();
+    ua.ok(json!({ "do": "connect", "url": url(&rig) })).await;
+    let read: Value = ua.ok(json!({ "do": "read", "node": id("plc/door") })).await;
+    assert_eq!(read["status"], "Good");
+    let write = json!({ "do": "write", "node": id("plc/free"), "type": "i64", "value": 5 });
+    assert_eq!(ua.status(write).await, "BadUserAccessDenied");
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_certificate_of_the_box_is_the_same_after_a_restart() {
+    let plc = Plc::start();
+    let rig = gateway(&plc, "", "").await;
+    let own = |dir: &std::path::Path| std::fs::read(dir.join("data/pki/own/cert.der")).unwrap();
+    let path = rig.dir.path().join("data/pki/own/cert.der");
+    crate::rig::until("the certificate is made", || async { path.exists().then_some(()) }).await;
+    let first = own(rig.dir.path());
+    let dir = rig.stop().await;
+    let rig = crate::rig::Rig::start_with(dir, &plc, crate::ua::SERVER).await;
+    let mut ua = Ua::enter(&rig, "viewer").await;
+    assert_eq!(ua.ok(json!({ "do": "read", "node": id("plc/door") })).await["status"], "Good");
+    assert_eq!(own(rig.dir.path()), first);
+    rig.stop().await;
+}

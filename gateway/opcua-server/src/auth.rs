@@ -1,0 +1,158 @@
+//! Who may come in, and as what. Users are those of the box; nobody without a name may do more than read.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use common::Clock;
+use common::api::Role;
+use common::command::{LogEntry, Severity};
+use common::names::{Code, action};
+use common::wire::Body;
+use gateway_core::FrameLog;
+use opcua::server::ServerEndpoint;
+use opcua::server::authenticator::{
+    AuthManager, CoreServerPermissions, Password, UserToken, user_pass_security_policy_id,
+};
+use opcua::types::{Error, StatusCode, UAString, UserTokenPolicy, UserTokenType};
+use tokio::time::Duration;
+
+use crate::options::SignIn;
+
+/// A wrong password costs its client so long.
+const WRONG_COSTS: Duration = Duration::from_secs(1);
+const LONGEST_NAME: usize = 63;
+const ANONYMOUS: &str = "anonymous";
+
+/// Who calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Caller {
+    pub(crate) name: String,
+    pub(crate) role: Role,
+}
+
+impl Caller {
+    pub(crate) fn of(token: &UserToken) -> Self {
+        let known = token.0.split_once(':').and_then(|(role, name)| Some((role_named(role)?, name)));
+        match known.filter(|_| !token.is_anonymous()) {
+            Some((role, name)) => Self { name: name.to_owned(), role },
+            None => Self { name: ANONYMOUS.to_owned(), role: Role::Viewer },
+        }
+    }
+
+    pub(crate) fn may_command(&self) -> bool {
+        self.role >= Role::Operator
+    }
+}
+
+const ROLES: [(Role, &str); 4] = [
+    (Role::Viewer, "viewer"),
+    (Role::Operator, "operator"),
+    (Role::Engineer, "engineer"),
+    (Role::Admin, "admin"),
+];
+
+fn role_named(name: &str) -> Option<Role> {
+    ROLES.iter().find(|(_, n)| *n == name).map(|(role, _)| *role)
+}
+
+fn token(role: Role, name: &str) -> UserToken {
+    let role = ROLES.iter().find(|(r, _)| *r == role).map_or("viewer", |(_, n)| *n);
+    UserToken(format!("{role}:{name}"))
+}
+
+pub(crate) struct Auth {
+    pub(crate) sign_in: Arc<dyn SignIn>,
+    pub(crate) anonymous: bool,
+    pub(crate) log: Arc<dyn FrameLog>,
+    pub(crate) clock: Clock,
+}
+
+impl Auth {
+    fn tell(&self, user: &str, action: &str, severity: Severity, code: Option<Code>) {
+        let entry = LogEntry {
+            at_us: self.clock.now_us(),
+            actor: user.to_owned(),
+            action: action.to_owned(),
+            target: "opcua".to_owned(),
+            twin: None,
+            severity,
+            code,
+            detail: String::new(),
+        };
+        if let Err(error) = self.log.append(Body::Event(entry)) {
+            tracing::warn!(%error, "cannot log an event");
+        }
+    }
+}
+
+#[async_trait]
+impl AuthManager for Auth {
+    async fn authenticate_anonymous_token(&self, _: &ServerEndpoint) -> Result<(), Error> {
+        if self.anonymous {
+            return Ok(());
+        }
+        Err(Error::new(StatusCode::BadIdentityTokenRejected, "anonymous clients are not let in"))
+    }
+
+    async fn authenticate_username_identity_token(
+        &self,
+        _: &ServerEndpoint,
+        user: &str,
+        password: &Password,
+    ) -> Result<UserToken, Error> {
+        let plain = user.len() <= LONGEST_NAME && user.chars().all(|c| !c.is_control());
+        let role = if plain { self.sign_in.sign_in(user, password.get()).await } else { None };
+        if let Some(role) = role {
+            self.tell(user, action::USER_LOGIN, Severity::Info, None);
+            return Ok(token(role, user));
+        }
+        let shown: String = user.chars().filter(|c| !c.is_control()).take(LONGEST_NAME).collect();
+        tracing::warn!(user = shown, "wrong user or password of an OPC UA client");
+        self.tell(&shown, action::USER_LOGIN_FAILED, Severity::Warning, Some(Code::Unauthenticated));
+        tokio::time::sleep(WRONG_COSTS).await;
+        Err(Error::new(StatusCode::BadUserAccessDenied, "wrong user or password"))
+    }
+
+    fn is_user_executable(&self, token: &UserToken, _: &opcua::types::NodeId) -> bool {
+        Caller::of(token).may_command()
+    }
+
+    fn user_token_policies(&self, endpoint: &ServerEndpoint) -> Vec<UserTokenPolicy> {
+        let policy = |id: UAString, token_type| UserTokenPolicy {
+            policy_id: id,
+            token_type,
+            issued_token_type: UAString::null(),
+            issuer_endpoint_url: UAString::null(),
+            security_policy_uri: UAString::null(),
+        };
+        let mut policies = Vec::new();
+        if self.anonymous {
+            policies.push(policy(ANONYMOUS.into(), UserTokenType::Anonymous));
+        }
+        // A password never goes over a line that is not encrypted with the server's key.
+        if endpoint.security_policy != "None" {
+            policies.push(policy(user_pass_security_policy_id(endpoint), UserTokenType::UserName));
+        }
+        policies
+    }
+
+    fn core_permissions(&self, token: &UserToken) -> CoreServerPermissions {
+        CoreServerPermissions { read_diagnostics: Caller::of(token).role >= Role::Engineer }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_gives_nobody_another_role() {
+        let ann = Caller::of(&token(Role::Operator, "ann"));
+        assert_eq!((ann.name.as_str(), ann.role, ann.may_command()), ("ann", Role::Operator, true));
+        let sly = Caller::of(&token(Role::Viewer, "admin:x"));
+        assert_eq!((sly.name.as_str(), sly.may_command()), ("admin:x", false));
+        for anonymous in ["ANONYMOUS", "", "x", "root:x"] {
+            assert!(!Caller::of(&UserToken(anonymous.to_owned())).may_command(), "{anonymous}");
+        }
+    }
+}

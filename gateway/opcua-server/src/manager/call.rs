@@ -1,0 +1,185 @@
+//! Methods: a device's `Command`, acknowledging an alarm, and asking for all conditions anew.
+
+use common::alarm::AlarmAct;
+use common::names::Code;
+use opcua::nodes::Event;
+use opcua::server::node_manager::{MethodCall, RequestContext};
+use opcua::types::{ByteString, NodeId, ObjectId, ObjectTypeId, StatusCode, Variant};
+use tokio::time::{Duration, Instant};
+
+use super::commands::{command, outcome};
+use super::{Shared, standard_method};
+use crate::auth::Caller;
+use crate::events::{self, Told};
+use crate::refusal;
+use crate::space::{ALARM_FIELDS, Node, Part, Space, written};
+
+const LONGEST_WAIT: Duration = Duration::from_secs(15);
+const LONGEST_REASON: usize = 500;
+
+pub(super) async fn all(shared: &Shared, context: &RequestContext, calls: &mut [&mut MethodCall]) {
+    let caller = Caller::of(&context.token);
+    for call in calls {
+        let space = shared.space();
+        match one(shared, &space, context, &caller, call).await {
+            Ok(outputs) => {
+                call.set_outputs(outputs);
+                call.set_status(StatusCode::Good);
+            }
+            Err(status) => call.set_status(status),
+        }
+    }
+}
+
+async fn one(
+    shared: &Shared,
+    space: &Space,
+    context: &RequestContext,
+    caller: &Caller,
+    call: &MethodCall,
+) -> Result<Vec<Variant>, StatusCode> {
+    let method = standard_method(call.method_id());
+    if matches!(method, Some("ConditionRefresh" | "ConditionRefresh2")) {
+        // Who may subscribe may ask for what the subscription tells.
+        let of_type =
+            *call.object_id() == ObjectTypeId::ConditionType || *call.object_id() == ObjectId::Server;
+        return if of_type {
+            refresh(shared, space, context, call)
+        } else {
+            Err(StatusCode::BadNodeIdInvalid)
+        };
+    }
+    let object = space.find(call.object_id()).ok_or(StatusCode::BadNodeIdUnknown)?;
+    let own = space.find(call.method_id());
+    let is_acknowledge = |number: usize| match own {
+        Some(Node::AlarmField(of, field)) => of == number && ALARM_FIELDS.get(field) == Some(&"Acknowledge"),
+        _ => method == Some("Acknowledge"),
+    };
+    let allowed = if caller.may_command() { Ok(()) } else { Err(StatusCode::BadUserAccessDenied) };
+    match object {
+        Node::Alarm(number) if is_acknowledge(number) => {
+            allowed?;
+            acknowledge(shared, space, number, caller, call.arguments())
+        }
+        Node::Device(index) if own == Some(Node::Part(index, Part::Command)) => {
+            allowed?;
+            device_command(shared, space, index, caller, call.arguments()).await
+        }
+        _ => Err(StatusCode::BadMethodInvalid),
+    }
+}
+
+/// An alarm is acknowledged as it was told: the event's id names the occurrence that somebody saw.
+fn acknowledge(
+    shared: &Shared,
+    space: &Space,
+    number: usize,
+    caller: &Caller,
+    arguments: &[Variant],
+) -> Result<Vec<Variant>, StatusCode> {
+    let [id, comment] = arguments else { return Err(count(arguments, 2)) };
+    let Variant::ByteString(id) = id else { return Err(StatusCode::BadInvalidArgument) };
+    let comment = match comment {
+        Variant::LocalizedText(text) => text.text.value().clone().unwrap_or_default(),
+        Variant::String(text) => text.value().clone().unwrap_or_default(),
+        Variant::Empty => String::new(),
+        _ => return Err(StatusCode::BadInvalidArgument),
+    };
+    let alarm = space.alarms.get(number).ok_or(StatusCode::BadNodeIdUnknown)?;
+    let (of, raised_us) = events::occurrence(id).ok_or(StatusCode::BadEventIdUnknown)?;
+    if of != alarm.id || comment.chars().any(|c| c.is_control() && c != '\n') {
+        return Err(if of == alarm.id {
+            StatusCode::BadInvalidArgument
+        } else {
+            StatusCode::BadEventIdUnknown
+        });
+    }
+    let now = shared.parts.alarms.get(alarm.id).ok_or(StatusCode::BadNodeIdUnknown)?;
+    if now.raised_us != Some(raised_us) {
+        return Err(StatusCode::BadEventIdUnknown);
+    }
+    if !now.state.is_unacknowledged() {
+        return Err(StatusCode::BadConditionBranchAlreadyAcked);
+    }
+    let done = shared.parts.alarms.act(alarm.id, AlarmAct::Acknowledge { raised_us }, &caller.name, &comment);
+    done.map(|_| Vec::new()).map_err(|(code, _)| refusal::status(code))
+}
+
+fn count(arguments: &[Variant], wanted: usize) -> StatusCode {
+    if arguments.len() < wanted { StatusCode::BadArgumentsMissing } else { StatusCode::BadTooManyArguments }
+}
+
+/// Writes a point and tells what became of it. A refusal is an answer, not a failure of the call.
+async fn device_command(
+    shared: &Shared,
+    space: &Space,
+    index: usize,
+    caller: &Caller,
+    arguments: &[Variant],
+) -> Result<Vec<Variant>, StatusCode> {
+    let [point, value, reason] = arguments else { return Err(count(arguments, 3)) };
+    let text = |v: &Variant| match v {
+        Variant::String(text) => Ok(text.value().clone().unwrap_or_default()),
+        _ => Err(StatusCode::BadInvalidArgument),
+    };
+    let (point, reason) = (text(point)?, text(reason)?);
+    if reason.len() > LONGEST_REASON || reason.chars().any(char::is_control) {
+        return Err(StatusCode::BadInvalidArgument);
+    }
+    let device = space.registry.device(index).ok_or(StatusCode::BadNodeIdUnknown)?;
+    let found = space.registry.find(&device.name, &point).ok_or(StatusCode::BadInvalidArgument)?;
+    let value = written(value, found.schema.value_type).ok_or(StatusCode::BadTypeMismatch)?;
+    let mut updates = shared.parts.orders.updates();
+    let given = command(shared, (space, found.id.0), caller, value, reason).await;
+    let until = Instant::now() + LONGEST_WAIT;
+    let answer = |id: String, state: &str, code: Option<Code>, detail: String| {
+        let code = code.map(|c| c.as_str().to_owned()).unwrap_or_default();
+        [id, state.to_owned(), code, detail].into_iter().map(|t| Variant::String(t.into())).collect()
+    };
+    Ok(match given {
+        Err((code, detail)) => answer(String::new(), "rejected", Some(code), detail),
+        Ok(id) => match outcome(shared.parts.orders.as_ref(), &mut updates, id, until).await {
+            Some(update) => {
+                let state = format!("{:?}", update.state).to_lowercase();
+                answer(id.to_string(), &state, update.code, update.detail)
+            }
+            None => return Err(StatusCode::BadTimeout),
+        },
+    })
+}
+
+/// Tells the conditions that matter again, between a start and an end (part 9, 5.5.7). All who listen get them: the
+/// crate has no way to tell one subscription alone.
+fn refresh(
+    shared: &Shared,
+    space: &Space,
+    context: &RequestContext,
+    call: &MethodCall,
+) -> Result<Vec<Variant>, StatusCode> {
+    let Some(Variant::UInt32(subscription)) = call.arguments().first() else {
+        return Err(StatusCode::BadInvalidArgument);
+    };
+    let own = context.subscriptions.get_session_subscriptions(context.session_id);
+    if !own.is_some_and(|s| s.lock().contains(*subscription)) {
+        return Err(StatusCode::BadSubscriptionIdInvalid);
+    }
+    let server: NodeId = ObjectId::Server.into();
+    let mut told: Vec<(NodeId, Told)> =
+        vec![(server.clone(), events::refresh(true, new_id(), server.clone()))];
+    for view in shared.parts.alarms.list() {
+        let Some(number) = space.alarm_number(view.id) else { continue };
+        let Some((device, point)) = space.source_of(number) else { continue };
+        let event = events::alarm(&view, space.id(&Node::Alarm(number)), point);
+        if event.field("Retain") == Variant::Boolean(true) {
+            told.push((device, event));
+        }
+    }
+    told.push((server.clone(), events::refresh(false, new_id(), server)));
+    context.subscriptions.notify_events(told.iter().map(|(id, e)| (e as &dyn Event, id)));
+    Ok(Vec::new())
+}
+
+/// The id of an event that nobody answers to.
+pub(crate) fn new_id() -> ByteString {
+    ByteString::from(uuid::Uuid::now_v7().as_bytes().to_vec())
+}

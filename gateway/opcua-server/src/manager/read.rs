@@ -1,0 +1,105 @@
+//! Read: values of points as they are now, judged by age; attributes from the space.
+
+use opcua::server::node_manager::{ParsedReadValueId, RequestContext};
+use opcua::types::{
+    AttributeId, DataEncoding, DataValue, DateTime, LocalizedText, NodeClass, QualifiedName, StatusCode,
+    TimestampsToReturn, Variant,
+};
+
+use super::{Shared, standard_method};
+use crate::auth::Caller;
+use crate::space::{Node, READ, Space, access_level};
+use crate::watch::data_value;
+
+fn refused(status: StatusCode) -> DataValue {
+    DataValue { status: Some(status), server_timestamp: Some(DateTime::now()), ..DataValue::null() }
+}
+
+/// What a client gets to read.
+pub(super) fn value(
+    shared: &Shared,
+    space: &Space,
+    context: &RequestContext,
+    what: &ParsedReadValueId,
+    timestamps: TimestampsToReturn,
+) -> DataValue {
+    if let Some(name) = standard_method(&what.node_id) {
+        return of_method(context, name, what);
+    }
+    let Some(node) = space.find(&what.node_id) else { return refused(StatusCode::BadNodeIdUnknown) };
+    if what.attribute_id != AttributeId::Value {
+        if what.index_range.has_range() {
+            return refused(StatusCode::BadIndexRangeDataMismatch);
+        }
+        let may_write = Caller::of(&context.token).may_command();
+        return match space.attribute(&node, what.attribute_id, may_write) {
+            Some(value) => DataValue { value: Some(value), ..DataValue::null() },
+            None => refused(StatusCode::BadAttributeIdInvalid),
+        };
+    }
+    if !matches!(what.data_encoding, DataEncoding::Binary) {
+        return refused(StatusCode::BadDataEncodingInvalid);
+    }
+    let mut data = current(shared, space, &node);
+    if what.index_range.has_range()
+        && let Some(whole) = data.value.take()
+    {
+        match whole.range_of(&what.index_range) {
+            Ok(part) => data.value = Some(part),
+            Err(status) => return refused(status),
+        }
+    }
+    stamp(data, timestamps)
+}
+
+/// The value of a variable now, with both times.
+pub(super) fn current(shared: &Shared, space: &Space, node: &Node) -> DataValue {
+    let now = DateTime::now();
+    match node {
+        Node::Point(number) => {
+            let readable = space.schema(*number).is_some_and(|s| access_level(s) & READ != 0);
+            match shared.judged(space, *number).filter(|_| readable) {
+                Some(sample) => {
+                    let data = data_value(&sample, sample.value.as_ref(), false);
+                    DataValue { server_timestamp: data.server_timestamp.or(Some(now)), ..data }
+                }
+                None => refused(StatusCode::BadNotReadable),
+            }
+        }
+        node => match space.attributes(node).and_then(|a| a.variable) {
+            None => refused(StatusCode::BadAttributeIdInvalid),
+            Some(_) => DataValue {
+                value: space.value(node, &shared.live(space)),
+                source_timestamp: Some(now),
+                server_timestamp: Some(now),
+                ..DataValue::null()
+            },
+        },
+    }
+}
+
+fn stamp(data: DataValue, timestamps: TimestampsToReturn) -> DataValue {
+    let source = matches!(timestamps, TimestampsToReturn::Source | TimestampsToReturn::Both);
+    let server = matches!(timestamps, TimestampsToReturn::Server | TimestampsToReturn::Both);
+    DataValue {
+        source_timestamp: data.source_timestamp.filter(|_| source),
+        server_timestamp: data.server_timestamp.filter(|_| server),
+        ..data
+    }
+}
+
+/// Attributes of the standard's methods that this manager answers for.
+fn of_method(context: &RequestContext, name: &str, what: &ParsedReadValueId) -> DataValue {
+    let value = match what.attribute_id {
+        AttributeId::NodeId => Variant::from(what.node_id.clone()),
+        AttributeId::NodeClass => Variant::from(NodeClass::Method as i32),
+        AttributeId::BrowseName => Variant::from(QualifiedName::new(0, name.to_owned())),
+        AttributeId::DisplayName => Variant::from(LocalizedText::new("", name)),
+        AttributeId::Description => Variant::from(LocalizedText::null()),
+        AttributeId::WriteMask | AttributeId::UserWriteMask => Variant::from(0u32),
+        AttributeId::Executable => Variant::from(true),
+        AttributeId::UserExecutable => Variant::from(Caller::of(&context.token).may_command()),
+        _ => return refused(StatusCode::BadAttributeIdInvalid),
+    };
+    DataValue { value: Some(value), ..DataValue::null() }
+}
