@@ -115,7 +115,8 @@ impl Client {
                 match self.heard.recv().await {
                     Some(Ok(_)) => {}
                     Some(Err(ConnectionError::MqttState(StateError::ServerDisconnect {
-                        reason_code, ..
+                        reason_code,
+                        ..
                     }))) => return Some(reason_code),
                     Some(Err(_)) | None => return None,
                 }

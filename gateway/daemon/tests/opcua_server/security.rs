@@ -22,8 +22,8 @@ async fn every_policy_and_mode_works_for_a_trusted_certificate_and_a_right_passw
     assert!(offered.iter().all(|e| e["url"] == url(&rig)), "{offered:?}");
     let _ = ua.ask(ua.login(&rig, "viewer", "Basic256Sha256")).await;
     let seen = rig.get("/api/v1/opcua/certificates").await;
-    assert_eq!(seen["items"][0]["folder"], "rejected");
-    assert_eq!(seen["items"][0]["application"], "urn:test:client");
+    let rejected = seen["items"].as_array().unwrap().iter().find(|c| c["folder"] == "rejected").unwrap();
+    assert_eq!(rejected["application"], "urn:test:client");
     trust_all(&rig).await;
     for policy in ["Basic256Sha256", "Aes128Sha256RsaOaep", "Aes256Sha256RsaPss"] {
         for mode in ["Sign", "SignAndEncrypt"] {
@@ -52,7 +52,8 @@ async fn every_policy_and_mode_works_for_a_trusted_certificate_and_a_right_passw
     assert!(plain.get("ok").is_none(), "{plain}");
 
     // Trust that is taken back holds for the next session.
-    let fingerprint = seen["items"][0]["fingerprint"].as_str().unwrap();
+    let trusted = seen["items"].as_array().unwrap().iter().find(|c| c["folder"] == "trusted").unwrap();
+    let fingerprint = trusted["fingerprint"].as_str().unwrap();
     let path = format!("/api/v1/opcua/certificates/{fingerprint}/distrust");
     assert!(rig.local(reqwest::Method::POST, &path).send().await.unwrap().status().is_success());
     assert!(ua.ask(ua.login(&rig, "viewer", "Basic256Sha256")).await.get("ok").is_none());

@@ -16,6 +16,8 @@ const EVERY: Duration = Duration::from_millis(250);
 const REFUSED_EVERY: Duration = Duration::from_secs(10);
 /// A look must not cost others their time: the line is to be free for so long.
 const ROOM: Duration = Duration::from_millis(20);
+/// A line that is never free for so long is asked all the same, after this.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Engine<'_> {
     fn key(&self) -> String {
@@ -117,7 +119,7 @@ impl Engine<'_> {
     }
 
     /// When a hole is to be looked at.
-    pub(super) fn hole_at(&self) -> Option<Instant> {
+    fn hole_at(&self) -> Option<Instant> {
         if self.book.holes().is_empty() {
             return None;
         }
@@ -126,15 +128,21 @@ impl Engine<'_> {
         }
         let now_us = self.shared.context.clock.now_us();
         let due_us = self.book.next_due_us()?.saturating_sub(now_us);
-        let due = Instant::now() + Duration::from_micros(u64::try_from(due_us).unwrap_or(0));
+        let (now, away) = (Instant::now(), Duration::from_micros(due_us.unsigned_abs()));
+        let due = if due_us < 0 { now.checked_sub(away).unwrap_or(now) } else { now + away };
         let starting = self.units.iter().any(|u| u.all_refused);
         Some(if starting { due.min(self.next_hole + REFUSED_EVERY) } else { due }.max(self.next_hole))
     }
 
-    /// Looks at one hole again, if one is due and the line is free. Whether it did.
-    pub(super) async fn probe_hole(&mut self, now: Instant, free_until: Option<Instant>) -> bool {
+    /// When a hole may be looked at, if the line is free until `free_until` from now on.
+    pub(super) fn hole_turn(&self, now: Instant, free_until: Option<Instant>) -> Option<Instant> {
         let room = free_until.is_none_or(|until| until.saturating_duration_since(now) > ROOM);
-        if !room || self.hole_at().is_none_or(|at| at > now) {
+        self.hole_at().map(|at| if room { at } else { at + PATIENCE })
+    }
+
+    /// Looks at one hole again, if its turn has come. Whether it did.
+    pub(super) async fn probe_hole(&mut self, now: Instant, free_until: Option<Instant>) -> bool {
+        if self.hole_turn(now, free_until).is_none_or(|at| at > now) {
             return false;
         }
         self.next_hole = now + EVERY;

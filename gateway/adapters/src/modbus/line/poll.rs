@@ -162,7 +162,7 @@ impl Engine<'_> {
     /// When there is something to probe.
     pub(super) fn spare_at(&self, now: Instant, free_until: Option<Instant>) -> Option<Instant> {
         let probes = self.parked_units().filter_map(|(_, u)| u.state.probe_at(now, free_until));
-        probes.chain(self.hole_at()).min()
+        probes.chain(self.hole_turn(now, free_until)).min()
     }
 
     /// None are looked at while none is parked, which is nearly always.
