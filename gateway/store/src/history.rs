@@ -31,7 +31,7 @@ impl History for Store {
             let shared = lock(&self.inner.shared);
             let durable = shared.tail.durable;
             let frames: Vec<_> = shared.tail.after(durable).map(|f| (f.schema, f.bytes.clone())).collect();
-            let mut segments: Vec<Segment> = shared.segments.iter().cloned().collect();
+            let mut segments: Vec<Segment> = shared.segments.to_vec();
             if keep == Keep::Newest {
                 segments.reverse();
             }

@@ -1,4 +1,5 @@
 //! The adapter against asyncua, a server that we did not write, as a process of its own.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 #[path = "../common/mod.rs"]
 mod common;

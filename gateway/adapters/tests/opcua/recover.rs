@@ -1,6 +1,6 @@
 //! What happens to a connection, and that values come again after it.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::{PointId, Quality, Value, ValueType};
 
@@ -27,7 +27,7 @@ async fn a_server_that_was_killed_is_found_again_although_its_namespaces_moved()
         rig.ends.until("gone", |s| s.point == PointId(0) && s.quality == Quality::BAD_NOT_CONNECTED).await;
         assert_eq!(rig.ends.event().await, "device.offline");
         server = Server::start(&[&port, &format!("shift={shift}")]);
-        let up = Instant::now();
+        let up = tokio::time::Instant::now();
         rig.ends.value(0, 20.5).await;
         assert!(up.elapsed() < Duration::from_secs(5), "{:?}", up.elapsed());
         assert_eq!(rig.ends.event().await, "device.online");

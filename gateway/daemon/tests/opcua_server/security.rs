@@ -52,8 +52,8 @@ async fn every_policy_and_mode_works_for_a_trusted_certificate_and_a_right_passw
     assert!(plain.get("ok").is_none(), "{plain}");
 
     // Trust that is taken back holds for the next session.
-    let trusted = seen["items"].as_array().unwrap().iter().find(|c| c["folder"] == "trusted").unwrap();
-    let fingerprint = trusted["fingerprint"].as_str().unwrap();
+    let refused = seen["items"].as_array().unwrap().iter().find(|c| c["folder"] == "rejected").unwrap();
+    let fingerprint = refused["fingerprint"].as_str().unwrap();
     let path = format!("/api/v1/opcua/certificates/{fingerprint}/distrust");
     assert!(rig.local(reqwest::Method::POST, &path).send().await.unwrap().status().is_success());
     assert!(ua.ask(ua.login(&rig, "viewer", "Basic256Sha256")).await.get("ok").is_none());
