@@ -1,8 +1,8 @@
 //! The figures: `make bench`, or one group by name (`make bench ONLY=loop`). Each figure is one line of JSON on
 //! standard output; what is done meanwhile goes to standard error. Real processes, real sockets.
 //!
-//! After `field`, beginnings of figures' names choose among them. `--previous <twinway-gateway>` takes the same figures of
-//! an older gateway in the same run.
+//! After `field` or `opcua`, beginnings of figures' names choose among them. `--previous <twinway-gateway>` takes the same
+//! figures of the field of an older gateway in the same run.
 
 #![allow(clippy::disallowed_methods)] // it measures time
 
@@ -11,6 +11,7 @@ mod command;
 mod field;
 mod figure;
 mod live;
+mod opcua;
 mod outage;
 mod scale;
 mod start;
@@ -27,14 +28,21 @@ async fn main() -> ExitCode {
         eprintln!("{:?}", field::floor_loop(work));
         return ExitCode::FAILURE;
     }
+    if let [name, work] = &only[..]
+        && let Some(ended) = opcua::role(name, work).await
+    {
+        eprintln!("{ended:?}");
+        return ExitCode::FAILURE;
+    }
     let previous = only.iter().position(|a| a == "--previous").map(|at| {
         only.remove(at);
         PathBuf::from(if at < only.len() { only.remove(at) } else { String::new() })
     });
     // One TLS provider for every client here.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let figures = if only.first().is_some_and(|g| g == "field") { only.split_off(1) } else { Vec::new() };
-    let known = ["start", "loop", "command", "field", "broker", "scale"];
+    let chosen = only.first().is_some_and(|g| g == "field" || g == "opcua");
+    let figures = if chosen { only.split_off(1) } else { Vec::new() };
+    let known = ["start", "loop", "command", "field", "broker", "scale", "opcua"];
     if let Some(unknown) = only.iter().find(|g| !known.contains(&g.as_str())) {
         eprintln!("no group `{unknown}`: there are {}", known.join(", "));
         return ExitCode::from(2);
@@ -59,6 +67,9 @@ async fn main() -> ExitCode {
     }
     if (wanted("field") && figures.is_empty()) || only.iter().any(|g| g == "scale") {
         scale::configuration();
+    }
+    if wanted("opcua") {
+        opcua::opcua(&figures).await;
     }
     if wanted("start") {
         start::demo().await;

@@ -3,8 +3,8 @@
 
 mod floor;
 mod lines;
-mod listen;
-mod plant;
+pub mod listen;
+pub mod plant;
 mod reload;
 mod tags;
 
