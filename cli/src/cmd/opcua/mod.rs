@@ -21,7 +21,7 @@ use crate::table::{Table, cut, time};
 
 pub(super) async fn opcua(ctx: &Context, verb: Opcua) -> Result<Exit> {
     match verb {
-        Opcua::Endpoints { url } => endpoints(ctx, url).await,
+        Opcua::Endpoints { server } => endpoints(ctx, server).await,
         Opcua::Trust { fingerprint: None, own, .. } => certificates(ctx, own).await,
         Opcua::Trust { fingerprint: Some(fingerprint), revoke, .. } => trust(ctx, &fingerprint, revoke).await,
         Opcua::Browse(asked) => browse(ctx, asked).await,
