@@ -4,7 +4,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -55,8 +55,13 @@ pub fn listen(broker: SocketAddr, plant: Plant) -> Arc<Heard> {
     heard
 }
 
-fn receive(mut stream: TcpStream, plant: &Plant, heard: &Heard) {
+/// Takes the time of each message; what stands in it is looked at by another thread, so that one message does not wait for
+/// another to be checked.
+fn receive(mut stream: TcpStream, plant: &Plant, heard: &Arc<Heard>) {
     let (mut buffer, mut have) = (vec![0; 1 << 20], 0);
+    let (to_check, messages) = mpsc::channel::<Vec<u8>>();
+    let (of, told) = (plant.clone(), heard.clone());
+    thread("checker", move || messages.iter().for_each(|body| check(&body, &of, &told)));
     while let Ok(got @ 1..) = stream.read(&mut buffer[have..]) {
         let now_ns = plant.now_ns();
         have += got;
@@ -66,7 +71,8 @@ fn receive(mut stream: TcpStream, plant: &Plant, heard: &Heard) {
             if packet[0] >> 4 == 3 {
                 heard.messages.fetch_add(1, Ordering::Relaxed);
                 heard.bytes.fetch_add(packet.len() as u64, Ordering::Relaxed);
-                message(&packet[head..], now_ns, plant, heard);
+                note_age(&packet[head..], now_ns, plant, heard);
+                to_check.send(packet[head..].to_vec()).expect("the checker runs");
             }
             at += head + size;
         }
@@ -87,14 +93,24 @@ fn packet(bytes: &[u8]) -> Option<(usize, usize)> {
     None
 }
 
-fn message(body: &[u8], now_ns: u64, plant: &Plant, heard: &Heard) {
+/// The unit that a message is of, and where its payload begins.
+fn sender(body: &[u8]) -> Option<(usize, u8, usize)> {
     let topic_end = 2 + usize::from(u16::from_be_bytes([body[0], body[1]]));
     let topic = std::str::from_utf8(&body[2..topic_end]).expect("a topic");
-    let Some((line, unit)) = topic.split('/').find_map(unit_of) else { return };
-    if heard.noting.load(Ordering::Relaxed) {
+    let (line, unit) = topic.split('/').find_map(unit_of)?;
+    Some((line, unit, topic_end))
+}
+
+fn note_age(body: &[u8], now_ns: u64, plant: &Plant, heard: &Heard) {
+    let noting = heard.noting.load(Ordering::Relaxed);
+    if let Some((line, unit, _)) = sender(body).filter(|_| noting) {
         let age_ns = now_ns.saturating_sub(plant.answered_ns(line, unit));
         heard.latencies_us.lock().expect("no panic holds it").push(age_ns as f64 / 1e3);
     }
+}
+
+fn check(body: &[u8], plant: &Plant, heard: &Heard) {
+    let Some((line, unit, topic_end)) = sender(body) else { return };
     let Ok(Value::Object(told)) = serde_json::from_slice(&body[topic_end..]) else {
         heard.wrong.fetch_add(1, Ordering::Relaxed);
         return;
