@@ -101,12 +101,16 @@ impl Process {
 
     /// Processor time used so far, seconds.
     pub fn cpu_s(&self) -> f64 {
-        let stat =
-            std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("a living process");
-        let fields: Vec<_> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-        let ticks = |i: usize| fields[i].parse::<f64>().expect("a number");
-        (ticks(11) + ticks(12)) / 100.0
+        cpu_s(self.child.id())
     }
+}
+
+/// Processor time that a living process used so far, seconds.
+pub fn cpu_s(id: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).expect("a living process");
+    let fields: Vec<_> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks = |i: usize| fields[i].parse::<f64>().expect("a number");
+    (ticks(11) + ticks(12)) / 100.0
 }
 
 impl Drop for Process {
