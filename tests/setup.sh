@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what tests need and this machine lacks: counterparts that we did not write, and a browser. From the
-# distribution, and what it does not have from PyPI into target/. Says what it does; does nothing when all is there.
+# distribution, and what it does not have from PyPI and npm into target/. Says what it does; does nothing when all is there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -52,3 +52,18 @@ from_pypi() {
 # A Sparkplug node and host, and OPC UA clients and servers, that we did not write.
 from_pypi python-sparkplug pysparkplug==0.6.1 paho-mqtt==1.6.1 protobuf==5.29.5 typing_extensions==4.12.2
 from_pypi asyncua asyncua==1.1.8
+
+# The same from npm, of the versions in tests/NAME/package-lock.json; no package runs a script of its own.
+from_npm() {
+  local from=tests/$1 into=target/$1
+  cmp -s "$from/package-lock.json" "$into/installed" 2>/dev/null || {
+    echo "tests need from npm: what $from/package.json names, into $into"
+    mkdir -p "$into"
+    rm -f "$into/installed"
+    cp "$from/package.json" "$from/package-lock.json" "$from/.npmrc" "$into/"
+    (cd "$into" && npm ci --ignore-scripts --no-audit --no-fund --silent)
+    cp "$from/package-lock.json" "$into/installed"
+  }
+}
+# A second OPC UA client and server that we did not write.
+from_npm node-opcua

@@ -30,6 +30,7 @@ fn alarm(point: &str, name: &str, state: AlarmState, raised_s: Option<i64>) -> A
         raised_us: raised_s.map(|s| NOW_US + s * 1_000_000),
         at_us: NOW_US,
         shelved_until_us: None,
+        shelved_once: false,
         value: Some(Value::F64(201.5)),
         quality: Quality::GOOD,
         limit: Some(200.0),

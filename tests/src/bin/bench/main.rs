@@ -1,7 +1,7 @@
 //! The figures: `make bench`, or one group by name (`make bench ONLY=loop`). Each figure is one line of JSON on
 //! standard output; what is done meanwhile goes to standard error. Real processes, real sockets.
 //!
-//! After `field`, beginnings of figures' names choose among them. `--previous <twinway-gateway>` takes the same figures of
+//! After `field` or `opcua`, beginnings of figures' names choose among them. `--previous <twinway-gateway>` takes the same figures of
 //! an older gateway in the same run.
 
 #![allow(clippy::disallowed_methods)] // it measures time
@@ -11,6 +11,7 @@ mod command;
 mod field;
 mod figure;
 mod live;
+mod opcua;
 mod outage;
 mod scale;
 mod start;
@@ -33,8 +34,9 @@ async fn main() -> ExitCode {
     });
     // One TLS provider for every client here.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let figures = if only.first().is_some_and(|g| g == "field") { only.split_off(1) } else { Vec::new() };
-    let known = ["start", "loop", "command", "field", "broker", "scale"];
+    let chosen = only.first().is_some_and(|g| g == "field" || g == "opcua");
+    let figures = if chosen { only.split_off(1) } else { Vec::new() };
+    let known = ["start", "loop", "command", "field", "broker", "scale", "opcua"];
     if let Some(unknown) = only.iter().find(|g| !known.contains(&g.as_str())) {
         eprintln!("no group `{unknown}`: there are {}", known.join(", "));
         return ExitCode::from(2);
@@ -59,6 +61,9 @@ async fn main() -> ExitCode {
     }
     if (wanted("field") && figures.is_empty()) || only.iter().any(|g| g == "scale") {
         scale::configuration();
+    }
+    if wanted("opcua") {
+        opcua::opcua(&figures).await;
     }
     if wanted("start") {
         start::demo().await;

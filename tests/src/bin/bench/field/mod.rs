@@ -4,7 +4,7 @@
 mod floor;
 mod lines;
 mod listen;
-mod plant;
+pub mod plant;
 mod reload;
 mod tags;
 
