@@ -81,9 +81,18 @@ impl Process {
 
     /// Resident memory, MB.
     pub fn rss_mb(&self) -> f64 {
+        self.status_mb("VmRSS:")
+    }
+
+    /// The most memory that it had resident since its start, MB.
+    pub fn peak_rss_mb(&self) -> f64 {
+        self.status_mb("VmHWM:")
+    }
+
+    fn status_mb(&self, key: &str) -> f64 {
         let status =
             std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("a living process");
-        let kb = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).expect("VmRSS");
+        let kb = status.lines().find_map(|l| l.strip_prefix(key)).expect("its key");
         kb.trim().trim_end_matches(" kB").parse::<f64>().expect("a number") / 1024.0
     }
 

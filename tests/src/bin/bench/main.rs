@@ -1,8 +1,8 @@
 //! The figures: `make bench`, or one group by name (`make bench ONLY=loop`). Each figure is one line of JSON on
 //! standard output; what is done meanwhile goes to standard error. Real processes, real sockets.
 //!
-//! After `field` or `opcua`, beginnings of figures' names choose among them. `--previous <twinway-gateway>` takes the same figures of
-//! an older gateway in the same run.
+//! After `field` or `opcua`, beginnings of figures' names choose among them. `--previous <twinway-gateway>` takes the same
+//! figures of the field of an older gateway in the same run.
 
 #![allow(clippy::disallowed_methods)] // it measures time
 
@@ -26,6 +26,12 @@ async fn main() -> ExitCode {
         && what == "floor-loop"
     {
         eprintln!("{:?}", field::floor_loop(work));
+        return ExitCode::FAILURE;
+    }
+    if let [name, work] = &only[..]
+        && let Some(ended) = opcua::role(name, work).await
+    {
+        eprintln!("{ended:?}");
         return ExitCode::FAILURE;
     }
     let previous = only.iter().position(|a| a == "--previous").map(|at| {

@@ -35,6 +35,28 @@ pub struct Heard {
 /// Subscribes to all that the gateway publishes of its points.
 pub fn listen(broker: SocketAddr, plant: Plant) -> Arc<Heard> {
     let heard = Arc::new(Heard::default());
+    let (stream, to) = (subscribe_all(broker), heard.clone());
+    // What stands in a message is looked at by another thread, so that one does not wait for another to be checked.
+    let (to_check, messages) = mpsc::channel::<Vec<u8>>();
+    let (of, told) = (plant.clone(), heard.clone());
+    thread("checker", move || messages.iter().for_each(|body| check(&body, &of, &told)));
+    thread("subscriber", move || {
+        packets(
+            stream,
+            || plant.now_ns(),
+            |now_ns, size, body| {
+                to.messages.fetch_add(1, Ordering::Relaxed);
+                to.bytes.fetch_add(size as u64, Ordering::Relaxed);
+                note_age(body, now_ns, &plant, &to);
+                to_check.send(body.to_vec()).expect("the checker runs");
+            },
+        );
+    });
+    heard
+}
+
+/// A connection that subscribes to all that the gateway publishes of its points.
+pub fn subscribe_all(broker: SocketAddr) -> TcpStream {
     let mut stream = TcpStream::connect(broker).expect("the broker");
     stream.set_nodelay(true).expect("an option");
     stream.write_all(CONNECT).expect("sent");
@@ -50,29 +72,20 @@ pub fn listen(broker: SocketAddr, plant: Plant) -> Arc<Heard> {
             std::thread::sleep(PING_EVERY);
         }
     });
-    let to = heard.clone();
-    thread("subscriber", move || receive(stream, &plant, &to));
-    heard
+    stream
 }
 
-/// Takes the time of each message; what stands in it is looked at by another thread, so that one message does not wait for
-/// another to be checked.
-fn receive(mut stream: TcpStream, plant: &Plant, heard: &Arc<Heard>) {
+/// Hands over each PUBLISH: when its last bytes were read, its size, and what follows its fixed header.
+pub fn packets<T: Copy>(mut stream: TcpStream, now: impl Fn() -> T, mut each: impl FnMut(T, usize, &[u8])) {
     let (mut buffer, mut have) = (vec![0; 1 << 20], 0);
-    let (to_check, messages) = mpsc::channel::<Vec<u8>>();
-    let (of, told) = (plant.clone(), heard.clone());
-    thread("checker", move || messages.iter().for_each(|body| check(&body, &of, &told)));
     while let Ok(got @ 1..) = stream.read(&mut buffer[have..]) {
-        let now_ns = plant.now_ns();
+        let read_at = now();
         have += got;
         let mut at = 0;
         while let Some((head, size)) = packet(&buffer[at..have]) {
             let Some(packet) = buffer[at..have].get(..head + size) else { break };
             if packet[0] >> 4 == 3 {
-                heard.messages.fetch_add(1, Ordering::Relaxed);
-                heard.bytes.fetch_add(packet.len() as u64, Ordering::Relaxed);
-                note_age(&packet[head..], now_ns, plant, heard);
-                to_check.send(packet[head..].to_vec()).expect("the checker runs");
+                each(read_at, packet.len(), &packet[head..]);
             }
             at += head + size;
         }

@@ -3,7 +3,7 @@
 
 mod floor;
 mod lines;
-mod listen;
+pub mod listen;
 pub mod plant;
 mod reload;
 mod tags;
