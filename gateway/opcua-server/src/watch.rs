@@ -350,3 +350,60 @@ pub(crate) fn data_value(sample: &Sample, value: Option<&Value>, flip: bool) -> 
         server_picoseconds: None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use common::PointId;
+
+    use super::*;
+
+    fn sample(value: u64, received_us: i64, quality: Quality) -> Sample {
+        Sample {
+            point: PointId(0),
+            value: Some(Value::U64(value)),
+            quality,
+            source_us: received_us,
+            received_us,
+        }
+    }
+
+    fn watch(told: Option<Sample>) -> Watch {
+        let (id, items) = (NodeId::null(), HashMap::new());
+        Watch { id, items, told, flip: false, fresh: 0, current_us: 0, missed: false }
+    }
+
+    #[test]
+    fn a_look_does_not_overtake_the_bus_and_tells_what_has_aged() {
+        let (one, two) = (sample(1, 10, Quality::GOOD), sample(2, 20, Quality::GOOD));
+        let mut watch = watch(Some(one.clone()));
+        assert!(!watch.lacks(&two), "the bus brings it");
+        watch.current_us = 20;
+        assert!(!watch.lacks(&two), "a deadband holds it back");
+        watch.missed = true;
+        assert!(watch.lacks(&two), "the bus lost it");
+        watch.missed = false;
+        let aged = Sample { quality: Quality::BAD, ..one };
+        assert!(!watch.lacks(&aged));
+        watch.current_us = 10;
+        assert!(watch.lacks(&aged));
+    }
+
+    #[test]
+    fn what_comes_while_an_item_is_made_is_held_for_it_in_order() {
+        let item = Item { plain: true, stamped: true };
+        let mut watcher = Watcher { item, since_us: 10, early: Some(Vec::new()) };
+        for (value, at) in [(1, 9), (2, 10), (3, 11), (4, 12)] {
+            watcher.hold(&sample(value, at, Quality::GOOD));
+        }
+        let held: Vec<_> = watcher.early.take().unwrap().into_iter().map(|s| s.received_us).collect();
+        assert_eq!(held, [11, 12], "what its first value has in it is not told again");
+        watcher.hold(&sample(5, 13, Quality::GOOD));
+        assert!(watcher.early.is_none(), "from then on it is told directly");
+    }
+
+    #[test]
+    fn a_loss_is_a_good_value_with_the_overflow_bit() {
+        let status = lossy(StatusCode::Good);
+        assert_eq!((status.is_good(), status.overflow(), status.bits()), (true, true, 0x0480));
+    }
+}
