@@ -2,7 +2,7 @@
 //! when a value is due, bends it where an interval is asked for, and without a filter tells no change of the quality
 //! alone; what is handed to it here is arranged so that clients get every change, with a true source time or none.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use common::{Quality, Sample, Value};
@@ -21,6 +21,9 @@ pub(crate) struct Item {
     /// It asked for no sampling interval: source times go out. With one the crate would bend them.
     pub(crate) stamped: bool,
 }
+
+/// One of which nothing is known.
+const WHOLE: Item = Item { plain: true, stamped: true };
 
 /// An item of a point.
 #[derive(Debug)]
@@ -289,13 +292,11 @@ impl Watch {
             return;
         };
         let known: Vec<_> = batch.entries().map(|(handle, _)| *handle).collect();
-        for (handle, watcher) in &mut self.items {
-            if !known.contains(handle) {
-                watcher.hold(sample);
-                continue;
-            }
-            let item = watcher.item;
-            for early in watcher.early.take().into_iter().flatten() {
+        for handle in &known {
+            let watcher = self.items.get_mut(handle);
+            let (item, since_us, early) =
+                watcher.map_or((WHOLE, 0, None), |w| (w.item, w.since_us, w.early.take()));
+            for early in early.into_iter().flatten() {
                 let value = early.value.as_ref().filter(|_| !early.quality.is_bad());
                 let mut own = data_value(&early, value, false);
                 if !item.stamped {
@@ -303,7 +304,7 @@ impl Watch {
                 }
                 batch.data_value_to_item(own, handle);
             }
-            if from_bus && sample.received_us <= watcher.since_us {
+            if from_bus && sample.received_us <= since_us {
                 continue;
             }
             let mut own = data.clone();
@@ -314,6 +315,11 @@ impl Watch {
                 wake(&mut batch, &own, *handle);
             }
             batch.data_value_to_item(own, handle);
+        }
+        if known.len() < self.items.len() {
+            let known: HashSet<_> = known.into_iter().collect();
+            let unknown = self.items.iter_mut().filter(|(handle, _)| !known.contains(*handle));
+            unknown.for_each(|(_, watcher)| watcher.hold(sample));
         }
     }
 }
