@@ -245,3 +245,24 @@ impl SignIn for Users {
         known.map_or(Role::Viewer, |k| k.role_of(user))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_address_in_another_cannot_be_listened_at_beside_it() {
+        let at = |text: &str| text.parse().unwrap();
+        for (old, new, expected) in [
+            ("127.0.0.1:4840", "0.0.0.0:4840", true),
+            ("0.0.0.0:4840", "10.0.0.1:4840", true),
+            ("0.0.0.0:4840", "[::]:4840", true),
+            ("0.0.0.0:4840", "0.0.0.0:4840", false),
+            ("0.0.0.0:4840", "0.0.0.0:4841", false),
+            ("127.0.0.1:4840", "127.0.0.2:4840", false),
+            ("127.0.0.1:0", "0.0.0.0:0", false),
+        ] {
+            assert_eq!(overlap(at(old), at(new)), expected, "{old} {new}");
+        }
+    }
+}

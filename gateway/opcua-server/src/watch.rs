@@ -2,7 +2,7 @@
 //! when a value is due, bends it where an interval is asked for, and without a filter tells no change of the quality
 //! alone; what is handed to it here is arranged so that clients get every change, with a true source time or none.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use common::{Quality, Sample, Value};
@@ -21,6 +21,9 @@ pub(crate) struct Item {
     /// It asked for no sampling interval: source times go out. With one the crate would bend them.
     pub(crate) stamped: bool,
 }
+
+/// One of which nothing is known.
+const WHOLE: Item = Item { plain: true, stamped: true };
 
 /// An item of a point.
 #[derive(Debug)]
@@ -289,13 +292,11 @@ impl Watch {
             return;
         };
         let known: Vec<_> = batch.entries().map(|(handle, _)| *handle).collect();
-        for (handle, watcher) in &mut self.items {
-            if !known.contains(handle) {
-                watcher.hold(sample);
-                continue;
-            }
-            let item = watcher.item;
-            for early in watcher.early.take().into_iter().flatten() {
+        for handle in &known {
+            let watcher = self.items.get_mut(handle);
+            let (item, since_us, early) =
+                watcher.map_or((WHOLE, 0, None), |w| (w.item, w.since_us, w.early.take()));
+            for early in early.into_iter().flatten() {
                 let value = early.value.as_ref().filter(|_| !early.quality.is_bad());
                 let mut own = data_value(&early, value, false);
                 if !item.stamped {
@@ -303,7 +304,7 @@ impl Watch {
                 }
                 batch.data_value_to_item(own, handle);
             }
-            if from_bus && sample.received_us <= watcher.since_us {
+            if from_bus && sample.received_us <= since_us {
                 continue;
             }
             let mut own = data.clone();
@@ -314,6 +315,11 @@ impl Watch {
                 wake(&mut batch, &own, *handle);
             }
             batch.data_value_to_item(own, handle);
+        }
+        if known.len() < self.items.len() {
+            let known: HashSet<_> = known.into_iter().collect();
+            let unknown = self.items.iter_mut().filter(|(handle, _)| !known.contains(*handle));
+            unknown.for_each(|(_, watcher)| watcher.hold(sample));
         }
     }
 }
@@ -348,5 +354,62 @@ pub(crate) fn data_value(sample: &Sample, value: Option<&Value>, flip: bool) -> 
         source_picoseconds: None,
         server_timestamp: (sample.received_us != 0).then(|| value::time(sample.received_us)),
         server_picoseconds: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use common::PointId;
+
+    use super::*;
+
+    fn sample(value: u64, received_us: i64, quality: Quality) -> Sample {
+        Sample {
+            point: PointId(0),
+            value: Some(Value::U64(value)),
+            quality,
+            source_us: received_us,
+            received_us,
+        }
+    }
+
+    fn watch(told: Option<Sample>) -> Watch {
+        let (id, items) = (NodeId::null(), HashMap::new());
+        Watch { id, items, told, flip: false, fresh: 0, current_us: 0, missed: false }
+    }
+
+    #[test]
+    fn a_look_does_not_overtake_the_bus_and_tells_what_has_aged() {
+        let (one, two) = (sample(1, 10, Quality::GOOD), sample(2, 20, Quality::GOOD));
+        let mut watch = watch(Some(one.clone()));
+        assert!(!watch.lacks(&two), "the bus brings it");
+        watch.current_us = 20;
+        assert!(!watch.lacks(&two), "a deadband holds it back");
+        watch.missed = true;
+        assert!(watch.lacks(&two), "the bus lost it");
+        watch.missed = false;
+        let aged = Sample { quality: Quality::BAD, ..one };
+        assert!(!watch.lacks(&aged));
+        watch.current_us = 10;
+        assert!(watch.lacks(&aged));
+    }
+
+    #[test]
+    fn what_comes_while_an_item_is_made_is_held_for_it_in_order() {
+        let item = Item { plain: true, stamped: true };
+        let mut watcher = Watcher { item, since_us: 10, early: Some(Vec::new()) };
+        for (value, at) in [(1, 9), (2, 10), (3, 11), (4, 12)] {
+            watcher.hold(&sample(value, at, Quality::GOOD));
+        }
+        let held: Vec<_> = watcher.early.take().unwrap().into_iter().map(|s| s.received_us).collect();
+        assert_eq!(held, [11, 12], "what its first value has in it is not told again");
+        watcher.hold(&sample(5, 13, Quality::GOOD));
+        assert!(watcher.early.is_none(), "from then on it is told directly");
+    }
+
+    #[test]
+    fn a_loss_is_a_good_value_with_the_overflow_bit() {
+        let status = lossy(StatusCode::Good);
+        assert_eq!((status.is_good(), status.overflow(), status.bits()), (true, true, 0x0480));
     }
 }

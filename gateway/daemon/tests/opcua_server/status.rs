@@ -127,6 +127,10 @@ async fn writes_that_cannot_be_or_do_not_arrive() {
     ] {
         assert_eq!(ua.status(question.clone()).await, status, "{question}");
     }
+    // A person at the box has it now.
+    let local = rig.send("k1", "free", 5).await;
+    assert_eq!(local.state, common::CommandState::Succeeded, "{local:?}");
+    assert_eq!(ua.status(write("plc/free", "i64", 6)).await, "BadLocked");
     // The second waits for its device until its time is over.
     let both = json!({ "do": "write_all", "nodes": [id("slow/value"), id("slow/start")], "type": "i64", "value": 1 });
     assert_eq!(ua.ok(both).await, json!(["BadCommunicationError", "BadTimeout"]));

@@ -109,7 +109,7 @@ impl Certificate {
     /// The last common name of its subject, such as `UaExpert`; none if it has none.
     pub fn common_name(&self) -> Option<String> {
         let names = self.read.tbs_certificate.subject.0.iter().flat_map(|set| set.0.iter());
-        let common = names.filter(|a| a.oid.to_string() == COMMON_NAME).last()?;
+        let common = names.rev().find(|a| a.oid.to_string() == COMMON_NAME)?;
         // The kinds of text that a name may be of (RFC 5280, 4.1.2.4) and that are UTF-8.
         let text = matches!(common.value.tag(), Tag::Utf8String | Tag::PrintableString | Tag::Ia5String);
         String::from_utf8(common.value.value().to_vec()).ok().filter(|_| text)
