@@ -168,6 +168,9 @@ pub struct AlarmView {
     /// Until when it is shelved, UTC us: it is shown apart, and rings nowhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shelved_until_us: Option<i64>,
+    /// Whether it leaves the shelf before, when it clears.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shelved_once: bool,
     /// The point's value then; none if it had none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<Value>,
@@ -239,6 +242,9 @@ pub enum AlarmAct {
         /// For how long.
         duration_ms: u64,
     },
+    /// Shelve it until it clears, at most for the longest time.
+    #[serde(rename = "shelve_once")]
+    ShelveOnce,
     /// Take it from the shelf.
     Unshelve,
 }

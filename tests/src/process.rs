@@ -110,12 +110,26 @@ impl Process {
 
     /// Processor time used so far, seconds.
     pub fn cpu_s(&self) -> f64 {
-        let stat =
-            std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("a living process");
-        let fields: Vec<_> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-        let ticks = |i: usize| fields[i].parse::<f64>().expect("a number");
-        (ticks(11) + ticks(12)) / 100.0
+        cpu_s(self.child.id())
     }
+
+    /// What of it was spent in the kernel, seconds.
+    pub fn kernel_s(&self) -> f64 {
+        times_s(self.child.id())[1]
+    }
+}
+
+/// Processor time that a living process used so far, seconds.
+pub fn cpu_s(id: u32) -> f64 {
+    times_s(id).iter().sum()
+}
+
+/// Its own and in the kernel.
+fn times_s(id: u32) -> [f64; 2] {
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).expect("a living process");
+    let fields: Vec<_> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks = |i: usize| fields[i].parse::<f64>().expect("a number");
+    [ticks(11), ticks(12)].map(|ticks| ticks / 100.0)
 }
 
 impl Drop for Process {

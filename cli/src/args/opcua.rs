@@ -23,6 +23,9 @@ pub enum Opcua {
         /// Trust it no longer
         #[arg(long, requires = "fingerprint")]
         revoke: bool,
+        /// Of a user who signs in to the gateway's own server with it, rather than of an application
+        #[arg(long, conflicts_with = "own")]
+        user: bool,
         /// Only the gateway's own, which servers must trust
         #[arg(long, conflicts_with = "fingerprint")]
         own: bool,

@@ -55,6 +55,7 @@ fn table(alarms: &[AlarmView]) -> Table {
     ]);
     for a in alarms {
         let state = match (a.shelved_until_us, a.state) {
+            (Some(_), state) if a.shelved_once => format!("{}, shelved until it clears", word(&state)),
             (Some(until), state) => format!("{}, shelved until {}", word(&state), time(until)),
             (None, state) => word(&state),
         };

@@ -1,4 +1,4 @@
-//! What the server of the tests knows of alarms and of the broker's clients.
+//! What the server of the tests knows of alarms, of the broker's clients and of OPC UA certificates.
 
 use axum::extract::{Path as Part, Query, State};
 use axum::http::StatusCode;
@@ -30,6 +30,7 @@ fn alarm(point: &str, name: &str, state: AlarmState, raised_s: Option<i64>) -> A
         raised_us: raised_s.map(|s| NOW_US + s * 1_000_000),
         at_us: NOW_US,
         shelved_until_us: None,
+        shelved_once: false,
         value: Some(Value::F64(201.5)),
         quality: Quality::GOOD,
         limit: Some(200.0),
@@ -53,6 +54,8 @@ pub(super) fn routes() -> Router<Shared> {
         .route("/alarms", get(list))
         .route("/alarms/{id}/{what}", post(act))
         .route("/broker", get(broker))
+        .route("/opcua/certificates", get(certificates))
+        .route("/opcua/{of}/{fingerprint}/{verb}", post(judge))
 }
 
 /// Two alarms a page, so that paging is walked.
@@ -93,6 +96,34 @@ async fn act(State(w): State<Shared>, Part((id, what)): Part<(AlarmId, String)>,
     }
     "ann".clone_into(&mut alarm.actor);
     (status, Json(alarm.clone())).into_response()
+}
+
+fn certificate(folder: &str, subject: &str) -> OpcuaCertificate {
+    OpcuaCertificate {
+        fingerprint: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08".into(),
+        thumbprint: "a94a8fe5ccb19ba61c4c0873d391e987982fbbd3".into(),
+        subject: subject.into(),
+        issuer: subject.into(),
+        application: None,
+        folder: folder.into(),
+        from_us: NOW_US,
+        until_us: NOW_US,
+    }
+}
+
+async fn certificates() -> Response {
+    let items = vec![
+        certificate("own", "CN=box"),
+        certificate("trusted", "CN=scada"),
+        certificate("users/rejected", "CN=ann"),
+    ];
+    Json(Page { items, next_cursor: None }).into_response()
+}
+
+async fn judge(Part((of, _, verb)): Part<(String, String, String)>) -> Response {
+    let place = if of == "users" { "users/" } else { "" };
+    let folder = if verb == "trust" { "trusted" } else { "rejected" };
+    Json(certificate(&format!("{place}{folder}"), "CN=ann")).into_response()
 }
 
 /// As a box tells it; that the real one tells the same is shown with its process.

@@ -102,6 +102,7 @@ async fn ask(
     let what = match act {
         AlarmAct::Acknowledge { .. } => "acknowledge".to_owned(),
         AlarmAct::Shelve { duration_ms } => format!("shelve for {} s", duration_ms / 1000),
+        AlarmAct::ShelveOnce => "shelve until it clears".to_owned(),
         AlarmAct::Unshelve => "unshelve".to_owned(),
     };
     let because = if comment.is_empty() { String::new() } else { format!(": {comment}") };

@@ -454,6 +454,7 @@ async fn an_alarm_is_listed_and_acknowledged_over_the_live_session() {
         raised_us: Some(5),
         at_us: 5,
         shelved_until_us: None,
+        shelved_once: false,
         value: Some(Value::F64(99.0)),
         quality: common::Quality::GOOD,
         limit: Some(90.0),

@@ -158,7 +158,7 @@ pub struct OpcuaCertificate {
     /// The application that it is for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub application: Option<String>,
-    /// `own`, `trusted`, `rejected` or `issuers`.
+    /// `own`, `trusted`, `rejected` or `issuers`; of users of the box's own server `users/trusted` and so on.
     pub folder: String,
     /// From when it is valid, UTC us.
     pub from_us: i64,

@@ -155,6 +155,7 @@ fn an_alarm_is_an_event_to_those_who_do_not_know_alarms() {
         raised_us: Some(5),
         at_us: 5,
         shelved_until_us: None,
+        shelved_once: false,
         value: Some(Value::F64(91.5)),
         quality: Quality::GOOD,
         limit: Some(90.0),

@@ -95,6 +95,18 @@ struct Waiting {
     samples: usize,
 }
 
+impl Queue {
+    fn put(&self, waiting: &mut Waiting, batch: &Batch) {
+        while waiting.samples + batch.len() > self.capacity
+            && let Some(oldest) = waiting.drop_oldest()
+        {
+            self.dropped.fetch_add(oldest.len() as u64, Ordering::Relaxed);
+        }
+        waiting.items.push_back(Item::Batch(batch.clone()));
+        waiting.samples += batch.len();
+    }
+}
+
 impl Waiting {
     fn pop(&mut self) -> Option<Item> {
         let item = self.items.pop_front()?;
@@ -205,17 +217,19 @@ impl Bus {
 
     /// Gives a batch to every reader.
     pub fn publish(&self, batch: &Batch) {
+        self.publish_all(std::slice::from_ref(batch));
+    }
+
+    /// Gives batches to every reader, and wakes each once.
+    pub fn publish_all(&self, batches: &[Batch]) {
+        if batches.is_empty() {
+            return;
+        }
         let mut queues = lock(&self.0.queues);
         queues.retain(|q| !q.closed.load(Ordering::Acquire));
         for queue in queues.iter() {
             let mut waiting = lock(&queue.waiting);
-            while waiting.samples + batch.len() > queue.capacity
-                && let Some(oldest) = waiting.drop_oldest()
-            {
-                queue.dropped.fetch_add(oldest.len() as u64, Ordering::Relaxed);
-            }
-            waiting.items.push_back(Item::Batch(batch.clone()));
-            waiting.samples += batch.len();
+            batches.iter().for_each(|batch| queue.put(&mut waiting, batch));
             drop(waiting);
             queue.ready.notify_one();
         }

@@ -99,6 +99,7 @@ pub(crate) fn settings(old: &Config, new: &Config, changes: &mut Changes) {
     at_once("publish", old.publish == new.publish);
     at_once("opcua_server.passwords_file", old.opcua_users == new.opcua_users);
     at_once("opcua_server.operators", operators(old) == operators(new));
+    at_once("opcua_server", served(old) == served(new));
     at_once("gateway.proven_after_s", old.proven_after == new.proven_after);
     let mut later = |name: &str, same: bool| {
         if !same {
@@ -111,7 +112,6 @@ pub(crate) fn settings(old: &Config, new: &Config, changes: &mut Changes) {
     later("broker.enabled", old.broker.enabled == new.broker.enabled);
     later("broker.publish", old.broker.publish == new.broker.publish);
     later("broker.sync_ms", old.broker.sync_ms == new.broker.sync_ms);
-    later("opcua_server", served(old) == served(new));
     later("buffer", old.buffer == new.buffer);
     later("control", old.control == new.control);
 }
@@ -120,7 +120,7 @@ fn operators(config: &Config) -> Option<&[String]> {
     config.opcua_server.as_ref().map(|s| s.operators.as_slice())
 }
 
-/// What of the OPC UA server only a restart changes.
+/// What of the OPC UA server is started anew for, without the rest of the gateway: its clients have to connect again.
 fn served(config: &Config) -> Option<OpcuaServerSection> {
     let blank = |s: &OpcuaServerSection| OpcuaServerSection {
         operators: Vec::new(),
@@ -136,13 +136,6 @@ pub(crate) fn in_effect(old: &Config, mut new: Config) -> Config {
     new.api.listen = old.api.listen;
     new.api.socket.clone_from(&old.api.socket);
     new.broker = broker_in_effect(old, &new);
-    new.opcua_server = match (&old.opcua_server, new.opcua_server) {
-        (Some(old), Some(new)) => {
-            let (operators, passwords_file) = (new.operators, new.passwords_file);
-            Some(OpcuaServerSection { operators, passwords_file, ..old.clone() })
-        }
-        (old, _) => old.clone(),
-    };
     new.buffer = old.buffer.clone();
     new.control = old.control.clone();
     new

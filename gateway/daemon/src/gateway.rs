@@ -82,7 +82,7 @@ pub struct Handle {
     api_addr: SocketAddr,
     socket_path: Option<PathBuf>,
     broker: Option<gateway_broker::Handle>,
-    opcua_addr: Option<SocketAddr>,
+    opcua: opcua::Served,
     finished: watch::Receiver<Option<Vec<String>>>,
     reload: Reload,
 }
@@ -105,7 +105,7 @@ impl Handle {
 
     /// Where the OPC UA server listens, if it runs.
     pub fn opcua_addr(&self) -> Option<SocketAddr> {
-        self.opcua_addr
+        self.opcua.addr()
     }
 
     /// Reads the configuration's files again and goes over to what they say; `by` is who asked.
@@ -189,7 +189,7 @@ impl Gateway {
             api_addr: listeners.addr(),
             socket_path: config.api.socket.clone(),
             broker: broker.clone(),
-            opcua_addr: opcua.addr(),
+            opcua: opcua.served().clone(),
             finished,
             reload: reload.clone(),
         };
@@ -211,7 +211,7 @@ impl Gateway {
         tell(&log, &wiring.clock, action::GATEWAY_STARTED);
         let old = log.clone();
         tokio::task::spawn_blocking(move || old.load_old_entries());
-        write_addresses(&wiring.config, handle.api_addr, handle.broker_addr(), handle.opcua_addr);
+        write_addresses(&wiring.config, handle.api_addr, handle.broker_addr(), handle.opcua_addr());
         tracing::info!(gateway = %wiring.config.id, api = %handle.api_addr, "gateway started");
         let made = Made {
             drivers: field.drivers,

@@ -9,7 +9,7 @@ use common::command::LogEntry;
 use common::supervise::PartError;
 use common::wire::Body;
 use common::{Drain, QualityClass, Sample};
-use gateway_core::{Bus, Current, FrameLog, Registry};
+use gateway_core::{Batch, Bus, Current, FrameLog, Registry};
 use gateway_pipeline::{AlarmDefinition, Definition, Pipeline};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::{Duration, Instant, sleep_until};
@@ -91,6 +91,7 @@ impl Processing {
         let mut doors = pipeline.has_doors().then(|| Instant::now() + DOORS_EVERY);
         let mut generations = self.generations.lock().await;
         let mut batches = Vec::with_capacity(TOGETHER);
+        let mut ready = Vec::with_capacity(TOGETHER);
         let mut stop = pin!(drain.started());
         loop {
             // Without virtual points and doors there is no such time.
@@ -101,7 +102,7 @@ impl Processing {
                 Some(switch) = generations.recv() => {
                     for _ in 0..raw.len() {
                         let Ok(batch) = raw.try_recv() else { break };
-                        self.process(&mut pipeline, &mut derived, batch);
+                        self.publish(&mut pipeline, &mut derived, batch);
                     }
                     self.switch(&mut pipeline, &mut derived, switch);
                     doors = pipeline.has_doors().then(|| Instant::now() + DOORS_EVERY);
@@ -111,22 +112,25 @@ impl Processing {
                         pipeline.flush_doors(derived.now().utc_us, false);
                         doors = Some(Instant::now() + DOORS_EVERY);
                     }
-                    self.process(&mut pipeline, &mut derived, vec![]);
+                    self.publish(&mut pipeline, &mut derived, vec![]);
                 }
                 came = raw.recv_many(&mut batches, TOGETHER) => {
                     if came == 0 {
                         break;
                     }
-                    batches.drain(..).for_each(|batch| self.process(&mut pipeline, &mut derived, batch));
+                    let process = |batch| self.process(&mut pipeline, &mut derived, batch);
+                    ready.extend(batches.drain(..).filter_map(process));
+                    self.bus.publish_all(&ready);
+                    ready.clear();
                 }
                 () = &mut stop => break,
             }
         }
         while let Ok(batch) = raw.try_recv() {
-            self.process(&mut pipeline, &mut derived, batch);
+            self.publish(&mut pipeline, &mut derived, batch);
         }
         pipeline.flush_doors(0, true);
-        self.process(&mut pipeline, &mut derived, vec![]);
+        self.publish(&mut pipeline, &mut derived, vec![]);
         derived.finish();
         Ok(())
     }
@@ -136,7 +140,7 @@ impl Processing {
         let old = pipeline.registry().clone();
         // What a swinging door holds back is a value of before.
         pipeline.release_doors(&registry);
-        self.process(pipeline, derived, vec![]);
+        self.publish(pipeline, derived, vec![]);
         self.counts.renew(&old, &registry);
         self.current.renew(&registry.changes_since(&old), registry.slots());
         pipeline.renew(registry.clone());
@@ -146,7 +150,17 @@ impl Processing {
         let _ = done.send(());
     }
 
-    fn process(&self, pipeline: &mut Pipeline, derived: &mut Derived, mut batch: Vec<Sample>) {
+    fn publish(&self, pipeline: &mut Pipeline, derived: &mut Derived, batch: Vec<Sample>) {
+        self.bus.publish_all(self.process(pipeline, derived, batch).as_slice());
+    }
+
+    /// What of a batch goes on to the bus, and what follows from it.
+    fn process(
+        &self,
+        pipeline: &mut Pipeline,
+        derived: &mut Derived,
+        mut batch: Vec<Sample>,
+    ) -> Option<Batch> {
         let now = derived.is_active().then(|| derived.now());
         self.count(pipeline.registry(), &batch);
         pipeline.judge_all(&mut batch);
@@ -167,9 +181,7 @@ impl Processing {
             });
         }
         pipeline.take_corners(&mut batch);
-        if !batch.is_empty() {
-            self.bus.publish(&batch.into());
-        }
+        (!batch.is_empty()).then(|| batch.into())
     }
 
     fn count(&self, registry: &Registry, batch: &[Sample]) {

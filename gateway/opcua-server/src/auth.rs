@@ -9,6 +9,8 @@ use common::command::{LogEntry, Severity};
 use common::names::{Code, action};
 use common::wire::Body;
 use gateway_core::FrameLog;
+use gateway_opcua::pki::Pki;
+use opcua::crypto::Thumbprint;
 use opcua::server::ServerEndpoint;
 use opcua::server::authenticator::{
     AuthManager, CoreServerPermissions, Password, UserToken, user_pass_security_policy_id,
@@ -17,6 +19,7 @@ use opcua::types::{Error, StatusCode, UAString, UserTokenPolicy, UserTokenType};
 use tokio::time::Duration;
 
 use crate::options::SignIn;
+use crate::users::{self, Seen, User};
 
 /// A wrong password costs its client so long.
 const WRONG_COSTS: Duration = Duration::from_secs(1);
@@ -63,21 +66,23 @@ fn token(role: Role, name: &str) -> UserToken {
 pub(crate) struct Auth {
     pub(crate) sign_in: Arc<dyn SignIn>,
     pub(crate) anonymous: bool,
+    /// What is needed to judge certificates of users; none if they do not sign in so.
+    pub(crate) certificates: Option<(Pki, Seen)>,
     pub(crate) log: Arc<dyn FrameLog>,
     pub(crate) clock: Clock,
 }
 
 impl Auth {
-    fn tell(&self, user: &str, action: &str, severity: Severity, code: Option<Code>) {
+    fn tell(&self, user: &str, action: &str, code: Option<Code>, detail: String) {
         let entry = LogEntry {
             at_us: self.clock.now_us(),
             actor: user.to_owned(),
             action: action.to_owned(),
             target: "opcua".to_owned(),
             twin: None,
-            severity,
+            severity: if code.is_some() { Severity::Warning } else { Severity::Info },
             code,
-            detail: String::new(),
+            detail,
         };
         if let Err(error) = self.log.append(Body::Event(entry)) {
             tracing::warn!(%error, "cannot log an event");
@@ -103,14 +108,43 @@ impl AuthManager for Auth {
         let plain = user.len() <= LONGEST_NAME && user.chars().all(|c| !c.is_control());
         let role = if plain { self.sign_in.sign_in(user, password.get()).await } else { None };
         if let Some(role) = role {
-            self.tell(user, action::USER_LOGIN, Severity::Info, None);
+            self.tell(user, action::USER_LOGIN, None, String::new());
             return Ok(token(role, user));
         }
         let shown: String = user.chars().filter(|c| !c.is_control()).take(LONGEST_NAME).collect();
         tracing::warn!(user = shown, "wrong user or password of an OPC UA client");
-        self.tell(&shown, action::USER_LOGIN_FAILED, Severity::Warning, Some(Code::Unauthenticated));
+        self.tell(&shown, action::USER_LOGIN_FAILED, Some(Code::Unauthenticated), String::new());
         tokio::time::sleep(WRONG_COSTS).await;
         Err(Error::new(StatusCode::BadUserAccessDenied, "wrong user or password"))
+    }
+
+    async fn authenticate_x509_identity_token(
+        &self,
+        _: &ServerEndpoint,
+        thumbprint: &Thumbprint,
+    ) -> Result<UserToken, Error> {
+        let refused =
+            || Error::new(StatusCode::BadIdentityTokenRejected, "the user's certificate is not trusted");
+        let (pki, seen) = self.certificates.clone().ok_or_else(refused)?;
+        let (of, now_us) = (thumbprint.clone(), self.clock.now_us());
+        let judged = tokio::task::spawn_blocking(move || users::judge(&pki, &seen, &of, now_us));
+        let failed = |e: tokio::task::JoinError| Error::new(StatusCode::BadUnexpectedError, e.to_string());
+        match judged.await.map_err(failed)? {
+            Ok(User { name, fingerprint }) => {
+                self.tell(&name, action::USER_LOGIN, None, format!("certificate {fingerprint}"));
+                Ok(token(self.sign_in.role_of(&name), &name))
+            }
+            Err((name, reason)) => {
+                tracing::warn!(
+                    user = name,
+                    reason,
+                    "trust it with `twinway opcua trust --user`, if it is one of yours"
+                );
+                self.tell(&name, action::USER_LOGIN_FAILED, Some(Code::Unauthenticated), reason);
+                tokio::time::sleep(WRONG_COSTS).await;
+                Err(refused())
+            }
+        }
     }
 
     fn is_user_executable(&self, token: &UserToken, _: &opcua::types::NodeId) -> bool {
@@ -132,6 +166,12 @@ impl AuthManager for Auth {
         // A password never goes over a line that is not encrypted with the server's key.
         if endpoint.security_policy != "None" {
             policies.push(policy(user_pass_security_policy_id(endpoint), UserTokenType::UserName));
+            if self.certificates.is_some() {
+                // The crate takes no policy for that of the endpoint.
+                let security_policy_uri = endpoint.security_policy().to_uri().into();
+                let of_certificate = policy("x509".into(), UserTokenType::Certificate);
+                policies.push(UserTokenPolicy { security_policy_uri, ..of_certificate });
+            }
         }
         policies
     }

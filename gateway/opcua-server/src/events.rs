@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use common::alarm::{AlarmState, AlarmView, Priority};
+use common::alarm::{AlarmState, AlarmView, LONGEST_SHELF_MS, Priority};
 use gateway_opcua::value::time;
 use opcua::nodes::{Event, EventField};
 use opcua::types::{
     AttributeId, ByteString, DateTime, LocalizedText, ModelChangeStructureDataType, NodeId, NumericRange,
-    ObjectTypeId, QualifiedName, StatusCode, UAString, Variant,
+    ObjectId, ObjectTypeId, QualifiedName, StatusCode, UAString, Variant,
 };
 
 /// One event.
@@ -80,8 +80,8 @@ pub(crate) fn occurrence(id: &ByteString) -> Option<(common::AlarmId, i64)> {
     Some((common::AlarmId(uuid::Uuid::from_bytes(uuid)), i64::from_be_bytes(raised)))
 }
 
-/// An alarm's change.
-pub(crate) fn alarm(view: &AlarmView, condition: NodeId, source: NodeId) -> Told {
+/// An alarm's change, or the alarm as it is.
+pub(crate) fn alarm(view: &AlarmView, condition: NodeId, source: NodeId, now_us: i64) -> Told {
     let event_type: NodeId = ObjectTypeId::AlarmConditionType.into();
     let text = |t: &str| Variant::from(LocalizedText::new("", t));
     let string = |s: &str| Variant::String(UAString::from(s));
@@ -89,6 +89,12 @@ pub(crate) fn alarm(view: &AlarmView, condition: NodeId, source: NodeId) -> Told
     let (active, unacknowledged) = (view.state.is_active(), view.state.is_unacknowledged());
     let enabled = view.state != AlarmState::OutOfService;
     let shelved = view.shelved_until_us.is_some();
+    let (shelf, shelf_id) = match (shelved, view.shelved_once) {
+        (false, _) => ("Unshelved", ObjectId::ShelvedStateMachineType_Unshelved),
+        (true, false) => ("TimedShelved", ObjectId::ShelvedStateMachineType_TimedShelved),
+        (true, true) => ("OneShotShelved", ObjectId::ShelvedStateMachineType_OneShotShelved),
+    };
+    let left_ms = view.shelved_until_us.map_or(0.0, |until| (until - now_us).max(0) as f64 / 1000.0);
     let message = if view.text.is_empty() { &view.name } else { &view.text };
     let at = time(view.at_us);
     let severity: u16 = match view.priority {
@@ -119,6 +125,10 @@ pub(crate) fn alarm(view: &AlarmView, condition: NodeId, source: NodeId) -> Told
         ("AckedState", two_states(!unacknowledged, "Acknowledged", "Unacknowledged")),
         ("AckedState/Id", Variant::Boolean(!unacknowledged)),
         ("SuppressedOrShelved", Variant::Boolean(shelved)),
+        ("MaxTimeShelved", Variant::Double(LONGEST_SHELF_MS as f64)),
+        ("ShelvingState/CurrentState", text(shelf)),
+        ("ShelvingState/CurrentState/Id", Variant::from(NodeId::from(shelf_id))),
+        ("ShelvingState/UnshelveTime", Variant::Double(left_ms)),
         ("Quality", Variant::StatusCode(gateway_opcua::status::status(view.quality))),
         ("Comment", text(&view.comment)),
         ("ClientUserId", string(&view.actor)),

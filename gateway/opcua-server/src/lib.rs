@@ -11,6 +11,7 @@ mod pump;
 mod refusal;
 mod server;
 mod space;
+mod users;
 mod watch;
 
 pub use options::{Limits, Options, Parts, Policy, SignIn, Templates, namespace};

@@ -70,7 +70,7 @@ impl Default for Limits {
 }
 
 /// Options of the server.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Options {
     /// Where it listens.
     pub listen: SocketAddr,
@@ -88,6 +88,8 @@ pub struct Options {
     pub sign_only: bool,
     /// Whether anybody may read, without certificate, encryption or name.
     pub anonymous: bool,
+    /// Whether users may sign in with certificates.
+    pub user_certificates: bool,
     /// What clients may have.
     pub limits: Limits,
     /// Version of the program.
@@ -116,6 +118,9 @@ pub fn namespace(tenant: &TenantId, gateway: &GatewayId) -> String {
 pub trait SignIn: Send + Sync {
     /// The role of a user with the right password.
     async fn sign_in(&self, user: &str, password: &str) -> Option<Role>;
+
+    /// The role of a user whose certificate is trusted.
+    fn role_of(&self, user: &str) -> Role;
 }
 
 /// The template of each device that has one. Cheap to clone; all clones are one.

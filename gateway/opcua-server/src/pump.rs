@@ -1,6 +1,7 @@
 //! What moves by itself: samples from the bus to those who watch, changes of alarms and of the model as events.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use common::alarm::AlarmView;
 use common::{Drain, PointId};
@@ -15,8 +16,8 @@ use crate::events;
 use crate::manager::{Shared, add_types, new_id};
 use crate::space::{Node, Space, Target};
 
-/// Batches that wait: a reload makes the space anew meanwhile.
-const QUEUE: usize = 4096;
+/// Samples that wait: a reload makes the space anew meanwhile, and one round of a large plant comes at once.
+const QUEUE: usize = 131_072;
 /// How often stale values and what is no point are looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Changes in one event; of more, the gateway as a whole is told.
@@ -31,6 +32,8 @@ pub(crate) async fn run(shared: Arc<Shared>, server: ServerHandle, drain: Drain)
     let mut bus = shared.parts.bus.subscribe("opcua", QUEUE, Policy::DropOldest);
     let mut alarms = shared.parts.alarms.changes();
     let missed = shared.parts.drops.counter("opcua", "alarms_slow");
+    let dropped = shared.parts.drops.counter("opcua", "slow");
+    let mut seen = dropped.load(Ordering::Relaxed);
     let mut look = interval(LOOK_EVERY);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -39,6 +42,10 @@ pub(crate) async fn run(shared: Arc<Shared>, server: ServerHandle, drain: Drain)
             () = drain.started() => return,
             item = bus.next() => match item {
                 Some(Item::Batch(batch)) => {
+                    let now = dropped.load(Ordering::Relaxed);
+                    if std::mem::replace(&mut seen, now) != now {
+                        shared.watches.missed();
+                    }
                     shared.watches.tell(&batch, &mut server.subscriptions().data_notifier());
                 }
                 Some(Item::Registry(_)) => renew(&shared, &server),
@@ -47,7 +54,7 @@ pub(crate) async fn run(shared: Arc<Shared>, server: ServerHandle, drain: Drain)
             change = alarms.recv() => match change {
                 Ok(view) => tell_alarm(&shared, &server, &view),
                 Err(RecvError::Lagged(n)) => {
-                    missed.fetch_add(n, std::sync::atomic::Ordering::Relaxed);
+                    missed.fetch_add(n, Ordering::Relaxed);
                 }
                 Err(RecvError::Closed) => return,
             },
@@ -71,7 +78,7 @@ fn tell_alarm(shared: &Shared, server: &ServerHandle, view: &AlarmView) {
     let space = shared.space();
     let Some(number) = space.alarm_number(view.id) else { return };
     let Some((device, point)) = space.source_of(number) else { return };
-    let event = events::alarm(view, space.id(&Node::Alarm(number)), point);
+    let event = events::alarm(view, space.id(&Node::Alarm(number)), point, shared.parts.clock.now_us());
     server.subscriptions().notify_events(std::iter::once((&event as &dyn Event, &device)));
 }
 

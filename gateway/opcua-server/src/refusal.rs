@@ -47,6 +47,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn each_refusal_has_its_status() {
+        for (codes, expected) in [
+            (&[Code::OutOfLimits, Code::OutOfRawLimits][..], StatusCode::BadOutOfRange),
+            (&[Code::Interlocked, Code::InterlockInput, Code::LocalMode], StatusCode::BadInvalidState),
+            (&[Code::Conflict, Code::ChangedSince], StatusCode::BadInvalidState),
+            (&[Code::Forbidden, Code::Unauthenticated], StatusCode::BadUserAccessDenied),
+            (&[Code::DeviceRefused, Code::ReadbackMismatch], StatusCode::BadDeviceFailure),
+            (&[Code::Expired, Code::DeviceTimeout], StatusCode::BadTimeout),
+            (&[Code::QueueFull, Code::RateLimited], StatusCode::BadTooManyOperations),
+            (&[Code::AuditUnavailable, Code::Unavailable], StatusCode::BadResourceUnavailable),
+            (&[Code::Owned], StatusCode::BadLocked),
+            (&[Code::Interrupted], StatusCode::BadCommunicationError),
+            (&[Code::Internal], StatusCode::BadUnexpectedError),
+        ] {
+            codes.iter().for_each(|code| assert_eq!(status(*code), expected, "{code}"));
+        }
+    }
+
+    #[test]
     fn no_refusal_looks_like_success() {
         for code in Code::ALL {
             assert!(status(*code).is_bad(), "{code}");

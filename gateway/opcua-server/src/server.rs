@@ -26,6 +26,7 @@ use crate::gate::Gate;
 use crate::manager::{Manager, Shared};
 use crate::options::{Options, Parts, Policy};
 use crate::pump;
+use crate::users::Seen;
 
 /// How long the server may take to tell its clients that it ends.
 const END_WITHIN: Duration = Duration::from_millis(500);
@@ -57,14 +58,16 @@ struct Ended {
 pub struct Server {
     options: Options,
     parts: Parts,
-    listener: TcpListener,
+    listener: Arc<TcpListener>,
     pki: Pki,
 }
 
 /// What others see of it. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Handle {
+    options: Arc<Options>,
     local_addr: SocketAddr,
+    listener: Arc<TcpListener>,
     pki: Pki,
 }
 
@@ -74,6 +77,11 @@ impl Handle {
         self.local_addr
     }
 
+    /// What it was made with.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
     /// Its certificates, and those of its clients.
     pub fn pki(&self) -> &Pki {
         &self.pki
@@ -81,17 +89,26 @@ impl Handle {
 }
 
 impl Server {
-    /// Binds the address; nothing is served yet.
+    /// Binds the address, or takes it over from the server `before`, which must not run any more when this one does;
+    /// nothing is served yet.
     ///
     /// # Errors
     /// When the address is taken, or the folders of certificates cannot be made.
-    pub async fn bind(options: Options, parts: Parts) -> Result<(Self, Handle), Error> {
+    pub async fn bind(
+        options: Options,
+        parts: Parts,
+        before: Option<&Handle>,
+    ) -> Result<(Self, Handle), Error> {
         let at = options.listen;
         let bind = |source| Error::Bind { at, source };
-        let listener = TcpListener::bind(at).await.map_err(bind)?;
+        let listener = match before.filter(|b| b.options.listen == at) {
+            Some(before) => before.listener.clone(),
+            None => Arc::new(TcpListener::bind(at).await.map_err(bind)?),
+        };
         let local_addr = listener.local_addr().map_err(bind)?;
         let pki = Pki::open(&options.pki)?;
-        let handle = Handle { local_addr, pki: pki.clone() };
+        let (kept, listened) = (Arc::new(options.clone()), listener.clone());
+        let handle = Handle { options: kept, local_addr, listener: listened, pki: pki.clone() };
         Ok((Self { options, parts, listener, pki }, handle))
     }
 
@@ -111,7 +128,9 @@ impl Server {
         let behind = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let inner = behind.local_addr()?;
         let outer = self.listener.local_addr()?;
-        let (server, handle, shared) = self.build(&admitted)?;
+        let seen = Seen::default();
+        let (server, handle, shared) = self.build(&admitted, &seen)?;
+        seen.watch(&handle);
         let serving = tokio::spawn(server.run_with(behind));
         show_port(&handle, outer.port(), &serving).await;
         let gate = Gate::new(self.pki.clone(), admitted, &self.options, &self.parts.drops, self.clock());
@@ -160,6 +179,7 @@ impl Server {
     fn build(
         &self,
         admitted: &std::path::Path,
+        seen: &Seen,
     ) -> Result<(opcua::server::Server, ServerHandle, Arc<Shared>), PartError> {
         let shared = Arc::new(OnceLock::new());
         let (parts, options, out) = (self.parts.clone(), self.options.clone(), shared.clone());
@@ -167,6 +187,7 @@ impl Server {
         let auth = Auth {
             sign_in: self.parts.sign_in.clone(),
             anonymous: self.options.anonymous,
+            certificates: self.options.user_certificates.then(|| (self.pki.clone(), seen.clone())),
             log: self.parts.log.clone(),
             clock: self.clock(),
         };

@@ -7,7 +7,7 @@ mod rule;
 
 use std::collections::HashMap;
 
-use common::alarm::{AlarmAct, AlarmChange, AlarmId, AlarmState, AlarmView};
+use common::alarm::{AlarmAct, AlarmChange, AlarmId, AlarmState, AlarmView, LONGEST_SHELF_MS};
 use common::{PointId, Sample};
 
 pub use rule::Rule;
@@ -113,6 +113,7 @@ impl Alarms {
                         actor,
                         comment,
                         shelved_until_us: None,
+                        shelved_once: false,
                         ..old
                     });
                 }
@@ -120,7 +121,7 @@ impl Alarms {
             };
             alarm.now.state = old.state;
             alarm.now.raised_us = old.raised_us;
-            alarm.now.shelved_until_us = old.shelved_until_us;
+            (alarm.now.shelved_until_us, alarm.now.shelved_once) = (old.shelved_until_us, old.shelved_once);
             (alarm.now.change, alarm.now.at_us) = (old.change, old.at_us);
             (alarm.now.actor, alarm.now.comment) = (old.actor, old.comment);
             (alarm.now.value, alarm.now.quality) = (old.value, old.quality);
@@ -130,7 +131,7 @@ impl Alarms {
             if alarm.definition.enabled && was_off {
                 alarm.change(AlarmState::Normal, AlarmChange::Enabled, now, out);
             } else if !alarm.definition.enabled && !was_off {
-                alarm.now.shelved_until_us = None;
+                alarm.unshelve();
                 alarm.change(AlarmState::OutOfService, AlarmChange::Disabled, now, out);
             }
             alarm.judge(now, out);
@@ -156,7 +157,7 @@ impl Alarms {
         }
         for alarm in &mut self.alarms {
             if alarm.now.shelved_until_us.is_some_and(|until| now.utc_us >= until) {
-                alarm.now.shelved_until_us = None;
+                alarm.unshelve();
                 alarm.change(alarm.now.state, AlarmChange::Unshelved, now, out);
             }
             alarm.judge(now, out);
@@ -193,13 +194,10 @@ impl Alarms {
                     alarm.change(next, AlarmChange::Acknowledged, now, out);
                 }
             }
-            AlarmAct::Shelve { duration_ms } => {
-                let us = i64::try_from(duration_ms.saturating_mul(1000)).unwrap_or(i64::MAX);
-                alarm.now.shelved_until_us = Some(now.utc_us.saturating_add(us));
-                alarm.change(alarm.now.state, AlarmChange::Shelved, now, out);
-            }
+            AlarmAct::Shelve { duration_ms } => alarm.shelve(duration_ms, false, now, out),
+            AlarmAct::ShelveOnce => alarm.shelve(LONGEST_SHELF_MS, true, now, out),
             AlarmAct::Unshelve => {
-                if alarm.now.shelved_until_us.take().is_some() {
+                if alarm.unshelve() {
                     alarm.change(alarm.now.state, AlarmChange::Unshelved, now, out);
                 }
             }
@@ -286,7 +284,24 @@ impl Alarm {
             let acknowledged = self.now.state == AlarmState::Acknowledged;
             let next = if acknowledged { AlarmState::Normal } else { AlarmState::Returned };
             self.change(next, AlarmChange::Cleared, now, out);
+            if self.now.shelved_once {
+                self.unshelve();
+                self.change(next, AlarmChange::Unshelved, now, out);
+            }
         }
+    }
+
+    fn shelve(&mut self, duration_ms: u64, once: bool, now: Now, out: &mut Vec<AlarmView>) {
+        let us = i64::try_from(duration_ms.saturating_mul(1000)).unwrap_or(i64::MAX);
+        self.now.shelved_until_us = Some(now.utc_us.saturating_add(us));
+        self.now.shelved_once = once;
+        self.change(self.now.state, AlarmChange::Shelved, now, out);
+    }
+
+    /// Whether it was shelved.
+    fn unshelve(&mut self) -> bool {
+        self.now.shelved_once = false;
+        self.now.shelved_until_us.take().is_some()
     }
 
     fn change(&mut self, state: AlarmState, change: AlarmChange, now: Now, out: &mut Vec<AlarmView>) {

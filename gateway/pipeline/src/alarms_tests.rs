@@ -34,6 +34,7 @@ fn define(rule: Rule) -> AlarmDefinition {
             raised_us: None,
             at_us: 0,
             shelved_until_us: None,
+            shelved_once: false,
             value: None,
             quality: Quality::BAD_NO_DATA,
             limit: None,
@@ -147,6 +148,30 @@ fn a_shelved_alarm_says_so_until_its_time_is_up() {
     assert!(r.tick(4999).is_empty());
     assert_eq!(r.tick(5000), [(AlarmChange::Unshelved, AlarmState::Active)]);
     assert_eq!(r.act(AlarmAct::Unshelve, 5001), 0);
+}
+
+#[test]
+fn an_alarm_that_is_shelved_once_leaves_the_shelf_when_it_clears() {
+    let mut r = Rig::new(AlarmDefinition { on_delay_ms: 0, off_delay_ms: 0, ..define(Rule::Above(90.0)) });
+    assert_eq!(r.act(AlarmAct::ShelveOnce, 0), 1);
+    assert_eq!(r.feed(95.0, 100), [RAISED]);
+    assert!(r.now().shelved_once && r.now().shelved_until_us.is_some());
+    // Also over a restart.
+    let kept = r.alarms.kept();
+    let mut next = Alarms::new(
+        vec![AlarmDefinition { on_delay_ms: 0, off_delay_ms: 0, ..define(Rule::Above(90.0)) }],
+        at(150),
+    );
+    let mut out = Vec::new();
+    next.restore(kept, at(150), &mut out);
+    assert!(next.get(r.id).unwrap().shelved_once);
+    let unshelved = (AlarmChange::Unshelved, AlarmState::Returned);
+    assert_eq!(r.feed(5.0, 200), [CLEARED, unshelved]);
+    assert!(!r.now().shelved_once && r.now().shelved_until_us.is_none());
+    // One that is shelved for a time stays.
+    assert_eq!(r.act(AlarmAct::Shelve { duration_ms: 5000 }, 300), 1);
+    assert_eq!((r.feed(95.0, 310).len(), r.feed(5.0, 320).len()), (1, 1));
+    assert!(r.now().shelved_until_us.is_some());
 }
 
 #[test]

@@ -13,6 +13,9 @@ use tokio::time::Instant;
 
 use crate::table::{MAX_ROWS_BYTES, encoded_bytes};
 
+/// Batches taken at once: few, so that a frame is cut in time.
+const TOGETHER: usize = 64;
+
 /// How frames are cut.
 #[derive(Debug, Clone)]
 pub struct FeedOptions {
@@ -45,16 +48,27 @@ pub async fn feed(
 ) -> Result<(), PartError> {
     let mut cutter = Cutter { rows: Vec::new(), bytes: 0, since: None, told: 0, log, options };
     let mut stop = pin!(drain.started());
+    // Set anew once a frame and not once a batch: each earlier time wakes the timers' thread.
+    let mut due = pin!(tokio::time::sleep(Duration::ZERO));
+    let mut due_of = None;
     loop {
-        let due = cutter.since.map(|since| since + cutter.options.frame);
+        if due_of != cutter.since {
+            due_of = cutter.since;
+            due_of.into_iter().for_each(|since| due.as_mut().reset(since + cutter.options.frame));
+        }
         tokio::select! {
             biased;
             () = &mut stop => break,
-            () = until(due) => cutter.cut()?,
+            () = &mut due, if due_of.is_some() => cutter.cut()?,
             item = reader.next() => match item {
                 Some(item) => cutter.item(&item)?,
                 None => break,
             },
+        }
+        // What waits besides: without a turn of its own for each.
+        for _ in 0..TOGETHER {
+            let Some(item) = reader.try_next() else { break };
+            cutter.item(&item)?;
         }
     }
     while let Some(item) = reader.try_next() {
@@ -62,13 +76,6 @@ pub async fn feed(
     }
     cutter.cut()?;
     Ok(())
-}
-
-async fn until(due: Option<Instant>) {
-    match due {
-        Some(due) => tokio::time::sleep_until(due).await,
-        None => std::future::pending().await,
-    }
 }
 
 struct Cutter {

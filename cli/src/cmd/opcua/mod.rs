@@ -22,8 +22,10 @@ use crate::table::{Table, cut, time};
 pub(super) async fn opcua(ctx: &Context, verb: Opcua) -> Result<Exit> {
     match verb {
         Opcua::Endpoints { server } => endpoints(ctx, server).await,
-        Opcua::Trust { fingerprint: None, own, .. } => certificates(ctx, own).await,
-        Opcua::Trust { fingerprint: Some(fingerprint), revoke, .. } => trust(ctx, &fingerprint, revoke).await,
+        Opcua::Trust { fingerprint: None, own, user, .. } => certificates(ctx, own, user).await,
+        Opcua::Trust { fingerprint: Some(fingerprint), revoke, user, .. } => {
+            trust(ctx, &fingerprint, revoke, user).await
+        }
         Opcua::Browse(asked) => browse(ctx, asked).await,
         Opcua::Read { server, nodes } => read(ctx, server, nodes).await,
         Opcua::Write { twin, assignment, write } => write::write(ctx, &twin, &assignment, write, true).await,
@@ -63,9 +65,11 @@ async fn endpoints(ctx: &Context, url: String) -> Result<Exit> {
     Ok(Exit::Ok)
 }
 
-async fn certificates(ctx: &Context, own: bool) -> Result<Exit> {
+async fn certificates(ctx: &Context, own: bool, users: bool) -> Result<Exit> {
     let found: Page<OpcuaCertificate> = ctx.client.get(&["opcua", "certificates"]).await?;
-    let items: Vec<_> = found.items.into_iter().filter(|c| !own || c.folder == "own").collect();
+    let wanted =
+        |c: &OpcuaCertificate| (!own || c.folder == "own") && (!users || c.folder.starts_with("users/"));
+    let items: Vec<_> = found.items.into_iter().filter(wanted).collect();
     ctx.out.show(&items, |items| {
         let mut table = Table::new(&["WHERE", "FINGERPRINT (SHA-256)", "SUBJECT", "APPLICATION", "UNTIL"]);
         for c in items {
@@ -79,10 +83,11 @@ async fn certificates(ctx: &Context, own: bool) -> Result<Exit> {
     Ok(Exit::Ok)
 }
 
-async fn trust(ctx: &Context, fingerprint: &str, revoke: bool) -> Result<Exit> {
+async fn trust(ctx: &Context, fingerprint: &str, revoke: bool, user: bool) -> Result<Exit> {
     let verb = if revoke { "distrust" } else { "trust" };
+    let of = if user { "users" } else { "certificates" };
     let plain: String = fingerprint.chars().filter(|c| !":- ".contains(*c)).collect();
-    let request = ctx.client.request(Method::POST, &["opcua", "certificates", &plain, verb])?;
+    let request = ctx.client.request(Method::POST, &["opcua", of, &plain, verb])?;
     let done: OpcuaCertificate = ctx.client.fetch(request).await?;
     ctx.out.show(&done, |c| format!("{}: {} of {}\n", c.folder, c.fingerprint, c.subject))?;
     Ok(Exit::Ok)

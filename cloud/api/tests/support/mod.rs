@@ -320,6 +320,7 @@ pub fn alarm(twin: TwinId, asset: &str) -> AlarmView {
         raised_us: Some(NOW_US),
         at_us: NOW_US,
         shelved_until_us: None,
+        shelved_once: false,
         value: Some(common::Value::F64(99.0)),
         quality: common::Quality::GOOD,
         limit: Some(90.0),

@@ -24,6 +24,7 @@ fn alarm(twin: TwinId, name: &str, state: AlarmState, at_us: i64) -> AlarmView {
         raised_us: Some(at_us),
         at_us,
         shelved_until_us: None,
+        shelved_once: false,
         value: None,
         quality: Quality::GOOD,
         limit: Some(90.0),

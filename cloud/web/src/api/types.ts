@@ -156,6 +156,8 @@ export interface AlarmView {
   raised_us?: number;
   at_us: number;
   shelved_until_us?: number;
+  /** Whether it leaves the shelf before, when it clears. */
+  shelved_once?: boolean;
   value?: Value;
   quality: Quality;
   limit?: number;

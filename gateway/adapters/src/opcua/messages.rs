@@ -110,6 +110,7 @@ impl Live<'_> {
                 let Some(spec) = spec.filter(|s| !s.is_filled(&item.value)) else { continue };
                 samples.push(self.shared.sample(spec, item.value, now_us, self.reporter));
             }
+            by_time(&mut samples);
             self.shared.context.raw.send(samples);
             self.reporter.good();
         }
@@ -137,5 +138,34 @@ impl Live<'_> {
                 self.shared.context.raw.send(ids.map(|s| Sample::bad(s.id, quality, now_us)).collect());
             }
         }
+    }
+}
+
+/// Puts what changed together beside each other: servers tell item by item, and what follows would make a message, and a
+/// time in a frame, of each value. Where the server's clock went back, a point's values stay in the order told.
+fn by_time(samples: &mut [Sample]) {
+    let is_back = |pair: &[Sample]| matches!(pair, [a, b] if a.point == b.point && b.source_us < a.source_us);
+    if !samples.windows(2).any(is_back) {
+        samples.sort_by_key(|s| s.source_us);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use common::PointId;
+
+    use super::*;
+
+    fn sorted(times: &[(u32, i64)]) -> Vec<(u32, i64)> {
+        let mut samples: Vec<_> =
+            times.iter().map(|(point, us)| Sample::bad(PointId(*point), Quality::BAD, *us)).collect();
+        by_time(&mut samples);
+        samples.iter().map(|s| (s.point.0, s.source_us)).collect()
+    }
+
+    #[test]
+    fn what_changed_together_stands_together_unless_the_clock_went_back() {
+        assert_eq!(sorted(&[(1, 10), (1, 20), (2, 10), (2, 20)]), [(1, 10), (2, 10), (1, 20), (2, 20)]);
+        assert_eq!(sorted(&[(1, 20), (1, 10), (2, 5)]), [(1, 20), (1, 10), (2, 5)]);
     }
 }

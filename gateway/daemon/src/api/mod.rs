@@ -200,6 +200,12 @@ const ROUTES: &[Route] = &[
     route(Method::POST, "/api/v1/opcua/certificates/{fingerprint}/distrust", Some(Role::Admin), || {
         post(opcua_client::distrust)
     }),
+    route(Method::POST, "/api/v1/opcua/users/{fingerprint}/trust", Some(Role::Admin), || {
+        post(opcua_client::trust_user)
+    }),
+    route(Method::POST, "/api/v1/opcua/users/{fingerprint}/distrust", Some(Role::Admin), || {
+        post(opcua_client::distrust_user)
+    }),
     route(Method::GET, "/api/v1/watermark", Some(Role::Viewer), || get(watermark::stream)),
 ];
 

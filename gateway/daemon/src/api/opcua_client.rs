@@ -16,7 +16,7 @@ use common::names::{Code, action};
 use common::wire::Body;
 use gateway_adapters::opcua::{Bounds, Browsed, ConnectError, DeviceConfig, Security, Tool};
 use gateway_core::FrameLog;
-use gateway_opcua::pki::{Certificate, Folder, Listed, Pki, PkiError};
+use gateway_opcua::pki::{Certificate, Folder, Pki, PkiError};
 use gateway_opcua::{NodeRef, status, value};
 
 use super::auth::Caller;
@@ -236,6 +236,11 @@ pub(super) async fn certificates(State(api): State<Api>) -> Result<Json<Page<Opc
         for folder in [Folder::Rejected, Folder::Trusted, Folder::Issuers] {
             all.extend(pki.list(folder)?.iter().map(|l| view(folder.name(), &l.certificate)));
         }
+        let users = pki.users()?;
+        for folder in [Folder::Rejected, Folder::Trusted, Folder::Issuers] {
+            let listed = users.list(folder)?;
+            all.extend(listed.iter().map(|l| view(&of_users(folder), &l.certificate)));
+        }
         Ok(all)
     });
     items.extend(others.await?);
@@ -248,7 +253,8 @@ pub(super) async fn trust(
     Extension(caller): Extension<Caller>,
 ) -> Result<Json<OpcuaCertificate>, Problem> {
     let done = with_pki(&api, move |pki| pki.trust(&fingerprint)).await?;
-    Ok(Json(record(&api, &done, &caller, action::CERTIFICATE_TRUSTED)))
+    let view = view(done.folder.name(), &done.certificate);
+    Ok(Json(record(&api, view, &caller, action::CERTIFICATE_TRUSTED)))
 }
 
 pub(super) async fn distrust(
@@ -257,17 +263,44 @@ pub(super) async fn distrust(
     Extension(caller): Extension<Caller>,
 ) -> Result<Json<OpcuaCertificate>, Problem> {
     let done = with_pki(&api, move |pki| pki.distrust(&fingerprint)).await?;
-    Ok(Json(record(&api, &done, &caller, action::CERTIFICATE_DISTRUSTED)))
+    let view = view(done.folder.name(), &done.certificate);
+    Ok(Json(record(&api, view, &caller, action::CERTIFICATE_DISTRUSTED)))
+}
+
+/// How a folder of users' certificates is named.
+fn of_users(folder: Folder) -> String {
+    format!("users/{}", folder.name())
+}
+
+/// The same for the certificate of a user of the box's own server.
+pub(super) async fn trust_user(
+    State(api): State<Api>,
+    Path(fingerprint): Path<String>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Json<OpcuaCertificate>, Problem> {
+    let done = with_pki(&api, move |pki| pki.users()?.trust(&fingerprint)).await?;
+    let view = view(&of_users(done.folder), &done.certificate);
+    Ok(Json(record(&api, view, &caller, action::CERTIFICATE_TRUSTED)))
+}
+
+pub(super) async fn distrust_user(
+    State(api): State<Api>,
+    Path(fingerprint): Path<String>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Json<OpcuaCertificate>, Problem> {
+    let done = with_pki(&api, move |pki| pki.users()?.distrust(&fingerprint)).await?;
+    let view = view(&of_users(done.folder), &done.certificate);
+    Ok(Json(record(&api, view, &caller, action::CERTIFICATE_DISTRUSTED)))
 }
 
 /// Puts on record who trusts what.
-fn record(api: &Api, done: &Listed, caller: &Caller, action: &str) -> OpcuaCertificate {
-    let view = view(done.folder.name(), &done.certificate);
+fn record(api: &Api, view: OpcuaCertificate, caller: &Caller, action: &str) -> OpcuaCertificate {
+    let who = if view.folder.starts_with("users/") { "opcua/user" } else { "opcua" };
     let entry = LogEntry {
         at_us: api.vitals.clock.now_us(),
         actor: caller.name.clone(),
         action: action.to_owned(),
-        target: format!("opcua/{}", view.fingerprint),
+        target: format!("{who}/{}", view.fingerprint),
         twin: None,
         severity: Severity::Info,
         code: None,

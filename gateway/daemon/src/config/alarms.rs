@@ -157,6 +157,7 @@ fn definition(
             raised_us: None,
             at_us: 0,
             shelved_until_us: None,
+            shelved_once: false,
             value: None,
             quality: Quality::BAD_NO_DATA,
             limit: section.limit.or(section.value),

@@ -30,7 +30,11 @@ pub struct OpcuaServerSection {
     /// Users and their passwords, a line each, as `twinway-gateway broker passwd` makes it; mode 600. Default: none.
     /// Tokens of the API are users as well: the name is the token's, the password the token.
     pub passwords_file: Option<PathBuf>,
-    /// Users of `passwords_file` who may write, acknowledge and command; all others only read. Default: none.
+    /// Whether users may sign in with a certificate that `pki/users` trusts; its common name is the user's. Default
+    /// `false`.
+    pub user_certificates: bool,
+    /// Users of `passwords_file` or with a certificate who may write, acknowledge, shelve and command; all others only
+    /// read. Default: none.
     pub operators: Vec<String>,
     /// Connections at a time. Default 100.
     pub max_connections: usize,
@@ -85,6 +89,7 @@ impl Default for OpcuaServerSection {
             sign_only: true,
             anonymous: false,
             passwords_file: None,
+            user_certificates: false,
             operators: Vec::new(),
             max_connections: limits.connections,
             max_sessions: limits.sessions,
@@ -125,12 +130,14 @@ pub(super) fn check(files: &Files<'_>, mistakes: &mut Vec<Mistake>) {
     if s.listen.port() != 0 && (s.listen == f.api.listen || f.broker.enabled && s.listen == f.broker.listen) {
         no("listen", format!("{} is the address of the API or the broker as well", s.listen));
     }
-    if s.passwords_file.is_none() && !s.operators.is_empty() {
-        no("operators", "are users of `passwords_file`, which is missing".to_owned());
+    let has_users = s.passwords_file.is_some() || s.user_certificates;
+    if !has_users && !s.operators.is_empty() {
+        let message = "are users of `passwords_file`, which is missing, and `user_certificates` is off";
+        no("operators", message.to_owned());
     }
-    if s.passwords_file.is_none() && f.api.tokens_file.is_none() && !s.anonymous {
-        let message =
-            "nobody could sign in: set `passwords_file` here, `tokens_file` in [api], or `anonymous = true`";
+    if !has_users && f.api.tokens_file.is_none() && !s.anonymous {
+        let message = "nobody could sign in: set `passwords_file` or `user_certificates` here, `tokens_file` in [api], \
+                       or `anonymous = true`";
         no("listen", message.to_owned());
     }
 }
@@ -147,6 +154,7 @@ pub(crate) fn options(config: &Config) -> Option<Options> {
         policies: s.security.iter().map(|p| Policy::from(*p)).collect(),
         sign_only: s.sign_only,
         anonymous: s.anonymous,
+        user_certificates: s.user_certificates,
         limits: Limits {
             connections: s.max_connections,
             sessions: s.max_sessions,

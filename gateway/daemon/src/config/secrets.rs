@@ -72,7 +72,8 @@ pub(super) fn load(files: &Files<'_>, config: &mut Option<Config>, mistakes: &mu
         let users = users(path, mistakes).map_err(|m| files.mistake("opcua_server", "passwords_file", m));
         match users {
             Ok(users) => {
-                for (n, name) in section.operators.iter().enumerate().filter(|(_, o)| !users.contains(o)) {
+                let unknown = |o: &String| !users.contains(o) && !section.user_certificates;
+                for (n, name) in section.operators.iter().enumerate().filter(|(_, o)| unknown(o)) {
                     let message = format!("`{name}` is no user of {}", path.display());
                     mistakes.push(files.mistake("opcua_server", &format!("operators[{n}]"), message));
                 }

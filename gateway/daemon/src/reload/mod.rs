@@ -31,7 +31,7 @@ use crate::config::{Config, definitions_in, read_sources};
 use crate::drivers::Drivers;
 use crate::gateway::{Done, UPLINK, end, start_uplink, write_addresses};
 use crate::last_good;
-use crate::opcua::OpcuaServer;
+use crate::opcua::{self, OpcuaServer};
 use crate::parts::Switch;
 use crate::publishing;
 use crate::stages::Stage;
@@ -171,6 +171,8 @@ impl Running {
         let Candidate { config, standing, registry, definitions, alarms, mut changes } =
             self.candidate().await?;
         let renewal = self.broker(&config).await?;
+        let served = self.made.opcua.change(&config).await;
+        let served = served.map_err(|e| ReloadError::Failed { detail: format!("opc ua server: {e}") })?;
         let was = self.wiring.points.now();
         let renewed = registry.generation() != was.generation();
         // Drivers look their points up while they are made.
@@ -213,7 +215,7 @@ impl Running {
         if timeout(BUFFER_LIMIT, reached.reached(registry.generation())).await.is_err() {
             tracing::error!("buffer did not go over to the new configuration in time");
         }
-        self.apply(config, registry, &changes, renewal).await;
+        self.apply(config, registry, &changes, (renewal, served)).await;
         self.let_go(Some(standing)).await;
         Ok(self.report(by, began, changes))
     }
@@ -302,21 +304,23 @@ impl Running {
         config: Config,
         registry: Arc<Registry>,
         changes: &Changes,
-        renewal: Option<Renewal>,
+        (renewal, served): (Option<Renewal>, opcua::Change),
     ) {
         let publishers = std::mem::take(&mut self.wiring.config.publish);
         self.wiring.config = Config { registry, ..config };
         if let Some((broker, renewal)) = self.made.broker.as_ref().zip(renewal) {
             broker.renew(renewal);
-            let (api, opcua) = (self.made.api_addr, self.made.opcua.addr());
-            write_addresses(&self.wiring.config, api, Some(broker.local_addr()), opcua);
         }
         let broker = self.made.broker.clone();
         publishing::follow(&mut self.wiring, &self.made.vitals, broker.as_ref(), &publishers, STOP_LIMIT)
             .await;
         self.made.admission.set(&self.wiring.config);
         self.made.endpoints.set(&self.wiring.config);
-        self.made.opcua.set(&self.wiring.config);
+        let supervisor = self.wiring.stages.supervisor(Stage::Field);
+        self.made.opcua.follow(&self.wiring.config, served, supervisor).await;
+        let (api, opcua) = (self.made.api_addr, self.made.opcua.addr());
+        let broker = self.made.broker.as_ref().map(gateway_broker::Handle::local_addr);
+        write_addresses(&self.wiring.config, api, broker, opcua);
         crate::unknown::follow(&self.made.vitals, &self.wiring.config);
         if changes.settings.iter().any(|s| s == "uplink") {
             self.wiring.stages.supervisor(Stage::Field).stop(&[UPLINK.to_owned()], STOP_LIMIT).await;

@@ -107,7 +107,13 @@ async def connect(a):
         mode = getattr(ua.MessageSecurityMode, a.get("mode", "SignAndEncrypt"))
         policy = getattr(policies, "SecurityPolicy" + a["policy"])
         await client.set_security(policy, certificate=cert, private_key=key, mode=mode)
-    if a.get("user"):
+    if a.get("user_certificate"):
+        # Signed with the key of another, if that is named: who has a certificate has not its key.
+        cert, _ = certificate(a["folder"], a["user_certificate"], "urn:test:user", a.get("user_days", 365))
+        _, key = certificate(a["folder"], a.get("user_key", a["user_certificate"]), "urn:test:user")
+        await client.load_client_certificate(cert)
+        await client.load_private_key(key)
+    elif a.get("user"):
         client.set_user(a["user"])
         client.set_password(a["password"])
     await client.connect()
@@ -150,12 +156,19 @@ async def answer(a):
             return await tree(a)
         case "read":
             return data(await node.read_data_value(raise_on_bad_status=False))
+        case "read_part":
+            asked = ua.ReadValueId(node.nodeid, getattr(ua.AttributeIds, a.get("attribute", "Value")), a.get("range"))
+            if a.get("encoding"):
+                asked.DataEncoding = ua.QualifiedName(a["encoding"], 0)
+            parameters = ua.ReadParameters()
+            parameters.NodesToRead = [asked] * a.get("times", 1)
+            return data((await client.uaclient.read(parameters))[0])
         case "attribute":
             value = await node.read_attribute(getattr(ua.AttributeIds, a["attribute"]), raise_on_bad_status=False)
             return data(value)
         case "write":
             value = ua.DataValue(variant(a))
-            await node.write_attribute(ua.AttributeIds.Value, value)
+            await node.write_attribute(getattr(ua.AttributeIds, a.get("attribute", "Value")), value, a.get("range"))
         case "subscribe":
             subscription = await client.create_subscription(a.get("period", 50), Handler())
             subscriptions.append(subscription)
@@ -163,6 +176,20 @@ async def answer(a):
             made = await subscription.subscribe_data_change(nodes, queuesize=a.get("queue", 100),
                                                             sampling_interval=a.get("sampling", 0.0))
             return [m if isinstance(m, int) else str(m) for m in (made if isinstance(made, list) else [made])]
+        case "write_all":
+            parameters = ua.WriteParameters()
+            for n in a["nodes"]:
+                value = ua.WriteValue()
+                value.NodeId, value.AttributeId = ua.NodeId.from_string(n), ua.AttributeIds.Value
+                value.Value = ua.DataValue(variant(a))
+                parameters.NodesToWrite.append(value)
+            return [status.name for status in await client.uaclient.write(parameters)]
+        case "monitor":
+            # One item: what the server makes of it.
+            subscription = await client.create_subscription(50, Handler())
+            subscriptions.append(subscription)
+            attribute = getattr(ua.AttributeIds, a.get("attribute", "Value"))
+            return await subscription._subscribe(node, attribute, queuesize=1)
         case "told":
             taken, told[:] = list(told), []
             return taken
@@ -182,6 +209,22 @@ async def answer(a):
             time = lambda us: None if us is None else datetime.datetime.fromtimestamp(us / 1e6, datetime.timezone.utc).replace(tzinfo=None)
             values = await node.read_raw_history(time(a["from"]), time(a["to"]), a.get("count", 0))
             return [data(v) for v in values]
+        case "history_status":
+            details = ua.ReadRawModifiedDetails()
+            details.IsReadModified = a.get("modified", False)
+            zero = datetime.datetime(1601, 1, 1)
+            time = lambda us: zero if us is None else datetime.datetime.fromtimestamp(us / 1e6, datetime.timezone.utc).replace(tzinfo=None)
+            details.StartTime, details.EndTime = time(a.get("from")), time(a.get("to"))
+            details.NumValuesPerNode, details.ReturnBounds = a.get("count", 0), False
+            asked = ua.HistoryReadValueId()
+            asked.NodeId = node.nodeid
+            asked.ContinuationPoint = bytes.fromhex(a["continue"]) if a.get("continue") else None
+            parameters = ua.HistoryReadParameters()
+            parameters.HistoryReadDetails, parameters.NodesToRead = details, [asked]
+            parameters.TimestampsToReturn = ua.TimestampsToReturn.Both
+            parameters.ReleaseContinuationPoints = False
+            result = (await client.uaclient.history_read(parameters))[0]
+            return result.StatusCode.name
         case other:
             raise ValueError(other)
 

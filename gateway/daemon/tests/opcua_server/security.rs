@@ -103,3 +103,91 @@ async fn the_certificate_of_the_box_is_the_same_after_a_restart() {
     assert_eq!(own(rig.dir.path()), first);
     rig.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_signs_in_with_a_certificate_that_is_trusted_for_users() {
+    let plc = Plc::start();
+    let rig = gateway(&plc, "user_certificates = true\noperators = [\"ann\"]\n", "").await;
+    crate::ua::remote(&rig).await;
+    let mut ua = Ua::enter(&rig, "viewer").await;
+    ua.ok(json!({ "do": "disconnect" })).await;
+    let offered = ua.ok(json!({ "do": "endpoints", "url": url(&rig) })).await;
+    assert!(
+        offered.as_array().unwrap().iter().all(|e| e["tokens"] == json!(["UserName", "Certificate"])),
+        "{offered}"
+    );
+    let by = |ua: &Ua, name: &str, more: Value| {
+        let mut question = ua.login(&rig, "nobody", "Basic256Sha256");
+        question["user_certificate"] = json!(name);
+        question.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        question
+    };
+    assert_eq!(ua.status(by(&ua, "ann", json!({}))).await, "BadIdentityTokenRejected");
+    let listed = rig.get("/api/v1/opcua/certificates").await;
+    let ann =
+        listed["items"].as_array().unwrap().iter().find(|c| c["folder"] == "users/rejected").unwrap().clone();
+    assert_eq!(ann["subject"], "CN=ann");
+    let post = |path: String| {
+        let request = rig.local(reqwest::Method::POST, &path);
+        async move { request.send().await.unwrap() }
+    };
+    let fingerprint = ann["fingerprint"].as_str().unwrap();
+    // Trusting applications is another matter.
+    let other = post(format!("/api/v1/opcua/certificates/{fingerprint}/trust")).await;
+    assert_eq!(other.status(), 404);
+    let trusted = post(format!("/api/v1/opcua/users/{fingerprint}/trust")).await;
+    assert_eq!(trusted.json::<Value>().await.unwrap()["folder"], "users/trusted");
+    for policy in ["Basic256Sha256", "Aes128Sha256RsaOaep", "Aes256Sha256RsaPss"] {
+        let mut question = by(&ua, "ann", json!({}));
+        question["policy"] = json!(policy);
+        ua.ok(question).await;
+        ua.ok(json!({ "do": "disconnect" })).await;
+    }
+    ua.ok(by(&ua, "ann", json!({}))).await;
+    let write = json!({ "do": "write", "node": id("plc/free"), "type": "i64", "value": 5 });
+    ua.ok(write.clone()).await;
+    let taken = rig.get("/api/v1/commands").await;
+    assert_eq!(taken["items"][0]["requester"], json!({ "name": "ann", "origin": "opcua" }));
+    ua.ok(json!({ "do": "disconnect" })).await;
+    // Her certificate with another key.
+    let stolen = ua.ask(by(&ua, "ann", json!({ "user_key": "thief" }))).await;
+    assert!(stolen.get("ok").is_none(), "{stolen}");
+
+    // One who is no operator reads, one whose time is over does not come in.
+    for (name, days) in [("bob", 365), ("old", -1)] {
+        let question = by(&ua, name, json!({ "user_days": days }));
+        assert_eq!(ua.status(question.clone()).await, "BadIdentityTokenRejected");
+        let listed = rig.get("/api/v1/opcua/certificates").await;
+        let found = listed["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|c| c["subject"] == format!("CN={name}"))
+            .unwrap()
+            .clone();
+        post(format!("/api/v1/opcua/users/{}/trust", found["fingerprint"].as_str().unwrap())).await;
+        if days < 0 {
+            assert_eq!(ua.status(question).await, "BadIdentityTokenRejected");
+        } else {
+            ua.ok(question).await;
+            assert_eq!(ua.ok(json!({ "do": "read", "node": id("plc/door") })).await["status"], "Good");
+            assert_eq!(ua.status(write.clone()).await, "BadUserAccessDenied");
+            ua.ok(json!({ "do": "disconnect" })).await;
+        }
+    }
+    let back = post(format!("/api/v1/opcua/users/{fingerprint}/distrust")).await;
+    assert_eq!(back.json::<Value>().await.unwrap()["folder"], "users/rejected");
+    assert_eq!(ua.status(by(&ua, "ann", json!({}))).await, "BadIdentityTokenRejected");
+    let audit = rig.get("/api/v1/audit?limit=200").await;
+    let told = |action: &str, actor: &str, part: &str| {
+        let items = audit["items"].as_array().unwrap();
+        items.iter().any(|e| e["action"] == action && e["actor"] == actor && e.to_string().contains(part))
+    };
+    assert!(
+        told("user.login", "ann", fingerprint) && told("user.login_failed", "ann", "not trusted"),
+        "{audit}"
+    );
+    assert!(told("user.login_failed", "old", "expired"), "{audit}");
+    assert!(audit.to_string().contains(&format!("opcua/user/{fingerprint}")), "{audit}");
+    rig.stop().await;
+}

@@ -11,6 +11,8 @@ use tokio::time::timeout;
 
 use crate::rig::{Plc, Rig, until};
 
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+const HERE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/opcua_server");
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
 pub(crate) struct Ua {
@@ -21,16 +23,25 @@ pub(crate) struct Ua {
 }
 
 impl Ua {
+    /// asyncua.
     pub(crate) fn start() -> Self {
-        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
-        let python = format!("{root}/target/asyncua/bin/python");
-        let mut child = Command::new(&python)
-            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/opcua_server/client.py"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap_or_else(|e| panic!("{python}: {e}: tests/setup.sh installs it"));
+        let python = format!("{ROOT}/target/asyncua/bin/python");
+        let mut command = Command::new(python);
+        command.arg(format!("{HERE}/client.py"));
+        Self::started(command)
+    }
+
+    /// node-opcua, which answers a part of the questions.
+    pub(crate) fn node() -> Self {
+        let mut command = Command::new("node");
+        command.arg(format!("{HERE}/client.cjs"));
+        command.env("NODE_PATH", format!("{ROOT}/target/node-opcua/node_modules"));
+        Self::started(command)
+    }
+
+    fn started(mut command: Command) -> Self {
+        let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn();
+        let mut child = child.unwrap_or_else(|e| panic!("{command:?}: {e}: tests/setup.sh installs it"));
         let to = child.stdin.take().unwrap();
         let from = BufReader::new(child.stdout.take().unwrap()).lines();
         Self { _child: child, to, from, folder: tempfile::tempdir().unwrap() }
@@ -63,14 +74,34 @@ impl Ua {
         })
     }
 
+    /// Looks at events until one is as wanted.
+    pub(crate) async fn event(&mut self, what: &str, mut wanted: impl FnMut(&Value) -> bool) -> Value {
+        let began = tokio::time::Instant::now();
+        let mut seen = Vec::new();
+        loop {
+            let some = self.ok(json!({ "do": "told_events" })).await;
+            for event in some.as_array().unwrap() {
+                if wanted(event) {
+                    return event.clone();
+                }
+                seen.push(event.clone());
+            }
+            assert!(began.elapsed() < LIMIT, "{what}: {seen:#?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// An encrypted session of a user whose certificate is trusted.
     pub(crate) async fn enter(rig: &Rig, role: &str) -> Self {
-        let mut ua = Self::start();
-        let refused = ua.ask(ua.login(rig, role, "Basic256Sha256")).await;
+        Self::start().entered(rig, role).await
+    }
+
+    pub(crate) async fn entered(mut self, rig: &Rig, role: &str) -> Self {
+        let refused = self.ask(self.login(rig, role, "Basic256Sha256")).await;
         assert!(refused.get("ok").is_none(), "an unknown certificate was let in");
         trust_all(rig).await;
-        ua.ok(ua.login(rig, role, "Basic256Sha256")).await;
-        ua
+        self.ok(self.login(rig, role, "Basic256Sha256")).await;
+        self
     }
 }
 
@@ -100,6 +131,19 @@ pub(crate) async fn gateway(plc: &Plc, section: &str, more: &str) -> Rig {
     })
     .await;
     rig
+}
+
+/// A gateway whose temperature has the alarm `hot`, above 150.
+pub(crate) async fn hot(plc: &Plc) -> Rig {
+    let alarm = "\n[[device.point.alarm]]\nname = \"hot\"\nkind = \"hi\"\nlimit = 150\npriority = \"high\"\ntext = \"oven too hot\"\n";
+    let dir = tempfile::tempdir().unwrap();
+    // The sample's first point gets it.
+    let file = crate::rig::config(dir.path(), plc.addr);
+    let text = std::fs::read_to_string(&file).unwrap();
+    let at = text.find("[[device.point]]\nname = \"setpoint\"").unwrap();
+    let text = format!("{}{alarm}{}{SERVER}", &text[..at], &text[at..]);
+    std::fs::write(&file, text).unwrap();
+    Rig::start_from(dir).await
 }
 
 /// The address of a node of ours.

@@ -1,6 +1,6 @@
 //! Methods: a device's `Command`, acknowledging an alarm, and asking for all conditions anew.
 
-use common::alarm::AlarmAct;
+use common::alarm::{AlarmAct, LONGEST_SHELF_MS};
 use common::names::Code;
 use opcua::nodes::Event;
 use opcua::server::node_manager::{MethodCall, RequestContext};
@@ -51,13 +51,31 @@ async fn one(
     }
     let object = space.find(call.object_id()).ok_or(StatusCode::BadNodeIdUnknown)?;
     let own = space.find(call.method_id());
-    let is_acknowledge = |number: usize| match own {
-        Some(Node::AlarmField(of, field)) => of == number && ALARM_FIELDS.get(field) == Some(&"Acknowledge"),
-        _ => method == Some("Acknowledge"),
+    // By the condition's own method, or by that of its type.
+    let named = |number: usize| match own {
+        Some(Node::AlarmField(of, field)) => {
+            let path = ALARM_FIELDS.get(field).filter(|_| of == number)?;
+            path.rsplit('/').next()
+        }
+        _ => method,
     };
     let allowed = if caller.may_command() { Ok(()) } else { Err(StatusCode::BadUserAccessDenied) };
+    // Of a shelf the state machine is called or, as part 9, 5.8.10 asks for as well, the condition.
+    let shelf = match object {
+        Node::Alarm(number) => Some(number),
+        Node::AlarmField(number, field) if ALARM_FIELDS.get(field) == Some(&"ShelvingState") => Some(number),
+        _ => None,
+    };
+    let shelving = shelf.and_then(|number| {
+        let method = named(number).filter(|m| ["TimedShelve", "OneShotShelve", "Unshelve"].contains(m))?;
+        Some((number, method))
+    });
+    if let Some((number, method)) = shelving {
+        allowed?;
+        return shelve(shared, space, number, caller, method, call.arguments());
+    }
     match object {
-        Node::Alarm(number) if is_acknowledge(number) => {
+        Node::Alarm(number) if named(number) == Some("Acknowledge") => {
             allowed?;
             acknowledge(shared, space, number, caller, call.arguments())
         }
@@ -103,6 +121,41 @@ fn acknowledge(
     }
     let done = shared.parts.alarms.act(alarm.id, AlarmAct::Acknowledge { raised_us }, &caller.name, &comment);
     done.map(|_| Vec::new()).map_err(|(code, _)| refusal::status(code))
+}
+
+/// Shelves an alarm for a time or until it clears, or takes it from the shelf (part 9, 5.8.10).
+fn shelve(
+    shared: &Shared,
+    space: &Space,
+    number: usize,
+    caller: &Caller,
+    method: &str,
+    arguments: &[Variant],
+) -> Result<Vec<Variant>, StatusCode> {
+    let id = space.alarms.get(number).ok_or(StatusCode::BadNodeIdUnknown)?.id;
+    let now = shared.parts.alarms.get(id).ok_or(StatusCode::BadNodeIdUnknown)?;
+    let act = match (method, arguments) {
+        ("TimedShelve", [Variant::Double(ms)]) => {
+            if !(1.0..=LONGEST_SHELF_MS as f64).contains(ms) {
+                return Err(StatusCode::BadShelvingTimeOutOfRange);
+            }
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+            AlarmAct::Shelve { duration_ms: *ms as u64 }
+        }
+        ("TimedShelve", [_]) => return Err(StatusCode::BadInvalidArgument),
+        ("TimedShelve", other) => return Err(count(other, 1)),
+        (_, [_, ..]) => return Err(StatusCode::BadTooManyArguments),
+        ("OneShotShelve", _) if now.shelved_once => return Err(StatusCode::BadConditionAlreadyShelved),
+        ("OneShotShelve", _) => AlarmAct::ShelveOnce,
+        _ if now.shelved_until_us.is_none() => return Err(StatusCode::BadConditionNotShelved),
+        _ => AlarmAct::Unshelve,
+    };
+    let done = shared.parts.alarms.act(id, act, &caller.name, "");
+    done.map(|_| Vec::new()).map_err(|(code, _)| match code {
+        // Out of service.
+        Code::Conflict => StatusCode::BadConditionDisabled,
+        other => refusal::status(other),
+    })
 }
 
 fn count(arguments: &[Variant], wanted: usize) -> StatusCode {
@@ -169,7 +222,8 @@ fn refresh(
     for view in shared.parts.alarms.list() {
         let Some(number) = space.alarm_number(view.id) else { continue };
         let Some((device, point)) = space.source_of(number) else { continue };
-        let event = events::alarm(&view, space.id(&Node::Alarm(number)), point);
+        let now_us = shared.parts.clock.now_us();
+        let event = events::alarm(&view, space.id(&Node::Alarm(number)), point, now_us);
         if event.field("Retain") == Variant::Boolean(true) {
             told.push((device, event));
         }

@@ -110,6 +110,10 @@ impl Live for LiveParts<'_> {
         self.shared.parts.alarms.get(id)
     }
 
+    fn now_us(&self) -> i64 {
+        self.shared.parts.clock.now_us()
+    }
+
     fn value_as_text(&self, point: u32) -> Option<String> {
         let sample = self.shared.judged(self.space, point)?;
         let schema = self.space.schema(point)?;
@@ -146,6 +150,12 @@ impl Manager {
 pub(crate) fn standard_method(id: &NodeId) -> Option<&'static str> {
     let methods = [
         (MethodId::AcknowledgeableConditionType_Acknowledge, "Acknowledge"),
+        (MethodId::AlarmConditionType_ShelvingState_TimedShelve, "TimedShelve"),
+        (MethodId::AlarmConditionType_ShelvingState_OneShotShelve, "OneShotShelve"),
+        (MethodId::AlarmConditionType_ShelvingState_Unshelve, "Unshelve"),
+        (MethodId::ShelvedStateMachineType_TimedShelve, "TimedShelve"),
+        (MethodId::ShelvedStateMachineType_OneShotShelve, "OneShotShelve"),
+        (MethodId::ShelvedStateMachineType_Unshelve, "Unshelve"),
         (MethodId::ConditionType_ConditionRefresh, "ConditionRefresh"),
         (MethodId::ConditionType_ConditionRefresh2, "ConditionRefresh2"),
     ];

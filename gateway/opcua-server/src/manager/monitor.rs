@@ -2,7 +2,7 @@
 
 use opcua::server::CreateMonitoredItem;
 use opcua::server::node_manager::{MonitoredItemUpdateRef, RequestContext};
-use opcua::types::{AttributeId, StatusCode, TimestampsToReturn};
+use opcua::types::{AttributeId, MonitoringMode, StatusCode, TimestampsToReturn};
 
 use super::{Shared, read, standard_method};
 use crate::auth::Caller;
@@ -42,15 +42,22 @@ pub(super) fn create(shared: &Shared, context: &RequestContext, items: &mut [&mu
                     item.set_status(StatusCode::BadTooManyMonitoredItems);
                     continue;
                 }
-                let first = read::current(shared, &space, &node);
                 let (id, handle) = (what.node_id.clone(), item.handle());
                 // Its name is not given out; what it shows is.
                 let plain = format!("{:?}", item.filter()) == "None";
-                let stamped = item.sampling_interval() >= 0.0;
+                let kept = Item { plain, stamped: item.sampling_interval() >= 0.0 };
+                let first = if let Node::Point(number) = node {
+                    let enabled = item.monitoring_mode() != MonitoringMode::Disabled;
+                    let now = || shared.judged(&space, number);
+                    let first = shared.watches.add_point((number, &id), handle, kept, enabled, now);
+                    read::of_sample(first)
+                } else {
+                    shared.watches.add_other(&id, handle, kept);
+                    read::current(shared, &space, &node)
+                };
                 item.revise_sampling_interval(EVERY_CHANGE_MS);
                 item.set_initial_value(first);
                 item.set_status(StatusCode::Good);
-                shared.watches.add(&node, &id, handle, Item { plain, stamped });
             }
             AttributeId::EventNotifier => {
                 let tells = space.attributes(&node).is_some_and(|a| a.event_notifier != 0);

@@ -58,13 +58,7 @@ pub(super) fn current(shared: &Shared, space: &Space, node: &Node) -> DataValue 
     match node {
         Node::Point(number) => {
             let readable = space.schema(*number).is_some_and(|s| access_level(s) & READ != 0);
-            match shared.judged(space, *number).filter(|_| readable) {
-                Some(sample) => {
-                    let data = data_value(&sample, sample.value.as_ref(), false);
-                    DataValue { server_timestamp: data.server_timestamp.or(Some(now)), ..data }
-                }
-                None => refused(StatusCode::BadNotReadable),
-            }
+            of_sample(shared.judged(space, *number).filter(|_| readable))
         }
         node => match space.attributes(node).and_then(|a| a.variable) {
             None => refused(StatusCode::BadAttributeIdInvalid),
@@ -76,6 +70,13 @@ pub(super) fn current(shared: &Shared, space: &Space, node: &Node) -> DataValue 
             },
         },
     }
+}
+
+/// A point's sample; none if it cannot be read.
+pub(super) fn of_sample(sample: Option<common::Sample>) -> DataValue {
+    let Some(sample) = sample else { return refused(StatusCode::BadNotReadable) };
+    let data = data_value(&sample, sample.value.as_ref(), false);
+    DataValue { server_timestamp: data.server_timestamp.or(Some(DateTime::now())), ..data }
 }
 
 fn stamp(data: DataValue, timestamps: TimestampsToReturn) -> DataValue {

@@ -10,6 +10,7 @@ use opcua::types::{
 };
 
 use super::kind::{self, READ};
+use super::references::is_method;
 use super::{ALARM_FIELDS, Node, Part, Property, Space};
 use crate::events;
 
@@ -18,6 +19,8 @@ pub(crate) trait Live {
     fn switch(&self) -> SwitchPosition;
     fn health(&self, device: usize) -> Option<DeviceHealth>;
     fn alarm(&self, number: usize) -> Option<AlarmView>;
+    /// UTC us.
+    fn now_us(&self) -> i64;
     /// The label of a point's value now.
     fn value_as_text(&self, point: u32) -> Option<String>;
 }
@@ -109,12 +112,19 @@ impl Space {
             Node::AlarmField(_, field) => {
                 let path = ALARM_FIELDS.get(*field)?;
                 let name = last(path);
+                let standard = |class| Attributes {
+                    browse_name: QualifiedName::new(0, name.clone()),
+                    ..object(class, &name, "")
+                };
                 match name.as_str() {
-                    "Acknowledge" => {
-                        let made = object(NodeClass::Method, &name, "");
-                        Attributes { browse_name: QualifiedName::new(0, name.clone()), ..made }
-                    }
+                    _ if is_method(path) => standard(NodeClass::Method),
+                    "ShelvingState" => standard(NodeClass::Object),
                     "InputArguments" => variable(0, &name, DataTypeId::Argument, 1),
+                    "Id" if *path == "ShelvingState/CurrentState/Id" => {
+                        variable(0, &name, DataTypeId::NodeId, -1)
+                    }
+                    "SuppressedOrShelved" => variable(0, &name, DataTypeId::Boolean, -1),
+                    "MaxTimeShelved" | "UnshelveTime" => variable(0, &name, DataTypeId::Duration, -1),
                     "Id" | "Retain" => variable(0, &name, DataTypeId::Boolean, -1),
                     "Severity" => variable(0, &name, DataTypeId::UInt16, -1),
                     "Time" => variable(0, &name, DataTypeId::UtcTime, -1),
@@ -200,9 +210,13 @@ impl Space {
                         argument("Comment", DataTypeId::LocalizedText, "for the record"),
                     ]));
                 }
+                if path == "ShelvingState/TimedShelve/InputArguments" {
+                    let what = "how long it stays on the shelf, ms";
+                    return Some(Variant::from(vec![argument("ShelvingTime", DataTypeId::Duration, what)]));
+                }
                 let alarm = self.alarms.get(*number)?;
                 let source = self.id(&Node::Point(alarm.point));
-                let fields = events::alarm(&live.alarm(*number)?, NodeId::null(), source);
+                let fields = events::alarm(&live.alarm(*number)?, NodeId::null(), source, live.now_us());
                 match fields.field(path) {
                     Variant::Empty => return None,
                     value => value,

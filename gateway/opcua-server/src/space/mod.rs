@@ -47,6 +47,16 @@ pub(crate) const ALARM_FIELDS: &[&str] = &[
     "EventType",
     "Acknowledge",
     "Acknowledge/InputArguments",
+    "SuppressedOrShelved",
+    "MaxTimeShelved",
+    "ShelvingState",
+    "ShelvingState/CurrentState",
+    "ShelvingState/CurrentState/Id",
+    "ShelvingState/UnshelveTime",
+    "ShelvingState/TimedShelve",
+    "ShelvingState/TimedShelve/InputArguments",
+    "ShelvingState/OneShotShelve",
+    "ShelvingState/Unshelve",
 ];
 
 /// Namespaces by the numbers that they have on this server.

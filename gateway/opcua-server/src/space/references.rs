@@ -231,7 +231,11 @@ impl Space {
             }
             Node::Alarm(_) => Target::Standard(ObjectTypeId::AlarmConditionType.into()),
             Node::AlarmField(_, field) => match *ALARM_FIELDS.get(*field)? {
-                "Acknowledge" => return None,
+                "ShelvingState" => Target::Standard(ObjectTypeId::ShelvedStateMachineType.into()),
+                "ShelvingState/CurrentState" => {
+                    Target::Standard(VariableTypeId::FiniteStateVariableType.into())
+                }
+                path if is_method(path) => return None,
                 "EnabledState" | "ActiveState" | "AckedState" => {
                     Target::Standard(VariableTypeId::TwoStateVariableType.into())
                 }
@@ -250,9 +254,19 @@ impl Space {
 /// States, the comment and methods are components of a condition; the rest are properties.
 fn field_reference(path: &str) -> ReferenceTypeId {
     match path {
-        "EnabledState" | "ActiveState" | "AckedState" | "Comment" | "Acknowledge" => {
-            ReferenceTypeId::HasComponent
-        }
+        "EnabledState"
+        | "ActiveState"
+        | "AckedState"
+        | "Comment"
+        | "ShelvingState"
+        | "ShelvingState/CurrentState" => ReferenceTypeId::HasComponent,
+        path if is_method(path) => ReferenceTypeId::HasComponent,
         _ => ReferenceTypeId::HasProperty,
     }
+}
+
+/// Whether a field of an alarm is a method.
+pub(super) fn is_method(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    matches!(name, "Acknowledge" | "TimedShelve" | "OneShotShelve" | "Unshelve")
 }

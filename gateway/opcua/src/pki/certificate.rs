@@ -12,6 +12,7 @@ use super::PkiError;
 
 /// Longest certificate that is looked at, bytes.
 pub const MOST_BYTES: usize = 16 * 1024;
+const COMMON_NAME: &str = "2.5.4.3";
 const RSA_SHA256: &str = "1.2.840.113549.1.1.11";
 
 /// A certificate (X.509, DER).
@@ -103,6 +104,15 @@ impl Certificate {
     /// Whom it names, such as `CN=UaExpert,O=Plant`.
     pub fn subject(&self) -> String {
         self.read.tbs_certificate.subject.to_string()
+    }
+
+    /// The last common name of its subject, such as `UaExpert`; none if it has none.
+    pub fn common_name(&self) -> Option<String> {
+        let names = self.read.tbs_certificate.subject.0.iter().flat_map(|set| set.0.iter());
+        let common = names.rev().find(|a| a.oid.to_string() == COMMON_NAME)?;
+        // The kinds of text that a name may be of (RFC 5280, 4.1.2.4) and that are UTF-8.
+        let text = matches!(common.value.tag(), Tag::Utf8String | Tag::PrintableString | Tag::Ia5String);
+        String::from_utf8(common.value.value().to_vec()).ok().filter(|_| text)
     }
 
     /// Who signed it.

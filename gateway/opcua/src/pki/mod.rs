@@ -4,6 +4,8 @@
 //! gaps in such a chain. Lists of revoked certificates (`*.crl`, DER) lie beside the CA. What was refused is kept in
 //! `rejected`, the newest only, so that a person can look at it and trust it. Files may be put there by hand under
 //! any name that ends in `.der`, `.crt` or `.pem`.
+//!
+//! Certificates of users have the same folders under `users`: who trusts an application trusts no user by it.
 
 mod certificate;
 mod judge;
@@ -118,12 +120,26 @@ impl Pki {
     /// # Errors
     /// When they cannot be made.
     pub fn open(root: impl Into<PathBuf>) -> Result<Self, PkiError> {
-        let root = root.into();
-        for (name, mode) in [("own", 0o700), ("trusted", 0o755), ("rejected", 0o755), ("issuers", 0o755)] {
+        Self::made(
+            root.into(),
+            &[("own", 0o700), ("trusted", 0o755), ("rejected", 0o755), ("issuers", 0o755)],
+        )
+    }
+
+    /// The folders of users' certificates, made where they are not there; there is no `own` among them.
+    ///
+    /// # Errors
+    /// When they cannot be made.
+    pub fn users(&self) -> Result<Self, PkiError> {
+        Self::made(self.root.join("users"), &[("trusted", 0o755), ("rejected", 0o755), ("issuers", 0o755)])
+    }
+
+    fn made(root: PathBuf, folders: &[(&str, u32)]) -> Result<Self, PkiError> {
+        for (name, mode) in folders {
             let path = root.join(name);
             if !path.is_dir() {
                 let made = fs::create_dir_all(&path)
-                    .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(mode)));
+                    .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(*mode)));
                 made.map_err(|source| PkiError::Write { path, source })?;
             }
         }

@@ -4,7 +4,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -36,6 +36,10 @@ pub struct Heard {
 pub fn listen(broker: SocketAddr, plant: Plant) -> Arc<Heard> {
     let heard = Arc::new(Heard::default());
     let (stream, to) = (subscribe_all(broker), heard.clone());
+    // What stands in a message is looked at by another thread, so that one does not wait for another to be checked.
+    let (to_check, messages) = mpsc::channel::<Vec<u8>>();
+    let (of, told) = (plant.clone(), heard.clone());
+    thread("checker", move || messages.iter().for_each(|body| check(&body, &of, &told)));
     thread("subscriber", move || {
         packets(
             stream,
@@ -43,7 +47,8 @@ pub fn listen(broker: SocketAddr, plant: Plant) -> Arc<Heard> {
             |now_ns, size, body| {
                 to.messages.fetch_add(1, Ordering::Relaxed);
                 to.bytes.fetch_add(size as u64, Ordering::Relaxed);
-                message(body, now_ns, &plant, &to);
+                note_age(body, now_ns, &plant, &to);
+                to_check.send(body.to_vec()).expect("the checker runs");
             },
         );
     });
@@ -101,14 +106,24 @@ fn packet(bytes: &[u8]) -> Option<(usize, usize)> {
     None
 }
 
-fn message(body: &[u8], now_ns: u64, plant: &Plant, heard: &Heard) {
+/// The unit that a message is of, and where its payload begins.
+fn sender(body: &[u8]) -> Option<(usize, u8, usize)> {
     let topic_end = 2 + usize::from(u16::from_be_bytes([body[0], body[1]]));
     let topic = std::str::from_utf8(&body[2..topic_end]).expect("a topic");
-    let Some((line, unit)) = topic.split('/').find_map(unit_of) else { return };
-    if heard.noting.load(Ordering::Relaxed) {
+    let (line, unit) = topic.split('/').find_map(unit_of)?;
+    Some((line, unit, topic_end))
+}
+
+fn note_age(body: &[u8], now_ns: u64, plant: &Plant, heard: &Heard) {
+    let noting = heard.noting.load(Ordering::Relaxed);
+    if let Some((line, unit, _)) = sender(body).filter(|_| noting) {
         let age_ns = now_ns.saturating_sub(plant.answered_ns(line, unit));
         heard.latencies_us.lock().expect("no panic holds it").push(age_ns as f64 / 1e3);
     }
+}
+
+fn check(body: &[u8], plant: &Plant, heard: &Heard) {
+    let Some((line, unit, topic_end)) = sender(body) else { return };
     let Ok(Value::Object(told)) = serde_json::from_slice(&body[topic_end..]) else {
         heard.wrong.fetch_add(1, Ordering::Relaxed);
         return;

@@ -24,6 +24,9 @@ pub async fn field(only: &[String], previous: Option<&Path>) {
     if wanted(tags::TAGS_10K.name) {
         tags::tags(&tags::TAGS_10K, previous).await;
     }
+    if wanted(tags::REQUESTS_1K.name) {
+        tags::tags(&tags::REQUESTS_1K, previous).await;
+    }
     if wanted("scatter") {
         lines::scatter(previous).await;
     }

@@ -31,14 +31,24 @@ pub struct Plant {
     pub addrs: Vec<SocketAddr>,
     lines: Arc<Vec<Vec<Unit>>>,
     began: Instant,
+    counts: bool,
 }
 
 impl Plant {
     /// With `ports` ports; every answer takes `device_time`.
     pub fn start(ports: usize, device_time: Duration) -> Self {
+        Self::made(ports, device_time, false)
+    }
+
+    /// One whose registers all have the number of the read that gives them, from 0: what is skipped shows.
+    pub fn counting(ports: usize) -> Self {
+        Self::made(ports, Duration::ZERO, true)
+    }
+
+    fn made(ports: usize, device_time: Duration, counts: bool) -> Self {
         let lines: Vec<Vec<Unit>> =
             (0..ports).map(|_| std::iter::repeat_with(Unit::default).take(256).collect()).collect();
-        let mut plant = Self { addrs: Vec::new(), lines: Arc::new(lines), began: Instant::now() };
+        let mut plant = Self { addrs: Vec::new(), lines: Arc::new(lines), began: Instant::now(), counts };
         for line in 0..ports {
             let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
             plant.addrs.push(listener.local_addr().expect("bound"));
@@ -114,7 +124,11 @@ impl Plant {
                 if !device_time.is_zero() {
                     std::thread::sleep(device_time);
                 }
-                make_answer(line, request, unit.reads.load(Ordering::Relaxed), &mut answer);
+                let read = unit.reads.load(Ordering::Relaxed);
+                #[allow(clippy::cast_possible_truncation)]
+                let word =
+                    |address| if self.counts { read as u16 } else { word(line, request[6], read, address) };
+                make_answer(request, word, &mut answer);
                 unit.answered_ns.store(self.now_ns(), Ordering::Release);
                 unit.reads.fetch_add(1, Ordering::Release);
                 stream.write_all(&answer)?;
@@ -133,7 +147,7 @@ pub fn word(line: usize, unit: u8, read: u64, address: u16) -> u16 {
     (20_000 + ((mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 53) as u16)
 }
 
-fn make_answer(line: usize, request: &[u8], read: u64, answer: &mut Vec<u8>) {
+fn make_answer(request: &[u8], word: impl Fn(u16) -> u16, answer: &mut Vec<u8>) {
     answer.clear();
     answer.extend(&request[..4]);
     let field = |at: usize| Some(u16::from_be_bytes([*request.get(at)?, *request.get(at + 1)?]));
@@ -141,9 +155,7 @@ fn make_answer(line: usize, request: &[u8], read: u64, answer: &mut Vec<u8>) {
         (Some(&READ_HOLDING), Some(first), Some(count @ 1..=MAX_REGISTERS)) => {
             answer.extend((3 + 2 * count).to_be_bytes());
             answer.extend([request[6], READ_HOLDING, u8::try_from(2 * count).expect("few registers")]);
-            answer.extend(
-                (0..count).flat_map(|n| word(line, request[6], read, first.wrapping_add(n)).to_be_bytes()),
-            );
+            answer.extend((0..count).flat_map(|n| word(first.wrapping_add(n)).to_be_bytes()));
         }
         (function, ..) => {
             answer.extend(3u16.to_be_bytes());

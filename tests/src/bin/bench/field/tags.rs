@@ -7,10 +7,9 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tests::gateway::Setup;
-use tests::process::Process;
 use tests::{Cloud, Gateway};
 
-use super::floor::{self, Work};
+use super::floor::{self, Floor, Work};
 use super::listen::listen;
 use super::plant::Plant;
 use crate::figure::{Beside, Percentiles, print_beside};
@@ -28,6 +27,9 @@ pub struct Load {
 pub const TAGS_100K: Load = Load { name: "tags100k", lines: 10, units: 100, registers: 100, period_ms: 1000 };
 pub const TAGS_10K: Load =
     Load { name: "tags10k_100ms", lines: 10, units: 10, registers: 100, period_ms: 100 };
+/// What the requests of `tags100k` cost apart from their values.
+pub const REQUESTS_1K: Load =
+    Load { name: "requests1k", lines: 10, units: 100, registers: 1, period_ms: 1000 };
 
 const WARM_UP: Duration = Duration::from_secs(8);
 const MEASURE: Duration = Duration::from_secs(20);
@@ -35,6 +37,7 @@ const MEASURE: Duration = Duration::from_secs(20);
 /// What was measured of one gateway.
 struct Measured {
     cpu_pct: f64,
+    kernel_pct: f64,
     cloud_cpu_pct: f64,
     rss_mb: f64,
     switches: f64,
@@ -51,11 +54,19 @@ struct Measured {
 /// One of what was measured.
 type Of = fn(&Measured) -> f64;
 
+/// The bare loop.
+struct Bare {
+    cpu_pct: f64,
+    kernel_pct: f64,
+    latencies_us: Vec<f64>,
+}
+
 /// The figures of one load. `previous`: an older gateway to measure beside.
 pub async fn tags(load: &Load, previous: Option<&Path>) {
     let plant = Plant::start(load.lines, Duration::ZERO);
     let m = measure(load, &plant, None).await;
-    let floor = floor_cpu_pct(load, &plant, &m);
+    let Bare { cpu_pct: floor, kernel_pct: floor_kernel, latencies_us: floor_latencies } =
+        floor_of(load, &plant, &m);
     let before = match previous {
         Some(program) => Some(measure(load, &plant, Some(program)).await),
         None => None,
@@ -63,9 +74,20 @@ pub async fn tags(load: &Load, previous: Option<&Path>) {
     let old = |f: Of| Beside::previous(before.as_ref().map(f));
     let name = |what: &str| format!("{}_{what}", load.name);
     let bare = Beside::floor("bare loop, % of a core", floor);
-    print_beside(&name("cpu_pct"), m.cpu_pct, "% of a core", "<= 10", &[bare, old(|m| m.cpu_pct)]);
-    print_beside(&name("cpu_over_floor"), m.cpu_pct / floor, "x", "<= 2", &[bare]);
-    print_beside(&name("rss_mb"), m.rss_mb, "MiB", "<= 60", &[old(|m| m.rss_mb)]);
+    let goal = |goal| if load.registers > 1 { goal } else { "report" };
+    print_beside(&name("cpu_pct"), m.cpu_pct, "% of a core", goal("<= 10"), &[bare, old(|m| m.cpu_pct)]);
+    print_beside(&name("cpu_over_floor"), m.cpu_pct / floor, "x", goal("<= 2"), &[bare]);
+    let kernel = Beside::floor("bare loop, % of a core", floor_kernel);
+    print_beside(
+        &name("kernel_pct"),
+        m.kernel_pct,
+        "% of a core",
+        "report",
+        &[kernel, old(|m| m.kernel_pct)],
+    );
+    let own_ns: Of = |m| (m.cpu_pct - m.kernel_pct) / 100.0 * 1e9 / m.values;
+    print_beside(&name("own_ns_per_value"), own_ns(&m), "ns outside of the kernel", "report", &[old(own_ns)]);
+    print_beside(&name("rss_mb"), m.rss_mb, "MiB", goal("<= 60"), &[old(|m| m.rss_mb)]);
     let told: [(&str, &str, Of); 8] = [
         ("reads_per_s", "1/s", |m| m.reads),
         ("messages_per_s", "1/s", |m| m.messages),
@@ -81,12 +103,13 @@ pub async fn tags(load: &Load, previous: Option<&Path>) {
     }
     if load.name == TAGS_100K.name {
         let p = Percentiles::of(m.latencies_us.clone());
-        let q = before.map(|b| Percentiles::of(b.latencies_us));
+        let (q, bare) = (before.map(|b| Percentiles::of(b.latencies_us)), Percentiles::of(floor_latencies));
         for (what, percent, goal) in
             [("p50", 50.0, "report"), ("p99", 99.0, "<= 3"), ("p999", 99.9, "report")]
         {
             let old = Beside::previous(q.as_ref().map(|q| q.at(percent) / 1e3));
-            print_beside(&format!("poll_to_mqtt_{what}_ms"), p.at(percent) / 1e3, "ms", goal, &[old]);
+            let bare = Beside::floor("bare loop", bare.at(percent) / 1e3);
+            print_beside(&format!("poll_to_mqtt_{what}_ms"), p.at(percent) / 1e3, "ms", goal, &[bare, old]);
         }
     }
 }
@@ -99,8 +122,7 @@ async fn measure(load: &Load, plant: &Plant, program: Option<&Path>) -> Measured
         uplink: Some((cloud.ingress, secret)),
         devices: devices(load, &plant.addrs),
         program: program.map(Path::to_owned),
-        // An older one knows nothing of it.
-        broker: if program.is_none() { "publish = \"device\"\n".to_owned() } else { String::new() },
+        broker: "publish = \"device\"\n".to_owned(),
         ..Setup::default()
     };
     let gateway = Gateway::start(&dir.path().join("box"), &setup).await;
@@ -116,9 +138,11 @@ async fn measure(load: &Load, plant: &Plant, program: Option<&Path>) -> Measured
     let switches = gateway.process.switches();
     heard.noting.store(true, Ordering::Relaxed);
     let (began, cpu, cloud_cpu) = (Instant::now(), gateway.process.cpu_s(), cloud.process.cpu_s());
+    let kernel = gateway.process.kernel_s();
     tokio::time::sleep(MEASURE).await;
     let s = began.elapsed().as_secs_f64();
     let (cpu, cloud_cpu) = (gateway.process.cpu_s() - cpu, cloud.process.cpu_s() - cloud_cpu);
+    let kernel_pct = (gateway.process.kernel_s() - kernel) / s * 100.0;
     heard.noting.store(false, Ordering::Relaxed);
     let switches = (gateway.process.switches() - switches) as f64 / s;
     let after = count();
@@ -132,6 +156,7 @@ async fn measure(load: &Load, plant: &Plant, program: Option<&Path>) -> Measured
     );
     Measured {
         cpu_pct: cpu / s * 100.0,
+        kernel_pct,
         cloud_cpu_pct: cloud_cpu / s * 100.0,
         rss_mb,
         switches,
@@ -146,9 +171,9 @@ async fn measure(load: &Load, plant: &Plant, program: Option<&Path>) -> Measured
     }
 }
 
-/// Processor time of the bare loop that does the same.
+/// The bare loop that does the same.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-fn floor_cpu_pct(load: &Load, plant: &Plant, m: &Measured) -> f64 {
+fn floor_of(load: &Load, plant: &Plant, m: &Measured) -> Bare {
     let dir = tempfile::tempdir().expect("a folder");
     let work = Work {
         lines: plant.addrs.clone(),
@@ -161,14 +186,20 @@ fn floor_cpu_pct(load: &Load, plant: &Plant, m: &Measured) -> f64 {
         file: PathBuf::from(dir.path()).join("frames"),
         reader: "127.0.0.1:0".parse().expect("an address"),
     };
-    let process: Process = floor::start(work);
+    let Floor { process, latencies_us } = floor::start(work, plant);
     std::thread::sleep(Duration::from_secs(2));
+    latencies_us.lock().expect("no panic holds it").clear();
     let (began, cpu, reads) = (Instant::now(), process.cpu_s(), plant.reads());
+    let kernel = process.kernel_s();
     std::thread::sleep(MEASURE);
     let s = began.elapsed().as_secs_f64();
     let reads = (plant.reads() - reads) as f64 / s;
     assert!(reads > 0.9 * m.reads, "the bare loop did not keep pace: {reads} reads/s\n{}", process.log());
-    (process.cpu_s() - cpu) / s * 100.0
+    Bare {
+        cpu_pct: (process.cpu_s() - cpu) / s * 100.0,
+        kernel_pct: (process.kernel_s() - kernel) / s * 100.0,
+        latencies_us: std::mem::take(&mut latencies_us.lock().expect("no panic holds it")),
+    }
 }
 
 fn devices(load: &Load, addrs: &[SocketAddr]) -> String {

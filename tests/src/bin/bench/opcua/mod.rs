@@ -1,9 +1,11 @@
-//! `opcua`: what reading OPC UA servers costs, and how long browsing and reconnecting take. The servers and what the
-//! gateway is compared with are processes of their own, each this program in another role.
+//! `opcua`: what reading OPC UA servers costs, how long browsing and reconnecting take, and what our own server loses and
+//! costs. The servers that are read and what the gateway is compared with are processes of their own, each this program in
+//! another role.
 
 mod bare;
 mod client;
 mod plant;
+mod server;
 
 /// Another role of this program, when it is started as one.
 pub async fn role(name: &str, work: &str) -> Option<anyhow::Result<()>> {
@@ -25,5 +27,11 @@ pub async fn opcua(only: &[String]) {
     }
     if wanted("reconnect10k") {
         client::reconnect().await;
+    }
+    if wanted("server_lost_notifications") || wanted("server_cpu_over_peer") {
+        server::subscriptions().await;
+    }
+    if wanted("ua_write_p99_ms") {
+        server::writes().await;
     }
 }
