@@ -376,7 +376,7 @@ pub(super) async fn details(session: &Session, limits: Limits, found: &mut [Foun
 }
 
 fn is_int32(data_type: &NodeId) -> bool {
-    *data_type == NodeId::from(DataTypeId::Int32)
+    *data_type == DataTypeId::Int32
 }
 
 /// Labels that variables have as properties, which say more of them than their type does.
