@@ -282,6 +282,8 @@ pub mod action {
         TWIN_TAKEN_OVER = "twin.taken_over";
         /// A connection to an OPC UA server was made although something was wrong that the configuration accepts.
         OPCUA_ACCEPTED = "opcua.accepted";
+        /// An OPC UA server shows another certificate than before, which is trusted.
+        OPCUA_RENEWED = "opcua.renewed";
         /// An event or alarm of an OPC UA server.
         OPCUA_EVENT = "opcua.event";
         /// A gateway put a twin at another place of the asset tree: other grants hold there.

@@ -13,7 +13,8 @@ pub enum Opcua {
     /// What a server offers: security, sign-in, and whether its certificate is trusted
     Endpoints {
         /// Server, such as opc.tcp://10.0.0.5:4840
-        url: String,
+        #[arg(value_name = "URL")]
+        server: String,
     },
     /// Certificates that the gateway knows; with a fingerprint, trust that one
     Trust {

@@ -90,6 +90,9 @@ pub struct OpcuaNode {
     /// Elements, of an array; 0 if their number is not fixed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub array: Option<u32>,
+    /// What its numbers mean, of an enumeration.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<crate::Label>,
     /// Object of a method.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object: Option<String>,

@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use common::ValueType;
 use common::api::OpcuaNode;
+use common::{Label, ValueType};
 
 use crate::error::{Error, Result};
 use crate::exit::Exit;
@@ -75,6 +75,11 @@ fn variable(text: &mut String, names: &mut HashSet<String>, node: &OpcuaNode, va
     let name = unique(names, &node.path);
     *text += &format!("\n[[device.point]]\nname = {}\ntype = \"{}\"\n", quoted(&name), type_name(value_type));
     *text += &format!("description = {}\n", quoted(&node.path));
+    if has_labels(value_type) && !node.labels.is_empty() {
+        let one = |l: &Label| format!("{{ value = {}, text = {} }}", l.value, quoted(&l.text));
+        let all: Vec<String> = node.labels.iter().map(one).collect();
+        *text += &format!("labels = [{}]\n", all.join(", "));
+    }
     let index = if node.array.is_some() { ", index = 0" } else { "" };
     *text += &format!("opcua = {{ node = {}{index} }}\n", quoted(&node.node));
     if node.writable && node.array.is_none() {
@@ -115,6 +120,10 @@ fn unique(names: &mut HashSet<String>, path: &str) -> String {
     }
 }
 
+fn has_labels(value_type: ValueType) -> bool {
+    matches!(value_type, ValueType::Bool | ValueType::I64 | ValueType::U64)
+}
+
 fn type_name(value_type: ValueType) -> &'static str {
     match value_type {
         ValueType::Bool => "bool",
@@ -138,6 +147,7 @@ mod tests {
             data_type: Some("Double".to_owned()),
             value_type: Some(ValueType::F64),
             array: None,
+            labels: Vec::new(),
             object: Some("i=85".to_owned()),
             readable: true,
             writable: true,
@@ -158,6 +168,19 @@ mod tests {
         ] {
             assert_eq!(fits(pattern, path), expected, "{pattern} {path}");
         }
+    }
+
+    #[test]
+    fn an_enumeration_gets_the_labels_of_the_server() {
+        let label = |value, text: &str| Label { value, text: text.to_owned() };
+        let mut mode = node("Plant/Mode", "Variable");
+        mode.value_type = Some(ValueType::I64);
+        mode.labels = vec![label(0, "Off"), label(2, "with \"quotes\"")];
+        let text = device("press", "plant/press", "opc.tcp://h:4840", false, &[mode]);
+        let read: toml::Table = toml::from_str(&text).unwrap();
+        let labels = read["device"][0]["point"][0]["labels"].as_array().unwrap();
+        assert_eq!(labels[1]["value"].as_integer(), Some(2));
+        assert_eq!(labels[1]["text"].as_str(), Some("with \"quotes\""));
     }
 
     #[test]

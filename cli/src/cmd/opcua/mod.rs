@@ -21,7 +21,7 @@ use crate::table::{Table, cut, time};
 
 pub(super) async fn opcua(ctx: &Context, verb: Opcua) -> Result<Exit> {
     match verb {
-        Opcua::Endpoints { url } => endpoints(ctx, url).await,
+        Opcua::Endpoints { server } => endpoints(ctx, server).await,
         Opcua::Trust { fingerprint: None, own, user, .. } => certificates(ctx, own, user).await,
         Opcua::Trust { fingerprint: Some(fingerprint), revoke, user, .. } => {
             trust(ctx, &fingerprint, revoke, user).await

@@ -17,7 +17,7 @@ use opcua::client::Session;
 use opcua::types::{DataValue, NodeId, StatusCode, Variant};
 
 use super::config::DeviceConfig;
-use super::connect::Kit;
+use super::connect::{Kit, Opened};
 use super::error::ConnectError;
 use super::point::PointConfig;
 use super::session::{self, Ended, Memory};
@@ -56,7 +56,7 @@ pub(super) struct Shared {
     pub(super) specs: Vec<Spec>,
     places: HashMap<PointId, usize>,
     pub(super) context: Context,
-    kit: Kit,
+    pub(super) kit: Kit,
     connected: RwLock<Option<Arc<Connected>>>,
     overflow: Arc<AtomicU64>,
     missed: Arc<AtomicU64>,
@@ -218,24 +218,33 @@ impl Shared {
         }
     }
 
-    /// Puts on record what the configuration accepts of a server.
-    fn record(&self, accepted: &[String]) {
-        let registry = self.context.registry.now();
-        for detail in accepted {
-            tracing::warn!(device = self.name, detail, "accepted by the configuration");
-            let entry = LogEntry {
-                at_us: self.context.clock.now_us(),
-                actor: "system".to_owned(),
-                action: action::OPCUA_ACCEPTED.to_owned(),
-                target: self.name.clone(),
-                twin: registry.told(self.device).map(|d| d.twin),
-                severity: Severity::Warning,
-                code: None,
-                detail: detail.clone(),
-            };
-            if self.context.events.try_send(entry).is_err() {
-                tracing::warn!(device = self.name, "event dropped: the queue of events is full");
-            }
+    /// Puts on record what the configuration accepts of a server, and that it shows another certificate than before.
+    fn record(&self, memory: &mut Memory, opened: &Opened) {
+        for detail in &opened.accepted {
+            self.entry(action::OPCUA_ACCEPTED, detail.clone());
+        }
+        let Some(now) = &opened.certificate else { return };
+        if let Some(before) = memory.certificate.replace(now.clone()).filter(|before| before != now) {
+            let short = |f: &str| f.chars().take(16).collect::<String>();
+            let detail = format!("certificate {} instead of {}", short(now), short(&before));
+            self.entry(action::OPCUA_RENEWED, detail);
+        }
+    }
+
+    fn entry(&self, action: &str, detail: String) {
+        tracing::warn!(device = self.name, action, detail, "of the server's security");
+        let entry = LogEntry {
+            at_us: self.context.clock.now_us(),
+            actor: "system".to_owned(),
+            action: action.to_owned(),
+            target: self.name.clone(),
+            twin: self.context.registry.now().told(self.device).map(|d| d.twin),
+            severity: Severity::Warning,
+            code: None,
+            detail,
+        };
+        if self.context.events.try_send(entry).is_err() {
+            tracing::warn!(device = self.name, "event dropped: the queue of events is full");
         }
     }
 
@@ -247,11 +256,11 @@ impl Shared {
     ) -> Result<Ended, ConnectError> {
         let opened = tokio::select! {
             () = drain.started() => return Ok(Ended::Drained),
-            opened = self.kit.open(&self.config, &self.name).boxed() => opened?,
+            opened = self.kit.open(&self.config, &self.name).boxed() => opened.map_err(|e| memory.renewed(e))?,
         };
         let endpoint = super::connect::describe(&opened.endpoint);
         tracing::debug!(device = self.name, endpoint, "connecting");
-        self.record(&opened.accepted);
+        self.record(memory, &opened);
         Ok(session::run(self, reporter, memory, opened, drain).boxed().await)
     }
 }

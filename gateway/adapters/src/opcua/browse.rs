@@ -1,20 +1,22 @@
 //! A server's nodes, level by level: as many calls at once as the server bears, every continuation point followed to
 //! its end, and never more nodes than were asked for.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
+use common::Label;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use opcua::client::Session;
 use opcua::types::{
-    AttributeId, BrowseDescription, BrowseDirection, ByteString, DataValue, Error, NodeClass, NodeId,
-    ReadValueId, ReferenceDescription, ReferenceTypeId, StatusCode, TimestampsToReturn, Variant,
+    AttributeId, BrowseDescription, BrowseDirection, ByteString, DataTypeId, DataValue, Error, NodeClass,
+    NodeId, ReadValueId, ReferenceDescription, ReferenceTypeId, StatusCode, TimestampsToReturn, Variant,
     VariantScalarTypeId,
 };
 use tokio::time::Instant;
 
+use super::labels::{self, Property};
 use super::limits::Limits;
 use super::types;
 
@@ -57,6 +59,8 @@ pub struct Found {
     pub array: Option<u32>,
     /// Whether the one who is signed in may read and write it.
     pub access: (bool, bool),
+    /// What its numbers mean, of an enumeration.
+    pub labels: Vec<Label>,
 }
 
 /// What was found, and whether that is all.
@@ -320,6 +324,7 @@ impl Work {
             scalar: None,
             array: None,
             access: (false, false),
+            labels: Vec::new(),
         });
     }
 }
@@ -331,8 +336,7 @@ impl Work {
 pub(super) async fn details(session: &Session, limits: Limits, found: &mut [Found]) -> Result<(), Error> {
     let mut variables: Vec<&mut Found> =
         found.iter_mut().filter(|f| f.class == NodeClass::Variable).collect();
-    let mut known: std::collections::HashMap<NodeId, Option<VariantScalarTypeId>> =
-        std::collections::HashMap::new();
+    let mut known: HashMap<NodeId, (Option<VariantScalarTypeId>, Vec<Label>)> = HashMap::new();
     const ASKED: [AttributeId; 4] = [
         AttributeId::DataType,
         AttributeId::ValueRank,
@@ -355,14 +359,48 @@ pub(super) async fn details(session: &Session, limits: Limits, found: &mut [Foun
                 variable.array = Some(first(dimensions));
             }
             let Some(Variant::NodeId(id)) = &data_type.value else { continue };
-            variable.scalar = match known.get(&**id) {
-                Some(scalar) => *scalar,
+            let (scalar, labels) = match known.get(&**id) {
+                Some(known) => known,
                 None => {
                     let scalar = types::builtin(session, id).await.ok().flatten();
-                    known.insert((**id).clone(), scalar);
-                    scalar
+                    // A type of the server's own that is kept as a number may be an enumeration.
+                    let is_own = matches!(scalar, Some(VariantScalarTypeId::Int32)) && !is_int32(id);
+                    let labels = if is_own { labels::of_type(session, id).await? } else { Vec::new() };
+                    known.entry((**id).clone()).or_insert((scalar, labels))
                 }
             };
+            (variable.scalar, variable.labels) = (*scalar, labels.clone());
+        }
+    }
+    own_labels(session, limits, found).await
+}
+
+fn is_int32(data_type: &NodeId) -> bool {
+    *data_type == DataTypeId::Int32
+}
+
+/// Labels that variables have as properties, which say more of them than their type does.
+async fn own_labels(session: &Session, limits: Limits, found: &mut [Found]) -> Result<(), Error> {
+    let property = |f: &Found| {
+        let name = f.path.rsplit('/').next()?;
+        Some((f.parent?, Property::of(name)?, f.node.clone()))
+    };
+    let is_variable = |at: &usize| found.get(*at).is_some_and(|f| f.class == NodeClass::Variable);
+    let told: Vec<_> = found.iter().filter_map(property).filter(|(at, ..)| is_variable(at)).collect();
+    let mut own: HashMap<usize, Vec<Label>> = HashMap::new();
+    for chunk in told.chunks(limits.read) {
+        let asked: Vec<ReadValueId> =
+            chunk.iter().map(|(.., node)| ReadValueId::from(node.clone())).collect();
+        let read = session.read(&asked, TimestampsToReturn::Neither, 0.0).await?;
+        for ((at, property, _), value) in chunk.iter().zip(read) {
+            if let Some(value) = value.value {
+                labels::merge(own.entry(*at).or_default(), *property, &value);
+            }
+        }
+    }
+    for (at, labels) in own {
+        if let Some(variable) = found.get_mut(at).filter(|_| !labels.is_empty()) {
+            variable.labels = labels;
         }
     }
     Ok(())

@@ -51,6 +51,8 @@ pub(super) struct Opened {
     pub(super) endpoint: EndpointDescription,
     /// Doubts about the certificate that the configuration accepts, for the record.
     pub(super) accepted: Vec<String>,
+    /// Fingerprint of the server's certificate, where one was looked at.
+    pub(super) certificate: Option<String>,
 }
 
 impl Kit {
@@ -171,7 +173,7 @@ impl Kit {
         let token = token_type(config);
         let mut endpoint = choose(config, &offered)?;
         let plain = token == UserTokenType::UserName && is_password_plain(&endpoint);
-        let mut accepted = Vec::new();
+        let (mut accepted, mut certificate) = (Vec::new(), None);
         if plain && !config.accept.contains(&Accept::PlainPassword) {
             return Err(ConnectError::PlainPassword);
         }
@@ -180,23 +182,26 @@ impl Kit {
         }
         let secure = endpoint.security_mode != MessageSecurityMode::None;
         if secure || (token == UserTokenType::UserName && !plain) {
-            accepted.extend(self.judge(pki, config, &endpoint).await?);
+            let (fingerprint, doubts) = self.judge(pki, config, &endpoint).await?;
+            certificate = Some(fingerprint);
+            accepted.extend(doubts);
         }
         endpoint.endpoint_url = address::called(endpoint.endpoint_url.as_ref(), &config.url).into();
         let token = identity(config).await?;
         let mut client = client(pki, &self.0.application, config, name, config.timeout())?;
         let built = client.connect_to_endpoint_directly(endpoint.clone(), token);
         let (session, events) = built.map_err(|e| ConnectError::Client { detail: e.to_string() })?;
-        Ok(Opened { session, events, endpoint, accepted })
+        Ok(Opened { session, events, endpoint, accepted, certificate })
     }
 
-    /// Takes the server's certificate, or notes it as rejected. Returns the doubts that the configuration accepts.
+    /// Takes the server's certificate, or notes it as rejected. Returns its fingerprint, and the doubts that the
+    /// configuration accepts.
     async fn judge(
         &self,
         pki: &Pki,
         config: &DeviceConfig,
         endpoint: &EndpointDescription,
-    ) -> Result<Vec<String>, ConnectError> {
+    ) -> Result<(String, Vec<String>), ConnectError> {
         let none = |e: PkiError| ConnectError::Client { detail: format!("the server's certificate: {e}") };
         let certificate = Certificate::from_der(endpoint.server_certificate.as_ref()).map_err(none)?;
         let (pki, now_us) = (pki.clone(), self.0.clock.now_us());
@@ -206,8 +211,8 @@ impl Kit {
         let judged = tokio::task::spawn_blocking(move || {
             let expected = Expected { host: Some(&host), uri: Some(&uri) };
             let doubts = pki.judge(&certificate, expected, now_us).err().unwrap_or_default();
-            let is_pinned =
-                pinned.is_some_and(|p| p.replace(':', "").eq_ignore_ascii_case(&certificate.fingerprint()));
+            let fingerprint = certificate.fingerprint();
+            let is_pinned = pinned.is_some_and(|p| p.replace(':', "").eq_ignore_ascii_case(&fingerprint));
             let (accepted, left): (Vec<Doubt>, Vec<Doubt>) = doubts
                 .into_iter()
                 .filter(|d| !(is_pinned && matches!(d, Doubt::Untrusted { .. })))
@@ -217,9 +222,9 @@ impl Kit {
                 if let Err(error) = pki.reject(&certificate) {
                     tracing::warn!(%error, "a rejected certificate is not kept");
                 }
-                return Err(ConnectError::Certificate { doubts: left });
+                return Err(ConnectError::Certificate { doubts: left, before: None });
             }
-            Ok(accepted.iter().map(ToString::to_string).collect())
+            Ok((fingerprint, accepted.iter().map(ToString::to_string).collect()))
         });
         judged.await.unwrap_or_else(|_| Err(ConnectError::Client { detail: "the gateway stops".to_owned() }))
     }

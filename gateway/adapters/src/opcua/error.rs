@@ -25,10 +25,12 @@ pub enum ConnectError {
         remedy: String,
     },
     /// The server's certificate is not taken.
-    #[error("{}; {}", join(.doubts), remedies(.doubts))]
+    #[error("{}{}; {}", earlier(.before.as_deref()), join(.doubts), remedies(.doubts))]
     Certificate {
         /// Why.
         doubts: Vec<Doubt>,
+        /// Fingerprint of the one that was taken before, if it was another.
+        before: Option<String>,
     },
     /// The password would be readable on the network.
     #[error(
@@ -100,6 +102,13 @@ pub(super) fn is_refusal(status: StatusCode) -> bool {
             | StatusCode::BadCertificateChainIncomplete
             | StatusCode::BadApplicationSignatureInvalid
     )
+}
+
+fn earlier(fingerprint: Option<&str>) -> String {
+    let short = |f: &str| f.chars().take(16).collect::<String>();
+    fingerprint.map_or_else(String::new, |f| {
+        format!("the server shows another certificate than before, which was {}: ", short(f))
+    })
 }
 
 fn join(doubts: &[Doubt]) -> String {

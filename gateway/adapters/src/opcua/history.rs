@@ -101,7 +101,7 @@ fn asked(node: &NodeId, point: &ByteString) -> HistoryReadValueId {
 }
 
 /// When the source took a value.
-fn stamp(value: &DataValue) -> Option<i64> {
+pub(super) fn stamp(value: &DataValue) -> Option<i64> {
     value::micros(value.source_timestamp.as_ref()?)
 }
 

@@ -45,7 +45,15 @@ const ASKED: [VariableId; 8] = [
 pub(super) async fn ask(session: &Session, config: &DeviceConfig) -> Limits {
     let nodes: Vec<ReadValueId> =
         ASKED.iter().map(|id| ReadValueId::from(opcua::types::NodeId::from(*id))).collect();
-    let read = session.read(&nodes, TimestampsToReturn::Neither, 0.0).await.unwrap_or_default();
+    let mut read = session.read(&nodes, TimestampsToReturn::Neither, 0.0).await.unwrap_or_default();
+    if read.len() != nodes.len() {
+        // A server that bears fewer reads at once than this asks for is asked one by one.
+        read.clear();
+        for node in &nodes {
+            let one = session.read(std::slice::from_ref(node), TimestampsToReturn::Neither, 0.0).await;
+            read.push(one.ok().and_then(|v| v.into_iter().next()).unwrap_or_default());
+        }
+    }
     let value = |at: usize| read.get(at).and_then(|v| v.value.as_ref());
     let said = |at: usize| match value(at) {
         Some(Variant::UInt32(n)) if *n > 0 => usize::try_from(*n).ok(),

@@ -60,6 +60,8 @@ impl Live<'_> {
                 self.shared.count_missed(lost);
                 if lost > 0 {
                     self.reporter.bad(true, &format!("{lost} messages of a subscription are lost"));
+                    let filled = self.backfill().await;
+                    filled.map_err(|e| Ended::Lost(format!("no history: {e}")))?;
                 }
                 for message in found {
                     self.publisher.acknowledge(id, message.sequence_number);
@@ -105,7 +107,7 @@ impl Live<'_> {
             let mut samples = Vec::with_capacity(items.len());
             for item in items {
                 let spec = place(item.client_handle).and_then(|at| self.shared.specs.get(at));
-                let Some(spec) = spec else { continue };
+                let Some(spec) = spec.filter(|s| !s.is_filled(&item.value)) else { continue };
                 samples.push(self.shared.sample(spec, item.value, now_us, self.reporter));
             }
             by_time(&mut samples);

@@ -13,6 +13,7 @@ mod error;
 mod events;
 mod history;
 mod items;
+mod labels;
 mod limits;
 mod messages;
 mod point;

@@ -43,9 +43,8 @@ pub(super) async fn transfer(live: &mut Live<'_>) -> Result<(), Error> {
     if !live.memory.subscriptions.is_empty() {
         live.catch_up_soon();
     }
-    if !lost.is_empty() {
-        live.backfill().await?;
-    }
+    // Also of those that were taken over: their queues did not hold all.
+    live.backfill().await?;
     live.subscribe(lost, events).await
 }
 
@@ -72,10 +71,12 @@ async fn anew(live: &mut Live<'_>, points: Vec<Resolved>, events: Vec<NodeId>) -
     Ok(())
 }
 
-/// Reads every subscribed point once.
+/// Reads once what no subscription has told anything of since the connection is back.
 pub(super) async fn read_all(live: &mut Live<'_>) -> Step {
+    let specs = &live.shared.specs;
+    let left = |(at, _): &&Resolved| specs.get(*at).is_some_and(super::spec::Spec::is_left_behind);
     let points: Vec<Resolved> =
-        live.memory.subscriptions.iter().flat_map(|s| s.points.iter().cloned()).collect();
+        live.memory.subscriptions.iter().flat_map(|s| s.points.iter().filter(left).cloned()).collect();
     for chunk in points.chunks(live.limits.read) {
         let asked: Vec<ReadValueId> = chunk.iter().filter_map(|p| read_of(live, p)).collect();
         let read = live.session.read(&asked, TimestampsToReturn::Both, 0.0).await;

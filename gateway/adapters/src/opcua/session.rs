@@ -9,9 +9,13 @@ use std::time::Duration;
 use common::{Drain, Sample};
 use futures_util::{FutureExt, StreamExt};
 use gateway_opcua::NodeRef;
+use gateway_opcua::pki::Doubt;
 use opcua::client::transport::TcpConnector;
 use opcua::client::{Session, SessionActivity, SessionConnectMode, SessionEventLoop, SessionPollResult};
-use opcua::types::{Error, NodeId, ReadValueId, StatusCode, TimestampsToReturn, VariableId, Variant};
+use opcua::types::{
+    ByteString, EndpointDescription, Error, NodeId, ReadValueId, StatusCode, TimestampsToReturn, VariableId,
+    Variant,
+};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
@@ -32,6 +36,9 @@ const RETRY: Duration = Duration::from_secs(30);
 const CLOSING: Duration = Duration::from_secs(1);
 /// Signs of life that may fail before the connection counts as dead.
 const MOST_SILENT: u32 = 2;
+/// How often a server that is not connected is asked whether it has another certificate, and for how long.
+const ASK_AGAIN: Duration = Duration::from_secs(2);
+const ASK_LIMIT: Duration = Duration::from_secs(1);
 const SIGNALS: usize = 64;
 
 /// How a session ended.
@@ -55,6 +62,22 @@ pub(super) struct Memory {
     pub(super) told: bool,
     /// Whether the last session was set up.
     pub(super) lived: bool,
+    /// Fingerprint of the server's certificate that was taken last.
+    pub(super) certificate: Option<String>,
+}
+
+impl Memory {
+    /// The error that a connection was not made for, with the certificate that was taken before.
+    pub(super) fn renewed(&self, error: ConnectError) -> ConnectError {
+        match error {
+            ConnectError::Certificate { doubts, .. } => {
+                let is_other =
+                    doubts.iter().any(|d| matches!(d, Doubt::Untrusted { fingerprint, .. } if Some(fingerprint) != self.certificate.as_ref()));
+                ConnectError::Certificate { doubts, before: self.certificate.clone().filter(|_| is_other) }
+            }
+            other => other,
+        }
+    }
 }
 
 /// What happens to the connection.
@@ -74,7 +97,7 @@ pub(super) async fn run(
     opened: Opened,
     drain: &Drain,
 ) -> Ended {
-    let Opened { session, events, .. } = opened;
+    let Opened { session, events, endpoint, .. } = opened;
     let (tell, told) = mpsc::channel(SIGNALS);
     let limits = Limits::unknown();
     let mut live = Live {
@@ -82,6 +105,8 @@ pub(super) async fn run(
         reporter,
         memory,
         session,
+        endpoint,
+        asked: Instant::now(),
         limits,
         publisher: Publisher::new(),
         failed: Vec::new(),
@@ -137,6 +162,9 @@ pub(super) struct Live<'l> {
     pub(super) reporter: &'l mut Reporter,
     pub(super) memory: &'l mut Memory,
     pub(super) session: Arc<Session>,
+    endpoint: EndpointDescription,
+    /// When the server was asked last for its certificate, while there is no connection.
+    asked: Instant,
     pub(super) limits: Limits,
     pub(super) publisher: Publisher,
     /// Points that the server refused.
@@ -214,7 +242,8 @@ impl Live<'_> {
             Signal::Failed(status) => {
                 let told = ConnectError::Refused { status };
                 if is_refusal(status) {
-                    return Err(Ended::Refused(told));
+                    // One that took us before may have another certificate now: it is asked anew, once.
+                    return Err(if self.ever { Ended::Lost(told.to_string()) } else { Ended::Refused(told) });
                 }
                 let given_up = self.since.elapsed() > Duration::from_millis(self.shared.config.session_ms);
                 if !self.ever || given_up {
@@ -273,7 +302,8 @@ impl Live<'_> {
         } else if fresh {
             recover::transfer(self).await?;
         } else {
-            // The server kept all; what was missed shows by its number.
+            // The server kept all but what its queues did not hold; what was missed shows by its number.
+            self.backfill().await?;
             let now = Instant::now();
             self.memory.subscriptions.iter_mut().for_each(|s| s.heard = now);
             self.catch_up_soon();
@@ -359,9 +389,11 @@ impl Live<'_> {
             if !part.whole {
                 self.reporter.bad(true, &format!("{}: its history was fetched in part", spec.config.node));
             }
+            let newest = part.values.last().and_then(history::stamp);
             let values = part.values.into_iter();
             let samples: Vec<Sample> =
                 values.map(|v| self.shared.sample(spec, v, now_us, self.reporter)).collect();
+            spec.filled(newest.filter(|_| part.whole));
             tracing::info!(node = %spec.config.node, values = samples.len(), "fetched from the server's history");
             self.shared.context.raw.send(samples);
         }
@@ -397,6 +429,13 @@ impl Live<'_> {
         if !self.connected {
             let longest = config.timeout() * 3 + Duration::from_millis(config.reconnect_max_ms);
             let hangs = self.since.elapsed() > longest.max(Duration::from_millis(config.session_ms));
+            if self.ever && self.asked.elapsed() > ASK_AGAIN {
+                self.asked = Instant::now();
+                let asked = is_renewed(self.shared.clone(), self.endpoint.server_certificate.clone());
+                if timeout(ASK_LIMIT, asked.boxed()).await == Ok(true) {
+                    return Err(Ended::Lost("the server shows another certificate".to_owned()));
+                }
+            }
             let never = !self.ever && self.since.elapsed() > config.timeout() * 3;
             return if hangs || never { Err(Ended::Lost("no answer in time".to_owned())) } else { Ok(()) };
         }
@@ -429,6 +468,14 @@ impl Live<'_> {
             Err(_) => Err(Ended::Lost("the server does not answer".to_owned())),
         }
     }
+}
+
+/// Whether the server has another certificate than the one that the session would go on with, which a server may answer
+/// with anything, or nothing.
+async fn is_renewed(shared: Arc<Shared>, own: ByteString) -> bool {
+    let offered = shared.kit.endpoints(&shared.config.url, shared.config.timeout()).await;
+    !own.is_null_or_empty()
+        && offered.is_ok_and(|all| !all.is_empty() && all.iter().all(|e| e.server_certificate != own))
 }
 
 /// The namespaces of a server, in its order.

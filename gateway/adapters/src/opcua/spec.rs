@@ -3,9 +3,10 @@
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 
 use common::{Access, PointId, ValueType};
-use opcua::types::{AttributeId, NodeId, NumericRange, ReadValueId, StatusCode};
+use opcua::types::{AttributeId, DataValue, NodeId, NumericRange, ReadValueId, StatusCode};
 
 use super::config::DeviceConfig;
+use super::history;
 use super::point::PointConfig;
 
 /// One point as configured.
@@ -19,12 +20,22 @@ pub(super) struct Spec {
     status: AtomicU32,
     /// Source time of its newest value, UTC us; 0: none yet.
     newest_us: AtomicI64,
+    /// Up to this source time all values were fetched from the server's history, UTC us; 0: none.
+    filled_us: AtomicI64,
 }
 
 impl Spec {
     pub(super) fn new(id: PointId, config: PointConfig, access: Access, value_type: ValueType) -> Self {
         let status = AtomicU32::new(StatusCode::BadWaitingForInitialData.bits());
-        Self { id, config, access, value_type, status, newest_us: AtomicI64::new(0) }
+        Self {
+            id,
+            config,
+            access,
+            value_type,
+            status,
+            newest_us: AtomicI64::new(0),
+            filled_us: AtomicI64::new(0),
+        }
     }
 
     pub(super) fn told(&self, status: StatusCode) {
@@ -39,6 +50,22 @@ impl Spec {
     /// Source time of the newest value that was told; none before the first.
     pub(super) fn newest_us(&self) -> Option<i64> {
         Some(self.newest_us.load(Ordering::Relaxed)).filter(|us| *us != 0)
+    }
+
+    /// All values up to a source time were fetched from the history.
+    pub(super) fn filled(&self, up_to_us: Option<i64>) {
+        self.filled_us.fetch_max(up_to_us.unwrap_or(0), Ordering::Relaxed);
+    }
+
+    /// Whether nothing was told since the connection was lost.
+    pub(super) fn is_left_behind(&self) -> bool {
+        self.status() == StatusCode::BadNotConnected
+    }
+
+    /// Whether the history had a value already that a subscription sends late.
+    pub(super) fn is_filled(&self, value: &DataValue) -> bool {
+        let filled = self.filled_us.load(Ordering::Relaxed);
+        filled != 0 && !self.is_left_behind() && history::stamp(value).is_some_and(|us| us <= filled)
     }
 
     /// What its server or its connection said last.

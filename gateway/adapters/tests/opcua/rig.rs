@@ -3,13 +3,18 @@
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use common::{Access, Clock, Drain, PointId, ValueType};
 use gateway_adapters::opcua::{Adapter, DeviceConfig, Kit, PointConfig};
 use gateway_core::{Adapter as _, DeviceWriter, RawRange};
-use gateway_opcua::pki::{Application, Pki};
+use gateway_opcua::pki::{Application, Certificate, Folder, Pki};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 use crate::common::{Ends, context, registry};
 
@@ -21,16 +26,34 @@ pub(crate) struct Server {
     child: Child,
     input: ChildStdin,
     output: mpsc::Receiver<String>,
+    path: &'static str,
     pub(crate) port: u16,
 }
 
 impl Server {
+    /// asyncua's.
     pub(crate) fn start(options: &[&str]) -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let python = root.join("../../target/asyncua/bin/python");
         assert!(python.exists(), "{} is missing: run tests/setup.sh", python.display());
-        let mut child = Command::new(python)
-            .arg(root.join("tests/opcua/server.py"))
+        let mut command = Command::new(python);
+        command.arg(root.join("tests/opcua/server.py"));
+        Self::spawn(command, options, "/plant")
+    }
+
+    /// node-opcua's, whose certificates are in a folder.
+    pub(crate) fn node(folder: &Path, options: &[&str]) -> Self {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let modules = root.join("../../target/node-opcua/node_modules");
+        assert!(modules.exists(), "{} is missing: run tests/setup.sh", modules.display());
+        let mut command = Command::new("node");
+        command.env("NODE_PATH", modules).arg(root.join("tests/opcua/server.cjs"));
+        command.arg(format!("folder={}", folder.display()));
+        Self::spawn(command, options, "")
+    }
+
+    fn spawn(mut command: Command, options: &[&str], path: &'static str) -> Self {
+        let mut child = command
             .args(options)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -44,7 +67,7 @@ impl Server {
                 let _ = tell.send(line);
             }
         });
-        let mut server = Self { child, input, output, port: 0 };
+        let mut server = Self { child, input, output, path, port: 0 };
         let ready = server.line("ready ");
         server.port = ready.trim_start_matches("ready ").parse().unwrap();
         server
@@ -80,7 +103,7 @@ impl Server {
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("opc.tcp://127.0.0.1:{}/plant", self.port)
+        format!("opc.tcp://127.0.0.1:{}{}", self.port, self.path)
     }
 
     /// As if the power went.
@@ -101,6 +124,7 @@ pub(crate) struct Rig {
     pub(crate) ends: Ends,
     pub(crate) adapter: Arc<Adapter>,
     pub(crate) pki: Pki,
+    kit: Kit,
     drain: Drain,
     running: tokio::task::JoinHandle<()>,
     _folder: tempfile::TempDir,
@@ -140,11 +164,24 @@ impl Rig {
             (PointId(i as u32), config, access(keys))
         };
         let made = points.iter().enumerate().map(point).collect();
-        let adapter = Arc::new(Adapter::new(0, config, made, context, kit).unwrap());
+        let adapter = Arc::new(Adapter::new(0, config, made, context, kit.clone()).unwrap());
         let drain = Drain::default();
         let (runs, stop) = (adapter.clone(), drain.clone());
         let running = tokio::spawn(async move { runs.run(stop).await.unwrap() });
-        Self { ends, adapter, pki, drain, running, _folder: folder }
+        Self { ends, adapter, pki, kit, drain, running, _folder: folder }
+    }
+
+    /// One that trusts the certificate in a file.
+    pub(crate) fn trusting(file: &Path, device: &str, points: &[Given<'_>]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let pki = Pki::open(folder.path().join("pki")).unwrap();
+        let certificate = Certificate::from_file_bytes(&std::fs::read(file).unwrap()).unwrap();
+        pki.put(Folder::Trusted, &certificate).unwrap();
+        Self::with(device, points, pki, folder)
+    }
+
+    pub(crate) fn kit(&self) -> Kit {
+        self.kit.clone()
     }
 
     pub(crate) fn writer(&self) -> Arc<dyn DeviceWriter> {
@@ -165,41 +202,74 @@ pub(crate) fn folder() -> (tempfile::TempDir, PathBuf) {
     (folder, path)
 }
 
+/// How a cable is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Whole,
+    /// Connections end.
+    Cut,
+    /// Connections stay, and nothing arrives: as behind a firewall that has forgotten them.
+    Void,
+}
+
 /// A cable between both, which can be cut and mended.
 pub(crate) struct Cable {
     pub(crate) port: u16,
-    whole: tokio::sync::watch::Sender<bool>,
+    state: watch::Sender<State>,
 }
 
 impl Cable {
     pub(crate) async fn new(to: u16) -> Self {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let (whole, state) = tokio::sync::watch::channel(true);
+        let (state, seen) = watch::channel(State::Whole);
         tokio::spawn(async move {
-            loop {
-                let Ok((mut near, _)) = listener.accept().await else { return };
-                let mut state = state.clone();
-                tokio::spawn(async move {
-                    if !*state.borrow() {
-                        return;
-                    }
-                    let Ok(mut far) = tokio::net::TcpStream::connect(("127.0.0.1", to)).await else { return };
-                    tokio::select! {
-                        _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
-                        _ = state.wait_for(|whole| !whole) => {}
-                    }
-                });
+            while let Ok((near, _)) = listener.accept().await {
+                tokio::spawn(connection(near, to, seen.clone()));
             }
         });
-        Self { port, whole }
+        Self { port, state }
     }
 
     pub(crate) fn cut(&self) {
-        self.whole.send_replace(false);
+        self.state.send_replace(State::Cut);
+    }
+
+    /// From now on bytes vanish, of the connections that are there for good.
+    pub(crate) fn swallow(&self) {
+        self.state.send_replace(State::Void);
     }
 
     pub(crate) fn mend(&self) {
-        self.whole.send_replace(true);
+        self.state.send_replace(State::Whole);
+    }
+}
+
+async fn connection(near: TcpStream, to: u16, mut state: watch::Receiver<State>) {
+    if *state.borrow() == State::Cut {
+        return;
+    }
+    let Ok(far) = TcpStream::connect(("127.0.0.1", to)).await else { return };
+    let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());
+    let lost = AtomicBool::new(false);
+    tokio::select! {
+        () = pass(near_in, far_out, &lost, state.clone()) => {}
+        () = pass(far_in, near_out, &lost, state.clone()) => {}
+        _ = state.wait_for(|s| *s == State::Cut) => {}
+    }
+}
+
+async fn pass(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    lost: &AtomicBool,
+    state: watch::Receiver<State>,
+) {
+    let mut buffer = vec![0; 1 << 16];
+    while let Ok(got @ 1..) = from.read(&mut buffer).await {
+        lost.fetch_or(*state.borrow() == State::Void, Ordering::SeqCst);
+        if !lost.load(Ordering::SeqCst) && to.write_all(&buffer[..got]).await.is_err() {
+            return;
+        }
     }
 }

@@ -1,7 +1,8 @@
 """An OPC UA server (asyncua, which we did not write) for the adapter's tests.
 
 Arguments as key=value: port (0: any), shift (namespaces before ours), folder (of its certificate), security (none or
-all), uri and host (of its certificate), many (further variables), structure, history. Says `ready <port>` and then
+all), uri, host and days (of its certificate: whom it is for, how long it is valid), ca (signs it), x509 (sign-in by the
+certificate user-cert.der of the folder alone), many (further variables), structure, history. Says `ready <port>` and then
 obeys lines on standard input: `set <name> <python literal>`, `bad <name of a Double> <status code>`, `delete <name>`,
 `add <name>`, `get <name>`, `count <ms>`, `event <text>`, `hang <seconds>`, `stop`.
 """
@@ -14,17 +15,24 @@ import time
 from pathlib import Path
 
 from asyncua import Server, ua
-from asyncua.crypto.cert_gen import setup_self_signed_certificate
+from asyncua.crypto import uacrypto
 from asyncua.crypto.permission_rules import SimpleRoleRuleset, User, UserRole
 from asyncua.server.user_managers import UserManager
-from cryptography.x509.oid import ExtendedKeyUsageOID
+
+import certificates
 
 OURS = "http://twinway.test/plant"
 
 
 class Users(UserManager):
+    def __init__(self, known=None):
+        self.known = known
+
     def get_user(self, iserver, username=None, password=None, certificate=None):
         # The channel's certificate comes along with every kind of sign-in.
+        if self.known is not None:
+            der = certificate if isinstance(certificate, bytes) else uacrypto.der_from_x509(certificate)
+            return User(role=UserRole.User, name="by certificate") if der == self.known else None
         if username is None:
             return User(role=UserRole.User, name="anonymous")
         ok = username == "operator" and password == "secret"
@@ -132,7 +140,14 @@ async def obey(server, plant, made, line):
 async def main(options):
     global INDEX, MANY
     MANY = int(options.get("many", 0))
-    server = Server(user_manager=Users())
+    known = None
+    if options.get("x509"):
+        folder = Path(options["folder"])
+        if not (folder / "user-cert.der").exists():
+            certificates.make(folder, "user-", "urn:twinway:test:user", "user")
+            certificates.make(folder, "stranger-", "urn:twinway:test:stranger", "stranger")
+        known = (folder / "user-cert.der").read_bytes()
+    server = Server(user_manager=Users(known))
     await server.init()
     port = int(options.get("port", 0))
     server.set_endpoint(f"opc.tcp://127.0.0.1:{port}/plant")
@@ -149,13 +164,14 @@ async def main(options):
         await server.set_application_uri("urn:twinway:test:server")
         key, cert = folder / "key.pem", folder / "cert.der"
         if not cert.exists():
-            await setup_self_signed_certificate(
-                key, cert, uri, options.get("host", "127.0.0.1"), [ExtendedKeyUsageOID.SERVER_AUTH],
-                {"commonName": "asyncua test", "organizationName": "Twinway"},
-            )
+            ca = certificates.authority(folder) if options.get("ca") else None
+            host, days = options.get("host", "127.0.0.1"), int(options.get("days", 300))
+            certificates.make(folder, "", uri, host, days, ca)
         await server.load_certificate(str(cert))
         await server.load_private_key(str(key))
     server.set_security_policy(policies, permission_ruleset=SimpleRoleRuleset())
+    if known is not None:
+        server.set_identity_tokens([ua.X509IdentityToken])
     for n in range(int(options.get("shift", 0))):
         await server.register_namespace(f"http://twinway.test/other{n}")
     INDEX = await server.register_namespace(OURS)

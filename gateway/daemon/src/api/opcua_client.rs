@@ -141,6 +141,7 @@ fn told(tool: &Tool, start: &opcua::types::NodeId, browsed: Browsed) -> OpcuaBro
             data_type: f.scalar.map(|s| s.to_string()),
             value_type: f.scalar.and_then(value::value_type),
             array: f.array,
+            labels: f.labels.clone(),
             object: object.filter(|_| is_method),
             readable: f.access.0,
             writable: f.access.1,
