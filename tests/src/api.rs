@@ -99,12 +99,14 @@ impl Api {
 
     /// Sends a command and returns the answer.
     pub async fn send(&self, twin: &str, request: &CommandRequest, key: &str) -> Response {
+        self.post_command(twin, request, key).send().await.expect("an answer")
+    }
+
+    /// A command that is not sent yet.
+    pub fn post_command(&self, twin: &str, request: &CommandRequest, key: &str) -> RequestBuilder {
         self.request(Method::POST, &format!("/api/v1/twins/{}/commands", twin.replace('/', "%2F")))
             .header("Idempotency-Key", key)
             .json(request)
-            .send()
-            .await
-            .expect("an answer")
     }
 
     /// Sends a command, which must be accepted, and follows it to its end.
