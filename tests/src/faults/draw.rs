@@ -42,6 +42,17 @@ pub enum Way {
     Down,
 }
 
+/// What is done to the gateway's buffer while it is down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Damage {
+    /// Half a write stands behind the log's end: costs nothing that was durable.
+    Torn,
+    /// The state beside the log is spoilt: it can be made anew, and costs nothing.
+    State,
+    /// A bit of the log is flipped: costs the frames it hits, and is told.
+    Log,
+}
+
 /// One fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -49,6 +60,8 @@ pub enum Fault {
     Kill(Duration),
     /// kill -9, and again so long after the next start began
     KillTwice(Duration),
+    /// kill -9, away for so long, and the buffer damaged meanwhile by a seed of its own
+    Damage(Damage, Duration, u64),
     /// SIGTERM, away for so long
     End(Duration),
     /// SIGSTOP for so long
@@ -79,6 +92,9 @@ impl Fault {
         match self {
             Self::Kill(_) => "kill -9",
             Self::KillTwice(_) => "kill -9 in start",
+            Self::Damage(Damage::Torn, ..) => "kill -9, torn log",
+            Self::Damage(Damage::State, ..) => "kill -9, spoilt state",
+            Self::Damage(Damage::Log, ..) => "kill -9, flipped bit in the log",
             Self::End(_) => "SIGTERM",
             Self::Stop(_) => "SIGSTOP",
             Self::Slow(_) => "slow",
@@ -98,6 +114,7 @@ impl Fault {
         match self {
             Self::Kill(d)
             | Self::KillTwice(d)
+            | Self::Damage(_, d, _)
             | Self::End(d)
             | Self::Stop(d)
             | Self::Slow(d)
@@ -166,6 +183,17 @@ impl Plan {
             plan.commands.push((at, usize::try_from(r.within(0, REGISTERS as u64 - 1)).unwrap_or(0)));
             at += r.ms(50, 700);
         }
+        // Half of the times that the gateway is killed, its files suffer too.
+        for (_, fault) in &mut plan.gateway {
+            if let Fault::Kill(away) = *fault {
+                *fault = match r.within(0, 9) {
+                    0 | 1 => Fault::Damage(Damage::Torn, away, r.number()),
+                    2 | 3 => Fault::Damage(Damage::State, away, r.number()),
+                    4 => Fault::Damage(Damage::Log, away, r.number()),
+                    _ => Fault::Kill(away),
+                };
+            }
+        }
         plan
     }
 
@@ -226,7 +254,7 @@ mod tests {
             plans.iter().flat_map(|p| [&p.gateway, &p.cloud, &p.link]).flatten().collect();
         names.sort_by_key(|(_, f)| f.name());
         names.dedup_by_key(|(_, f)| f.name());
-        assert_eq!(names.len(), 13, "every kind of fault is drawn");
+        assert_eq!(names.len(), 16, "every kind of fault is drawn");
         // As published with the algorithm: the plan of a seed is for ever.
         assert_eq!(Random::new(1_234_567).number(), 6_457_827_717_110_365_317);
     }

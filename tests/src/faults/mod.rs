@@ -2,8 +2,10 @@
 //! `make faults SEEDS=100` runs many, `make faults SEED=1234` one again.
 //!
 //! `draw` says what a seed means, `site` does it, `link` is the network in between, `wire` remembers what passed,
-//! `judge` compares with what the cloud holds in the end. Power loss is not here: kill -9 leaves what the kernel has.
+//! `judge` compares with what the cloud holds in the end. Power loss is not here: kill -9 leaves what the kernel has,
+//! and `damage` adds to the files or spoils them, but takes no unsynced write back.
 
+pub mod damage;
 pub mod draw;
 pub mod judge;
 pub mod link;

@@ -8,6 +8,7 @@ use common::api::SwitchPosition;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
+use super::damage::damage;
 use super::draw::{Fault, Step};
 use crate::gateway::Setup;
 use crate::oracle::Oracle;
@@ -39,13 +40,15 @@ pub(super) struct Box1 {
     setup: Setup,
     oracle: Oracle,
     watch: JoinHandle<()>,
+    /// Whether durable frames may have been damaged on disk.
+    pub(super) corrupted: bool,
 }
 
 impl Box1 {
     pub(super) async fn start(dir: &std::path::Path, setup: Setup, oracle: Oracle) -> Self {
         let gateway = Gateway::start(dir, &setup).await;
         let watch = watch(&oracle, &gateway);
-        Self { gateway, setup, oracle, watch }
+        Self { gateway, setup, oracle, watch, corrupted: false }
     }
 
     /// Goes through its lane; says what was done.
@@ -55,6 +58,11 @@ impl Box1 {
             tokio::time::sleep_until(start + *at).await;
             match *fault {
                 Fault::Kill(away) => self.kill(away).await,
+                Fault::Damage(kind, away, seed) => {
+                    self.gateway.process.kill();
+                    self.corrupted |= damage(self.gateway.dir(), kind, seed);
+                    self.kill(away).await;
+                }
                 Fault::KillTwice(after) => {
                     self.gateway.process.kill();
                     let mut starting = Gateway::spawn(&self.gateway.dir().to_owned(), &self.setup);

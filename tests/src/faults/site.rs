@@ -166,7 +166,7 @@ impl Site {
             commands: orders::look(&orders, &cloud, &at_box).await,
             written: self.plc.written(),
             audit: audit(&cloud).await,
-            corrupted: false,
+            corrupted: box1.corrupted,
             oracle: self.oracle,
         }
     }
