@@ -33,6 +33,14 @@ impl Api {
         self
     }
 
+    /// The same with a connection for each request: none is used again that the server, stopped and continued,
+    /// closes at that moment for having been idle.
+    #[must_use]
+    pub fn unpooled(&self) -> Self {
+        let client = builder().pool_max_idle_per_host(0).build().expect("a client");
+        Self { client, ..self.clone() }
+    }
+
     /// Where it goes.
     pub fn base(&self) -> &str {
         &self.base

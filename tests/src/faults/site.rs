@@ -78,7 +78,7 @@ impl Site {
         })
         .await;
         let (lives, backwards) = (Arc::new(AtomicU64::new(0)), Arc::default());
-        let poll = tokio::spawn(poll(cloud.api().clone(), base_us, lives.clone(), Arc::clone(&backwards)));
+        let poll = tokio::spawn(poll(cloud.api().unpooled(), base_us, lives.clone(), Arc::clone(&backwards)));
         Self {
             link,
             plc,
@@ -100,7 +100,7 @@ impl Site {
     pub async fn suffer(&mut self, plan: &Plan) -> Vec<String> {
         let start = Instant::now();
         let (cloud, box1) = (self.cloud.take().expect("a cloud"), self.box1.take().expect("a gateway"));
-        let sending = tokio::spawn(orders::send(cloud.api().clone(), plan.commands.clone(), start));
+        let sending = tokio::spawn(orders::send(cloud.api().unpooled(), plan.commands.clone(), start));
         let ((box1, mut done), (cloud, of_cloud), of_link) = tokio::join!(
             box1.suffer(&plan.gateway, start),
             suffer_cloud(cloud, &plan.cloud, start, self.lives.clone()),
@@ -118,7 +118,7 @@ impl Site {
     /// Ends the sensor once all is well, waits until everything has arrived, and gathers what there is to judge.
     pub async fn settle(self) -> Evidence {
         let (running, box1) = (self.cloud.expect("a cloud"), self.box1.expect("a gateway"));
-        let (cloud, at_box) = (running.api().clone(), box1.gateway.api());
+        let (cloud, at_box) = (running.api().unpooled(), box1.gateway.api());
         let goal = self.oracle.durable() + AFTERWARDS;
         until("durable samples after the faults", LIMIT, || async {
             (self.oracle.durable() >= goal).then_some(())
