@@ -5,7 +5,12 @@
 CARGO ?= cargo
 ARGS ?=
 
-.PHONY: run build test lint deny advisories bench web-check e2e setup screenshots clean
+SEEDS ?= 20
+SEED ?=
+FROM ?= 1
+JOBS ?= 2
+
+.PHONY: run build test lint deny advisories bench faults web-check e2e setup screenshots clean
 
 # The demo: a simulated coating line, its gateway and its cloud, with a page to open.
 run:
@@ -47,6 +52,11 @@ advisories:
 bench:
 	$(CARGO) build --release --locked --workspace --bins
 	$(CARGO) run --release --locked -p tests --bin bench -- $(ONLY)
+
+# The fault harness over SEEDS seeds from FROM on, JOBS at a time; or one again, `make faults SEED=1234`. Release programs.
+faults:
+	$(CARGO) build --release --locked -p twinway-gateway -p twinway-cloud -p tests --bins
+	target/release/faults $(if $(SEED),--seed $(SEED),--from $(FROM) --seeds $(SEEDS)) --jobs $(JOBS)
 
 screenshots:
 	tests/e2e.sh --screenshots docs/images

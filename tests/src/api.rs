@@ -33,6 +33,14 @@ impl Api {
         self
     }
 
+    /// The same with a connection for each request: none is used again that the server, stopped and continued,
+    /// closes at that moment for having been idle.
+    #[must_use]
+    pub fn unpooled(&self) -> Self {
+        let client = builder().pool_max_idle_per_host(0).build().expect("a client");
+        Self { client, ..self.clone() }
+    }
+
     /// Where it goes.
     pub fn base(&self) -> &str {
         &self.base
@@ -99,12 +107,14 @@ impl Api {
 
     /// Sends a command and returns the answer.
     pub async fn send(&self, twin: &str, request: &CommandRequest, key: &str) -> Response {
+        self.post_command(twin, request, key).send().await.expect("an answer")
+    }
+
+    /// A command that is not sent yet.
+    pub fn post_command(&self, twin: &str, request: &CommandRequest, key: &str) -> RequestBuilder {
         self.request(Method::POST, &format!("/api/v1/twins/{}/commands", twin.replace('/', "%2F")))
             .header("Idempotency-Key", key)
             .json(request)
-            .send()
-            .await
-            .expect("an answer")
     }
 
     /// Sends a command, which must be accepted, and follows it to its end.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::Drain;
-use rumqttc::{AsyncClient, Event, MqttOptions, Outgoing, Packet, QoS};
+use rumqttc::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, Outgoing, Packet, QoS};
 use tokio::net::TcpListener;
 use tokio_modbus::prelude::*;
 use tokio_modbus::server::Service;
@@ -21,6 +21,8 @@ pub struct ModbusDevice {
     pub addr: SocketAddr,
     registers: Arc<Mutex<Vec<u16>>>,
     writes: Arc<AtomicU64>,
+    /// Each word that was written, with its register, in order.
+    written: Arc<Mutex<Vec<(usize, u16)>>>,
     connections: Arc<AtomicU64>,
     /// A register that counts how often it is read; none at the start.
     counter: Arc<Mutex<Option<usize>>>,
@@ -40,6 +42,7 @@ impl ModbusDevice {
             addr: listener.local_addr().expect("bound"),
             registers: Arc::new(Mutex::new(vec![0; 1000])),
             writes: Arc::default(),
+            written: Arc::default(),
             connections: Arc::default(),
             counter: Arc::default(),
             drain: Drain::new(),
@@ -86,6 +89,15 @@ impl ModbusDevice {
         self.connections.load(Ordering::SeqCst)
     }
 
+    /// Each word that was written, with its register, in order.
+    pub fn written(&self) -> Vec<(usize, u16)> {
+        self.written.lock().expect("no panic holds it").clone()
+    }
+
+    fn note(&self, at: usize, words: &[u16]) {
+        self.written.lock().expect("no panic holds it").extend((at..).zip(words.iter().copied()));
+    }
+
     /// How many writes it got.
     pub fn writes(&self) -> u64 {
         self.writes.load(Ordering::SeqCst)
@@ -114,10 +126,12 @@ impl Service for ModbusDevice {
             }),
             Request::WriteSingleRegister(a, word) => at(a, 1).map(|r| {
                 registers[r.start] = word;
+                self.note(r.start, &[word]);
                 self.writes.fetch_add(1, Ordering::SeqCst);
                 Response::WriteSingleRegister(a, word)
             }),
             Request::WriteMultipleRegisters(a, words) => at(a, words.len()).map(|r| {
+                self.note(r.start, &words);
                 registers[r].copy_from_slice(&words);
                 self.writes.fetch_add(1, Ordering::SeqCst);
                 Response::WriteMultipleRegisters(a, u16::try_from(words.len()).unwrap_or(u16::MAX))
@@ -132,13 +146,28 @@ impl Service for ModbusDevice {
 pub struct SensorCounts {
     /// Last number handed to the client.
     pub sent: AtomicU64,
-    /// How many the broker has acknowledged, whoever holds them now.
+    /// How many the broker has acknowledged, whoever holds them now; at most once: how many were written to it.
     pub acknowledged: AtomicU64,
 }
 
-/// Publishes to `load/<n>` for `n` below `points`, in turn, `rate` a second in all, until drained. Sample
-/// `k` (from 1) goes to point `k % points` with source time `base_us + k`: its own number. The value is
-/// what `value(k)` gives.
+/// How a numbered sensor publishes: to `load/<n>` for `n` below `points`, in turn. Sample `k` (from 1) goes to
+/// point `k % points` with source time `base_us + k`: its own number.
+#[derive(Debug, Clone, Copy)]
+pub struct Numbered {
+    /// The gateway's broker.
+    pub broker: SocketAddr,
+    /// How many points.
+    pub points: u64,
+    /// Samples a second in all.
+    pub rate: u64,
+    /// Source time of number 0, UTC us.
+    pub base_us: i64,
+    /// At most once: none is ever sent again, so what comes twice was doubled further on. At least once: what the
+    /// broker did not acknowledge is sent again.
+    pub qos: QoS,
+}
+
+/// A numbered sensor with quality of service 1 until drained. The value of number `k` is what `value(k)` gives.
 pub async fn numbered_sensor(
     broker: SocketAddr,
     points: u64,
@@ -148,61 +177,90 @@ pub async fn numbered_sensor(
     counts: Arc<SensorCounts>,
     drain: Drain,
 ) {
-    let mut options = MqttOptions::new("numbered-sensor", broker.ip().to_string(), broker.port());
-    options.set_keep_alive(Duration::from_secs(10)).set_inflight(1000).set_clean_session(true);
-    let (client, mut events) = AsyncClient::new(options, 4000);
-    let publisher = {
-        let (counts, drain) = (counts.clone(), drain.clone());
-        async move {
-            let mut tick = tokio::time::interval(Duration::from_millis(5));
-            let began = tokio::time::Instant::now();
-            let mut k = 0u64;
-            while !drain.is_started() {
-                tick.tick().await;
-                #[allow(clippy::cast_possible_truncation)]
-                let due = began.elapsed().as_micros() as u64 * rate / 1_000_000;
-                while k < due && !drain.is_started() {
-                    k += 1;
-                    let payload = format!("{{\"v\":{:?},\"t\":{}}}", value(k), base_us + k.cast_signed());
-                    let topic = format!("load/{}", k % points);
-                    if client.publish(topic, QoS::AtLeastOnce, false, payload).await.is_err() {
-                        return;
+    Numbered { broker, points, rate, base_us, qos: QoS::AtLeastOnce }.run(value, counts, drain).await;
+}
+
+impl Numbered {
+    /// Publishes until drained. The value of number `k` is what `value(k)` gives.
+    pub async fn run(self, value: impl Fn(u64) -> f64, counts: Arc<SensorCounts>, drain: Drain) {
+        let Self { broker, points, rate, base_us, qos } = self;
+        let mut options = MqttOptions::new("numbered-sensor", broker.ip().to_string(), broker.port());
+        options.set_keep_alive(Duration::from_secs(10)).set_inflight(1000).set_clean_session(true);
+        let (client, events) = AsyncClient::new(options, 4000);
+        let publisher = {
+            let (counts, drain) = (counts.clone(), drain.clone());
+            async move {
+                let mut tick = tokio::time::interval(Duration::from_millis(5));
+                let began = tokio::time::Instant::now();
+                let mut k = 0u64;
+                while !drain.is_started() {
+                    tick.tick().await;
+                    #[allow(clippy::cast_possible_truncation)]
+                    let due = began.elapsed().as_micros() as u64 * rate / 1_000_000;
+                    while k < due && !drain.is_started() {
+                        k += 1;
+                        let payload = format!("{{\"v\":{:?},\"t\":{}}}", value(k), base_us + k.cast_signed());
+                        let topic = format!("load/{}", k % points);
+                        if client.publish(topic, qos, false, payload).await.is_err() {
+                            return;
+                        }
+                        counts.sent.store(k, Ordering::SeqCst);
                     }
-                    counts.sent.store(k, Ordering::SeqCst);
                 }
             }
+        };
+        let mut pump = Pump { events, qos, counts: counts.clone() };
+        tokio::select! {
+            () = publisher => {}
+            () = pump.run(|| drain.is_started()) => {}
         }
-    };
-    let pump = async {
-        loop {
-            match events.poll().await {
-                Ok(Event::Incoming(Packet::PubAck(_))) => {
-                    counts.acknowledged.fetch_add(1, Ordering::SeqCst);
+        // What is still queued leaves before the connection does.
+        let all = || counts.acknowledged.load(Ordering::SeqCst) >= counts.sent.load(Ordering::SeqCst);
+        let settle = async {
+            while !all() {
+                // What was under way when a connection broke is never written at most once: silence is the end.
+                let idle = if qos == QoS::AtMostOnce { 300 } else { 5000 };
+                match tokio::time::timeout(Duration::from_millis(idle), pump.next()).await {
+                    Ok(Ok(_)) => {}
+                    Ok(Err(_)) | Err(_) => return,
                 }
+            }
+        };
+        let _ = tokio::time::timeout(Duration::from_secs(5), settle).await;
+    }
+}
+
+/// The connection of a numbered sensor.
+struct Pump {
+    events: EventLoop,
+    qos: QoS,
+    counts: Arc<SensorCounts>,
+}
+
+impl Pump {
+    /// Goes on, over lost connections, until one is lost that is `over`.
+    async fn run(&mut self, over: impl Fn() -> bool) {
+        loop {
+            match self.next().await {
                 Ok(Event::Outgoing(Outgoing::Disconnect)) => return,
                 Ok(_) => {}
-                Err(_) if drain.is_started() => return,
+                Err(_) if over() => return,
                 Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
             }
         }
-    };
-    tokio::select! {
-        () = publisher => {}
-        () = pump => {}
     }
-    // What is still queued leaves before the connection does.
-    let settle = async {
-        while counts.acknowledged.load(Ordering::SeqCst) < counts.sent.load(Ordering::SeqCst) {
-            match events.poll().await {
-                Ok(Event::Incoming(Packet::PubAck(_))) => {
-                    counts.acknowledged.fetch_add(1, Ordering::SeqCst);
-                }
-                Ok(_) => {}
-                Err(_) => return,
-            }
-        }
-    };
-    let _ = tokio::time::timeout(Duration::from_secs(5), settle).await;
+
+    /// The next event, counted if it ends a sample's way.
+    async fn next(&mut self) -> Result<Event, ConnectionError> {
+        let event = self.events.poll().await?;
+        let done = match &event {
+            Event::Incoming(Packet::PubAck(_)) => self.qos != QoS::AtMostOnce,
+            Event::Outgoing(Outgoing::Publish(_)) => self.qos == QoS::AtMostOnce,
+            _ => false,
+        };
+        self.counts.acknowledged.fetch_add(u64::from(done), Ordering::SeqCst);
+        Ok(event)
+    }
 }
 
 /// Gateway configuration of a device fed by `numbered_sensor`.

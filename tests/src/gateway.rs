@@ -37,6 +37,9 @@ pub struct Gateway {
     socket: PathBuf,
 }
 
+/// The addresses of the start before, also of one that did not come to write them.
+const BEFORE: &str = "addresses.before.json";
+
 #[derive(Debug, Deserialize)]
 struct Addresses {
     broker: SocketAddr,
@@ -53,7 +56,7 @@ impl Gateway {
         std::fs::create_dir_all(dir).expect("a folder");
         let socket = dir.join("api.sock");
         let file = configure(dir, setup);
-        let _ = std::fs::remove_file(dir.join("data/addresses.json"));
+        let _ = std::fs::rename(dir.join("data/addresses.json"), dir.join(BEFORE));
         let file = file.to_str().expect("a UTF-8 path");
         let program = setup.program.clone().unwrap_or_else(|| program("twinway-gateway"));
         let process = Process::start(&program, &["run", "--config", file], dir.join("log"));
@@ -98,7 +101,8 @@ fn configure(dir: &Path, setup: &Setup) -> PathBuf {
         dir.join("api.sock"),
     );
     // The sensors of a restarted gateway find its broker where it was.
-    let port = addresses(dir).map_or(0, |a| a.broker.port());
+    let port = addresses(&dir.join("data/addresses.json")).or_else(|| addresses(&dir.join(BEFORE)));
+    let port = port.map_or(0, |a| a.broker.port());
     config += &format!("[broker]\nlisten = \"127.0.0.1:{port}\"\n{}", setup.broker);
     if let Some((addr, secret)) = &setup.uplink {
         write_private(&dir.join("secret"), secret);
@@ -122,13 +126,18 @@ pub struct Starting {
 }
 
 impl Starting {
+    /// kill -9, wherever it is by now.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
     /// Waits until it serves.
     pub async fn ready(mut self) -> Gateway {
         let found = until("addresses of the gateway", Duration::from_secs(20), || {
             if let Some(status) = self.process.ended() {
                 panic!("gateway ended with {status}:\n{}", self.process.log());
             }
-            let found = addresses(&self.dir);
+            let found = addresses(&self.dir.join("data/addresses.json"));
             async move { found }
         });
         let broker = found.await.broker;
@@ -136,8 +145,8 @@ impl Starting {
     }
 }
 
-fn addresses(dir: &Path) -> Option<Addresses> {
-    serde_json::from_str(&std::fs::read_to_string(dir.join("data/addresses.json")).ok()?).ok()
+fn addresses(file: &Path) -> Option<Addresses> {
+    serde_json::from_str(&std::fs::read_to_string(file).ok()?).ok()
 }
 
 /// Writes a file that only its owner reads.

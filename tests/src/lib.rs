@@ -3,6 +3,7 @@
 
 pub mod api;
 pub mod cloud;
+pub mod faults;
 pub mod field;
 pub mod gateway;
 pub mod live;

@@ -41,13 +41,20 @@ pub struct Oracle {
     durable: Arc<Mutex<Durable>>,
 }
 
-#[derive(Debug, Default)]
-struct Durable {
-    /// Numbers by point.
-    numbers: BTreeMap<u64, BTreeSet<u64>>,
-    /// Last number by incarnation and point.
-    upto: BTreeMap<(String, u64), u64>,
+/// By incarnation and point. The sensor sends each point's numbers in order, so what is durable of a point in an
+/// incarnation is all that the gateway took of it between two numbers.
+type Durable = BTreeMap<(String, u64), Run>;
+
+/// What is durable of a point in one incarnation.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    first: u64,
+    last: u64,
+    samples: u64,
 }
+
+/// What the cloud holds: by point, in its order, number and value of each sample.
+pub type Stored = BTreeMap<u64, Vec<(u64, Option<f64>)>>;
 
 /// What the comparison found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -60,8 +67,12 @@ pub struct Verdict {
     pub doubled: u64,
     /// Samples that the cloud has with a value that is not theirs.
     pub changed: u64,
+    /// Samples that the cloud gives in another order than the sensor.
+    pub reordered: u64,
     /// Samples that the cloud has in all.
     pub stored: u64,
+    /// Numbers that the gateway never took, between others that it took.
+    pub dropped: u64,
 }
 
 impl Oracle {
@@ -72,15 +83,21 @@ impl Oracle {
 
     /// How many samples are known to be durable.
     pub fn durable(&self) -> u64 {
-        let durable = self.durable.lock().expect("no panic holds it");
-        durable.numbers.values().map(|n| n.len() as u64).sum()
+        self.durable.lock().expect("no panic holds it").values().map(|run| run.samples).sum()
+    }
+
+    /// The same with a memory of its own: what is told to one from here on, the other does not know.
+    #[must_use]
+    pub fn apart(&self) -> Self {
+        let durable = self.durable.lock().expect("no panic holds it").clone();
+        Self { points: self.points, base_us: self.base_us, durable: Arc::new(Mutex::new(durable)) }
     }
 
     /// Reads a gateway's watermark until it ends (with the gateway).
     pub async fn watch(&self, api: Api) {
-        let answer = api.request(Method::GET, "/api/v1/watermark").send().await.expect("the watermark");
+        // A gateway that is killed at once says nothing; whoever waits for what is durable sees it.
+        let Ok(mut answer) = api.request(Method::GET, "/api/v1/watermark").send().await else { return };
         assert!(answer.status().is_success(), "{}", answer.status());
-        let mut answer = answer;
         let mut pending = Vec::new();
         while let Ok(Some(chunk)) = answer.chunk().await {
             pending.extend_from_slice(&chunk);
@@ -93,42 +110,63 @@ impl Oracle {
     }
 
     /// Takes note of a line.
-    fn take(&self, line: &WatermarkLine) {
+    pub fn take(&self, line: &WatermarkLine) {
         let mut durable = self.durable.lock().expect("no panic holds it");
         for (path, of) in &line.points {
             let Some(point) = path.strip_prefix("load/p").and_then(|n| n.parse::<u64>().ok()) else {
                 continue;
             };
             let number = |us: i64| u64::try_from(us - self.base_us).expect("numbers count from the base");
-            let (first, last) = (number(of.first_us), number(of.last_us));
-            // The sensor sends each point's numbers in order: what the gateway took must be without a hole.
-            assert_eq!(
-                (last - first) / self.points + 1,
-                of.samples,
-                "{path}: {of:?} in a line of {}",
+            let run = Run { first: number(of.first_us), last: number(of.last_us), samples: of.samples };
+            assert!(
+                run.first <= run.last && self.numbers(run) >= run.samples,
+                "{path}: {of:?} in a line of {} is more than the sensor has sent",
                 line.seq
             );
-            let step = usize::try_from(self.points).expect("few points");
-            let known = durable.upto.insert((line.incarnation.clone(), point), last);
-            let from = known.map_or(first, |known| known + self.points);
-            durable.numbers.entry(point).or_default().extend((from..=last).step_by(step));
+            durable.insert((line.incarnation.clone(), point), run);
         }
+    }
+
+    /// How many numbers of its point a run covers.
+    fn numbers(&self, run: Run) -> u64 {
+        (run.last - run.first) / self.points + 1
     }
 
     /// Compares with the cloud's history. `value` gives the value of a number.
     pub async fn compare(&self, cloud: &Api, twin: &str, value: impl Fn(u64) -> f64) -> Verdict {
-        let mut verdict = Verdict { durable: self.durable(), ..Verdict::default() };
+        self.judge(&self.history(cloud, twin).await, value)
+    }
+
+    /// All that the cloud's history holds of the sensor.
+    pub async fn history(&self, cloud: &Api, twin: &str) -> Stored {
+        let mut stored = Stored::new();
         for point in 0..self.points {
-            let mut stored: BTreeMap<u64, u64> = BTreeMap::new();
-            for (number, got) in self.stored(cloud, twin, point).await {
-                *stored.entry(number).or_default() += 1;
+            stored.insert(point, self.stored(cloud, twin, point).await);
+        }
+        stored
+    }
+
+    /// Judges what the cloud holds by what is durable.
+    pub fn judge(&self, stored: &Stored, value: impl Fn(u64) -> f64) -> Verdict {
+        let durable = self.durable.lock().expect("no panic holds it");
+        let mut verdict = Verdict::default();
+        let mut there: BTreeMap<u64, BTreeSet<u64>> = BTreeMap::new();
+        for (point, samples) in stored {
+            let own = there.entry(*point).or_default();
+            let mut before = 0;
+            for (number, got) in samples {
                 verdict.stored += 1;
-                verdict.changed += u64::from(got != Some(value(number)));
+                verdict.doubled += u64::from(!own.insert(*number));
+                verdict.changed += u64::from(*got != Some(value(*number)) || number % self.points != *point);
+                verdict.reordered += u64::from(*number < before);
+                before = *number;
             }
-            verdict.doubled += stored.values().map(|n| n - 1).sum::<u64>();
-            let durable = self.durable.lock().expect("no panic holds it");
-            let numbers = durable.numbers.get(&point).into_iter().flatten();
-            verdict.lost += numbers.filter(|n| !stored.contains_key(n)).count() as u64;
+        }
+        for ((_, point), run) in durable.iter() {
+            let got = there.get(point).map_or(0, |own| own.range(run.first..=run.last).count() as u64);
+            verdict.durable += run.samples;
+            verdict.lost += run.samples.saturating_sub(got);
+            verdict.dropped += self.numbers(*run) - run.samples;
         }
         verdict
     }

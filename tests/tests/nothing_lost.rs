@@ -70,7 +70,11 @@ async fn every_durable_sample_arrives_exactly_once_through_an_outage_and_kill_9(
     })
     .await;
     let verdict = oracle.compare(cloud.api(), "hall/load", value).await;
-    assert_eq!((verdict.lost, verdict.doubled, verdict.changed), (0, 0, 0), "{verdict:?}");
+    assert_eq!(
+        (verdict.lost, verdict.doubled, verdict.changed, verdict.dropped),
+        (0, 0, 0, 0),
+        "{verdict:?}"
+    );
     assert!(verdict.stored >= verdict.durable && verdict.durable >= 14_000, "{verdict:?}");
 
     gateway.process.signal("TERM");

@@ -133,7 +133,11 @@ async fn what_stays_loses_nothing_while_the_rest_is_changed() {
     })
     .await;
     let verdict = oracle.compare(cloud.api(), "hall/load", value).await;
-    assert_eq!((verdict.lost, verdict.doubled, verdict.changed), (0, 0, 0), "{verdict:?}");
+    assert_eq!(
+        (verdict.lost, verdict.doubled, verdict.changed, verdict.dropped),
+        (0, 0, 0, 0),
+        "{verdict:?}"
+    );
     assert_eq!(since_us(&cloud).await, since, "the session with the cloud went on");
 
     // Every value that a register ever gave arrived once and in order, over every reload.

@@ -1,0 +1,263 @@
+//! The judgement: from what was seen outside of both processes, what was promised and not kept. Pure: the same
+//! evidence gives the same violations, so that each can be forged in a test and must be found.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use common::CommandState;
+use common::api::CommandView;
+use common::command::LogEntry;
+use common::names::{Code, action};
+
+use super::wire::Wire;
+use crate::oracle::{Oracle, Stored};
+
+/// What kind of promise was broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// durable at the gateway, not in the history
+    Lost,
+    /// acknowledged by the cloud, not in the history
+    AckedLost,
+    /// more than once in the history
+    Doubled,
+    /// in the history in another order, or the twin went backwards
+    Reordered,
+    /// in the history with a value that is not its own
+    Changed,
+    /// the cloud lacks what it acknowledged
+    AckForgotten,
+    /// acknowledged and never sent
+    AckForged,
+    /// two frames had one name
+    NumberReused,
+    /// not a message of the wire
+    Malformed,
+    /// the twin's state is not the last good sample
+    TwinWrong,
+    /// a command was written more than once
+    CommandTwice,
+    /// what a command's end says is not what was written, or it has no end, or the two sides differ
+    CommandEnd,
+    /// `unknown`, where reading back would have told
+    UnknownNeedless,
+    /// something was done and the audit does not say so
+    AuditGap,
+    /// damage of the disk that nobody was told of
+    Untold,
+}
+
+/// A promise that was not kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// Which.
+    pub kind: Kind,
+    /// Where it was seen.
+    pub detail: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.kind, self.detail)
+    }
+}
+
+/// A command that the harness sent, under one idempotency key, as often as it took to get an answer.
+#[derive(Debug, Clone)]
+pub struct Sent {
+    /// What the requester gave as its reason: names it in the audit.
+    pub reason: String,
+    /// Register at the plant.
+    pub register: usize,
+    /// The word that only this command writes.
+    pub word: u16,
+    /// What the cloud says of it at the end; none if it refused.
+    pub cloud: Option<CommandView>,
+    /// What the gateway says of it at the end; none if it does not know it.
+    pub gateway: Option<CommandView>,
+}
+
+/// All that was seen.
+#[derive(Debug, Clone)]
+pub struct Evidence {
+    /// Source time of number 0, UTC us.
+    pub base_us: i64,
+    /// How many points the sensor has.
+    pub points: u64,
+    /// What the gateway said was durable.
+    pub oracle: Oracle,
+    /// What the cloud's history holds.
+    pub stored: Stored,
+    /// What passed between them.
+    pub wire: Wire,
+    /// By point, the number of the last sample that the sensor sent.
+    pub last: BTreeMap<u64, u64>,
+    /// By point, number and value of the twin's state in the cloud.
+    pub twin: BTreeMap<u64, (u64, Option<f64>)>,
+    /// Where the twin was seen to go backwards.
+    pub backwards: Vec<String>,
+    /// Commands.
+    pub commands: Vec<Sent>,
+    /// Each word written at the plant, with its register, in order.
+    pub written: Vec<(usize, u16)>,
+    /// The cloud's audit and event list.
+    pub audit: Vec<LogEntry>,
+    /// Damage done to the gateway's files that cannot come from a loss of power: it may cost samples, and is told.
+    pub corrupted: bool,
+}
+
+/// The value of number `k`.
+#[allow(clippy::cast_precision_loss)]
+pub fn value(k: u64) -> f64 {
+    k as f64
+}
+
+/// Everything that was promised and not kept.
+pub fn judge(evidence: &Evidence) -> Vec<Violation> {
+    let mut found = evidence.wire.violations.clone();
+    found.extend(samples(evidence));
+    found.extend(twin(evidence));
+    for command in &evidence.commands {
+        found.extend(of_command(evidence, command));
+    }
+    found.extend(strangers(evidence));
+    found
+}
+
+fn violation(kind: Kind, detail: impl Into<String>) -> Violation {
+    Violation { kind, detail: detail.into() }
+}
+
+fn samples(evidence: &Evidence) -> Vec<Violation> {
+    let mut found = Vec::new();
+    let verdict = evidence.oracle.judge(&evidence.stored, value);
+    let told = evidence.audit.iter().any(|e| e.action == action::DATA_GAP);
+    let may_lose = evidence.corrupted && told;
+    if evidence.corrupted && verdict.lost > 0 && !told {
+        found.push(violation(Kind::Untold, format!("{} samples were damaged: {verdict:?}", verdict.lost)));
+    }
+    let counts = [
+        (Kind::Lost, if may_lose { 0 } else { verdict.lost }),
+        (Kind::Doubled, verdict.doubled),
+        (Kind::Changed, verdict.changed),
+        (Kind::Reordered, verdict.reordered),
+    ];
+    for (kind, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
+        found.push(violation(kind, format!("{count} samples: {verdict:?}")));
+    }
+    found.extend(evidence.backwards.iter().map(|text| violation(Kind::Reordered, text)));
+    let there: BTreeSet<u64> = evidence.stored.values().flatten().map(|(number, _)| *number).collect();
+    for ((incarnation, seq), times) in &evidence.wire.samples {
+        if !evidence.wire.acknowledged.get(incarnation).is_some_and(|set| set.contains(*seq)) {
+            continue;
+        }
+        let numbers = times.iter().filter_map(|us| number(evidence, *us));
+        let absent = numbers.filter(|n| !there.contains(n)).count();
+        if absent > 0 {
+            let detail = format!("{absent} samples of frame {seq} of {incarnation}");
+            found.push(violation(Kind::AckedLost, detail));
+        }
+    }
+    found
+}
+
+/// The number of a sensor's sample; none if it is another device's.
+fn number(evidence: &Evidence, source_us: i64) -> Option<u64> {
+    let number = u64::try_from(source_us - evidence.base_us).ok()?;
+    let last = evidence.last.values().copied().max()?;
+    (1..=last).contains(&number).then_some(number)
+}
+
+fn twin(evidence: &Evidence) -> Vec<Violation> {
+    let mut found = Vec::new();
+    for (point, last) in &evidence.last {
+        let stored = evidence.stored.get(point).into_iter().flatten().map(|(number, _)| *number).max();
+        let twin = evidence.twin.get(point).copied();
+        if twin != Some((*last, Some(value(*last)))) || stored != Some(*last) {
+            let detail =
+                format!("p{point} is {twin:?} in the twin, {stored:?} in the history; {last} was the last");
+            found.push(violation(Kind::TwinWrong, detail));
+        }
+    }
+    found
+}
+
+/// Whether a write was tried, as far as the state tells.
+fn tried(state: CommandState) -> bool {
+    !matches!(state, CommandState::Rejected | CommandState::Expired)
+}
+
+fn of_command(evidence: &Evidence, sent: &Sent) -> Vec<Violation> {
+    let mut found = Vec::new();
+    // What the log lost of a command nobody can tell; that it is written once still holds.
+    let known = !evidence.corrupted;
+    let at = |(register, word): &&(usize, u16)| (*register, *word) == (sent.register, sent.word);
+    let writes = evidence.written.iter().filter(at).count();
+    let state = sent.cloud.as_ref().map(|c| c.state);
+    let told = || format!("{}: {state:?}, {writes} writes", sent.reason);
+    if writes > 1 {
+        found.push(violation(Kind::CommandTwice, told()));
+    }
+    let fits = match state {
+        None | Some(CommandState::Rejected | CommandState::Expired) => writes == 0,
+        Some(CommandState::Succeeded) => writes >= 1,
+        Some(CommandState::Failed | CommandState::Unknown) => true,
+        Some(CommandState::Accepted | CommandState::Sent | CommandState::Executing) => false,
+    };
+    if !fits && known {
+        found.push(violation(Kind::CommandEnd, told()));
+    }
+    let Some(view) = sent.cloud.as_ref().filter(|_| known) else { return found };
+    if let Some(at_box) = sent.gateway.as_ref().filter(|g| g.state != view.state) {
+        found.push(violation(Kind::CommandEnd, format!("{}; at the box {:?}", told(), at_box.state)));
+    }
+    if view.state == CommandState::Unknown && !was_hidden(&evidence.commands, sent) {
+        found.push(violation(Kind::UnknownNeedless, told()));
+    }
+    if view.state.is_final() && !is_audited(evidence, sent, view) {
+        found.push(violation(Kind::AuditGap, told()));
+    }
+    found
+}
+
+/// Whether another command may have written the same register later: then reading back tells nothing.
+pub(super) fn was_hidden(commands: &[Sent], sent: &Sent) -> bool {
+    let began = |s: &Sent| s.cloud.as_ref().map(|c| c.created_us);
+    commands.iter().any(|other| {
+        other.register == sent.register
+            && began(other) > began(sent)
+            && other.cloud.as_ref().is_some_and(|c| tried(c.state))
+    })
+}
+
+/// Whether the audit tells of its acceptance and of its end.
+fn is_audited(evidence: &Evidence, sent: &Sent, view: &CommandView) -> bool {
+    let end = match view.state {
+        CommandState::Succeeded => action::COMMAND_SUCCEEDED,
+        CommandState::Rejected => action::COMMAND_REJECTED,
+        CommandState::Expired => action::COMMAND_EXPIRED,
+        CommandState::Failed => action::COMMAND_FAILED,
+        CommandState::Unknown => action::COMMAND_UNKNOWN,
+        CommandState::Accepted | CommandState::Sent | CommandState::Executing => return true,
+    };
+    // What ends without a worker names the point alone; it is after the command was made.
+    let names = |e: &&LogEntry| {
+        let anonymous = matches!(e.code, Some(Code::Interrupted | Code::GatewayOffline))
+            || view.state == CommandState::Expired;
+        e.detail.contains(&sent.reason)
+            || (anonymous && e.target.ends_with(&format!("/{}", view.point)) && e.at_us >= view.created_us)
+    };
+    let has = |name: &str| evidence.audit.iter().filter(names).any(|e| e.action == name);
+    let accepted = evidence
+        .audit
+        .iter()
+        .any(|e| e.action == action::COMMAND_ACCEPTED && e.detail.contains(&sent.reason));
+    accepted && has(end)
+}
+
+/// What was written and no command asked for.
+fn strangers(evidence: &Evidence) -> Vec<Violation> {
+    let asked: BTreeSet<(usize, u16)> = evidence.commands.iter().map(|c| (c.register, c.word)).collect();
+    let strange = evidence.written.iter().filter(|w| !asked.contains(w));
+    strange.map(|(r, w)| violation(Kind::CommandEnd, format!("nobody asked to write {w} to {r}"))).collect()
+}

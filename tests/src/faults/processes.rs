@@ -1,0 +1,139 @@
+//! The two processes under faults: killed, ended, stopped, slowed, and always up again afterwards.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use common::api::SwitchPosition;
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+use super::damage::damage;
+use super::draw::{Fault, Step};
+use crate::gateway::Setup;
+use crate::oracle::Oracle;
+use crate::process::Process;
+use crate::{Cloud, Gateway};
+
+const END_LIMIT: Duration = Duration::from_secs(10);
+const SLOW: (Duration, Duration) = (Duration::from_millis(60), Duration::from_millis(20));
+
+/// Stops a process for a while.
+async fn stop(process: &Process, time: Duration) {
+    process.signal("STOP");
+    sleep(time).await;
+    process.signal("CONT");
+}
+
+/// Lets a process run for a quarter of the time only.
+async fn slow(process: &Process, time: Duration) {
+    let end = tokio::time::Instant::now() + time;
+    while tokio::time::Instant::now() < end {
+        stop(process, SLOW.0).await;
+        sleep(SLOW.1).await;
+    }
+}
+
+/// The gateway, and who follows what is durable in it.
+pub(super) struct Box1 {
+    pub(super) gateway: Gateway,
+    setup: Setup,
+    oracle: Oracle,
+    watch: JoinHandle<()>,
+    /// Whether durable frames may have been damaged on disk.
+    pub(super) corrupted: bool,
+}
+
+impl Box1 {
+    pub(super) async fn start(dir: &std::path::Path, setup: Setup, oracle: Oracle) -> Self {
+        let gateway = Gateway::start(dir, &setup).await;
+        let watch = watch(&oracle, &gateway);
+        Self { gateway, setup, oracle, watch, corrupted: false }
+    }
+
+    /// Goes through its lane; says what was done.
+    pub(super) async fn suffer(mut self, steps: &[Step], start: tokio::time::Instant) -> (Self, Vec<String>) {
+        let mut done = Vec::new();
+        for (at, fault) in steps {
+            tokio::time::sleep_until(start + *at).await;
+            match *fault {
+                Fault::Kill(away) => self.kill(away).await,
+                Fault::Damage(kind, away, seed) => {
+                    self.gateway.process.kill();
+                    self.corrupted |= damage(self.gateway.dir(), kind, seed);
+                    self.kill(away).await;
+                }
+                Fault::KillTwice(after) => {
+                    self.gateway.process.kill();
+                    let mut starting = Gateway::spawn(self.gateway.dir(), &self.setup);
+                    sleep(after).await;
+                    starting.kill();
+                    self.kill(Duration::ZERO).await;
+                }
+                Fault::End(away) => {
+                    self.gateway.process.signal("TERM");
+                    self.gateway.process.wait(END_LIMIT).await;
+                    self.kill(away).await;
+                }
+                Fault::Stop(time) => stop(&self.gateway.process, time).await,
+                Fault::Slow(time) => slow(&self.gateway.process, time).await,
+                other => panic!("no fault of a gateway: {other:?}"),
+            }
+            done.push(format!("gateway {}", fault.name()));
+        }
+        (self, done)
+    }
+
+    /// Kills it and has it up again, with the switch on remote as somebody at the box would set it.
+    async fn kill(&mut self, away: Duration) {
+        self.gateway.process.kill();
+        (&mut self.watch).await.expect("the watermark ends with the gateway");
+        sleep(away).await;
+        let dir = self.gateway.dir().to_owned();
+        self.gateway = Gateway::start(&dir, &self.setup).await;
+        self.watch = watch(&self.oracle, &self.gateway);
+        self.gateway.set_switch(SwitchPosition::Remote).await;
+    }
+}
+
+impl Drop for Box1 {
+    fn drop(&mut self) {
+        self.watch.abort();
+    }
+}
+
+fn watch(oracle: &Oracle, gateway: &Gateway) -> JoinHandle<()> {
+    let (oracle, api) = (oracle.clone(), gateway.api());
+    tokio::spawn(async move { oracle.watch(api).await })
+}
+
+/// Takes the cloud through its lane; `lives` is odd while it is down and even while it is up.
+pub(super) async fn cloud(
+    mut cloud: Cloud,
+    steps: &[Step],
+    start: tokio::time::Instant,
+    lives: Arc<AtomicU64>,
+) -> (Cloud, Vec<String>) {
+    let mut done = Vec::new();
+    for (at, fault) in steps {
+        tokio::time::sleep_until(start + *at).await;
+        match *fault {
+            Fault::Kill(away) | Fault::End(away) => {
+                lives.fetch_add(1, Ordering::SeqCst);
+                if matches!(fault, Fault::End(_)) {
+                    cloud.process.signal("TERM");
+                    cloud.process.wait(END_LIMIT).await;
+                }
+                cloud.process.kill();
+                sleep(away).await;
+                cloud = cloud.restart().await;
+                lives.fetch_add(1, Ordering::SeqCst);
+            }
+            Fault::Stop(time) => stop(&cloud.process, time).await,
+            Fault::Slow(time) => slow(&cloud.process, time).await,
+            other => panic!("no fault of a cloud: {other:?}"),
+        }
+        done.push(format!("cloud {}", fault.name()));
+    }
+    (cloud, done)
+}

@@ -1,0 +1,249 @@
+//! A plant, its gateway, the link and the cloud, taken through a plan and then looked at.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use common::api::{Page, SwitchPosition, TwinView};
+use common::command::LogEntry;
+use common::{Drain, Value};
+use rumqttc::QoS;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use super::draw::{Fault, Plan, REGISTERS, Step};
+use super::judge::{Evidence, value};
+use super::link::{Link, Shape};
+use super::orders;
+use super::processes::{Box1, cloud as suffer_cloud};
+use crate::field::{ModbusDevice, Numbered, SensorCounts, numbered_device};
+use crate::gateway::{Setup, registers_device};
+use crate::oracle::Oracle;
+use crate::{Api, Cloud, until};
+
+const POINTS: u64 = 5;
+/// Samples a second.
+const RATE: u64 = 500;
+/// How long it may take until all is well again.
+const LIMIT: Duration = Duration::from_secs(20);
+/// Samples that must become durable after the last fault before the sensor ends.
+const AFTERWARDS: u64 = 200;
+
+/// A running site.
+pub struct Site {
+    /// The link between gateway and cloud.
+    pub link: Link,
+    plc: ModbusDevice,
+    cloud: Option<Cloud>,
+    box1: Option<Box1>,
+    oracle: Oracle,
+    base_us: i64,
+    counts: Arc<SensorCounts>,
+    drain: Drain,
+    sensor: JoinHandle<()>,
+    poll: JoinHandle<()>,
+    lives: Arc<AtomicU64>,
+    backwards: Arc<Mutex<Vec<String>>>,
+    orders: Mutex<Vec<orders::Order>>,
+}
+
+impl Site {
+    /// Starts everything in `dir`, healthy.
+    pub async fn start(dir: &Path) -> Self {
+        let plc = ModbusDevice::start().await;
+        let cloud = Cloud::start(&dir.join("cloud")).await;
+        let link = Link::start(cloud.ingress).await;
+        let secret = cloud.gateway_secret("box1").await;
+        let devices = numbered_device(POINTS) + &registers_device(plc.addr, REGISTERS, 50);
+        let setup = Setup { uplink: Some((link.addr, secret)), devices, ..Setup::default() };
+        let base_us = common::Clock::system().now_us() - 60_000_000;
+        let oracle = Oracle::new(POINTS, base_us);
+        let box1 = Box1::start(&dir.join("box"), setup, oracle.clone()).await;
+        box1.gateway.set_switch(SwitchPosition::Remote).await;
+        let (counts, drain) = (Arc::new(SensorCounts::default()), Drain::new());
+        // At most once: a sample that comes twice was doubled by us.
+        let sensor = Numbered {
+            broker: box1.gateway.broker,
+            points: POINTS,
+            rate: RATE,
+            base_us,
+            qos: QoS::AtMostOnce,
+        };
+        let sensor = tokio::spawn(sensor.run(value, counts.clone(), drain.clone()));
+        until("first values in the twins", LIMIT, || async {
+            let plc = cloud.api().value("hall/plc", "r0").await?;
+            cloud.api().value("hall/load", "p0").await.map(|_| plc)
+        })
+        .await;
+        let (lives, backwards) = (Arc::new(AtomicU64::new(0)), Arc::default());
+        let poll = tokio::spawn(poll(cloud.api().unpooled(), base_us, lives.clone(), Arc::clone(&backwards)));
+        Self {
+            link,
+            plc,
+            cloud: Some(cloud),
+            box1: Some(box1),
+            oracle,
+            base_us,
+            counts,
+            drain,
+            sensor,
+            poll,
+            lives,
+            backwards,
+            orders: Mutex::default(),
+        }
+    }
+
+    /// Goes through a plan; says what was done. All is healthy afterwards.
+    pub async fn suffer(&mut self, plan: &Plan) -> Vec<String> {
+        let start = Instant::now();
+        let (cloud, box1) = (self.cloud.take().expect("a cloud"), self.box1.take().expect("a gateway"));
+        let sending = tokio::spawn(orders::send(cloud.api().unpooled(), plan.commands.clone(), start));
+        let ((box1, mut done), (cloud, of_cloud), of_link) = tokio::join!(
+            box1.suffer(&plan.gateway, start),
+            suffer_cloud(cloud, &plan.cloud, start, self.lives.clone()),
+            suffer_link(&self.link, &plan.link, start),
+        );
+        self.link.heal();
+        let sent = timeout(LIMIT, sending).await.expect("the cloud answers again").expect("no panic");
+        *self.orders.lock().expect("no panic holds it") = sent;
+        (self.cloud, self.box1) = (Some(cloud), Some(box1));
+        done.extend(of_cloud);
+        done.extend(of_link);
+        done
+    }
+
+    /// Ends the sensor once all is well, waits until everything has arrived, and gathers what there is to judge.
+    pub async fn settle(self) -> Evidence {
+        let (running, box1) = (self.cloud.expect("a cloud"), self.box1.expect("a gateway"));
+        let (cloud, at_box) = (running.api().unpooled(), box1.gateway.api());
+        let goal = self.oracle.durable() + AFTERWARDS;
+        until("durable samples after the faults", LIMIT, || async {
+            (self.oracle.durable() >= goal).then_some(())
+        })
+        .await;
+        self.drain.start();
+        self.sensor.await.expect("the sensor ends");
+        let sent = self.counts.sent.load(Ordering::SeqCst);
+        let last: BTreeMap<u64, u64> =
+            (sent.saturating_sub(POINTS - 1)..=sent).map(|k| (k % POINTS, k)).collect();
+        until("the last samples at the box", LIMIT, || async {
+            (numbers(&at_box, self.base_us).await? == last).then_some(())
+        })
+        .await;
+        let orders = self.orders.into_inner().expect("no panic holds it");
+        // What does not settle in time is for the judge.
+        let settled = async {
+            while !orders::are_settled(&orders::look(&orders, &cloud, &at_box).await) {
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let _ = timeout(Duration::from_secs(4), settled).await;
+        until("an empty buffer", LIMIT, || async {
+            let buffer = box1.gateway.health().await.buffer;
+            (buffer.unacked_frames == 0 && buffer.durable_seq == buffer.last_seq).then_some(())
+        })
+        .await;
+        let arrived = async {
+            while numbers(&cloud, self.base_us).await.as_ref() != Some(&last) {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let _ = timeout(Duration::from_secs(3), arrived).await;
+        self.poll.abort();
+        let twin = cloud.twin("hall/load").await.expect("the twin");
+        let backwards = self.backwards.lock().expect("no panic holds it").clone();
+        Evidence {
+            base_us: self.base_us,
+            points: POINTS,
+            stored: self.oracle.history(&cloud, "hall/load").await,
+            wire: self.link.wire(),
+            last,
+            twin: states(&twin, self.base_us),
+            backwards,
+            commands: orders::look(&orders, &cloud, &at_box).await,
+            written: self.plc.written(),
+            audit: audit(&cloud).await,
+            corrupted: box1.corrupted,
+            oracle: self.oracle,
+        }
+    }
+}
+
+/// Number and value of the twin's points that the sensor feeds.
+fn states(twin: &TwinView, base_us: i64) -> BTreeMap<u64, (u64, Option<f64>)> {
+    let state = |p: &common::api::PointView| {
+        let point = p.schema.name.strip_prefix('p')?.parse().ok()?;
+        let number = u64::try_from(p.source_us - base_us).ok()?;
+        Some((point, (number, p.value.as_ref().and_then(Value::as_f64))))
+    };
+    twin.points.iter().filter_map(state).collect()
+}
+
+async fn numbers(api: &Api, base_us: i64) -> Option<BTreeMap<u64, u64>> {
+    let twin = api.twin("hall/load").await?;
+    Some(states(&twin, base_us).into_iter().map(|(point, (number, _))| (point, number)).collect())
+}
+
+/// The whole audit and event list.
+async fn audit(api: &Api) -> Vec<LogEntry> {
+    let mut all = Vec::new();
+    let mut cursor = String::new();
+    loop {
+        let page: Page<LogEntry> = api.get(&format!("/api/v1/audit?limit=1000{cursor}")).await;
+        all.extend(page.items);
+        let Some(next) = page.next_cursor else { return all };
+        cursor = format!("&cursor={next}");
+    }
+}
+
+async fn suffer_link(link: &Link, steps: &[Step], start: Instant) -> Vec<String> {
+    let mut done = Vec::new();
+    for (at, fault) in steps {
+        sleep_until(start + *at).await;
+        let (shape, time) = match *fault {
+            Fault::Cut(time) => (Shape { closed: true, ..Shape::default() }, time),
+            Fault::Blackhole(time) => (Shape { silent: true, ..Shape::default() }, time),
+            Fault::Delay(time, delay) => (Shape { delay, ..Shape::default() }, time),
+            Fault::Thin(rate, time) => (Shape { bytes_per_s: Some(rate), ..Shape::default() }, time),
+            _ => (Shape::default(), Duration::ZERO),
+        };
+        link.shape(shape);
+        match *fault {
+            Fault::Reset => link.reset(),
+            Fault::HalfOpen(way, time) => {
+                link.half_open(way);
+                sleep(time).await;
+                link.heal();
+            }
+            Fault::Tear(way) => link.tear(way),
+            Fault::Repeat(way, times) => link.repeat(way, times),
+            _ => {}
+        }
+        sleep(time).await;
+        link.shape(Shape::default());
+        done.push(format!("link {}", fault.name()));
+    }
+    done
+}
+
+/// Watches the twin: while the cloud lives, no point of it may go back.
+async fn poll(api: Api, base_us: i64, lives: Arc<AtomicU64>, backwards: Arc<Mutex<Vec<String>>>) {
+    let (mut seen, mut life) = (BTreeMap::new(), 0);
+    loop {
+        sleep(Duration::from_millis(60)).await;
+        let before = lives.load(Ordering::SeqCst);
+        let Ok(Some(now)) = timeout(Duration::from_secs(1), numbers(&api, base_us)).await else { continue };
+        if lives.load(Ordering::SeqCst) != before || before % 2 == 1 {
+            continue;
+        }
+        if life == before {
+            let back = now.iter().filter_map(|(p, n)| seen.get(p).filter(|s| *s > n).map(|s| (p, s, n)));
+            let told = back.map(|(p, s, n)| format!("p{p} of the twin went from {s} back to {n}"));
+            backwards.lock().expect("no panic holds it").extend(told);
+        }
+        (seen, life) = (now, before);
+    }
+}

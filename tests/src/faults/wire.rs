@@ -1,0 +1,200 @@
+//! What passed between gateway and cloud, as the link saw it: which frames with what in them, and what the cloud
+//! acknowledged. It knows what each side must never say, and notes where it did.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+use common::wire::{Body, Down, Frame, Hello, Known, Up};
+use common::{Incarnation, IntervalSet};
+
+use super::judge::{Kind, Violation};
+
+/// A frame's name.
+pub type Name = (Incarnation, u64);
+
+/// What is known of the wire.
+#[derive(Debug, Clone, Default)]
+pub struct Wire {
+    /// Of each frame a hash of its bytes.
+    frames: HashMap<Name, u64>,
+    /// Source times of its samples, UTC us.
+    pub samples: BTreeMap<Name, Vec<i64>>,
+    /// All that the cloud has acknowledged.
+    pub acknowledged: BTreeMap<Incarnation, IntervalSet>,
+    /// The last hello.
+    hello: Option<Hello>,
+    /// What should not have been said.
+    pub violations: Vec<Violation>,
+}
+
+impl Wire {
+    fn blame(&mut self, kind: Kind, detail: String) {
+        self.violations.push(Violation { kind, detail });
+    }
+
+    /// A message of the gateway, on its way to the cloud.
+    pub fn up(&mut self, payload: &[u8]) {
+        match Up::decode(payload) {
+            Ok(Up::Hello(hello)) => self.hello = Some(*hello),
+            Ok(Up::Frame(bytes)) => self.frame(&bytes),
+            Ok(_) => {}
+            Err(error) => self.blame(Kind::Malformed, format!("the gateway sent {error}")),
+        }
+    }
+
+    fn frame(&mut self, bytes: &[u8]) {
+        let frame = match Frame::decode(bytes) {
+            Ok(frame) => frame,
+            Err(error) => return self.blame(Kind::Malformed, format!("the gateway sent a frame: {error}")),
+        };
+        let name = (frame.header.incarnation, frame.header.seq);
+        let mut hasher = DefaultHasher::new();
+        bytes.hash(&mut hasher);
+        let hash = hasher.finish();
+        if *self.frames.entry(name).or_insert(hash) != hash {
+            self.blame(Kind::NumberReused, format!("frame {} of {} was two different ones", name.1, name.0));
+        }
+        if let Body::Samples(rows) = frame.body {
+            self.samples.insert(name, rows.iter().map(|s| s.source_us).collect());
+        }
+    }
+
+    /// A message of the cloud.
+    pub fn down(&mut self, payload: &[u8]) {
+        match Down::decode(payload) {
+            Ok(Down::HelloAck(ack)) => self.hello_ack(&ack.known),
+            Ok(Down::Ack(ack)) => self.ack(&ack.acked),
+            Ok(_) => {}
+            Err(error) => self.blame(Kind::Malformed, format!("the cloud sent {error}")),
+        }
+    }
+
+    /// A session begins: the cloud must know all that it ever acknowledged of what the gateway still has.
+    fn hello_ack(&mut self, known: &[Known]) {
+        let Some(hello) = &self.hello else { return };
+        let mut forgotten = Vec::new();
+        for stream in &hello.streams {
+            let Some(acknowledged) = self.acknowledged.get(&stream.incarnation) else { continue };
+            let of = known.iter().find(|k| k.incarnation == stream.incarnation);
+            for (first, last) in acknowledged.iter() {
+                if !of.is_some_and(|k| k.seqs.contains_range(first, last)) {
+                    forgotten.push(format!("frames {first} to {last} of {}", stream.incarnation));
+                }
+            }
+        }
+        for detail in forgotten {
+            self.blame(Kind::AckForgotten, format!("the cloud has acknowledged and lacks {detail}"));
+        }
+        self.ack(known);
+    }
+
+    fn ack(&mut self, known: &[Known]) {
+        for of in known {
+            for (first, last) in of.seqs.iter() {
+                let absent = (first..=last).find(|seq| !self.frames.contains_key(&(of.incarnation, *seq)));
+                if let Some(seq) = absent {
+                    self.blame(Kind::AckForged, format!("frame {seq} of {} was never sent", of.incarnation));
+                }
+            }
+            self.acknowledged.entry(of.incarnation).or_default().extend(&of.seqs);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use common::SchemaHash;
+    use common::wire::{Ack, FrameHeader, HelloAck, StreamRange};
+
+    use super::*;
+
+    const BOOT: Incarnation = Incarnation(7);
+
+    fn frame(seq: u64, cut_us: i64) -> Vec<u8> {
+        let header = FrameHeader {
+            schema: SchemaHash([1; 16]),
+            incarnation: BOOT,
+            seq,
+            cut_us,
+            cut_mono_us: 1,
+            synchronised: true,
+        };
+        Up::encode_frame(&Frame { header, body: Body::Samples(Vec::new()) }.encode())
+    }
+
+    fn known(first: u64, last: u64) -> Vec<Known> {
+        vec![Known { incarnation: BOOT, seqs: vec![(first, last)].into() }]
+    }
+
+    fn hello() -> Vec<u8> {
+        let hello = Hello {
+            tenant: "default".parse().expect("a tenant"),
+            gateway: "box1".parse().expect("a gateway"),
+            version: String::new(),
+            incarnation: BOOT,
+            streams: vec![StreamRange { incarnation: BOOT, first: 1, last: 9 }],
+            schema: SchemaHash([1; 16]),
+            schemas: Vec::new(),
+            session_us: 0,
+            remote: false,
+            features: Vec::new(),
+        };
+        Up::Hello(Box::new(hello)).encode()
+    }
+
+    fn kinds(wire: &Wire) -> Vec<Kind> {
+        wire.violations.iter().map(|v| v.kind).collect()
+    }
+
+    fn honest() -> Wire {
+        let mut wire = Wire::default();
+        wire.up(&hello());
+        wire.down(
+            &Down::HelloAck(HelloAck { session: 1, known: Vec::new(), want_schemas: Vec::new() }).encode(),
+        );
+        (1..=3).for_each(|seq| wire.up(&frame(seq, 5)));
+        wire.up(&frame(2, 5));
+        wire.down(&Down::Ack(Ack { acked: known(1, 2) }).encode());
+        wire
+    }
+
+    #[test]
+    fn an_honest_wire_is_not_blamed() {
+        let mut wire = honest();
+        wire.up(&hello());
+        let again = HelloAck { session: 2, known: known(1, 3), want_schemas: Vec::new() };
+        wire.down(&Down::HelloAck(again).encode());
+        assert_eq!(kinds(&wire), []);
+    }
+
+    #[test]
+    fn a_cloud_that_acknowledged_before_it_stored_is_caught_at_the_next_hello() {
+        let mut wire = honest();
+        wire.up(&hello());
+        let again = HelloAck { session: 2, known: known(1, 1), want_schemas: Vec::new() };
+        wire.down(&Down::HelloAck(again).encode());
+        assert_eq!(kinds(&wire), [Kind::AckForgotten]);
+    }
+
+    #[test]
+    fn an_acknowledgement_of_what_was_never_sent_is_caught() {
+        let mut wire = honest();
+        wire.down(&Down::Ack(Ack { acked: known(3, 4) }).encode());
+        assert_eq!(kinds(&wire), [Kind::AckForged]);
+    }
+
+    #[test]
+    fn a_number_that_is_used_twice_is_caught() {
+        let mut wire = honest();
+        wire.up(&frame(3, 6));
+        assert_eq!(kinds(&wire), [Kind::NumberReused]);
+    }
+
+    #[test]
+    fn what_is_no_message_is_caught() {
+        let mut wire = honest();
+        wire.up(&[9, 9, 9]);
+        wire.down(&[1, 99]);
+        assert_eq!(kinds(&wire), [Kind::Malformed, Kind::Malformed]);
+    }
+}

@@ -1,0 +1,136 @@
+//! The fault harness over a handful of fixed seeds, and the check that its judge is one: what is broken on purpose,
+//! on the wire or in what was seen, is found. `make faults SEEDS=1000` runs many.
+
+use common::CommandState;
+use common::names::action;
+use tests::faults::draw::{Fault, Plan, Random};
+use tests::faults::judge::{Evidence, Kind, judge};
+use tests::faults::link::Lie;
+use tests::faults::{Site, run};
+use tests::oracle::WatermarkLine;
+use tokio::task::JoinSet;
+
+/// Chosen for many kinds of fault in few seeds.
+const SEEDS: [u64; 5] = [3, 4, 5, 6, 12];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handful_of_seeds_lose_double_and_repeat_nothing() {
+    let mut running = JoinSet::new();
+    for seed in SEEDS {
+        running.spawn(async move {
+            let dir = tempfile::tempdir().expect("a folder");
+            run(seed, dir.path()).await.failure()
+        });
+    }
+    let failures: Vec<String> = running.join_all().await.into_iter().flatten().collect();
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn the_fixed_seeds_hold_every_kind_of_fault_of_a_process_and_many_of_the_link() {
+    let plans = SEEDS.map(Plan::of);
+    let has = |lane: fn(&Plan) -> &Vec<(std::time::Duration, Fault)>, name: &str| {
+        plans.iter().flat_map(lane).any(|(_, fault)| fault.name() == name)
+    };
+    for name in ["kill -9", "SIGSTOP"] {
+        assert!(has(|p| &p.cloud, name), "{name}: {plans:?}");
+    }
+    for name in ["kill -9", "kill -9 in start"] {
+        assert!(has(|p| &p.gateway, name), "{name}: {plans:?}");
+    }
+    let link: std::collections::BTreeSet<_> =
+        plans.iter().flat_map(|p| &p.link).map(|(_, fault)| fault.name()).collect();
+    assert!(link.len() >= 7, "{link:?}");
+}
+
+/// A run without any fault, as the judge sees it.
+async fn honest(lie: Lie) -> Evidence {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut site = Site::start(dir.path()).await;
+    if lie != Lie::None {
+        site.link.lie(lie);
+        tests::until("frames that were lied about", std::time::Duration::from_secs(20), || async {
+            (site.link.lies() >= 3).then_some(())
+        })
+        .await;
+        site.link.lie(Lie::None);
+    }
+    let mut random = Random::new(1);
+    let commands = (0..3).map(|register| (random.ms(0, 300), register)).collect();
+    site.suffer(&Plan { commands, ..Plan::default() }).await;
+    site.settle().await
+}
+
+fn kinds(evidence: &Evidence) -> Vec<Kind> {
+    judge(evidence).into_iter().map(|v| v.kind).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_broken_in_what_was_seen_is_found() {
+    let honest = honest(Lie::None).await;
+    assert_eq!(judge(&honest), []);
+    assert_eq!(honest.written.len(), 3, "{:?}", honest.commands);
+    let broken = |kind: Kind, by: fn(&mut Evidence)| {
+        let mut evidence = honest.clone();
+        evidence.oracle = honest.oracle.apart();
+        by(&mut evidence);
+        let found = kinds(&evidence);
+        assert!(found.contains(&kind), "{kind:?} is not among {found:?}");
+    };
+    fn first(evidence: &mut Evidence) -> &mut Vec<(u64, Option<f64>)> {
+        evidence.stored.get_mut(&0).expect("a point")
+    }
+    broken(Kind::Lost, |e| {
+        first(e).remove(20);
+    });
+    broken(Kind::AckedLost, |e| {
+        first(e).remove(20);
+    });
+    // A watermark that runs ahead of the disk: nothing of it ever arrives.
+    broken(Kind::Lost, |e| {
+        let at_us = e.base_us + 5_000_000;
+        let line = serde_json::json!({
+            "incarnation": "ff", "seq": 1,
+            "points": { "load/p0": { "samples": 1, "first_us": at_us, "last_us": at_us } },
+        });
+        e.oracle.take(&serde_json::from_value::<WatermarkLine>(line).expect("a line"));
+    });
+    broken(Kind::Doubled, |e| {
+        let again = first(e)[20];
+        first(e).insert(20, again);
+    });
+    broken(Kind::Changed, |e| first(e)[20].1 = Some(-1.0));
+    broken(Kind::Changed, |e| first(e)[20].1 = None);
+    broken(Kind::Reordered, |e| first(e).swap(20, 21));
+    broken(Kind::TwinWrong, |e| e.twin.get_mut(&0).expect("a point").0 -= 5);
+    broken(Kind::TwinWrong, |e| e.twin.get_mut(&0).expect("a point").1 = None);
+    broken(Kind::CommandTwice, |e| e.written.push(e.written[0]));
+    broken(Kind::CommandEnd, |e| e.written.push((2, 9999)));
+    broken(Kind::CommandEnd, |e| e.written.clear());
+    broken(Kind::CommandEnd, |e| state(e, CommandState::Rejected));
+    broken(Kind::CommandEnd, |e| state(e, CommandState::Sent));
+    broken(Kind::CommandEnd, |e| e.commands[0].gateway.as_mut().expect("known").state = CommandState::Failed);
+    broken(Kind::UnknownNeedless, |e| state(e, CommandState::Unknown));
+    broken(Kind::AuditGap, |e| e.audit.retain(|a| a.action != action::COMMAND_SUCCEEDED));
+    broken(Kind::AuditGap, |e| e.audit.retain(|a| a.action != action::COMMAND_ACCEPTED));
+    broken(Kind::Untold, |e| {
+        e.corrupted = true;
+        first(e).remove(20);
+    });
+}
+
+fn state(evidence: &mut Evidence, to: CommandState) {
+    evidence.commands[0].cloud.as_mut().expect("accepted").state = to;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forged_acknowledgement_is_found_as_a_loss() {
+    let found = kinds(&honest(Lie::SwallowAndAcknowledge).await);
+    assert!(found.contains(&Kind::Lost), "{found:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn frames_that_come_again_under_other_numbers_are_found_as_doubled() {
+    let found = kinds(&honest(Lie::OtherNumber).await);
+    assert!(found.contains(&Kind::Doubled) && found.contains(&Kind::AckForged), "{found:?}");
+}
