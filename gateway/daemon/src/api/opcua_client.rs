@@ -233,13 +233,11 @@ pub(super) async fn certificates(State(api): State<Api>) -> Result<Json<Page<Opc
     let mut items = vec![view("own", &own.1.certificate)];
     let others = with_pki(&api, |pki| {
         let mut all = Vec::new();
-        for folder in [Folder::Rejected, Folder::Trusted, Folder::Issuers] {
-            all.extend(pki.list(folder)?.iter().map(|l| view(folder.name(), &l.certificate)));
-        }
-        let users = pki.users()?;
-        for folder in [Folder::Rejected, Folder::Trusted, Folder::Issuers] {
-            let listed = users.list(folder)?;
-            all.extend(listed.iter().map(|l| view(&of_users(folder), &l.certificate)));
+        for of in [Of::Applications, Of::Users] {
+            let pki = of.pki(pki)?;
+            for folder in [Folder::Rejected, Folder::Trusted, Folder::Issuers] {
+                all.extend(pki.list(folder)?.iter().map(|l| view(&of.named(folder), &l.certificate)));
+            }
         }
         Ok(all)
     });
@@ -247,14 +245,45 @@ pub(super) async fn certificates(State(api): State<Api>) -> Result<Json<Page<Opc
     Ok(Json(Page { items, next_cursor: None }))
 }
 
+/// Whose certificates.
+#[derive(Debug, Clone, Copy)]
+enum Of {
+    Applications,
+    /// of the box's own server
+    Users,
+}
+
+impl Of {
+    fn pki(self, pki: &Pki) -> Result<Pki, PkiError> {
+        match self {
+            Self::Applications => Ok(pki.clone()),
+            Self::Users => pki.users(),
+        }
+    }
+
+    /// How a folder of theirs is named.
+    fn named(self, folder: Folder) -> String {
+        match self {
+            Self::Applications => folder.name().to_owned(),
+            Self::Users => format!("users/{}", folder.name()),
+        }
+    }
+
+    /// How one of them is named in the audit.
+    fn target(self, fingerprint: &str) -> String {
+        match self {
+            Self::Applications => format!("opcua/{fingerprint}"),
+            Self::Users => format!("opcua/user/{fingerprint}"),
+        }
+    }
+}
+
 pub(super) async fn trust(
     State(api): State<Api>,
     Path(fingerprint): Path<String>,
     Extension(caller): Extension<Caller>,
 ) -> Result<Json<OpcuaCertificate>, Problem> {
-    let done = with_pki(&api, move |pki| pki.trust(&fingerprint)).await?;
-    let view = view(done.folder.name(), &done.certificate);
-    Ok(Json(record(&api, view, &caller, action::CERTIFICATE_TRUSTED)))
+    decide(&api, &caller, fingerprint, Of::Applications, true).await
 }
 
 pub(super) async fn distrust(
@@ -262,25 +291,15 @@ pub(super) async fn distrust(
     Path(fingerprint): Path<String>,
     Extension(caller): Extension<Caller>,
 ) -> Result<Json<OpcuaCertificate>, Problem> {
-    let done = with_pki(&api, move |pki| pki.distrust(&fingerprint)).await?;
-    let view = view(done.folder.name(), &done.certificate);
-    Ok(Json(record(&api, view, &caller, action::CERTIFICATE_DISTRUSTED)))
+    decide(&api, &caller, fingerprint, Of::Applications, false).await
 }
 
-/// How a folder of users' certificates is named.
-fn of_users(folder: Folder) -> String {
-    format!("users/{}", folder.name())
-}
-
-/// The same for the certificate of a user of the box's own server.
 pub(super) async fn trust_user(
     State(api): State<Api>,
     Path(fingerprint): Path<String>,
     Extension(caller): Extension<Caller>,
 ) -> Result<Json<OpcuaCertificate>, Problem> {
-    let done = with_pki(&api, move |pki| pki.users()?.trust(&fingerprint)).await?;
-    let view = view(&of_users(done.folder), &done.certificate);
-    Ok(Json(record(&api, view, &caller, action::CERTIFICATE_TRUSTED)))
+    decide(&api, &caller, fingerprint, Of::Users, true).await
 }
 
 pub(super) async fn distrust_user(
@@ -288,19 +307,29 @@ pub(super) async fn distrust_user(
     Path(fingerprint): Path<String>,
     Extension(caller): Extension<Caller>,
 ) -> Result<Json<OpcuaCertificate>, Problem> {
-    let done = with_pki(&api, move |pki| pki.users()?.distrust(&fingerprint)).await?;
-    let view = view(&of_users(done.folder), &done.certificate);
-    Ok(Json(record(&api, view, &caller, action::CERTIFICATE_DISTRUSTED)))
+    decide(&api, &caller, fingerprint, Of::Users, false).await
 }
 
-/// Puts on record who trusts what.
-fn record(api: &Api, view: OpcuaCertificate, caller: &Caller, action: &str) -> OpcuaCertificate {
-    let who = if view.folder.starts_with("users/") { "opcua/user" } else { "opcua" };
+/// Trusts a certificate or no longer, and puts on record who did.
+async fn decide(
+    api: &Api,
+    caller: &Caller,
+    fingerprint: String,
+    of: Of,
+    trusted: bool,
+) -> Result<Json<OpcuaCertificate>, Problem> {
+    let done = with_pki(api, move |pki| {
+        let pki = of.pki(pki)?;
+        if trusted { pki.trust(&fingerprint) } else { pki.distrust(&fingerprint) }
+    });
+    let done = done.await?;
+    let view = view(&of.named(done.folder), &done.certificate);
+    let action = if trusted { action::CERTIFICATE_TRUSTED } else { action::CERTIFICATE_DISTRUSTED };
     let entry = LogEntry {
         at_us: api.vitals.clock.now_us(),
         actor: caller.name.clone(),
         action: action.to_owned(),
-        target: format!("{who}/{}", view.fingerprint),
+        target: of.target(&view.fingerprint),
         twin: None,
         severity: Severity::Info,
         code: None,
@@ -309,5 +338,5 @@ fn record(api: &Api, view: OpcuaCertificate, caller: &Caller, action: &str) -> O
     if let Err(error) = api.vitals.log.append(Body::Event(entry)) {
         tracing::warn!(%error, "cannot log an event");
     }
-    view
+    Ok(Json(view))
 }
