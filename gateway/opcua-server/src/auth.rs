@@ -23,7 +23,6 @@ use crate::users::{self, Seen, User};
 
 /// A wrong password costs its client so long.
 const WRONG_COSTS: Duration = Duration::from_secs(1);
-const LONGEST_NAME: usize = 63;
 const ANONYMOUS: &str = "anonymous";
 
 /// Who calls.
@@ -105,13 +104,12 @@ impl AuthManager for Auth {
         user: &str,
         password: &Password,
     ) -> Result<UserToken, Error> {
-        let plain = user.len() <= LONGEST_NAME && user.chars().all(|c| !c.is_control());
-        let role = if plain { self.sign_in.sign_in(user, password.get()).await } else { None };
+        let shown = users::shown(user);
+        let role = if users::is_name(user) { self.sign_in.sign_in(user, password.get()).await } else { None };
         if let Some(role) = role {
             self.tell(user, action::USER_LOGIN, None, String::new());
             return Ok(token(role, user));
         }
-        let shown: String = user.chars().filter(|c| !c.is_control()).take(LONGEST_NAME).collect();
         tracing::warn!(user = shown, "wrong user or password of an OPC UA client");
         self.tell(&shown, action::USER_LOGIN_FAILED, Some(Code::Unauthenticated), String::new());
         tokio::time::sleep(WRONG_COSTS).await;

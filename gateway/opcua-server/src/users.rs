@@ -14,6 +14,7 @@ use opcua::types::{
 
 /// Certificates that are kept until their signature is checked, which is at once.
 const MOST_SEEN: usize = 32;
+/// Of a user, bytes.
 const LONGEST_NAME: usize = 63;
 
 /// The certificates that came last. Cheap to clone; all clones are one.
@@ -70,6 +71,16 @@ impl TypeLoader for Seen {
     }
 }
 
+/// Whether somebody can be called so.
+pub(crate) fn is_name(name: &str) -> bool {
+    (1..=LONGEST_NAME).contains(&name.len()) && !name.chars().any(char::is_control)
+}
+
+/// What of a name that somebody gave may stand in a log.
+pub(crate) fn shown(name: &str) -> String {
+    name.chars().filter(|c| !c.is_control()).take(LONGEST_NAME).collect()
+}
+
 /// Whom a certificate lets in, with its fingerprint.
 pub(crate) struct User {
     pub(crate) name: String,
@@ -85,15 +96,14 @@ pub(crate) fn judge(pki: &Pki, seen: &Seen, of: &Thumbprint, now_us: i64) -> Res
     let unknown = || (String::new(), format!("certificate {thumbprint} cannot be read"));
     let certificate = seen.find(&thumbprint).ok_or_else(unknown)?;
     let name = certificate.common_name().unwrap_or_default();
-    let shown: String = name.chars().filter(|c| !c.is_control()).take(LONGEST_NAME).collect();
-    let is_plain = !name.is_empty() && name == shown;
+    let shown = shown(&name);
     let users = pki.users().map_err(|e| (shown.clone(), e.to_string()))?;
     let mut doubts: Vec<String> = match users.judge(&certificate, Expected::default(), now_us) {
         Ok(()) => Vec::new(),
         Err(doubts) => doubts.iter().map(ToString::to_string).collect(),
     };
-    if !is_plain {
-        doubts.push(format!("its common name is no name of a user (1 to {LONGEST_NAME} characters)"));
+    if !is_name(&name) {
+        doubts.push(format!("its common name is no name of a user (1 to {LONGEST_NAME} bytes)"));
     }
     if doubts.is_empty() {
         return Ok(User { name, fingerprint: certificate.fingerprint() });
