@@ -90,16 +90,6 @@ impl Pki {
         Ok(Own { certificate, key, made: None })
     }
 
-    /// Signs a new certificate with the key that is there, for hosts as they are now: who trusts the old one must
-    /// trust the new one.
-    ///
-    /// # Errors
-    /// As `own`.
-    pub fn renew(&self, application: &Application, now_us: i64) -> Result<Own, PkiError> {
-        let own = self.own(application, now_us)?;
-        if own.made.is_some() { Ok(own) } else { self.issue(application, own.key, "it was asked for") }
-    }
-
     fn issue(&self, application: &Application, key: PrivateKey, why: &'static str) -> Result<Own, PkiError> {
         let data = X509Data {
             key_size: KEY_BITS,
