@@ -71,9 +71,12 @@ impl Memory {
     pub(super) fn renewed(&self, error: ConnectError) -> ConnectError {
         match error {
             ConnectError::Certificate { doubts, .. } => {
-                let is_other =
-                    doubts.iter().any(|d| matches!(d, Doubt::Untrusted { fingerprint, .. } if Some(fingerprint) != self.certificate.as_ref()));
-                ConnectError::Certificate { doubts, before: self.certificate.clone().filter(|_| is_other) }
+                let untrusted = doubts.iter().find_map(|d| match d {
+                    Doubt::Untrusted { fingerprint, .. } => Some(fingerprint),
+                    _ => None,
+                });
+                let before = self.certificate.clone().filter(|c| untrusted.is_some_and(|u| u != c));
+                ConnectError::Certificate { doubts, before }
             }
             other => other,
         }
