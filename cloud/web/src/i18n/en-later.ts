@@ -184,6 +184,7 @@ export const enLater = {
     time: "For",
     limit: (limit: string) => `limit ${limit}`,
     until: (time: string) => `shelved until ${time}`,
+    once: "shelved until it clears",
     role: (has: string) => `your role here is ${has}; this needs operator`,
     asked: (alarm: string) => `${alarm}: asked at the gateway`,
     act: { acknowledge: "Acknowledge", shelve: "Shelve", unshelve: "Unshelve" },

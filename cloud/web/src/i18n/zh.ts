@@ -264,6 +264,7 @@ export const zhLater: LaterTexts = {
     time: "时长",
     limit: (limit) => `限值 ${limit}`,
     until: (time) => `搁置至 ${time}`,
+    once: "搁置至恢复正常",
     role: (has) => `您在此处的角色是${has}，此操作需要操作员`,
     asked: (alarm) => `${alarm}：已向网关提出`,
     act: { acknowledge: "确认", shelve: "搁置", unshelve: "取消搁置" },

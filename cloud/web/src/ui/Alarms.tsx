@@ -121,7 +121,7 @@ function Row({ alarm }: { alarm: AlarmView }): JSX.Element {
       <td class="nowrap">{alarm.raised_us ? format.stamp(alarm.raised_us / 1000) : "–"}</td>
       <td>
         {x.state[alarm.state]}
-        {shelved && <span class="detail-text">{x.until(format.stamp((alarm.shelved_until_us ?? 0) / 1000))}</span>}
+        {shelved && <span class="detail-text">{alarm.shelved_once ? x.once : x.until(format.stamp((alarm.shelved_until_us ?? 0) / 1000))}</span>}
       </td>
       <td><span class="path">{alarm.asset}/</span>{alarm.point}</td>
       <td>
