@@ -10,10 +10,6 @@ use std::path::Path;
 use gateway_core::FrameLog;
 use rig::*;
 
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
-}
-
 const CHILD: &str = "STORE_TEST_CHILD_DIR";
 
 /// Not a test of its own: the process that is killed. It prints `<incarnation> <durable>` as it goes.

@@ -2,19 +2,10 @@
 
 use std::path::Path;
 
-use common::{Quality, ValueType};
+use common::Quality;
 use gateway_opcua::pki::{Certificate, Folder};
 
-use crate::rig::{Rig, Server, folder};
-
-const TEMP: (ValueType, &str) = (ValueType::F64, "node = \"nsu=http://twinway.test/plant;s=Temp\"");
-
-fn server(folder: &Path, more: &[&str]) -> Server {
-    let place = format!("folder={}", folder.display());
-    let mut options = vec!["security=all", place.as_str()];
-    options.extend(more);
-    Server::start(&options)
-}
+use crate::rig::{Rig, Server, TEMP, folder, secure as server};
 
 fn device(server: &Server, keys: &str) -> String {
     format!("url = \"{}\"\npublishing_ms = 100\nreconnect_max_ms = 500\n{keys}", server.url())

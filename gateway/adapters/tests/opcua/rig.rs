@@ -195,6 +195,18 @@ impl Rig {
     }
 }
 
+/// A point that asyncua's server has.
+pub(crate) const TEMP: (ValueType, &str) =
+    (ValueType::F64, "node = \"nsu=http://twinway.test/plant;s=Temp\"");
+
+/// asyncua with every policy, its certificates in `folder`.
+pub(crate) fn secure(folder: &Path, more: &[&str]) -> Server {
+    let place = format!("folder={}", folder.display());
+    let mut options = vec!["security=all", place.as_str()];
+    options.extend(more);
+    Server::start(&options)
+}
+
 /// A folder that lives as long as the test.
 pub(crate) fn folder() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();

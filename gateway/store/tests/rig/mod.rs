@@ -14,6 +14,10 @@ use common::{
 use gateway_core::{Device, FrameLog, PointDefinition, RawRange, Registry};
 use gateway_store::{Options, Store};
 
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
 pub(crate) fn registry(points: u32, unit: &str) -> Arc<Registry> {
     let (tenant, gateway) = (TenantId::default(), "g1".parse().unwrap());
     let point = |n: u32| {
