@@ -23,7 +23,6 @@ impl<'a> Beside<'a> {
     }
 
     /// Somebody else's program doing the same.
-    #[allow(dead_code)] // a broker's peer
     pub fn peer(what: &'a str, value: f64) -> Self {
         Self { key: "peer", what, value: Some(value) }
     }

@@ -77,6 +77,7 @@ pub async fn outage() {
     let sent = counts.sent.load(Ordering::SeqCst) as f64;
     let beside = Some(("samples that the gateway said were durable", verdict.durable as f64));
     print("outage_lost", verdict.lost as f64, "samples", "0", beside);
+    print("outage_dropped", verdict.dropped as f64, "samples between durable ones", "0", beside);
     print("outage_doubled", verdict.doubled as f64, "samples", "0", beside);
     print("outage_sent", sent, "samples", "report", None);
     print("reconnect_current_s", current - connected, "s", "<= 1", None);
