@@ -29,8 +29,8 @@ struct Entry<T> {
 }
 
 /// Phases of all but the fastest entries are whole steps, the same for all lines of a box. So what many lines ask goes
-/// out together, and the processor wakes fifty times a second for it, not a thousand times.
-const STEP_MS: u64 = 20;
+/// out together, and the processor wakes twenty times a second for it, not a thousand times.
+const STEP_MS: u64 = 50;
 
 type Heap = BinaryHeap<Reverse<(Instant, Id)>>;
 
@@ -228,7 +228,7 @@ pub(super) fn epoch(now: Instant, since_us: u64) -> Instant {
 fn phase(number: u64, period: Duration) -> Duration {
     let ms = u64::try_from(period.as_millis()).unwrap_or(u64::MAX).max(1);
     // The timer's own grid is 1 ms: a finer phase would only be rounded.
-    let step = if ms >= 5 * STEP_MS { STEP_MS } else { 1 };
+    let step = if ms >= 2 * STEP_MS { STEP_MS } else { 1 };
     let part = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let slot = (u128::from(part) * u128::from(ms / step)) >> 64;
     Duration::from_millis(u64::try_from(slot).unwrap_or(0) * step)
