@@ -127,6 +127,9 @@ async fn registers_are_read_written_and_guessed() {
     run(direct("write", "40001=-1.25"), &["--type", "f32", "--order", "cdab"]).await.code(0).has(&["-1.25"]);
     let written = |at: u16| bench.plc.registers.lock().unwrap()[&at];
     assert_eq!([written(0), written(1)], [0x0000, 0xBFA0]);
+    // The device has no mask write: the other bits of the register stay.
+    run(direct("write", "40003=true"), &["--bit", "4"]).await.code(0).has(&["40003)  true"]);
+    assert_eq!(written(2), 7 | 1 << 4);
     run(direct("write", "40001=70000"), &[]).await.code(2);
     run(direct("write", "30001=1"), &[]).await.code(2);
     run(direct("read", "40011"), &[]).await.code(1);

@@ -15,6 +15,7 @@ pub mod quality;
 pub mod sample;
 pub mod schema;
 pub mod supervise;
+pub mod text;
 pub mod value;
 pub mod wire;
 

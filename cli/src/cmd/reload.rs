@@ -1,6 +1,7 @@
 //! `reload`: has a box take its configuration files anew, and says what that changed.
 
 use common::api::{ConfigView, ReloadReport};
+use common::text::counted;
 use reqwest::Method;
 
 use super::Context;
@@ -46,16 +47,16 @@ fn report_text(report: &ReloadReport) -> String {
     if report.is_nothing() {
         text += "nothing changed\n";
     }
-    let ReloadReport { devices, points, took_ms, .. } = report;
-    text + &format!("taken in {took_ms} ms: {devices} devices, {points} points\n")
+    let (devices, points) = (counted(report.devices, "device"), counted(report.points, "point"));
+    text + &format!("taken in {} ms: {devices}, {points}\n", report.took_ms)
 }
 
 fn view_text(view: &ConfigView) -> String {
     let mut text = format!(
-        "{}: {} devices, {} points, taken {}\n",
+        "{}: {}, {}, taken {}\n",
         clean(&view.file),
-        view.devices,
-        view.points,
+        counted(view.devices, "device"),
+        counted(view.points, "point"),
         common::clock::format_us(view.taken_us)
     );
     if view.is_last_good {

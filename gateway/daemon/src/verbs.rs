@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 use common::config::Mistake;
+use common::text::counted;
 use serde_json::{Value, json};
 use twinway_gateway::config::{Import, Report, export, import};
 
@@ -72,7 +73,8 @@ pub(crate) fn check(file: &Path, strict: bool, json: bool) -> ExitCode {
     } else {
         tell(&report.mistakes, &report.warnings);
         if let (true, Some((devices, points))) = (ok, counted) {
-            println!("{}: ok, {devices} devices, {points} points", file.display());
+            let (devices, points) = (counted(devices, "device"), counted(points, "point"));
+            println!("{}: ok, {devices}, {points}", file.display());
         }
     }
     if ok { ExitCode::SUCCESS } else { ExitCode::from(EXIT_CONFIG) }
@@ -87,7 +89,7 @@ pub(crate) fn points(points: Points) -> ExitCode {
                     ExitCode::SUCCESS
                 }
                 Ok(n) => {
-                    println!("{}: {n} points", to.display());
+                    println!("{}: {}", to.display(), counted(n, "point"));
                     ExitCode::SUCCESS
                 }
                 Err(error) => failed(&error.to_string()),

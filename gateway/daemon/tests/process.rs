@@ -41,7 +41,7 @@ fn a_good_configuration_and_the_version_are_told() {
     let file = config(dir.path(), "127.0.0.1:5020".parse().unwrap());
     let (code, told, _) = text(&program().arg("check").arg(&file).output().unwrap());
     assert_eq!(code, Some(0));
-    assert!(told.ends_with("ok, 1 devices, 4 points\n"), "{told}");
+    assert!(told.ends_with("ok, 1 device, 4 points\n"), "{told}");
     let (code, told, _) = text(&program().arg("version").output().unwrap());
     assert_eq!(
         (code, told.as_str()),

@@ -230,15 +230,20 @@ impl Line {
     /// The same, where a refusal is an error.
     pub(super) async fn must(&mut self, unit: u8, request: &Request<'_>) -> Result<Vec<u8>> {
         let mut data = Vec::new();
-        let exit = |e: &CallError| match e {
+        let done = self.call(unit, request, &mut data).await?;
+        done.map(|()| data).map_err(|e| self.error(unit, request, &e))
+    }
+
+    /// What went wrong with a request, with its exit status: that of a write without an answer is not known.
+    pub(super) fn error(&self, unit: u8, request: &Request<'_>, error: &CallError) -> Error {
+        let exit = match error {
             CallError::Refused(_) => Exit::Failed,
-            _ if request.is_write() && !matches!(e, CallError::Closed | CallError::Request(_)) => {
+            _ if request.is_write() && !matches!(error, CallError::Closed | CallError::Request(_)) => {
                 Exit::Unknown
             }
             _ => Exit::NotReachable,
         };
-        let done = self.call(unit, request, &mut data).await?;
-        done.map(|()| data).map_err(|e| Error::new(exit(&e), format!("{} unit {unit}: {e}", self.at)))
+        Error::new(exit, format!("{} unit {unit}: {error}", self.at))
     }
 }
 

@@ -6,7 +6,8 @@ mod scan;
 mod status;
 
 use common::Value;
-use gateway_modbus::pdu::Request;
+use gateway_modbus::client::CallError;
+use gateway_modbus::pdu::{Exception, Request};
 use gateway_modbus::value::{Format, RawType, Words};
 use gateway_modbus::{Address, Table};
 
@@ -147,7 +148,10 @@ async fn write_direct(
         Request::WriteCoil { address: at.at, value: value == Value::Bool(true) }
     } else {
         match format.encode(&value).map_err(misfit)? {
-            Words::Mask { and, or } => Request::MaskWrite { address: at.at, and, or },
+            Words::Mask { and, or } => {
+                write_bits(out, line, unit, at, (and, or)).await?;
+                return read_back(out, line, unit, at, form).await;
+            }
             Words::Registers(words) => match *words.as_slice() {
                 [value] => Request::WriteRegister { address: at.at, value },
                 _ => {
@@ -158,8 +162,28 @@ async fn write_direct(
         }
     };
     line.must(unit, &request).await?;
+    read_back(out, line, unit, at, form).await
+}
+
+async fn read_back(out: Out, line: &mut Line, unit: u8, at: Address, form: &Form) -> Result<Exit> {
     out.note("written; reading back");
     read_direct(out, line, unit, at, &Form { count: 1, ..form.clone() }).await
+}
+
+/// Bits of a register by mask write; where the device has none, the whole register, changed between a read and a write.
+async fn write_bits(out: Out, line: &mut Line, unit: u8, at: Address, (and, or): (u16, u16)) -> Result<()> {
+    let mask = Request::MaskWrite { address: at.at, and, or };
+    let done = line.call(unit, &mask, &mut Vec::new()).await?;
+    if !matches!(done, Err(CallError::Refused(Exception::ILLEGAL_FUNCTION))) {
+        return done.map_err(|e| line.error(unit, &mask, &e));
+    }
+    out.note("the device has no mask write: its whole register is read, changed and written");
+    let data = line.must(unit, &Request::Read { table: at.table, address: at.at, count: 1 }).await?;
+    let [high, low] = data.as_slice() else {
+        return Err(Error::new(Exit::Failed, "what came is no register"));
+    };
+    let value = Words::masked(u16::from_be_bytes([*high, *low]), and, or);
+    line.must(unit, &Request::WriteRegister { address: at.at, value }).await.map(drop)
 }
 
 /// A value as people type it, in the type of the registers.

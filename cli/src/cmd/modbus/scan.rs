@@ -4,6 +4,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use common::text::counted;
 use gateway_modbus::Table;
 use gateway_modbus::client::CallError;
 use gateway_modbus::pdu::{Exception, Request};
@@ -60,15 +61,15 @@ pub(super) async fn scan(out: Out, line: &mut Line, wanted: Wanted) -> Result<Ex
         ended = scan.all(out, &wanted, &mut found) => Some(ended),
         _ = tokio::signal::ctrl_c() => None,
     };
-    let requests = scan.requests;
+    let (requests, units) = (counted(scan.requests, "request"), counted(found.len(), "unit"));
     if out.is_json() {
         out.json(&found)?;
     }
     match ended {
-        None => out.note(&format!("stopped after {requests} requests, {} units found", found.len())),
+        None => out.note(&format!("stopped after {requests}, {units} found")),
         Some(ended) => {
             ended?;
-            out.note(&format!("{requests} requests, {} units found", found.len()));
+            out.note(&format!("{requests}, {units} found"));
         }
     }
     Ok(if found.is_empty() { Exit::NotFound } else { Exit::Ok })
