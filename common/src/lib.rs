@@ -6,6 +6,7 @@ pub mod alarm;
 pub mod api;
 pub mod bytes;
 pub mod clock;
+pub mod columns;
 pub mod command;
 pub mod config;
 pub mod ids;

@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use cloud_core::{GatewayKey, NewFrame, StoreError};
 use common::names::Code;
-use common::wire::{Down, Frame, Hello, HelloAck, Known, MAX_MESSAGE_BYTES, SchemaPart, Snapshot, Up};
+use common::wire::{
+    Batch, Down, FEATURE_BATCH, FEATURE_COLUMNS, Frame, Hello, HelloAck, Known, MAX_MESSAGE_BYTES,
+    SchemaPart, Snapshot, Up,
+};
 use common::{Incarnation, Schema, SchemaHash};
 use tokio::sync::mpsc;
 
@@ -66,6 +69,7 @@ impl Talk {
         };
         match message {
             Up::Frame(bytes) => return self.frame(bytes, pkid).await,
+            Up::Batch(bytes) => return self.batch(&bytes, pkid).await,
             Up::Hello(hello) => self.hello(*hello).await?,
             Up::Schema(part) => self.schema(part).await?,
             Up::Renewed(hash) => self.renewed(hash).await?,
@@ -112,7 +116,8 @@ impl Talk {
         // Without the current schema nothing new can be taken: it comes first.
         want_schemas.sort_by_key(|hash| (*hash != hello.schema, *hash));
         let known = known.into_iter().map(|k| Known { incarnation: k.incarnation, seqs: k.seqs }).collect();
-        let ack = fitting(HelloAck { session: self.outbox.session, known, want_schemas });
+        let features = [FEATURE_COLUMNS, FEATURE_BATCH].map(str::to_owned).to_vec();
+        let ack = fitting(HelloAck { session: self.outbox.session, known, want_schemas, features });
         let current = schemas.get(&hello.schema).cloned().flatten();
         self.agreed = Some(Agreed { ranks, current: (hello.schema, rank), schemas });
         self.assembly = Assembly::default();
@@ -200,10 +205,30 @@ impl Talk {
     }
 
     async fn frame(&self, bytes: Vec<u8>, pkid: Option<u16>) -> Result<(), End> {
-        let frame = match Frame::decode(&bytes) {
-            Ok(frame) => frame,
+        match Frame::decode(&bytes) {
+            Ok(frame) => self.queue(frame, bytes, pkid).await,
+            Err(e) => refuse("frame", Code::InvalidRequest, e.to_string()),
+        }
+    }
+
+    /// Frames that came together are stored and acknowledged each by its name. The packet is with the last of them:
+    /// commits keep their order.
+    async fn batch(&self, bytes: &[u8], pkid: Option<u16>) -> Result<(), End> {
+        let frames = match Batch::decode(bytes) {
+            Ok(frames) => frames,
             Err(e) => return refuse("frame", Code::InvalidRequest, e.to_string()),
         };
+        let Some(last) = frames.len().checked_sub(1) else {
+            return refuse("frame", Code::InvalidRequest, "a batch without frames");
+        };
+        for (at, frame) in frames.into_iter().enumerate() {
+            let bytes = frame.encode();
+            self.queue(frame, bytes, pkid.filter(|_| at == last)).await?;
+        }
+        Ok(())
+    }
+
+    async fn queue(&self, frame: Frame, bytes: Vec<u8>, pkid: Option<u16>) -> Result<(), End> {
         let header = &frame.header;
         let (rank, schema) = self.place(header.incarnation, header.schema, header.seq, 1)?;
         // Where storage is slower than the gateway, the gateway waits here.

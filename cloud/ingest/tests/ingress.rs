@@ -10,7 +10,10 @@ use std::time::Duration;
 use cloud_core::Downlink;
 use common::command::{CommandOrder, DesiredOrder, Origin, Requester};
 use common::names::Code;
-use common::wire::{Ack, Body, Down, Heartbeat, Known, Snapshot, StreamRange, Up, split_schema};
+use common::wire::{
+    Ack, Batch, Body, Down, FEATURE_BATCH, FEATURE_COLUMNS, Frame, Heartbeat, Known, Snapshot, StreamRange,
+    Up, split_schema,
+};
 use common::{CommandId, Incarnation, IntervalSet, TwinId};
 use proptest::prelude::*;
 use rig::*;
@@ -180,6 +183,42 @@ async fn a_frame_is_acknowledged_only_when_it_is_durable() {
 }
 
 #[tokio::test]
+async fn frames_of_a_batch_are_stored_and_acknowledged_each_by_its_name() {
+    let rig = Rig::new().await;
+    let mut c = rig.sign_in("g1").await;
+    let features = c.agree("g1", 1).await.features;
+    assert!(features.contains(&FEATURE_BATCH.to_owned()) && features.contains(&FEATURE_COLUMNS.to_owned()));
+    let frames: Vec<_> = (3..=40).map(|seq| Frame::decode(&frame("g1", 1, seq)).unwrap()).collect();
+    let mut batch = Batch::default();
+    frames.iter().for_each(|f| batch.push(f.clone()).unwrap());
+    let message = Up::Batch(batch.encode().unwrap());
+    // One of them is there already, and all of them come twice.
+    c.say(&Up::Frame(frame("g1", 1, 5))).await;
+    assert!(matches!(c.down().await, Down::Ack(_)));
+    for _ in 0..2 {
+        let pkid = c.say(&message).await;
+        let mut got = Vec::new();
+        let mut answered = false;
+        while got.len() < frames.len() || !answered {
+            match c.recv().await.expect("a packet") {
+                Packet::PubAck(ack) => answered |= ack.pkid == pkid,
+                Packet::Publish(p) => {
+                    let Ok(Down::Ack(ack)) = Down::decode(&p.payload) else { panic!("an ack") };
+                    got.extend(seqs(&ack));
+                }
+                _ => {}
+            }
+        }
+        assert_eq!(got, (3..=40).collect::<Vec<_>>());
+    }
+    let mut stored: Vec<_> = rig.notes.frames.lock().unwrap().iter().map(|n| (*n.frame).clone()).collect();
+    stored.sort_by_key(|f| f.header.seq);
+    assert_eq!(stored, frames);
+    let bytes: Vec<_> = rig.notes.frames.lock().unwrap().iter().map(|n| n.bytes.to_vec()).collect();
+    assert!(bytes.contains(&frame("g1", 1, 40)), "each has the bytes that it has by itself");
+}
+
+#[tokio::test]
 async fn frames_that_wait_go_in_one_commit_and_one_ack() {
     let rig = Rig::new().await;
     let (mut a, mut b) = (rig.agreed("g1", 1).await, rig.agreed("g2", 2).await);
@@ -251,7 +290,7 @@ async fn one_failed_commit_is_tried_again_and_a_second_failure_ends_the_session_
 #[tokio::test]
 async fn what_the_session_did_not_agree_on_is_refused() {
     let rig = Rig::new().await;
-    let mut wrong = common::wire::Frame::decode(&frame("g1", 1, 1)).unwrap();
+    let mut wrong = Frame::decode(&frame("g1", 1, 1)).unwrap();
     wrong.header.schema = common::SchemaHash([3; 16]);
     let snapshot =
         Snapshot { schema: wrong.header.schema, incarnation: Incarnation(1), seq: 1, rows: vec![] };
@@ -259,6 +298,8 @@ async fn what_the_session_did_not_agree_on_is_refused() {
         ("incarnation", Up::Frame(frame("g1", 2, 1))),
         ("schema", Up::Frame(wrong.encode())),
         ("frame", Up::Frame(vec![1, 2, 3])),
+        ("frame", Up::Batch(vec![1, 2, 3])),
+        ("frame", Up::Batch(vec![])),
         ("frame", Up::Frame(frame("g1", 1, 0))),
         ("frame", Up::Frame(frame("g1", 1, u64::MAX))),
         ("schema", Up::Snapshot(snapshot)),

@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 
 use common::api::HistoryPoint;
 use common::bytes::{Reader, put_varint};
+use common::columns::{
+    BitReader, BitWriter, Texts, put_floats, put_plain, put_series, take_floats, take_plain, take_series,
+};
 use common::{Quality, QualityClass};
 
-use crate::codec::{BlobError, Row};
-use crate::codec::{put_deltas, put_floats, put_rows, seal, take_deltas, take_floats, take_rows};
+use crate::codec::{BlobError, MAX_ROWS, Opened, Row, put_rows, seal, take_rows, take_texts};
 
 const SECOND: i64 = 1_000_000;
 const DAY: i64 = 86_400 * SECOND;
@@ -213,60 +215,101 @@ impl Buckets {
     }
 }
 
-/// A chunk of buckets by column.
+/// A chunk of buckets by column. What a roll-up of a counter or of a state repeats is not written twice: its least is
+/// its first and its greatest its last.
+#[allow(clippy::cast_possible_wrap)]
 pub(crate) fn encode(buckets: &[Bucket]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(16 + buckets.len() * 48);
-    put_varint(&mut out, buckets.len() as u64);
-    put_deltas(&mut out, buckets.iter().map(|b| b.start));
-    buckets.iter().for_each(|b| put_varint(&mut out, b.count));
-    buckets.iter().for_each(|b| put_varint(&mut out, b.good));
-    buckets.iter().for_each(|b| put_varint(&mut out, b.numbers));
-    for column in [|b: &Bucket| b.min, |b: &Bucket| b.max, |b: &Bucket| b.sum] {
-        put_floats(&mut out, &buckets.iter().map(column).collect::<Vec<_>>());
+    let (mut w, mut texts) = (BitWriter::default(), Texts::default());
+    let all = [buckets.len()];
+    let column = |of: fn(&Bucket) -> i64| buckets.iter().map(of).collect::<Vec<_>>();
+    put_series(&mut w, &column(|b| b.start), &all, 0);
+    put_series(&mut w, &column(|b| b.count as i64), &all, 0);
+    put_series(&mut w, &column(|b| b.count.wrapping_sub(b.good) as i64), &all, 0);
+    put_series(&mut w, &column(|b| b.good.wrapping_sub(b.numbers) as i64), &all, 0);
+    put_plain(&mut w, &column(|b| i64::from(b.worst.code())), 0, 0);
+    for (_, of) in EXTREMES {
+        let marks: Vec<Row> = buckets.iter().filter_map(|b| of(b).clone()).collect();
+        put_rows(&mut w, &mut texts, &marks);
     }
-    out.extend(buckets.iter().map(|b| b.worst.code()));
-    let marks =
-        |of: fn(&Bucket) -> &Option<Row>| buckets.iter().filter_map(|b| of(b).clone()).collect::<Vec<_>>();
-    put_rows(&mut out, &marks(|b| &b.first));
-    put_rows(&mut out, &marks(|b| &b.last));
+    let mut floats = Vec::with_capacity(buckets.len() * 3);
+    let mut lengths = Vec::with_capacity(3);
+    for (of, mark) in EXTREMES {
+        let is_marked = buckets.iter().all(|b| of(b).to_bits() == marked(mark(b)).to_bits());
+        w.put_flag(is_marked);
+        if !is_marked {
+            floats.extend(buckets.iter().map(of));
+            lengths.push(buckets.len());
+        }
+    }
+    floats.extend(buckets.iter().map(|b| b.sum));
+    lengths.push(buckets.len());
+    put_floats(&mut w, &floats, &lengths);
+    let mut out = Vec::new();
+    put_varint(&mut out, buckets.len() as u64);
+    texts.put(&mut out);
+    out.extend(w.finish());
     seal(&out)
 }
 
-/// What `encode` wrote.
+type Extreme = (fn(&Bucket) -> f64, fn(&Bucket) -> &Option<Row>);
+/// The extremes, and the samples that they may be of.
+const EXTREMES: [Extreme; 2] = [(|b| b.min, |b| &b.first), (|b| b.max, |b| &b.last)];
+
+/// The number of a bucket's first or last sample; 0 if it has none.
+fn marked(row: &Option<Row>) -> f64 {
+    row.as_ref().and_then(|r| r.value.as_ref()).and_then(|v| v.as_f64()).unwrap_or(0.0)
+}
+
+/// What `encode` wrote, of any version.
+#[allow(clippy::cast_sign_loss)]
 pub(crate) fn decode(blob: &[u8]) -> Result<Vec<Bucket>, BlobError> {
-    let body = crate::codec::open(blob)?;
-    let mut r = Reader::new(&body);
-    let n = usize::try_from(r.varint()?).map_err(|_| BlobError::Length)?;
-    if n > r.left() {
-        return Err(BlobError::Length);
-    }
-    let starts = take_deltas(&mut r, n)?;
-    let mut counts = || (0..n).map(|_| r.varint()).collect::<Result<Vec<_>, _>>();
-    let (count, good, numbers) = (counts()?, counts()?, counts()?);
-    let (min, max, sum) = (take_floats(&mut r, n)?, take_floats(&mut r, n)?, take_floats(&mut r, n)?);
-    let worst = r.take(n)?;
-    let mut firsts = take_rows(&mut r)?.into_iter();
-    let mut lasts = take_rows(&mut r)?.into_iter();
-    r.end()?;
+    let body = match crate::codec::open(blob)? {
+        Opened::Columns(body) => body,
+        Opened::First(body) => return crate::first::take_buckets(&body),
+    };
+    let mut r = Reader::new(body);
+    let n = r.count("buckets", MAX_ROWS)?;
+    let texts = take_texts(&mut r)?;
+    let mut r = BitReader::new(r.rest());
+    let all = [n];
+    let starts = take_series(&mut r, &all, 0)?;
+    let counts = take_series(&mut r, &all, 0)?;
+    let others = take_series(&mut r, &all, 0)?;
+    let words = take_series(&mut r, &all, 0)?;
+    let worst = take_plain(&mut r, n, 0, 0)?;
     let mut out = Vec::with_capacity(n);
-    for i in 0..n {
-        let has = good[i] > 0;
-        let mark = |rows: &mut std::vec::IntoIter<Row>| {
-            if has { rows.next().ok_or(BlobError::Invalid("marks")).map(Some) } else { Ok(None) }
-        };
+    for ((((start, count), others), words), worst) in
+        starts.into_iter().zip(counts).zip(others).zip(words).zip(worst)
+    {
+        let good = (count as u64).wrapping_sub(others as u64);
+        let code = u8::try_from(worst).map_err(|_| BlobError::Invalid("quality"))?;
         out.push(Bucket {
-            start: starts[i],
-            count: count[i],
-            good: good[i],
-            numbers: numbers[i],
-            min: min[i],
-            max: max[i],
-            sum: sum[i],
-            worst: Quality::from_code(worst[i]),
-            first: mark(&mut firsts)?,
-            last: mark(&mut lasts)?,
+            start,
+            count: count as u64,
+            good,
+            numbers: good.wrapping_sub(words as u64),
+            min: 0.0,
+            max: 0.0,
+            sum: 0.0,
+            worst: Quality::from_code(code),
+            first: None,
+            last: None,
         });
     }
+    let has = out.iter().filter(|b| b.good > 0).count();
+    let firsts = take_rows(&mut r, &texts, has)?;
+    let lasts = take_rows(&mut r, &texts, has)?;
+    for (bucket, (first, last)) in out.iter_mut().filter(|b| b.good > 0).zip(firsts.into_iter().zip(lasts)) {
+        (bucket.first, bucket.last) = (Some(first), Some(last));
+    }
+    let (least, greatest) = (r.flag(), r.flag());
+    let floats = take_floats(&mut r, &vec![n; 3 - usize::from(least) - usize::from(greatest)])?;
+    r.end()?;
+    let mut floats = floats.into_iter();
+    let mut next = || floats.next().unwrap_or(0.0);
+    out.iter_mut().for_each(|b| b.min = if least { marked(&b.first) } else { next() });
+    out.iter_mut().for_each(|b| b.max = if greatest { marked(&b.last) } else { next() });
+    out.iter_mut().for_each(|b| b.sum = next());
     Ok(out)
 }
 

@@ -1,9 +1,15 @@
-//! Blobs of the database: an envelope with a checksum, columns of samples, and the writing of integers that
-//! they share. Pure and total: no bytes make it panic. What a roll-up's bucket is, is in `bucket`.
+//! Blobs of the database: an envelope with a checksum, and in it rows of one point by column. Pure and total: no bytes make
+//! it panic. What a roll-up's bucket is, is in `bucket`; blobs of the first version are read by `first`.
 
 use cloud_core::Position;
-use common::bytes::{DecodeError, Reader, put_varint, put_zigzag};
+use common::bytes::{DecodeError, Reader, put_varint};
+use common::columns::{
+    BitReader, BitWriter, Texts, put_plain, put_residuals, put_series, put_values, take_plain,
+    take_residuals, take_series, take_values,
+};
 use common::{Quality, Value};
+
+use crate::first;
 
 /// One sample of one point, with its place in the order of all values.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,227 +53,228 @@ pub(crate) enum BlobError {
     Bytes(#[from] DecodeError),
 }
 
-const VERSION: u8 = 1;
-const FLAG_LZ4: u8 = 1;
-const COMPRESS_FROM: usize = 96;
-/// More than any blob that we write; protects a reader of a damaged file.
-const MAX_BODY: usize = 1 << 28;
-const MAX_ROWS: u64 = 1 << 20;
+const VERSION: u8 = 2;
+/// Protects a reader of a damaged file.
+pub(crate) const MAX_ROWS: usize = 1 << 20;
+/// The most bytes of texts in a blob, unpacked.
+const MAX_TEXT: usize = 1 << 28;
 
-/// Version, flags, length before compression, CRC-32 of what is stored, then that.
+/// Version, CRC-32 of the rest, the rest.
 pub(crate) fn seal(body: &[u8]) -> Vec<u8> {
-    let packed = (body.len() >= COMPRESS_FROM)
-        .then(|| lz4_flex::block::compress(body))
-        .filter(|p| p.len() < body.len());
-    let stored = packed.as_deref().unwrap_or(body);
-    let mut out = Vec::with_capacity(stored.len() + 10);
-    out.extend([VERSION, if packed.is_some() { FLAG_LZ4 } else { 0 }]);
-    out.extend(u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes());
-    out.extend(crc32fast::hash(stored).to_le_bytes());
-    out.extend(stored);
+    let mut out = Vec::with_capacity(body.len() + 5);
+    out.push(VERSION);
+    out.extend(crc32fast::hash(body).to_le_bytes());
+    out.extend(body);
     out
 }
 
-/// The body of what `seal` made.
-pub(crate) fn open(blob: &[u8]) -> Result<Vec<u8>, BlobError> {
+/// What a blob holds.
+pub(crate) enum Opened<'a> {
+    /// The body of what `seal` made.
+    Columns(&'a [u8]),
+    /// The body of a blob of the first version.
+    First(Vec<u8>),
+}
+
+/// Opens a blob of any version.
+pub(crate) fn open(blob: &[u8]) -> Result<Opened<'_>, BlobError> {
     let mut r = Reader::new(blob);
-    let version = r.u8()?;
-    if version != VERSION {
-        return Err(BlobError::Version(version));
+    match r.u8()? {
+        VERSION => {
+            let crc = r.u32()?;
+            let body = r.rest();
+            if crc32fast::hash(body) == crc { Ok(Opened::Columns(body)) } else { Err(BlobError::Checksum) }
+        }
+        first::VERSION => first::open(&mut r).map(Opened::First),
+        version => Err(BlobError::Version(version)),
     }
-    let flags = r.u8()?;
-    let len = u32::from_le_bytes(r.array()?) as usize;
-    let crc = u32::from_le_bytes(r.array()?);
-    let stored = r.rest();
-    if crc32fast::hash(stored) != crc {
-        return Err(BlobError::Checksum);
-    }
-    if len > MAX_BODY {
-        return Err(BlobError::Length);
-    }
-    let body = match flags {
-        0 => stored.to_vec(),
-        FLAG_LZ4 => lz4_flex::block::decompress(stored, len).map_err(|_| BlobError::Invalid("lz4"))?,
-        _ => return Err(BlobError::Invalid("flags")),
-    };
-    if body.len() == len { Ok(body) } else { Err(BlobError::Length) }
 }
 
 /// A chunk of rows.
 pub(crate) fn encode_rows(rows: &[Row]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(16 + rows.len() * 20);
-    put_rows(&mut out, rows);
+    let (mut w, mut texts) = (BitWriter::default(), Texts::default());
+    put_rows(&mut w, &mut texts, rows);
+    let mut out = Vec::new();
+    put_varint(&mut out, rows.len() as u64);
+    texts.put(&mut out);
+    out.extend(w.finish());
     seal(&out)
 }
 
-/// What `encode_rows` wrote.
+/// What `encode_rows` wrote, of any version.
 pub(crate) fn decode_rows(blob: &[u8]) -> Result<Vec<Row>, BlobError> {
-    let body = open(blob)?;
-    let mut r = Reader::new(&body);
-    let rows = take_rows(&mut r)?;
-    r.end()?;
-    Ok(rows)
+    match open(blob)? {
+        Opened::First(body) => {
+            let mut r = Reader::new(&body);
+            let rows = first::take_rows(&mut r)?;
+            r.end()?;
+            Ok(rows)
+        }
+        Opened::Columns(body) => {
+            let mut r = Reader::new(body);
+            let n = r.count("rows", MAX_ROWS)?;
+            let texts = take_texts(&mut r)?;
+            let mut r = BitReader::new(r.rest());
+            let rows = take_rows(&mut r, &texts, n)?;
+            r.end()?;
+            Ok(rows)
+        }
+    }
 }
 
-const TAG_NONE: u8 = 0;
-const TAG_FALSE: u8 = 1;
-const TAG_TRUE: u8 = 2;
-const TAG_I64: u8 = 3;
-const TAG_U64: u8 = 4;
-const TAG_F64: u8 = 5;
-const TAG_TEXT: u8 = 6;
-const TAG_BYTES: u8 = 7;
+pub(crate) fn take_texts(r: &mut Reader<'_>) -> Result<Vec<Value>, BlobError> {
+    Ok(Texts::take(r, MAX_TEXT)?)
+}
 
-/// Columns: times, received after, rank, sequence and index (all as differences), qualities, tags, then
-/// integers as differences, floats by planes of bytes, text and bytes by length.
+/// Rows by column: times, received after, rank, sequence, index, quality, value. Texts stand before all columns.
 #[allow(clippy::cast_possible_wrap)]
-pub(crate) fn put_rows(out: &mut Vec<u8>, rows: &[Row]) {
-    put_varint(out, rows.len() as u64);
-    put_deltas(out, rows.iter().map(|r| r.t));
-    for row in rows {
-        put_zigzag(out, row.received.wrapping_sub(row.t));
-    }
-    put_deltas(out, rows.iter().map(|r| r.at.rank as i64));
-    put_deltas(out, rows.iter().map(|r| r.at.seq as i64));
-    put_deltas(out, rows.iter().map(|r| i64::from(r.at.index)));
-    out.extend(rows.iter().map(|r| r.quality.code()));
-    out.extend(rows.iter().map(|r| match &r.value {
-        None => TAG_NONE,
-        Some(Value::Bool(false)) => TAG_FALSE,
-        Some(Value::Bool(true)) => TAG_TRUE,
-        Some(Value::I64(_)) => TAG_I64,
-        Some(Value::U64(_)) => TAG_U64,
-        Some(Value::F64(_)) => TAG_F64,
-        Some(Value::Text(_)) => TAG_TEXT,
-        Some(Value::Bytes(_)) => TAG_BYTES,
-    }));
-    let integer = |r: &Row| match r.value {
-        Some(Value::I64(n)) => Some(n),
-        Some(Value::U64(n)) => Some(n as i64),
-        _ => None,
-    };
-    put_deltas(out, rows.iter().filter_map(integer));
-    let floats: Vec<f64> =
-        rows.iter().filter_map(|r| if let Some(Value::F64(x)) = r.value { Some(x) } else { None }).collect();
-    put_floats(out, &floats);
-    for row in rows {
-        let bytes = match &row.value {
-            Some(Value::Text(t)) => t.as_bytes(),
-            Some(Value::Bytes(b)) => b,
-            _ => continue,
-        };
-        put_varint(out, bytes.len() as u64);
-        out.extend(bytes);
-    }
+pub(crate) fn put_rows(w: &mut BitWriter, texts: &mut Texts, rows: &[Row]) {
+    let all = [rows.len()];
+    let column = |of: fn(&Row) -> i64| rows.iter().map(of).collect::<Vec<_>>();
+    put_series(w, &column(|r| r.t), &all, 0);
+    put_series(w, &column(|r| r.received.wrapping_sub(r.t)), &all, 0);
+    put_plain(w, &column(|r| r.at.rank as i64), 0, 0);
+    put_sequences(w, &column(|r| r.at.seq as i64));
+    put_indices(w, rows);
+    put_plain(w, &column(|r| i64::from(r.quality.code())), 0, 0);
+    let values: Vec<_> = rows.iter().map(|r| r.value.as_ref()).collect();
+    put_values(w, texts, &values, &all);
 }
 
+/// What `put_rows` wrote.
 #[allow(clippy::cast_sign_loss)]
-pub(crate) fn take_rows(r: &mut Reader<'_>) -> Result<Vec<Row>, BlobError> {
-    let n = r.varint()?;
-    if n > MAX_ROWS || n > r.left() as u64 {
-        return Err(BlobError::Length);
-    }
-    let n = usize::try_from(n).map_err(|_| BlobError::Length)?;
-    let times = take_deltas(r, n)?;
-    let mut rows: Vec<Row> = Vec::with_capacity(n);
-    for t in times {
-        let received = t.wrapping_add(r.zigzag()?);
-        rows.push(Row { t, received, at: Position::default(), quality: Quality::BAD, value: None });
-    }
-    let mut last = 0i64;
-    for row in &mut rows {
-        last = last.wrapping_add(r.zigzag()?);
-        row.at.rank = last as u64;
-    }
-    last = 0;
-    for row in &mut rows {
-        last = last.wrapping_add(r.zigzag()?);
-        row.at.seq = last as u64;
-    }
-    last = 0;
-    for row in &mut rows {
-        last = last.wrapping_add(r.zigzag()?);
-        row.at.index = u32::try_from(last).map_err(|_| BlobError::Invalid("index"))?;
-    }
-    for (row, code) in rows.iter_mut().zip(r.take(n)?) {
-        row.quality = Quality::from_code(*code);
-    }
-    let tags = r.take(n)?;
-    let count = |wanted: &dyn Fn(u8) -> bool| tags.iter().filter(|t| wanted(**t)).count();
-    let mut integers = take_deltas(r, count(&|t| t == TAG_I64 || t == TAG_U64))?.into_iter();
-    let mut floats = take_floats(r, count(&|t| t == TAG_F64))?.into_iter();
-    for (row, tag) in rows.iter_mut().zip(tags) {
-        row.value = match *tag {
-            TAG_NONE => None,
-            TAG_FALSE => Some(Value::Bool(false)),
-            TAG_TRUE => Some(Value::Bool(true)),
-            TAG_I64 => Some(Value::I64(integers.next().ok_or(BlobError::Length)?)),
-            TAG_U64 => Some(Value::U64(integers.next().ok_or(BlobError::Length)? as u64)),
-            TAG_F64 => Some(Value::F64(floats.next().ok_or(BlobError::Length)?)),
-            TAG_TEXT => {
-                let bytes = r.sized()?;
-                let text = std::str::from_utf8(bytes).map_err(|_| BlobError::Invalid("text"))?;
-                Some(Value::Text(text.into()))
-            }
-            TAG_BYTES => Some(Value::Bytes(r.sized()?.into())),
-            _ => return Err(BlobError::Invalid("tag")),
-        };
+pub(crate) fn take_rows(r: &mut BitReader<'_>, texts: &[Value], n: usize) -> Result<Vec<Row>, BlobError> {
+    let all = [n];
+    let times = take_series(r, &all, 0)?;
+    let delays = take_series(r, &all, 0)?;
+    let ranks = take_plain(r, n, 0, 0)?;
+    let seqs = take_sequences(r, n)?;
+    let places: Vec<(u64, u64)> =
+        ranks.into_iter().zip(seqs).map(|(rank, seq)| (rank as u64, seq as u64)).collect();
+    let indices = take_indices(r, &places)?;
+    let qualities = take_plain(r, n, 0, 0)?;
+    let values = take_values(r, texts, &all)?;
+    let mut rows = Vec::with_capacity(n);
+    let numbers = times.into_iter().zip(delays).zip(places).zip(indices).zip(qualities);
+    for (((((t, delay), (rank, seq)), index), quality), value) in numbers.zip(values) {
+        let code = u8::try_from(quality).map_err(|_| BlobError::Invalid("quality"))?;
+        rows.push(Row {
+            t,
+            received: t.wrapping_add(delay),
+            at: Position { rank, seq, index },
+            quality: Quality::from_code(code),
+            value,
+        });
     }
     Ok(rows)
 }
 
-/// Numbers as differences to the one before.
-pub(crate) fn put_deltas(out: &mut Vec<u8>, numbers: impl Iterator<Item = i64>) {
-    let mut last = 0i64;
-    for n in numbers {
-        put_zigzag(out, n.wrapping_sub(last));
-        last = n;
+/// Frames that hold as many rows as the one before, as far from it: what is expected of the next sequence.
+#[derive(Default)]
+struct Runs {
+    last: i64,
+    step: i64,
+    run: usize,
+    before: usize,
+}
+
+impl Runs {
+    fn expected(&self) -> i64 {
+        if self.run == self.before { self.last.wrapping_add(self.step) } else { self.last }
+    }
+
+    fn saw(&mut self, seq: i64) {
+        if seq == self.last {
+            self.run += 1;
+            return;
+        }
+        self.step = seq.wrapping_sub(self.last);
+        (self.before, self.run, self.last) = (self.run, 1, seq);
     }
 }
 
-/// What `put_deltas` wrote.
-pub(crate) fn take_deltas(r: &mut Reader<'_>, n: usize) -> Result<Vec<i64>, BlobError> {
-    let mut out = Vec::with_capacity(n);
-    let mut last = 0i64;
-    for _ in 0..n {
-        last = last.wrapping_add(r.zigzag()?);
-        out.push(last);
+/// Sequences: as runs, or as numbers that grow, as is shorter.
+fn put_sequences(w: &mut BitWriter, seqs: &[i64]) {
+    let mut runs = Runs::default();
+    let residual = |seq: &i64| {
+        let off = seq.wrapping_sub(runs.expected());
+        runs.saw(*seq);
+        off
+    };
+    let residuals: Vec<i64> = seqs.iter().map(residual).collect();
+    let (mut as_runs, mut as_numbers) = (BitWriter::default(), BitWriter::default());
+    put_residuals(&mut as_runs, &residuals);
+    put_series(&mut as_numbers, seqs, &[seqs.len()], 0);
+    if as_runs.len() < as_numbers.len() {
+        w.put_flag(true);
+        put_residuals(w, &residuals);
+    } else {
+        w.put_flag(false);
+        put_series(w, seqs, &[seqs.len()], 0);
+    }
+}
+
+fn take_sequences(r: &mut BitReader<'_>, n: usize) -> Result<Vec<i64>, BlobError> {
+    if !r.flag() {
+        return Ok(take_series(r, &[n], 0)?);
+    }
+    let mut runs = Runs::default();
+    let mut out = take_residuals(r, n)?;
+    for seq in &mut out {
+        *seq = runs.expected().wrapping_add(*seq);
+        runs.saw(*seq);
     }
     Ok(out)
 }
 
-/// Floats as XOR with the one before, all first bytes, then all second bytes, ...: what changes little
-/// becomes runs of zeros, which LZ4 packs.
-pub(crate) fn put_floats(out: &mut Vec<u8>, floats: &[f64]) {
-    let mut last = 0u64;
-    let start = out.len();
-    let n = floats.len();
-    out.resize(start + n * 8, 0);
-    for (i, x) in floats.iter().enumerate() {
-        let bits = x.to_bits();
-        for (plane, byte) in (bits ^ last).to_le_bytes().into_iter().enumerate() {
-            out[start + plane * n + i] = byte;
+/// What is expected of the next index: the first of a frame is where it was in the frame before, and within a frame
+/// they are as far from each other as before.
+#[derive(Default)]
+struct Indices {
+    frame: Option<(u64, u64)>,
+    start: i64,
+    last: i64,
+    step: i64,
+}
+
+impl Indices {
+    fn expected(&self, frame: (u64, u64)) -> i64 {
+        if self.frame == Some(frame) { self.last.wrapping_add(self.step) } else { self.start }
+    }
+
+    fn saw(&mut self, frame: (u64, u64), index: i64) {
+        if self.frame == Some(frame) {
+            self.step = index.wrapping_sub(self.last);
+        } else {
+            self.start = index;
         }
-        last = bits;
+        (self.frame, self.last) = (Some(frame), index);
     }
 }
 
-/// What `put_floats` wrote.
-pub(crate) fn take_floats(r: &mut Reader<'_>, n: usize) -> Result<Vec<f64>, BlobError> {
-    let planes = r.take(n.checked_mul(8).ok_or(BlobError::Length)?)?;
-    let mut last = 0u64;
-    let mut out = Vec::with_capacity(n);
-    for i in 0..n {
-        let mut bytes = [0; 8];
-        for (plane, byte) in bytes.iter_mut().enumerate() {
-            *byte = planes[plane * n + i];
-        }
-        last ^= u64::from_le_bytes(bytes);
-        out.push(f64::from_bits(last));
+fn put_indices(w: &mut BitWriter, rows: &[Row]) {
+    let mut indices = Indices::default();
+    let residual = |row: &Row| {
+        let (frame, index) = ((row.at.rank, row.at.seq), i64::from(row.at.index));
+        let off = index.wrapping_sub(indices.expected(frame));
+        indices.saw(frame, index);
+        off
+    };
+    put_residuals(w, &rows.iter().map(residual).collect::<Vec<_>>());
+}
+
+fn take_indices(r: &mut BitReader<'_>, places: &[(u64, u64)]) -> Result<Vec<u32>, BlobError> {
+    let mut indices = Indices::default();
+    let residuals = take_residuals(r, places.len())?;
+    let mut out = Vec::with_capacity(places.len());
+    for (frame, off) in places.iter().zip(residuals) {
+        let index = indices.expected(*frame).wrapping_add(off);
+        indices.saw(*frame, index);
+        out.push(u32::try_from(index).map_err(|_| BlobError::Invalid("index"))?);
     }
     Ok(out)
 }
 
 #[cfg(test)]
 #[path = "codec_tests.rs"]
-mod tests;
+pub(crate) mod tests;

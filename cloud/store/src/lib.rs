@@ -11,6 +11,7 @@ mod commands;
 mod compact;
 mod db;
 mod desired;
+mod first;
 mod frames;
 mod history;
 mod load;

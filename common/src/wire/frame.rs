@@ -1,27 +1,29 @@
 //! A frame: the unit of the stream (gateway, incarnation, sequence). It is encoded once, at the
 //! gateway's store, and goes as it is to disk, over the wire and into the cloud's database.
 //!
-//! Layout, little-endian: version u8 = 1, kind u8, flags u8 (bit 0: clock was synchronised, bit 1: body
+//! Layout, little-endian: version u8, kind u8, flags u8 (bit 0: clock was synchronised, bit 1: body
 //! is LZ4), schema hash 16, incarnation 16, sequence u64, cut UTC us i64, cut us since boot u64, length
-//! of the body before compression u32, body. The body of samples is a table by column (see
-//! `encode_samples`); the other kinds are JSON.
+//! of the body before compression u32, body. Of version 2 are samples alone: their body is a table of `columns`, and
+//! never LZ4. In version 1 it is that of `encode_samples`; the other kinds are JSON. `docs/protocol.md` has it all.
 
 use serde::{Deserialize, Serialize};
 
+use super::samples::{decode_samples, encode_samples};
 use crate::alarm::AlarmView;
-use crate::bytes::{DecodeError, Reader, put_varint, put_zigzag};
+use crate::bytes::{DecodeError, Reader};
+use crate::columns::{put_table, take_table};
 use crate::command::{CommandUpdate, DesiredUpdate, LogEntry};
 use crate::ids::{Incarnation, SchemaHash};
-use crate::quality::Quality;
-use crate::sample::{PointId, Sample};
-use crate::value::Value;
+use crate::sample::Sample;
 
 const VERSION: u8 = 1;
+/// Of samples as columns.
+const VERSION_COLUMNS: u8 = 2;
 const FLAG_SYNCHRONISED: u8 = 1;
 const FLAG_LZ4: u8 = 2;
 const HEADER_BYTES: usize = 63;
 /// More than any frame that we cut; protects a reader from a bomb.
-const MAX_BODY_BYTES: usize = 1 << 20;
+pub(super) const MAX_BODY_BYTES: usize = 1 << 20;
 /// Bodies shorter than this are not worth compressing.
 const COMPRESS_FROM: usize = 128;
 /// The most samples in one frame.
@@ -143,8 +145,20 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// The frame's bytes.
+    /// The frame's bytes: samples in version 2, the rest in version 1.
     pub fn encode(&self) -> Vec<u8> {
+        match &self.body {
+            Body::Samples(rows) => {
+                let mut body = Vec::new();
+                put_table(&mut body, rows, self.header.cut_us);
+                self.with_body(VERSION_COLUMNS, &body, body.len(), false)
+            }
+            _ => self.encode_first(),
+        }
+    }
+
+    /// The frame's bytes in version 1, for a cloud that knows no other.
+    pub fn encode_first(&self) -> Vec<u8> {
         let body = match &self.body {
             Body::Samples(rows) => encode_samples(rows),
             Body::Event(e) | Body::Audit(e) => json(e),
@@ -156,19 +170,30 @@ impl Frame {
         let packed = (body.len() >= COMPRESS_FROM)
             .then(|| lz4_flex::block::compress(&body))
             .filter(|p| p.len() < body.len());
+        let stored = packed.as_ref().unwrap_or(&body);
+        self.with_body(VERSION, stored, body.len(), packed.is_some())
+    }
+
+    fn with_body(&self, version: u8, stored: &[u8], length: usize, is_packed: bool) -> Vec<u8> {
         let h = &self.header;
-        let flags =
-            if h.synchronised { FLAG_SYNCHRONISED } else { 0 } | if packed.is_some() { FLAG_LZ4 } else { 0 };
-        let mut out = Vec::with_capacity(HEADER_BYTES + packed.as_ref().unwrap_or(&body).len());
-        out.extend([VERSION, self.body.kind(), flags]);
+        let flags = if h.synchronised { FLAG_SYNCHRONISED } else { 0 } | if is_packed { FLAG_LZ4 } else { 0 };
+        let mut out = Vec::with_capacity(HEADER_BYTES + stored.len());
+        out.extend([version, self.body.kind(), flags]);
         out.extend(h.schema.0);
         out.extend(h.incarnation.0.to_le_bytes());
         out.extend(h.seq.to_le_bytes());
         out.extend(h.cut_us.to_le_bytes());
         out.extend(h.cut_mono_us.to_le_bytes());
-        out.extend(u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes());
-        out.extend(packed.as_ref().unwrap_or(&body));
+        out.extend(u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
+        out.extend(stored);
         out
+    }
+
+    /// A frame's bytes for a cloud that knows version 1 only: the same frame by the same name. None if they are of
+    /// that version already, or no frame.
+    pub fn as_first(bytes: &[u8]) -> Option<Vec<u8>> {
+        (bytes.first() == Some(&VERSION_COLUMNS))
+            .then(|| Self::decode(bytes).ok().map(|f| f.encode_first()))?
     }
 
     /// Reads the header alone.
@@ -176,7 +201,7 @@ impl Frame {
     /// # Errors
     /// When the bytes are no frame of a known version.
     pub fn peek(bytes: &[u8]) -> Result<FrameHeader, DecodeError> {
-        read_header(&mut Reader::new(bytes)).map(|(header, ..)| header)
+        read_header(&mut Reader::new(bytes)).map(|head| head.header)
     }
 
     /// Reads what the frame holds without reading its body.
@@ -184,7 +209,7 @@ impl Frame {
     /// # Errors
     /// When the bytes are no frame of a known version.
     pub fn peek_kind(bytes: &[u8]) -> Result<FrameKind, DecodeError> {
-        read_header(&mut Reader::new(bytes)).map(|(_, kind, ..)| match kind {
+        read_header(&mut Reader::new(bytes)).map(|head| match head.kind {
             KIND_SAMPLES => FrameKind::Samples,
             KIND_COMMAND => FrameKind::Command,
             _ => FrameKind::Other,
@@ -197,7 +222,7 @@ impl Frame {
     /// When the bytes are not exactly one frame of a known version and kind.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut r = Reader::new(bytes);
-        let (header, kind, flags, len) = read_header(&mut r)?;
+        let Head { version, header, kind, flags, len } = read_header(&mut r)?;
         if len > MAX_BODY_BYTES {
             return Err(DecodeError::TooLarge { what: "body", size: len, limit: MAX_BODY_BYTES });
         }
@@ -212,6 +237,10 @@ impl Frame {
         };
         if body.len() != len {
             return Err(DecodeError::Invalid { what: "body length" });
+        }
+        if version == VERSION_COLUMNS {
+            let rows = take_table(&mut Reader::new(body), header.cut_us, MAX_SAMPLES_PER_FRAME)?;
+            return Ok(Self { header, body: Body::Samples(rows) });
         }
         let body = match kind {
             KIND_SAMPLES => Body::Samples(decode_samples(body)?),
@@ -238,14 +267,27 @@ struct EventJson {
     alarm: Option<Box<AlarmView>>,
 }
 
-fn read_header(r: &mut Reader<'_>) -> Result<(FrameHeader, u8, u8, usize), DecodeError> {
+/// What stands before a body.
+struct Head {
+    version: u8,
+    header: FrameHeader,
+    kind: u8,
+    flags: u8,
+    len: usize,
+}
+
+fn read_header(r: &mut Reader<'_>) -> Result<Head, DecodeError> {
     let version = r.u8()?;
-    if version != VERSION {
+    if version != VERSION && version != VERSION_COLUMNS {
         return Err(DecodeError::Version { version });
     }
     let kind = r.u8()?;
+    if version == VERSION_COLUMNS && kind != KIND_SAMPLES {
+        return Err(DecodeError::Kind { what: "frame", kind });
+    }
     let flags = r.u8()?;
-    if flags & !(FLAG_SYNCHRONISED | FLAG_LZ4) != 0 {
+    let known = if version == VERSION { FLAG_SYNCHRONISED | FLAG_LZ4 } else { FLAG_SYNCHRONISED };
+    if flags & !known != 0 {
         return Err(DecodeError::Invalid { what: "flags" });
     }
     let header = FrameHeader {
@@ -256,7 +298,7 @@ fn read_header(r: &mut Reader<'_>) -> Result<(FrameHeader, u8, u8, usize), Decod
         cut_mono_us: r.u64()?,
         synchronised: flags & FLAG_SYNCHRONISED != 0,
     };
-    Ok((header, kind, flags, r.u32()? as usize))
+    Ok(Head { version, header, kind, flags, len: r.u32()? as usize })
 }
 
 fn json<T: Serialize>(value: &T) -> Vec<u8> {
@@ -266,120 +308,6 @@ fn json<T: Serialize>(value: &T) -> Vec<u8> {
 
 fn from_json<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<T, DecodeError> {
     serde_json::from_slice(bytes).map_err(|e| DecodeError::Json(e.to_string()))
-}
-
-const TAG_NONE: u8 = 0;
-const TAG_FALSE: u8 = 1;
-const TAG_TRUE: u8 = 2;
-const TAG_I64: u8 = 3;
-const TAG_U64: u8 = 4;
-const TAG_F64: u8 = 5;
-const TAG_TEXT: u8 = 6;
-const TAG_BYTES: u8 = 7;
-
-/// Samples by column: count; point numbers as differences; source times as differences; received minus
-/// source; quality bytes; value tags; values. Like beside like compresses well, and differences are short.
-pub fn encode_samples(rows: &[SampleRow]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(16 + rows.len() * 16);
-    put_varint(&mut out, rows.len() as u64);
-    let mut last = 0i64;
-    for row in rows {
-        put_zigzag(&mut out, i64::from(row.point.0) - last);
-        last = i64::from(row.point.0);
-    }
-    let mut last = 0i64;
-    for row in rows {
-        put_zigzag(&mut out, row.source_us.wrapping_sub(last));
-        last = row.source_us;
-    }
-    for row in rows {
-        put_zigzag(&mut out, row.received_us.wrapping_sub(row.source_us));
-    }
-    out.extend(rows.iter().map(|row| row.quality.code()));
-    out.extend(rows.iter().map(|row| match &row.value {
-        None => TAG_NONE,
-        Some(Value::Bool(false)) => TAG_FALSE,
-        Some(Value::Bool(true)) => TAG_TRUE,
-        Some(Value::I64(_)) => TAG_I64,
-        Some(Value::U64(_)) => TAG_U64,
-        Some(Value::F64(_)) => TAG_F64,
-        Some(Value::Text(_)) => TAG_TEXT,
-        Some(Value::Bytes(_)) => TAG_BYTES,
-    }));
-    for row in rows {
-        match &row.value {
-            None | Some(Value::Bool(_)) => {}
-            Some(Value::I64(n)) => put_zigzag(&mut out, *n),
-            Some(Value::U64(n)) => put_varint(&mut out, *n),
-            Some(Value::F64(x)) => out.extend(x.to_bits().to_le_bytes()),
-            Some(Value::Text(t)) => {
-                put_varint(&mut out, t.len() as u64);
-                out.extend(t.as_bytes());
-            }
-            Some(Value::Bytes(b)) => {
-                put_varint(&mut out, b.len() as u64);
-                out.extend(b.iter());
-            }
-        }
-    }
-    out
-}
-
-/// Reads what `encode_samples` wrote.
-///
-/// # Errors
-/// When the bytes are not exactly one such table.
-pub fn decode_samples(bytes: &[u8]) -> Result<Vec<SampleRow>, DecodeError> {
-    let mut r = Reader::new(bytes);
-    let n = r.count("samples", MAX_SAMPLES_PER_FRAME)?;
-    let mut rows = Vec::with_capacity(n);
-    let mut last = 0i64;
-    for _ in 0..n {
-        last = last.wrapping_add(r.zigzag()?);
-        let point = u32::try_from(last).map_err(|_| DecodeError::Invalid { what: "point number" })?;
-        rows.push(Sample {
-            point: PointId(point),
-            value: None,
-            quality: Quality::BAD,
-            source_us: 0,
-            received_us: 0,
-        });
-    }
-    let mut last = 0i64;
-    for row in &mut rows {
-        last = last.wrapping_add(r.zigzag()?);
-        row.source_us = last;
-    }
-    for row in &mut rows {
-        row.received_us = row.source_us.wrapping_add(r.zigzag()?);
-    }
-    for (row, code) in rows.iter_mut().zip(r.take(n)?) {
-        row.quality = Quality::from_code(*code);
-    }
-    let tags = r.take(n)?;
-    for (row, tag) in rows.iter_mut().zip(tags) {
-        row.value = match *tag {
-            TAG_NONE => None,
-            TAG_FALSE => Some(Value::Bool(false)),
-            TAG_TRUE => Some(Value::Bool(true)),
-            TAG_I64 => Some(Value::I64(r.zigzag()?)),
-            TAG_U64 => Some(Value::U64(r.varint()?)),
-            TAG_F64 => Some(Value::F64(f64::from_bits(r.u64()?))),
-            TAG_TEXT => {
-                let len = r.count("text", MAX_BODY_BYTES)?;
-                let text =
-                    std::str::from_utf8(r.take(len)?).map_err(|_| DecodeError::Invalid { what: "text" })?;
-                Some(Value::Text(text.into()))
-            }
-            TAG_BYTES => {
-                let len = r.count("bytes", MAX_BODY_BYTES)?;
-                Some(Value::Bytes(r.take(len)?.into()))
-            }
-            kind => return Err(DecodeError::Kind { what: "value", kind }),
-        };
-    }
-    r.end()?;
-    Ok(rows)
 }
 
 #[cfg(test)]

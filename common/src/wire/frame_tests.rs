@@ -4,6 +4,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::command::Severity;
+use crate::quality::Quality;
+use crate::sample::PointId;
+use crate::value::Value;
 
 fn any_value() -> impl Strategy<Value = Option<Value>> {
     prop_oneof![
@@ -48,12 +51,18 @@ proptest! {
         let frame = Frame { header: h, body: Body::Samples(rows) };
         let bytes = frame.encode();
         prop_assert_eq!(Frame::peek(&bytes).unwrap(), h);
-        prop_assert_eq!(Frame::decode(&bytes).unwrap(), frame);
+        prop_assert_eq!(&Frame::decode(&bytes).unwrap(), &frame);
+        let first = Frame::as_first(&bytes).unwrap();
+        prop_assert_eq!((first[0], &first), (VERSION, &frame.encode_first()));
+        prop_assert_eq!(Frame::peek(&first).unwrap(), h);
+        prop_assert_eq!(&Frame::decode(&first).unwrap(), &frame);
+        prop_assert!(Frame::as_first(&first).is_none());
     }
 
     #[test]
     fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
         let _ = Frame::decode(&bytes);
+        let _ = Frame::as_first(&bytes);
         let _ = decode_samples(&bytes);
     }
 
@@ -121,8 +130,8 @@ fn a_version_or_kind_from_the_future_is_refused() {
         body: Body::Samples(vec![]),
     };
     let mut bytes = frame.encode();
-    bytes[0] = 2;
-    assert_eq!(Frame::decode(&bytes), Err(DecodeError::Version { version: 2 }));
+    bytes[0] = 3;
+    assert_eq!(Frame::decode(&bytes), Err(DecodeError::Version { version: 3 }));
     bytes[0] = 1;
     bytes[1] = 99;
     assert_eq!(Frame::decode(&bytes), Err(DecodeError::Kind { what: "frame", kind: 99 }));
@@ -132,7 +141,7 @@ fn a_version_or_kind_from_the_future_is_refused() {
 fn a_claimed_size_never_makes_a_large_allocation() {
     // count = 2^63: refused before anything is reserved
     let mut bytes = vec![];
-    put_varint(&mut bytes, 1 << 63);
+    crate::bytes::put_varint(&mut bytes, 1 << 63);
     assert!(matches!(decode_samples(&bytes), Err(DecodeError::TooLarge { .. })));
 }
 

@@ -5,12 +5,14 @@
 //! frames are accepted, or `Refusal`. The gateway sends the schemas that the cloud lacks, a `Snapshot`,
 //! its live tail, and beside it the backlog. When its configuration changes, `Renewed` and the parts of the new
 //! schema stand before the first frame of it. The cloud answers frames with `Ack` once they are durable.
+//! The backlog may be told in `Batch`es of frames to a cloud that knows them.
 //! `Heartbeat` goes up at least every second and carries the session's time, which deadlines of commands
 //! refer to. Every message is at most `MAX_MESSAGE_BYTES`.
 
 use serde::{Deserialize, Serialize};
 
-use super::frame::{SampleRow, decode_samples, encode_samples};
+use super::frame::SampleRow;
+use super::samples::{decode_samples, encode_samples};
 use crate::alarm::AlarmOrder;
 use crate::api::GatewayHealth;
 use crate::bytes::{DecodeError, Reader};
@@ -65,6 +67,10 @@ pub struct Hello {
 
 /// The gateway takes `Down::Alarm`.
 pub const FEATURE_ALARMS: &str = "alarms";
+/// The cloud takes frames of version 2.
+pub const FEATURE_COLUMNS: &str = "columns";
+/// The cloud takes `Up::Batch`.
+pub const FEATURE_BATCH: &str = "batch";
 
 /// What the cloud has of one incarnation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,6 +90,10 @@ pub struct HelloAck {
     pub known: Vec<Known>,
     /// Schemas that the cloud lacks.
     pub want_schemas: Vec<SchemaHash>,
+    /// What the cloud understands beside the first version of the wire, such as `FEATURE_COLUMNS`. Whatever is not named
+    /// here is not sent to it. Absent from older programs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub features: Vec<String>,
 }
 
 /// The cloud will not talk, or will not take one message.
@@ -158,6 +168,8 @@ pub enum Up {
     Frame(Vec<u8>),
     /// life sign
     Heartbeat(Box<Heartbeat>),
+    /// Many frames of samples, encoded together as in `wire::Batch`; only to a cloud that names `FEATURE_BATCH`.
+    Batch(Vec<u8>),
     /// from here on this is the current schema: the gateway took a new configuration. Its parts follow.
     Renewed(SchemaHash),
 }
@@ -234,6 +246,11 @@ impl Up {
                 out.extend(hash.0);
                 out
             }
+            Self::Batch(batch) => {
+                let mut out = start(7);
+                out.extend(batch);
+                out
+            }
         }
     }
 
@@ -248,7 +265,7 @@ impl Up {
     /// Reads a message.
     ///
     /// # Errors
-    /// When the bytes are not exactly one message of a known version and kind. A frame is not decoded.
+    /// When the bytes are not exactly one message of a known version and kind. Frames are not decoded.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let (kind, mut r) = open(bytes)?;
         Ok(match kind {
@@ -268,6 +285,7 @@ impl Up {
             4 => Self::Frame(r.rest().to_vec()),
             5 => Self::Heartbeat(json(r.rest())?),
             6 => Self::Renewed(SchemaHash(r.array()?)),
+            7 => Self::Batch(r.rest().to_vec()),
             kind => return Err(DecodeError::Kind { what: "message", kind }),
         })
     }
@@ -334,8 +352,18 @@ mod tests {
         assert_eq!(Up::decode(&snapshot.encode()).unwrap(), snapshot);
         let renewed = Up::Renewed(SchemaHash([7; 16]));
         assert_eq!(Up::decode(&renewed.encode()).unwrap(), renewed);
+        let batch = Up::Batch(vec![1, 2, 3]);
+        assert_eq!(Up::decode(&batch.encode()).unwrap(), batch);
         assert!(matches!(Up::decode(&[1, 77]), Err(DecodeError::Kind { kind: 77, .. })));
         assert!(matches!(Down::decode(&[9, 1]), Err(DecodeError::Version { version: 9 })));
+    }
+
+    #[test]
+    fn a_cloud_that_names_no_features_has_none() {
+        let old = r#"{"session":3,"known":[],"want_schemas":[]}"#;
+        let ack: HelloAck = serde_json::from_str(old).unwrap();
+        assert!(ack.features.is_empty());
+        assert_eq!(serde_json::to_string(&ack).unwrap(), old);
     }
 
     #[test]

@@ -1,15 +1,16 @@
 //! What gateway and cloud say to each other: frames of the stream, and the messages that carry them.
 //! Pure codecs: no I/O, no clock, no panic on any bytes.
 
+mod batch;
 mod frame;
 mod message;
+mod samples;
 
 pub use crate::bytes::DecodeError;
-pub use frame::{
-    Body, Frame, FrameHeader, FrameKind, Gap, GapCause, MAX_SAMPLES_PER_FRAME, SampleRow, decode_samples,
-    encode_samples,
-};
+pub use batch::{Batch, MAX_BATCH_FRAMES, MAX_BATCH_ROWS};
+pub use frame::{Body, Frame, FrameHeader, FrameKind, Gap, GapCause, MAX_SAMPLES_PER_FRAME, SampleRow};
 pub use message::{
-    Ack, Down, FEATURE_ALARMS, Heartbeat, Hello, HelloAck, Known, MAX_MESSAGE_BYTES, Refusal, SchemaPart,
-    Snapshot, StreamRange, Up, split_schema,
+    Ack, Down, FEATURE_ALARMS, FEATURE_BATCH, FEATURE_COLUMNS, Heartbeat, Hello, HelloAck, Known,
+    MAX_MESSAGE_BYTES, Refusal, SchemaPart, Snapshot, StreamRange, Up, split_schema,
 };
+pub use samples::{decode_samples, encode_samples};

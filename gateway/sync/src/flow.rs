@@ -113,6 +113,11 @@ impl Flow {
         frames < limit && bytes < self.window.bytes
     }
 
+    /// What the cloud has of an incarnation.
+    pub(crate) fn known(&self, incarnation: Incarnation) -> IntervalSet {
+        self.known.get(&incarnation).cloned().unwrap_or_default()
+    }
+
     fn is_known(&self, frame: FrameId) -> bool {
         self.known.get(&frame.incarnation).is_some_and(|set| set.contains(frame.seq))
     }

@@ -8,6 +8,7 @@
 mod flow;
 mod link;
 mod options;
+mod outgoing;
 mod session;
 mod uplink;
 

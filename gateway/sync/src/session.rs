@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::api::SwitchPosition;
 use common::names::topic;
-use common::wire::{Down, FEATURE_ALARMS, Frame, Heartbeat, Hello, HelloAck, Up, split_schema};
+use common::wire::{Down, FEATURE_ALARMS, Heartbeat, Hello, HelloAck, MAX_BATCH_FRAMES, Up, split_schema};
 use common::{Drain, SchemaHash};
 use gateway_core::{FrameId, LogError};
 use tokio::time::{Instant, MissedTickBehavior};
@@ -16,6 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use crate::flow::{Flow, Lane, Want, Window};
 use crate::link::{Incoming, Link};
 use crate::options::Error;
+use crate::outgoing::{Outgoing, Speaks, each, together};
 use crate::uplink::Uplink;
 
 const HEARTBEAT: Duration = Duration::from_millis(800);
@@ -26,8 +27,9 @@ const READ_BYTES: usize = 128 << 10;
 /// So many live frames are in the log's memory for sure.
 const NEAR: u64 = 8;
 
-type Frames = Vec<(u64, Vec<u8>)>;
-type Reading = Pin<Box<dyn Future<Output = (Want, Result<Frames, LogError>)> + Send>>;
+/// What was read: sequences, and the messages of those that the cloud lacks.
+type Read = (Vec<u64>, Vec<Outgoing>);
+type Reading = Pin<Box<dyn Future<Output = (Want, Result<Read, LogError>)> + Send>>;
 
 /// Runs a session to its end; `Ok` only when drained.
 pub(crate) async fn run(uplink: &Uplink, drain: &Drain) -> Result<(), Error> {
@@ -45,7 +47,12 @@ pub(crate) async fn run(uplink: &Uplink, drain: &Drain) -> Result<(), Error> {
         tracing::warn!(%error, "acks not kept");
     }
     send_schemas(uplink, &link, &ack.want_schemas).await?;
-    let agreed = Agreed { known: named.schemas, current: named.schema, waiting: VecDeque::new() };
+    let agreed = Agreed {
+        known: named.schemas,
+        current: named.schema,
+        waiting: VecDeque::new(),
+        speaks: Speaks::of(&ack),
+    };
     let mut session = Session::start(uplink, link, &ack, agreed).await?;
     let ended = session.go_on(drain).await;
     if ended.is_ok() {
@@ -124,15 +131,16 @@ struct Session<'a> {
     link: Link,
     flow: Flow,
     /// Read and not yet sent, by lane.
-    ready: [VecDeque<(FrameId, Vec<u8>)>; 2],
+    ready: [VecDeque<Outgoing>; 2],
     reading: [Option<Reading>; 2],
     /// The client took nothing.
     blocked: bool,
     agreed: Agreed,
 }
 
-/// Schemas that the cloud was told of in this session.
+/// Schemas that the cloud was told of in this session, and what it told.
 struct Agreed {
+    speaks: Speaks,
     known: Vec<SchemaHash>,
     current: SchemaHash,
     /// What tells of more of them: it stands before everything else.
@@ -181,7 +189,10 @@ impl<'a> Session<'a> {
             must(link.publish(Up::Snapshot(part).encode()))?;
         }
         let o = &uplink.options;
-        let window = Window { live: o.live_window, backlog: o.backlog_window, bytes: o.window_bytes };
+        // A batch counts as one there, and is acknowledged by its frames.
+        let each = if agreed.speaks.batch { MAX_BATCH_FRAMES } else { 1 };
+        let backlog = o.backlog_window.saturating_mul(each);
+        let window = Window { live: o.live_window, backlog, bytes: o.window_bytes };
         let ranges = uplink.log.ranges();
         let flow = Flow::new(window, uplink.log.incarnation(), seq, &ack.known, ranges);
         Ok(Self {
@@ -282,8 +293,8 @@ impl<'a> Session<'a> {
     fn pump(&mut self) -> Option<SchemaHash> {
         self.send_waiting();
         self.pump_lane(Lane::Live);
-        if let Some((_, bytes)) = self.ready[Lane::Live as usize].front().filter(|_| !self.blocked)
-            && let Some(schema) = self.unnamed(bytes)
+        if let Some(message) = self.ready[Lane::Live as usize].front().filter(|_| !self.blocked)
+            && let Some(schema) = self.unnamed(message)
         {
             return Some(schema);
         }
@@ -294,9 +305,8 @@ impl<'a> Session<'a> {
         None
     }
 
-    fn unnamed(&self, frame: &[u8]) -> Option<SchemaHash> {
-        let schema = Frame::peek(frame).ok()?.schema;
-        (schema != self.agreed.current).then_some(schema)
+    fn unnamed(&self, message: &Outgoing) -> Option<SchemaHash> {
+        message.schema.filter(|schema| *schema != self.agreed.current)
     }
 
     fn send_waiting(&mut self) {
@@ -324,13 +334,22 @@ impl<'a> Session<'a> {
             };
             let Some(want) = want else { return };
             let log = self.uplink.log.clone();
+            let (speaks, known) = (self.agreed.speaks, self.flow.known(want.incarnation));
+            let read = move || {
+                let mut frames = log.read(want.incarnation, want.from, READ_BYTES)?;
+                let seqs = frames.iter().map(|(seq, _)| *seq).collect();
+                frames.retain(|(seq, _)| *seq <= want.last && !known.contains(*seq));
+                let messages = match lane {
+                    Lane::Live => each(want.incarnation, &frames, speaks),
+                    Lane::Backlog => together(want.incarnation, &frames, speaks),
+                };
+                Ok((seqs, messages))
+            };
             if lane == Lane::Live && self.flow.lag() <= NEAR {
-                let read = log.read(want.incarnation, want.from, READ_BYTES);
-                self.take(want, read);
+                self.take(want, read());
                 continue;
             }
             self.reading[lane as usize] = Some(Box::pin(async move {
-                let read = move || log.read(want.incarnation, want.from, READ_BYTES);
                 let read = tokio::task::spawn_blocking(read).await;
                 (want, read.unwrap_or(Err(LogError::Closed)))
             }));
@@ -338,36 +357,34 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn take(&mut self, want: Want, read: Result<Frames, LogError>) {
-        let frames = read.unwrap_or_else(|error| {
+    fn take(&mut self, want: Want, read: Result<Read, LogError>) {
+        let (seqs, messages) = read.unwrap_or_else(|error| {
             tracing::warn!(incarnation = %want.incarnation, from = want.from, %error, "frames not read");
-            Vec::new()
+            (Vec::new(), Vec::new())
         });
-        let seqs: Vec<u64> = frames.iter().map(|(seq, _)| *seq).collect();
-        let needed = self.flow.read(want, &seqs);
-        let ready = &mut self.ready[want.lane as usize];
-        for ((seq, bytes), needed) in frames.into_iter().zip(needed) {
-            if needed {
-                ready.push_back((FrameId { incarnation: want.incarnation, seq }, bytes));
-            }
-        }
+        self.flow.read(want, &seqs);
+        self.ready[want.lane as usize].extend(messages);
     }
 
     fn send_ready(&mut self, lane: Lane) {
         let mut sent = 0;
         while !self.blocked && self.flow.has_room(lane) {
-            let Some((frame, bytes)) = self.ready[lane as usize].front() else { break };
-            if lane == Lane::Live && self.unnamed(bytes).is_some() {
+            let Some(message) = self.ready[lane as usize].front() else { break };
+            if lane == Lane::Live && self.unnamed(message).is_some() {
                 break;
             }
-            let (frame, size) = (*frame, bytes.len());
-            if self.flow.is_needed(frame) {
-                if !self.link.publish(Up::encode_frame(bytes)) {
+            if message.frames.iter().any(|f| self.flow.is_needed(*f)) {
+                if !self.link.publish(message.bytes.clone()) {
                     self.blocked = true;
                     break;
                 }
-                self.flow.sent(frame, lane, size, Instant::now());
-                sent += 1;
+                let (now, each) = (Instant::now(), message.bytes_each());
+                for frame in
+                    message.frames.iter().filter(|f| self.flow.is_needed(**f)).copied().collect::<Vec<_>>()
+                {
+                    self.flow.sent(frame, lane, each, now);
+                    sent += 1;
+                }
             }
             self.ready[lane as usize].pop_front();
         }
@@ -380,7 +397,7 @@ impl<'a> Session<'a> {
     }
 }
 
-async fn finished(reading: &mut Option<Reading>) -> (Want, Result<Frames, LogError>) {
+async fn finished(reading: &mut Option<Reading>) -> (Want, Result<Read, LogError>) {
     match reading {
         Some(reading) => reading.await,
         None => std::future::pending().await,

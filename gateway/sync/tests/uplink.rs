@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::command::{CommandOrder, DesiredOrder, Origin, Requester};
 use common::names::Code;
-use common::wire::{Down, Refusal};
+use common::wire::{Down, FEATURE_BATCH, FEATURE_COLUMNS, Refusal};
 use common::{CommandId, IntervalSet, TwinId, Value};
 use gateway_core::{FrameId, FrameLog as _};
 use rig::cloud::{Cloud, Seen};
@@ -42,6 +42,47 @@ async fn a_session_says_hello_schema_snapshot_and_then_sends_what_the_cloud_lack
     let status = running.uplink.status().borrow().clone();
     assert!(status.connected);
     assert_eq!((status.sent_live, status.sent_backlog, status.acked), (3, 7, 10));
+    running.end().await;
+}
+
+#[tokio::test]
+async fn a_backlog_goes_together_to_a_cloud_that_takes_batches_and_live_frames_go_alone() {
+    let cloud = Cloud::start().await;
+    let log = Log::new(3000);
+    cloud.with(|s| {
+        s.script.features = vec![FEATURE_COLUMNS, FEATURE_BATCH];
+        let known: IntervalSet = vec![(1, 100), (700, 1500)].into();
+        s.known.insert(OLD, known);
+    });
+    let running = run(options(cloud.port), &log);
+    eventually("all acked", || log.is_all_acked()).await;
+    log.add(5);
+    eventually("all acked", || log.is_all_acked()).await;
+    cloud.with(|s| {
+        assert_eq!(s.batches.iter().sum::<usize>(), 3000 - 100 - 801);
+        assert!(s.batches.len() < 20, "{:?}", s.batches);
+        assert!(s.stored.values().all(|n| *n == 1), "nothing known is sent");
+        assert_eq!(s.seen.iter().filter(|e| matches!(e, Seen::Frame(_))).count(), 5);
+    });
+    let status = running.uplink.status().borrow().clone();
+    assert_eq!((status.sent_live, status.sent_backlog, status.acked), (5, 2099, 2104));
+    running.end().await;
+}
+
+/// The cloud of an older program: its hello says nothing of columns.
+#[tokio::test]
+async fn a_cloud_that_knows_no_columns_gets_frames_of_the_first_version() {
+    let cloud = Cloud::start().await;
+    cloud.with(|s| s.script.features = Vec::new());
+    let log = Log::new(40);
+    let running = run(options(cloud.port), &log);
+    eventually("all acked", || log.is_all_acked()).await;
+    log.add(5);
+    eventually("all acked", || log.is_all_acked()).await;
+    cloud.with(|s| {
+        assert_eq!((s.stored.len(), s.batches.len()), (45, 0));
+        assert!(s.stored.values().all(|n| *n == 1));
+    });
     running.end().await;
 }
 

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
-use common::wire::{Body, Down, Frame, Hello, Known, Up};
+use common::wire::{Batch, Body, Down, Frame, Hello, Known, Up};
 use common::{Incarnation, IntervalSet};
 
 use super::judge::{Kind, Violation};
@@ -37,6 +37,11 @@ impl Wire {
         match Up::decode(payload) {
             Ok(Up::Hello(hello)) => self.hello = Some(*hello),
             Ok(Up::Frame(bytes)) => self.frame(&bytes),
+            Ok(Up::Batch(bytes)) => match Batch::decode(&bytes) {
+                // Each by the bytes that it has alone, as the gateway may send it so as well.
+                Ok(frames) => frames.iter().for_each(|frame| self.frame(&frame.encode())),
+                Err(error) => self.blame(Kind::Malformed, format!("the gateway sent a batch: {error}")),
+            },
             Ok(_) => {}
             Err(error) => self.blame(Kind::Malformed, format!("the gateway sent {error}")),
         }
@@ -150,7 +155,13 @@ mod tests {
         let mut wire = Wire::default();
         wire.up(&hello());
         wire.down(
-            &Down::HelloAck(HelloAck { session: 1, known: Vec::new(), want_schemas: Vec::new() }).encode(),
+            &Down::HelloAck(HelloAck {
+                session: 1,
+                known: Vec::new(),
+                want_schemas: Vec::new(),
+                features: Vec::new(),
+            })
+            .encode(),
         );
         (1..=3).for_each(|seq| wire.up(&frame(seq, 5)));
         wire.up(&frame(2, 5));
@@ -162,7 +173,8 @@ mod tests {
     fn an_honest_wire_is_not_blamed() {
         let mut wire = honest();
         wire.up(&hello());
-        let again = HelloAck { session: 2, known: known(1, 3), want_schemas: Vec::new() };
+        let again =
+            HelloAck { session: 2, known: known(1, 3), want_schemas: Vec::new(), features: Vec::new() };
         wire.down(&Down::HelloAck(again).encode());
         assert_eq!(kinds(&wire), []);
     }
@@ -171,7 +183,8 @@ mod tests {
     fn a_cloud_that_acknowledged_before_it_stored_is_caught_at_the_next_hello() {
         let mut wire = honest();
         wire.up(&hello());
-        let again = HelloAck { session: 2, known: known(1, 1), want_schemas: Vec::new() };
+        let again =
+            HelloAck { session: 2, known: known(1, 1), want_schemas: Vec::new(), features: Vec::new() };
         wire.down(&Down::HelloAck(again).encode());
         assert_eq!(kinds(&wire), [Kind::AckForgotten]);
     }
@@ -187,6 +200,21 @@ mod tests {
     fn a_number_that_is_used_twice_is_caught() {
         let mut wire = honest();
         wire.up(&frame(3, 6));
+        assert_eq!(kinds(&wire), [Kind::NumberReused]);
+    }
+
+    #[test]
+    fn frames_of_a_batch_are_those_that_they_are_alone() {
+        let mut wire = honest();
+        let mut batch = Batch::default();
+        for seq in 2..=5 {
+            let Ok(Up::Frame(bytes)) = Up::decode(&frame(seq, 5)) else { panic!("a frame") };
+            batch.push(Frame::decode(&bytes).expect("a frame")).expect("room");
+        }
+        wire.up(&Up::Batch(batch.encode().expect("bytes")).encode());
+        wire.down(&Down::Ack(Ack { acked: known(3, 5) }).encode());
+        assert_eq!(kinds(&wire), []);
+        wire.up(&frame(5, 6));
         assert_eq!(kinds(&wire), [Kind::NumberReused]);
     }
 

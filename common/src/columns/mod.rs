@@ -1,0 +1,19 @@
+//! Columns: how samples become few bytes. Numbers stand by column, what is alike beside what is alike; each column is
+//! predicted and only what was not expected is written, in as many bits as it needs. Nothing is lost, to the bit.
+//!
+//! Pure and total: no I/O, no clock; any numbers can be written, and no bytes make the reader panic or take more
+//! memory than the count of rows that its caller allows. The bytes are specified in `docs/protocol.md`.
+
+mod bits;
+mod blocks;
+mod floats;
+mod ints;
+mod step;
+mod table;
+mod values;
+
+pub use bits::{BitReader, BitWriter};
+pub use floats::{put_floats, take_floats};
+pub use ints::{put_plain, put_residuals, put_series, take_plain, take_residuals, take_series};
+pub use table::{put_table, take_table};
+pub use values::{Texts, put_values, take_values};

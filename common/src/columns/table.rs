@@ -1,0 +1,277 @@
+//! A table of samples of many points, in the order in which they came. That order is part of the data, so the first
+//! column is the points row by row: each is expected to follow the one that it followed last time, which costs
+//! nothing while points come in turns. Then every other column stands by row or by point, as is shorter.
+
+use super::bits::{BitReader, BitWriter, unzigzag, zigzag};
+use super::blocks::{put_blocks, take_blocks};
+use super::ints::{put_plain, put_series, take_plain, take_series};
+use super::values::{Texts, put_values, take_values};
+use crate::bytes::{DecodeError, Reader, put_varint};
+use crate::quality::Quality;
+use crate::sample::{PointId, Sample};
+
+/// The most bytes of texts in a table, before compression; protects a reader from a bomb.
+const MAX_TEXT: usize = 1 << 21;
+
+/// Appends samples. `base_us` is a time near theirs that the reader has too.
+pub fn put_table(out: &mut Vec<u8>, rows: &[Sample], base_us: i64) {
+    put_varint(out, rows.len() as u64);
+    if rows.is_empty() {
+        return;
+    }
+    let mut w = BitWriter::default();
+    let mut texts = Texts::default();
+    let order = Order::of(rows);
+    order.put(&mut w);
+    let column = |of: fn(&Sample) -> i64| rows.iter().map(of).collect::<Vec<_>>();
+    order.put_column(&mut w, &column(|s| s.source_us), base_us);
+    order.put_column(&mut w, &column(|s| s.received_us.wrapping_sub(s.source_us)), 0);
+    order.put_column(&mut w, &column(|s| i64::from(s.quality.code())), 0);
+    let values: Vec<_> = order.by_point.iter().map(|i| rows[*i as usize].value.as_ref()).collect();
+    put_values(&mut w, &mut texts, &values, &order.lengths);
+    texts.put(out);
+    out.extend(w.finish());
+}
+
+/// What `put_table` wrote, which must be all that is left.
+///
+/// # Errors
+/// When it is not exactly one table of at most `limit` rows.
+pub fn take_table(r: &mut Reader<'_>, base_us: i64, limit: usize) -> Result<Vec<Sample>, DecodeError> {
+    let n = r.count("samples", limit)?;
+    if n == 0 {
+        return r.end().map(|()| Vec::new());
+    }
+    let texts = Texts::take(r, MAX_TEXT)?;
+    let mut r = BitReader::new(r.rest());
+    let (order, points) = Order::take(&mut r, n)?;
+    let sources = order.take_column(&mut r, base_us)?;
+    let delays = order.take_column(&mut r, 0)?;
+    let qualities = order.take_column(&mut r, 0)?;
+    let values = take_values(&mut r, &texts, &order.lengths)?;
+    r.end()?;
+    let mut rows: Vec<Sample> = Vec::with_capacity(n);
+    for (((point, source_us), delay), quality) in points.into_iter().zip(sources).zip(delays).zip(qualities) {
+        let code = u8::try_from(quality).map_err(|_| DecodeError::Invalid { what: "quality" })?;
+        rows.push(Sample {
+            point,
+            value: None,
+            quality: Quality::from_code(code),
+            source_us,
+            received_us: source_us.wrapping_add(delay),
+        });
+    }
+    for (at, value) in order.by_point.iter().zip(values) {
+        if let Some(row) = rows.get_mut(*at as usize) {
+            row.value = value;
+        }
+    }
+    Ok(rows)
+}
+
+/// Which rows are of which point.
+struct Order {
+    /// Points in the order in which each came first.
+    points: Vec<i64>,
+    /// Of each row, zigzag: how far its point's place is from the one expected.
+    surprises: Vec<u64>,
+    /// Rows of each point.
+    lengths: Vec<usize>,
+    /// Rows by point, in their order within each.
+    by_point: Vec<u32>,
+}
+
+/// Which point is expected next, by places in the order in which they came first.
+struct Turns {
+    /// Of how many points, in all.
+    points: usize,
+    follows: Vec<Option<u32>>,
+    last: Option<u32>,
+}
+
+impl Turns {
+    fn expected(&self) -> u32 {
+        let Some(last) = self.last else { return 0 };
+        let seen = self.follows.len();
+        let next = if seen < self.points { seen as u32 } else { 0 };
+        self.follows.get(last as usize).copied().flatten().unwrap_or(next)
+    }
+
+    fn saw(&mut self, place: u32) {
+        if let Some(follows) = self.last.and_then(|last| self.follows.get_mut(last as usize)) {
+            *follows = Some(place);
+        }
+        if place as usize == self.follows.len() {
+            self.follows.push(None);
+        }
+        self.last = Some(place);
+    }
+}
+
+impl Order {
+    fn of(rows: &[Sample]) -> Self {
+        let mut seen = Seen::new(rows.len());
+        let (mut points, mut places) = (Vec::new(), Vec::with_capacity(rows.len()));
+        let mut follows: Vec<u32> = Vec::new();
+        let mut last: Option<u32> = None;
+        for row in rows {
+            // Mostly the one that followed last time: then nothing needs to be looked up.
+            let guess = last.and_then(|l| follows.get(l as usize)).copied();
+            let place = match guess.filter(|g| points.get(*g as usize) == Some(&i64::from(row.point.0))) {
+                Some(place) => place,
+                None => seen.place(row.point.0, &mut points),
+            };
+            if let Some(f) = last.and_then(|l| follows.get_mut(l as usize)) {
+                *f = place;
+            }
+            if place as usize == follows.len() {
+                follows.push(u32::MAX);
+            }
+            last = Some(place);
+            places.push(place);
+        }
+        let mut turns = Turns { points: points.len(), follows: Vec::with_capacity(points.len()), last: None };
+        let surprise = |place: &u32| {
+            let expected = turns.expected();
+            turns.saw(*place);
+            zigzag(i64::from(*place) - i64::from(expected))
+        };
+        let surprises = places.iter().map(surprise).collect();
+        let (lengths, by_point) = group(&places, points.len());
+        Self { points, surprises, lengths, by_point }
+    }
+
+    fn put(&self, w: &mut BitWriter) {
+        w.put_number(self.points.len() as u64);
+        put_plain(w, &self.points, 0, 1);
+        put_blocks(w, &self.surprises);
+    }
+
+    fn take(r: &mut BitReader<'_>, n: usize) -> Result<(Self, Vec<PointId>), DecodeError> {
+        let count = usize::try_from(r.number()?).unwrap_or(usize::MAX);
+        if count > n {
+            return Err(DecodeError::TooLarge { what: "points", size: count, limit: n });
+        }
+        let points = take_plain(r, count, 0, 1)?;
+        let ids: Option<Vec<PointId>> = points.iter().map(|p| u32::try_from(*p).ok().map(PointId)).collect();
+        let ids = ids.ok_or(DecodeError::Invalid { what: "point number" })?;
+        let mut turns = Turns { points: count, follows: Vec::with_capacity(count), last: None };
+        let mut places = Vec::with_capacity(n);
+        let mut rows = Vec::with_capacity(n);
+        let mut bad = false;
+        take_blocks(r, n, |surprise| {
+            let place = i64::from(turns.expected()).wrapping_add(unzigzag(surprise));
+            // A new point is the next one, never one beyond.
+            let place = u32::try_from(place).ok().filter(|p| *p as usize <= turns.follows.len());
+            match place.and_then(|p| Some((p, *ids.get(p as usize)?))) {
+                Some((place, id)) => {
+                    turns.saw(place);
+                    places.push(place);
+                    rows.push(id);
+                }
+                None => bad = true,
+            }
+        })?;
+        if bad || turns.follows.len() != count {
+            return Err(DecodeError::Invalid { what: "order of points" });
+        }
+        let (lengths, by_point) = group(&places, count);
+        Ok((Self { points, surprises: Vec::new(), lengths, by_point }, rows))
+    }
+
+    /// Appends a column by row, or by point if that is shorter.
+    fn put_column(&self, w: &mut BitWriter, rows: &[i64], base: i64) {
+        let changes = rows.windows(2).filter(|w| w[0] != w[1]).count();
+        // What seldom changes from row to row is shared by points: nothing is shorter.
+        if changes * 16 <= rows.len() || self.lengths.iter().all(|n| *n == 1) {
+            w.put(0, 1);
+            return put_plain(w, rows, base, 0);
+        }
+        let sorted: Vec<i64> = self.by_point.iter().map(|i| rows[*i as usize]).collect();
+        let (mut by_row, mut by_point) = (BitWriter::default(), BitWriter::default());
+        put_plain(&mut by_row, rows, base, 0);
+        put_series(&mut by_point, &sorted, &self.lengths, base);
+        if by_row.len() <= by_point.len() {
+            w.put(0, 1);
+            put_plain(w, rows, base, 0);
+        } else {
+            w.put(1, 1);
+            put_series(w, &sorted, &self.lengths, base);
+        }
+    }
+
+    /// What `put_column` wrote, by row.
+    fn take_column(&self, r: &mut BitReader<'_>, base: i64) -> Result<Vec<i64>, DecodeError> {
+        if r.take(1) == 0 {
+            return take_plain(r, self.by_point.len(), base, 0);
+        }
+        let sorted = take_series(r, &self.lengths, base)?;
+        let mut rows = vec![0; sorted.len()];
+        for (at, n) in self.by_point.iter().zip(sorted) {
+            if let Some(row) = rows.get_mut(*at as usize) {
+                *row = n;
+            }
+        }
+        Ok(rows)
+    }
+}
+
+/// How many rows each place has, and the rows by place.
+fn group(places: &[u32], count: usize) -> (Vec<usize>, Vec<u32>) {
+    let mut lengths = vec![0usize; count];
+    for place in places {
+        if let Some(n) = lengths.get_mut(*place as usize) {
+            *n += 1;
+        }
+    }
+    let mut next = Vec::with_capacity(count);
+    let mut sum = 0;
+    for n in &lengths {
+        next.push(sum);
+        sum += n;
+    }
+    let mut rows = vec![0u32; places.len()];
+    for (i, place) in (0u32..).zip(places) {
+        if let Some(next) = next.get_mut(*place as usize) {
+            if let Some(row) = rows.get_mut(*next) {
+                *row = i;
+            }
+            *next += 1;
+        }
+    }
+    (lengths, rows)
+}
+
+/// Places of points by their numbers: a small table with open addressing.
+struct Seen {
+    slots: Vec<u32>,
+    shift: u32,
+}
+
+impl Seen {
+    fn new(rows: usize) -> Self {
+        let size = (rows * 2).next_power_of_two().max(2);
+        Self { slots: vec![u32::MAX; size], shift: 32 - size.trailing_zeros() }
+    }
+
+    fn place(&mut self, point: u32, points: &mut Vec<i64>) -> u32 {
+        // Fibonacci hashing: numbers that follow each other are spread.
+        let mut at = (point.wrapping_mul(2_654_435_769) >> self.shift) as usize;
+        loop {
+            let Some(slot) = self.slots.get_mut(at) else { return 0 };
+            if *slot == u32::MAX {
+                *slot = points.len() as u32;
+                points.push(i64::from(point));
+                return *slot;
+            }
+            if points.get(*slot as usize) == Some(&i64::from(point)) {
+                return *slot;
+            }
+            at = (at + 1) % self.slots.len();
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "table_tests.rs"]
+mod tests;

@@ -1,0 +1,97 @@
+//! Frames become messages: one for each, or one for many of the backlog, in the words that the cloud knows. Frames stand
+//! in the log in the newest version; a cloud that does not know it gets the same frames in the first. Pure.
+
+use common::wire::{Batch, FEATURE_BATCH, FEATURE_COLUMNS, Frame, HelloAck, Up};
+use common::{Incarnation, SchemaHash};
+use gateway_core::FrameId;
+
+/// What the cloud understands beside the first version of the wire.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Speaks {
+    pub(crate) columns: bool,
+    pub(crate) batch: bool,
+}
+
+impl Speaks {
+    pub(crate) fn of(ack: &HelloAck) -> Self {
+        let knows = |feature| ack.features.iter().any(|f| f == feature);
+        Self { columns: knows(FEATURE_COLUMNS), batch: knows(FEATURE_BATCH) }
+    }
+}
+
+/// A message of frames.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    pub(crate) frames: Vec<FrameId>,
+    /// Schema of all of them; none if the first has no header that can be read.
+    pub(crate) schema: Option<SchemaHash>,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Outgoing {
+    /// What each frame counts in a window.
+    pub(crate) fn bytes_each(&self) -> usize {
+        self.bytes.len().div_ceil(self.frames.len().max(1))
+    }
+
+    fn single(frame: FrameId, bytes: &[u8], speaks: Speaks) -> Self {
+        let first = if speaks.columns { None } else { Frame::as_first(bytes) };
+        Self {
+            frames: vec![frame],
+            schema: Frame::peek(bytes).ok().map(|h| h.schema),
+            bytes: Up::encode_frame(first.as_deref().unwrap_or(bytes)),
+        }
+    }
+}
+
+/// A message for each frame.
+pub(crate) fn each(incarnation: Incarnation, frames: &[(u64, Vec<u8>)], speaks: Speaks) -> Vec<Outgoing> {
+    let one =
+        |(seq, bytes): &(u64, Vec<u8>)| Outgoing::single(FrameId { incarnation, seq: *seq }, bytes, speaks);
+    frames.iter().map(one).collect()
+}
+
+/// As few messages as may be, if the cloud takes frames together.
+pub(crate) fn together(incarnation: Incarnation, frames: &[(u64, Vec<u8>)], speaks: Speaks) -> Vec<Outgoing> {
+    if !speaks.batch {
+        return each(incarnation, frames, speaks);
+    }
+    let mut out = Vec::new();
+    // The batch, and what of `frames` is in it.
+    let (mut batch, mut from) = (Batch::default(), 0);
+    let mut end = |batch: &mut Batch, members: &[(u64, Vec<u8>)]| {
+        let encoded = if batch.len() > 1 { std::mem::take(batch).encode() } else { None };
+        *batch = Batch::default();
+        match (encoded, members.first()) {
+            (Some(encoded), Some((_, first))) => out.push(Outgoing {
+                frames: members.iter().map(|(seq, _)| FrameId { incarnation, seq: *seq }).collect(),
+                schema: Frame::peek(first).ok().map(|h| h.schema),
+                bytes: Up::Batch(encoded).encode(),
+            }),
+            _ => out.extend(each(incarnation, members, speaks)),
+        }
+    };
+    for (at, (_, bytes)) in frames.iter().enumerate() {
+        let left_over = match Frame::decode(bytes) {
+            Ok(frame) => batch.push(frame).err(),
+            // The cloud shall say what is wrong with it.
+            Err(_) => None,
+        };
+        if batch.len() == at + 1 - from {
+            continue;
+        }
+        end(&mut batch, &frames[from..at]);
+        from = at;
+        // It begins the next one, or goes by itself.
+        if left_over.is_none_or(|frame| batch.push(*frame).is_err()) {
+            end(&mut batch, &frames[at..=at]);
+            from = at + 1;
+        }
+    }
+    end(&mut batch, &frames[from..]);
+    out
+}
+
+#[cfg(test)]
+#[path = "outgoing_tests.rs"]
+mod tests;
