@@ -26,6 +26,9 @@ pub(crate) const BATCH_BYTES: usize = 1 << 20;
 /// From so many gaps that wait to be told, one more is told with another of the same kind, with what lies between.
 const MAX_GAPS: usize = 256;
 
+/// Stands for the number of a frame that is not there yet.
+const UNTOLD: u64 = u64::MAX;
+
 /// A lock that a panicking holder does not take with it: no change under these locks is left half made.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -95,10 +98,8 @@ pub(crate) struct Shared {
     /// Numbers that are missing on purpose; see `gone`.
     pub(crate) gone: Sets,
     pub(crate) gone_dirty: bool,
-    /// Lost, and not known to be told on disk: gone after that.
-    pub(crate) losing: Sets,
-    /// The last frame that tells a gap.
-    pub(crate) told: u64,
+    /// Gaps on their way to disk, with the numbers of the frames that tell them; `UNTOLD` before they have one.
+    pub(crate) telling: Vec<(u64, Gap)>,
     pub(crate) commands: Commands,
     /// Generations that frames in the tail may be of, the current one last.
     pub(crate) generations: Vec<Arc<Registry>>,
@@ -159,22 +160,33 @@ impl Shared {
         for segment in self.segments.iter_mut().filter(|s| s.incarnation == incarnation) {
             segment.contents.present = minus(&segment.contents.present, seqs);
         }
-        self.losing.entry(incarnation).or_default().extend(seqs);
+        self.free(incarnation, seqs);
     }
 
     /// Frames are missing on purpose from here on.
     pub(crate) fn free(&mut self, incarnation: Incarnation, seqs: &IntervalSet) {
-        self.gone.entry(incarnation).or_default().extend(seqs);
-        self.gone_dirty = true;
+        if !seqs.is_empty() {
+            self.gone.entry(incarnation).or_default().extend(seqs);
+            self.gone_dirty = true;
+        }
     }
 
-    /// What is lost is gone once that is told on disk.
-    pub(crate) fn settle_losses(&mut self) {
-        if self.gaps.is_empty() && self.told <= self.tail.durable {
-            for (incarnation, seqs) in std::mem::take(&mut self.losing) {
-                self.free(incarnation, &seqs);
-            }
-        }
+    /// Frames up to `durable` are on disk, and what they tell is told.
+    pub(crate) fn told(&mut self, durable: u64) {
+        let before = self.telling.len();
+        self.telling.retain(|(seq, _)| *seq > durable);
+        self.gone_dirty |= self.telling.len() < before;
+    }
+
+    fn next_to_tell(&mut self) -> Option<Gap> {
+        let gap = (!self.gaps.is_empty()).then(|| self.gaps.remove(0))?;
+        self.telling.push((UNTOLD, gap.clone()));
+        Some(gap)
+    }
+
+    /// What a start would have to tell if the power went now.
+    pub(crate) fn untold(&self) -> Vec<Gap> {
+        self.telling.iter().map(|(_, gap)| gap).chain(&self.gaps).cloned().collect()
     }
 
     /// Whether frames of an incarnation are in segments.
@@ -197,6 +209,7 @@ impl Shared {
 
     /// Has a gap told, also one that was told by a frame that is lost now. What continues another is told with it.
     pub(crate) fn retell(&mut self, gap: Gap) {
+        self.gone_dirty = true;
         let full = self.gaps.len() >= MAX_GAPS;
         let continues = |other: &&mut Gap| {
             let same = other.incarnation == gap.incarnation && other.cause == gap.cause;
@@ -290,7 +303,10 @@ impl Inner {
         let mut shared = lock(&self.shared);
         match frame.body {
             Body::Command(update) => shared.commands.put(update),
-            Body::Gap(_) => shared.told = seq,
+            Body::Gap(gap) => match shared.telling.iter_mut().find(|(n, g)| *n == UNTOLD && *g == gap) {
+                Some((number, _)) => *number = seq,
+                None => shared.telling.push((seq, gap)),
+            },
             _ => {}
         }
         let before = shared.tail.unsynced_bytes();
@@ -364,22 +380,20 @@ impl Inner {
 
     /// Tells what was lost. Called with no lock held.
     pub(crate) fn tell_losses(&self) {
-        let (mut gaps, loss, over) = {
+        {
             let mut shared = lock(&self.shared);
             let (loss, over) = (std::mem::take(&mut shared.loss), std::mem::take(&mut shared.over));
-            (std::mem::take(&mut shared.gaps), loss, over)
-        };
-        for (loss, cause) in [(loss, GapCause::DiskFull), (over, GapCause::Quota)] {
-            if loss.frames > 0 {
-                let (times_us, samples) = (loss.times, loss.samples);
-                gaps.push(Gap { incarnation: None, seqs: None, times_us, samples, cause });
-                let mut shared = lock(&self.shared);
-                let dropped = shared.dropped.entry(name_of(cause)).or_default();
-                dropped.frames += loss.frames;
-                dropped.samples += loss.samples;
+            for (loss, cause) in [(loss, GapCause::DiskFull), (over, GapCause::Quota)] {
+                if loss.frames > 0 {
+                    let (times_us, samples) = (loss.times, loss.samples);
+                    shared.gap(Gap { incarnation: None, seqs: None, times_us, samples, cause });
+                    shared.dropped.entry(name_of(cause)).or_default().frames += loss.frames;
+                }
             }
         }
-        for gap in gaps {
+        // One by one, so that each is known as untold until its frame has a number.
+        let next = || lock(&self.shared).next_to_tell();
+        while let Some(gap) = next() {
             let detail = format!(
                 "cause {}, samples {}, incarnation {}, sequences {}",
                 name_of(gap.cause),

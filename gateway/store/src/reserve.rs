@@ -31,7 +31,14 @@ impl Reserve {
 
     /// Takes the room if it is not taken; if the disk has none, later.
     pub(crate) fn take(&mut self) {
-        if self.held || self.not_before.is_some_and(|at| Instant::now() < at) {
+        if self.not_before.is_none_or(|at| Instant::now() >= at) {
+            self.take_now();
+        }
+    }
+
+    /// The same also just after a refusal: for when something was freed.
+    pub(crate) fn take_now(&mut self) {
+        if self.held {
             return;
         }
         let _ = self.disk.remove(&self.path);
@@ -60,7 +67,6 @@ impl Reserve {
 
     /// Gives the room back.
     pub(crate) fn give(&mut self) {
-        self.not_before = Some(Instant::now() + PAUSE);
         if std::mem::take(&mut self.held) {
             let _ = self.disk.remove(&self.path);
         }

@@ -3,8 +3,9 @@
 //! samples, oldest first; records (events, alarms, audit, commands) have a share of their own, within which they stay
 //! when the samples of their segment go.
 //!
-//! In this order, so that a power cut at any moment costs nothing untold: the gap is told in the log and synced, the
-//! numbers are gone on disk, then the segment is removed, or written anew with what stays. A frame keeps name and bytes.
+//! In this order, so that a power cut at any moment costs nothing untold: that the numbers are gone and the gap is to be
+//! told is noted on disk (`gone`), the segment is removed or written anew with what stays, the gap is told in the log, the
+//! note that it is not goes. A frame keeps name and bytes.
 
 use std::io;
 use std::time::Duration;
@@ -79,14 +80,17 @@ impl Writer {
         self.inner.options.quota_bytes - self.inner.options.reserve_bytes()
     }
 
-    /// The disk is full: what could make room for a segment goes as soon as that can be told.
+    /// The disk is full: makes room for a segment.
     pub(crate) fn make_space(&mut self) {
         self.reserve.give();
-        if !self.condemned.is_empty() {
-            return;
+        if self.condemned.is_empty() {
+            let used: u64 = lock(&self.inner.shared).segments.iter().map(|s| s.bytes).sum();
+            let target = used.saturating_sub(self.inner.options.segment_bytes);
+            self.shrink(target, GapCause::DiskFull);
         }
-        let used: u64 = lock(&self.inner.shared).segments.iter().map(|s| s.bytes).sum();
-        self.shrink(used.saturating_sub(self.inner.options.segment_bytes), GapCause::DiskFull);
+        self.commit();
+        // Before the log fills what is free now: the next time needs it again.
+        self.reserve.take_now();
     }
 
     /// Removes empty segments and, without a ring, acknowledged ones.
@@ -251,6 +255,9 @@ impl Writer {
         let told = Dropped { frames: losses.seqs.len(), samples, acked_frames: freed.len() };
         let mut shared = lock(&self.inner.shared);
         tell(&mut shared, segment, &losses, cause);
+        if segment.incarnation == self.inner.incarnation {
+            shared.tail.forget(&losses.seqs);
+        }
         told_by_them.into_iter().for_each(|gap| shared.retell(gap));
         shared.free(segment.incarnation, &freed);
         if let Some(known) = shared.segments.iter_mut().find(|s| s.ordinal == segment.ordinal) {
@@ -260,13 +267,9 @@ impl Writer {
         told
     }
 
-    /// Brings to disk what was told, and then frees what was condemned.
+    /// Notes on disk what is condemned, and then frees it.
     pub(crate) fn commit(&mut self) {
         if self.condemned.is_empty() {
-            return;
-        }
-        self.inner.tell_losses();
-        if !self.flush_tail() {
             return;
         }
         if let Err(error) = self.keep_gone() {
@@ -415,9 +418,8 @@ impl Writer {
 
     /// Keeps on disk what is gone. Incarnations of which nothing is left are forgotten.
     pub(crate) fn keep_gone(&mut self) -> io::Result<()> {
-        let sets = {
+        let (sets, untold) = {
             let mut shared = lock(&self.inner.shared);
-            shared.settle_losses();
             if !shared.gone_dirty {
                 return Ok(());
             }
@@ -426,9 +428,9 @@ impl Writer {
                 shared.gone.iter().filter(|(i, _)| held(i)).map(|(i, s)| (*i, s.clone())).collect();
             shared.gone.clone_from(&sets);
             shared.gone_dirty = false;
-            sets
+            (sets, shared.untold())
         };
-        self.gone.keep(&sets).inspect_err(|_| lock(&self.inner.shared).gone_dirty = true)
+        self.gone.keep(&sets, untold).inspect_err(|_| lock(&self.inner.shared).gone_dirty = true)
     }
 }
 

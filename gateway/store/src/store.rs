@@ -69,7 +69,7 @@ impl Store {
         let incarnation = Incarnation::random().map_err(|e| OpenError::Random { detail: e.to_string() })?;
         let mut state = State::open(&dir.join("state"));
         let acks = state.acks();
-        let (gone_file, gone) = Gone::open(disk.clone(), &dir, &quarantine);
+        let (gone_file, gone, untold) = Gone::open(disk.clone(), &dir, &quarantine);
         let found = recover(&*disk, &log_dir, &gone, &quarantine).map_err(at(&log_dir))?;
         let mut commands = Commands::default();
         state.commands().into_iter().for_each(|known| commands.restore(known));
@@ -77,6 +77,7 @@ impl Store {
         let mut shared = Shared { segments: found.segments, commands, gone, ..Shared::default() };
         shared.generations.push(registry.clone());
         adopt_acks(&mut shared, acks);
+        untold.into_iter().for_each(|gap| shared.retell(gap));
         for gap in found.gaps {
             let told = told(&gap, &shared);
             if let (Some(incarnation), Some((first, last))) = (gap.incarnation, gap.seqs) {

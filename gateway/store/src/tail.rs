@@ -82,6 +82,14 @@ impl Tail {
         }
     }
 
+    /// Forgets frames that are on disk and are lost there, so that nobody is given what is told as missing.
+    pub(crate) fn forget(&mut self, seqs: &IntervalSet) {
+        let durable = self.durable;
+        let gone = |f: &TailFrame| f.seq <= durable && seqs.contains(f.seq);
+        self.bytes -= self.frames.iter().filter(|f| gone(f)).map(|f| f.bytes.len()).sum::<usize>();
+        self.frames.retain(|f| !gone(f));
+    }
+
     /// Frees frames that the cloud has, on disk or not: for when the disk refuses. Which of them are not.
     pub(crate) fn free_acked(&mut self, acked: &IntervalSet) -> IntervalSet {
         let mut freed = IntervalSet::new();

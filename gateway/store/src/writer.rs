@@ -34,7 +34,7 @@ pub(crate) struct Writer {
     pub(crate) active: Option<Active>,
     pub(crate) gone: Gone,
     pub(crate) reserve: Reserve,
-    /// Ordinals of segments that lose something, as soon as that is told on disk.
+    /// Ordinals of segments that lose something, as soon as that is noted on disk.
     pub(crate) condemned: Vec<u64>,
     next_ordinal: u64,
     failed_at: Option<Instant>,
@@ -165,25 +165,6 @@ impl Writer {
         }
     }
 
-    /// Brings all that there is to disk; false if that failed.
-    pub(crate) fn flush_tail(&mut self) -> bool {
-        let frames: Vec<TailFrame> = {
-            let shared = lock(&self.inner.shared);
-            shared.tail.after(shared.tail.durable).cloned().collect()
-        };
-        let Some(last) = frames.last().map(|f| f.seq) else { return true };
-        match self.write(&frames) {
-            Ok(()) => {
-                self.reached(last);
-                true
-            }
-            Err(error) => {
-                self.failed(&error);
-                false
-            }
-        }
-    }
-
     fn write(&mut self, frames: &[TailFrame]) -> io::Result<()> {
         for frame in frames {
             // A segment is of one schema.
@@ -251,7 +232,10 @@ impl Writer {
     }
 
     fn set_durable(&self, seq: u64) {
-        lock(&self.inner.shared).tail.set_durable(seq);
+        let mut shared = lock(&self.inner.shared);
+        shared.tail.set_durable(seq);
+        shared.told(seq);
+        drop(shared);
         self.inner.watermark.send_modify(|w| w.durable = w.durable.max(seq));
     }
 

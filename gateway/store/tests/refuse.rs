@@ -34,12 +34,33 @@ fn head(store: &Store) -> FrameId {
 
 /// Everything on disk, asked for until the disk takes it.
 async fn through(store: &Store) {
+    let mut said = None;
     for _ in 0..50 {
-        if store.durable(head(store)).await.is_ok() {
-            return;
+        match store.durable(head(store)).await {
+            Ok(()) => return,
+            Err(error) => said = Some(error),
         }
     }
-    panic!("the disk takes writes again and the log does not");
+    panic!("the disk takes writes again and the log does not: {said:?}");
+}
+
+/// What the log tells of itself.
+fn events(store: &Store) -> Vec<String> {
+    let event = |b: &Vec<u8>| match Frame::decode(b).unwrap().body {
+        Body::Event(e) => Some(e.action),
+        _ => None,
+    };
+    read_all(store, store.incarnation()).iter().filter_map(|(_, b)| event(b)).collect()
+}
+
+fn durable_frames(store: &Store) -> Vec<(u64, Vec<u8>)> {
+    let durable = store.watermark().borrow().durable;
+    read_all(store, store.incarnation()).into_iter().filter(|(seq, _)| *seq <= durable).collect()
+}
+
+/// What was read before is there as it was.
+fn begins_with(now: &[(u64, Vec<u8>)], before: &[(u64, Vec<u8>)]) -> bool {
+    now.len() >= before.len() && now.iter().zip(before).all(|(a, b)| a == b)
 }
 
 /// Each call that a write makes, refused in each way: nothing is lost, the fault is told and so is its end.
@@ -55,34 +76,29 @@ async fn any_refusal_is_got_over_without_loss() {
             }
             through(&store).await;
             let before = store.watermark().borrow().durable;
-            disk.fail(call, fault, 3);
+            disk.fail(call, fault, u64::MAX);
             for n in 10..40 {
                 store.append(samples(300, n)).unwrap();
             }
             let told = store.durable(head(&store)).await;
-            // A call that this write does not make refuses nothing.
-            let refused = matches!(told, Err(LogError::Write { .. }));
-            assert!(refused || told.is_ok(), "{call:?} {fault:?}");
-            if call != Call::SyncDir && call != Call::Create {
-                assert!(refused, "{call:?} {fault:?} was not met");
+            assert!(matches!(told, Err(LogError::Write { .. })), "{call:?} {fault:?} was not met");
+            if call == Call::Write || call == Call::Sync {
                 assert_eq!(store.watermark().borrow().durable, before, "what was refused is not durable");
             }
+            disk.fail(call, fault, 0);
             through(&store).await;
             eventually("the fault is over", || store.health().fault.is_none()).await;
+            eventually("told", || events(&store).contains(&"buffer.recovered".to_owned())).await;
+            assert!(events(&store).contains(&"buffer.fault".to_owned()));
             through(&store).await;
             let incarnation = store.incarnation();
-            let written = read_all(&store, incarnation);
-            let events: Vec<String> = written
-                .iter()
-                .filter_map(|(_, b)| match Frame::decode(b).unwrap().body {
-                    Body::Event(e) => Some(e.action),
-                    _ => None,
-                })
-                .collect();
-            if refused {
-                assert!(events.contains(&"buffer.fault".to_owned()), "{events:?}");
-                assert!(events.contains(&"buffer.recovered".to_owned()), "{events:?}");
-            }
+            let written = durable_frames(&store);
+            // A full disk may cost the oldest, and tells so.
+            let lost: IntervalSet = gaps(&store).iter().filter_map(|g| g.seqs).collect::<Vec<_>>().into();
+            assert!(fault == Fault::Full || lost.is_empty());
+            let seqs: IntervalSet = written.iter().map(|(s, _)| (*s, *s)).collect::<Vec<_>>().into();
+            let last = written.last().unwrap().0;
+            assert!((1..=last).all(|s| seqs.contains(s) != lost.contains(s)), "{seqs:?} {lost:?}");
             // And all of it survives a loss of power, though the failed calls left half of it somewhere else.
             for seed in 0..5 {
                 disk.cut();
@@ -90,8 +106,8 @@ async fn any_refusal_is_got_over_without_loss() {
                 let other = memory_dir();
                 let moved = left.moved(dir.path(), other.path());
                 let again = store_on(&moved, &other);
-                assert_eq!(read_all(&again, incarnation), written, "{call:?} {fault:?} {seed}");
-                assert!(gaps(&again).is_empty());
+                assert!(begins_with(&read_all(&again, incarnation), &written), "{call:?} {fault:?} {seed}");
+                assert!(gaps(&again).is_empty() || fault == Fault::Full, "{:?}", gaps(&again));
             }
         }
     }
@@ -112,12 +128,12 @@ async fn what_a_failed_sync_left_is_written_again_elsewhere() {
     through(&store).await;
     assert!(disk.files(&dir.path().join("log")).len() > files, "the same file was written on");
     let incarnation = store.incarnation();
-    let written = read_all(&store, incarnation);
+    let written = durable_frames(&store);
     disk.cut();
     let left = disk.image(&mut Random::new(1)).moved(dir.path(), dir.path());
     drop(store);
     let store = store_on(&left, &dir);
-    assert_eq!(read_all(&store, incarnation), written);
+    assert!(begins_with(&read_all(&store, incarnation), &written));
 }
 
 #[tokio::test]
@@ -137,7 +153,7 @@ async fn writes_that_the_system_takes_in_bits_are_finished() {
     store.close();
     drop(store);
     let store = store_on(&disk, &dir);
-    assert_eq!(read_all(&store, incarnation), written);
+    assert!(begins_with(&read_all(&store, incarnation), &written));
 }
 
 /// A full disk costs the oldest samples, told before they go; what is not samples stays.
@@ -193,7 +209,7 @@ async fn while_nothing_can_be_written_what_is_refused_is_counted_and_told_later(
     through(&store).await;
     disk.fail(Call::Create, Fault::Full, u64::MAX);
     disk.fail(Call::Write, Fault::Full, u64::MAX);
-    let (mut refused, mut taken) = (0, 10);
+    let (mut refused, mut taken) = (0, 10u64);
     for n in 1..100 {
         match store.append(samples(500, n)) {
             Ok(_) => taken += 500,
@@ -209,13 +225,15 @@ async fn while_nothing_can_be_written_what_is_refused_is_counted_and_told_later(
     through(&store).await;
     eventually("told", || !gaps(&store).is_empty()).await;
     let told = gaps(&store);
-    assert_eq!(told.iter().map(|g| g.samples).sum::<u64>(), refused);
+    // What was there before may have made room, and is told as well.
+    let lost = told.iter().map(|g| g.samples).sum::<u64>();
+    assert!((refused..=refused + 10).contains(&lost), "{lost} of {refused}");
     assert!(told.iter().all(|g| g.cause == GapCause::DiskFull));
     let there: usize = read_all(&store, store.incarnation())
         .iter()
         .map(|(_, b)| Frame::decode(b).unwrap().body.sample_count())
         .sum();
-    assert_eq!(there, taken);
+    assert_eq!(there as u64 + lost, taken + refused);
 }
 
 /// Acknowledged segments need no telling to be freed, and go first.
