@@ -91,6 +91,9 @@ pub(crate) fn of_gap(gateway: &GatewayKey, gap: &Gap, at_us: i64) -> LogEntry {
         GapCause::DiskFull => "disk full",
         GapCause::Overrun => "overrun: a reader of the bus was too slow",
         GapCause::Damaged => "damaged log",
+        GapCause::Age => "age: older than they were to be kept",
+        GapCause::Operator => "a person had them dropped",
+        GapCause::Other => "a cause that this version does not know",
     };
     let mut parts = vec![format!("data lost, {cause}")];
     if let Some((first, last)) = gap.seqs {

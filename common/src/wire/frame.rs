@@ -66,6 +66,13 @@ pub enum GapCause {
     Overrun,
     /// The log was damaged.
     Damaged,
+    /// They were older than they were to be kept.
+    Age,
+    /// A person had them dropped.
+    Operator,
+    /// A cause that this program does not know.
+    #[serde(other)]
+    Other,
 }
 
 /// What is missing, and why.

@@ -1,7 +1,6 @@
 //! Samples by time, for the local API: from the segments, newest first, and the tail.
 
 use std::collections::HashMap;
-use std::fs::File;
 
 use common::wire::{Body, Frame};
 use common::{PointId, Sample, Schema, SchemaHash};
@@ -37,6 +36,7 @@ impl History for Store {
             }
             (segments, frames)
         };
+        let disk = &*self.inner.options.disk;
         let registry = self.inner.points.now();
         let mut schemas: HashMap<SchemaHash, Renumber> = HashMap::new();
         schemas.insert(registry.hash(), points.iter().map(|p| (*p, *p)).collect());
@@ -59,15 +59,15 @@ impl History for Store {
                 continue;
             }
             let renumber = schemas.entry(segment.schema).or_insert_with(|| {
-                let json = segment.schema_json().ok().flatten();
+                let json = segment.schema_json(disk).ok().flatten();
                 json.map_or_else(Renumber::new, |json| renumber(&registry, &json, points))
             });
             if renumber.is_empty() {
                 continue;
             }
-            let Ok(file) = File::open(&segment.path) else { continue };
+            let Ok(file) = disk.open(&segment.path, false) else { continue };
             let mut reader =
-                RecordReader::new(&file, segment.incarnation, segment.start, segment.contents.end);
+                RecordReader::new(&*file, segment.incarnation, segment.start, segment.contents.end);
             while let Ok(Some(item)) = reader.next() {
                 if let Item::Frame { bytes, .. } = item {
                     found.take(&bytes, renumber);

@@ -2,7 +2,7 @@
 //! (numbers and the table of last values), then `shared` (tail, index, acks). The writer thread takes
 //! neither while it touches a file.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use common::command::{LogEntry, Severity};
@@ -13,7 +13,9 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::commands::Commands;
+use crate::gone::Sets;
 use crate::options::Options;
+use crate::retain::DropOrder;
 use crate::segment::Segment;
 use crate::sets::{minus, missing};
 use crate::table::Table;
@@ -21,8 +23,11 @@ use crate::tail::{Tail, TailFrame};
 
 /// Unsynced bytes from which the writer does not wait for the interval to pass.
 pub(crate) const BATCH_BYTES: usize = 1 << 20;
-/// Most gaps that wait to be told; more are merged into the count of the last.
+/// From so many gaps that wait to be told, one more is told with another of the same kind, with what lies between.
 const MAX_GAPS: usize = 256;
+
+/// Stands for the number of a frame that is not there yet.
+const UNTOLD: u64 = u64::MAX;
 
 /// A lock that a panicking holder does not take with it: no change under these locks is left half made.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -50,12 +55,27 @@ pub(crate) struct Progress {
     pub(crate) closed: bool,
 }
 
-/// Samples that `append` refused and nobody was told of.
+/// What `append` refused and nobody was told of.
 #[derive(Debug, Default)]
 pub(crate) struct Loss {
     pub(crate) samples: u64,
     pub(crate) frames: u64,
     pub(crate) times: Option<(i64, i64)>,
+}
+
+impl Loss {
+    fn add(&mut self, body: &Body, times: Option<(i64, i64)>) {
+        self.samples += body.sample_count() as u64;
+        self.frames += 1;
+        self.times = widen(self.times, times);
+    }
+}
+
+/// What was lost since the start, by cause.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Dropped {
+    pub(crate) samples: u64,
+    pub(crate) frames: u64,
 }
 
 /// What a reader beside the cloud still wants.
@@ -73,13 +93,24 @@ pub(crate) struct Shared {
     /// Oldest first; the last may be the one being written.
     pub(crate) segments: Vec<Segment>,
     pub(crate) acked: HashMap<Incarnation, IntervalSet>,
-    pub(crate) lost: HashMap<Incarnation, IntervalSet>,
-    /// Whether `acked` or `lost` changed since the state was kept.
-    pub(crate) sets_dirty: bool,
+    /// Whether `acked` changed since the state was kept.
+    pub(crate) acked_dirty: bool,
+    /// Numbers that are missing on purpose; see `gone`.
+    pub(crate) gone: Sets,
+    pub(crate) gone_dirty: bool,
+    /// Gaps on their way to disk, with the numbers of the frames that tell them; `UNTOLD` before they have one.
+    pub(crate) telling: Vec<(u64, Gap)>,
     pub(crate) commands: Commands,
     /// Generations that frames in the tail may be of, the current one last.
     pub(crate) generations: Vec<Arc<Registry>>,
+    /// Refused because the disk refuses.
     pub(crate) loss: Loss,
+    /// Refused because the quota is reached and the oldest are to stay.
+    pub(crate) over: Loss,
+    /// Samples are refused: see `Overflow::DropNewest`.
+    pub(crate) refusing: bool,
+    /// Told as lost since the start.
+    pub(crate) dropped: BTreeMap<&'static str, Dropped>,
     /// What readers beside the cloud still want, by their names.
     pub(crate) holds: HashMap<String, Hold>,
     /// Found and not told yet.
@@ -88,6 +119,8 @@ pub(crate) struct Shared {
     pub(crate) sync_wanted: bool,
     /// Acks came that may free something.
     pub(crate) retain_wanted: bool,
+    /// Somebody asks for samples to be dropped.
+    pub(crate) drop_wanted: Option<DropOrder>,
     pub(crate) closing: bool,
 }
 
@@ -127,8 +160,38 @@ impl Shared {
         for segment in self.segments.iter_mut().filter(|s| s.incarnation == incarnation) {
             segment.contents.present = minus(&segment.contents.present, seqs);
         }
-        self.lost.entry(incarnation).or_default().extend(seqs);
-        self.sets_dirty = true;
+        self.free(incarnation, seqs);
+    }
+
+    /// Frames are missing on purpose from here on.
+    pub(crate) fn free(&mut self, incarnation: Incarnation, seqs: &IntervalSet) {
+        if !seqs.is_empty() {
+            self.gone.entry(incarnation).or_default().extend(seqs);
+            self.gone_dirty = true;
+        }
+    }
+
+    /// Frames up to `durable` are on disk, and what they tell is told.
+    pub(crate) fn told(&mut self, durable: u64) {
+        let before = self.telling.len();
+        self.telling.retain(|(seq, _)| *seq > durable);
+        self.gone_dirty |= self.telling.len() < before;
+    }
+
+    fn next_to_tell(&mut self) -> Option<Gap> {
+        let gap = (!self.gaps.is_empty()).then(|| self.gaps.remove(0))?;
+        self.telling.push((UNTOLD, gap.clone()));
+        Some(gap)
+    }
+
+    /// What a start would have to tell if the power went now.
+    pub(crate) fn untold(&self) -> Vec<Gap> {
+        self.telling.iter().map(|(_, gap)| gap).chain(&self.gaps).cloned().collect()
+    }
+
+    /// Whether frames of an incarnation are in segments.
+    pub(crate) fn holds(&self, incarnation: Incarnation) -> bool {
+        self.segments.iter().any(|s| s.incarnation == incarnation)
     }
 
     /// The schema of a generation that is still at hand.
@@ -136,12 +199,36 @@ impl Shared {
         Some(self.generations.iter().rfind(|g| g.hash() == hash)?.schema().to_json())
     }
 
-    /// Has a gap told.
+    /// Has a loss told, and counts it.
     pub(crate) fn gap(&mut self, gap: Gap) {
-        if self.gaps.len() < MAX_GAPS {
+        let dropped = self.dropped.entry(name_of(gap.cause)).or_default();
+        dropped.samples += gap.samples;
+        dropped.frames += gap.seqs.map_or(0, |(first, last)| last - first + 1);
+        self.retell(gap);
+    }
+
+    /// Has a gap told, also one that was told by a frame that is lost now. What continues another is told with it.
+    pub(crate) fn retell(&mut self, gap: Gap) {
+        self.gone_dirty = true;
+        let full = self.gaps.len() >= MAX_GAPS;
+        let continues = |other: &&mut Gap| {
+            let same = other.incarnation == gap.incarnation && other.cause == gap.cause;
+            same && match (other.seqs, gap.seqs) {
+                (Some((a, b)), Some((first, last))) => {
+                    full || (first <= b.saturating_add(1) && a <= last.saturating_add(1))
+                }
+                (None, None) => true,
+                _ => false,
+            }
+        };
+        let Some(other) = self.gaps.iter_mut().rev().find(continues) else {
             self.gaps.push(gap);
-        } else if let Some(last) = self.gaps.last_mut() {
-            last.samples += gap.samples;
+            return;
+        };
+        other.samples += gap.samples;
+        other.times_us = widen(other.times_us, gap.times_us);
+        if let (Some((a, b)), Some((first, last))) = (other.seqs, gap.seqs) {
+            other.seqs = Some((a.min(first), b.max(last)));
         }
     }
 }
@@ -189,7 +276,7 @@ impl Inner {
     }
 
     /// The same for what the buffer itself tells, also while it closes.
-    fn append_own(&self, body: Body) -> Result<FrameId, LogError> {
+    pub(crate) fn append_own(&self, body: Body) -> Result<FrameId, LogError> {
         let times = source_times(&body);
         let mut appender = lock(&self.appender);
         if let Body::Samples(rows) = &body {
@@ -214,8 +301,13 @@ impl Inner {
         let frame = Frame { header, body };
         let bytes: Arc<[u8]> = frame.encode().into();
         let mut shared = lock(&self.shared);
-        if let Body::Command(update) = frame.body {
-            shared.commands.put(update);
+        match frame.body {
+            Body::Command(update) => shared.commands.put(update),
+            Body::Gap(gap) => match shared.telling.iter_mut().find(|(n, g)| *n == UNTOLD && *g == gap) {
+                Some((number, _)) => *number = seq,
+                None => shared.telling.push((seq, gap)),
+            },
+            _ => {}
         }
         let before = shared.tail.unsynced_bytes();
         shared.tail.push(TailFrame {
@@ -225,6 +317,7 @@ impl Inner {
             kind,
             times,
             cut_us,
+            synchronised: header.synchronised,
             at: Instant::now(),
         });
         let after = shared.tail.unsynced_bytes();
@@ -248,19 +341,22 @@ impl Inner {
             _ => limit + limit / 4,
         };
         let mut shared = lock(&self.shared);
+        if shared.refusing && matches!(body, Body::Samples(_)) {
+            shared.over.add(body, times);
+            return Err(LogError::Write { detail: "the quota is reached and the oldest are to stay".to_owned() });
+        }
         if shared.tail.unsynced_bytes() < limit {
             return Ok(());
         }
         let Shared { tail, acked, .. } = &mut *shared;
-        if let Some(acked) = acked.get(&self.incarnation) {
-            tail.free_acked(acked);
+        let freed = acked.get(&self.incarnation).map(|acked| tail.free_acked(acked));
+        if let Some(freed) = freed.filter(|f| !f.is_empty()) {
+            shared.free(self.incarnation, &freed);
         }
         if shared.tail.unsynced_bytes() < limit {
             return Ok(());
         }
-        shared.loss.samples += body.sample_count() as u64;
-        shared.loss.frames += 1;
-        shared.loss.times = widen(shared.loss.times, times);
+        shared.loss.add(body, times);
         let detail = self.progress.borrow().fault.clone();
         Err(LogError::Write { detail: detail.unwrap_or_else(|| "the disk is too slow".to_owned()) })
     }
@@ -284,23 +380,23 @@ impl Inner {
 
     /// Tells what was lost. Called with no lock held.
     pub(crate) fn tell_losses(&self) {
-        let (mut gaps, loss) = {
+        {
             let mut shared = lock(&self.shared);
-            (std::mem::take(&mut shared.gaps), std::mem::take(&mut shared.loss))
-        };
-        if loss.frames > 0 {
-            gaps.push(Gap {
-                incarnation: None,
-                seqs: None,
-                times_us: loss.times,
-                samples: loss.samples,
-                cause: GapCause::DiskFull,
-            });
+            let (loss, over) = (std::mem::take(&mut shared.loss), std::mem::take(&mut shared.over));
+            for (loss, cause) in [(loss, GapCause::DiskFull), (over, GapCause::Quota)] {
+                if loss.frames > 0 {
+                    let (times_us, samples) = (loss.times, loss.samples);
+                    shared.gap(Gap { incarnation: None, seqs: None, times_us, samples, cause });
+                    shared.dropped.entry(name_of(cause)).or_default().frames += loss.frames;
+                }
+            }
         }
-        for gap in gaps {
+        // One by one, so that each is known as untold until its frame has a number.
+        let next = || lock(&self.shared).next_to_tell();
+        while let Some(gap) = next() {
             let detail = format!(
-                "cause {:?}, samples {}, incarnation {}, sequences {}",
-                gap.cause,
+                "cause {}, samples {}, incarnation {}, sequences {}",
+                name_of(gap.cause),
                 gap.samples,
                 gap.incarnation.map_or_else(|| "none".to_owned(), |i| i.to_string()),
                 gap.seqs.map_or_else(|| "none".to_owned(), |(a, b)| format!("{a} to {b}")),
@@ -318,26 +414,39 @@ impl Inner {
         let mut shared = lock(&self.shared);
         for known in known {
             let current = known.incarnation == self.incarnation;
-            let held = current || shared.segments.iter().any(|s| s.incarnation == known.incarnation);
+            let held = current || shared.holds(known.incarnation);
             if !held {
                 continue;
             }
-            let Shared { acked, sets_dirty, retain_wanted, .. } = &mut *shared;
+            let Shared { acked, acked_dirty, retain_wanted, .. } = &mut *shared;
             let acked = acked.entry(known.incarnation).or_default();
             for (first, last) in known.seqs.iter() {
                 let last = if current { last.min(head) } else { last };
                 if !acked.contains_range(first, last) {
                     acked.insert_range(first, last);
-                    *sets_dirty = true;
+                    *acked_dirty = true;
                     *retain_wanted = true;
                 }
             }
         }
-        let wake = shared.retain_wanted && !self.options.ring;
+        let wake = shared.retain_wanted && (!self.options.ring || shared.refusing);
         drop(shared);
         if wake {
             self.work.notify_all();
         }
+    }
+}
+
+/// A cause's name in counts and messages.
+pub(crate) fn name_of(cause: GapCause) -> &'static str {
+    match cause {
+        GapCause::Quota => "quota",
+        GapCause::DiskFull => "disk_full",
+        GapCause::Overrun => "overrun",
+        GapCause::Damaged => "damaged",
+        GapCause::Age => "age",
+        GapCause::Operator => "operator",
+        GapCause::Other => "other",
     }
 }
 

@@ -1,20 +1,26 @@
 //! The buffer: an append-only segment log of frames, durable within a bounded time, freed only by the
-//! cloud's end-to-end acks. sled beside it keeps what can be rebuilt (acks, holes, last commands).
+//! cloud's end-to-end acks. sled beside it keeps what can be rebuilt (acks, last commands).
 //!
 //! Way of a frame: `append` numbers and encodes it into the tail in memory; one writer thread brings the
 //! tail to disk in groups and moves the durable watermark; `read` serves it from the tail or the segments.
 //! The writer thread is the only one that touches segment files other than to read them.
 //!
+//! Every call to the file system goes through `disk`, so that tests can have it lose, refuse and damage.
+//!
 //! Not here: no network, and no knowledge of who reads.
 
 mod commands;
+pub mod disk;
 mod feed;
+mod gone;
 mod history;
 mod inner;
 mod notes;
 mod options;
+mod quarantine;
 mod record;
 mod recover;
+mod reserve;
 mod retain;
 mod segment;
 mod sets;
@@ -25,5 +31,6 @@ mod tail;
 mod writer;
 
 pub use feed::{FeedOptions, feed};
-pub use options::{OpenError, Options};
+pub use options::{OpenError, Options, Overflow};
+pub use retain::Dropped;
 pub use store::Store;

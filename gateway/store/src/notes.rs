@@ -2,30 +2,40 @@
 //! renamed, folder synced. (A flush of sled does not survive a power cut, so they are not there.)
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::disk::{Disk, Kind, read_small, replace, sealed, unseal};
+use crate::quarantine::Quarantine;
+
+const MAX_BYTES: usize = 64 << 20;
 
 /// All notes, and their file.
 #[derive(Debug)]
 pub(crate) struct Notes {
+    disk: Arc<dyn Disk>,
     path: PathBuf,
     all: BTreeMap<String, Vec<u8>>,
 }
 
 impl Notes {
-    /// Reads them; a damaged file is set aside and there are none.
-    pub(crate) fn open(dir: &Path) -> Self {
+    /// Reads them; what cannot be read is moved aside and there are none.
+    pub(crate) fn open(disk: Arc<dyn Disk>, dir: &Path, quarantine: &Quarantine) -> Self {
         let path = dir.join("notes.json");
-        let all = match fs::read(&path) {
-            Ok(bytes) => parse(&bytes).unwrap_or_else(|| {
-                let aside = set_aside(&path);
-                tracing::error!(path = %path.display(), aside = ?aside, "notes are damaged and set aside");
+        let all = match (disk.kind(&path), read_small(&*disk, &path, MAX_BYTES)) {
+            (Err(e), _) if e.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
+            (Ok(Kind::File(_)), Ok(bytes)) => parse(&bytes).unwrap_or_else(|| {
+                quarantine.take(&path, "notes that are damaged");
                 BTreeMap::new()
             }),
-            Err(_) => BTreeMap::new(),
+            (_, read) => {
+                let why = read.err().map_or_else(|| "not a file".to_owned(), |e| e.to_string());
+                quarantine.take(&path, &format!("notes that cannot be read: {why}"));
+                BTreeMap::new()
+            }
         };
-        Self { path, all }
+        Self { disk, path, all }
     }
 
     pub(crate) fn get(&self, key: &str) -> Option<Vec<u8>> {
@@ -47,59 +57,37 @@ impl Notes {
 
     fn write(&self) -> io::Result<()> {
         let json = serde_json::to_vec(&self.all).map_err(io::Error::other)?;
-        let beside = self.path.with_extension("tmp");
-        let mut file = File::create(&beside)?;
-        file.write_all(format!("{:08x}\n", crc32fast::hash(&json)).as_bytes())?;
-        file.write_all(&json)?;
-        file.sync_all()?;
-        fs::rename(&beside, &self.path)?;
-        sync_dir(self.path.parent().unwrap_or(Path::new(".")))
+        replace(&*self.disk, &self.path, &sealed(&json))
     }
 }
 
 fn parse(bytes: &[u8]) -> Option<BTreeMap<String, Vec<u8>>> {
-    let (crc, json) = bytes.split_at_checked(9)?;
-    let crc = u32::from_str_radix(std::str::from_utf8(crc.get(..8)?).ok()?, 16).ok()?;
-    if crc32fast::hash(json) != crc {
-        return None;
-    }
-    serde_json::from_slice(json).ok()
-}
-
-/// Renames `path` to `<path>.damaged-<n>` with the first free number.
-pub(crate) fn set_aside(path: &Path) -> io::Result<PathBuf> {
-    for n in 1..1000 {
-        let mut name = path.as_os_str().to_owned();
-        name.push(format!(".damaged-{n}"));
-        let aside = PathBuf::from(name);
-        if !aside.exists() {
-            fs::rename(path, &aside)?;
-            return Ok(aside);
-        }
-    }
-    Err(io::Error::other("too many set aside"))
-}
-
-/// Makes creations, renames and removals in a folder durable.
-pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
+    serde_json::from_slice(unseal(bytes)?).ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::SystemDisk;
 
     #[test]
     fn notes_survive_and_damage_is_set_aside() {
         let dir = tempfile::tempdir().unwrap();
-        let mut notes = Notes::open(dir.path());
-        notes.set("switch", b"remote").unwrap();
-        assert_eq!(Notes::open(dir.path()).get("switch").unwrap(), b"remote");
+        let open = || {
+            let quarantine = Quarantine::open(Arc::new(SystemDisk), dir.path(), 1 << 20);
+            Notes::open(Arc::new(SystemDisk), dir.path(), &quarantine)
+        };
+        open().set("switch", b"remote").unwrap();
+        assert_eq!(open().get("switch").unwrap(), b"remote");
         let path = dir.path().join("notes.json");
-        let mut bytes = fs::read(&path).unwrap();
+        let mut bytes = std::fs::read(&path).unwrap();
         bytes[12] ^= 1;
-        fs::write(&path, &bytes).unwrap();
-        assert_eq!(Notes::open(dir.path()).get("switch"), None);
-        assert!(dir.path().join("notes.json.damaged-1").exists());
+        std::fs::write(&path, &bytes).unwrap();
+        assert_eq!(open().get("switch"), None);
+        assert!(dir.path().join("quarantine/notes.json-1").exists());
+        // A folder in its place stands in nobody's way.
+        std::fs::create_dir(&path).unwrap();
+        open().set("switch", b"local").unwrap();
+        assert_eq!(open().get("switch").unwrap(), b"local");
     }
 }

@@ -1,15 +1,39 @@
 //! What the buffer can be told, and why it cannot be opened.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-/// How the buffer is set up.
+use crate::disk::{Disk, SystemDisk};
+
+/// What goes when the quota is reached and the cloud lacks all that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Overflow {
+    /// The oldest samples, in whole segments.
+    #[default]
+    DropOldest,
+    /// The newest: samples are refused until there is room. What is not samples is taken.
+    DropNewest,
+}
+
+/// How the buffer is set up. Frames are of two classes: samples, and records (events, alarms, audit, steps of commands,
+/// gaps).
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Its folder; made if absent. One process at a time.
     pub dir: PathBuf,
     /// Most bytes of segments on disk. Default 1 GiB, at least 256 KiB.
     pub quota_bytes: u64,
+    /// Most bytes of them for segments that hold only records, so that a flood of events cannot expel all samples.
+    /// Default a quarter of the quota, at most all of it.
+    pub records_bytes: Option<u64>,
+    /// Samples go at this age, whether the cloud has them or not. Default: never. Age is that of the clock at the
+    /// frame's cut: what was cut by a clock that was not synchronised has none, and while it is not now, nothing has.
+    pub max_age: Option<Duration>,
+    /// The same for records. Default: never.
+    pub records_max_age: Option<Duration>,
+    /// What goes when the quota is reached. Default: the oldest samples.
+    pub overflow: Overflow,
     /// A frame is on disk at most this long after its append. Default and most: 100 ms.
     pub sync_interval: Duration,
     /// A segment is closed at this size. Default 16 MiB, at most a quarter of the quota.
@@ -19,6 +43,8 @@ pub struct Options {
     pub ring: bool,
     /// Most bytes of frames in memory that are not on disk. Beyond it `append` refuses. Default 8 MiB.
     pub tail_bytes: usize,
+    /// The file system of the log. Default: the system's.
+    pub disk: Arc<dyn Disk>,
 }
 
 impl Options {
@@ -27,10 +53,15 @@ impl Options {
         Self {
             dir: dir.into(),
             quota_bytes: 1 << 30,
+            records_bytes: None,
+            max_age: None,
+            records_max_age: None,
+            overflow: Overflow::DropOldest,
             sync_interval: Duration::from_millis(100),
             segment_bytes: 16 << 20,
             ring: true,
             tail_bytes: 8 << 20,
+            disk: Arc::new(SystemDisk),
         }
     }
 
@@ -41,6 +72,21 @@ impl Options {
         self.sync_interval = self.sync_interval.min(Duration::from_millis(100));
         self.tail_bytes = self.tail_bytes.max(64 << 10);
         self
+    }
+
+    /// Most bytes of segments that hold only records.
+    pub(crate) fn records_quota(&self) -> u64 {
+        self.records_bytes.unwrap_or(self.quota_bytes / 4).min(self.quota_bytes)
+    }
+
+    /// What is kept in reserve for telling what a full disk costs.
+    pub(crate) fn reserve_bytes(&self) -> u64 {
+        (self.quota_bytes / 64).min(1 << 20)
+    }
+
+    /// Most bytes of damaged files that are kept.
+    pub(crate) fn quarantine_bytes(&self) -> u64 {
+        (self.quota_bytes / 16).max(2 * self.segment_bytes)
     }
 }
 

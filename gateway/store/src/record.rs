@@ -5,12 +5,12 @@
 //! After damage the reader looks for the next place where a sound record of the same incarnation starts:
 //! every frame carries the 16 random bytes of its incarnation, which is what is searched for.
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 
 use common::Incarnation;
-use common::wire::Frame;
+use common::wire::{Frame, FrameHeader};
+
+use crate::disk::{DiskFile, read_full};
 
 /// Marks a record that is not a frame.
 pub(crate) const SPECIAL: u32 = 1 << 31;
@@ -20,6 +20,8 @@ pub(crate) const PREFIX: usize = 8;
 pub(crate) const MAX_CONTENT: usize = 4 << 20;
 /// Where a frame's incarnation stands within the frame.
 const INCARNATION_AT: usize = 19;
+/// More than a frame's header takes.
+const FRAME_HEADER: usize = 128;
 const CHUNK: usize = 128 << 10;
 
 /// Appends a record to `out`.
@@ -65,7 +67,7 @@ pub(crate) enum Item {
 
 /// Reads records from `offset` to `end` of a file.
 pub(crate) struct RecordReader<'a> {
-    file: &'a File,
+    file: &'a dyn DiskFile,
     incarnation: Incarnation,
     /// File offset of `buffer[0]`.
     base: u64,
@@ -78,7 +80,7 @@ pub(crate) struct RecordReader<'a> {
 }
 
 impl<'a> RecordReader<'a> {
-    pub(crate) fn new(file: &'a File, incarnation: Incarnation, offset: u64, end: u64) -> Self {
+    pub(crate) fn new(file: &'a dyn DiskFile, incarnation: Incarnation, offset: u64, end: u64) -> Self {
         Self { file, incarnation, base: offset, end, chunk: CHUNK, buffer: Vec::new(), at: 0 }
     }
 
@@ -106,20 +108,9 @@ impl<'a> RecordReader<'a> {
         let left = usize::try_from(self.end.saturating_sub(from)).unwrap_or(usize::MAX);
         let want = n.max(self.chunk).saturating_sub(have).min(left);
         self.buffer.resize(have + want, 0);
-        let mut got = 0;
-        while got < want {
-            match self.file.read_at(&mut self.buffer[have + got..], from + got as u64) {
-                Ok(0) => break,
-                Ok(k) => got += k,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => {
-                    self.buffer.truncate(have);
-                    return Err(e);
-                }
-            }
-        }
-        self.buffer.truncate(have + got);
-        Ok(())
+        let got = read_full(self.file, &mut self.buffer[have..], from);
+        self.buffer.truncate(have + *got.as_ref().unwrap_or(&0));
+        got.map(drop)
     }
 
     /// The content of a sound record at the current place.
@@ -194,4 +185,51 @@ impl<'a> RecordReader<'a> {
         self.resync()?;
         Ok(Some(Item::Damage { offset }))
     }
+}
+
+/// The header of the first sound frame of any incarnation, for a file that does not say which one it is of.
+///
+/// # Errors
+/// When the file cannot be read.
+pub(crate) fn first_frame(file: &dyn DiskFile, end: u64) -> io::Result<Option<FrameHeader>> {
+    let mut window = vec![0; CHUNK];
+    let mut base = 0;
+    while base < end {
+        let got = read_full(file, &mut window, base)?;
+        for at in 0..got.saturating_sub(PREFIX) {
+            let Some(head) = window.get(at + PREFIX..got).and_then(|c| Frame::peek(c).ok()) else { continue };
+            let offset = base + at as u64;
+            let mut reader = RecordReader::new(file, head.incarnation, offset, end).small();
+            if let Some((false, _)) = reader.sound()? {
+                return Ok(Some(head));
+            }
+        }
+        // What a record's beginning needs may lie across two windows.
+        let step = got.saturating_sub(PREFIX + FRAME_HEADER).max(1);
+        base += step as u64;
+        if got < window.len() {
+            break;
+        }
+    }
+    Ok(None)
+}
+
+/// Whether there is nothing in it.
+///
+/// # Errors
+/// When the file cannot be read.
+pub(crate) fn only_zeros(file: &dyn DiskFile, end: u64) -> io::Result<bool> {
+    let mut window = vec![0; CHUNK];
+    let mut base = 0;
+    while base < end {
+        let got = read_full(file, &mut window, base)?;
+        if got == 0 {
+            break;
+        }
+        if window[..got].iter().any(|b| *b != 0) {
+            return Ok(false);
+        }
+        base += got as u64;
+    }
+    Ok(true)
 }

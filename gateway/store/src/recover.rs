@@ -1,7 +1,7 @@
 //! What an earlier run left: the segments' index, and what is damaged. Every pattern of bytes is got
 //! through; sound records before and after damage are kept.
 
-use std::fs;
+use std::collections::HashMap;
 use std::io;
 use std::path::Path;
 
@@ -9,11 +9,12 @@ use common::wire::{Body, Frame, Gap, GapCause};
 use common::{Incarnation, IntervalSet};
 
 use crate::commands::Commands;
-use crate::notes::set_aside;
+use crate::disk::{Disk, Kind};
+use crate::gone::Sets;
+use crate::quarantine::Quarantine;
 use crate::record::{Item, RecordReader};
-use crate::segment::{self, Segment};
+use crate::segment::{self, Found, Segment};
 use crate::sets::minus;
-use crate::state::Sets;
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -22,88 +23,114 @@ pub(crate) struct Recovered {
     pub(crate) segments: Vec<Segment>,
     /// What is missing and was not told yet.
     pub(crate) gaps: Vec<Gap>,
-    /// Incarnation, last sound sequence before the damage, first sound one after it if any.
-    damage: Vec<(Incarnation, u64, Option<u64>)>,
+    /// Incarnation, and the last sound sequence before damage that nothing sound follows in its file.
+    damage: Vec<(Incarnation, u64)>,
     /// Ordinal for the next segment.
     pub(crate) next_ordinal: u64,
 }
 
 /// Reads the folder of segments.
-pub(crate) fn recover(dir: &Path, lost: &Sets) -> io::Result<Recovered> {
+pub(crate) fn recover(
+    disk: &dyn Disk,
+    dir: &Path,
+    gone: &Sets,
+    quarantine: &Quarantine,
+) -> io::Result<Recovered> {
     let mut found = Recovered { next_ordinal: 1, ..Recovered::default() };
     let mut paths = Vec::new();
-    for entry in fs::read_dir(dir)? {
-        let path = entry?.path();
+    for path in disk.list(dir)? {
         match path.extension().and_then(|e| e.to_str()) {
             Some("seg") => paths.push(path),
-            // Left by a compaction that did not end.
-            Some("tmp") => drop(fs::remove_file(&path)),
+            // Left by a rewriting that did not end.
+            Some("tmp") => drop(disk.remove(&path)),
             _ => {}
         }
     }
     paths.sort_unstable();
     for path in paths {
-        let named = path.file_stem().and_then(|s| u64::from_str_radix(s.to_str()?, 16).ok());
+        let named = segment::ordinal_of(&path);
         found.next_ordinal = found.next_ordinal.max(named.unwrap_or(0).saturating_add(1));
-        match segment::open(&path) {
-            Ok(Some(opened)) => {
-                let lost = lost.iter().find(|(i, _)| *i == opened.segment.incarnation).map(|(_, set)| set);
-                add(&mut found, opened, lost);
+        let what = match (disk.kind(&path), segment::open(disk, &path, named)) {
+            (Ok(Kind::File(_)), Ok(Found::Segment(opened))) => {
+                add(disk, &mut found, *opened, gone);
+                continue;
             }
-            Ok(None) if fs::metadata(&path).is_ok_and(|m| m.len() == 0) => drop(fs::remove_file(&path)),
-            Ok(None) => {
-                let aside = set_aside(&path);
-                tracing::error!(path = %path.display(), aside = ?aside, "segment has no header and is set aside");
-                found.gaps.push(damaged(None, None));
+            (Ok(Kind::File(_)), Ok(Found::Nothing)) => {
+                tracing::warn!(path = %path.display(), "segment that was never written is removed");
+                let _ = disk.remove(&path);
+                continue;
             }
-            Err(error) => {
-                tracing::error!(path = %path.display(), %error, "segment cannot be read");
-                found.gaps.push(damaged(None, None));
+            (Ok(Kind::File(_)), Ok(Found::OtherVersion(version))) => {
+                format!("segment of version {version}, which this program does not read")
             }
-        }
+            (Ok(Kind::File(_)), Ok(Found::Foreign)) => "segment in which nothing is sound".to_owned(),
+            (Ok(Kind::File(_)), Err(error)) => format!("segment that cannot be read: {error}"),
+            (Ok(_), _) => "not a file".to_owned(),
+            (Err(error), _) => format!("segment that cannot be looked at: {error}"),
+        };
+        quarantine.take(&path, &what);
+        found.gaps.push(damaged(None, None));
     }
     found.segments.sort_by_key(|s| s.ordinal);
-    judge(&mut found, lost);
+    once(&mut found.segments);
+    judge(&mut found, gone);
     Ok(found)
 }
 
-fn add(found: &mut Recovered, opened: segment::Opened, lost: Option<&IntervalSet>) {
+fn add(disk: &dyn Disk, found: &mut Recovered, opened: segment::Opened, gone: &Sets) {
     let segment::Opened { mut segment, damage } = opened;
     found.next_ordinal = found.next_ordinal.max(segment.ordinal.saturating_add(1));
-    // A rewriting that ended before the old file was removed: the old one has all.
+    if let Some(gone) = gone.get(&segment.incarnation) {
+        segment.contents.present = minus(&segment.contents.present, gone);
+    }
+    // A rewriting that ended before the old file was removed: both have what is not gone, unless one is damaged.
     if let Some(at) = found.segments.iter().position(|s| s.ordinal == segment.ordinal) {
-        let kept = found.segments.remove(at);
-        let _ = fs::remove_file(&kept.path);
-    }
-    let same: Vec<&Segment> =
-        found.segments.iter().filter(|s| s.incarnation == segment.incarnation).collect();
-    // A number that an earlier segment has as well was written again after a failed sync.
-    for earlier in &same {
-        segment.contents.present = minus(&segment.contents.present, &earlier.contents.present);
-    }
-    if let Some(lost) = lost {
-        segment.contents.present = minus(&segment.contents.present, lost);
+        let other = &found.segments[at];
+        if other.contents.present.len() > segment.contents.present.len() {
+            let _ = disk.remove(&segment.path);
+            return;
+        }
+        let _ = disk.remove(&other.path);
+        found.segments.remove(at);
     }
     let incarnation = segment.incarnation;
-    found.damage.extend(damage.into_iter().map(|(before, after)| (incarnation, before, after)));
+    let ends = damage.into_iter().filter(|(_, after)| after.is_none());
+    found.damage.extend(ends.map(|(before, _)| (incarnation, before)));
     found.segments.push(segment);
 }
 
-/// What damage cost, once all that is there is known.
-fn judge(found: &mut Recovered, lost: &Sets) {
-    for (incarnation, before, after) in std::mem::take(&mut found.damage) {
-        let own = found.segments.iter().filter(|s| s.incarnation == incarnation);
-        let mut there = IntervalSet::new();
-        own.for_each(|s| there.extend(&s.contents.present));
-        if let Some((_, set)) = lost.iter().find(|(i, _)| *i == incarnation) {
-            there.extend(set);
-        }
+/// A number that a later segment has as well was written again after a failed sync, or moved with a rewriting: the
+/// later one counts, since what a failed sync left may never reach the disk.
+fn once(segments: &mut [Segment]) {
+    let mut later: HashMap<Incarnation, IntervalSet> = HashMap::new();
+    for segment in segments.iter_mut().rev() {
+        let seen = later.entry(segment.incarnation).or_default();
+        segment.contents.present = minus(&segment.contents.present, seen);
+        seen.extend(&segment.contents.present);
+    }
+}
+
+/// What is missing without being gone on purpose, once all that is there is known: numbers start at 1 and have no
+/// holes within an incarnation.
+fn judge(found: &mut Recovered, gone: &Sets) {
+    let mut there: HashMap<Incarnation, IntervalSet> = HashMap::new();
+    let mut order = Vec::new();
+    for segment in &found.segments {
+        let own = there.entry(segment.incarnation).or_insert_with(|| {
+            order.push(segment.incarnation);
+            gone.get(&segment.incarnation).cloned().unwrap_or_default()
+        });
+        own.extend(&segment.contents.present);
+    }
+    for incarnation in order {
+        let Some(there) = there.get(&incarnation) else { continue };
+        let mut expected: IntervalSet = vec![(1, there.last().unwrap_or(0))].into();
         // Behind the last frame of all at least one was lost; nobody can say how many.
-        let next = there.iter().map(|(start, _)| start).find(|s| *s > before);
-        let last = after.or(next).map_or(before + 1, |next| next - 1);
-        let range: IntervalSet = vec![(before + 1, last)].into();
-        for (first, last) in minus(&range, &there).iter() {
-            tracing::error!(%incarnation, first, last, "segment is damaged");
+        for (_, before) in found.damage.iter().filter(|(i, _)| *i == incarnation) {
+            expected.insert(before + 1);
+        }
+        for (first, last) in minus(&expected, there).iter() {
+            tracing::error!(%incarnation, first, last, "frames are missing from the log");
             found.gaps.push(damaged(Some(incarnation), Some((first, last))));
         }
     }
@@ -114,12 +141,12 @@ fn damaged(incarnation: Option<Incarnation>, seqs: Option<(u64, u64)>) -> Gap {
 }
 
 /// Lays the log's own records of commands over what the state remembers.
-pub(crate) fn replay_commands(segments: &[Segment], commands: &mut Commands) {
+pub(crate) fn replay_commands(disk: &dyn Disk, segments: &[Segment], commands: &mut Commands) {
     for segment in segments.iter().filter(|s| !s.contents.commands.is_empty()) {
-        let Ok(file) = fs::File::open(&segment.path) else { continue };
+        let Ok(file) = disk.open(&segment.path, false) else { continue };
         for offset in &segment.contents.commands {
             let mut reader =
-                RecordReader::new(&file, segment.incarnation, *offset, segment.contents.end).small();
+                RecordReader::new(&*file, segment.incarnation, *offset, segment.contents.end).small();
             if let Ok(Some(Item::Frame { bytes, .. })) = reader.next()
                 && let Ok(Frame { body: Body::Command(update), .. }) = Frame::decode(&bytes)
             {

@@ -1,18 +1,24 @@
-//! Retention: what goes when the quota is reached or the disk is full. First whole segments that the cloud
-//! has, oldest first, those that another reader still wants after the others; then unacknowledged samples, oldest first, told as gaps: their segment is rewritten
-//! with only its events, audits and commands (so these are kept); and only when nothing else is left,
-//! those as well.
+//! Retention: what goes when the quota is reached, the disk is full, or something is too old. First whole segments
+//! that the cloud has, oldest first, those that another reader still wants after the others; then unacknowledged
+//! samples, oldest first; records (events, alarms, audit, commands) have a share of their own, within which they stay
+//! when the samples of their segment go.
+//!
+//! In this order, so that a power cut at any moment costs nothing untold: that the numbers are gone and the gap is to be
+//! told is noted on disk (`gone`), the segment is removed or written anew with what stays, the gap is told in the log, the
+//! note that it is not goes. A frame keeps name and bytes.
 
-use std::fs::{self, File};
 use std::io;
+use std::time::Duration;
 
-use common::wire::{Body, Frame, Gap, GapCause};
-use common::{IntervalSet, SchemaHash};
+use common::IntervalSet;
+use common::wire::{Body, Frame, FrameKind, Gap, GapCause};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
 
-use crate::inner::{lock, source_times, widen};
-use crate::notes::sync_dir;
+use crate::inner::{Shared, lock, source_times, widen};
+use crate::options::Overflow;
 use crate::record::{Item, RecordReader};
-use crate::segment::{Active, Segment, kept_name};
+use crate::segment::{Active, Segment, rewritten};
 use crate::sets::minus;
 use crate::tail::TailFrame;
 use crate::writer::Writer;
@@ -21,28 +27,70 @@ use crate::writer::Writer;
 const MAX_SEGMENTS: usize = 512;
 /// Gaps told of one segment; runs beyond are told as one.
 const MAX_RUNS: usize = 32;
+/// How often age is looked at while nothing is written.
+const LOOK_LEAST: Duration = Duration::from_millis(100);
+const LOOK_MOST: Duration = Duration::from_secs(60);
+
+/// A person's order to drop samples that were cut within a time, whether the cloud has them or not.
+#[derive(Debug)]
+pub(crate) struct DropOrder {
+    pub(crate) from_us: i64,
+    pub(crate) to_us: i64,
+    pub(crate) done: oneshot::Sender<io::Result<Dropped>>,
+}
+
+/// What an order to drop did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Dropped {
+    /// Frames that the cloud lacked, told as a gap.
+    pub frames: u64,
+    /// Their samples.
+    pub samples: u64,
+    /// Frames that the cloud has.
+    pub acked_frames: u64,
+}
+
+/// Which frames of a segment go.
+#[derive(Debug, Clone, Copy)]
+enum Which {
+    /// Samples, and what the cloud has.
+    Samples,
+    All,
+    /// Samples that were cut within these times.
+    Cut(i64, i64),
+}
 
 enum Victim {
     /// The cloud has all of it.
     Acked(Segment),
-    /// Has samples that the cloud lacks.
-    Samples(Segment),
-    /// Only what is dropped last.
-    Kept(Segment),
+    /// Loses what the cloud lacks.
+    Lossy(Segment, Which),
 }
 
 impl Writer {
-    /// Brings the log under its quota.
+    /// Brings the log under its quota and its age.
     pub(crate) fn retain(&mut self) {
         self.free_unneeded();
-        let quota = self.inner.options.quota_bytes;
-        self.shrink(quota, GapCause::Quota);
+        self.expire();
+        self.shrink(self.quota(), GapCause::Quota);
+        self.commit();
+    }
+
+    fn quota(&self) -> u64 {
+        self.inner.options.quota_bytes - self.inner.options.reserve_bytes()
     }
 
     /// The disk is full: makes room for a segment.
     pub(crate) fn make_space(&mut self) {
-        let used: u64 = lock(&self.inner.shared).segments.iter().map(|s| s.bytes).sum();
-        self.shrink(used.saturating_sub(self.inner.options.segment_bytes), GapCause::DiskFull);
+        self.reserve.give();
+        if self.condemned.is_empty() {
+            let used: u64 = lock(&self.inner.shared).segments.iter().map(|s| s.bytes).sum();
+            let target = used.saturating_sub(self.inner.options.segment_bytes);
+            self.shrink(target, GapCause::DiskFull);
+        }
+        self.commit();
+        // Before the log fills what is free now: the next time needs it again.
+        self.reserve.take_now();
     }
 
     /// Removes empty segments and, without a ring, acknowledged ones.
@@ -55,51 +103,96 @@ impl Writer {
             let unneeded = |s: &&Segment| {
                 let empty = s.contents.present.is_empty();
                 let wanted = ring || s.ordinal >= held_from;
-                Some(s.ordinal) != active && (empty || (!wanted && shared.unacked(s) == 0))
+                let free = !self.condemned.contains(&s.ordinal) && Some(s.ordinal) != active;
+                free && (empty || (!wanted && shared.unacked(s) == 0))
             };
             shared.segments.iter().filter(unneeded).cloned().collect()
         };
-        for segment in gone {
-            self.delete(&segment);
+        self.remove(&gone);
+    }
+
+    /// What is too old goes.
+    fn expire(&mut self) {
+        let options = &self.inner.options;
+        let (samples, records) = (options.max_age, options.records_max_age);
+        let least = samples.into_iter().chain(records).min();
+        self.look_at = least.map(|l| Instant::now() + (l / 4).clamp(LOOK_LEAST, LOOK_MOST));
+        if (samples.is_none() && records.is_none()) || !self.inner.clock.is_synchronised() {
+            return;
+        }
+        let now_us = self.inner.clock.now_us();
+        let before = |age: Duration| {
+            now_us.saturating_sub(i64::try_from(age.as_micros()).unwrap_or(i64::MAX))
+        };
+        // So that a trickle of frames does not keep a segment open for longer than they are to stay.
+        let oldest = self.active.as_ref().and_then(|a| a.segment.cut_us(0));
+        if let (Some(oldest), Some(least)) = (oldest, least)
+            && oldest < before(least / 4)
+            && let Err(error) = self.roll()
+        {
+            self.failed(&error);
+            return;
+        }
+        let active = self.active_ordinal();
+        let old: Vec<(Segment, Which)> = {
+            let shared = lock(&self.inner.shared);
+            let too_old = |s: &&Segment, age: Option<Duration>| {
+                let free = Some(s.ordinal) != active && !self.condemned.contains(&s.ordinal);
+                free && age.is_some_and(|age| s.contents.newest_us.is_some_and(|at| at < before(age)))
+            };
+            let which = |s: &Segment| match too_old(&s, records) {
+                true => Some(Which::All),
+                false => (too_old(&s, samples) && !s.only_records()).then_some(Which::Samples),
+            };
+            shared.segments.iter().filter_map(|s| Some((s.clone(), which(s)?))).collect()
+        };
+        for (segment, which) in old {
+            self.condemn(&segment, which, GapCause::Age);
         }
     }
 
     fn shrink(&mut self, target: u64, cause: GapCause) {
-        let mut stuck = Vec::new();
-        while let Some(victim) = self.victim(target, &stuck) {
-            let (segment, done) = match victim {
-                Victim::Acked(segment) => {
-                    self.delete(&segment);
-                    continue;
-                }
-                Victim::Samples(segment) => {
-                    let done = self.drop_samples(&segment, cause);
-                    (segment, done)
-                }
-                Victim::Kept(segment) => {
-                    let done = self.drop_all(&segment, cause);
-                    (segment, done)
-                }
-            };
-            if let Err(error) = done {
-                tracing::error!(path = %segment.path.display(), %error, "segment not shrunk");
-                stuck.push(segment.ordinal);
+        let mut acked = Vec::new();
+        while let Some(victim) = self.victim(target, &acked) {
+            match victim {
+                Victim::Acked(segment) => acked.push(segment),
+                Victim::Lossy(segment, which) => drop(self.condemn(&segment, which, cause)),
             }
+        }
+        self.remove(&acked);
+        if self.inner.options.overflow == Overflow::DropNewest {
+            let mut shared = lock(&self.inner.shared);
+            shared.refusing = self.bytes_left(&shared, &[]) > self.quota();
         }
     }
 
-    fn victim(&self, target: u64, stuck: &[u64]) -> Option<Victim> {
+    /// Bytes of what stays.
+    fn bytes_left(&self, shared: &Shared, going: &[Segment]) -> u64 {
+        let stays = |s: &&Segment| {
+            !self.condemned.contains(&s.ordinal) && !going.iter().any(|g| g.ordinal == s.ordinal)
+        };
+        shared.segments.iter().filter(stays).map(|s| s.bytes).sum()
+    }
+
+    /// What goes next; none if what stays is within its bounds.
+    fn victim(&self, target: u64, going: &[Segment]) -> Option<Victim> {
         let shared = lock(&self.inner.shared);
-        let bytes: u64 = shared.segments.iter().map(|s| s.bytes).sum();
-        if bytes <= target && shared.segments.len() <= MAX_SEGMENTS {
+        let active = self.active_ordinal();
+        let free = |s: &&Segment| {
+            !self.condemned.contains(&s.ordinal)
+                && !going.iter().any(|g| g.ordinal == s.ordinal)
+                && Some(s.ordinal) != active
+        };
+        let candidates: Vec<&Segment> = shared.segments.iter().filter(free).collect();
+        let record_bytes: u64 = candidates.iter().filter(|s| s.only_records()).map(|s| s.bytes).sum();
+        let oldest_records = || candidates.iter().find(|s| s.only_records()).map(|s| (*s).clone());
+        if record_bytes > self.inner.options.records_quota() {
+            return oldest_records().map(|s| Victim::Lossy(s, Which::All));
+        }
+        let count = shared.segments.len() - going.len() - self.condemned.len();
+        if self.bytes_left(&shared, going) <= target && count <= MAX_SEGMENTS {
             return None;
         }
-        let active = self.active_ordinal();
-        let mut candidates = shared
-            .segments
-            .iter()
-            .filter(|s| Some(s.ordinal) != active && !stuck.contains(&s.ordinal))
-            .collect::<Vec<_>>();
         // A reader beside the cloud loses before the cloud does: its cursor tells it as a gap.
         let held_from = shared.held_from();
         let acked = |held: bool| {
@@ -108,100 +201,259 @@ impl Writer {
         if let Some(acked) = acked(false).or_else(|| acked(true)) {
             return Some(Victim::Acked((*acked).clone()));
         }
-        let only_kept = |s: &&Segment| s.contents.present == s.contents.kept;
-        if let Some(samples) = candidates.iter().find(|s| !only_kept(s)) {
-            return Some(Victim::Samples((*samples).clone()));
+        if self.inner.options.overflow == Overflow::DropNewest {
+            return None;
         }
-        // Small leftovers do not matter while they fit.
-        candidates.retain(only_kept);
-        candidates.first().map(|s| Victim::Kept((*s).clone()))
+        let samples = candidates.iter().find(|s| !s.only_records()).map(|s| (*s).clone());
+        let samples = samples.map(|s| Victim::Lossy(s, Which::Samples));
+        samples.or_else(|| oldest_records().map(|s| Victim::Lossy(s, Which::All)))
     }
 
-    fn delete(&self, segment: &Segment) {
+    /// Takes frames of a segment out of the index and has it told; `commit` does the rest.
+    fn condemn(&mut self, segment: &Segment, which: Which, cause: GapCause) -> Dropped {
+        let acked = lock(&self.inner.shared).acked.get(&segment.incarnation).cloned().unwrap_or_default();
+        let contents = &segment.contents;
+        let mut targets = match which {
+            Which::Samples => {
+                let unacked = minus(&contents.present, &acked);
+                let unacked_records = minus(&unacked, &minus(&unacked, &contents.kept));
+                minus(&contents.present, &unacked_records)
+            }
+            Which::All => contents.present.clone(),
+            Which::Cut(..) => IntervalSet::new(),
+        };
+        let lossless = minus(&targets, &acked).is_empty() && !matches!(which, Which::Cut(..));
+        let (mut samples, mut times, mut told_by_them) = (0, None, Vec::new());
+        // What cannot be read is lost all the same, uncounted.
+        let read = if lossless { Ok(()) } else {
+            read_frames(&*self.inner.options.disk, segment, |frame| {
+                if let Which::Cut(from, to) = which
+                    && frame.kind == FrameKind::Samples
+                    && (from..=to).contains(&frame.cut_us)
+                {
+                    targets.insert(frame.seq);
+                }
+                if !targets.contains(frame.seq) || acked.contains(frame.seq) {
+                    return;
+                }
+                match Frame::decode(&frame.bytes).map(|f| f.body) {
+                    Ok(body @ Body::Samples(_)) => {
+                        samples += body.sample_count() as u64;
+                        times = widen(times, source_times(&body));
+                    }
+                    // What it tells is still lost.
+                    Ok(Body::Gap(gap)) => told_by_them.push(gap),
+                    _ => {}
+                }
+            })
+        };
+        if let Err(error) = read {
+            tracing::error!(path = %segment.path.display(), %error, "segment cannot be read; what it loses is not counted");
+        }
+        let losses = Losses { seqs: minus(&targets, &acked), samples, times };
+        let freed = minus(&targets, &losses.seqs);
+        let told = Dropped { frames: losses.seqs.len(), samples, acked_frames: freed.len() };
         let mut shared = lock(&self.inner.shared);
-        shared.segments.retain(|s| s.ordinal != segment.ordinal);
-        let last = !shared.segments.iter().any(|s| s.incarnation == segment.incarnation);
-        if last && segment.incarnation != self.inner.incarnation {
-            // Kept as empty so that the state forgets them as well.
-            shared.acked.insert(segment.incarnation, IntervalSet::new());
-            shared.lost.insert(segment.incarnation, IntervalSet::new());
-            shared.sets_dirty = true;
+        tell(&mut shared, segment, &losses, cause);
+        if segment.incarnation == self.inner.incarnation {
+            shared.tail.forget(&losses.seqs);
+        }
+        told_by_them.into_iter().for_each(|gap| shared.retell(gap));
+        shared.free(segment.incarnation, &freed);
+        if let Some(known) = shared.segments.iter_mut().find(|s| s.ordinal == segment.ordinal) {
+            known.contents.present = minus(&known.contents.present, &freed);
+        }
+        self.condemned.push(segment.ordinal);
+        told
+    }
+
+    /// Notes on disk what is condemned, and then frees it.
+    pub(crate) fn commit(&mut self) {
+        if self.condemned.is_empty() {
+            return;
+        }
+        if let Err(error) = self.keep_gone() {
+            tracing::warn!(%error, "what is gone is not on disk; nothing is freed until it is");
+            return;
+        }
+        let mut again = Vec::new();
+        for ordinal in std::mem::take(&mut self.condemned) {
+            if let Err(error) = self.rewrite(ordinal) {
+                tracing::error!(ordinal, %error, "segment not shrunk; it is tried again");
+                again.push(ordinal);
+            }
+        }
+        self.condemned = again;
+    }
+
+    /// Carries out an order to drop.
+    pub(crate) fn drop_ordered(&mut self, order: DropOrder) {
+        let mut all = Dropped::default();
+        let result = self.roll().map(|()| {
+            let segments = lock(&self.inner.shared).segments.clone();
+            for segment in &segments {
+                if self.condemned.contains(&segment.ordinal) {
+                    continue;
+                }
+                let done = self.condemn(segment, Which::Cut(order.from_us, order.to_us), GapCause::Operator);
+                all.frames += done.frames;
+                all.samples += done.samples;
+                all.acked_frames += done.acked_frames;
+                if done.frames + done.acked_frames == 0 {
+                    self.condemned.pop();
+                }
+            }
+            self.commit();
+            all
+        });
+        if let Err(error) = &result {
+            self.failed(error);
+        }
+        let _ = order.done.send(result);
+    }
+
+    /// Removes segments. Their numbers are gone first.
+    pub(crate) fn remove(&mut self, segments: &[Segment]) {
+        if segments.is_empty() {
+            return;
+        }
+        {
+            let mut shared = lock(&self.inner.shared);
+            for segment in segments {
+                shared.free(segment.incarnation, &segment.contents.present);
+            }
+        }
+        if let Err(error) = self.keep_gone() {
+            // The worst: a start after a power cut tells as missing what the cloud has.
+            tracing::warn!(%error, "what the cloud has is freed without a note");
+        }
+        let mut shared = lock(&self.inner.shared);
+        shared.segments.retain(|s| !segments.iter().any(|g| g.ordinal == s.ordinal));
+        for segment in segments {
+            if segment.incarnation != self.inner.incarnation && !shared.holds(segment.incarnation) {
+                // Kept as empty so that the state forgets it as well.
+                shared.acked.insert(segment.incarnation, IntervalSet::new());
+                shared.acked_dirty = true;
+            }
         }
         drop(shared);
-        let removed = fs::remove_file(&segment.path).and_then(|()| sync_dir(&self.dir));
-        if let Err(error) = removed {
-            tracing::warn!(path = %segment.path.display(), %error, "segment not removed");
+        let disk = &*self.inner.options.disk;
+        for segment in segments {
+            if let Err(error) = disk.remove(&segment.path) {
+                tracing::warn!(path = %segment.path.display(), %error, "segment not removed");
+            }
+        }
+        if let Err(error) = disk.sync_dir(&self.dir) {
+            tracing::warn!(%error, "removal of segments may not survive a power cut");
         }
     }
 
-    /// Rewrites a segment with its unacknowledged events, audits and commands only.
-    fn drop_samples(&self, segment: &Segment, cause: GapCause) -> io::Result<()> {
-        let acked = self.acked(segment);
-        let (kept, loss) = read_losses(segment, &acked)?;
-        if kept.is_empty() {
-            self.tell(segment, &loss, cause);
-            self.delete(segment);
+    /// Writes a segment anew with what is still present, together with what is left of the one before it.
+    fn rewrite(&mut self, ordinal: u64) -> io::Result<()> {
+        let (segment, before) = {
+            let shared = lock(&self.inner.shared);
+            let Some(at) = shared.segments.iter().position(|s| s.ordinal == ordinal) else { return Ok(()) };
+            let segment = shared.segments[at].clone();
+            let before = shared.segments[..at].iter().rfind(|s| s.incarnation == segment.incarnation);
+            let fits = |s: &&Segment| {
+                segment.only_records()
+                    && s.only_records()
+                    && s.closed
+                    && s.schema == segment.schema
+                    && s.bytes < self.inner.options.segment_bytes / 2
+                    && !self.condemned.contains(&s.ordinal)
+            };
+            (segment.clone(), before.filter(fits).cloned())
+        };
+        if segment.contents.present.is_empty() {
+            self.remove(std::slice::from_ref(&segment));
             return Ok(());
         }
-        let json = segment.schema_json()?.unwrap_or_default();
-        // A name of its own: who still reads the old file must not meet another under its name.
-        let beside = segment.path.with_extension("tmp");
-        let path = segment.path.with_file_name(kept_name(segment.ordinal));
-        let _ = fs::remove_file(&beside);
-        let schema: (SchemaHash, &[u8]) = (segment.schema, &json);
-        let mut active =
-            Active::create(beside.clone(), segment.ordinal, segment.incarnation, segment.first(), schema)?;
-        for frame in &kept {
-            active.push(frame);
+        let disk = self.inner.options.disk.clone();
+        let mut kept = Vec::new();
+        for part in before.iter().chain([&segment]) {
+            read_frames(&*disk, part, |frame| kept.push(frame))?;
         }
-        let rewritten = active.close().and_then(|s| fs::rename(&beside, &path).map(|()| s));
-        let mut small = rewritten.inspect_err(|_| drop(fs::remove_file(&beside)))?;
-        sync_dir(&self.dir)?;
-        small.path.clone_from(&path);
-        self.tell(segment, &loss, cause);
+        let mut read = IntervalSet::new();
+        kept.iter().for_each(|f| read.insert_range(f.seq, f.seq));
+        let json = segment.schema_json(&*disk)?.unwrap_or_default();
+        let path = segment.path.with_file_name(rewritten(&segment.path, ordinal));
+        let beside = path.with_extension("tmp");
+        let _ = disk.remove(&beside);
+        let first = kept.first().map_or(segment.first(), |f| f.seq);
+        let mut active = Active::create(
+            &*disk,
+            beside.clone(),
+            ordinal,
+            segment.incarnation,
+            first,
+            (segment.schema, &json),
+        )?;
+        kept.iter().for_each(|f| active.push(f));
+        let mut parts = before.iter().chain([&segment]);
+        active.segment.contents.times_known = parts.all(|p| p.contents.times_known);
+        let written = active.close().and_then(|s| disk.rename(&beside, &path).map(|()| s));
+        let mut small = written.inspect_err(|_| drop(disk.remove(&beside)))?;
+        disk.sync_dir(&self.dir)?;
+        small.path = path;
         let mut shared = lock(&self.inner.shared);
-        if let Some(known) = shared.segments.iter_mut().find(|s| s.ordinal == segment.ordinal) {
+        for part in before.iter().chain([&segment]) {
+            let now = shared.segments.iter().find(|s| s.ordinal == part.ordinal);
+            let now = now.map(|s| s.contents.present.clone()).unwrap_or_default();
+            // Damage may have been told meanwhile; what else was not read is lost with the old file.
+            small.contents.present = minus(&small.contents.present, &minus(&part.contents.present, &now));
+            let seqs = minus(&now, &read);
+            tell(&mut shared, part, &Losses { seqs, ..Losses::default() }, GapCause::Damaged);
+        }
+        shared.segments.retain(|s| before.as_ref().is_none_or(|b| b.ordinal != s.ordinal));
+        if let Some(known) = shared.segments.iter_mut().find(|s| s.ordinal == ordinal) {
             *known = small;
         }
         drop(shared);
-        if segment.path != path {
-            fs::remove_file(&segment.path)?;
-            sync_dir(&self.dir)?;
+        for old in before.iter().chain([&segment]) {
+            disk.remove(&old.path)?;
         }
-        Ok(())
+        disk.sync_dir(&self.dir)
     }
 
-    fn drop_all(&self, segment: &Segment, cause: GapCause) -> io::Result<()> {
-        let acked = self.acked(segment);
-        let lost = minus(&segment.contents.present, &acked);
-        self.tell(segment, &Losses { seqs: lost, ..Losses::default() }, cause);
-        self.delete(segment);
-        Ok(())
+    /// Keeps on disk what is gone. Incarnations of which nothing is left are forgotten.
+    pub(crate) fn keep_gone(&mut self) -> io::Result<()> {
+        let (sets, untold) = {
+            let mut shared = lock(&self.inner.shared);
+            if !shared.gone_dirty {
+                return Ok(());
+            }
+            let held = |i: &common::Incarnation| *i == self.inner.incarnation || shared.holds(*i);
+            let sets: crate::gone::Sets =
+                shared.gone.iter().filter(|(i, _)| held(i)).map(|(i, s)| (*i, s.clone())).collect();
+            shared.gone.clone_from(&sets);
+            shared.gone_dirty = false;
+            (sets, shared.untold())
+        };
+        self.gone.keep(&sets, untold).inspect_err(|_| lock(&self.inner.shared).gone_dirty = true)
     }
+}
 
-    fn acked(&self, segment: &Segment) -> IntervalSet {
-        lock(&self.inner.shared).acked.get(&segment.incarnation).cloned().unwrap_or_default()
+/// Notes a loss; it is told by `tell_losses`.
+fn tell(shared: &mut Shared, segment: &Segment, losses: &Losses, cause: GapCause) {
+    if losses.seqs.is_empty() {
+        return;
     }
-
-    /// Notes the loss; it is told by `tell_losses`.
-    fn tell(&self, segment: &Segment, losses: &Losses, cause: GapCause) {
-        let mut shared = lock(&self.inner.shared);
-        shared.lose(segment.incarnation, &losses.seqs);
-        let runs: Vec<(u64, u64)> = losses.seqs.iter().collect();
-        let single = runs.len().min(MAX_RUNS);
-        for (n, (first, last)) in runs.iter().take(single).enumerate() {
-            let rest = n + 1 == single && runs.len() > single;
-            let last = if rest { losses.seqs.last().unwrap_or(*last) } else { *last };
-            let first_of_all = n == 0;
-            shared.gap(Gap {
-                incarnation: Some(segment.incarnation),
-                seqs: Some((*first, last)),
-                // Counted once a segment: how they spread over its runs does not matter.
-                times_us: losses.times.filter(|_| first_of_all),
-                samples: if first_of_all { losses.samples } else { 0 },
-                cause,
-            });
-        }
+    shared.lose(segment.incarnation, &losses.seqs);
+    let runs: Vec<(u64, u64)> = losses.seqs.iter().collect();
+    let single = runs.len().min(MAX_RUNS);
+    for (n, (first, last)) in runs.iter().take(single).enumerate() {
+        let rest = n + 1 == single && runs.len() > single;
+        let last = if rest { losses.seqs.last().unwrap_or(*last) } else { *last };
+        let first_of_all = n == 0;
+        shared.gap(Gap {
+            incarnation: Some(segment.incarnation),
+            seqs: Some((*first, last)),
+            // Counted once a segment: how they spread over its runs does not matter.
+            times_us: losses.times.filter(|_| first_of_all),
+            samples: if first_of_all { losses.samples } else { 0 },
+            cause,
+        });
     }
 }
 
@@ -212,29 +464,26 @@ struct Losses {
     times: Option<(i64, i64)>,
 }
 
-/// Splits a segment's unacknowledged frames into what is kept and what goes.
-fn read_losses(segment: &Segment, acked: &IntervalSet) -> io::Result<(Vec<TailFrame>, Losses)> {
-    let file = File::open(&segment.path)?;
-    let mut reader = RecordReader::new(&file, segment.incarnation, segment.start, segment.contents.end);
-    let (mut kept, mut losses) = (Vec::new(), Losses::default());
+/// Hands over the frames of a segment that are present and sound.
+fn read_frames(
+    disk: &dyn crate::disk::Disk,
+    segment: &Segment,
+    mut take: impl FnMut(TailFrame),
+) -> io::Result<()> {
+    let file = disk.open(&segment.path, false)?;
+    let mut reader = RecordReader::new(&*file, segment.incarnation, segment.start, segment.contents.end);
+    let mut last = 0;
     while let Some(item) = reader.next()? {
         let Item::Frame { seq, bytes, .. } = item else { continue };
-        if acked.contains(seq) || !segment.contents.present.contains(seq) {
+        if seq <= last || !segment.contents.present.contains(seq) {
             continue;
         }
-        if segment.contents.kept.contains(seq) {
-            let kind = Frame::peek_kind(&bytes).unwrap_or(common::wire::FrameKind::Other);
-            let cut_us = Frame::peek(&bytes).map_or(0, |h| h.cut_us);
-            let at = tokio::time::Instant::now();
-            let schema = segment.schema;
-            kept.push(TailFrame { seq, bytes: bytes.into(), schema, kind, times: None, cut_us, at });
-            continue;
-        }
-        losses.seqs.insert(seq);
-        if let Ok(Frame { body: body @ Body::Samples(_), .. }) = Frame::decode(&bytes) {
-            losses.samples += body.sample_count() as u64;
-            losses.times = widen(losses.times, source_times(&body));
-        }
+        last = seq;
+        let kind = Frame::peek_kind(&bytes).unwrap_or(FrameKind::Other);
+        let (cut_us, synchronised) = Frame::peek(&bytes).map_or((0, false), |h| (h.cut_us, h.synchronised));
+        let times = (kind == FrameKind::Samples).then_some(segment.contents.times).flatten();
+        let (at, schema) = (tokio::time::Instant::now(), segment.schema);
+        take(TailFrame { seq, bytes: bytes.into(), schema, kind, times, cut_us, synchronised, at });
     }
-    Ok((kept, losses))
+    Ok(())
 }

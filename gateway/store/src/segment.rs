@@ -2,18 +2,18 @@
 //! first sequence u64, schema hash 16, CRC-32 u32 of all before it); a special record with the schema's
 //! canonical JSON (length before compression u32, LZ4); frame records; when closed, a special record with
 //! the footer (JSON) and a trailer (offset of the footer u64, magic 8). A file without a sound footer was
-//! not closed and is scanned.
+//! not closed and is scanned. A file whose header is unsound is read by what its frames say of themselves.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::FileExt;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use common::wire::{Frame, FrameKind};
 use common::{Incarnation, IntervalSet, Schema, SchemaHash};
 use serde::{Deserialize, Serialize};
 
-use crate::record::{Item, MAX_CONTENT, RecordReader, SPECIAL, put};
+use crate::disk::{Disk, DiskFile, read_full, write_all};
+use crate::record::{self, Item, MAX_CONTENT, RecordReader, SPECIAL, put};
+use crate::sets::minus;
 use crate::tail::TailFrame;
 
 const MAGIC: &[u8; 6] = b"TWSEG\n";
@@ -51,10 +51,20 @@ pub(crate) struct Contents {
     pub(crate) marks: Vec<Mark>,
     /// Offsets of frames with commands.
     pub(crate) commands: Vec<u64>,
+    /// When the newest frame was cut; none if any was cut by a clock that was not synchronised.
+    #[serde(default)]
+    pub(crate) newest_us: Option<i64>,
 }
 
 impl Contents {
-    fn add(&mut self, seq: u64, offset: u64, len: usize, kind: FrameKind, cut_us: i64) {
+    fn add(&mut self, seq: u64, offset: u64, len: usize, kind: FrameKind, cut: (i64, bool)) {
+        let (cut_us, synchronised) = cut;
+        self.newest_us = match self.newest_us {
+            _ if !synchronised => None,
+            Some(newest) => Some(newest.max(cut_us)),
+            // Of none before, or of one that has no age.
+            None => self.present.is_empty().then_some(cut_us),
+        };
         self.present.insert(seq);
         if kind != FrameKind::Samples {
             self.kept.insert(seq);
@@ -89,6 +99,8 @@ pub(crate) struct Segment {
     /// Size of the file.
     pub(crate) bytes: u64,
     pub(crate) closed: bool,
+    /// Its header was unsound; the next footer mends it.
+    pub(crate) headless: bool,
 }
 
 impl Segment {
@@ -105,6 +117,11 @@ impl Segment {
         Some(self.contents.marks.get(after.saturating_sub(1))?.cut_us)
     }
 
+    /// Whether it holds no samples.
+    pub(crate) fn only_records(&self) -> bool {
+        minus(&self.contents.present, &self.contents.kept).is_empty()
+    }
+
     pub(crate) fn last(&self) -> u64 {
         self.contents.present.last().unwrap_or(0)
     }
@@ -114,9 +131,9 @@ impl Segment {
     }
 
     /// The schema's canonical JSON, from the file.
-    pub(crate) fn schema_json(&self) -> io::Result<Option<Vec<u8>>> {
-        let file = File::open(&self.path)?;
-        Ok(read_schema(&file, self.incarnation, self.start)?.filter(|j| Schema::hash_of(j) == self.schema))
+    pub(crate) fn schema_json(&self, disk: &dyn Disk) -> io::Result<Option<Vec<u8>>> {
+        let file = disk.open(&self.path, false)?;
+        Ok(read_schema(&*file, self.incarnation, self.start)?.filter(|j| Schema::hash_of(j) == self.schema))
     }
 }
 
@@ -125,15 +142,24 @@ pub(crate) fn file_name(ordinal: u64) -> String {
     format!("{ordinal:016x}.seg")
 }
 
-/// Name of what is left of a segment whose samples were dropped. Sorts before the whole one.
-pub(crate) fn kept_name(ordinal: u64) -> String {
-    format!("{ordinal:016x}-kept.seg")
+/// Name of a segment that is written anew: one that no file had before, so that who still reads the old one does not
+/// meet another under its name.
+pub(crate) fn rewritten(old: &Path, ordinal: u64) -> String {
+    let name = old.file_stem().and_then(|s| s.to_str()).unwrap_or_default();
+    let before: u64 = name.split_once('-').and_then(|(_, n)| n.parse().ok()).unwrap_or(0);
+    format!("{ordinal:016x}-{}.seg", before + 1)
+}
+
+/// Ordinal in a file's name.
+pub(crate) fn ordinal_of(path: &Path) -> Option<u64> {
+    let name = path.file_stem()?.to_str()?;
+    u64::from_str_radix(name.split_once('-').map_or(name, |(ordinal, _)| ordinal), 16).ok()
 }
 
 /// A segment that is being written.
 #[derive(Debug)]
 pub(crate) struct Active {
-    pub(crate) file: File,
+    pub(crate) file: Box<dyn DiskFile>,
     pub(crate) segment: Segment,
     pending: Vec<u8>,
     /// Size of the file with what is pending.
@@ -143,24 +169,18 @@ pub(crate) struct Active {
 impl Active {
     /// Makes the file with header and schema. It must not exist.
     pub(crate) fn create(
+        disk: &dyn Disk,
         path: PathBuf,
         ordinal: u64,
         incarnation: Incarnation,
         first: u64,
         schema: (SchemaHash, &[u8]),
     ) -> io::Result<Self> {
-        let mut head = Vec::new();
-        head.extend(MAGIC);
-        head.extend(VERSION.to_le_bytes());
-        head.extend(incarnation.0.to_le_bytes());
-        head.extend(ordinal.to_le_bytes());
-        head.extend(first.to_le_bytes());
-        head.extend(schema.0.0);
-        head.extend(crc32fast::hash(&head).to_le_bytes());
+        let mut head = header(incarnation, ordinal, first, schema.0);
         let mut packed = u32::try_from(schema.1.len()).unwrap_or(u32::MAX).to_le_bytes().to_vec();
         packed.extend(lz4_flex::block::compress(schema.1));
         put(&mut head, SPECIAL, &packed);
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
+        let file = disk.create(&path)?;
         let at = head.len() as u64;
         let contents = Contents { end: at, times_known: true, ..Contents::default() };
         let segment = Segment {
@@ -172,11 +192,12 @@ impl Active {
             start: at,
             bytes: at,
             closed: false,
+            headless: false,
         };
         let mut active = Self { file, segment, pending: head, at };
         if let Err(error) = active.write() {
             // Half a header is worth nothing.
-            let _ = std::fs::remove_file(&active.segment.path);
+            let _ = disk.remove(&active.segment.path);
             return Err(error);
         }
         Ok(active)
@@ -185,7 +206,7 @@ impl Active {
     /// Adds a frame; it is written by `write`.
     pub(crate) fn push(&mut self, frame: &TailFrame) {
         let contents = &mut self.segment.contents;
-        contents.add(frame.seq, self.at, frame.bytes.len(), frame.kind, frame.cut_us);
+        contents.add(frame.seq, self.at, frame.bytes.len(), frame.kind, (frame.cut_us, frame.synchronised));
         contents.add_times(frame.times);
         let before = self.pending.len();
         put(&mut self.pending, 0, &frame.bytes);
@@ -203,7 +224,7 @@ impl Active {
     /// Writes what was added. After an error the file's end is not known: give the segment up.
     pub(crate) fn write(&mut self) -> io::Result<()> {
         let from = self.at - self.pending.len() as u64;
-        self.file.write_all_at(&self.pending, from)?;
+        write_all(&*self.file, &self.pending, from)?;
         self.pending.clear();
         self.pending.shrink_to(256 << 10);
         self.segment.bytes = self.at;
@@ -213,26 +234,42 @@ impl Active {
     /// Writes the footer and syncs: from here on the file does not change.
     pub(crate) fn close(mut self) -> io::Result<Segment> {
         self.write()?;
-        write_footer(&self.file, &mut self.segment)?;
+        // A footer says that all before it is sound, so it must not be on disk before that is.
+        self.file.sync()?;
+        write_footer(&*self.file, &mut self.segment)?;
         Ok(self.segment)
     }
 }
 
-/// Writes the footer behind the frames, cuts off what stood there, and syncs.
-pub(crate) fn write_footer(mut file: &File, segment: &mut Segment) -> io::Result<()> {
-    use std::io::{Seek as _, SeekFrom};
+/// Writes the footer behind the frames, cuts off what stood there, and syncs. The header is written as well if it
+/// was unsound.
+pub(crate) fn write_footer(file: &dyn DiskFile, segment: &mut Segment) -> io::Result<()> {
     let end = segment.contents.end;
     let mut out = Vec::new();
     put(&mut out, SPECIAL, &serde_json::to_vec(&segment.contents).map_err(io::Error::other)?);
     out.extend(end.to_le_bytes());
     out.extend(TRAILER_MAGIC);
-    file.set_len(end)?;
-    file.seek(SeekFrom::Start(end))?;
-    file.write_all(&out)?;
-    file.sync_all()?;
+    if std::mem::take(&mut segment.headless) {
+        write_all(file, &header(segment.incarnation, segment.ordinal, segment.first(), segment.schema), 0)?;
+    }
+    file.set_size(end)?;
+    write_all(file, &out, end)?;
+    file.sync()?;
     segment.bytes = end + out.len() as u64;
     segment.closed = true;
     Ok(())
+}
+
+fn header(incarnation: Incarnation, ordinal: u64, first: u64, schema: SchemaHash) -> Vec<u8> {
+    let mut head = Vec::with_capacity(HEADER_BYTES);
+    head.extend(MAGIC);
+    head.extend(VERSION.to_le_bytes());
+    head.extend(incarnation.0.to_le_bytes());
+    head.extend(ordinal.to_le_bytes());
+    head.extend(first.to_le_bytes());
+    head.extend(schema.0);
+    head.extend(crc32fast::hash(&head).to_le_bytes());
+    head
 }
 
 /// What opening a segment file found.
@@ -243,16 +280,40 @@ pub(crate) struct Opened {
     pub(crate) damage: Vec<(u64, Option<u64>)>,
 }
 
-/// Opens a file that an earlier run left; none if it has no sound header.
-pub(crate) fn open(path: &Path) -> io::Result<Option<Opened>> {
-    let file = File::open(path)?;
-    let size = file.metadata()?.len();
+/// What a file that an earlier run left turned out to be.
+#[derive(Debug)]
+pub(crate) enum Found {
+    Segment(Box<Opened>),
+    /// Shorter than a header or nothing but zeros: a power cut while it was made. Nothing durable was in it.
+    Nothing,
+    /// Written by another version of this program.
+    OtherVersion(u16),
+    /// No sound header, and no sound frame in it.
+    Foreign,
+}
+
+/// Opens a file that an earlier run left. `ordinal` is what its name says.
+pub(crate) fn open(disk: &dyn Disk, path: &Path, ordinal: Option<u64>) -> io::Result<Found> {
+    let file = disk.open(path, false)?;
+    let size = file.size()?;
     let mut head = [0; HEADER_BYTES];
-    if size < HEADER_BYTES as u64 {
-        return Ok(None);
+    if read_full(&*file, &mut head, 0)? < HEADER_BYTES {
+        return Ok(Found::Nothing);
     }
-    file.read_exact_at(&mut head, 0)?;
-    let Some((incarnation, ordinal, first, schema)) = parse_header(&head) else { return Ok(None) };
+    let parsed = match parse_header(&head) {
+        Ok(parsed) => Some(parsed),
+        Err(Some(version)) => return Ok(Found::OtherVersion(version)),
+        Err(None) => None,
+    };
+    let headless = parsed.is_none();
+    let (incarnation, ordinal, first, schema) = match parsed {
+        Some(parsed) => parsed,
+        None => match (record::first_frame(&*file, size)?, ordinal) {
+            (Some(frame), Some(ordinal)) => (frame.incarnation, ordinal, frame.seq, frame.schema),
+            (None, _) if record::only_zeros(&*file, size)? => return Ok(Found::Nothing),
+            _ => return Ok(Found::Foreign),
+        },
+    };
     let mut segment = Segment {
         path: path.to_owned(),
         ordinal,
@@ -262,21 +323,22 @@ pub(crate) fn open(path: &Path) -> io::Result<Option<Opened>> {
         start: HEADER_BYTES as u64,
         bytes: size,
         closed: false,
+        headless,
     };
-    let mut reader = RecordReader::new(&file, incarnation, HEADER_BYTES as u64, size);
+    let mut reader = RecordReader::new(&*file, incarnation, HEADER_BYTES as u64, size);
     if let Some(Item::Special(_)) = reader.next()? {
         segment.start = reader.offset();
     }
-    if let Some(contents) = read_footer(&file, incarnation, size)? {
+    if let Some(contents) = read_footer(&*file, incarnation, size)? {
         segment.contents = contents;
         segment.closed = true;
-        return Ok(Some(Opened { segment, damage: Vec::new() }));
+        return Ok(Found::Segment(Box::new(Opened { segment, damage: Vec::new() })));
     }
-    scan(&file, segment, first).map(Some)
+    scan(&*file, segment, first).map(|o| Found::Segment(Box::new(o)))
 }
 
 /// Reads all records of a file that was not closed.
-fn scan(file: &File, mut segment: Segment, first: u64) -> io::Result<Opened> {
+fn scan(file: &dyn DiskFile, mut segment: Segment, first: u64) -> io::Result<Opened> {
     let mut reader = RecordReader::new(file, segment.incarnation, segment.start, segment.bytes);
     let contents = &mut segment.contents;
     contents.end = segment.start;
@@ -291,8 +353,8 @@ fn scan(file: &File, mut segment: Segment, first: u64) -> io::Result<Opened> {
                 }
                 last = seq;
                 let kind = Frame::peek_kind(&bytes).unwrap_or(FrameKind::Other);
-                let cut_us = Frame::peek(&bytes).map_or(0, |h| h.cut_us);
-                contents.add(seq, offset, bytes.len(), kind, cut_us);
+                let cut = Frame::peek(&bytes).map_or((0, false), |h| (h.cut_us, h.synchronised));
+                contents.add(seq, offset, bytes.len(), kind, cut);
             }
             // A number again: only its first record counts.
             Item::Frame { .. } => {}
@@ -306,24 +368,33 @@ fn scan(file: &File, mut segment: Segment, first: u64) -> io::Result<Opened> {
     Ok(Opened { segment, damage })
 }
 
-fn parse_header(head: &[u8; HEADER_BYTES]) -> Option<(Incarnation, u64, u64, SchemaHash)> {
-    let crc = u32::from_le_bytes(head[56..60].try_into().ok()?);
-    let version = u16::from_le_bytes(head[6..8].try_into().ok()?);
-    if &head[..6] != MAGIC || version != VERSION || crc32fast::hash(&head[..56]) != crc {
-        return None;
+/// Incarnation, ordinal, first sequence and schema; or the version, if it is a sound header of another one.
+fn parse_header(head: &[u8; HEADER_BYTES]) -> Result<(Incarnation, u64, u64, SchemaHash), Option<u16>> {
+    fn part<const N: usize>(head: &[u8; HEADER_BYTES], at: usize) -> Result<[u8; N], Option<u16>> {
+        head.get(at..at + N).and_then(|b| b.try_into().ok()).ok_or(None)
     }
-    Some((
-        Incarnation(u128::from_le_bytes(head[8..24].try_into().ok()?)),
-        u64::from_le_bytes(head[24..32].try_into().ok()?),
-        u64::from_le_bytes(head[32..40].try_into().ok()?),
-        SchemaHash(head[40..56].try_into().ok()?),
+    let version = u16::from_le_bytes(part(head, 6)?);
+    let sound = crc32fast::hash(&head[..56]) == u32::from_le_bytes(part(head, 56)?);
+    if &head[..6] != MAGIC || !sound {
+        return Err(None);
+    }
+    if version != VERSION {
+        return Err(Some(version));
+    }
+    Ok((
+        Incarnation(u128::from_le_bytes(part(head, 8)?)),
+        u64::from_le_bytes(part(head, 24)?),
+        u64::from_le_bytes(part(head, 32)?),
+        SchemaHash(part(head, 40)?),
     ))
 }
 
-fn read_footer(file: &File, incarnation: Incarnation, size: u64) -> io::Result<Option<Contents>> {
+fn read_footer(file: &dyn DiskFile, incarnation: Incarnation, size: u64) -> io::Result<Option<Contents>> {
     let Some(at) = size.checked_sub(TRAILER_BYTES as u64) else { return Ok(None) };
     let mut trailer = [0; TRAILER_BYTES];
-    file.read_exact_at(&mut trailer, at)?;
+    if read_full(file, &mut trailer, at)? < TRAILER_BYTES {
+        return Ok(None);
+    }
     let (offset, magic) = trailer.split_at(8);
     let offset = u64::from_le_bytes(offset.try_into().unwrap_or_default());
     if magic != TRAILER_MAGIC || offset >= at || at - offset > MAX_CONTENT as u64 {
@@ -334,7 +405,7 @@ fn read_footer(file: &File, incarnation: Incarnation, size: u64) -> io::Result<O
     Ok(serde_json::from_slice(&json).ok().filter(|c: &Contents| c.end == offset))
 }
 
-fn read_schema(file: &File, incarnation: Incarnation, end: u64) -> io::Result<Option<Vec<u8>>> {
+fn read_schema(file: &dyn DiskFile, incarnation: Incarnation, end: u64) -> io::Result<Option<Vec<u8>>> {
     let mut reader = RecordReader::new(file, incarnation, HEADER_BYTES as u64, end);
     let Some(Item::Special(content)) = reader.next()? else { return Ok(None) };
     let Some((len, packed)) = content.split_first_chunk::<4>() else { return Ok(None) };

@@ -1,6 +1,6 @@
-//! What sled keeps beside the log: acks, holes, last updates of commands. All of it can be lost: acks are
-//! told again by the cloud, holes are found again, commands are read from the log. sled panics on some
-//! damage, so every call into it is contained; a damaged state is set aside and begun anew.
+//! What sled keeps beside the log: acks and last updates of commands. All of it can be lost: acks are
+//! told again by the cloud, commands are read from the log. sled panics on some damage, so every call
+//! into it is contained; a damaged state is set aside and begun anew.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -11,10 +11,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::commands::Known;
-use crate::notes::set_aside;
 
 const ACKS: &str = "ack/";
-const LOST: &str = "lost/";
 const COMMANDS: &str = "cmd/";
 
 /// The state; without a database it keeps nothing, and nothing else suffers.
@@ -89,23 +87,16 @@ impl State {
         self.sets(ACKS)
     }
 
-    pub(crate) fn lost(&mut self) -> Sets {
-        self.sets(LOST)
-    }
-
     pub(crate) fn commands(&mut self) -> Vec<Known> {
         self.all::<Known>(COMMANDS).into_iter().map(|(_, known)| known).collect()
     }
 
     /// Keeps what changed; an empty set is forgotten.
-    pub(crate) fn keep(&mut self, acks: &Sets, lost: &Sets, commands: &[(CommandId, Option<Known>)]) {
+    pub(crate) fn keep(&mut self, acks: &Sets, commands: &[(CommandId, Option<Known>)]) {
         self.contained("write", |db| {
             let mut batch = sled::Batch::default();
-            for (prefix, sets) in [(ACKS, acks), (LOST, lost)] {
-                for (incarnation, set) in sets {
-                    let key = format!("{prefix}{incarnation}");
-                    put(&mut batch, key, (!set.is_empty()).then_some(set));
-                }
+            for (incarnation, set) in acks {
+                put(&mut batch, format!("{ACKS}{incarnation}"), (!set.is_empty()).then_some(set));
             }
             for (id, known) in commands {
                 put(&mut batch, format!("{COMMANDS}{id}"), known.as_ref());
@@ -131,6 +122,16 @@ fn put<T: Serialize>(batch: &mut sled::Batch, key: String, value: Option<&T>) {
         Some(value) => batch.insert(key.as_bytes(), value),
         None => batch.remove(key.as_bytes()),
     }
+}
+
+/// Moves the state away. One is kept to be looked at: everything in it can be had again.
+fn set_aside(path: &Path) -> std::io::Result<PathBuf> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".damaged");
+    let aside = PathBuf::from(name);
+    let _ = std::fs::remove_dir_all(&aside).or_else(|_| std::fs::remove_file(&aside));
+    std::fs::rename(path, &aside)?;
+    Ok(aside)
 }
 
 fn open(path: &Path) -> Result<sled::Db, String> {

@@ -1,6 +1,6 @@
 //! The buffer's outside: opens the folder, runs the writer thread, and is the gateway's `FrameLog`.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
@@ -16,9 +16,12 @@ use gateway_core::{FrameId, FrameLog, LogError, Points, Registry, Watermark};
 use tokio::sync::watch;
 
 use crate::commands::Commands;
+use crate::disk::{Kind, SystemDisk, make_dirs};
+use crate::gone::Gone;
 use crate::inner::{Appender, Hold, Inner, Progress, Shared, lock};
 use crate::notes::Notes;
 use crate::options::{OpenError, Options};
+use crate::quarantine::Quarantine;
 use crate::record::{Item, RecordReader};
 use crate::recover::{recover, replay_commands};
 use crate::segment::Segment;
@@ -40,6 +43,7 @@ pub struct Store {
     pub(crate) inner: Arc<Inner>,
     state: Mutex<State>,
     notes: Mutex<Notes>,
+    pub(crate) quarantine: Quarantine,
     writer: Mutex<Option<JoinHandle<()>>>,
     /// Held as long as the store lives.
     _lock: File,
@@ -53,20 +57,27 @@ impl Store {
     /// When another process has it, or the folder cannot be made or read. Damaged content is no error.
     pub fn open(options: Options, clock: Clock, registry: Arc<Registry>) -> Result<Arc<Self>, OpenError> {
         let options = options.bounded();
-        let dir = options.dir.clone();
+        let (dir, disk) = (options.dir.clone(), options.disk.clone());
         let log_dir = dir.join("log");
-        fs::create_dir_all(&log_dir).map_err(at(&log_dir))?;
+        make_dirs(&SystemDisk, &dir).map_err(at(&dir))?;
         let lock_file = take_lock(&dir)?;
+        let quarantine = Quarantine::open(disk.clone(), &dir, options.quarantine_bytes());
+        if matches!(disk.kind(&log_dir), Ok(Kind::File(_) | Kind::Other)) {
+            quarantine.take(&log_dir, "no folder where the log should be");
+        }
+        make_dirs(&*disk, &log_dir).map_err(at(&log_dir))?;
         let incarnation = Incarnation::random().map_err(|e| OpenError::Random { detail: e.to_string() })?;
         let mut state = State::open(&dir.join("state"));
-        let (acks, lost) = (state.acks(), state.lost());
-        let found = recover(&log_dir, &lost).map_err(at(&log_dir))?;
+        let acks = state.acks();
+        let (gone_file, gone, untold) = Gone::open(disk.clone(), &dir, &quarantine);
+        let found = recover(&*disk, &log_dir, &gone, &quarantine).map_err(at(&log_dir))?;
         let mut commands = Commands::default();
         state.commands().into_iter().for_each(|known| commands.restore(known));
-        replay_commands(&found.segments, &mut commands);
-        let mut shared = Shared { segments: found.segments, commands, ..Shared::default() };
+        replay_commands(&*disk, &found.segments, &mut commands);
+        let mut shared = Shared { segments: found.segments, commands, gone, ..Shared::default() };
         shared.generations.push(registry.clone());
-        adopt_sets(&mut shared, acks, lost);
+        adopt_acks(&mut shared, acks);
+        untold.into_iter().for_each(|gap| shared.retell(gap));
         for gap in found.gaps {
             let told = told(&gap, &shared);
             if let (Some(incarnation), Some((first, last))) = (gap.incarnation, gap.seqs) {
@@ -90,7 +101,7 @@ impl Store {
         });
         // Told before anyone can ask.
         inner.tell_losses();
-        let writer = Writer::new(inner.clone(), log_dir.clone(), found.next_ordinal);
+        let writer = Writer::new(inner.clone(), log_dir.clone(), gone_file, found.next_ordinal);
         let thread = std::thread::Builder::new()
             .name("buffer-writer".to_owned())
             .spawn(move || writer.run())
@@ -99,7 +110,8 @@ impl Store {
         Ok(Arc::new(Self {
             inner,
             state: Mutex::new(state),
-            notes: Mutex::new(Notes::open(&dir)),
+            notes: Mutex::new(Notes::open(disk, &dir, &quarantine)),
+            quarantine,
             writer: Mutex::new(Some(thread)),
             _lock: lock_file,
         }))
@@ -148,25 +160,20 @@ impl Store {
     }
 
     fn keep(&self, flush: bool) {
-        let (acks, lost, commands) = {
+        let (acks, commands) = {
             let mut shared = lock(&self.inner.shared);
             let commands = shared.commands.take_dirty();
-            if std::mem::take(&mut shared.sets_dirty) {
-                let sets = |m: &std::collections::HashMap<Incarnation, IntervalSet>| -> Sets {
-                    m.iter().map(|(i, s)| (*i, s.clone())).collect()
-                };
-                let both = (sets(&shared.acked), sets(&shared.lost));
+            let mut acks = Sets::new();
+            if std::mem::take(&mut shared.acked_dirty) {
+                acks = shared.acked.iter().map(|(i, s)| (*i, s.clone())).collect();
                 // Empty ones stood there so that the state forgets them.
                 shared.acked.retain(|_, set| !set.is_empty());
-                shared.lost.retain(|_, set| !set.is_empty());
-                (both.0, both.1, commands)
-            } else {
-                (Sets::new(), Sets::new(), commands)
             }
+            (acks, commands)
         };
         let mut state = lock(&self.state);
-        if !(acks.is_empty() && lost.is_empty() && commands.is_empty()) {
-            state.keep(&acks, &lost, &commands);
+        if !(acks.is_empty() && commands.is_empty()) {
+            state.keep(&acks, &commands);
         }
         if flush {
             state.flush();
@@ -176,7 +183,7 @@ impl Store {
     /// Frames from a segment, from `from` on; none if the file is no longer there.
     fn read_segment(&self, segment: &Segment, from: u64, max_bytes: usize) -> Option<Frames> {
         let mut out = Vec::new();
-        let file = match File::open(&segment.path) {
+        let file = match self.inner.options.disk.open(&segment.path, false) {
             Ok(file) => file,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return None,
             Err(error) => {
@@ -186,7 +193,7 @@ impl Store {
         };
         // What is not sound at a mark says nothing of what stands before it.
         let (begin, start) = segment.place_of(from);
-        let mut reader = RecordReader::new(&file, segment.incarnation, start, segment.contents.end);
+        let mut reader = RecordReader::new(&*file, segment.incarnation, start, segment.contents.end);
         let mut bytes = 0;
         let mut broken = false;
         let mut last = None;
@@ -340,7 +347,7 @@ impl FrameLog for Store {
         }
         let segments: Vec<Segment> =
             lock(&self.inner.shared).segments.iter().filter(|s| s.schema == hash).cloned().collect();
-        segments.iter().find_map(|s| s.schema_json().ok().flatten())
+        segments.iter().find_map(|s| s.schema_json(&*self.inner.options.disk).ok().flatten())
     }
 
     fn read(
@@ -476,17 +483,12 @@ fn take_lock(dir: &Path) -> Result<File, OpenError> {
     }
 }
 
-/// Takes over the sets of incarnations that are still there; the others are forgotten by the state.
-fn adopt_sets(shared: &mut Shared, acks: Sets, lost: Sets) {
-    let held = |i: Incarnation| shared.segments.iter().any(|s| s.incarnation == i);
-    let keep = |sets: Sets| -> std::collections::HashMap<Incarnation, IntervalSet> {
-        let kept = |(i, set)| if held(i) { (i, set) } else { (i, IntervalSet::new()) };
-        sets.into_iter().map(kept).collect()
-    };
-    let (acked, lost) = (keep(acks), keep(lost));
-    shared.sets_dirty = acked.values().chain(lost.values()).any(IntervalSet::is_empty);
+/// Takes over the acks of incarnations that are still there; the others are forgotten by the state.
+fn adopt_acks(shared: &mut Shared, acks: Sets) {
+    let kept = |(i, set)| if shared.holds(i) { (i, set) } else { (i, IntervalSet::new()) };
+    let acked: std::collections::HashMap<Incarnation, IntervalSet> = acks.into_iter().map(kept).collect();
+    shared.acked_dirty = acked.values().any(IntervalSet::is_empty);
     shared.acked = acked;
-    shared.lost = lost;
 }
 
 /// Whether nobody needs to be told of damage: the cloud has the frames.

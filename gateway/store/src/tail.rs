@@ -22,6 +22,8 @@ pub(crate) struct TailFrame {
     /// Least and greatest source time of its samples.
     pub(crate) times: Option<(i64, i64)>,
     pub(crate) cut_us: i64,
+    /// Whether the clock was synchronised then.
+    pub(crate) synchronised: bool,
     /// When it came.
     pub(crate) at: Instant,
 }
@@ -80,11 +82,24 @@ impl Tail {
         }
     }
 
-    /// Frees frames that the cloud has, on disk or not: for when the disk refuses.
-    pub(crate) fn free_acked(&mut self, acked: &IntervalSet) {
-        while self.first().is_some_and(|s| acked.contains(s)) {
+    /// Forgets frames that are on disk and are lost there, so that nobody is given what is told as missing.
+    pub(crate) fn forget(&mut self, seqs: &IntervalSet) {
+        let durable = self.durable;
+        let gone = |f: &TailFrame| f.seq <= durable && seqs.contains(f.seq);
+        self.bytes -= self.frames.iter().filter(|f| gone(f)).map(|f| f.bytes.len()).sum::<usize>();
+        self.frames.retain(|f| !gone(f));
+    }
+
+    /// Frees frames that the cloud has, on disk or not: for when the disk refuses. Which of them are not.
+    pub(crate) fn free_acked(&mut self, acked: &IntervalSet) -> IntervalSet {
+        let mut freed = IntervalSet::new();
+        while let Some(seq) = self.first().filter(|s| acked.contains(*s)) {
+            if seq > self.durable {
+                freed.insert(seq);
+            }
             self.pop_front();
         }
+        freed
     }
 
     fn pop_front(&mut self) {

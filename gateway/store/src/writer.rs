@@ -13,8 +13,10 @@ use common::command::Severity;
 use common::supervise::panic_text;
 use tokio::time::Instant;
 
+use crate::gone::Gone;
 use crate::inner::{BATCH_BYTES, Inner, lock};
-use crate::notes::sync_dir;
+use crate::reserve::Reserve;
+use crate::retain::DropOrder;
 use crate::segment::{Active, Segment, file_name, write_footer};
 use crate::tail::TailFrame;
 
@@ -29,9 +31,15 @@ const WRITE_BYTES: usize = 1 << 20;
 pub(crate) struct Writer {
     pub(crate) inner: Arc<Inner>,
     pub(crate) dir: PathBuf,
-    active: Option<Active>,
+    pub(crate) active: Option<Active>,
+    pub(crate) gone: Gone,
+    pub(crate) reserve: Reserve,
+    /// Ordinals of segments that lose something, as soon as that is noted on disk.
+    pub(crate) condemned: Vec<u64>,
     next_ordinal: u64,
     failed_at: Option<Instant>,
+    /// When age is to be looked at, if nothing is written until then.
+    pub(crate) look_at: Option<Instant>,
     /// Nothing was done yet.
     to_begin: bool,
     /// Segments of earlier runs that were not closed.
@@ -41,12 +49,26 @@ pub(crate) struct Writer {
 enum Job {
     Write(Vec<TailFrame>),
     Retain,
+    Drop(DropOrder),
     Close,
 }
 
 impl Writer {
-    pub(crate) fn new(inner: Arc<Inner>, dir: PathBuf, next_ordinal: u64) -> Self {
-        Self { inner, dir, active: None, next_ordinal, failed_at: None, to_begin: true, to_close: true }
+    pub(crate) fn new(inner: Arc<Inner>, dir: PathBuf, gone: Gone, next_ordinal: u64) -> Self {
+        let options = &inner.options;
+        Self {
+            reserve: Reserve::new(options.disk.clone(), &options.dir, options.reserve_bytes()),
+            inner,
+            dir,
+            active: None,
+            gone,
+            condemned: Vec::new(),
+            next_ordinal,
+            failed_at: None,
+            look_at: None,
+            to_begin: true,
+            to_close: true,
+        }
     }
 
     /// Runs until the log closes. A panic counts as a refusal of the disk: it is told, and the writer goes on with
@@ -68,6 +90,7 @@ impl Writer {
 
     fn work(&mut self) {
         if std::mem::take(&mut self.to_begin) {
+            self.reserve.take();
             self.inner.tell_losses();
             self.retain();
             if lock(&self.inner.shared).tail.waiting_since().is_none() {
@@ -78,6 +101,7 @@ impl Writer {
             match self.wait() {
                 Job::Write(frames) => self.attempt(&frames),
                 Job::Retain => self.retain(),
+                Job::Drop(order) => self.drop_ordered(order),
                 Job::Close => {
                     self.finish();
                     return;
@@ -93,7 +117,10 @@ impl Writer {
             if shared.closing {
                 return Job::Close;
             }
-            if shared.retain_wanted && !self.inner.options.ring {
+            if let Some(order) = shared.drop_wanted.take() {
+                return Job::Drop(order);
+            }
+            if shared.retain_wanted && (!self.inner.options.ring || shared.refusing) {
                 shared.retain_wanted = false;
                 return Job::Retain;
             }
@@ -101,7 +128,10 @@ impl Writer {
             let wait = match shared.tail.waiting_since() {
                 None => {
                     shared.sync_wanted = false;
-                    None
+                    if self.look_at.is_some_and(|at| at <= now) {
+                        return Job::Retain;
+                    }
+                    self.look_at.map(|at| at - now)
                 }
                 Some(since) => {
                     let urgent = shared.sync_wanted;
@@ -153,7 +183,7 @@ impl Writer {
         }
         let Some(active) = &mut self.active else { return Ok(()) };
         active.write()?;
-        active.file.sync_data()?;
+        active.file.sync()?;
         let segment = active.segment.clone();
         self.put_in_index(segment);
         Ok(())
@@ -166,13 +196,13 @@ impl Writer {
         let json = lock(&inner.shared).schema_json(schema).unwrap_or_default();
         let schema = (schema, &json[..]);
         let path = self.dir.join(file_name(ordinal));
-        let active = Active::create(path, ordinal, inner.incarnation, first, schema)?;
+        let active = Active::create(&*inner.options.disk, path, ordinal, inner.incarnation, first, schema)?;
         // In the index from the start, without frames: on any error it must not be forgotten on disk.
         let mut empty = active.segment.clone();
         empty.contents.end = empty.start;
         self.active = Some(active);
         self.put_in_index(empty);
-        sync_dir(&self.dir)
+        self.inner.options.disk.sync_dir(&self.dir)
     }
 
     /// Closes the active segment. Its frames are in the index and on disk when this returns.
@@ -202,11 +232,15 @@ impl Writer {
     }
 
     fn set_durable(&self, seq: u64) {
-        lock(&self.inner.shared).tail.set_durable(seq);
+        let mut shared = lock(&self.inner.shared);
+        shared.tail.set_durable(seq);
+        shared.told(seq);
+        drop(shared);
         self.inner.watermark.send_modify(|w| w.durable = w.durable.max(seq));
     }
 
-    fn succeeded(&mut self, last: u64) {
+    /// All up to `last` is on disk.
+    fn reached(&mut self, last: u64) {
         // In this order: who sees the frames durable by either watch sees no fault of before.
         let mut fault = None;
         self.inner.progress.send_modify(|p| fault = p.fault.take());
@@ -217,12 +251,20 @@ impl Writer {
             tracing::info!("buffer writes again");
             self.inner.event("buffer.recovered", Severity::Info, format!("after: {fault}"));
         }
+    }
+
+    fn succeeded(&mut self, last: u64) {
+        self.reached(last);
         self.close_earlier();
         self.retain();
+        if let Err(error) = self.keep_gone() {
+            tracing::warn!(%error, "what is gone is not on disk");
+        }
+        self.reserve.take();
         self.inner.tell_losses();
     }
 
-    fn failed(&mut self, error: &io::Error) {
+    pub(crate) fn failed(&mut self, error: &io::Error) {
         let first = self.failed_at.replace(Instant::now()).is_none();
         if let Some(active) = self.active.take() {
             self.give_up(&active);
@@ -247,18 +289,18 @@ impl Writer {
         let mut shared = lock(&self.inner.shared);
         let Some(at) = shared.segments.iter().position(|s| s.ordinal == active.segment.ordinal) else {
             drop(shared);
-            let _ = std::fs::remove_file(&active.segment.path);
+            let _ = self.inner.options.disk.remove(&active.segment.path);
             return;
         };
         if shared.segments[at].contents.present.is_empty() {
             let gone = shared.segments.remove(at);
             drop(shared);
-            let _ = std::fs::remove_file(&gone.path);
+            let _ = self.inner.options.disk.remove(&gone.path);
         } else {
             let end = shared.segments[at].contents.end;
             shared.segments[at].bytes = end;
             drop(shared);
-            if let Err(error) = active.file.set_len(end) {
+            if let Err(error) = active.file.set_size(end) {
                 tracing::warn!(%error, "rest of a given-up segment stays");
             }
         }
@@ -275,8 +317,8 @@ impl Writer {
             shared.segments.iter().filter(earlier).cloned().collect()
         };
         for mut segment in open {
-            let file = std::fs::OpenOptions::new().read(true).write(true).open(&segment.path);
-            match file.and_then(|f| write_footer(&f, &mut segment)) {
+            let file = self.inner.options.disk.open(&segment.path, true);
+            match file.and_then(|f| write_footer(&*f, &mut segment)) {
                 Ok(()) => self.put_in_index(segment),
                 Err(error) => tracing::warn!(path = %segment.path.display(), %error, "segment not closed"),
             }

@@ -245,7 +245,7 @@ async fn a_damaged_state_is_set_aside_and_the_log_goes_on() {
         }
         std::fs::write(&path, db).unwrap();
         let store = open(options(dir.path()));
-        set_aside += usize::from(dir.path().join("state.damaged-1").exists());
+        set_aside += usize::from(dir.path().join("state.damaged").exists());
         assert_eq!(store.commands().len(), 300);
         assert_eq!(read_all(&store, first.incarnation).len(), 301);
         // The cloud tells again what it has, also should the state refuse to keep it.

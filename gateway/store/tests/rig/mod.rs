@@ -1,6 +1,8 @@
 //! What the store's tests share: a registry, bodies, and waiting on conditions.
 #![allow(dead_code)] // each test binary uses its own part
 
+pub(crate) mod disk;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,6 +43,11 @@ pub(crate) fn registry(points: u32, unit: &str) -> Arc<Registry> {
     let schema = Schema { tenant, gateway, devices: vec![told] };
     let device = Device { name: "oven".to_owned(), protocol: "modbus", points: 0..points };
     Arc::new(Registry::new(schema, vec![device], (0..points).map(point).collect()).unwrap())
+}
+
+/// A folder in memory where there is one: for tests that have a disk of their own, and sled on this one.
+pub(crate) fn memory_dir() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
 pub(crate) fn open(options: Options) -> Arc<Store> {

@@ -1,0 +1,258 @@
+//! A disk that is full, fails, or writes half: the log stays up, says so, counts, tells what it cost, and goes on by itself.
+//! A failed sync is never taken for success afterwards.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)] // tests may
+
+mod rig;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::wire::{Body, Frame, GapCause, Known};
+use common::{Clock, IntervalSet};
+use gateway_core::{FrameId, FrameLog, LogError};
+use gateway_store::{Options, Store};
+use rig::disk::{Call, Fault, ModelDisk, Random};
+use rig::*;
+
+fn options_on(disk: &ModelDisk, dir: &tempfile::TempDir) -> Options {
+    Options {
+        segment_bytes: 16 << 10,
+        quota_bytes: 1 << 20,
+        sync_interval: Duration::from_millis(2),
+        disk: Arc::new(disk.clone()),
+        ..options(dir.path())
+    }
+}
+
+fn store_on(disk: &ModelDisk, dir: &tempfile::TempDir) -> Arc<Store> {
+    Store::open(options_on(disk, dir), Clock::system(), registry(50, "Cel")).unwrap()
+}
+
+fn head(store: &Store) -> FrameId {
+    FrameId { incarnation: store.incarnation(), seq: store.watermark().borrow().head }
+}
+
+/// Everything on disk, asked for until the disk takes it.
+async fn through(store: &Store) {
+    let mut said = None;
+    for _ in 0..50 {
+        match store.durable(head(store)).await {
+            Ok(()) => return,
+            Err(error) => said = Some(error),
+        }
+    }
+    panic!("the disk takes writes again and the log does not: {said:?}");
+}
+
+/// What the log tells of itself.
+fn events(store: &Store) -> Vec<String> {
+    let event = |b: &Vec<u8>| match Frame::decode(b).unwrap().body {
+        Body::Event(e) => Some(e.action),
+        _ => None,
+    };
+    read_all(store, store.incarnation()).iter().filter_map(|(_, b)| event(b)).collect()
+}
+
+fn durable_frames(store: &Store) -> Vec<(u64, Vec<u8>)> {
+    let durable = store.watermark().borrow().durable;
+    read_all(store, store.incarnation()).into_iter().filter(|(seq, _)| *seq <= durable).collect()
+}
+
+/// What was read before is there as it was.
+fn begins_with(now: &[(u64, Vec<u8>)], before: &[(u64, Vec<u8>)]) -> bool {
+    now.len() >= before.len() && now.iter().zip(before).all(|(a, b)| a == b)
+}
+
+/// Each call that a write makes, refused in each way: nothing is lost, the fault is told and so is its end.
+#[tokio::test]
+async fn any_refusal_is_got_over_without_loss() {
+    for call in [Call::Write, Call::Sync, Call::Create, Call::SyncDir] {
+        for fault in [Fault::Full, Fault::Broken] {
+            let dir = memory_dir();
+            let disk = ModelDisk::new(dir.path());
+            let store = store_on(&disk, &dir);
+            for n in 0..10 {
+                store.append(samples(300, n)).unwrap();
+            }
+            through(&store).await;
+            let before = store.watermark().borrow().durable;
+            disk.fail(call, fault, u64::MAX);
+            for n in 10..40 {
+                store.append(samples(300, n)).unwrap();
+            }
+            let told = store.durable(head(&store)).await;
+            assert!(matches!(told, Err(LogError::Write { .. })), "{call:?} {fault:?} was not met");
+            if call == Call::Write || call == Call::Sync {
+                assert_eq!(store.watermark().borrow().durable, before, "what was refused is not durable");
+            }
+            disk.fail(call, fault, 0);
+            through(&store).await;
+            eventually("the fault is over", || store.health().fault.is_none()).await;
+            eventually("told", || events(&store).contains(&"buffer.recovered".to_owned())).await;
+            assert!(events(&store).contains(&"buffer.fault".to_owned()));
+            through(&store).await;
+            let incarnation = store.incarnation();
+            let written = durable_frames(&store);
+            // A full disk may cost the oldest, and tells so.
+            let lost: IntervalSet = gaps(&store).iter().filter_map(|g| g.seqs).collect::<Vec<_>>().into();
+            assert!(fault == Fault::Full || lost.is_empty());
+            let seqs: IntervalSet = written.iter().map(|(s, _)| (*s, *s)).collect::<Vec<_>>().into();
+            let last = written.last().unwrap().0;
+            assert!((1..=last).all(|s| seqs.contains(s) != lost.contains(s)), "{seqs:?} {lost:?}");
+            // And all of it survives a loss of power, though the failed calls left half of it somewhere else.
+            for seed in 0..5 {
+                disk.cut();
+                let left = disk.image(&mut Random::new(seed));
+                let other = memory_dir();
+                let moved = left.moved(dir.path(), other.path());
+                let again = store_on(&moved, &other);
+                assert!(begins_with(&read_all(&again, incarnation), &written), "{call:?} {fault:?} {seed}");
+                assert!(gaps(&again).is_empty() || fault == Fault::Full, "{:?}", gaps(&again));
+            }
+        }
+    }
+}
+
+/// After a failed sync the system takes what was written for clean: a sync that succeeds then says nothing of it.
+#[tokio::test]
+async fn what_a_failed_sync_left_is_written_again_elsewhere() {
+    let dir = memory_dir();
+    let disk = ModelDisk::new(dir.path());
+    let store = store_on(&disk, &dir);
+    store.append(samples(300, 0)).unwrap();
+    through(&store).await;
+    let files = disk.files(&dir.path().join("log")).len();
+    disk.fail(Call::Sync, Fault::Broken, 1);
+    store.append(samples(300, 1)).unwrap();
+    assert!(store.durable(head(&store)).await.is_err());
+    through(&store).await;
+    assert!(disk.files(&dir.path().join("log")).len() > files, "the same file was written on");
+    let incarnation = store.incarnation();
+    let written = durable_frames(&store);
+    disk.cut();
+    let left = disk.image(&mut Random::new(1)).moved(dir.path(), dir.path());
+    drop(store);
+    let store = store_on(&left, &dir);
+    assert!(begins_with(&read_all(&store, incarnation), &written));
+}
+
+#[tokio::test]
+async fn writes_that_the_system_takes_in_bits_are_finished() {
+    let dir = memory_dir();
+    let disk = ModelDisk::new(dir.path());
+    disk.shorten(Some(100));
+    let store = store_on(&disk, &dir);
+    for n in 0..20 {
+        store.append(samples(200, n)).unwrap();
+    }
+    through(&store).await;
+    let incarnation = store.incarnation();
+    let written = read_all(&store, incarnation);
+    assert_eq!(written.len(), 20);
+    assert!(store.health().fault.is_none());
+    store.close();
+    drop(store);
+    let store = store_on(&disk, &dir);
+    assert!(begins_with(&read_all(&store, incarnation), &written));
+}
+
+/// A full disk costs the oldest samples, told before they go; what is not samples stays.
+#[tokio::test]
+async fn on_a_full_disk_the_oldest_samples_make_room_and_that_is_told() {
+    let dir = memory_dir();
+    let disk = ModelDisk::new(dir.path());
+    let store = store_on(&disk, &dir);
+    store.append(audit("first")).unwrap();
+    for n in 0..40 {
+        store.append(samples(500, n)).unwrap();
+    }
+    through(&store).await;
+    disk.leave(Some(0));
+    let incarnation = store.incarnation();
+    for n in 40..80 {
+        store.append(samples(500, n)).unwrap();
+        through(&store).await;
+    }
+    store.append(audit("last")).unwrap();
+    through(&store).await;
+    let there: IntervalSet =
+        read_all(&store, incarnation).iter().map(|(s, _)| (*s, *s)).collect::<Vec<_>>().into();
+    let told = gaps(&store);
+    assert!(told.iter().all(|g| g.cause == GapCause::DiskFull), "{told:?}");
+    let lost: IntervalSet = told.iter().filter_map(|g| g.seqs).collect::<Vec<_>>().into();
+    assert!(!lost.is_empty());
+    let last = head(&store).seq;
+    assert!((1..=last).all(|s| there.contains(s) != lost.contains(s)), "{lost:?} {there:?}");
+    let audits = read_all(&store, incarnation)
+        .iter()
+        .filter(|(_, b)| matches!(Frame::decode(b).unwrap().body, Body::Audit(_)))
+        .count();
+    assert_eq!(audits, 2);
+    let lost_samples: u64 = told.iter().map(|g| g.samples).sum();
+    let frames = lost.len();
+    assert_eq!(lost_samples, 500 * frames, "all that was lost is counted");
+    disk.leave(None);
+    store.append(samples(500, 99)).unwrap();
+    through(&store).await;
+    assert!(store.health().fault.is_none());
+}
+
+/// A disk that takes nothing at all: samples are refused once memory is full, counted, and told when it is over.
+#[tokio::test]
+async fn while_nothing_can_be_written_what_is_refused_is_counted_and_told_later() {
+    let dir = memory_dir();
+    let disk = ModelDisk::new(dir.path());
+    let store =
+        Store::open(Options { tail_bytes: 64 << 10, ..options_on(&disk, &dir) }, Clock::system(), registry(50, ""))
+            .unwrap();
+    store.append(samples(10, 0)).unwrap();
+    through(&store).await;
+    disk.fail(Call::Create, Fault::Full, u64::MAX);
+    disk.fail(Call::Write, Fault::Full, u64::MAX);
+    let (mut refused, mut taken) = (0, 10u64);
+    for n in 1..100 {
+        match store.append(samples(500, n)) {
+            Ok(_) => taken += 500,
+            Err(LogError::Write { .. }) => refused += 500,
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert!(refused > 0);
+    assert!(store.durable(head(&store)).await.is_err());
+    assert!(store.health().fault.is_some());
+    disk.fail(Call::Create, Fault::Full, 0);
+    disk.fail(Call::Write, Fault::Full, 0);
+    through(&store).await;
+    eventually("told", || !gaps(&store).is_empty()).await;
+    let told = gaps(&store);
+    // What was there before may have made room, and is told as well.
+    let lost = told.iter().map(|g| g.samples).sum::<u64>();
+    assert!((refused..=refused + 10).contains(&lost), "{lost} of {refused}");
+    assert!(told.iter().all(|g| g.cause == GapCause::DiskFull));
+    let there: usize = read_all(&store, store.incarnation())
+        .iter()
+        .map(|(_, b)| Frame::decode(b).unwrap().body.sample_count())
+        .sum();
+    assert_eq!(there as u64 + lost, taken + refused);
+}
+
+/// Acknowledged segments need no telling to be freed, and go first.
+#[tokio::test]
+async fn on_a_full_disk_what_the_cloud_has_goes_first() {
+    let dir = memory_dir();
+    let disk = ModelDisk::new(dir.path());
+    let store = store_on(&disk, &dir);
+    for n in 0..60 {
+        store.append(samples(500, n)).unwrap();
+    }
+    through(&store).await;
+    store.ack(&[Known { incarnation: store.incarnation(), seqs: vec![(1, 40)].into() }]).unwrap();
+    disk.leave(Some(0));
+    for n in 60..70 {
+        store.append(samples(500, n)).unwrap();
+        through(&store).await;
+    }
+    assert_eq!(gaps(&store), vec![]);
+    let read: Vec<u64> = read_all(&store, store.incarnation()).into_iter().map(|f| f.0).collect();
+    assert!((41..=70).all(|s| read.contains(&s)), "{read:?}");
+}
