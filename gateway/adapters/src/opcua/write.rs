@@ -18,6 +18,7 @@ use tokio::time::{Instant, timeout_at};
 use super::adapter::{Connected, Shared};
 use super::spec::Spec;
 use super::{call, codec};
+use crate::waiting::not_sent;
 
 /// A server may acknowledge a write before its PLC has the value: it is read back again after these pauses.
 const AGAIN: [Duration; 4] = [
@@ -29,10 +30,6 @@ const AGAIN: [Duration; 4] = [
 
 /// The way to write to a server.
 pub(super) struct Writer(pub(super) Arc<Shared>);
-
-pub(super) fn not_sent(code: Code, detail: impl Into<String>) -> WriteError {
-    WriteError::NotSent { code, detail: detail.into() }
-}
 
 #[async_trait]
 impl DeviceWriter for Writer {
