@@ -153,7 +153,7 @@ fn whole(raw: &Value, scalar: Scalar) -> Value {
 async fn ranges(connected: &Connected, spec: &Spec, node: &NodeId) -> Result<(), WriteError> {
     let part = ReadValueId { index_range: spec.range(), ..ReadValueId::new_value(node.clone()) };
     let whole = ReadValueId { index_range: NumericRange::None, ..part.clone() };
-    let read = connected.session.read(&[part, whole], TimestampsToReturn::Neither, 0.0).await;
+    let read = connected.limits.read_in_parts(&connected.session, &[part, whole]).await;
     let read = read.map_err(|e| not_sent(Code::NotConnected, e.to_string()))?;
     let elements = |at: usize| match read.get(at).and_then(|v| v.value.as_ref()) {
         Some(Variant::Array(array)) => Some(array.values.len()),
