@@ -8,5 +8,6 @@ pub mod mqtt;
 pub mod opcua;
 pub mod sparkplug;
 pub mod table;
+mod waiting;
 
 pub use context::{Context, EventSink};

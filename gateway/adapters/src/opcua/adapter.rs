@@ -19,6 +19,7 @@ use opcua::types::{DataValue, NodeId, StatusCode, Variant};
 use super::config::DeviceConfig;
 use super::connect::{Kit, Opened};
 use super::error::ConnectError;
+use super::limits::Limits;
 use super::point::PointConfig;
 use super::session::{self, Ended, Memory};
 use super::spec::Spec;
@@ -66,6 +67,7 @@ pub(super) struct Shared {
 /// A session that can be used, with the nodes of points in it.
 pub(super) struct Connected {
     pub(super) session: Arc<Session>,
+    pub(super) limits: Limits,
     nodes: Vec<Option<NodeId>>,
     methods: Vec<Option<NodeId>>,
     types: tokio::sync::Mutex<HashMap<usize, NodeType>>,
@@ -74,10 +76,11 @@ pub(super) struct Connected {
 impl Connected {
     pub(super) fn new(
         session: Arc<Session>,
+        limits: Limits,
         nodes: Vec<Option<NodeId>>,
         methods: Vec<Option<NodeId>>,
     ) -> Self {
-        Self { session, nodes, methods, types: tokio::sync::Mutex::default() }
+        Self { session, limits, nodes, methods, types: tokio::sync::Mutex::default() }
     }
 
     pub(super) fn node(&self, at: usize) -> Option<&NodeId> {
@@ -94,7 +97,7 @@ impl Connected {
         if let Some(found) = known.get(&at) {
             return Ok(*found);
         }
-        let found = types::of(&self.session, node).await?;
+        let found = types::of(&self.session, self.limits, node).await?;
         known.insert(at, found);
         Ok(found)
     }

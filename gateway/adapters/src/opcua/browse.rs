@@ -11,8 +11,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use opcua::client::Session;
 use opcua::types::{
     AttributeId, BrowseDescription, BrowseDirection, ByteString, DataTypeId, DataValue, Error, NodeClass,
-    NodeId, ReadValueId, ReferenceDescription, ReferenceTypeId, StatusCode, TimestampsToReturn, Variant,
-    VariantScalarTypeId,
+    NodeId, ReadValueId, ReferenceDescription, ReferenceTypeId, StatusCode, Variant, VariantScalarTypeId,
 };
 use tokio::time::Instant;
 
@@ -346,7 +345,7 @@ pub(super) async fn details(session: &Session, limits: Limits, found: &mut [Foun
     for chunk in variables.chunks_mut((limits.read / ASKED.len()).max(1)) {
         let asked: Vec<ReadValueId> =
             chunk.iter().flat_map(|f| ASKED.map(|a| ReadValueId::new(f.node.clone(), a))).collect();
-        let mut values = session.read(&asked, TimestampsToReturn::Neither, 0.0).await?.into_iter();
+        let mut values = limits.read_in_parts(session, &asked).await?.into_iter();
         for variable in chunk.iter_mut() {
             let next: Vec<DataValue> = values.by_ref().take(ASKED.len()).collect();
             let [data_type, rank, dimensions, access] = next.as_slice() else { break };
@@ -365,7 +364,8 @@ pub(super) async fn details(session: &Session, limits: Limits, found: &mut [Foun
                     let scalar = types::builtin(session, id).await.ok().flatten();
                     // A type of the server's own that is kept as a number may be an enumeration.
                     let is_own = matches!(scalar, Some(VariantScalarTypeId::Int32)) && !is_int32(id);
-                    let labels = if is_own { labels::of_type(session, id).await? } else { Vec::new() };
+                    let labels =
+                        if is_own { labels::of_type(session, limits, id).await? } else { Vec::new() };
                     known.entry((**id).clone()).or_insert((scalar, labels))
                 }
             };
@@ -391,7 +391,7 @@ async fn own_labels(session: &Session, limits: Limits, found: &mut [Found]) -> R
     for chunk in told.chunks(limits.read) {
         let asked: Vec<ReadValueId> =
             chunk.iter().map(|(.., node)| ReadValueId::from(node.clone())).collect();
-        let read = session.read(&asked, TimestampsToReturn::Neither, 0.0).await?;
+        let read = limits.read_in_parts(session, &asked).await?;
         for ((at, property, _), value) in chunk.iter().zip(read) {
             if let Some(value) = value.value {
                 labels::merge(own.entry(*at).or_default(), *property, &value);

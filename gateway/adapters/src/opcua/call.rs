@@ -15,7 +15,8 @@ use super::adapter::Connected;
 use super::point::Argument;
 use super::spec::Spec;
 use super::types;
-use super::write::{admit, judge, not_sent};
+use super::write::{admit, judge};
+use crate::waiting::not_sent;
 
 /// The argument that stands for what is written.
 const VALUE: &str = "$value";

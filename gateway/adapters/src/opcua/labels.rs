@@ -5,8 +5,10 @@ use common::Label;
 use opcua::client::Session;
 use opcua::types::{
     AttributeId, BrowseDescription, BrowseDirection, EnumDefinition, EnumValueType, Error, NodeId,
-    ReadValueId, ReferenceTypeId, TimestampsToReturn, Variant,
+    ReadValueId, ReferenceTypeId, Variant,
 };
+
+use super::limits::Limits;
 
 /// Most labels of one point: a server's longer list is no enumeration that anybody reads.
 const MOST: usize = 1000;
@@ -41,7 +43,11 @@ impl Property {
 ///
 /// # Errors
 /// When the connection is lost.
-pub(super) async fn of_type(session: &Session, data_type: &NodeId) -> Result<Vec<Label>, Error> {
+pub(super) async fn of_type(
+    session: &Session,
+    limits: Limits,
+    data_type: &NodeId,
+) -> Result<Vec<Label>, Error> {
     let description = BrowseDescription {
         node_id: data_type.clone(),
         browse_direction: BrowseDirection::Forward,
@@ -58,7 +64,7 @@ pub(super) async fn of_type(session: &Session, data_type: &NodeId) -> Result<Vec
     let mut asked: Vec<ReadValueId> =
         properties.iter().map(|(_, node)| ReadValueId::from(node.clone())).collect();
     asked.push(ReadValueId::new(data_type.clone(), AttributeId::DataTypeDefinition));
-    let values = session.read(&asked, TimestampsToReturn::Neither, 0.0).await?;
+    let values = limits.read_in_parts(session, &asked).await?;
     let mut found: Vec<Label> = Vec::new();
     for ((property, _), value) in properties.iter().zip(&values) {
         if let Some(value) = &value.value {

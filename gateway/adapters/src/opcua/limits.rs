@@ -1,7 +1,7 @@
 //! How much a server bears at once: what it says, what its vendor's are known for, and what is configured.
 
 use opcua::client::Session;
-use opcua::types::{ReadValueId, TimestampsToReturn, VariableId, Variant};
+use opcua::types::{DataValue, Error, ReadValueId, StatusCode, TimestampsToReturn, VariableId, Variant};
 
 use super::config::{DeviceConfig, Profile};
 
@@ -26,6 +26,27 @@ impl Limits {
     /// Before a server was asked.
     pub(super) fn unknown() -> Self {
         of(&DeviceConfig::new(""), [None; 5], "")
+    }
+
+    /// Reads attributes without their times, in as many calls as the server needs: an answer for each, in their order.
+    ///
+    /// # Errors
+    /// When the server refuses a call, or the connection is lost.
+    pub(super) async fn read_in_parts(
+        self,
+        session: &Session,
+        asked: &[ReadValueId],
+    ) -> Result<Vec<DataValue>, Error> {
+        let mut values = Vec::with_capacity(asked.len());
+        for part in asked.chunks(self.read) {
+            let read = session.read(part, TimestampsToReturn::Neither, 0.0).await?;
+            if read.len() != part.len() {
+                let detail = format!("{} answers to {} reads", read.len(), part.len());
+                return Err(Error::new(StatusCode::BadUnexpectedError, detail));
+            }
+            values.extend(read);
+        }
+        Ok(values)
     }
 }
 

@@ -294,7 +294,7 @@ impl Live<'_> {
         self.unresolved(&nodes);
         let is_same = !self.memory.nodes.is_empty() && self.memory.nodes == nodes;
         self.memory.nodes.clone_from(&nodes);
-        let connected = Connected::new(self.session.clone(), nodes, methods);
+        let connected = Connected::new(self.session.clone(), self.limits, nodes, methods);
         if !is_same || self.memory.subscriptions.is_empty() {
             let old = std::mem::take(&mut self.memory.subscriptions).into_iter().map(|s| s.id).collect();
             if !fresh {

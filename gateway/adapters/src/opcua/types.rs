@@ -4,8 +4,10 @@
 use opcua::client::Session;
 use opcua::types::{
     AttributeId, BrowseDescription, BrowseDirection, DataValue, NodeId, ReadValueId, ReferenceTypeId,
-    StatusCode, TimestampsToReturn, Variant, VariantScalarTypeId as Scalar,
+    StatusCode, Variant, VariantScalarTypeId as Scalar,
 };
+
+use super::limits::Limits;
 
 /// Most steps from a type to the built-in one that it is a kind of.
 const DEEPEST: usize = 20;
@@ -30,11 +32,10 @@ pub(super) enum Unknown {
 }
 
 /// The type of a variable, by its attributes; of one that may hold several types, by the value that it holds.
-pub(super) async fn of(session: &Session, node: &NodeId) -> Result<NodeType, Unknown> {
+pub(super) async fn of(session: &Session, limits: Limits, node: &NodeId) -> Result<NodeType, Unknown> {
     let ask = |a: AttributeId| ReadValueId::new(node.clone(), a);
     let asked = [ask(AttributeId::DataType), ask(AttributeId::ValueRank), ask(AttributeId::Value)];
-    let read = session.read(&asked, TimestampsToReturn::Neither, 0.0).await;
-    let read = read.map_err(|e| Unknown::Server(e.status()))?;
+    let read = limits.read_in_parts(session, &asked).await.map_err(|e| Unknown::Server(e.status()))?;
     let [data_type, rank, value] = read.as_slice() else {
         return Err(Unknown::Server(StatusCode::BadUnexpectedError));
     };
@@ -67,7 +68,7 @@ pub(super) async fn builtin(session: &Session, id: &NodeId) -> Result<Option<Sca
             && let opcua::types::Identifier::Numeric(n) = at.identifier
         {
             match n {
-                1..=23 | 25 => return Ok(scalar(n)),
+                1..=23 | 25 => return Ok(Scalar::try_from(n).ok()),
                 // BaseDataType, Number, Integer and UInteger.
                 24 | 26..=28 => return Ok(None),
                 29 => return Ok(Some(Scalar::Int32)),
@@ -82,38 +83,6 @@ pub(super) async fn builtin(session: &Session, id: &NodeId) -> Result<Option<Sca
     Err(Unknown::Other(id.to_string()))
 }
 
-fn scalar(n: u32) -> Option<Scalar> {
-    const ALL: [Scalar; 25] = [
-        Scalar::Boolean,
-        Scalar::SByte,
-        Scalar::Byte,
-        Scalar::Int16,
-        Scalar::UInt16,
-        Scalar::Int32,
-        Scalar::UInt32,
-        Scalar::Int64,
-        Scalar::UInt64,
-        Scalar::Float,
-        Scalar::Double,
-        Scalar::String,
-        Scalar::DateTime,
-        Scalar::Guid,
-        Scalar::ByteString,
-        Scalar::XmlElement,
-        Scalar::NodeId,
-        Scalar::ExpandedNodeId,
-        Scalar::StatusCode,
-        Scalar::QualifiedName,
-        Scalar::LocalizedText,
-        Scalar::ExtensionObject,
-        Scalar::DataValue,
-        Scalar::Variant,
-        Scalar::DiagnosticInfo,
-    ];
-    let known = ALL.get(usize::try_from(n).ok()?.checked_sub(1)?).copied();
-    known.filter(|s| *s as u32 == n)
-}
-
 async fn parent(session: &Session, id: &NodeId) -> Result<Option<NodeId>, Unknown> {
     let description = BrowseDescription {
         node_id: id.clone(),
@@ -126,20 +95,4 @@ async fn parent(session: &Session, id: &NodeId) -> Result<Option<NodeId>, Unknow
     let browsed = session.browse(&[description], 1, None).await.map_err(|e| Unknown::Server(e.status()))?;
     let first = browsed.into_iter().next().and_then(|r| r.references).and_then(|r| r.into_iter().next());
     Ok(first.map(|r| r.node_id.node_id))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn built_in_types_have_the_numbers_of_the_standard() {
-        assert_eq!(scalar(1), Some(Scalar::Boolean));
-        assert_eq!(scalar(10), Some(Scalar::Float));
-        assert_eq!(scalar(25), Some(Scalar::DiagnosticInfo));
-        assert_eq!(scalar(26), None);
-        for n in 1..=25 {
-            assert!(scalar(n).is_some(), "{n}");
-        }
-    }
 }

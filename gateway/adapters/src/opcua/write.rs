@@ -18,6 +18,7 @@ use tokio::time::{Instant, timeout_at};
 use super::adapter::{Connected, Shared};
 use super::spec::Spec;
 use super::{call, codec};
+use crate::waiting::not_sent;
 
 /// A server may acknowledge a write before its PLC has the value: it is read back again after these pauses.
 const AGAIN: [Duration; 4] = [
@@ -29,10 +30,6 @@ const AGAIN: [Duration; 4] = [
 
 /// The way to write to a server.
 pub(super) struct Writer(pub(super) Arc<Shared>);
-
-pub(super) fn not_sent(code: Code, detail: impl Into<String>) -> WriteError {
-    WriteError::NotSent { code, detail: detail.into() }
-}
 
 #[async_trait]
 impl DeviceWriter for Writer {
@@ -156,7 +153,7 @@ fn whole(raw: &Value, scalar: Scalar) -> Value {
 async fn ranges(connected: &Connected, spec: &Spec, node: &NodeId) -> Result<(), WriteError> {
     let part = ReadValueId { index_range: spec.range(), ..ReadValueId::new_value(node.clone()) };
     let whole = ReadValueId { index_range: NumericRange::None, ..part.clone() };
-    let read = connected.session.read(&[part, whole], TimestampsToReturn::Neither, 0.0).await;
+    let read = connected.limits.read_in_parts(&connected.session, &[part, whole]).await;
     let read = read.map_err(|e| not_sent(Code::NotConnected, e.to_string()))?;
     let elements = |at: usize| match read.get(at).and_then(|v| v.value.as_ref()) {
         Some(Variant::Array(array)) => Some(array.values.len()),

@@ -17,10 +17,11 @@ use tokio::time::Instant;
 
 use super::config::{DeviceConfig, PointConfig};
 use super::nodes::Nodes;
-use super::write::{CAPACITY, Job, Pendings, Surroundings, Writer};
+use super::write::{Job, Pendings, Surroundings, Writer};
 use crate::Context;
 use crate::context::Reporter;
 use crate::mqtt::believed;
+use crate::waiting::CAPACITY;
 
 /// Most messages that become one batch of samples.
 const BATCH: usize = 512;

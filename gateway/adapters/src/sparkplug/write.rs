@@ -3,8 +3,6 @@
 //! connected now, and to nobody after its deadline. It is never sent again.
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,34 +11,13 @@ use common::names::Code;
 use common::{PointId, Value, ValueType};
 use gateway_core::{DeviceWriter, Permit, Point, Publish, Reading, WriteError};
 use gateway_sparkplug::{Host, Kind, Topic, Unreachable, write_request};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::config::DeviceConfig;
 use super::nodes;
 use crate::Context;
-
-/// Writes that may wait at the same time.
-pub(super) const CAPACITY: usize = 16;
-
-/// Whether a job has begun: the first side that takes it decides.
-#[derive(Debug, Clone, Default)]
-struct Claim(Arc<AtomicBool>);
-
-impl Claim {
-    fn take(&self) -> bool {
-        !self.0.swap(true, Ordering::AcqRel)
-    }
-}
-
-/// Gives up for a caller that stops waiting, whatever the reason: what it does not wait for must not begin.
-struct Waiting(Claim);
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.0.take();
-    }
-}
+use crate::waiting::{Claim, Reply, not_sent, submit};
 
 /// One write with its read-back, or one read.
 pub(super) struct Job {
@@ -57,12 +34,6 @@ impl Job {
     pub(super) fn point(&self) -> PointId {
         self.point
     }
-}
-
-type Reply = oneshot::Sender<Result<Reading, WriteError>>;
-
-fn not_sent(code: Code, detail: impl Into<String>) -> WriteError {
-    WriteError::NotSent { code, detail: detail.into() }
 }
 
 /// The way to write to the points of a node or device.
@@ -104,35 +75,8 @@ impl Writer {
         change: Option<(Value, Permit)>,
         deadline: Instant,
     ) -> Result<Reading, WriteError> {
-        let claim = Claim::default();
-        let _waiting = Waiting(claim.clone());
-        let (reply, mut answer) = oneshot::channel();
-        let job = Job { point, change, deadline, claim: claim.clone(), reply };
-        match tokio::time::timeout_at(deadline, self.jobs.send(job)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) => return Err(not_sent(Code::NotConnected, "the adapter has ended")),
-            Err(_) => return Err(not_sent(Code::QueueFull, "too many writes wait for the device")),
-        }
-        let answered = tokio::select! {
-            biased;
-            answered = &mut answer => answered,
-            () = tokio::time::sleep_until(deadline) => {
-                if claim.take() {
-                    return Err(not_sent(Code::Expired, "the adapter was busy until the deadline"));
-                }
-                // It has begun, and answers at its deadline.
-                answer.await
-            }
-        };
-        answered.unwrap_or_else(|_| {
-            if claim.take() {
-                Err(not_sent(Code::NotConnected, "the adapter stopped"))
-            } else {
-                Err(WriteError::Unsure {
-                    detail: "the adapter stopped before the device answered".to_owned(),
-                })
-            }
-        })
+        let job = |claim, reply| Job { point, change, deadline, claim, reply };
+        submit(&self.jobs, deadline, job).await
     }
 }
 
@@ -171,7 +115,7 @@ impl Pendings {
         let Job { point, change, deadline, claim, reply } = job;
         let (until, before) = (deadline.min(Instant::now() + around.config.answer()), around.before.clone());
         let sent = match change {
-            None if claim.take() => {
+            None if claim.begin() => {
                 self.0.push(Pending { point, wanted: None, before, other: None, until: deadline, reply });
                 return true;
             }
@@ -283,7 +227,7 @@ fn send(
     if left.is_zero() {
         return refuse(Code::Expired, "the deadline passed before the command was sent".to_owned());
     }
-    if !claim.take() {
+    if !claim.begin() {
         return Err(None);
     }
     if let Err((code, detail)) = permit() {

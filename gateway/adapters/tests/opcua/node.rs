@@ -9,6 +9,7 @@ use std::time::Duration;
 use common::{PointId, Quality, Sample, Value, ValueType};
 use gateway_adapters::opcua::Bounds;
 use gateway_core::{Permit, Reading, WriteError};
+use opcua::types::VariantScalarTypeId;
 use tokio::time::Instant;
 
 use crate::common::LIMIT;
@@ -316,6 +317,31 @@ async fn browsing_tells_what_the_numbers_of_enumerations_mean() {
     assert_eq!(labels("Mode"), [(0, "Off"), (1, "Manual"), (2, "Auto")]);
     assert_eq!(labels("Level"), [(10, "Low"), (20, "High")]);
     assert_eq!(labels("Count"), []);
+    tool.close().await;
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_takes_one_read_a_call_is_written_and_browsed() {
+    let mut plant = Plant::start(&["per_call=1"]);
+    let speed = format!("w {}", point("Speed", ""));
+    let mut rig = plant.near("", &[(ValueType::I64, &speed)]);
+    rig.ends.value(0, 10i64).await;
+    assert_eq!(write(&rig, 0, 42i64).await, Ok(Reading { raw: Some(42i64.into()) }));
+    assert_eq!(plant.server.get("Speed"), "42");
+    let kit = rig.kit();
+    let tool = kit.tool(&kit.device("plc").unwrap()).await.unwrap();
+    let bounds = Bounds { depth: 3, nodes: 10_000, time: Duration::from_secs(30) };
+    let found = tool.browse(tool.node(&format!("{NS};s=Plant").parse().unwrap()).unwrap(), &bounds).await;
+    let found = found.unwrap();
+    let node =
+        |path: &str| found.nodes.iter().find(|f| f.path == path).unwrap_or_else(|| panic!("no {path}"));
+    assert_eq!(
+        (node("Speed").scalar, node("Speed").access),
+        (Some(VariantScalarTypeId::Int16), (true, true))
+    );
+    assert_eq!(node("Mode").labels.len(), 3);
+    assert_eq!(found.cut, None);
     tool.close().await;
     rig.stop().await;
 }

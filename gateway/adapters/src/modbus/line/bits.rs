@@ -10,9 +10,10 @@ use gateway_modbus::plan::Write;
 use gateway_modbus::value::Words;
 
 use super::engine::Engine;
-use super::jobs::{Job, not_sent};
+use super::jobs::Job;
 use super::write::{answer, still_permitted, write_error};
 use crate::modbus::settings::BitWrite;
+use crate::waiting::not_sent;
 use common::names::Code;
 
 impl Engine<'_> {

@@ -1,7 +1,6 @@
-//! Writes on their way from control to the line: who may still give up, and who has begun.
+//! Writes on their way from control to the line.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -9,46 +8,10 @@ use common::names::Code;
 use common::{Access, PointId, Value};
 use gateway_core::{DeviceWriter, Permit, Reading, WriteError};
 use gateway_modbus::plan::Write;
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::Shared;
-
-/// Writes that may wait at the same time, a device.
-pub(super) const CAPACITY: usize = 16;
-
-/// Whether a job has begun. Exactly one side leaves `QUEUED`.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Claim(Arc<AtomicU8>);
-
-const QUEUED: u8 = 0;
-const BEGUN: u8 = 1;
-const GIVEN_UP: u8 = 2;
-
-impl Claim {
-    fn leave(&self, to: u8) -> bool {
-        self.0.compare_exchange(QUEUED, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
-    }
-
-    /// The line begins; false if the caller has given up.
-    pub(super) fn begin(&self) -> bool {
-        self.leave(BEGUN)
-    }
-
-    /// The caller gives up; false if the line has begun.
-    fn give_up(&self) -> bool {
-        self.leave(GIVEN_UP)
-    }
-}
-
-/// Gives up for a caller that stops waiting, whatever the reason: what it does not wait for must not begin.
-struct Waiting(Claim);
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.0.give_up();
-    }
-}
+use crate::waiting::{Claim, Reply, not_sent, submit};
 
 /// One write with read-back, or one read.
 pub(super) struct Job {
@@ -62,7 +25,7 @@ pub(super) struct Job {
     pub(super) permit: Option<Permit>,
     pub(super) deadline: Instant,
     pub(super) claim: Claim,
-    pub(super) reply: oneshot::Sender<Result<Reading, WriteError>>,
+    pub(super) reply: Reply,
 }
 
 impl Job {
@@ -84,10 +47,6 @@ impl Job {
             Ok(())
         }
     }
-}
-
-pub(super) fn not_sent(code: Code, detail: impl Into<String>) -> WriteError {
-    WriteError::NotSent { code, detail: detail.into() }
 }
 
 /// The way to write to one device of a line.
@@ -135,32 +94,9 @@ impl UnitWriter {
         change: Option<(Write, Permit)>,
         deadline: Instant,
     ) -> Result<Reading, WriteError> {
-        let claim = Claim::default();
-        let _waiting = Waiting(claim.clone());
         let (change, permit) = change.unzip();
-        let (reply, mut answer) = oneshot::channel();
-        let job = Job { unit: self.unit, point, change, permit, deadline, claim: claim.clone(), reply };
-        match tokio::time::timeout_at(deadline, self.line.jobs.send(job)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) => return Err(not_sent(Code::NotConnected, "the adapter has ended")),
-            Err(_) => return Err(not_sent(Code::QueueFull, "too many writes wait for the device")),
-        }
-        let answered = tokio::select! {
-            biased;
-            answered = &mut answer => answered,
-            () = tokio::time::sleep_until(deadline) => {
-                if claim.give_up() {
-                    return Err(not_sent(Code::Expired, "the device was busy until the deadline"));
-                }
-                answer.await
-            }
-        };
-        answered.unwrap_or_else(|_| {
-            if claim.give_up() {
-                Err(not_sent(Code::NotConnected, "the adapter stopped"))
-            } else {
-                Err(WriteError::Unsure { detail: "the adapter stopped during the request".to_owned() })
-            }
-        })
+        let (unit, jobs) = (self.unit, &self.line.jobs);
+        let job = |claim, reply| Job { unit, point, change, permit, deadline, claim, reply };
+        submit(jobs, deadline, job).await
     }
 }

@@ -31,6 +31,7 @@ use super::settings::{DeviceConfig, LineConfig};
 use super::transport::Opener;
 use super::transport::dtu::Desk;
 use crate::Context;
+use crate::waiting::CAPACITY;
 use jobs::{Job, UnitWriter};
 use spec::{Codings, Spec};
 
@@ -200,7 +201,7 @@ impl Adapter {
         let devices: Result<Vec<_>, _> =
             devices.into_iter().map(|d| Device::new(d, &mut codings, &context)).collect();
         let devices = devices?;
-        let (jobs, waiting) = mpsc::channel(jobs::CAPACITY * devices.len().max(1));
+        let (jobs, waiting) = mpsc::channel(CAPACITY * devices.len().max(1));
         let opener = Arc::new(Opener::new(config.clone(), desk));
         Ok(Self(Arc::new(Shared { config, opener, devices, context, jobs, waiting: Mutex::new(waiting) })))
     }
