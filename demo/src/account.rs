@@ -1,10 +1,12 @@
-//! The demo's admin: signed in with the password that this start printed.
+//! The demo's accounts: the cloud's admin, signed in with the password that this start printed, and an operator at the
+//! box.
 
 use std::net::SocketAddr;
 
 use anyhow::{Context, ensure};
 use common::api::{GatewayCredential, SessionRequest, SessionResponse};
 use serde::de::DeserializeOwned;
+use sha2::{Digest as _, Sha256};
 
 /// Account, password and session.
 #[derive(Clone)]
@@ -58,4 +60,34 @@ impl Admin {
         ensure!(answer.status().is_success(), "{path}: {}", answer.text().await?);
         Ok(answer.json().await?)
     }
+}
+
+/// An operator at the box: the gateway's API and its OPC UA server take it.
+#[derive(Debug, Clone)]
+pub struct Token {
+    /// Name.
+    pub user: &'static str,
+    /// The token, which is the password for OPC UA. The next start of the demo makes another.
+    pub token: String,
+}
+
+impl Token {
+    /// One that nobody knows.
+    ///
+    /// # Errors
+    /// When the system has no random bytes.
+    pub fn new() -> anyhow::Result<Self> {
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes).context("random bytes for a token")?;
+        Ok(Self { user: "demo", token: hex(&bytes) })
+    }
+
+    /// As it stands in the gateway's `tokens_file`.
+    pub fn line(&self) -> String {
+        format!("{}:operator:{}\n", self.user, hex(&Sha256::digest(&self.token)))
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }

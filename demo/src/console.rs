@@ -3,6 +3,7 @@
 
 #![allow(clippy::print_stdout)] // talking to the person at the terminal is what this is for
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -21,10 +22,18 @@ pub fn json(demo: &Demo) {
         "uplink": a.uplink.to_string(),
         "mqtt": a.mqtt.to_string(),
         "modbus": a.modbus.to_string(),
+        "oven": url(a.oven),
+        "opcua": url(a.opcua),
         "user": demo.admin().user,
         "password": demo.admin().password,
+        "box_user": demo.token().user,
+        "box_token": demo.token().token,
     });
     println!("{line}");
+}
+
+fn url(addr: SocketAddr) -> String {
+    format!("opc.tcp://{addr}/")
 }
 
 /// What a person needs to know.
@@ -38,7 +47,11 @@ pub fn banner(demo: &Demo) {
   sign in   {user} / {password}      (this password is for this run)
 
   PLC (Modbus TCP)   {modbus}
+  oven (OPC UA)      {oven}, encrypted, for the gateway alone
   sensors (MQTT)     {mqtt}
+  whole line         {opcua}, the gateway's OPC UA server: anybody on this machine reads;
+                     {box_user} / {box_token} writes, encrypted, once the client is trusted:
+                     {cli} --socket {socket} opcua trust
   gateway API        http://{gateway}, socket {socket}
   uplink (MQTT)      {uplink}, for gateways of your own (docs/installer.md)
   The switch at the box stands on REMOTE: the demo set it there, at the box's socket.
@@ -58,6 +71,10 @@ pub fn banner(demo: &Demo) {
         uplink = a.uplink,
         socket = a.socket.display(),
         mqtt = a.mqtt,
+        oven = url(a.oven),
+        opcua = url(a.opcua),
+        box_user = demo.token().user,
+        box_token = demo.token().token,
         modbus = a.modbus,
         user = demo.admin().user,
         password = demo.admin().password,
@@ -77,6 +94,7 @@ fn cli() -> String {
 const HELP: &str = "  stop cloud | start cloud      the cloud service
   cut link | mend link          between gateway and cloud
   stop plc | start plc          the line's PLC
+  stop oven | start oven        the oven's controller
   status                        buffer, link and devices of the box
   quit";
 
@@ -141,6 +159,7 @@ fn say(quiet: bool, text: &str) {
 async fn begin(demo: &mut Demo, fault: Fault) {
     match fault {
         Fault::UnitStop => demo.stop_plc().await,
+        Fault::OvenStop => demo.stop_oven().await,
         Fault::LinkCut => demo.cut_link(),
         Fault::CloudStop => demo.stop_cloud().await,
     }
@@ -149,6 +168,7 @@ async fn begin(demo: &mut Demo, fault: Fault) {
 async fn end(demo: &mut Demo, fault: Fault) -> anyhow::Result<()> {
     match fault {
         Fault::UnitStop => demo.start_plc().await,
+        Fault::OvenStop => demo.start_oven().await,
         Fault::LinkCut => {
             demo.mend_link();
             Ok(())
@@ -166,6 +186,8 @@ async fn obey(demo: &mut Demo, line: &str) -> anyhow::Result<()> {
         "mend link" => demo.mend_link(),
         "stop plc" => demo.stop_plc().await,
         "start plc" => demo.start_plc().await?,
+        "stop oven" => demo.stop_oven().await,
+        "start oven" => demo.start_oven().await?,
         "status" => {
             let health = demo.health().await?;
             let b = &health.buffer;

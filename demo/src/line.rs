@@ -1,6 +1,6 @@
-//! Everything of the demo, started in order: the line and its PLC, the cloud, a credential for the box, the
-//! gateway, the sensors, and the switch at the box set to remote. Parts can be stopped and started again, as
-//! a person or a fault would.
+//! Everything of the demo, started in order: the line with its PLC and its oven, the cloud, a credential for the box,
+//! the gateway, the sensors, and the switch at the box set to remote. Parts can be stopped and started again, as a
+//! person or a fault would.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,11 +13,13 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::account::{self, Admin};
+use crate::account::{self, Admin, Token};
 use crate::folder::Folder;
 use crate::link::Link;
 use crate::options::Options;
+use crate::oven::{Certificates, Controller};
 use crate::plc::{self, Line};
+use crate::ports::{Ports, listen};
 use crate::sensors;
 
 /// Name of the demo's gateway.
@@ -41,6 +43,10 @@ pub struct Addresses {
     pub mqtt: SocketAddr,
     /// The PLC.
     pub modbus: SocketAddr,
+    /// The oven's controller, an OPC UA server that lets in the box alone.
+    pub oven: SocketAddr,
+    /// The box's own OPC UA server.
+    pub opcua: SocketAddr,
 }
 
 /// The demo, running.
@@ -50,8 +56,11 @@ pub struct Demo {
     line: Line,
     addresses: Addresses,
     admin: Admin,
+    token: Token,
     link: Link,
     plc: Option<(Drain, JoinHandle<std::io::Result<()>>)>,
+    certificates: Certificates,
+    oven: Option<Controller>,
     cloud: Option<(Drain, twinway_cloud::Handle)>,
     gateway: (Drain, twinway_gateway::Handle),
     rest: Drain,
@@ -67,6 +76,11 @@ impl Demo {
         let ports = Ports::from(options.port_base)?;
         let clock = Clock::system();
         let rest = Drain::new();
+        // Keys take a while at the first start: beside the rest.
+        let certificates = tokio::task::spawn_blocking({
+            let (folder, clock) = (folder.clone(), clock.clone());
+            move || Certificates::open(&folder, GATEWAY, &clock)
+        });
 
         let line = Line::new(clock.now_us().unsigned_abs());
         tokio::spawn({
@@ -76,6 +90,8 @@ impl Demo {
         let listener = listen(ports.modbus, "Modbus").await?;
         let modbus = listener.local_addr()?;
         let plc = start_plc(&line, listener);
+        let at_oven = listen(ports.oven, "the oven's OPC UA").await?;
+        let oven_addr = at_oven.local_addr()?;
 
         ports.check().await?;
         let cloud = start_cloud(&folder, ports.http, ports.ingress).await?;
@@ -84,6 +100,10 @@ impl Demo {
         let admin = account::admin(&cloud.1, http).await?;
         let secret = admin.gateway_secret(GATEWAY).await?;
         let secret = folder.write_private("gateway.secret", &secret)?;
+        let token = Token::new()?;
+        let tokens = folder.write_private("gateway.tokens", &token.line())?;
+        let certificates = certificates.await?.context("certificates of the oven and the gateway")?;
+        let oven = Controller::start(&line, at_oven, &certificates).await?;
 
         let socket = folder.socket();
         let config = TEMPLATE
@@ -93,13 +113,18 @@ impl Demo {
             .replace("@INGRESS_PORT@", &link.addr.port().to_string())
             .replace("@API_PORT@", &ports.gateway.to_string())
             .replace("@BROKER_PORT@", &ports.mqtt.to_string())
-            .replace("@MODBUS_PORT@", &modbus.port().to_string());
+            .replace("@MODBUS_PORT@", &modbus.port().to_string())
+            .replace("@TOKENS_FILE@", &tokens.to_string_lossy())
+            .replace("@OPCUA_PORT@", &ports.opcua.to_string())
+            .replace("@OVEN_PORT@", &oven_addr.port().to_string())
+            .replace("@OVEN_FINGERPRINT@", &certificates.fingerprint);
         let file = folder.path("gateway.toml");
         std::fs::write(&file, config)?;
         let config = twinway_gateway::Config::load(&file)?;
         let drain = Drain::new();
         let handle = twinway_gateway::Gateway::start(config, drain.clone()).await.context("the gateway")?;
         let mqtt = handle.broker_addr().context("the gateway has no broker")?;
+        let opcua = handle.opcua_addr().context("the gateway has no OPC UA server")?;
         let gateway_api = handle.api_addr();
         tokio::spawn(sensors::run(line.clone(), mqtt, clock.clone(), rest.clone()));
 
@@ -107,10 +132,22 @@ impl Demo {
             folder,
             clock,
             line,
-            addresses: Addresses { cloud: http, uplink: ingress, gateway: gateway_api, socket, mqtt, modbus },
+            addresses: Addresses {
+                cloud: http,
+                uplink: ingress,
+                gateway: gateway_api,
+                socket,
+                mqtt,
+                modbus,
+                oven: oven_addr,
+                opcua,
+            },
             admin,
+            token,
             link,
             plc: Some(plc),
+            certificates,
+            oven: Some(oven),
             cloud: Some(cloud),
             gateway: (drain, handle),
             rest,
@@ -128,6 +165,11 @@ impl Demo {
     /// Account and one-time password.
     pub fn admin(&self) -> &Admin {
         &self.admin
+    }
+
+    /// Who may write at the box over its OPC UA server and its API.
+    pub fn token(&self) -> &Token {
+        &self.token
     }
 
     /// The simulated line.
@@ -162,6 +204,25 @@ impl Demo {
         if self.plc.is_none() {
             let listener = listen(self.addresses.modbus.port(), "Modbus").await?;
             self.plc = Some(start_plc(&self.line, listener));
+        }
+        Ok(())
+    }
+
+    /// Stops the oven's controller: its port is closed. What heats goes on heating.
+    pub async fn stop_oven(&mut self) {
+        if let Some(oven) = self.oven.take() {
+            oven.stop().await;
+        }
+    }
+
+    /// Starts the oven's controller again where it was.
+    ///
+    /// # Errors
+    /// When its port is taken meanwhile, or it does not start.
+    pub async fn start_oven(&mut self) -> anyhow::Result<()> {
+        if self.oven.is_none() {
+            let listener = listen(self.addresses.oven.port(), "the oven's OPC UA").await?;
+            self.oven = Some(Controller::start(&self.line, listener, &self.certificates).await?);
         }
         Ok(())
     }
@@ -204,6 +265,7 @@ impl Demo {
         self.gateway.1.finished().await;
         self.stop_cloud().await;
         self.stop_plc().await;
+        self.stop_oven().await;
     }
 
     /// The time the demo goes by.
@@ -274,43 +336,4 @@ async fn start_cloud(
     let drain = Drain::new();
     let handle = twinway_cloud::Cloud::start(config, drain.clone()).await.context("the cloud")?;
     Ok((drain, handle))
-}
-
-/// Five ports in a row, or any.
-struct Ports {
-    http: u16,
-    ingress: u16,
-    gateway: u16,
-    mqtt: u16,
-    modbus: u16,
-}
-
-impl Ports {
-    fn from(base: u16) -> anyhow::Result<Self> {
-        if base == 0 {
-            return Ok(Self { http: 0, ingress: 0, gateway: 0, mqtt: 0, modbus: 0 });
-        }
-        let port = |n| base.checked_add(n).context("--port-base is too high: five ports are needed");
-        Ok(Self { http: base, ingress: port(1)?, gateway: port(2)?, mqtt: port(3)?, modbus: port(4)? })
-    }
-
-    /// Tells a busy port before anything else starts.
-    async fn check(&self) -> anyhow::Result<()> {
-        let named = [
-            (self.http, "the page"),
-            (self.ingress, "the uplink"),
-            (self.gateway, "the gateway"),
-            (self.mqtt, "MQTT"),
-        ];
-        for (port, what) in named {
-            drop(listen(port, what).await?);
-        }
-        Ok(())
-    }
-}
-
-async fn listen(port: u16, what: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(("127.0.0.1", port)).await.map_err(|error| {
-        anyhow::anyhow!("port {port} for {what} cannot be used ({error}): is another demo running? Choose other ports with --port-base")
-    })
 }

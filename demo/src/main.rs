@@ -10,7 +10,8 @@ use tracing_subscriber::EnvFilter;
 #[tokio::main]
 async fn main() -> ExitCode {
     let options = Options::parse();
-    let default = "warn";
+    // Of the OPC UA library nothing: the gateway says itself what it means for a device.
+    let default = "warn,opcua=off";
     let filter = EnvFilter::try_from_env("TWINWAY_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();

@@ -17,13 +17,13 @@ pub struct Options {
     #[arg(long)]
     pub fresh: bool,
 
-    /// First of five ports on 127.0.0.1: page and API, gateway uplink, gateway API, MQTT, Modbus. 0: any
-    /// free ports.
+    /// First of seven ports on 127.0.0.1: page and API, gateway uplink, gateway API, MQTT, Modbus, OPC UA of the oven,
+    /// OPC UA of the gateway. 0: any free ports.
     #[arg(long, default_value_t = 8700)]
     pub port_base: u16,
 
-    /// When all is up, print one line of JSON with `cloud`, `gateway`, `mqtt`, `modbus`, `user`, `password`, and nothing
-    /// else.
+    /// When all is up, print one line of JSON with `cloud`, `gateway`, `socket`, `uplink`, `mqtt`, `modbus`, `oven`, `opcua`,
+    /// `user`, `password`, `box_user`, `box_token`, and nothing else.
     #[arg(long)]
     pub json: bool,
 
@@ -45,6 +45,8 @@ pub struct Options {
 pub enum Fault {
     /// the PLC stops answering
     UnitStop,
+    /// the oven's controller stops answering
+    OvenStop,
     /// the link between gateway and cloud is cut
     LinkCut,
     /// the cloud is stopped
@@ -56,6 +58,7 @@ impl Fault {
     pub fn name(self) -> &'static str {
         match self {
             Self::UnitStop => "unit-stop",
+            Self::OvenStop => "oven-stop",
             Self::LinkCut => "link-cut",
             Self::CloudStop => "cloud-stop",
         }

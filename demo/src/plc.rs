@@ -1,11 +1,10 @@
-//! The line's PLC: the plant behind a real Modbus TCP server. Its register map is the one that the demo's
-//! gateway configuration (`demo/gateway.toml`) reads.
+//! The line's PLC: the plant, without its oven, behind a real Modbus TCP server. Its register map is the one that the
+//! demo's gateway configuration (`demo/gateway.toml`) reads.
 //!
 //! | table | address | what |
 //! |---|---|---|
 //! | coil | 0 | pump on |
-//! | discrete | 0, 1 | foil scorched, an oven heater tripped |
-//! | holding | 0 to 8 | setpoints, u16: agitator rpm, pump 0.1 %, line 0.01 m/min, coat gap um, zones 0.1 degC (3), press gap um, tension 0.1 N |
+//! | holding | 0 to 5 | setpoints, u16: agitator rpm, pump 0.1 %, line 0.01 m/min, coat gap um, press gap um, tension 0.1 N |
 //! | input | 0, 2, 4 ... | measurements, f32, high word first, in the order of `measurements` |
 
 use std::future;
@@ -20,7 +19,7 @@ use tokio_modbus::server::tcp::Server;
 
 use crate::plant::{Plant, Setpoints};
 
-/// Plant and setpoints, shared by the physics, the Modbus server and the sensors.
+/// Plant and setpoints, shared by the physics, the PLC, the oven's controller and the sensors.
 #[derive(Debug, Clone)]
 pub struct Line(Arc<Mutex<(Plant, Setpoints)>>);
 
@@ -59,7 +58,6 @@ impl Line {
 
 /// What the input registers hold, in order, two registers each.
 pub fn measurements(plant: &Plant) -> Vec<f64> {
-    let [z1, z2, z3] = &plant.oven.zones;
     vec![
         plant.level_percent,
         plant.slurry_degc,
@@ -69,14 +67,6 @@ pub fn measurements(plant: &Plant) -> Vec<f64> {
         plant.pressure_bar,
         plant.line_m_min,
         plant.wet_um,
-        z1.shown_degc,
-        z2.shown_degc,
-        z3.shown_degc,
-        z1.power * 100.0,
-        z2.power * 100.0,
-        z3.power * 100.0,
-        plant.oven.moisture * 100.0,
-        plant.oven.scorched_m,
         plant.press_kn,
         plant.density_g_cm3,
         plant.tension_n,
@@ -102,16 +92,13 @@ macro_rules! register {
     };
 }
 
-fn registers() -> [Register; 9] {
+fn registers() -> [Register; 6] {
     let of = |(get, set): (Get, Set), per_count, max| Register { get, set, per_count, max };
     [
         of(register!(agitator_rpm), 1.0, 400),
         of(register!(pump_percent), 0.1, 1000),
         of(register!(line_m_min), 0.01, 3000),
         of(register!(coat_gap_um), 1.0, 1000),
-        of(register!(zone_degc[0]), 0.1, 3000),
-        of(register!(zone_degc[1]), 0.1, 3000),
-        of(register!(zone_degc[2]), 0.1, 3000),
         of(register!(press_gap_um), 1.0, 1000),
         of(register!(tension_n), 0.1, 5000),
     ]
@@ -130,10 +117,6 @@ impl Plc {
         };
         self.line.with(|plant, set| match request {
             Request::ReadCoils(at, n) => Ok(Response::ReadCoils([set.pump_on][window(at, n, 1)?].to_vec())),
-            Request::ReadDiscreteInputs(at, n) => {
-                let bits = [plant.oven.scorched, plant.oven.zones.iter().any(|z| z.tripped)];
-                Ok(Response::ReadDiscreteInputs(bits[window(at, n, bits.len())?].to_vec()))
-            }
             Request::ReadInputRegisters(at, n) => {
                 let words: Vec<u16> = measurements(plant).into_iter().flat_map(f32_words).collect();
                 Ok(Response::ReadInputRegisters(words[window(at, n, words.len())?].to_vec()))
@@ -232,17 +215,17 @@ mod tests {
         let drain = Drain::new();
         let server = tokio::spawn(serve(line.clone(), listener, drain.clone()));
         let mut client = tcp::connect(addr).await.unwrap();
-        let words = client.read_input_registers(2 * 8, 2).await.unwrap().unwrap();
-        let zone1 = f32::from_bits(u32::from(words[0]) << 16 | u32::from(words[1]));
-        assert!((zone1 - 95.0).abs() < 5.0, "{zone1}");
-        client.write_single_register(5, 1350).await.unwrap().unwrap();
-        assert_eq!(client.read_holding_registers(5, 1).await.unwrap().unwrap(), [1350]);
-        assert!((line.with(|_, s| s.zone_degc[1]) - 135.0).abs() < 1e-9);
-        let refused = client.write_multiple_registers(5, &[1000, 9999]).await.unwrap();
+        let words = client.read_input_registers(2 * 6, 2).await.unwrap().unwrap();
+        let speed = f32::from_bits(u32::from(words[0]) << 16 | u32::from(words[1]));
+        assert!((speed - 12.0).abs() < 0.5, "{speed}");
+        client.write_single_register(2, 1350).await.unwrap().unwrap();
+        assert_eq!(client.read_holding_registers(2, 1).await.unwrap().unwrap(), [1350]);
+        assert!((line.with(|_, s| s.line_m_min) - 13.5).abs() < 1e-9);
+        let refused = client.write_multiple_registers(2, &[1000, 9999]).await.unwrap();
         assert_eq!(refused, Err(ExceptionCode::IllegalDataValue));
-        assert!((line.with(|_, s| s.zone_degc[1]) - 135.0).abs() < 1e-9, "half a block was written");
+        assert!((line.with(|_, s| s.line_m_min) - 13.5).abs() < 1e-9, "half a block was written");
         assert_eq!(
-            client.read_holding_registers(8, 2).await.unwrap(),
+            client.read_holding_registers(5, 2).await.unwrap(),
             Err(ExceptionCode::IllegalDataAddress)
         );
         drop(client);

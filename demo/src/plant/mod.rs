@@ -10,7 +10,7 @@
 //! | mixer | level falls with the flow and is refilled at 20 %; viscosity follows agitation and temperature, 30 s |
 //! | pump | flow follows speed, 2 s; pressure grows with flow and viscosity |
 //! | coater | line speed follows its setpoint, 4 s; wet film = slurry per area, at most the gap |
-//! | oven zone | PI controller on a heater, loss to the hall, load of wet web; heater cut by the PLC at 240 degC |
+//! | oven zone | PI controller on a heater, loss to the hall, load of wet web; heater cut off at 240 degC |
 //! | web | nears each zone's temperature with the time it stays there; water leaves above 50 degC |
 //! | scorch | web above 165 degC burns the binder: the length that passes is scorched |
 //! | press | thickness follows gap and dry film, 1 s; density from both |
@@ -31,7 +31,7 @@ const FOIL_UM: f64 = 12.0;
 /// Solids in the slurry by volume.
 const SOLIDS: f64 = 0.45;
 
-/// Setpoints and switches, as the PLC holds them.
+/// Setpoints and switches, as the PLC and the oven's controller hold them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Setpoints {
     /// Agitator speed, rpm.

@@ -4,7 +4,7 @@ use super::lag;
 
 /// Above this the binder burns, degC.
 pub const SCORCH_DEGC: f64 = 165.0;
-/// The PLC cuts a heater above this, degC, whatever the setpoint.
+/// The oven's controller cuts a heater above this, degC, whatever the setpoint.
 const TRIP_DEGC: f64 = 240.0;
 /// Length of a zone, m.
 const ZONE_M: f64 = 2.0;
@@ -22,7 +22,7 @@ pub struct Zone {
     pub power: f64,
     /// Web temperature at the end of the zone, degC.
     pub web_degc: f64,
-    /// Whether the PLC has cut the heater.
+    /// Whether the controller has cut the heater.
     pub tripped: bool,
     integral: f64,
 }
@@ -86,7 +86,7 @@ impl Oven {
 }
 
 impl Zone {
-    /// A PI controller, as the PLC runs it, on a heater with loss to the hall and to the wet web.
+    /// A PI controller, as the oven's controller runs it, on a heater with loss to the hall and to the wet web.
     fn heat(&mut self, set: f64, load: f64, hall_degc: f64, dt: f64) {
         self.tripped = self.degc > TRIP_DEGC || (self.tripped && self.degc > TRIP_DEGC - 20.0);
         let error = set - self.shown_degc;

@@ -58,7 +58,7 @@ fn a_faster_line_makes_a_thinner_film() {
 }
 
 #[test]
-fn the_plc_cuts_the_heater_before_the_oven_burns() {
+fn the_controller_cuts_the_heater_before_the_oven_burns() {
     let mut set = Setpoints::default();
     let mut plant = Plant::settled(&set, 5);
     set.zone_degc = [400.0; 3];

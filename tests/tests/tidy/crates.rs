@@ -68,7 +68,8 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
         ],
     ),
     ("twinway", &["common", "gateway-modbus"]),
-    ("demo", &["common", "gateway-modbus", "twinway-gateway", "twinway-cloud"]),
+    // Its oven has certificates of its own, as any device that speaks OPC UA.
+    ("demo", &["common", "gateway-modbus", "gateway-opcua", "twinway-gateway", "twinway-cloud"]),
 ];
 
 fn metadata() -> Value {
