@@ -59,20 +59,20 @@ pub(crate) enum Points {
 
 pub(crate) fn check(file: &Path, strict: bool, json: bool) -> ExitCode {
     let report = Report::load(file);
-    let counted = report.config.as_ref().map(|c| (c.registry.device_count(), c.registry.count()));
+    let size = report.config.as_ref().map(|c| (c.registry.device_count(), c.registry.count()));
     let ok = report.mistakes.is_empty() && (!strict || report.warnings.is_empty());
     if json {
         let told = json!({
             "ok": ok,
             "mistakes": all(&report.mistakes),
             "warnings": all(&report.warnings),
-            "devices": counted.map(|c| c.0),
-            "points": counted.map(|c| c.1),
+            "devices": size.map(|c| c.0),
+            "points": size.map(|c| c.1),
         });
         println!("{told}");
     } else {
         tell(&report.mistakes, &report.warnings);
-        if let (true, Some((devices, points))) = (ok, counted) {
+        if let (true, Some((devices, points))) = (ok, size) {
             let (devices, points) = (counted(devices, "device"), counted(points, "point"));
             println!("{}: ok, {devices}, {points}", file.display());
         }
