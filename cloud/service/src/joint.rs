@@ -7,9 +7,8 @@ use cloud_ingest::Sink;
 use cloud_live::Live;
 use cloud_twin::Outcome;
 use common::api::{GatewayView, ServerMessage};
-use common::command::{LogEntry, Severity};
-use common::names::action;
-use common::wire::{Body, Gap, Snapshot};
+use common::command::LogEntry;
+use common::wire::{Body, Snapshot};
 use common::{Schema, TwinId};
 
 use crate::news::{News, NewsSender};
@@ -56,27 +55,10 @@ impl Joint {
                 self.news.put(News::Alarm(alarm.id));
                 alarm.entry()
             }
-            Body::Gap(gap) => of_gap(&new.gateway, gap, new.frame.header.cut_us),
+            Body::Gap(gap) => gap.entry(&new.gateway.gateway, new.frame.header.cut_us),
         };
         let scope = self.scope(&new.gateway, event.twin);
         self.live.message(&scope, ServerMessage::Event { event });
-    }
-}
-
-fn of_gap(gateway: &GatewayKey, gap: &Gap, at_us: i64) -> LogEntry {
-    let what = match gap.seqs {
-        Some((first, last)) => format!("frames {first} to {last}"),
-        None => format!("{} samples", gap.samples),
-    };
-    LogEntry {
-        at_us,
-        actor: "system".into(),
-        action: action::DATA_GAP.into(),
-        target: gateway.gateway.to_string(),
-        twin: None,
-        severity: Severity::Alarm,
-        code: None,
-        detail: format!("{what} are missing: {:?}", gap.cause),
     }
 }
 

@@ -264,7 +264,7 @@ fn apply(tx: &Transaction<'_>, new: &NewFrame, gateway_row: i64, body: &Body, no
             log::append(tx, &Entry { tenant, gateway: Some(gateway_row), kind, entry: &entry, now })
         }
         Body::Gap(gap) => {
-            let entry = log::of_gap(&new.gateway, gap, new.frame.header.cut_us);
+            let entry = gap.entry(&new.gateway.gateway, new.frame.header.cut_us);
             let kind = log::EVENT;
             log::append(tx, &Entry { tenant, gateway: Some(gateway_row), kind, entry: &entry, now })
         }

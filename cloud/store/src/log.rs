@@ -3,7 +3,6 @@
 use cloud_core::{GatewayKey, StoreError};
 use common::api::Page;
 use common::command::{LogEntry, Severity};
-use common::wire::{Gap, GapCause};
 use common::{TenantId, TwinId};
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -82,41 +81,6 @@ pub(crate) fn append_refused(
     };
     let tenant = gateway.tenant.as_str();
     append(conn, &Entry { tenant, gateway: Some(gateway_row), kind: EVENT, entry: &entry, now })
-}
-
-/// What is missing, for people.
-pub(crate) fn of_gap(gateway: &GatewayKey, gap: &Gap, at_us: i64) -> LogEntry {
-    let cause = match gap.cause {
-        GapCause::Quota => "quota: the oldest were dropped",
-        GapCause::DiskFull => "disk full",
-        GapCause::Overrun => "overrun: a reader of the bus was too slow",
-        GapCause::Damaged => "damaged log",
-        GapCause::Age => "age: older than they were to be kept",
-        GapCause::Operator => "a person had them dropped",
-        GapCause::Other => "a cause that this version does not know",
-    };
-    let mut parts = vec![format!("data lost, {cause}")];
-    if let Some((first, last)) = gap.seqs {
-        let of = gap.incarnation.map(|i| format!(" of incarnation {i}")).unwrap_or_default();
-        parts.push(format!("frames {first} to {last}{of}"));
-    }
-    if gap.samples > 0 {
-        parts.push(format!("{} samples", gap.samples));
-    }
-    if let Some((from, to)) = gap.times_us {
-        let time = common::clock::format_us;
-        parts.push(format!("from {} to {}", time(from), time(to)));
-    }
-    LogEntry {
-        at_us,
-        actor: "system".into(),
-        action: common::names::action::DATA_GAP.into(),
-        target: gateway.gateway.to_string(),
-        twin: None,
-        severity: Severity::Alarm,
-        code: None,
-        detail: parts.join(", "),
-    }
 }
 
 pub(crate) fn page(

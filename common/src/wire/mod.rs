@@ -3,6 +3,7 @@
 
 mod batch;
 mod frame;
+mod gap;
 mod message;
 mod samples;
 

@@ -121,9 +121,8 @@ impl Writer {
             return;
         }
         let now_us = self.inner.clock.now_us();
-        let before = |age: Duration| {
-            now_us.saturating_sub(i64::try_from(age.as_micros()).unwrap_or(i64::MAX))
-        };
+        let before =
+            |age: Duration| now_us.saturating_sub(i64::try_from(age.as_micros()).unwrap_or(i64::MAX));
         // So that a trickle of frames does not keep a segment open for longer than they are to stay.
         let oldest = self.active.as_ref().and_then(|a| a.segment.cut_us(0));
         if let (Some(oldest), Some(least)) = (oldest, least)
@@ -225,7 +224,9 @@ impl Writer {
         let lossless = minus(&targets, &acked).is_empty() && !matches!(which, Which::Cut(..));
         let (mut samples, mut times, mut told_by_them) = (0, None, Vec::new());
         // What cannot be read is lost all the same, uncounted.
-        let read = if lossless { Ok(()) } else {
+        let read = if lossless {
+            Ok(())
+        } else {
             read_frames(&*self.inner.options.disk, segment, |frame| {
                 if let Which::Cut(from, to) = which
                     && frame.kind == FrameKind::Samples

@@ -1,0 +1,43 @@
+//! What is missing, for people.
+
+use super::frame::{Gap, GapCause};
+use crate::clock::format_us;
+use crate::command::{LogEntry, Severity};
+use crate::ids::GatewayId;
+use crate::names::action;
+
+impl Gap {
+    /// The entry that tells of it; `at_us`: when it was told, UTC us.
+    pub fn entry(&self, gateway: &GatewayId, at_us: i64) -> LogEntry {
+        let cause = match self.cause {
+            GapCause::Quota => "quota: the oldest were dropped",
+            GapCause::DiskFull => "disk full",
+            GapCause::Overrun => "overrun: a reader of the bus was too slow",
+            GapCause::Damaged => "damaged log",
+            GapCause::Age => "age: older than they were to be kept",
+            GapCause::Operator => "a person had them dropped",
+            GapCause::Other => "a cause that this version does not know",
+        };
+        let mut parts = vec![format!("data lost, {cause}")];
+        if let Some((first, last)) = self.seqs {
+            let of = self.incarnation.map(|i| format!(" of incarnation {i}")).unwrap_or_default();
+            parts.push(format!("frames {first} to {last}{of}"));
+        }
+        if self.samples > 0 {
+            parts.push(format!("{} samples", self.samples));
+        }
+        if let Some((from, to)) = self.times_us {
+            parts.push(format!("from {} to {}", format_us(from), format_us(to)));
+        }
+        LogEntry {
+            at_us,
+            actor: "system".into(),
+            action: action::DATA_GAP.into(),
+            target: gateway.to_string(),
+            twin: None,
+            severity: Severity::Alarm,
+            code: None,
+            detail: parts.join(", "),
+        }
+    }
+}
