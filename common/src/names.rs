@@ -218,6 +218,8 @@ pub mod action {
         DEVICE_ONLINE = "device.online";
         /// A device no longer answers.
         DEVICE_OFFLINE = "device.offline";
+        /// Somebody had samples of the buffer dropped.
+        BUFFER_DROPPED = "buffer.dropped";
         /// Somebody asked for something to be done with an alarm.
         ALARM_ASKED = "alarm.asked";
         /// An alarm's condition came true.

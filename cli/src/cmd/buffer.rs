@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use common::api::{BufferHealth, GatewayView};
+use common::api::{BufferHealth, BufferStatus, GatewayView};
 use serde::Serialize;
 
 use super::Context;
@@ -17,6 +17,9 @@ struct Status<'a> {
     uplink: bool,
     buffer: &'a BufferHealth,
     dropped: &'a BTreeMap<String, u64>,
+    /// On the box alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'a BufferStatus>,
 }
 
 pub(super) async fn status(ctx: &Context, gateway: Option<String>) -> Result<Exit> {
@@ -26,7 +29,8 @@ pub(super) async fn status(ctx: &Context, gateway: Option<String>) -> Result<Exi
         return Err(Error::new(Exit::NotFound, format!("there is no gateway `{name}`"))
             .remedy("`twinway gateways` lists them"));
     }
-    let told: Vec<_> = chosen.iter().filter_map(|g| of(g)).collect();
+    let detail = super::buffer_box::detail(ctx).await?;
+    let told: Vec<_> = chosen.iter().filter_map(|g| of(g, detail.as_ref())).collect();
     ctx.out.show(&told, |told| told.iter().map(page).collect::<Vec<_>>().join("\n"))?;
     for silent in chosen.iter().filter(|g| g.health.is_none()) {
         ctx.out.note(&format!("{} has told nothing yet", silent.id));
@@ -34,9 +38,9 @@ pub(super) async fn status(ctx: &Context, gateway: Option<String>) -> Result<Exi
     if told.iter().any(|s| s.buffer.fault.is_some()) { Ok(Exit::Failed) } else { Ok(Exit::Ok) }
 }
 
-fn of(g: &GatewayView) -> Option<Status<'_>> {
+fn of<'a>(g: &'a GatewayView, detail: Option<&'a BufferStatus>) -> Option<Status<'a>> {
     let h = g.health.as_ref()?;
-    Some(Status { gateway: g.id.as_str(), uplink: h.uplink, buffer: &h.buffer, dropped: &h.dropped })
+    Some(Status { gateway: g.id.as_str(), uplink: h.uplink, buffer: &h.buffer, dropped: &h.dropped, detail })
 }
 
 fn page(s: &Status<'_>) -> String {
@@ -58,5 +62,5 @@ fn page(s: &Status<'_>) -> String {
     }
     let dropped = s.dropped.iter().filter(|(_, n)| **n > 0);
     lines.extend(dropped.map(|(cause, n)| format!("  dropped   {n} {}", clean(cause))));
-    lines.join("\n") + "\n"
+    lines.join("\n") + "\n" + &s.detail.map(super::buffer_box::page).unwrap_or_default()
 }

@@ -3,6 +3,7 @@
 mod alarms;
 mod broker;
 mod buffer;
+mod buffer_box;
 mod check;
 mod command;
 mod discover;
@@ -113,6 +114,9 @@ pub(crate) async fn run(cli: Cli, out: Out) -> Result<Exit> {
         Verb::Modbus(verb) => modbus::with_gateway(&ctx, verb).await,
         Verb::Opcua(verb) => opcua::opcua(&ctx, verb).await,
         Verb::Buffer(Buffer::Status { gateway }) => buffer::status(&ctx, gateway).await,
+        Verb::Buffer(Buffer::Export(asked)) => buffer_box::export(&ctx, asked).await,
+        Verb::Buffer(Buffer::Verify) => buffer_box::verify(&ctx).await,
+        Verb::Buffer(Buffer::Drop(asked)) => buffer_box::drop(&ctx, asked).await,
         Verb::Mqtt(Mqtt::Clients) => broker::clients(&ctx).await,
         Verb::Status { once } => status::status(&ctx, once).await,
         Verb::Reload { show } => reload::reload(&ctx, show).await,

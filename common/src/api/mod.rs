@@ -2,6 +2,7 @@
 //! the page read. No handlers here.
 
 mod alarm;
+mod buffer;
 mod config;
 mod gateway;
 mod history;
@@ -14,6 +15,10 @@ mod twin;
 mod users;
 
 pub use alarm::{AcknowledgeRequest, ShelveRequest, UnshelveRequest};
+pub use buffer::{
+    BufferClass, BufferDamage, BufferDropRequest, BufferDropped, BufferLoss, BufferQuarantine, BufferReader,
+    BufferStatus, BufferVerify,
+};
 pub use config::{ConfigView, ReloadAttempt, ReloadReport};
 pub use gateway::{
     BufferHealth, DeviceHealth, GatewayHealth, GatewayView, PollHealth, SwitchPosition, SwitchRequest,

@@ -18,7 +18,7 @@ use gateway_store::{FeedOptions, Store};
 use tokio::sync::{Mutex, mpsc};
 
 use crate::alarms::Desk;
-use crate::config::{Config, Publish};
+use crate::config::{Config, Overflow, Publish};
 use crate::derived::{Derived, Notes};
 use crate::drivers::{Drivers, planned};
 use crate::gateway::{StartError, VERSION};
@@ -234,11 +234,20 @@ pub(crate) struct FieldLeft {
 }
 
 pub(crate) fn store_options(config: &Config) -> gateway_store::Options {
+    let buffer = &config.buffer;
+    let age = |hours: u64| (hours > 0).then(|| Duration::from_secs(hours * 3600));
     gateway_store::Options {
-        quota_bytes: config.buffer.quota_mb << 20,
-        sync_interval: Duration::from_millis(config.buffer.sync_ms),
-        segment_bytes: config.buffer.segment_mb << 20,
-        ring: config.buffer.keep_acked,
+        quota_bytes: buffer.quota_mb << 20,
+        sync_interval: Duration::from_millis(buffer.sync_ms),
+        segment_bytes: buffer.segment_mb << 20,
+        ring: buffer.keep_acked,
+        records_bytes: Some((buffer.quota_mb << 20) / 100 * buffer.records_percent),
+        max_age: age(buffer.max_age_h),
+        records_max_age: age(buffer.records_max_age_h),
+        overflow: match buffer.overflow {
+            Overflow::DropOldest => gateway_store::Overflow::DropOldest,
+            Overflow::DropNewest => gateway_store::Overflow::DropNewest,
+        },
         ..gateway_store::Options::new(config.data_dir.join("buffer"))
     }
 }

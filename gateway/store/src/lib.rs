@@ -15,6 +15,7 @@ mod feed;
 mod gone;
 mod history;
 mod inner;
+mod inspect;
 mod notes;
 mod options;
 mod quarantine;
@@ -31,6 +32,7 @@ mod tail;
 mod writer;
 
 pub use feed::{FeedOptions, feed};
+pub use inspect::Exported;
 pub use options::{OpenError, Options, Overflow};
 pub use retain::Dropped;
 pub use store::Store;

@@ -257,7 +257,7 @@ impl Writer {
         let mut shared = lock(&self.inner.shared);
         tell(&mut shared, segment, &losses, cause);
         if segment.incarnation == self.inner.incarnation {
-            shared.tail.forget(&losses.seqs);
+            shared.tail.forget(&targets);
         }
         told_by_them.into_iter().for_each(|gap| shared.retell(gap));
         shared.free(segment.incarnation, &freed);

@@ -100,8 +100,14 @@ impl Writer {
         loop {
             match self.wait() {
                 Job::Write(frames) => self.attempt(&frames),
-                Job::Retain => self.retain(),
-                Job::Drop(order) => self.drop_ordered(order),
+                Job::Retain => {
+                    self.retain();
+                    self.inner.tell_losses();
+                }
+                Job::Drop(order) => {
+                    self.drop_ordered(order);
+                    self.inner.tell_losses();
+                }
                 Job::Close => {
                     self.finish();
                     return;
@@ -313,7 +319,9 @@ impl Writer {
         }
         let open: Vec<Segment> = {
             let shared = lock(&self.inner.shared);
-            let earlier = |s: &&Segment| !s.closed && s.incarnation != self.inner.incarnation;
+            let earlier = |s: &&Segment| {
+                (!s.closed || s.headless) && s.incarnation != self.inner.incarnation
+            };
             shared.segments.iter().filter(earlier).cloned().collect()
         };
         for mut segment in open {

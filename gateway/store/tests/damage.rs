@@ -185,3 +185,149 @@ async fn damage_where_reading_starts_costs_no_frame_before_it() {
         assert_eq!(left, (1..=100).filter(|s| s != seq).collect::<Vec<_>>());
     }
 }
+
+/// A log of three segments, and what is in it.
+async fn three_segments(dir: &Path) -> (common::Incarnation, Vec<(u64, Vec<u8>)>) {
+    let mut o = options(dir);
+    o.segment_bytes = 16 << 10;
+    let store = open(o);
+    for n in 0..12 {
+        let id = store.append(samples(500, n)).unwrap();
+        store.durable(id).await.unwrap();
+    }
+    let incarnation = store.incarnation();
+    let written = read_all(&store, incarnation);
+    store.close();
+    drop(store);
+    assert!(segments(dir).len() >= 3);
+    (incarnation, written)
+}
+
+fn quarantined(dir: &Path) -> Vec<String> {
+    let names = std::fs::read_dir(dir.join("quarantine")).into_iter().flatten();
+    let mut names: Vec<String> = names.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// A header is 60 bytes of a segment; the frames say of themselves what it said.
+#[tokio::test]
+async fn a_segment_with_a_spoilt_header_is_read_by_its_frames_and_mended() {
+    for closed in [true, false] {
+        let dir = tempfile::tempdir().unwrap();
+        let (incarnation, written) = three_segments(dir.path()).await;
+        let paths = segments(dir.path());
+        let path = &paths[if closed { 0 } else { paths.len() - 1 }];
+        let mut bytes = std::fs::read(path).unwrap();
+        bytes[20] ^= 0x40;
+        if !closed {
+            // Without its end as well, so that it is scanned.
+            bytes.truncate(bytes.len() - 5);
+        }
+        std::fs::write(path, &bytes).unwrap();
+        for _ in 0..2 {
+            let store = open(options(dir.path()));
+            assert!(read_all(&store, incarnation) == written);
+            synced(&store).await;
+            assert!(quarantined(dir.path()).is_empty());
+            assert!(gaps(&store).iter().all(|g| g.seqs == Some((13, 13))), "{:?}", gaps(&store));
+            store.append(audit("x")).unwrap();
+        }
+        let mended = std::fs::read(path).unwrap();
+        assert_eq!(&mended[..6], b"TWSEG\n");
+        assert_ne!(mended[20], bytes[20]);
+    }
+}
+
+/// Whatever stands in the folder: it opens, the rest is used, and what cannot be is moved aside and not lost.
+#[tokio::test]
+async fn what_cannot_be_used_is_moved_aside_and_the_rest_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let (incarnation, written) = three_segments(dir.path()).await;
+    let log = dir.path().join("log");
+    let paths = segments(dir.path());
+    // The second is overwritten wholly; others stand where none should.
+    std::fs::write(&paths[1], vec![0xa5; 9000]).unwrap();
+    std::fs::write(log.join("00000000000000f0.seg"), b"").unwrap();
+    std::fs::write(log.join("00000000000000f1.seg"), vec![0; 5000]).unwrap();
+    std::fs::create_dir(log.join("00000000000000f2.seg")).unwrap();
+    std::fs::write(log.join("holiday.seg"), vec![7; 3000]).unwrap();
+    std::fs::write(log.join("readme.txt"), b"not ours").unwrap();
+    std::fs::create_dir(dir.path().join("notes.json")).unwrap();
+    let mut other = std::fs::read(&paths[0]).unwrap();
+    other[6] = 9;
+    let crc = crc32fast::hash(&other[..56]).to_le_bytes();
+    other[56..60].copy_from_slice(&crc);
+    std::fs::write(log.join("00000000000000f3.seg"), &other).unwrap();
+
+    let store = open(options(dir.path()));
+    synced(&store).await;
+    let read = read_all(&store, incarnation);
+    assert!(read.iter().all(|f| written.contains(f)) && read.len() < written.len());
+    let aside = quarantined(dir.path());
+    let is_there = |name: &str| aside.iter().any(|n| n.starts_with(name));
+    let expected = ["00000000000000f2.seg", "00000000000000f3.seg", "holiday.seg", "notes.json"];
+    assert!(expected.iter().all(|n| is_there(n)), "{aside:?}");
+    assert_eq!(aside.len(), 5, "{aside:?}");
+    assert!(log.join("readme.txt").exists(), "what has no name of ours is left alone");
+    // Which frames are gone is known by the holes.
+    let told: IntervalSet = gaps(&store).iter().filter_map(|g| g.seqs).collect::<Vec<_>>().into();
+    let there: Vec<u64> = read.iter().map(|f| f.0).collect();
+    assert!((1..=12).all(|s| told.contains(s) != there.contains(&s)), "{told:?} {there:?}");
+    let status = store.status();
+    assert_eq!(status.quarantine.files, 5);
+    assert!(status.lost["damaged"].frames > 0);
+    drop(store);
+    let store = open(options(dir.path()));
+    synced(&store).await;
+    assert_eq!(gaps(&store), vec![], "told once");
+}
+
+#[tokio::test]
+async fn a_whole_segment_that_is_missing_is_told_and_a_file_in_place_of_a_folder_stops_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (incarnation, written) = three_segments(dir.path()).await;
+    std::fs::remove_file(&segments(dir.path())[1]).unwrap();
+    let store = open(options(dir.path()));
+    synced(&store).await;
+    let there: Vec<u64> = read_all(&store, incarnation).iter().map(|f| f.0).collect();
+    let told: IntervalSet = gaps(&store).iter().filter_map(|g| g.seqs).collect::<Vec<_>>().into();
+    assert!((1..=written.len() as u64).all(|s| told.contains(s) != there.contains(&s)));
+    assert!(!told.is_empty());
+    drop(store);
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("log"), b"?").unwrap();
+    std::fs::write(dir.path().join("state"), b"?").unwrap();
+    std::fs::write(dir.path().join("gone.json"), b"?").unwrap();
+    let store = open(options(dir.path()));
+    let id = store.append(samples(1, 1)).unwrap();
+    store.durable(id).await.unwrap();
+    assert_eq!(quarantined(dir.path()), ["gone.json-2", "log-1"]);
+}
+
+/// A file that the system does not let us read is moved aside, and does not stop the start.
+#[tokio::test]
+async fn a_segment_that_cannot_be_opened_is_moved_aside_and_told() {
+    let dir = memory_dir();
+    let disk = disk::ModelDisk::new(dir.path());
+    let options = || gateway_store::Options {
+        disk: std::sync::Arc::new(disk.clone()),
+        segment_bytes: 16 << 10,
+        ..options(dir.path())
+    };
+    let store = open(options());
+    for n in 0..12 {
+        let id = store.append(samples(500, n)).unwrap();
+        store.durable(id).await.unwrap();
+    }
+    let incarnation = store.incarnation();
+    drop(store);
+    let second = disk.files(&dir.path().join("log")).into_iter().filter(|p| p.extension().is_some()).nth(1).unwrap();
+    disk.forbid(&second);
+    let store = open(options());
+    synced(&store).await;
+    let there: Vec<u64> = read_all(&store, incarnation).iter().map(|f| f.0).collect();
+    let told: IntervalSet = gaps(&store).iter().filter_map(|g| g.seqs).collect::<Vec<_>>().into();
+    assert!((1..=12).all(|s| told.contains(s) != there.contains(&s)), "{told:?} {there:?}");
+    assert_eq!(store.status().quarantine.since_start, 1);
+}

@@ -4,6 +4,7 @@
 mod alarms;
 mod auth;
 mod broker;
+mod buffer;
 mod commands;
 mod config;
 mod gateway;
@@ -188,6 +189,10 @@ const ROUTES: &[Route] = &[
     route(Method::GET, "/api/v1/switch", Some(Role::Viewer), || get(gateway::switch)),
     route(Method::PUT, "/api/v1/switch", Some(Role::Engineer), || put(gateway::set_switch)),
     route(Method::GET, "/api/v1/broker", Some(Role::Viewer), || get(broker::status)),
+    route(Method::GET, "/api/v1/buffer", Some(Role::Viewer), || get(buffer::status)),
+    route(Method::GET, "/api/v1/buffer/export", Some(Role::Engineer), || get(buffer::export)),
+    route(Method::GET, "/api/v1/buffer/verify", Some(Role::Engineer), || get(buffer::verify)),
+    route(Method::POST, "/api/v1/buffer/drop", Some(Role::Admin), || post(buffer::drop_samples)),
     route(Method::GET, "/api/v1/opcua/nodeset", Some(Role::Viewer), || get(opcua::nodeset)),
     route(Method::POST, "/api/v1/opcua/endpoints", Some(Role::Engineer), || post(opcua_client::endpoints)),
     route(Method::POST, "/api/v1/opcua/browse", Some(Role::Engineer), || post(opcua_client::browse)),

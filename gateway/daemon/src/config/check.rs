@@ -29,6 +29,9 @@ pub(super) fn sections(files: &Files<'_>, mistakes: &mut Vec<Mistake>) {
         ("sync_ms", b.sync_ms, 1, 100),
         ("segment_mb", b.segment_mb, 1, 1024),
         ("frame_ms", b.frame_ms, 1, 60_000),
+        ("max_age_h", b.max_age_h, 0, 876_000),
+        ("records_max_age_h", b.records_max_age_h, 0, 876_000),
+        ("records_percent", b.records_percent, 1, 100),
     ] {
         if !(min..=max).contains(&value) {
             no("buffer", key, format!("{value} is not within {min} to {max}"));

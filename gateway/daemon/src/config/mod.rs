@@ -37,6 +37,7 @@ pub use derived::{VirtualDevice, VirtualPoint};
 pub use exchange::{Change, Difference, ExchangeError, Import, Imported, export, import};
 use files::{Files, Input};
 pub use secrets::Token;
+pub use sections::Overflow;
 use sections::{ApiSection, BrokerSection, BufferSection, ControlSection, DeviceSection, File};
 pub use values::Publish;
 

@@ -136,11 +136,40 @@ pub struct BufferSection {
     pub frame_ms: u64,
     /// Whether acknowledged frames stay while there is room, for local history. Default `true`.
     pub keep_acked: bool,
+    /// What goes when the quota is reached and the cloud lacks all that is there: `drop_oldest`, or `drop_newest`.
+    /// Samples go; events, alarms, audit and commands stay within their share. Default `drop_oldest`.
+    pub overflow: Overflow,
+    /// Hours after which samples go, whether the cloud has them or not; 0: never. Default 0.
+    pub max_age_h: u64,
+    /// The same for events, alarms, audit and commands. Default 0.
+    pub records_max_age_h: u64,
+    /// Their share of the quota beyond what stands among samples, percent. Default 25.
+    pub records_percent: u64,
+}
+
+/// What goes when the quota is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Overflow {
+    /// the oldest samples
+    DropOldest,
+    /// new samples, until there is room
+    DropNewest,
 }
 
 impl Default for BufferSection {
     fn default() -> Self {
-        Self { quota_mb: 1024, sync_ms: 100, segment_mb: 16, frame_ms: 10, keep_acked: true }
+        Self {
+            quota_mb: 1024,
+            sync_ms: 100,
+            segment_mb: 16,
+            frame_ms: 10,
+            keep_acked: true,
+            overflow: Overflow::DropOldest,
+            max_age_h: 0,
+            records_max_age_h: 0,
+            records_percent: 25,
+        }
     }
 }
 

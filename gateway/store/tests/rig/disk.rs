@@ -125,6 +125,7 @@ struct Inside {
     faults: HashMap<u8, (Fault, u64)>,
     /// Bytes that fit on it.
     room: Option<u64>,
+    forbidden: Vec<PathBuf>,
     /// Most bytes that a write takes at once.
     short: Option<usize>,
 }
@@ -259,6 +260,11 @@ impl ModelDisk {
     /// A write takes at most so many bytes.
     pub(crate) fn shorten(&self, most: Option<usize>) {
         self.lock().short = most;
+    }
+
+    /// A file that may not be opened.
+    pub(crate) fn forbid(&self, path: &Path) {
+        self.lock().forbidden.push(path.to_owned());
     }
 
     /// Names of the files in a folder.
@@ -444,6 +450,9 @@ impl Disk for ModelDisk {
     fn open(&self, path: &Path, _write: bool) -> io::Result<Box<dyn DiskFile>> {
         let mut inside = self.lock();
         inside.call(Call::Open)?;
+        if inside.forbidden.iter().any(|p| p == path) {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
         match inside.node(path)? {
             Node::File(at) => Ok(Box::new(ModelFile { disk: self.clone(), at })),
             Node::Folder => Err(io::Error::from_raw_os_error(21)),

@@ -7,6 +7,7 @@
 #![allow(clippy::disallowed_methods)] // it measures time
 
 mod broker;
+mod buffer;
 mod command;
 mod field;
 mod figure;
@@ -42,7 +43,7 @@ async fn main() -> ExitCode {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let chosen = only.first().is_some_and(|g| g == "field" || g == "opcua");
     let figures = if chosen { only.split_off(1) } else { Vec::new() };
-    let known = ["start", "loop", "command", "field", "broker", "scale", "opcua"];
+    let known = ["start", "loop", "command", "field", "broker", "scale", "opcua", "buffer"];
     if let Some(unknown) = only.iter().find(|g| !known.contains(&g.as_str())) {
         eprintln!("no group `{unknown}`: there are {}", known.join(", "));
         return ExitCode::from(2);
@@ -67,6 +68,9 @@ async fn main() -> ExitCode {
     }
     if (wanted("field") && figures.is_empty()) || only.iter().any(|g| g == "scale") {
         scale::configuration();
+    }
+    if wanted("buffer") {
+        buffer::buffer().await;
     }
     if wanted("opcua") {
         opcua::opcua(&figures).await;

@@ -1,0 +1,236 @@
+//! Looking at the buffer while it runs: its status in detail, a check of all that is on disk, and samples for others.
+//! Nothing here changes the log; what reads files is called from a thread that may block.
+
+use std::collections::HashMap;
+
+use common::api::{
+    BufferClass, BufferDamage, BufferLoss, BufferQuarantine, BufferReader, BufferStatus, BufferVerify,
+};
+use common::wire::{Body, Frame};
+use common::{IntervalSet, PointId, Sample, Schema, SchemaHash};
+use gateway_core::{FrameLog, LogError};
+use tokio::sync::oneshot;
+
+use crate::inner::{Shared, lock};
+use crate::record::{Item, RecordReader};
+use crate::retain::{DropOrder, Dropped};
+use crate::segment::Segment;
+use crate::sets::{minus, missing};
+use crate::store::Store;
+
+/// A sample of the buffer with the names that it had when it was taken.
+#[derive(Debug)]
+pub struct Exported<'a> {
+    /// Name of the device.
+    pub device: &'a str,
+    /// Name of the point.
+    pub point: &'a str,
+    /// Its unit, as UCUM.
+    pub unit: &'a str,
+    /// The sample.
+    pub sample: &'a Sample,
+}
+
+impl Store {
+    /// What is there, for whom, and what is not.
+    pub fn status(&self) -> BufferStatus {
+        let health = FrameLog::health(self);
+        let (files, bytes, since_start) = self.quarantine.count();
+        let options = &self.inner.options;
+        let shared = lock(&self.inner.shared);
+        let mut classes = [BufferClass::default(); 2];
+        let none = IntervalSet::new();
+        for segment in &shared.segments {
+            let acked = shared.acked.get(&segment.incarnation).unwrap_or(&none);
+            let present = &segment.contents.present;
+            let samples = minus(present, &segment.contents.kept);
+            for (class, seqs) in classes.iter_mut().zip([&samples, &minus(present, &samples)]) {
+                class.frames += seqs.len();
+                class.unacked_frames += missing(seqs, acked);
+            }
+        }
+        let records = shared.segments.iter().filter(|s| s.only_records()).map(|s| s.bytes).sum();
+        let loss = |d: &crate::inner::Dropped| BufferLoss { frames: d.frames, samples: d.samples };
+        let tail_newest = shared.tail.after(0).last().map(|f| f.cut_us);
+        BufferStatus {
+            segments: shared.segments.len() as u64,
+            oldest_us: shared.segments.iter().find_map(|s| s.cut_us(0)),
+            newest_us: tail_newest.or_else(|| shared.segments.last().and_then(|s| s.cut_us(u64::MAX))),
+            samples: classes[0],
+            records: classes[1],
+            records_bytes: (records, options.records_quota()),
+            readers: self.readers(&shared, &health),
+            quarantine: BufferQuarantine { files, bytes, since_start },
+            lost: shared.dropped.iter().map(|(cause, d)| ((*cause).to_owned(), loss(d))).collect(),
+            refusing: shared.refusing,
+            health,
+        }
+    }
+
+    fn readers(&self, shared: &Shared, health: &common::api::BufferHealth) -> Vec<BufferReader> {
+        let unacked = |s: &&Segment| shared.unacked(s) > 0;
+        let cloud = BufferReader {
+            name: "cloud".to_owned(),
+            lag_frames: health.unacked_frames,
+            lag_bytes: shared.segments.iter().filter(unacked).map(|s| s.bytes).sum(),
+            most_bytes: None,
+        };
+        let mut readers = vec![cloud];
+        for (name, hold) in &shared.holds {
+            // Segments of its incarnation from its cursor on, and all later ones.
+            let from = shared.segments.iter().position(|s| {
+                s.incarnation == hold.from.incarnation && s.last() >= hold.from.seq
+            });
+            let later = || {
+                let of = shared.segments.iter().rposition(|s| s.incarnation == hold.from.incarnation);
+                of.map_or(0, |at| at + 1)
+            };
+            let rest = shared.segments.get(from.unwrap_or_else(later)..).unwrap_or(&[]);
+            let before: IntervalSet = match hold.from.seq.checked_sub(1) {
+                Some(last) if last > 0 => vec![(1, last)].into(),
+                _ => IntervalSet::new(),
+            };
+            let frames = |s: &Segment| match s.incarnation == hold.from.incarnation {
+                true => missing(&s.contents.present, &before),
+                false => s.contents.present.len(),
+            };
+            readers.push(BufferReader {
+                name: name.clone(),
+                lag_frames: rest.iter().map(frames).sum(),
+                lag_bytes: rest.iter().map(|s| s.bytes).sum(),
+                most_bytes: Some(hold.lag_bytes),
+            });
+        }
+        readers[1..].sort_by(|a, b| a.name.cmp(&b.name));
+        readers
+    }
+
+    /// Reads all that is on disk and compares each record with its checksum and the log with what it should hold.
+    pub fn verify(&self) -> BufferVerify {
+        let mut report = BufferVerify::default();
+        let segments = lock(&self.inner.shared).segments.clone();
+        for segment in segments {
+            let file = segment.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            match self.verify_segment(&segment) {
+                Ok(sound) => {
+                    report.segments += 1;
+                    report.bytes += segment.bytes;
+                    report.frames += sound.len();
+                    // Told or freed since the list was taken: no damage.
+                    let now = lock(&self.inner.shared);
+                    let now = now.segments.iter().find(|s| s.ordinal == segment.ordinal);
+                    let expected = now.map(|s| s.contents.present.clone()).unwrap_or_default();
+                    let gone = minus(&segment.contents.present, &expected);
+                    for (first, last) in minus(&minus(&segment.contents.present, &gone), &sound).iter() {
+                        let detail = "records are not sound".to_owned();
+                        let (file, seqs) = (file.clone(), Some((first, last)));
+                        report.damage.push(BufferDamage { file, seqs, detail });
+                    }
+                }
+                // Retention was faster.
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+                Err(e) => report.damage.push(BufferDamage { file, seqs: None, detail: e.to_string() }),
+            }
+        }
+        report
+    }
+
+    fn verify_segment(&self, segment: &Segment) -> std::io::Result<IntervalSet> {
+        let file = self.inner.options.disk.open(&segment.path, false)?;
+        let end = segment.contents.end;
+        let mut reader = RecordReader::new(&*file, segment.incarnation, segment.start, end);
+        let mut sound = IntervalSet::new();
+        while let Some(item) = reader.next()? {
+            if let Item::Frame { seq, .. } = item
+                && segment.contents.present.contains(seq)
+            {
+                sound.insert(seq);
+            }
+        }
+        Ok(sound)
+    }
+
+    /// Hands over all samples with a source time in `from_us..=to_us`, in the order in which they were appended, oldest
+    /// run first, until `take` says no.
+    pub fn export(&self, from_us: i64, to_us: i64, mut take: impl FnMut(&Exported<'_>) -> bool) {
+        let (segments, after) = {
+            let shared = lock(&self.inner.shared);
+            let after: Vec<_> =
+                shared.tail.after(shared.tail.durable).map(|f| (f.schema, f.bytes.clone())).collect();
+            (shared.segments.clone(), after)
+        };
+        let mut names: HashMap<SchemaHash, Names> = HashMap::new();
+        let mut hand_over = |names: &Names, frame: &[u8]| {
+            let Ok(Frame { body: Body::Samples(rows), .. }) = Frame::decode(frame) else { return true };
+            rows.iter().filter(|s| (from_us..=to_us).contains(&s.source_us)).all(|sample| {
+                let Some((device, point, unit)) = names.of(sample.point) else { return true };
+                take(&Exported { device, point, unit, sample })
+            })
+        };
+        for segment in segments {
+            let (times, known) = (segment.contents.times, segment.contents.times_known);
+            if known && times.is_none_or(|(min, max)| max < from_us || min > to_us) {
+                continue;
+            }
+            let own = names.entry(segment.schema).or_insert_with(|| {
+                let json = segment.schema_json(&*self.inner.options.disk).ok().flatten();
+                Names::new(&json.or_else(|| FrameLog::schema_json(self, segment.schema)).unwrap_or_default())
+            });
+            let Ok(file) = self.inner.options.disk.open(&segment.path, false) else { continue };
+            let mut reader =
+                RecordReader::new(&*file, segment.incarnation, segment.start, segment.contents.end);
+            while let Ok(Some(item)) = reader.next() {
+                if let Item::Frame { seq, bytes, .. } = item
+                    && segment.contents.present.contains(seq)
+                    && !hand_over(own, &bytes)
+                {
+                    return;
+                }
+            }
+        }
+        for (schema, bytes) in after {
+            let own = names.entry(schema).or_insert_with(|| {
+                Names::new(&FrameLog::schema_json(self, schema).unwrap_or_default())
+            });
+            if !hand_over(own, &bytes) {
+                return;
+            }
+        }
+    }
+
+    /// Drops the samples of frames that were cut in `from_us..=to_us`, whether the cloud has them or not. What it lacks is
+    /// told as a gap. Records stay.
+    ///
+    /// # Errors
+    /// When the disk refuses, or another order is being carried out.
+    pub async fn drop_cut(&self, from_us: i64, to_us: i64) -> Result<Dropped, LogError> {
+        let (done, told) = oneshot::channel();
+        {
+            let mut shared = lock(&self.inner.shared);
+            if shared.closing {
+                return Err(LogError::Closed);
+            }
+            if shared.drop_wanted.is_some() {
+                return Err(LogError::Write { detail: "another order to drop is waiting".to_owned() });
+            }
+            shared.drop_wanted = Some(DropOrder { from_us, to_us, done });
+        }
+        self.inner.work.notify_all();
+        let told = told.await.map_err(|_| LogError::Closed)?;
+        told.map_err(|e| LogError::Write { detail: e.to_string() })
+    }
+}
+
+/// Names of a schema's points by their numbers.
+struct Names(Option<Schema>);
+
+impl Names {
+    fn new(json: &[u8]) -> Self {
+        Self(serde_json::from_slice(json).ok())
+    }
+
+    fn of(&self, point: PointId) -> Option<(&str, &str, &str)> {
+        let (device, point) = self.0.as_ref()?.point(point)?;
+        Some((&device.name, &point.name, &point.unit))
+    }
+}

@@ -1,0 +1,220 @@
+//! What is kept for how long: shares of the quota by class, age, what a reached quota does, orders to drop; and that the
+//! room is given back to the file system.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)] // tests may
+
+mod rig;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::wire::{Body, Frame, GapCause, Known};
+use common::{Clock, IntervalSet};
+use gateway_core::{FrameId, FrameLog, LogError};
+use gateway_store::{Options, Overflow, Store};
+use rig::*;
+
+fn small(dir: &std::path::Path) -> Options {
+    Options {
+        segment_bytes: 16 << 10,
+        quota_bytes: 256 << 10,
+        sync_interval: Duration::from_millis(2),
+        ..options(dir)
+    }
+}
+
+async fn put(store: &Store, body: Body) -> FrameId {
+    let id = store.append(body).unwrap();
+    store.durable(id).await.unwrap();
+    id
+}
+
+fn seqs(store: &Store) -> IntervalSet {
+    read_all(store, store.incarnation()).iter().map(|(s, _)| (*s, *s)).collect::<Vec<_>>().into()
+}
+
+fn lost(store: &Store) -> IntervalSet {
+    gaps(store).iter().filter_map(|g| g.seqs).collect::<Vec<_>>().into()
+}
+
+fn audits(store: &Store) -> Vec<String> {
+    let target = |b: &Vec<u8>| match Frame::decode(b).unwrap().body {
+        Body::Audit(e) => Some(e.target),
+        _ => None,
+    };
+    read_all(store, store.incarnation()).iter().filter_map(|(_, b)| target(b)).collect()
+}
+
+/// Bytes that the file system has for the log, in blocks of 4 KiB, and for how many files.
+fn on_disk(dir: &std::path::Path) -> (u64, u64) {
+    use std::os::unix::fs::MetadataExt as _;
+    let files = std::fs::read_dir(dir.join("log")).unwrap().filter_map(|e| e.unwrap().metadata().ok());
+    files.fold((0, 0), |(bytes, files), m| (bytes + m.blocks() * 512, files + 1))
+}
+
+#[tokio::test]
+async fn samples_go_before_records_and_the_file_system_has_the_room_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(small(dir.path()));
+    for n in 0..300 {
+        put(&store, if n % 10 == 0 { audit(&n.to_string()) } else { samples(400, n) }).await;
+    }
+    // And a segment that is being filled, and what the last block of each file has over.
+    let fits = || {
+        let (bytes, files) = on_disk(dir.path());
+        bytes <= (256 << 10) + (24 << 10) + files * 4096
+    };
+    eventually("within the quota", fits).await;
+    assert_eq!(audits(&store).len(), 30, "all records are there");
+    let (there, lost) = (seqs(&store), lost(&store));
+    assert!(!lost.is_empty());
+    let last = store.watermark().borrow().head;
+    assert!((1..=last).all(|s| there.contains(s) != lost.contains(s)), "{there:?} {lost:?}");
+    assert!(gaps(&store).iter().all(|g| g.cause == GapCause::Quota));
+    // What is left of many segments is few files.
+    let kept = std::fs::read_dir(dir.path().join("log"))
+        .unwrap()
+        .filter(|e| e.as_ref().unwrap().file_name().to_string_lossy().contains('-'))
+        .count();
+    assert!(kept <= 4, "{kept} files for 30 records");
+    let incarnation = store.incarnation();
+    let before = read_all(&store, incarnation);
+    drop(store);
+    let store = open(small(dir.path()));
+    assert!(read_all(&store, incarnation)[..before.len()] == before[..]);
+    synced(&store).await;
+    assert_eq!(gaps(&store), vec![]);
+}
+
+/// A flood of events has a share, and cannot expel all samples.
+#[tokio::test]
+async fn records_have_a_share_of_their_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(Options { records_bytes: Some(32 << 10), ..small(dir.path()) });
+    let long = "x".repeat(2000);
+    for n in 0..40 {
+        put(&store, samples(400, n)).await;
+    }
+    for n in 0..400u32 {
+        // Not compressible, so that they take room.
+        let noise: String = (0..400).map(|i| format!("{:x}", (n * 31 + i).wrapping_mul(2_654_435_761))).collect();
+        put(&store, audit(&format!("{n} {noise}{}", &long[..10]))).await;
+    }
+    put(&store, samples(400, 99)).await;
+    let there = read_all(&store, store.incarnation());
+    let frames = there.iter().filter(|(_, b)| matches!(Frame::decode(b).unwrap().body, Body::Samples(_)));
+    assert!(frames.count() > 10, "samples are still there");
+    assert!(audits(&store).last().unwrap().starts_with("399 "), "the newest records are there");
+    let (there, lost) = (seqs(&store), lost(&store));
+    let last = store.watermark().borrow().head;
+    assert!((1..=last).all(|s| there.contains(s) || lost.contains(s)), "{there:?} {lost:?}");
+}
+
+/// What a gap told is still told when the frame that told it goes itself.
+#[tokio::test]
+async fn a_gap_that_is_dropped_is_told_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(Options { records_bytes: Some(4 << 10), ..small(dir.path()) });
+    for n in 0..600 {
+        put(&store, samples(400, n)).await;
+    }
+    let (there, lost) = (seqs(&store), lost(&store));
+    assert!(!there.contains(1));
+    let last = store.watermark().borrow().head;
+    assert!((1..=last).all(|s| there.contains(s) || lost.contains(s)), "{there:?} {lost:?}");
+    let told: u64 = gaps(&store).iter().map(|g| g.samples).sum();
+    let left = read_all(&store, store.incarnation());
+    let left: usize = left.iter().map(|(_, b)| Frame::decode(b).unwrap().body.sample_count()).sum();
+    assert_eq!(told + left as u64, 600 * 400, "and counted once");
+}
+
+#[tokio::test]
+async fn when_the_oldest_are_to_stay_the_newest_are_refused_counted_and_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(Options { overflow: Overflow::DropNewest, ..small(dir.path()) });
+    let mut refused = 0;
+    for n in 0..200 {
+        match store.append(samples(400, n)) {
+            Ok(id) => store.durable(id).await.unwrap(),
+            Err(LogError::Write { .. }) => refused += 400,
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert!(refused > 0);
+    assert!(seqs(&store).contains(1));
+    // Records are taken, and samples again once the cloud has some.
+    put(&store, audit("still")).await;
+    store.ack(&[Known { incarnation: store.incarnation(), seqs: vec![(1, 30)].into() }]).unwrap();
+    eventually("samples are taken", || store.append(samples(1, 999)).is_ok()).await;
+    synced(&store).await;
+    eventually("told", || !gaps(&store).is_empty()).await;
+    let told = gaps(&store);
+    let samples: u64 = told.iter().map(|g| g.samples).sum();
+    assert!(samples >= refused && told.iter().all(|g| g.cause == GapCause::Quota), "{told:?} {refused}");
+}
+
+#[tokio::test]
+async fn what_is_too_old_goes_by_class_and_is_told_unless_the_cloud_has_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let day = 86_400_000_000;
+    let start_us = 1_800_000_000_000_000;
+    let options = || Options { max_age: Some(Duration::from_secs(86_400)), ..small(dir.path()) };
+    let at = |us: i64| Store::open(options(), Clock::simulated(us), registry(50, "Cel")).unwrap();
+    let store = at(start_us);
+    let first = store.incarnation();
+    for n in 0..20 {
+        put(&store, if n == 3 { audit("old") } else { samples(400, n) }).await;
+    }
+    store.ack(&[Known { incarnation: first, seqs: vec![(1, 3)].into() }]).unwrap();
+    drop(store);
+    // Not yet.
+    let store = at(start_us + day - 1_000_000_000);
+    put(&store, audit("new")).await;
+    assert_eq!(read_all(&store, first).iter().filter(|f| f.0 <= 20).count(), 20);
+    drop(store);
+    let store = at(start_us + day + 1_000_000_000);
+    put(&store, audit("later")).await;
+    eventually("old samples went", || read_all(&store, first).len() == 1).await;
+    assert_eq!(read_all(&store, first)[0].0, 4, "the record stays");
+    synced(&store).await;
+    let told = gaps(&store);
+    assert!(told.iter().all(|g| g.cause == GapCause::Age && g.incarnation == Some(first)), "{told:?}");
+    let lost: IntervalSet = told.iter().filter_map(|g| g.seqs).collect::<Vec<_>>().into();
+    assert_eq!(lost, vec![(5, 20)].into(), "what the cloud has needs no telling");
+    drop(store);
+    // A clock that was never set makes nothing old.
+    let records = || Options { records_max_age: Some(Duration::from_secs(86_400)), ..options() };
+    let store = Store::open(records(), Clock::simulated(start_us + 30 * day), registry(50, "Cel")).unwrap();
+    put(&store, audit("last")).await;
+    eventually("old records went", || read_all(&store, first).is_empty()).await;
+}
+
+#[tokio::test]
+async fn an_order_to_drop_takes_the_samples_of_a_time_and_is_told_with_its_own_cause() {
+    let dir = tempfile::tempdir().unwrap();
+    let store: Arc<Store> = open(small(dir.path()));
+    for n in 0..20 {
+        put(&store, if n == 3 { audit("stays") } else { samples(100, n) }).await;
+    }
+    let middle = Clock::system().now_us();
+    for n in 20..30 {
+        put(&store, samples(100, n)).await;
+    }
+    store.ack(&[Known { incarnation: store.incarnation(), seqs: vec![(1, 2)].into() }]).unwrap();
+    let done = store.drop_cut(0, middle).await.unwrap();
+    assert_eq!((done.frames, done.samples, done.acked_frames), (17, 1700, 2));
+    synced(&store).await;
+    let there = seqs(&store);
+    assert!((21..=30).all(|s| there.contains(s)) && there.contains(4));
+    assert!([1, 2, 3, 5, 20].iter().all(|s| !there.contains(*s)), "{there:?}");
+    let told = gaps(&store);
+    assert!(told.iter().all(|g| g.cause == GapCause::Operator));
+    let lost: IntervalSet = told.iter().filter_map(|g| g.seqs).collect::<Vec<_>>().into();
+    assert_eq!(lost, vec![(3, 3), (5, 20)].into());
+    assert_eq!(store.drop_cut(0, middle).await.unwrap().frames, 0, "once");
+    let incarnation = store.incarnation();
+    drop(store);
+    let store = open(small(dir.path()));
+    synced(&store).await;
+    assert!(gaps(&store).is_empty());
+    assert!(!read_all(&store, incarnation).iter().any(|f| f.0 == 5));
+}
