@@ -249,7 +249,7 @@ async fn reopen() {
         let store = open(dir.path(), true);
         let took = started.elapsed().as_secs_f64();
         let range = store.ranges().into_iter().find(|r| r.incarnation == incarnation);
-        assert!(range.is_some_and(|r| (r.first, r.last) == (1, 10_000)), "frames are missing: {range:?}");
+        assert!(range.as_ref().is_some_and(|r| (r.first, r.last) == (1, 10_000)), "frames are missing: {range:?}");
         took
     };
     let clean = open_again();
