@@ -120,6 +120,8 @@ pub enum AlarmChange {
     Cleared,
     /// somebody acknowledged it
     Acknowledged,
+    /// somebody said something about it
+    Commented,
     /// somebody shelved it for a time
     Shelved,
     /// it was taken from the shelf, by somebody or because its time was up
@@ -196,6 +198,7 @@ impl AlarmView {
             AlarmChange::Raised => action::ALARM_RAISED,
             AlarmChange::Cleared => action::ALARM_CLEARED,
             AlarmChange::Acknowledged => action::ALARM_ACKNOWLEDGED,
+            AlarmChange::Commented => action::ALARM_COMMENTED,
             AlarmChange::Shelved => action::ALARM_SHELVED,
             AlarmChange::Unshelved => action::ALARM_UNSHELVED,
             AlarmChange::Disabled => action::ALARM_DISABLED,
@@ -237,6 +240,8 @@ pub enum AlarmAct {
         /// The occurrence.
         raised_us: i64,
     },
+    /// Say something about it, and change nothing else.
+    Comment,
     /// Shelve it from now on, whatever it does.
     Shelve {
         /// For how long.

@@ -228,6 +228,8 @@ pub mod action {
         ALARM_CLEARED = "alarm.cleared";
         /// Somebody acknowledged an alarm.
         ALARM_ACKNOWLEDGED = "alarm.acknowledged";
+        /// Somebody said something about an alarm.
+        ALARM_COMMENTED = "alarm.commented";
         /// Somebody shelved an alarm for a time.
         ALARM_SHELVED = "alarm.shelved";
         /// An alarm was taken from the shelf.

@@ -72,6 +72,8 @@ impl Demo {
     /// # Errors
     /// When a port is taken, the folder is not the demo's, or a part does not start.
     pub async fn start(options: &Options) -> anyhow::Result<Self> {
+        // One TLS provider, chosen before anything could choose another; installed already is fine.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let folder = Folder::open(&options.dir, options.fresh)?;
         let ports = Ports::from(options.port_base)?;
         let clock = Clock::system();

@@ -25,8 +25,6 @@ async fn main() -> ExitCode {
 }
 
 async fn run(options: Options) -> anyhow::Result<()> {
-    // One TLS provider, chosen before anything could choose another; installed already is fine.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let mut demo = Demo::start(&options).await?;
     if options.json {
         console::json(&demo);

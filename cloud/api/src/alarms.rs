@@ -101,6 +101,7 @@ async fn ask(
     }
     let what = match act {
         AlarmAct::Acknowledge { .. } => "acknowledge".to_owned(),
+        AlarmAct::Comment => "comment".to_owned(),
         AlarmAct::Shelve { duration_ms } => format!("shelve for {} s", duration_ms / 1000),
         AlarmAct::ShelveOnce => "shelve until it clears".to_owned(),
         AlarmAct::Unshelve => "unshelve".to_owned(),

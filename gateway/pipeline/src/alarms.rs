@@ -194,6 +194,7 @@ impl Alarms {
                     alarm.change(next, AlarmChange::Acknowledged, now, out);
                 }
             }
+            AlarmAct::Comment => alarm.change(alarm.now.state, AlarmChange::Commented, now, out),
             AlarmAct::Shelve { duration_ms } => alarm.shelve(duration_ms, false, now, out),
             AlarmAct::ShelveOnce => alarm.shelve(LONGEST_SHELF_MS, true, now, out),
             AlarmAct::Unshelve => {

@@ -243,6 +243,27 @@ fn a_restart_raises_nothing_anew_and_tells_what_the_configuration_changed() {
 }
 
 #[test]
+fn a_comment_changes_nothing_else_and_outlives_a_restart() {
+    let d = || AlarmDefinition { on_delay_ms: 0, off_delay_ms: 0, ..define(Rule::Above(90.0)) };
+    let mut r = Rig::new(d());
+    r.feed(95.0, 0);
+    let raised_us = r.now().raised_us;
+    assert_eq!(r.act(AlarmAct::Comment, 5), 1);
+    let now = r.now();
+    assert_eq!((now.change, now.state), (AlarmChange::Commented, AlarmState::Active));
+    assert_eq!((now.actor.as_str(), now.comment.as_str(), now.raised_us), ("anna", "seen", raised_us));
+    assert_eq!(now.entry().action, "alarm.commented");
+    let (again, out) = Rig::with(d(), r.alarms.kept());
+    assert!(out.is_empty());
+    assert_eq!((again.now().actor.as_str(), again.now().comment.as_str()), ("anna", "seen"));
+    assert_eq!(r.act(AlarmAct::Acknowledge { raised_us: raised_us.unwrap() }, 10), 1);
+    let mut out = Vec::new();
+    let mut off = Rig::new(AlarmDefinition { enabled: false, ..d() });
+    let refused = off.alarms.act(off.id, AlarmAct::Comment, "anna", "seen", at(5), &mut out);
+    assert!(matches!(refused, Err(ActError::OutOfService)) && out.is_empty());
+}
+
+#[test]
 fn a_sample_that_came_before_the_state_is_known_counts_once_it_is() {
     let mut alarms =
         Alarms::new(vec![AlarmDefinition { on_delay_ms: 0, ..define(Rule::Above(90.0)) }], at(0));
@@ -258,7 +279,7 @@ proptest! {
 
     #[test]
     fn no_series_makes_a_change_that_the_standard_does_not_know(
-        steps in prop::collection::vec((0u8..6, prop::option::weighted(0.9, 80f64..100.0), 0u64..200), 1..200),
+        steps in prop::collection::vec((0u8..7, prop::option::weighted(0.9, 80f64..100.0), 0u64..200), 1..200),
     ) {
         let mut r = Rig::new(define(Rule::Above(90.0)));
         let (mut ms, mut before) = (0, AlarmState::Normal);
@@ -272,6 +293,7 @@ proptest! {
                     let _ = r.alarms.act(r.id, AlarmAct::Acknowledge { raised_us }, "a", "", at(ms), &mut out);
                 }
                 2 => drop(r.alarms.act(r.id, AlarmAct::Shelve { duration_ms: 100 }, "a", "", at(ms), &mut out)),
+                3 => drop(r.alarms.act(r.id, AlarmAct::Comment, "a", "b", at(ms), &mut out)),
                 _ => r.alarms.feed(&sample(P, x, ms), at(ms), &mut out),
             }
             for view in out {
@@ -281,7 +303,7 @@ proptest! {
                         && (before == AlarmState::Active) == (view.state == AlarmState::Returned),
                     AlarmChange::Acknowledged => before.is_unacknowledged() && !view.state.is_unacknowledged()
                         && before.is_active() == view.state.is_active(),
-                    AlarmChange::Shelved | AlarmChange::Unshelved => before == view.state,
+                    AlarmChange::Commented | AlarmChange::Shelved | AlarmChange::Unshelved => before == view.state,
                     _ => false,
                 };
                 prop_assert!(fits, "{:?} -> {:?} by {:?}", before, view.state, view.change);

@@ -139,7 +139,7 @@ export type AlarmKind = "hihi" | "hi" | "lo" | "lolo" | "deviation" | "rate" | "
 export type AlarmPriority = "low" | "medium" | "high" | "urgent";
 export type AlarmState = "normal" | "active" | "acknowledged" | "returned" | "out_of_service";
 export type AlarmChange =
-  | "raised" | "cleared" | "acknowledged" | "shelved" | "unshelved" | "disabled" | "enabled" | "removed";
+  | "raised" | "cleared" | "acknowledged" | "commented" | "shelved" | "unshelved" | "disabled" | "enabled" | "removed";
 
 export interface AlarmView {
   id: string;

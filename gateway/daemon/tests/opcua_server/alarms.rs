@@ -1,4 +1,4 @@
-//! Alarms as conditions: told, acknowledged, and shelved for a time, once, and by whom it may be done.
+//! Alarms as conditions: told, acknowledged, commented, shelved for a time or once, and by whom it may be done.
 
 use serde_json::{Value, json};
 
@@ -112,5 +112,85 @@ async fn an_alarm_is_shelved_for_a_time_or_once_and_taken_from_the_shelf() {
     let mut viewer = Ua::enter(&rig, "viewer").await;
     assert_eq!(viewer.status(timed(60_000.0)).await, "BadUserAccessDenied");
     assert_eq!(viewer.status(unshelve()).await, "BadUserAccessDenied");
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_comment_is_told_and_kept_with_who_said_it_and_no_client_switches_an_alarm_off() {
+    let plc = Plc::start();
+    plc.set(0, 100);
+    let rig = hot(&plc).await;
+    let mut ua = Ua::enter(&rig, "operator").await;
+    let condition = id("plc/temperature:!hot");
+    ua.ok(json!({ "do": "events", "node": "i=2253", "types": ["i=2915"] })).await;
+    plc.set(0, 1600);
+    let raised = ua.event("raised", |e| e["ActiveState/Id"] == true).await;
+    let call = |method: &str, arguments: Value| json!({ "do": "call", "node": condition, "method": method, "arguments": arguments });
+    let say = |event: &Value, kind: &str, text: Value| json!([{ "type": "bytes", "value": event["EventId"]["bytes"] }, { "type": kind, "value": text }]);
+    let own = format!("{condition}/AddComment");
+    let arguments = ua.ok(json!({ "do": "read", "node": format!("{own}/InputArguments") })).await;
+    let names: Vec<_> = arguments["value"].as_array().unwrap().iter().map(|a| &a["Name"]).collect();
+    assert_eq!(names, ["EventId", "Comment"]);
+
+    // By the type's method (i=9029), as clients do that find no instance, and by the condition's own.
+    for (method, text) in [("i=9029", "the fan is off"), (own.as_str(), "the fan is on again")] {
+        ua.ok(call(method, say(&raised, "localized", json!(text)))).await;
+        let told = ua.event(text, |e| e["Comment"] == text).await;
+        assert_eq!(
+            (&told["ClientUserId"], &told["ConditionName"]),
+            (&json!("operator"), &json!("hot")),
+            "{told}"
+        );
+        assert_eq!(
+            (&told["ActiveState/Id"], &told["AckedState/Id"]),
+            (&json!(true), &json!(false)),
+            "{told}"
+        );
+        let now = ua.ok(json!({ "do": "read", "node": format!("{condition}/Comment") })).await;
+        assert_eq!(now["value"], text);
+        let told = rig.get("/api/v1/audit?limit=100").await;
+        let told = told["items"].as_array().unwrap();
+        let is_it =
+            |e: &&Value| e["action"] == "alarm.commented" && e["detail"].as_str().unwrap().contains(text);
+        assert_eq!(
+            told.iter().find(is_it).unwrap_or_else(|| panic!("{text}: {told:?}"))["actor"],
+            "operator"
+        );
+    }
+    // Nothing said leaves what was said before.
+    ua.ok(call("i=9029", say(&raised, "localized", json!("")))).await;
+    let now = ua.ok(json!({ "do": "read", "node": format!("{condition}/Comment") })).await;
+    assert_eq!(now["value"], "the fan is on again");
+    let mut other = raised.clone();
+    other["EventId"]["bytes"] = json!("00112233");
+    for (arguments, status) in [
+        (say(&other, "localized", json!("what?")), "BadEventIdUnknown"),
+        (say(&raised, "localized", json!("a\u{7}b")), "BadInvalidArgument"),
+        (say(&raised, "localized", json!("x".repeat(501))), "BadInvalidArgument"),
+        (say(&raised, "f64", json!(1.5)), "BadInvalidArgument"),
+        (json!([]), "BadArgumentsMissing"),
+    ] {
+        assert_eq!(ua.status(call("i=9029", arguments)).await, status);
+    }
+    // An occurrence that was commented is acknowledged by the event that raised it.
+    ua.ok(call("i=9111", say(&raised, "localized", json!("seen")))).await;
+
+    // Every condition has these two; here they are of the configuration.
+    for (name, of_type) in [("Enable", "i=9027"), ("Disable", "i=9028")] {
+        let own = format!("{condition}/{name}");
+        for method in [own.as_str(), of_type] {
+            assert_eq!(ua.status(call(method, json!([]))).await, "BadNotExecutable", "{method}");
+            for attribute in ["Executable", "UserExecutable"] {
+                let read = ua.ok(json!({ "do": "attribute", "node": method, "attribute": attribute })).await;
+                assert_eq!(read["value"], false, "{method} {attribute}");
+            }
+        }
+    }
+    let enabled = ua.ok(json!({ "do": "read", "node": format!("{condition}/EnabledState/Id") })).await;
+    assert_eq!(enabled["value"], true);
+
+    let mut viewer = Ua::enter(&rig, "viewer").await;
+    let arguments = say(&raised, "localized", json!("me too"));
+    assert_eq!(viewer.status(call("i=9029", arguments)).await, "BadUserAccessDenied");
     rig.stop().await;
 }

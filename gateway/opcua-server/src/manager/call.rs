@@ -1,10 +1,10 @@
-//! Methods: a device's `Command`, acknowledging an alarm, and asking for all conditions anew.
+//! Methods: a device's `Command`, what is done with an alarm, and asking for all conditions anew.
 
-use common::alarm::{AlarmAct, LONGEST_SHELF_MS};
+use common::alarm::{AlarmAct, AlarmId, AlarmView, LONGEST_SHELF_MS};
 use common::names::Code;
 use opcua::nodes::Event;
 use opcua::server::node_manager::{MethodCall, RequestContext};
-use opcua::types::{ByteString, NodeId, ObjectId, ObjectTypeId, StatusCode, Variant};
+use opcua::types::{ByteString, NodeId, ObjectId, ObjectTypeId, StatusCode, UAString, Variant};
 use tokio::time::{Duration, Instant};
 
 use super::commands::{command, outcome};
@@ -12,7 +12,7 @@ use super::{Shared, standard_method};
 use crate::auth::Caller;
 use crate::events::{self, Told};
 use crate::refusal;
-use crate::space::{ALARM_FIELDS, Node, Part, Space, written};
+use crate::space::{ALARM_FIELDS, Node, Part, Space, is_switch, written};
 
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
 const LONGEST_REASON: usize = 500;
@@ -79,6 +79,11 @@ async fn one(
             allowed?;
             acknowledge(shared, space, number, caller, call.arguments())
         }
+        Node::Alarm(number) if named(number) == Some("AddComment") => {
+            allowed?;
+            comment(shared, space, number, caller, call.arguments())
+        }
+        Node::Alarm(number) if named(number).is_some_and(is_switch) => Err(StatusCode::BadNotExecutable),
         Node::Device(index) if own == Some(Node::Part(index, Part::Command)) => {
             allowed?;
             device_command(shared, space, index, caller, call.arguments()).await
@@ -95,32 +100,79 @@ fn acknowledge(
     caller: &Caller,
     arguments: &[Variant],
 ) -> Result<Vec<Variant>, StatusCode> {
-    let [id, comment] = arguments else { return Err(count(arguments, 2)) };
-    let Variant::ByteString(id) = id else { return Err(StatusCode::BadInvalidArgument) };
+    let (now, comment) = said(shared, space, number, arguments)?;
+    let raised_us = now.raised_us.ok_or(StatusCode::BadEventIdUnknown)?;
+    if !now.state.is_unacknowledged() {
+        return Err(StatusCode::BadConditionBranchAlreadyAcked);
+    }
+    act(shared, now.id, AlarmAct::Acknowledge { raised_us }, caller, &comment.unwrap_or_default())
+}
+
+/// Says something about an alarm as it was told (part 9, 5.5.6). Nothing said leaves what was said before.
+fn comment(
+    shared: &Shared,
+    space: &Space,
+    number: usize,
+    caller: &Caller,
+    arguments: &[Variant],
+) -> Result<Vec<Variant>, StatusCode> {
+    let (now, comment) = said(shared, space, number, arguments)?;
+    match comment {
+        Some(comment) => act(shared, now.id, AlarmAct::Comment, caller, &comment),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// The alarm whose occurrence the event's id names, and what is said of it: none for a text without words and locale,
+/// an empty one if a locale says that the words are meant to go.
+fn said(
+    shared: &Shared,
+    space: &Space,
+    number: usize,
+    arguments: &[Variant],
+) -> Result<(AlarmView, Option<String>), StatusCode> {
+    let [Variant::ByteString(id), comment] = arguments else {
+        return Err(if arguments.len() == 2 { StatusCode::BadInvalidArgument } else { count(arguments, 2) });
+    };
     let comment = match comment {
-        Variant::LocalizedText(text) => text.text.value().clone().unwrap_or_default(),
-        Variant::String(text) => text.value().clone().unwrap_or_default(),
-        Variant::Empty => String::new(),
+        Variant::LocalizedText(text) if text.locale.is_empty() => said_in(&text.text),
+        Variant::LocalizedText(text) => Some(text.text.value().clone().unwrap_or_default()),
+        Variant::String(text) => said_in(text),
+        Variant::Empty => None,
         _ => return Err(StatusCode::BadInvalidArgument),
     };
     let alarm = space.alarms.get(number).ok_or(StatusCode::BadNodeIdUnknown)?;
     let (of, raised_us) = events::occurrence(id).ok_or(StatusCode::BadEventIdUnknown)?;
-    if of != alarm.id || comment.chars().any(|c| c.is_control() && c != '\n') {
-        return Err(if of == alarm.id {
-            StatusCode::BadInvalidArgument
-        } else {
-            StatusCode::BadEventIdUnknown
-        });
-    }
-    let now = shared.parts.alarms.get(alarm.id).ok_or(StatusCode::BadNodeIdUnknown)?;
-    if now.raised_us != Some(raised_us) {
+    if of != alarm.id {
         return Err(StatusCode::BadEventIdUnknown);
     }
-    if !now.state.is_unacknowledged() {
-        return Err(StatusCode::BadConditionBranchAlreadyAcked);
+    if comment.iter().flat_map(|c| c.chars()).any(|c| c.is_control() && c != '\n') {
+        return Err(StatusCode::BadInvalidArgument);
     }
-    let done = shared.parts.alarms.act(alarm.id, AlarmAct::Acknowledge { raised_us }, &caller.name, &comment);
-    done.map(|_| Vec::new()).map_err(|(code, _)| refusal::status(code))
+    let now = shared.parts.alarms.get(alarm.id).ok_or(StatusCode::BadNodeIdUnknown)?;
+    if now.raised_us.unwrap_or_default() != raised_us {
+        return Err(StatusCode::BadEventIdUnknown);
+    }
+    Ok((now, comment))
+}
+
+fn said_in(text: &UAString) -> Option<String> {
+    text.value().clone().filter(|t| !t.is_empty())
+}
+
+fn act(
+    shared: &Shared,
+    id: AlarmId,
+    act: AlarmAct,
+    caller: &Caller,
+    comment: &str,
+) -> Result<Vec<Variant>, StatusCode> {
+    let done = shared.parts.alarms.act(id, act, &caller.name, comment);
+    done.map(|_| Vec::new()).map_err(|(code, _)| match code {
+        // Out of service.
+        Code::Conflict => StatusCode::BadConditionDisabled,
+        other => refusal::status(other),
+    })
 }
 
 /// Shelves an alarm for a time or until it clears, or takes it from the shelf (part 9, 5.8.10).
@@ -134,7 +186,7 @@ fn shelve(
 ) -> Result<Vec<Variant>, StatusCode> {
     let id = space.alarms.get(number).ok_or(StatusCode::BadNodeIdUnknown)?.id;
     let now = shared.parts.alarms.get(id).ok_or(StatusCode::BadNodeIdUnknown)?;
-    let act = match (method, arguments) {
+    let wanted = match (method, arguments) {
         ("TimedShelve", [Variant::Double(ms)]) => {
             if !(1.0..=LONGEST_SHELF_MS as f64).contains(ms) {
                 return Err(StatusCode::BadShelvingTimeOutOfRange);
@@ -150,12 +202,7 @@ fn shelve(
         _ if now.shelved_until_us.is_none() => return Err(StatusCode::BadConditionNotShelved),
         _ => AlarmAct::Unshelve,
     };
-    let done = shared.parts.alarms.act(id, act, &caller.name, "");
-    done.map(|_| Vec::new()).map_err(|(code, _)| match code {
-        // Out of service.
-        Code::Conflict => StatusCode::BadConditionDisabled,
-        other => refusal::status(other),
-    })
+    act(shared, id, wanted, caller, "")
 }
 
 fn count(arguments: &[Variant], wanted: usize) -> StatusCode {

@@ -150,6 +150,9 @@ impl Manager {
 pub(crate) fn standard_method(id: &NodeId) -> Option<&'static str> {
     let methods = [
         (MethodId::AcknowledgeableConditionType_Acknowledge, "Acknowledge"),
+        (MethodId::ConditionType_AddComment, "AddComment"),
+        (MethodId::ConditionType_Enable, "Enable"),
+        (MethodId::ConditionType_Disable, "Disable"),
         (MethodId::AlarmConditionType_ShelvingState_TimedShelve, "TimedShelve"),
         (MethodId::AlarmConditionType_ShelvingState_OneShotShelve, "OneShotShelve"),
         (MethodId::AlarmConditionType_ShelvingState_Unshelve, "Unshelve"),

@@ -8,7 +8,7 @@ use opcua::types::{
 
 use super::{Shared, standard_method};
 use crate::auth::Caller;
-use crate::space::{Node, READ, Space, access_level};
+use crate::space::{Node, READ, Space, access_level, is_switch};
 use crate::watch::data_value;
 
 fn refused(status: StatusCode) -> DataValue {
@@ -98,8 +98,10 @@ fn of_method(context: &RequestContext, name: &str, what: &ParsedReadValueId) -> 
         AttributeId::DisplayName => Variant::from(LocalizedText::new("", name)),
         AttributeId::Description => Variant::from(LocalizedText::null()),
         AttributeId::WriteMask | AttributeId::UserWriteMask => Variant::from(0u32),
-        AttributeId::Executable => Variant::from(true),
-        AttributeId::UserExecutable => Variant::from(Caller::of(&context.token).may_command()),
+        AttributeId::Executable => Variant::from(!is_switch(name)),
+        AttributeId::UserExecutable => {
+            Variant::from(!is_switch(name) && Caller::of(&context.token).may_command())
+        }
         _ => return refused(StatusCode::BadAttributeIdInvalid),
     };
     DataValue { value: Some(value), ..DataValue::null() }

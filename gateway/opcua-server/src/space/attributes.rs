@@ -10,7 +10,7 @@ use opcua::types::{
 };
 
 use super::kind::{self, READ};
-use super::references::is_method;
+use super::references::{is_method, is_switch};
 use super::{ALARM_FIELDS, Node, Part, Property, Space};
 use crate::events;
 
@@ -154,6 +154,10 @@ impl Space {
     pub(crate) fn attribute(&self, node: &Node, attribute: AttributeId, may_write: bool) -> Option<Variant> {
         let of = self.attributes(node)?;
         let user = |level: u8| if may_write { level } else { level & !kind::WRITE };
+        let callable = match node {
+            Node::AlarmField(_, field) => !ALARM_FIELDS.get(*field).is_some_and(|path| is_switch(path)),
+            _ => true,
+        };
         Some(match (attribute, &of.variable) {
             (AttributeId::NodeId, _) => Variant::from(self.id(node)),
             (AttributeId::NodeClass, _) => Variant::from(of.class as i32),
@@ -173,8 +177,10 @@ impl Space {
                 Variant::from(of.event_notifier)
             }
             (AttributeId::IsAbstract, None) if of.class == NodeClass::ObjectType => Variant::from(false),
-            (AttributeId::Executable, None) if of.class == NodeClass::Method => Variant::from(true),
-            (AttributeId::UserExecutable, None) if of.class == NodeClass::Method => Variant::from(may_write),
+            (AttributeId::Executable, None) if of.class == NodeClass::Method => Variant::from(callable),
+            (AttributeId::UserExecutable, None) if of.class == NodeClass::Method => {
+                Variant::from(callable && may_write)
+            }
             _ => return None,
         })
     }
@@ -200,7 +206,7 @@ impl Space {
             Node::Part(index, part) => self.part_value(*index, *part, live)?,
             Node::AlarmField(number, field) => {
                 let path = *ALARM_FIELDS.get(*field)?;
-                if path == "Acknowledge/InputArguments" {
+                if matches!(path, "Acknowledge/InputArguments" | "AddComment/InputArguments") {
                     return Some(Variant::from(vec![
                         argument(
                             "EventId",

@@ -22,7 +22,7 @@ pub(crate) use attributes::{Attributes, Live};
 pub(crate) use kind::{HISTORY_READ, READ, WRITE, access_level, variant, written};
 pub(crate) use node::{Node, Part, Property, Text};
 pub use nodeset::nodeset_xml;
-pub(crate) use references::{Reference, Target};
+pub(crate) use references::{Reference, Target, is_switch};
 use types::DeviceType;
 
 /// What of an alarm is a node, by path; the first is the alarm itself.
@@ -47,6 +47,10 @@ pub(crate) const ALARM_FIELDS: &[&str] = &[
     "EventType",
     "Acknowledge",
     "Acknowledge/InputArguments",
+    "AddComment",
+    "AddComment/InputArguments",
+    "Enable",
+    "Disable",
     "SuppressedOrShelved",
     "MaxTimeShelved",
     "ShelvingState",

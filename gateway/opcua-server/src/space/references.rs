@@ -268,5 +268,12 @@ fn field_reference(path: &str) -> ReferenceTypeId {
 /// Whether a field of an alarm is a method.
 pub(super) fn is_method(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);
-    matches!(name, "Acknowledge" | "TimedShelve" | "OneShotShelve" | "Unshelve")
+    is_switch(name)
+        || matches!(name, "Acknowledge" | "AddComment" | "TimedShelve" | "OneShotShelve" | "Unshelve")
+}
+
+/// Whether a method switches an alarm on or off: every condition has both, and here nobody may call them, because an
+/// alarm is in service as its configuration says.
+pub(crate) fn is_switch(name: &str) -> bool {
+    matches!(name, "Enable" | "Disable")
 }
