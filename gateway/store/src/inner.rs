@@ -343,7 +343,9 @@ impl Inner {
         let mut shared = lock(&self.shared);
         if shared.refusing && matches!(body, Body::Samples(_)) {
             shared.over.add(body, times);
-            return Err(LogError::Write { detail: "the quota is reached and the oldest are to stay".to_owned() });
+            return Err(LogError::Write {
+                detail: "the quota is reached and the oldest are to stay".to_owned(),
+            });
         }
         if shared.tail.unsynced_bytes() < limit {
             return Ok(());

@@ -56,8 +56,11 @@ struct Life {
 fn life(faults: Option<Fault>) -> impl Strategy<Value = Life> {
     // Often within the start, which makes few calls.
     let cut = prop_oneof![1 => 1u64..12, 3 => 1u64..150, 1 => Just(u64::MAX / 2)];
-    (prop::collection::vec(step(faults), 1..50), cut, any::<u64>())
-        .prop_map(|(steps, cut, seed)| Life { steps, cut, seed })
+    (prop::collection::vec(step(faults), 1..50), cut, any::<u64>()).prop_map(|(steps, cut, seed)| Life {
+        steps,
+        cut,
+        seed,
+    })
 }
 
 #[derive(Default)]
@@ -173,7 +176,9 @@ impl Model {
             let acked = self.acked.get(incarnation).unwrap_or(&none);
             let there: IntervalSet =
                 read_all(store, *incarnation).iter().map(|(s, _)| (*s, *s)).collect::<Vec<_>>().into();
-            for (seq, bytes) in frames.iter().filter(|(seq, _)| acked.contains(**seq) || there.contains(**seq)) {
+            for (seq, bytes) in
+                frames.iter().filter(|(seq, _)| acked.contains(**seq) || there.contains(**seq))
+            {
                 if let Some((of, first, last)) = gap_of(bytes) {
                     assert!(of != *incarnation || last < *seq, "a gap tells of what comes later");
                     told.entry(of).or_default().insert_range(first, last);
@@ -188,7 +193,10 @@ impl Model {
             let told = told.get(incarnation).unwrap_or(&none);
             for seq in 1..=durable.max(there.last().unwrap_or(0)) {
                 let fine = there.contains(seq) || acked.contains(seq) || told.contains(seq);
-                assert!(fine, "frame {seq} of {incarnation} is neither there nor told; {durable} was durable");
+                assert!(
+                    fine,
+                    "frame {seq} of {incarnation} is neither there nor told; {durable} was durable"
+                );
                 if rules.may_drop || seq > durable {
                     continue;
                 }

@@ -202,9 +202,12 @@ async fn on_a_full_disk_the_oldest_samples_make_room_and_that_is_told() {
 async fn while_nothing_can_be_written_what_is_refused_is_counted_and_told_later() {
     let dir = memory_dir();
     let disk = ModelDisk::new(dir.path());
-    let store =
-        Store::open(Options { tail_bytes: 64 << 10, ..options_on(&disk, &dir) }, Clock::system(), registry(50, ""))
-            .unwrap();
+    let store = Store::open(
+        Options { tail_bytes: 64 << 10, ..options_on(&disk, &dir) },
+        Clock::system(),
+        registry(50, ""),
+    )
+    .unwrap();
     store.append(samples(10, 0)).unwrap();
     through(&store).await;
     disk.fail(Call::Create, Fault::Full, u64::MAX);
