@@ -29,7 +29,11 @@ pub(super) fn page(s: &BufferStatus) -> String {
     // Writing to a string cannot fail.
     let _ = writeln!(out, "  frames    {} to {}, {} files", at(s.oldest_us), at(s.newest_us), s.segments);
     let (used, most) = s.records_bytes;
-    let _ = writeln!(out, "  samples   {} frames, {} of them the cloud lacks", s.samples.frames, s.samples.unacked_frames);
+    let _ = writeln!(
+        out,
+        "  samples   {} frames, {} of them the cloud lacks",
+        s.samples.frames, s.samples.unacked_frames
+    );
     let _ = writeln!(
         out,
         "  records   {} frames, {} of them the cloud lacks; alone {} of {}",
@@ -49,7 +53,8 @@ pub(super) fn page(s: &BufferStatus) -> String {
         );
     }
     for (cause, loss) in &s.lost {
-        let _ = writeln!(out, "  lost      {} frames, {} samples: {}", loss.frames, loss.samples, clean(cause));
+        let _ =
+            writeln!(out, "  lost      {} frames, {} samples: {}", loss.frames, loss.samples, clean(cause));
     }
     if s.quarantine.files > 0 {
         let q = &s.quarantine;
@@ -92,8 +97,7 @@ pub(super) async fn verify(ctx: &Context) -> Result<Exit> {
     let request = request.timeout(std::time::Duration::from_secs(3600));
     let report: BufferVerify = ctx.client.fetch(request).await?;
     ctx.out.show(&report, |r| {
-        let mut text =
-            format!("{} frames in {} files, {}: ", r.frames, r.segments, size(r.bytes));
+        let mut text = format!("{} frames in {} files, {}: ", r.frames, r.segments, size(r.bytes));
         text += if r.damage.is_empty() { "all sound\n" } else { "DAMAGED\n" };
         for d in &r.damage {
             let seqs = d.seqs.map_or_else(String::new, |(a, b)| format!(" frames {a} to {b}:"));
@@ -116,8 +120,10 @@ pub(super) async fn drop(ctx: &Context, args: BufferDrop) -> Result<Exit> {
     }
     if !args.yes {
         let range = format!("cut from {} to {}", format_us(from_us), format_us(to_us));
-        return Err(Error::usage(format!("this drops for good all samples of this box's buffer that were {range}"))
-            .remedy("give --yes as well; what the cloud lacks will be told there as a gap"));
+        return Err(Error::usage(format!(
+            "this drops for good all samples of this box's buffer that were {range}"
+        ))
+        .remedy("give --yes as well; what the cloud lacks will be told there as a gap"));
     }
     let body = BufferDropRequest { from_us, to_us, reason: args.reason };
     let request = ctx.client.request(Method::POST, &["buffer", "drop"])?.json(&body);

@@ -2,6 +2,7 @@
 //! binary against it. It checks what a server must see; it is no model of a gateway or cloud.
 #![allow(dead_code)] // each test program uses its part
 
+mod box_buffer;
 mod box_lists;
 
 use std::collections::HashMap;
@@ -197,6 +198,7 @@ fn router(world: Shared) -> Router {
         .route("/audit", get(audit))
         .route("/switch", get(switch).put(set_switch))
         .route("/live", get(live))
+        .merge(box_buffer::routes())
         .merge(box_lists::routes());
     Router::new()
         .nest("/api/v1", api)

@@ -78,9 +78,10 @@ impl Store {
         let mut readers = vec![cloud];
         for (name, hold) in &shared.holds {
             // Segments of its incarnation from its cursor on, and all later ones.
-            let from = shared.segments.iter().position(|s| {
-                s.incarnation == hold.from.incarnation && s.last() >= hold.from.seq
-            });
+            let from = shared
+                .segments
+                .iter()
+                .position(|s| s.incarnation == hold.from.incarnation && s.last() >= hold.from.seq);
             let later = || {
                 let of = shared.segments.iter().rposition(|s| s.incarnation == hold.from.incarnation);
                 of.map_or(0, |at| at + 1)
@@ -189,9 +190,9 @@ impl Store {
             }
         }
         for (schema, bytes) in after {
-            let own = names.entry(schema).or_insert_with(|| {
-                Names::new(&FrameLog::schema_json(self, schema).unwrap_or_default())
-            });
+            let own = names
+                .entry(schema)
+                .or_insert_with(|| Names::new(&FrameLog::schema_json(self, schema).unwrap_or_default()));
             if !hand_over(own, &bytes) {
                 return;
             }

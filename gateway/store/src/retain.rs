@@ -55,6 +55,7 @@ pub struct Dropped {
 enum Which {
     /// Samples, and what the cloud has.
     Samples,
+    Records,
     All,
     /// Samples that were cut within these times.
     Cut(i64, i64),
@@ -139,9 +140,17 @@ impl Writer {
                 let free = Some(s.ordinal) != active && !self.condemned.contains(&s.ordinal);
                 free && age.is_some_and(|age| s.contents.newest_us.is_some_and(|at| at < before(age)))
             };
-            let which = |s: &Segment| match too_old(&s, records) {
-                true => Some(Which::All),
-                false => (too_old(&s, samples) && !s.only_records()).then_some(Which::Samples),
+            let which = |s: &Segment| {
+                let samples_alone = minus(&s.contents.present, &s.contents.kept);
+                let holds_records = samples_alone != s.contents.present;
+                let records_go = holds_records && too_old(&s, records);
+                let samples_go = !s.only_records() && too_old(&s, samples);
+                match (records_go, samples_go) {
+                    (true, true) => Some(Which::All),
+                    (true, false) => Some(Which::Records),
+                    (false, true) => Some(Which::Samples),
+                    (false, false) => None,
+                }
             };
             shared.segments.iter().filter_map(|s| Some((s.clone(), which(s)?))).collect()
         };
@@ -218,6 +227,7 @@ impl Writer {
                 let unacked_records = minus(&unacked, &minus(&unacked, &contents.kept));
                 minus(&contents.present, &unacked_records)
             }
+            Which::Records => minus(&contents.present, &minus(&contents.present, &contents.kept)),
             Which::All => contents.present.clone(),
             Which::Cut(..) => IntervalSet::new(),
         };
@@ -377,7 +387,8 @@ impl Writer {
         }
         let mut read = IntervalSet::new();
         kept.iter().for_each(|f| read.insert_range(f.seq, f.seq));
-        let json = segment.schema_json(&*disk)?.unwrap_or_default();
+        let known = || lock(&self.inner.shared).schema_json(segment.schema);
+        let json = segment.schema_json(&*disk)?.or_else(known).unwrap_or_default();
         let path = segment.path.with_file_name(rewritten(&segment.path, ordinal));
         let beside = path.with_extension("tmp");
         let _ = disk.remove(&beside);

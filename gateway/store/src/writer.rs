@@ -319,9 +319,7 @@ impl Writer {
         }
         let open: Vec<Segment> = {
             let shared = lock(&self.inner.shared);
-            let earlier = |s: &&Segment| {
-                (!s.closed || s.headless) && s.incarnation != self.inner.incarnation
-            };
+            let earlier = |s: &&Segment| (!s.closed || s.headless) && s.incarnation != self.inner.incarnation;
             shared.segments.iter().filter(earlier).cloned().collect()
         };
         for mut segment in open {

@@ -322,7 +322,8 @@ async fn a_segment_that_cannot_be_opened_is_moved_aside_and_told() {
     }
     let incarnation = store.incarnation();
     drop(store);
-    let second = disk.files(&dir.path().join("log")).into_iter().filter(|p| p.extension().is_some()).nth(1).unwrap();
+    let second =
+        disk.files(&dir.path().join("log")).into_iter().filter(|p| p.extension().is_some()).nth(1).unwrap();
     disk.forbid(&second);
     let store = open(options());
     synced(&store).await;

@@ -96,7 +96,8 @@ async fn records_have_a_share_of_their_own() {
     }
     for n in 0..400u32 {
         // Not compressible, so that they take room.
-        let noise: String = (0..400).map(|i| format!("{:x}", (n * 31 + i).wrapping_mul(2_654_435_761))).collect();
+        let noise: String =
+            (0..400).map(|i| format!("{:x}", (n * 31 + i).wrapping_mul(2_654_435_761))).collect();
         put(&store, audit(&format!("{n} {noise}{}", &long[..10]))).await;
     }
     put(&store, samples(400, 99)).await;
@@ -181,7 +182,6 @@ async fn what_is_too_old_goes_by_class_and_is_told_unless_the_cloud_has_it() {
     let lost: IntervalSet = told.iter().filter_map(|g| g.seqs).collect::<Vec<_>>().into();
     assert_eq!(lost, vec![(5, 20)].into(), "what the cloud has needs no telling");
     drop(store);
-    // A clock that was never set makes nothing old.
     let records = || Options { records_max_age: Some(Duration::from_secs(86_400)), ..options() };
     let store = Store::open(records(), Clock::simulated(start_us + 30 * day), registry(50, "Cel")).unwrap();
     put(&store, audit("last")).await;
@@ -217,4 +217,30 @@ async fn an_order_to_drop_takes_the_samples_of_a_time_and_is_told_with_its_own_c
     synced(&store).await;
     assert!(gaps(&store).is_empty());
     assert!(!read_all(&store, incarnation).iter().any(|f| f.0 == 5));
+}
+
+/// Records have an age of their own; samples among which they stand keep theirs.
+#[tokio::test]
+async fn old_records_go_and_samples_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    let day = 86_400_000_000;
+    let start_us = 1_800_000_000_000_000;
+    let options = || Options { records_max_age: Some(Duration::from_secs(86_400)), ..small(dir.path()) };
+    let at = |us: i64| Store::open(options(), Clock::simulated(us), registry(50, "Cel")).unwrap();
+    let store = at(start_us);
+    let first = store.incarnation();
+    for n in 0..10 {
+        put(&store, if n == 3 { audit("old") } else { samples(400, n) }).await;
+    }
+    drop(store);
+    let store = at(start_us + 2 * day);
+    put(&store, audit("new")).await;
+    let there = || read_all(&store, first).iter().map(|f| f.0).collect::<Vec<_>>();
+    eventually("the old record went", || !there().contains(&4)).await;
+    assert_eq!(there(), [1, 2, 3, 5, 6, 7, 8, 9, 10]);
+    eventually("told", || !gaps(&store).is_empty()).await;
+    let told = gaps(&store);
+    assert!(told.iter().any(|g| g.seqs == Some((4, 4)) && g.cause == GapCause::Age), "{told:?}");
+    let values = store.history(&[common::PointId(5)], 0, i64::MAX, 10_000);
+    assert_eq!(values.len(), 9 * 8, "and samples are found by time as before");
 }

@@ -104,9 +104,9 @@ fn open(dir: &Path, ring: bool) -> Arc<Store> {
 async fn put(store: &Store, body: Vec<Sample>) {
     let mut body = Some(Body::Samples(body));
     while let Some(now) = body.take() {
+        let mut watermark = store.watermark();
+        watermark.borrow_and_update();
         if store.append(now.clone()).is_err() {
-            let mut watermark = store.watermark();
-            watermark.borrow_and_update();
             watermark.changed().await.expect("the log is open");
             body = Some(now);
         }
@@ -249,7 +249,10 @@ async fn reopen() {
         let store = open(dir.path(), true);
         let took = started.elapsed().as_secs_f64();
         let range = store.ranges().into_iter().find(|r| r.incarnation == incarnation);
-        assert!(range.as_ref().is_some_and(|r| (r.first, r.last) == (1, 10_000)), "frames are missing: {range:?}");
+        assert!(
+            range.as_ref().is_some_and(|r| (r.first, r.last) == (1, 10_000)),
+            "frames are missing: {range:?}"
+        );
         took
     };
     let clean = open_again();
