@@ -13,13 +13,14 @@ async fn samples_are_counted_exported_verified_and_dropped_on_record() {
     let plc = Plc::start();
     let rig = Rig::start(&plc).await;
     let lines = async |format: &str| {
-        let path = format!("/api/v1/buffer/export?from=-1h&format={format}&device=oven&point=temperature");
+        let path = format!("/api/v1/buffer/export?from=-1h&format={format}&device=plc&point=temperature");
         rig.local(Method::GET, &path).send().await.unwrap().text().await.unwrap()
     };
-    let csv = until("samples", || async { Some(lines("csv").await).filter(|l| l.lines().count() > 2) }).await;
+    let csv =
+        until("samples", || async { Some(lines("csv").await).filter(|l| l.lines().count() >= 2) }).await;
     assert!(csv.starts_with("time,received,device,point,value,unit,quality\n"));
     let row: Vec<&str> = csv.lines().nth(1).unwrap().split(',').collect();
-    assert_eq!((row[2], row[3], row.len()), ("oven", "temperature", 7), "{row:?}");
+    assert_eq!((row[2], row[3], row.len()), ("plc", "temperature", 7), "{row:?}");
     let json_line: serde_json::Value =
         serde_json::from_str(lines("jsonl").await.lines().next().unwrap()).unwrap();
     assert_eq!(json_line["point"], "temperature");

@@ -113,8 +113,8 @@ pub(crate) struct Shared {
     pub(crate) dropped: BTreeMap<&'static str, Dropped>,
     /// What readers beside the cloud still want, by their names.
     pub(crate) holds: HashMap<String, Hold>,
-    /// Found and not told yet.
-    pub(crate) gaps: Vec<Gap>,
+    /// Found and not told yet; and whether people are told as well.
+    pub(crate) gaps: Vec<(Gap, bool)>,
     /// Somebody waits in `durable`.
     pub(crate) sync_wanted: bool,
     /// Acks came that may free something.
@@ -178,15 +178,15 @@ impl Shared {
         self.gone_dirty |= self.telling.len() < before;
     }
 
-    fn next_to_tell(&mut self) -> Option<Gap> {
-        let gap = (!self.gaps.is_empty()).then(|| self.gaps.remove(0))?;
-        self.telling.push((UNTOLD, gap.clone()));
-        Some(gap)
+    fn next_to_tell(&mut self) -> Option<(Gap, bool)> {
+        let next = (!self.gaps.is_empty()).then(|| self.gaps.remove(0))?;
+        self.telling.push((UNTOLD, next.0.clone()));
+        Some(next)
     }
 
     /// What a start would have to tell if the power went now.
     pub(crate) fn untold(&self) -> Vec<Gap> {
-        self.telling.iter().map(|(_, gap)| gap).chain(&self.gaps).cloned().collect()
+        self.telling.iter().map(|(_, gap)| gap).chain(self.gaps.iter().map(|(gap, _)| gap)).cloned().collect()
     }
 
     /// Whether frames of an incarnation are in segments.
@@ -204,14 +204,15 @@ impl Shared {
         let dropped = self.dropped.entry(name_of(gap.cause)).or_default();
         dropped.samples += gap.samples;
         dropped.frames += gap.seqs.map_or(0, |(first, last)| last - first + 1);
-        self.retell(gap);
+        self.retell(gap, true);
     }
 
-    /// Has a gap told, also one that was told by a frame that is lost now. What continues another is told with it.
-    pub(crate) fn retell(&mut self, gap: Gap) {
+    /// Has a gap told, also one that was told by a frame that is lost now: then no event is made of it again. What
+    /// continues another is told with it.
+    pub(crate) fn retell(&mut self, gap: Gap, event: bool) {
         self.gone_dirty = true;
         let full = self.gaps.len() >= MAX_GAPS;
-        let continues = |other: &&mut Gap| {
+        let continues = |(other, _): &&mut (Gap, bool)| {
             let same = other.incarnation == gap.incarnation && other.cause == gap.cause;
             same && match (other.seqs, gap.seqs) {
                 (Some((a, b)), Some((first, last))) => {
@@ -221,10 +222,11 @@ impl Shared {
                 _ => false,
             }
         };
-        let Some(other) = self.gaps.iter_mut().rev().find(continues) else {
-            self.gaps.push(gap);
+        let Some((other, with_event)) = self.gaps.iter_mut().rev().find(continues) else {
+            self.gaps.push((gap, event));
             return;
         };
+        *with_event |= event;
         other.samples += gap.samples;
         other.times_us = widen(other.times_us, gap.times_us);
         if let (Some((a, b)), Some((first, last))) = (other.seqs, gap.seqs) {
@@ -395,7 +397,7 @@ impl Inner {
         }
         // One by one, so that each is known as untold until its frame has a number.
         let next = || lock(&self.shared).next_to_tell();
-        while let Some(gap) = next() {
+        while let Some((gap, event)) = next() {
             let detail = format!(
                 "cause {}, samples {}, incarnation {}, sequences {}",
                 name_of(gap.cause),
@@ -404,7 +406,7 @@ impl Inner {
                 gap.seqs.map_or_else(|| "none".to_owned(), |(a, b)| format!("{a} to {b}")),
             );
             tracing::error!(detail, "frames are missing");
-            if self.append_own(Body::Gap(gap)).is_ok() {
+            if self.append_own(Body::Gap(gap)).is_ok() && event {
                 self.event("buffer.gap", Severity::Alarm, detail);
             }
         }

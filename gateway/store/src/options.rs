@@ -25,7 +25,7 @@ pub struct Options {
     /// Most bytes of segments on disk. Default 1 GiB, at least 256 KiB.
     pub quota_bytes: u64,
     /// Most bytes of them for segments that hold only records, so that a flood of events cannot expel all samples.
-    /// Default a quarter of the quota, at most all of it.
+    /// Default a quarter of the quota, at least a segment, at most all of the quota.
     pub records_bytes: Option<u64>,
     /// Samples go at this age, whether the cloud has them or not. Default: never. Age is that of the clock at the
     /// frame's cut: what was cut by a clock that was not synchronised has none, and while it is not now, nothing has.
@@ -76,7 +76,7 @@ impl Options {
 
     /// Most bytes of segments that hold only records.
     pub(crate) fn records_quota(&self) -> u64 {
-        self.records_bytes.unwrap_or(self.quota_bytes / 4).min(self.quota_bytes)
+        self.records_bytes.unwrap_or(self.quota_bytes / 4).clamp(self.segment_bytes, self.quota_bytes)
     }
 
     /// What is kept in reserve for telling what a full disk costs.

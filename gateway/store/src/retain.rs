@@ -269,7 +269,7 @@ impl Writer {
         if segment.incarnation == self.inner.incarnation {
             shared.tail.forget(&targets);
         }
-        told_by_them.into_iter().for_each(|gap| shared.retell(gap));
+        told_by_them.into_iter().for_each(|gap| shared.retell(gap, false));
         shared.free(segment.incarnation, &freed);
         if let Some(known) = shared.segments.iter_mut().find(|s| s.ordinal == segment.ordinal) {
             known.contents.present = minus(&known.contents.present, &freed);

@@ -77,7 +77,7 @@ impl Store {
         let mut shared = Shared { segments: found.segments, commands, gone, ..Shared::default() };
         shared.generations.push(registry.clone());
         adopt_acks(&mut shared, acks);
-        untold.into_iter().for_each(|gap| shared.retell(gap));
+        untold.into_iter().for_each(|gap| shared.retell(gap, true));
         for gap in found.gaps {
             let told = told(&gap, &shared);
             if let (Some(incarnation), Some((first, last))) = (gap.incarnation, gap.seqs) {

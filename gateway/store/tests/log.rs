@@ -358,3 +358,72 @@ async fn the_feeder_cuts_by_count_and_by_time_and_tells_overruns() {
     let none: IntervalSet = vec![].into();
     assert_eq!(store.acked(store.incarnation()), none);
 }
+
+#[tokio::test]
+async fn samples_are_exported_with_their_names_from_disk_and_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut o = options(dir.path());
+    o.segment_bytes = 16 << 10;
+    let store = open(o);
+    for n in 0..20 {
+        store.append(samples(500, n)).unwrap();
+    }
+    synced(&store).await;
+    store.append(samples(500, 20)).unwrap();
+    let exported = |from: i64, to: i64| {
+        let mut out = Vec::new();
+        store.export(from, to, |e| {
+            assert_eq!((e.device, e.unit), ("oven", "Cel"));
+            out.push((e.point.to_owned(), e.sample.clone()));
+            out.len() < 100_000
+        });
+        out
+    };
+    let all = exported(0, i64::MAX);
+    assert_eq!(all.len(), 21 * 500);
+    assert!(all.iter().all(|(name, s)| *name == format!("p{}", s.point.0)));
+    assert!(all.windows(2).all(|w| w[0].1.source_us < w[1].1.source_us), "in the order of taking");
+    assert_eq!(exported(5_000_000, 6_000_010).len(), 500 + 11);
+    let mut taken = 0;
+    store.export(0, i64::MAX, |_| {
+        taken += 1;
+        taken < 7
+    });
+    assert_eq!(taken, 7, "no further than it is wanted");
+}
+
+#[tokio::test]
+async fn status_counts_by_class_and_verify_finds_what_is_unsound_while_it_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut o = options(dir.path());
+    o.segment_bytes = 16 << 10;
+    let store = open(o);
+    for n in 0..20 {
+        store.append(if n % 5 == 0 { audit("x") } else { samples(500, n) }).unwrap();
+    }
+    synced(&store).await;
+    let id = FrameId { incarnation: store.incarnation(), seq: 1 };
+    store.ack(&[known(id, vec![(1, 10)])]).unwrap();
+    store.hold("host", FrameId { seq: 15, ..id }, 1 << 20);
+    let status = store.status();
+    assert_eq!((status.samples.frames, status.samples.unacked_frames), (16, 8));
+    assert_eq!((status.records.frames, status.records.unacked_frames), (4, 2));
+    let lags: Vec<_> = status.readers.iter().map(|r| (r.name.as_str(), r.lag_frames)).collect();
+    assert_eq!(lags, [("cloud", 10), ("host", 6)]);
+    assert!(status.oldest_us <= status.newest_us && status.lost.is_empty());
+    let report = store.verify();
+    assert_eq!((report.frames, report.damage.len()), (20, 0));
+    let mut paths: Vec<_> =
+        std::fs::read_dir(dir.path().join("log")).unwrap().map(|e| e.unwrap().path()).collect();
+    paths.sort();
+    let mut bytes = std::fs::read(&paths[0]).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    // In place: the log has the file open.
+    std::fs::write(&paths[0], &bytes).unwrap();
+    let report = store.verify();
+    assert_eq!(report.frames, 19);
+    let damage = &report.damage[0];
+    assert!(damage.file.ends_with(".seg") && damage.seqs.is_some_and(|(a, b)| a == b), "{damage:?}");
+    assert!(gaps(&store).is_empty(), "it only looks");
+}
