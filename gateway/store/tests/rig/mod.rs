@@ -71,7 +71,10 @@ pub(crate) fn sample(point: u32, x: f64, at_us: i64) -> Sample {
 /// A frame of `n` samples whose values do not compress well.
 pub(crate) fn samples(n: u32, seed: u64) -> Body {
     let noise = |i: u32| {
+        // SplitMix64's last steps: what multiples of a number would be, no column of differences can pack.
         let x = (seed << 20 | u64::from(i)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let x = (x ^ x >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let x = (x ^ x >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
         f64::from_bits(x >> 12 | 0x3ff0_0000_0000_0000)
     };
     let at = |i: u32| i64::try_from(seed).unwrap() * 1_000_000 + i64::from(i);
