@@ -12,6 +12,7 @@
 mod commands;
 pub mod disk;
 mod feed;
+mod free;
 mod gone;
 mod history;
 mod inner;
