@@ -10,8 +10,8 @@ use crate::bytes::DecodeError;
 
 /// Powers of ten that a decimal form may have.
 const DECIMALS: [f64; 13] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12];
-/// Integers of a form stay below this: beyond it, a float has no fraction.
-const LIMIT: f64 = (1u64 << 51) as f64;
+/// Integers of a form stay below this: near to where a float has no fraction, rounding hides what is no integer.
+const LIMIT: f64 = (1u64 << 49) as f64;
 /// Added and taken away again, it rounds what is below `LIMIT` to an integer.
 const ROUND: f64 = (3u64 << 51) as f64;
 /// Trailing zeros that a series by bits may leave out: none, those of short binary fractions, of 32-bit floats, of integers.
@@ -19,15 +19,15 @@ const ZEROS: [u32; 4] = [0, 16, 29, 40];
 /// The most forms in one column.
 const MAX_FORMS: usize = 255;
 /// Forms of the column that are tried for a series.
-const TRIES: usize = 8;
+const TRIES: usize = 4;
 /// Searches for a form of its own that may fail in one column: noise has none.
-const SEARCHES: u32 = 6;
+const SEARCHES: u32 = 4;
 /// In a series of so many numbers one is odd, unless its factor is twice as large.
 const ODD: usize = 8;
 /// A series shorter than this tells no step.
 const OWN: usize = 4;
 /// Numbers of several series that are looked at together.
-const SHARED: usize = 12;
+const SHARED: usize = 8;
 /// What the last bits of a number may be off by without its being an exception.
 const ULPS: i64 = 8;
 
@@ -145,12 +145,16 @@ fn power(digits: usize) -> f64 {
 fn decimal(series: &[f64]) -> Option<Form> {
     let mut digits = 0;
     for x in series {
-        while !Form::Decimal(digits).holds(*x) {
-            digits += 1;
-            if digits >= DECIMALS.len() || x.abs() * power(digits) >= LIMIT {
-                return None;
-            }
+        if Form::Decimal(digits).holds(*x) {
+            continue;
         }
+        // What has any such form has the longest one: most that have none are known by one look.
+        let size = x.abs();
+        let longest = (digits + 1..DECIMALS.len()).rev().find(|d| size * power(*d) < LIMIT)?;
+        if !Form::Decimal(longest).holds(*x) {
+            return None;
+        }
+        digits = (digits + 1..=longest).find(|d| Form::Decimal(*d).holds(*x))?;
     }
     // What was held with fewer digits is so with more, unless it grew too large.
     series.iter().all(|x| Form::Decimal(digits).holds(*x)).then_some(Form::Decimal(digits))
@@ -213,7 +217,7 @@ impl Finder {
                 series.iter().all(holds)
                     && (digits == 0 || series.iter().any(|x| fit.form.integer(*x) % 10 != 0))
             }
-            Form::Scaled { .. } if fit.patched => false,
+            Form::Scaled { .. } if fit.patched => is_near(fit.form, series),
             Form::Scaled { .. } => {
                 series.iter().all(|x| fit.form.holds(*x))
                     && (series.len() < ODD || series.iter().any(|x| fit.form.integer(*x) % 2 != 0))
@@ -237,7 +241,9 @@ impl Finder {
         if let Some(fit) = exact {
             return Some(*fit);
         }
-        if let Some(fit) = near.clone().find(|f| is_near(f.form, series)) {
+        if series.len() >= OWN
+            && let Some(fit) = near.clone().find(|f| is_near(f.form, series))
+        {
             return Some(Fit { form: fit.form, patched: true });
         }
         if let Some(form) = mostly_decimal(series) {
@@ -247,15 +253,12 @@ impl Finder {
             return None;
         }
         // What is too short by itself may have the factor of its neighbours.
-        let found = if series.len() < OWN {
-            step::find_shared(after.get(..SHARED).unwrap_or(after))
-        } else {
-            step::find(series)
-        };
+        let some = if series.len() < OWN { after.get(..SHARED).unwrap_or(after) } else { series };
+        let found = step::find(some);
         let found = found.and_then(|Step { factor, offset }| {
             let form = Form::Scaled { factor, offset };
-            let exact = series.iter().all(|x| form.holds(*x));
-            (exact || is_near(form, series)).then_some(Fit { form, patched: !exact })
+            let exact = some.iter().all(|x| form.holds(*x));
+            (exact || is_near(form, some)).then_some(Fit { form, patched: !exact })
         });
         self.failed += u32::from(found.is_none());
         found
@@ -306,7 +309,6 @@ pub fn put_floats(w: &mut BitWriter, numbers: &[f64], lengths: &[usize]) {
         }
     }
     let (mut integers, mut patches) = (Vec::with_capacity(numbers.len()), Vec::new());
-    let mut patched = Vec::new();
     for (some, at) in series.iter().zip(&chosen) {
         let fit = finder.fits[*at as usize];
         let mut last = 0;
@@ -322,7 +324,6 @@ pub fn put_floats(w: &mut BitWriter, numbers: &[f64], lengths: &[usize]) {
             let own = &integers[integers.len() - some.len()..];
             let patch = |(x, n): (&f64, &i64)| ordered(*x).wrapping_sub(ordered(fit.form.float(*n)));
             patches.extend(some.iter().zip(own).map(patch));
-            patched.push(some.len());
         }
     }
     w.put(finder.fits.len() as u64, 8);
@@ -332,17 +333,7 @@ pub fn put_floats(w: &mut BitWriter, numbers: &[f64], lengths: &[usize]) {
     }
     put_plain(w, &chosen, 0, 0);
     put_series(w, &integers, lengths, 0);
-    put_patches(w, &patches, &patched);
-}
-
-/// Patches scatter around 0 and are none the less for what the one before was.
-fn put_patches(w: &mut BitWriter, patches: &[i64], lengths: &[usize]) {
-    let mut rest = patches;
-    for n in lengths {
-        let (some, after) = rest.split_at((*n).min(rest.len()));
-        rest = after;
-        put_residuals(w, some);
-    }
+    put_residuals(w, &patches);
 }
 
 /// What `put_floats` wrote.
@@ -369,11 +360,13 @@ pub fn take_floats(r: &mut BitReader<'_>, lengths: &[usize]) -> Result<Vec<f64>,
         rest = after;
         out.extend(some.iter().map(|n| fit.form.float(*n)));
     }
+    let patched = || filled().zip(&chosen).filter(|(_, fit)| fit.patched);
+    let mut patches = take_residuals(r, patched().map(|(n, _)| n).sum())?.into_iter();
     let mut at = 0;
     for (n, fit) in filled().zip(&chosen) {
         if fit.patched {
             let own = out.get_mut(at..at + n).unwrap_or_default();
-            for (x, patch) in own.iter_mut().zip(take_residuals(r, *n)?) {
+            for (x, patch) in own.iter_mut().zip(&mut patches) {
                 *x = from_ordered(ordered(*x).wrapping_add(patch));
             }
         }

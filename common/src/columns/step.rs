@@ -37,12 +37,6 @@ pub(super) fn find(series: &[f64]) -> Option<Step> {
     Some(Step { factor, offset })
 }
 
-/// The factor that the beginning of some numbers has in common, though they are of different series.
-pub(super) fn find_shared(numbers: &[f64]) -> Option<Step> {
-    let factor = exact(numbers, common_step(numbers.iter().copied(), tolerance(numbers)?)?)?;
-    Some(Step { factor, offset: 0.0 })
-}
-
 fn tolerance(numbers: &[f64]) -> Option<f64> {
     let largest = numbers.iter().fold(0.0f64, |max, x| max.max(x.abs()));
     let is_usable = largest.is_finite() && largest > f64::MIN_POSITIVE / TOLERANCE;
