@@ -319,6 +319,8 @@ impl Writer {
         if let Err(error) = &result {
             self.failed(error);
         }
+        // Told first: who asked finds it in the log.
+        self.inner.tell_losses();
         let _ = order.done.send(result);
     }
 }

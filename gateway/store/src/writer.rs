@@ -104,10 +104,7 @@ impl Writer {
                     self.retain();
                     self.inner.tell_losses();
                 }
-                Job::Drop(order) => {
-                    self.drop_ordered(order);
-                    self.inner.tell_losses();
-                }
+                Job::Drop(order) => self.drop_ordered(order),
                 Job::Close => {
                     self.finish();
                     return;

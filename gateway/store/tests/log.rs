@@ -301,10 +301,11 @@ async fn a_full_tail_refuses_counts_and_tells_what_was_lost() {
     store.ack(&[Known { incarnation: store.incarnation(), seqs: vec![(1, head)].into() }]).unwrap();
     store.append(samples(1000, 200)).unwrap();
     std::fs::create_dir(&log).unwrap();
-    eventually("loss told", || !gaps(&store).is_empty()).await;
-    let told = gaps(&store);
-    assert_eq!(told.iter().map(|g| g.samples).sum::<u64>(), refused);
-    assert!(told.iter().all(|g| g.cause == GapCause::DiskFull));
+    // In one gap or in several: the disk is back at any moment.
+    let told = || gaps(&store).iter().map(|g| g.samples).sum::<u64>();
+    eventually("loss told", || told() >= refused).await;
+    assert_eq!(told(), refused);
+    assert!(gaps(&store).iter().all(|g| g.cause == GapCause::DiskFull));
 }
 
 #[tokio::test]
