@@ -16,6 +16,7 @@ mod opcua;
 mod outage;
 mod scale;
 mod start;
+mod wire;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -43,7 +44,7 @@ async fn main() -> ExitCode {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let chosen = only.first().is_some_and(|g| g == "field" || g == "opcua");
     let figures = if chosen { only.split_off(1) } else { Vec::new() };
-    let known = ["start", "loop", "command", "field", "broker", "scale", "opcua", "buffer"];
+    let known = ["start", "loop", "command", "field", "broker", "scale", "opcua", "buffer", "wire"];
     if let Some(unknown) = only.iter().find(|g| !known.contains(&g.as_str())) {
         eprintln!("no group `{unknown}`: there are {}", known.join(", "));
         return ExitCode::from(2);
@@ -74,6 +75,9 @@ async fn main() -> ExitCode {
     }
     if wanted("opcua") {
         opcua::opcua(&figures).await;
+    }
+    if wanted("wire") {
+        wire::wire().await;
     }
     if wanted("start") {
         start::demo().await;
