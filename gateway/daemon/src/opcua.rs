@@ -1,6 +1,5 @@
 //! The OPC UA server as a part of the gateway, and who may sign in to it.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -8,9 +7,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use common::api::Role;
 use common::supervise::Supervisor;
-use gateway_opcua_server::{Error, Handle, Options, Parts, Server, SignIn, Templates};
+use gateway_opcua_server::{
+    CurrentNameplates, Error, Handle, Nameplate, Nameplates, Options, Parts, Server, SignIn,
+};
 use sha2::{Digest, Sha256};
 
+use crate::config::sections::DeviceSection;
 use crate::config::{Config, Token, opcua_server};
 use crate::gateway::StartError;
 use crate::stages::Stage;
@@ -73,11 +75,11 @@ impl OpcuaServer {
 
     /// Before the bus goes over to another generation.
     pub(crate) fn prepare(&self, config: &Config) {
-        self.parts.templates.set(templates(config));
+        self.parts.nameplates.set(nameplates(config));
     }
 
-    pub(crate) fn templates_now(&self) -> Arc<HashMap<String, String>> {
-        self.parts.templates.now()
+    pub(crate) fn nameplates_now(&self) -> Arc<Nameplates> {
+        self.parts.nameplates.now()
     }
 
     /// What a configuration changes; takes what can fail, so that a reload is refused before it changes anything.
@@ -157,10 +159,14 @@ fn shown(error: &Error) -> String {
     }
 }
 
-/// The template of each device that has one.
-pub(crate) fn templates(config: &Config) -> HashMap<String, String> {
-    let of = config.devices.iter().filter_map(|d| Some((d.name.clone(), d.template.clone()?)));
-    of.collect()
+/// What the configuration says of devices besides their points.
+fn nameplates(config: &Config) -> Nameplates {
+    let of = |d: &DeviceSection| Nameplate {
+        template: d.template.clone(),
+        identification: d.identification.clone().into(),
+    };
+    let all = config.devices.iter().map(|d| (d.name.clone(), of(d)));
+    all.filter(|(_, plate)| *plate != Nameplate::default()).collect()
 }
 
 /// Starts the server, if the configuration wants one.
@@ -177,7 +183,7 @@ pub(crate) async fn start(wiring: &mut Wiring, vitals: &Vitals) -> Result<OpcuaS
         alarms: wiring.alarms.clone(),
         sign_in: users.clone(),
         log: vitals.log.clone(),
-        templates: Templates::default(),
+        nameplates: CurrentNameplates::default(),
         drops: wiring.drops.clone(),
         clock: wiring.clock.clone(),
     };

@@ -75,6 +75,7 @@ fn driver_view(section: &DeviceSection) -> DeviceSection {
     let mut view = section.clone();
     view.asset.clear();
     view.description.clear();
+    view.identification = crate::config::opcua_server::IdentificationSection::default();
     for point in &mut view.point {
         point.unit.clear();
         point.description.clear();

@@ -14,6 +14,9 @@ mod space;
 mod users;
 mod watch;
 
-pub use options::{Limits, Options, Parts, Policy, SignIn, Templates, namespace};
+pub use options::{
+    CurrentNameplates, Identification, Limits, Nameplate, Nameplates, Options, Parts, Policy, SignIn,
+    namespace,
+};
 pub use server::{Error, Handle, Server};
 pub use space::nodeset_xml;

@@ -123,18 +123,49 @@ pub trait SignIn: Send + Sync {
     fn role_of(&self, user: &str) -> Role;
 }
 
-/// The template of each device that has one. Cheap to clone; all clones are one.
-#[derive(Debug, Clone, Default)]
-pub struct Templates(Arc<RwLock<Arc<HashMap<String, String>>>>);
+/// What identifies a device, under the names of DI (part 100, 4.5.3). None: nothing is said, and no node is there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Identification {
+    /// `Manufacturer`
+    pub manufacturer: Option<String>,
+    /// `Model`
+    pub model: Option<String>,
+    /// `ProductCode`
+    pub product_code: Option<String>,
+    /// `HardwareRevision`
+    pub hardware_revision: Option<String>,
+    /// `SoftwareRevision`
+    pub software_revision: Option<String>,
+    /// `SerialNumber`
+    pub serial_number: Option<String>,
+    /// `DeviceManual`: an address
+    pub device_manual: Option<String>,
+}
 
-impl Templates {
+/// What the configuration says of a device besides its points.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Nameplate {
+    /// The template that it is made from.
+    pub template: Option<String>,
+    /// What identifies it.
+    pub identification: Identification,
+}
+
+/// Nameplates by names of devices; one that says nothing may be left out.
+pub type Nameplates = HashMap<String, Nameplate>;
+
+/// The nameplates of the configuration that runs. Cheap to clone; all clones are one.
+#[derive(Debug, Clone, Default)]
+pub struct CurrentNameplates(Arc<RwLock<Arc<Nameplates>>>);
+
+impl CurrentNameplates {
     /// Those of a configuration. Set before the bus goes over to it.
-    pub fn set(&self, of: HashMap<String, String>) {
+    pub fn set(&self, of: Nameplates) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(of);
     }
 
     /// Those of now.
-    pub fn now(&self) -> Arc<HashMap<String, String>> {
+    pub fn now(&self) -> Arc<Nameplates> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -160,8 +191,8 @@ pub struct Parts {
     pub sign_in: Arc<dyn SignIn>,
     /// Where it is told who came in.
     pub log: Arc<dyn FrameLog>,
-    /// Templates of devices.
-    pub templates: Templates,
+    /// Nameplates of devices.
+    pub nameplates: CurrentNameplates,
     /// Drops.
     pub drops: DropCounts,
     /// Time.

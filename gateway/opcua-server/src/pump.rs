@@ -58,7 +58,13 @@ pub(crate) async fn run(shared: Arc<Shared>, server: ServerHandle, drain: Drain)
                 }
                 Err(RecvError::Closed) => return,
             },
-            _ = look.tick() => look_at_all(&shared, &server),
+            _ = look.tick() => {
+                // Points go over with the bus; what devices are called may change without them.
+                if !shared.has_other_points() {
+                    renew(&shared, &server);
+                }
+                look_at_all(&shared, &server);
+            }
         }
     }
 }
@@ -84,7 +90,7 @@ fn tell_alarm(shared: &Shared, server: &ServerHandle, view: &AlarmView) {
 
 /// The configuration has another generation.
 fn renew(shared: &Shared, server: &ServerHandle) {
-    if shared.parts.points.now().generation() == shared.space().registry.generation() {
+    if !shared.has_other_points() && !shared.has_other_nameplates() {
         return;
     }
     let (old, new) = shared.renew();
@@ -125,7 +131,8 @@ fn changes(old: &Space, new: &Space) -> Vec<ModelChangeStructureDataType> {
         match old.registry.device_named(&device.name) {
             None => all.push(one(new, Node::Device(index), ADDED)),
             Some(was) => {
-                if !same_points(&old.registry, was, &new.registry, index) {
+                let same = same_points(&old.registry, was, &new.registry, index);
+                if !same || old.plate(was) != new.plate(index) {
                     all.push(one(new, Node::Device(index), REFERENCES));
                 }
             }

@@ -1,10 +1,12 @@
-//! Programs of others, a process each: asked by lines on standard input, answering by lines on standard output.
+//! Programs of others, a process each: asked by lines on standard input, answering by lines on standard output. And our
+//! own command line.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tests::process::program;
 use tests::until;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
@@ -137,6 +139,27 @@ impl NodeServer {
     pub(crate) async fn kill(mut self) -> u16 {
         self.talk.child.kill().await.expect("it is ours");
         self.port
+    }
+}
+
+/// The command line at the box: its exit status, and what it printed.
+pub(crate) struct Cli(pub(crate) PathBuf);
+
+impl Cli {
+    pub(crate) async fn run(&self, args: &[&str]) -> (i32, String) {
+        let mut command = Command::new(program("twinway"));
+        command.arg("--socket").arg(&self.0).args(args).env_remove("TWINWAY_URL");
+        let done = command.kill_on_drop(true).output().await.expect("the command line");
+        let text = [done.stdout, done.stderr].map(|o| String::from_utf8_lossy(&o).into_owned()).concat();
+        (done.status.code().expect("an exit status"), text)
+    }
+
+    pub(crate) async fn json<T: serde::de::DeserializeOwned>(&self, args: &[&str]) -> T {
+        let mut command = Command::new(program("twinway"));
+        command.arg("--socket").arg(&self.0).args(args).args(["--output", "json"]);
+        let done = command.kill_on_drop(true).output().await.expect("the command line");
+        assert!(done.status.success(), "{args:?}: {}", String::from_utf8_lossy(&done.stderr));
+        serde_json::from_slice(&done.stdout).expect("JSON")
     }
 }
 

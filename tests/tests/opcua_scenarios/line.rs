@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use common::Value as Number;
 use demo::{Demo, Options};
-use reqwest::Method;
 use serde_json::{Value, json};
 use tests::Api;
 
-use crate::counterparts::{Asyncua, eventually};
+use crate::counterparts::{Asyncua, Cli, eventually};
 
 const LINE: &str = "/plant/coating/line1";
 
@@ -38,10 +37,7 @@ async fn enter(demo: &Demo, folder: &Path) -> Asyncua {
         "do": "connect", "url": format!("opc.tcp://{}/", demo.addresses().opcua), "policy": "Basic256Sha256",
         "mode": "SignAndEncrypt", "folder": folder, "user": demo.token().user, "password": demo.token().token,
     });
-    // asyncua takes no notice of being refused and waits for its time to be over.
-    let mut hasty = login.clone();
-    hasty["timeout"] = json!(2);
-    let refused = ua.ask(&hasty).await;
+    let refused = ua.ask(&login).await;
     assert!(refused.get("ok").is_none(), "an unknown certificate was let in");
     let at_box = Api::of_socket(&demo.addresses().socket);
     let rejected = eventually("the client's certificate", || async {
@@ -49,9 +45,12 @@ async fn enter(demo: &Demo, folder: &Path) -> Asyncua {
         known["items"].as_array()?.iter().find(|c| c["folder"] == "rejected").cloned()
     })
     .await;
-    let path = format!("/api/v1/opcua/certificates/{}/trust", rejected["fingerprint"].as_str().expect("it"));
-    let trusted = at_box.request(Method::POST, &path).send().await.expect("an answer");
-    assert!(trusted.status().is_success());
+    let cli = Cli(demo.addresses().socket.clone());
+    let fingerprint = rejected["fingerprint"].as_str().expect("it");
+    let (code, listed) = cli.run(&["opcua", "trust"]).await;
+    assert!(code == 0 && listed.contains(&fingerprint[..16]) && listed.contains("rejected"), "{listed}");
+    let (code, said) = cli.run(&["opcua", "trust", fingerprint]).await;
+    assert_eq!(code, 0, "{said}");
     ua.ok(&login).await;
     ua
 }

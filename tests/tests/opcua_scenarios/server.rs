@@ -1,17 +1,15 @@
 //! node-opcua as the server behind a real gateway: trusted by hand, read, written and called by the command line,
 //! killed and started again.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use common::Value;
 use common::api::{OpcuaEndpoint, OpcuaPoint, Page, SwitchPosition};
 use common::command::LogEntry;
 use tests::gateway::Setup;
-use tests::process::program;
 use tests::{Api, Gateway};
-use tokio::process::Command;
 
-use crate::counterparts::{NodeServer, eventually};
+use crate::counterparts::{Cli, NodeServer, eventually};
 
 const NS: &str = "nsu=http://twinway.test/node";
 
@@ -58,27 +56,6 @@ write_max = 100
 opcua = {{ node = "{NS};s=Plant", method = "{NS};s=Reset", arguments = ["$value"] }}
 "#
     )
-}
-
-/// The command line at the box: its exit status, and what it printed.
-struct Cli(PathBuf);
-
-impl Cli {
-    async fn run(&self, args: &[&str]) -> (i32, String) {
-        let mut command = Command::new(program("twinway"));
-        command.arg("--socket").arg(&self.0).args(args).env_remove("TWINWAY_URL");
-        let done = command.kill_on_drop(true).output().await.expect("the command line");
-        let text = [done.stdout, done.stderr].map(|o| String::from_utf8_lossy(&o).into_owned()).concat();
-        (done.status.code().expect("an exit status"), text)
-    }
-
-    async fn json<T: serde::de::DeserializeOwned>(&self, args: &[&str]) -> T {
-        let mut command = Command::new(program("twinway"));
-        command.arg("--socket").arg(&self.0).args(args).args(["--output", "json"]);
-        let done = command.kill_on_drop(true).output().await.expect("the command line");
-        assert!(done.status.success(), "{args:?}: {}", String::from_utf8_lossy(&done.stderr));
-        serde_json::from_slice(&done.stdout).expect("JSON")
-    }
 }
 
 struct Plant {

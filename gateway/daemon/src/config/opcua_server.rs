@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use common::config::Mistake;
-use gateway_opcua_server::{Limits, Options, Policy};
+use gateway_opcua_server::{Identification, Limits, Options, Policy};
 use serde::Deserialize;
 
 use super::Config;
@@ -50,6 +50,41 @@ pub struct OpcuaServerSection {
     pub max_queue: usize,
     /// Largest message, KiB. Default 4096.
     pub max_message_kb: usize,
+}
+
+/// `identification = { ... }` of a device: what its nameplate says, shown under the names of DI (part 100). What is left
+/// out has no node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct IdentificationSection {
+    /// Who made it.
+    pub manufacturer: Option<String>,
+    /// What the maker calls it.
+    pub model: Option<String>,
+    /// The maker's order number.
+    pub product_code: Option<String>,
+    /// Revision of its hardware.
+    pub hardware_revision: Option<String>,
+    /// Revision of its software.
+    pub software_revision: Option<String>,
+    /// Its own number, of the maker.
+    pub serial_number: Option<String>,
+    /// Where its manual is: an address.
+    pub device_manual: Option<String>,
+}
+
+impl From<IdentificationSection> for Identification {
+    fn from(section: IdentificationSection) -> Self {
+        Self {
+            manufacturer: section.manufacturer,
+            model: section.model,
+            product_code: section.product_code,
+            hardware_revision: section.hardware_revision,
+            software_revision: section.software_revision,
+            serial_number: section.serial_number,
+            device_manual: section.device_manual,
+        }
+    }
 }
 
 /// A security policy as the standard names it.

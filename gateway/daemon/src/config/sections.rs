@@ -15,7 +15,7 @@ use serde::de::IgnoredAny;
 use super::alarms::AlarmSection;
 pub use super::broker::{BrokerSection, ListenerSection, RightsSection};
 use super::derived::{VirtualDevice, VirtualPoint};
-use super::opcua_server::OpcuaServerSection;
+use super::opcua_server::{IdentificationSection, OpcuaServerSection};
 
 /// One file.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -206,6 +206,9 @@ pub struct DeviceSection {
     /// What it is, for people. Default: empty.
     #[serde(default)]
     pub description: String,
+    /// What identifies it, for the OPC UA server. Default: nothing.
+    #[serde(default)]
+    pub identification: IdentificationSection,
     /// Name of the template that it is made from: what stands here stands above the template's keys. Default: none.
     #[serde(default)]
     pub template: Option<String>,

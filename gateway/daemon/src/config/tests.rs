@@ -107,6 +107,7 @@ fn the_sample_has_every_key_of_every_struct() {
     check("alarm", keys_of::<AlarmSection>(), false);
     check("virtual", keys_of::<VirtualDevice>(), false);
     check("point.virtual", keys_of::<VirtualPoint>(), true);
+    check("identification", keys_of::<super::opcua_server::IdentificationSection>(), true);
     check("compression", keys_of::<CompressionSection>(), true);
     check("labels", keys_of::<LabelSection>(), true);
     check("line", keys_of::<gateway_adapters::modbus::LineConfig>(), false);

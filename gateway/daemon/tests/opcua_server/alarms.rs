@@ -191,6 +191,17 @@ async fn a_comment_is_told_and_kept_with_who_said_it_and_no_client_switches_an_a
 
     let mut viewer = Ua::enter(&rig, "viewer").await;
     let arguments = say(&raised, "localized", json!("me too"));
-    assert_eq!(viewer.status(call("i=9029", arguments)).await, "BadUserAccessDenied");
+    assert_eq!(viewer.status(call("i=9029", arguments.clone())).await, "BadUserAccessDenied");
+
+    let file = rig.dir.path().join("gateway.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("name = \"hot\"\n", "name = \"hot\"\nenabled = false\n")).unwrap();
+    rig.handle.reload("test").await.unwrap();
+    let off = ua.event("out of service", |e| e["EnabledState/Id"] == false).await;
+    assert_eq!(off["Retain"], false, "{off}");
+    let shelve = format!("{condition}/ShelvingState/OneShotShelve");
+    for (method, arguments) in [("i=9029", arguments.clone()), ("i=9111", arguments), (&*shelve, json!([]))] {
+        assert_eq!(ua.status(call(method, arguments)).await, "BadConditionDisabled", "{method}");
+    }
     rig.stop().await;
 }

@@ -6,8 +6,9 @@ import logging
 import sys
 from pathlib import Path
 
-from asyncua import Client, ua
+from asyncua import Client, Server, ua
 from asyncua.crypto import security_policies as policies
+from asyncua.ua.ua_binary import struct_from_binary
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -116,7 +117,15 @@ async def connect(a):
     elif a.get("user"):
         client.set_user(a["user"])
         client.set_password(a["password"])
-    await client.connect()
+    # asyncua takes no notice of a connection that is closed while it is made, and waits for its time to be over.
+    making = asyncio.ensure_future(client.connect())
+    while not (await asyncio.wait({making}, timeout=0.02))[0]:
+        protocol = client.uaclient.protocol
+        closed = protocol is not None and protocol.state == protocol.CLOSED
+        if closed and not (await asyncio.wait({making}, timeout=1))[0]:
+            making.cancel()
+            raise ConnectionError("closed by the server")
+    await making
     return await client.get_namespace_array()
 
 
@@ -176,6 +185,17 @@ async def answer(a):
             made = await subscription.subscribe_data_change(nodes, queuesize=a.get("queue", 100),
                                                             sampling_interval=a.get("sampling", 0.0))
             return [m if isinstance(m, int) else str(m) for m in (made if isinstance(made, list) else [made])]
+        case "write_reason":
+            # What became of it, and what the server says of that where it is asked for (part 4, 7.12).
+            request = ua.WriteRequest()
+            request.RequestHeader.ReturnDiagnostics = 0x80
+            value = ua.WriteValue()
+            value.NodeId, value.AttributeId, value.Value = node.nodeid, ua.AttributeIds.Value, ua.DataValue(variant(a))
+            request.Parameters.NodesToWrite.append(value)
+            answered = await client.uaclient.protocol.send_request(request)
+            response = struct_from_binary(ua.WriteResponse, answered)
+            why = response.DiagnosticInfos
+            return {"status": response.Results[0].name, "reason": why[0].AdditionalInfo if why else None}
         case "write_all":
             parameters = ua.WriteParameters()
             for n in a["nodes"]:
@@ -205,6 +225,14 @@ async def answer(a):
         case "call":
             arguments = [variant(v) for v in a["arguments"]]
             return plain(await node.call_method(client.get_node(a["method"]), *arguments))
+        case "nodeset":
+            # A server of others that takes the model over.
+            server = Server()
+            await server.init()
+            made = await server.import_xml(xmlstring=a["xml"].encode())
+            index = await server.get_namespace_index(a["uri"])
+            values = {n: plain(await server.get_node(ua.NodeId(n, index)).read_value()) for n in a["nodes"]}
+            return {"count": len(made), "values": values}
         case "history":
             time = lambda us: None if us is None else datetime.datetime.fromtimestamp(us / 1e6, datetime.timezone.utc).replace(tzinfo=None)
             values = await node.read_raw_history(time(a["from"]), time(a["to"]), a.get("count", 0))

@@ -11,6 +11,7 @@ const PUMPS: &str = r#"
 [[template]]
 name = "pump"
 parameters = { base = 0 }
+identification = { manufacturer = "Acme", model = "P-100" }
 [[template.point]]
 name = "speed"
 type = "f64"
@@ -33,7 +34,7 @@ modbus = { table = "input", address = "{base}+2", period_ms = 50 }
 fn pump(name: &str, base: u16, port: u16) -> String {
     format!(
         "[[device]]\nname = \"{name}\"\nasset = \"plant/coating/line1/{name}\"\ntemplate = \"pump\"\n\
-         parameters = {{ base = {base} }}\n[device.modbus]\nhost = \"127.0.0.1\"\nport = {port}\n\
+         parameters = {{ base = {base} }}\nidentification = {{ serial_number = \"{name}-{base}\" }}\n[device.modbus]\nhost = \"127.0.0.1\"\nport = {port}\n\
          timeout_ms = 300\nreconnect_max_ms = 300\n"
     )
 }
@@ -77,6 +78,22 @@ async fn devices_of_a_template_share_a_type_and_discrete_points_have_their_label
         }
         assert_eq!(read["value"], expected, "{node}");
     }
+    // What the template says of all, and each device of itself.
+    for (node, expected) in [
+        ("p1:Identification/Manufacturer", "Acme"),
+        ("p2:Identification/Model", "P-100"),
+        ("p1:Identification/SerialNumber", "p1-10"),
+        ("p2:Identification/SerialNumber", "p2-20"),
+        ("p1:Identification/ComponentName", "p1"),
+    ] {
+        assert_eq!(ua.ok(json!({ "do": "read", "node": id(node) })).await["value"], expected, "{node}");
+    }
+    // DI's namespace.
+    assert_eq!(tree[&format!("{line}/p1/Identification/Manufacturer")]["ns"], 3);
+    for node in ["p1:Identification/DeviceManual", "plc:Identification/Manufacturer"] {
+        let nothing = ua.ok(json!({ "do": "read", "node": id(node) })).await;
+        assert_eq!(nothing["status"], "BadNodeIdUnknown", "{node}");
+    }
     let labels = ua.ok(json!({ "do": "read", "node": id("p1/mode:EnumValues") })).await;
     assert_eq!(labels["value"][1]["DisplayName"], "hand", "{labels}");
     let text = ua.ok(json!({ "do": "read", "node": id("p1/mode:ValueAsText") })).await;
@@ -88,6 +105,17 @@ async fn devices_of_a_template_share_a_type_and_discrete_points_have_their_label
         xml.contains("pumpType") && xml.contains("p1/speed") && xml.contains("<uax:UnitId>5394509<"),
         "{xml}"
     );
+    let taken = json!({
+        "do": "nodeset", "xml": xml, "uri": "urn:twinway:default:g1:devices",
+        "nodes": ["p1/speed:EURange", "p1/mode:EnumValues", "p2:Identification/Manufacturer", "p2:Identification/SerialNumber"],
+    });
+    let taken = ua.ok(taken).await;
+    assert!(taken["count"].as_u64().unwrap() > 50, "{taken}");
+    let values = &taken["values"];
+    assert_eq!(values["p1/speed:EURange"]["High"], 3000.0, "{taken}");
+    assert_eq!(values["p1/mode:EnumValues"][1]["DisplayName"], "hand", "{taken}");
+    let said = [&values["p2:Identification/Manufacturer"], &values["p2:Identification/SerialNumber"]];
+    assert_eq!(said, ["Acme", "p2-20"]);
     rig.stop().await;
 }
 
@@ -127,5 +155,16 @@ async fn a_reload_adds_and_removes_nodes_tells_it_and_keeps_subscriptions() {
     rig.handle.reload("test").await.unwrap();
     plc.set(10, 300);
     told(&mut ua, "p1 is back", |t| t["node"] == "p1/speed" && t["value"] == 300.0).await;
+
+    // Another nameplate and nothing else: no line stops for it.
+    ua.event("p1 came", |e| e.to_string().contains("p1")).await;
+    std::fs::write(&file, text.replace("p1-10", "p1-11")).unwrap();
+    let report = rig.handle.reload("test").await.unwrap();
+    assert!(report.restarted.is_empty(), "{report:?}");
+    ua.event("its nameplate", |e| e.to_string().contains("p1")).await;
+    let serial = ua.ok(json!({ "do": "read", "node": id("p1:Identification/SerialNumber") })).await;
+    assert_eq!(serial["value"], "p1-11");
+    plc.set(10, 301);
+    told(&mut ua, "it is read on", |t| t["node"] == "p1/speed" && t["value"] == 301.0).await;
     rig.stop().await;
 }

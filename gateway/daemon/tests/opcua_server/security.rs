@@ -96,11 +96,21 @@ async fn the_certificate_of_the_box_is_the_same_after_a_restart() {
     let path = rig.dir.path().join("data/pki/own/cert.der");
     crate::rig::until("the certificate is made", || async { path.exists().then_some(()) }).await;
     let first = own(rig.dir.path());
+    let certificate = gateway_opcua::pki::Certificate::from_der(&first).unwrap();
+    let hosts = certificate.hosts();
+    assert!(hosts.iter().any(|h| h == "127.0.0.1") && hosts.iter().any(|h| h == "localhost"), "{hosts:?}");
+    assert_eq!(certificate.application_uri().as_deref(), Some("urn:twinway:default:g1"));
+    let namespaces = {
+        let mut ua = Ua::enter(&rig, "viewer").await;
+        ua.ok(json!({ "do": "read", "node": "i=2255" })).await["value"].clone()
+    };
+    assert_eq!(namespaces[2], "urn:twinway:default:g1:devices");
     let dir = rig.stop().await;
     let rig = crate::rig::Rig::start_with(dir, &plc, crate::ua::SERVER).await;
     let mut ua = Ua::enter(&rig, "viewer").await;
     assert_eq!(ua.ok(json!({ "do": "read", "node": id("plc/door") })).await["status"], "Good");
     assert_eq!(own(rig.dir.path()), first);
+    assert_eq!(ua.ok(json!({ "do": "read", "node": "i=2255" })).await["value"], namespaces);
     rig.stop().await;
 }
 

@@ -50,6 +50,14 @@ async fn a_write_reaches_the_device_and_each_refusal_has_its_status_and_is_on_re
     until("the door is seen open", || async { (rig.point("door").await.0 == Some(1.0)).then_some(()) }).await;
     assert_eq!(ua.status(write("plc/setpoint", "f64", 90.0)).await, "BadInvalidState");
     assert_eq!(audit(&rig, "interlocked").await.len(), 1);
+    // Who asks for diagnostics is told why, in words.
+    for (value, status, reason) in [(90.0, "BadInvalidState", "door"), (500.0, "BadOutOfRange", "500")] {
+        let mut question = write("plc/setpoint", "f64", value);
+        question["do"] = json!("write_reason");
+        let told = ua.ok(question).await;
+        assert_eq!(told["status"], status, "{told}");
+        assert!(told["reason"].as_str().unwrap().contains(reason), "{told}");
+    }
     // A command tells the reason in words.
     let call = json!({
         "do": "call", "node": id("plc"), "method": id("plc:Command"),

@@ -1,6 +1,6 @@
 //! Methods: a device's `Command`, what is done with an alarm, and asking for all conditions anew.
 
-use common::alarm::{AlarmAct, AlarmId, AlarmView, LONGEST_SHELF_MS};
+use common::alarm::{AlarmAct, AlarmId, AlarmState, AlarmView, LONGEST_SHELF_MS};
 use common::names::Code;
 use opcua::nodes::Event;
 use opcua::server::node_manager::{MethodCall, RequestContext};
@@ -150,6 +150,9 @@ fn said(
         return Err(StatusCode::BadInvalidArgument);
     }
     let now = shared.parts.alarms.get(alarm.id).ok_or(StatusCode::BadNodeIdUnknown)?;
+    if now.state == AlarmState::OutOfService {
+        return Err(StatusCode::BadConditionDisabled);
+    }
     if now.raised_us.unwrap_or_default() != raised_us {
         return Err(StatusCode::BadEventIdUnknown);
     }

@@ -57,14 +57,25 @@ impl Shared {
     }
 
     fn space_of(parts: &Parts, options: &Options, namespaces: Namespaces) -> Space {
-        let (registry, templates) = (parts.points.now(), parts.templates.now());
+        let (registry, nameplates) = (parts.points.now(), parts.nameplates.now());
         let alarms = parts.alarms.list();
         let (gateway, uri) = (options.gateway.clone(), options.namespace());
-        Space::new(registry, gateway, namespaces, &uri, &templates, &alarms)
+        Space::new(registry, gateway, namespaces, &uri, nameplates, &alarms)
     }
 
     pub(crate) fn space(&self) -> Arc<Space> {
         self.space.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether points are others than the space shows.
+    pub(crate) fn has_other_points(&self) -> bool {
+        self.parts.points.now().generation() != self.space().registry.generation()
+    }
+
+    /// Whether devices are called otherwise than the space shows.
+    pub(crate) fn has_other_nameplates(&self) -> bool {
+        let (space, now) = (self.space(), self.parts.nameplates.now());
+        !Arc::ptr_eq(&now, &space.nameplates) && now != space.nameplates
     }
 
     /// Makes the space anew; gives the old and the new one.

@@ -88,6 +88,9 @@ impl Space {
                     Part::CommandInputs | Part::CommandOutputs => {
                         variable(0, part.name(), DataTypeId::Argument, 1)
                     }
+                    Part::ComponentName | Part::Manufacturer | Part::Model => {
+                        variable(namespace, part.name(), DataTypeId::LocalizedText, -1)
+                    }
                     Part::DeviceHealth => variable(namespace, part.name(), DataTypeId::Int32, -1),
                     Part::Connected => variable(namespace, part.name(), DataTypeId::Boolean, -1),
                     Part::Since => variable(namespace, part.name(), DataTypeId::UtcTime, -1),
@@ -232,14 +235,24 @@ impl Space {
         })
     }
 
-    fn part_value(&self, index: usize, part: Part, live: &dyn Live) -> Option<Variant> {
+    /// What identifies a device, which is the same as long as its configuration is.
+    pub(super) fn identification(&self, index: usize, part: Part) -> Option<Variant> {
         let string = |s: &str| Variant::String(UAString::from(s));
-        let (told, device) = (self.told(index)?, self.registry.device(index)?);
+        let text = |s: &str| Variant::from(LocalizedText::new("", s));
+        let told = self.told(index)?;
         Some(match part {
             Part::AssetId => string(&told.asset),
-            Part::ComponentName => string(&told.name),
-            Part::DeviceClass => string(device.protocol),
+            Part::ComponentName => text(&told.name),
+            Part::DeviceClass => string(self.registry.device(index)?.protocol),
             Part::Twin => string(&told.twin.to_string()),
+            Part::Manufacturer | Part::Model => text(self.nameplate(index, part)?),
+            part => string(self.nameplate(index, part)?),
+        })
+    }
+
+    fn part_value(&self, index: usize, part: Part, live: &dyn Live) -> Option<Variant> {
+        let string = |s: &str| Variant::String(UAString::from(s));
+        Some(match part {
             Part::DeviceHealth => Variant::Int32(i32::from(!live.health(index)?.connected)),
             Part::Connected => Variant::Boolean(live.health(index)?.connected),
             Part::Since => Variant::from(time(live.health(index)?.since_us)),
@@ -257,7 +270,7 @@ impl Space {
                 argument("Code", DataTypeId::String, "why it did not succeed, stable"),
                 argument("Detail", DataTypeId::String, "the same for people"),
             ]),
-            Part::Identification | Part::Health | Part::Command => return None,
+            part => return self.identification(index, part),
         })
     }
 

@@ -25,6 +25,8 @@ pub use nodeset::nodeset_xml;
 pub(crate) use references::{Reference, Target, is_switch};
 use types::DeviceType;
 
+use crate::options::{Nameplate, Nameplates};
+
 /// What of an alarm is a node, by path; the first is the alarm itself.
 pub(crate) const ALARM_FIELDS: &[&str] = &[
     "",
@@ -92,6 +94,7 @@ pub(crate) struct Space {
     pub(crate) registry: Arc<Registry>,
     pub(crate) namespaces: Namespaces,
     pub(crate) uri: String,
+    pub(crate) nameplates: Arc<Nameplates>,
     gateway: GatewayId,
     areas: BTreeMap<String, Area>,
     types: Vec<DeviceType>,
@@ -105,16 +108,15 @@ pub(crate) struct Space {
 }
 
 impl Space {
-    /// `templates` names the template of each device that has one.
     pub(crate) fn new(
         registry: Arc<Registry>,
         gateway: GatewayId,
         namespaces: Namespaces,
         uri: &str,
-        templates: &HashMap<String, String>,
+        nameplates: Arc<Nameplates>,
         alarms: &[AlarmView],
     ) -> Self {
-        let (types, type_of) = types::all(&registry, templates);
+        let (types, type_of) = types::all(&registry, &nameplates);
         let mut areas: BTreeMap<String, Area> = BTreeMap::new();
         areas.entry(String::new()).or_default();
         for (index, device) in registry.devices() {
@@ -144,6 +146,7 @@ impl Space {
             registry,
             namespaces,
             uri,
+            nameplates,
             gateway,
             areas,
             types,
@@ -285,8 +288,30 @@ impl Space {
                 let own = self.registry.device(device).map(|d| self.registry.points_of(d));
                 own.into_iter().flatten().any(|p| p.schema.access.is_writable())
             }
+            part if Part::NAMEPLATE.contains(&part) => self.nameplate(device, part).is_some(),
             _ => true,
         }
+    }
+
+    /// What the configuration says of a device besides its points.
+    pub(crate) fn plate(&self, device: usize) -> Option<&Nameplate> {
+        self.nameplates.get(&self.registry.device(device)?.name)
+    }
+
+    /// What a device's nameplate says.
+    fn nameplate(&self, device: usize, part: Part) -> Option<&str> {
+        let of = &self.plate(device)?.identification;
+        let said = match part {
+            Part::Manufacturer => &of.manufacturer,
+            Part::Model => &of.model,
+            Part::ProductCode => &of.product_code,
+            Part::HardwareRevision => &of.hardware_revision,
+            Part::SoftwareRevision => &of.software_revision,
+            Part::SerialNumber => &of.serial_number,
+            Part::DeviceManual => &of.device_manual,
+            _ => return None,
+        };
+        said.as_deref()
     }
 
     pub(crate) fn alarm_number(&self, id: AlarmId) -> Option<usize> {

@@ -53,6 +53,13 @@ pub(crate) enum Part {
     ComponentName,
     DeviceClass,
     Twin,
+    Manufacturer,
+    Model,
+    ProductCode,
+    HardwareRevision,
+    SoftwareRevision,
+    SerialNumber,
+    DeviceManual,
     /// Folder of how it fares.
     Health,
     /// Of DI: 0 normal, 1 failure.
@@ -68,12 +75,19 @@ pub(crate) enum Part {
     CommandOutputs,
 }
 
-const PARTS: [(Part, &str); 15] = [
+const PARTS: [(Part, &str); 22] = [
     (Part::Identification, "Identification"),
     (Part::AssetId, "Identification/AssetId"),
     (Part::ComponentName, "Identification/ComponentName"),
     (Part::DeviceClass, "Identification/DeviceClass"),
     (Part::Twin, "Identification/Twin"),
+    (Part::Manufacturer, "Identification/Manufacturer"),
+    (Part::Model, "Identification/Model"),
+    (Part::ProductCode, "Identification/ProductCode"),
+    (Part::HardwareRevision, "Identification/HardwareRevision"),
+    (Part::SoftwareRevision, "Identification/SoftwareRevision"),
+    (Part::SerialNumber, "Identification/SerialNumber"),
+    (Part::DeviceManual, "Identification/DeviceManual"),
     (Part::Health, "Health"),
     (Part::DeviceHealth, "Health/DeviceHealth"),
     (Part::Connected, "Health/Connected"),
@@ -89,6 +103,16 @@ const PARTS: [(Part, &str); 15] = [
 impl Part {
     pub(crate) const IDENTIFICATION: [Self; 4] =
         [Self::AssetId, Self::ComponentName, Self::DeviceClass, Self::Twin];
+    /// Those of which a device has only what its configuration says.
+    pub(crate) const NAMEPLATE: [Self; 7] = [
+        Self::Manufacturer,
+        Self::Model,
+        Self::ProductCode,
+        Self::HardwareRevision,
+        Self::SoftwareRevision,
+        Self::SerialNumber,
+        Self::DeviceManual,
+    ];
     pub(crate) const HEALTH: [Self; 6] =
         [Self::DeviceHealth, Self::Connected, Self::Since, Self::LastError, Self::GoodCount, Self::BadCount];
 
@@ -109,6 +133,7 @@ impl Part {
     pub(crate) fn is_of_di(self) -> bool {
         use Part::{AssetId, ComponentName, DeviceClass, DeviceHealth, Identification};
         matches!(self, Identification | AssetId | ComponentName | DeviceClass | DeviceHealth)
+            || Self::NAMEPLATE.contains(&self)
     }
 }
 

@@ -1,28 +1,31 @@
 //! The model as a file of the standard (part 6, F): types of devices, devices, points and their properties, for tools
 //! that work without the gateway. Values that move are left out.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt::Write;
 use std::sync::Arc;
 
 use common::{GatewayId, PointSchema};
 use gateway_core::Registry;
-use opcua::types::{NodeClass, NodeId, ReferenceTypeId};
+use opcua::types::{NodeClass, NodeId, ReferenceTypeId, Variant};
 
 use super::{Attributes, Namespaces, Node, Property, Space, Target, kind};
+use crate::options::Nameplates;
 
 /// Places of the file's own list of namespaces.
 const OWN: Namespaces = Namespaces { own: 1, di: 2 };
 const DI: &str = "http://opcfoundation.org/UA/DI/";
+/// The first version of the standard that has all types used here. Programs that read a model want the date as well.
+const STANDARD: &str = "Version=\"1.04\" PublicationDate=\"2018-05-15T00:00:00Z\"";
 
-/// A NodeSet2 document of a configuration. `templates` names the template of each device that has one.
+/// A NodeSet2 document of a configuration.
 pub fn nodeset_xml(
     registry: Arc<Registry>,
     gateway: GatewayId,
     uri: &str,
-    templates: &HashMap<String, String>,
+    nameplates: Arc<Nameplates>,
 ) -> String {
-    let space = Space::new(registry, gateway, OWN, uri, templates, &[]);
+    let space = Space::new(registry, gateway, OWN, uri, nameplates, &[]);
     let mut out = String::from("<?xml version=\"1.0\" encoding=\"utf-8\"?>\n");
     let _ = write!(
         out,
@@ -30,7 +33,7 @@ pub fn nodeset_xml(
          xmlns:uax=\"http://opcfoundation.org/UA/2008/02/Types.xsd\">\n\
          <NamespaceUris>\n<Uri>{}</Uri>\n<Uri>{DI}</Uri>\n</NamespaceUris>\n\
          <Models>\n<Model ModelUri=\"{}\" Version=\"{}\">\n\
-         <RequiredModel ModelUri=\"http://opcfoundation.org/UA/\"/>\n</Model>\n</Models>\n",
+         <RequiredModel ModelUri=\"http://opcfoundation.org/UA/\" {STANDARD}/>\n</Model>\n</Models>\n",
         text(uri),
         text(uri),
         space.registry.generation()
@@ -98,15 +101,26 @@ fn write_node(space: &Space, node: &Node, of: &Attributes, out: &mut String) {
     if let Some((schema, property)) = valued {
         write_value(schema, property, out);
     }
+    let said = match node {
+        Node::Part(index, part) => space.identification(*index, *part),
+        _ => None,
+    };
+    let said = match said {
+        Some(Variant::String(t)) => Some(format!("<uax:String>{}</uax:String>", text(t.as_ref()))),
+        Some(Variant::LocalizedText(t)) => Some(localized(t.text.as_ref())),
+        _ => None,
+    };
+    if let Some(value) = said {
+        let _ = writeln!(out, "<Value>{value}</Value>");
+    }
     let _ = writeln!(out, "</{element}>");
 }
 
+/// Lines end within values because asyncua takes an element that begins with another for none.
 fn write_value(schema: &PointSchema, property: Property, out: &mut String) {
-    let localized =
-        |t: &str| format!("<uax:LocalizedText><uax:Text>{}</uax:Text></uax:LocalizedText>", text(t));
     let object = |id: u32, body: String| {
         format!(
-            "<uax:ExtensionObject><uax:TypeId><uax:Identifier>i={id}</uax:Identifier></uax:TypeId>\
+            "<uax:ExtensionObject>\n<uax:TypeId><uax:Identifier>i={id}</uax:Identifier></uax:TypeId>\
              <uax:Body>{body}</uax:Body></uax:ExtensionObject>"
         )
     };
@@ -131,7 +145,7 @@ fn write_value(schema: &PointSchema, property: Property, out: &mut String) {
         Property::FalseState => label(0).map(localized),
         Property::EnumStrings => {
             let all: String = schema.labels.iter().map(|l| localized(&l.text)).collect();
-            Some(format!("<uax:ListOfLocalizedText>{all}</uax:ListOfLocalizedText>"))
+            Some(format!("<uax:ListOfLocalizedText>\n{all}</uax:ListOfLocalizedText>"))
         }
         Property::EnumValues => {
             let one = |l: &common::schema::Label| {
@@ -144,13 +158,17 @@ fn write_value(schema: &PointSchema, property: Property, out: &mut String) {
                 object(7616, body)
             };
             let all: String = schema.labels.iter().map(one).collect();
-            Some(format!("<uax:ListOfExtensionObject>{all}</uax:ListOfExtensionObject>"))
+            Some(format!("<uax:ListOfExtensionObject>\n{all}</uax:ListOfExtensionObject>"))
         }
         Property::ValueAsText => None,
     };
     if let Some(value) = value {
         let _ = writeln!(out, "<Value>{value}</Value>");
     }
+}
+
+fn localized(t: &str) -> String {
+    format!("<uax:LocalizedText>\n<uax:Text>{}</uax:Text></uax:LocalizedText>", text(t))
 }
 
 /// Text of XML: what marks is written as what it is, and what no document may hold is left out.

@@ -87,13 +87,14 @@ impl Space {
                 };
                 let is_top = matches!(parent, Node::Device(_));
                 all.push(from(if is_top { HasComponent } else { HasProperty }, parent));
-                let children: &[Part] = match part {
-                    Part::Identification => &Part::IDENTIFICATION,
-                    Part::Health => &Part::HEALTH,
-                    Part::Command => &[Part::CommandInputs, Part::CommandOutputs],
-                    _ => &[],
+                let (children, said): (&[Part], &[Part]) = match part {
+                    Part::Identification => (&Part::IDENTIFICATION, &Part::NAMEPLATE),
+                    Part::Health => (&Part::HEALTH, &[]),
+                    Part::Command => (&[Part::CommandInputs, Part::CommandOutputs], &[]),
+                    _ => (&[], &[]),
                 };
-                all.extend(children.iter().map(|p| to(HasProperty, Node::Part(*index, *p))));
+                let said = said.iter().filter(|p| self.has_part(*index, **p));
+                all.extend(children.iter().chain(said).map(|p| to(HasProperty, Node::Part(*index, *p))));
             }
             Node::Point(number) => {
                 if let Some(point) = self.registry.point(common::PointId(*number)) {

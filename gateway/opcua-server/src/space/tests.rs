@@ -60,10 +60,12 @@ fn sample() -> Space {
         ("pump2", "plant/hall/pump2", pump[..2].to_vec()),
         ("meter", "meter", vec![point("energy", ValueType::U64)]),
     ]);
-    let templates =
-        HashMap::from([("pump1".to_owned(), "pump".to_owned()), ("pump2".to_owned(), "pump".to_owned())]);
+    let mut one = Nameplate { template: Some("pump".to_owned()), ..Nameplate::default() };
+    let two = one.clone();
+    one.identification.manufacturer = Some("Acme".to_owned());
+    let nameplates = HashMap::from([("pump1".to_owned(), one), ("pump2".to_owned(), two)]);
     let namespaces = Namespaces { own: 2, di: 3 };
-    Space::new(registry, "box".parse().unwrap(), namespaces, "urn:x", &templates, &[])
+    Space::new(registry, "box".parse().unwrap(), namespaces, "urn:x", Arc::new(nameplates), &[])
 }
 
 fn walk(space: &Space) -> Vec<Node> {
@@ -136,7 +138,7 @@ fn devices_of_a_template_share_a_type_that_says_what_all_of_them_have() {
 #[test]
 fn the_export_is_one_document_in_which_every_own_reference_leads_somewhere() {
     let space = sample();
-    let xml = nodeset_xml(space.registry.clone(), "box".parse().unwrap(), "urn:x", &HashMap::new());
+    let xml = nodeset_xml(space.registry.clone(), "box".parse().unwrap(), "urn:x", space.nameplates.clone());
     let ids: HashSet<&str> =
         xml.split("NodeId=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
     let targets = xml.split("</Reference>").filter_map(|part| part.rsplit('>').next());
@@ -144,4 +146,6 @@ fn the_export_is_one_document_in_which_every_own_reference_leads_somewhere() {
         assert!(ids.contains(target), "{target}");
     }
     assert!(ids.contains("ns=1;s=pump1/temperature"));
+    assert!(ids.contains("ns=1;s=pump1:Identification/Manufacturer"));
+    assert!(!ids.contains("ns=1;s=pump2:Identification/Manufacturer"), "nothing is said of it");
 }

@@ -8,6 +8,7 @@ use common::PointSchema;
 use gateway_core::Registry;
 
 use super::kind::Kind;
+use crate::options::Nameplates;
 
 /// A type of devices.
 #[derive(Debug)]
@@ -34,16 +35,17 @@ impl DeviceType {
 }
 
 /// All types, and the type of each device by its index.
-pub(super) fn all(registry: &Registry, templates: &HashMap<String, String>) -> (Vec<DeviceType>, Vec<usize>) {
+pub(super) fn all(registry: &Registry, nameplates: &Nameplates) -> (Vec<DeviceType>, Vec<usize>) {
     let mut groups: BTreeMap<String, (String, Vec<usize>, bool)> = BTreeMap::new();
     for (index, device) in registry.devices() {
-        let (name, browse_name, of_template) = match templates.get(&device.name) {
-            Some(template) => {
-                let name = template.replace(['/', ':'], "_");
-                (name.clone(), format!("{name}Type"), true)
-            }
-            None => (format!("protocol.{}", device.protocol), protocol_type(device.protocol), false),
-        };
+        let (name, browse_name, of_template) =
+            match nameplates.get(&device.name).and_then(|n| n.template.as_ref()) {
+                Some(template) => {
+                    let name = template.replace(['/', ':'], "_");
+                    (name.clone(), format!("{name}Type"), true)
+                }
+                None => (format!("protocol.{}", device.protocol), protocol_type(device.protocol), false),
+            };
         groups.entry(name).or_insert_with(|| (browse_name, Vec::new(), of_template)).1.push(index);
     }
     let mut type_of = vec![0; registry.device_slots()];
