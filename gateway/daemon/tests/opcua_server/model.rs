@@ -29,6 +29,11 @@ name = "mode"
 type = "u64"
 labels = [{ value = 3, text = "auto" }, { value = 9, text = "hand" }]
 modbus = { table = "input", address = "{base}+2", period_ms = 50 }
+[[template.point]]
+name = "step"
+type = "u64"
+labels = [{ value = 0, text = "idle" }, { value = 1, text = "filling" }, { value = 2, text = "running" }]
+modbus = { table = "input", address = "{base}+3", period_ms = 50 }
 "#;
 
 fn pump(name: &str, base: u16, port: u16) -> String {
@@ -54,18 +59,20 @@ async fn devices_of_a_template_share_a_type_and_discrete_points_have_their_label
     assert_eq!(tree[&format!("{line}/p1")]["type"], tree[&format!("{line}/p2")]["type"]);
     assert_eq!(tree[&format!("{line}/p1")]["type"], id(":type/pump"));
     let types = ua.ok(json!({ "do": "tree", "node": id(":type/pump") })).await;
-    for name in ["/speed", "/running", "/mode"] {
+    for name in ["/speed", "/running", "/mode", "/step"] {
         assert_eq!(types[name]["type"], tree[&format!("{line}/p1{name}")]["type"], "{name}");
     }
     let base = ua.ok(json!({ "do": "tree", "node": "i=58", "depth": 1 })).await;
     assert_eq!(base["/pumpType"]["class"], "ObjectType");
-    // TwoStateDiscreteType, MultiStateValueDiscreteType.
+    // TwoStateDiscreteType, MultiStateDiscreteType, MultiStateValueDiscreteType.
     assert_eq!(tree[&format!("{line}/p1/running")]["type"], "i=2373");
+    assert_eq!(tree[&format!("{line}/p1/step")]["type"], "i=2376");
     assert_eq!(tree[&format!("{line}/p1/mode")]["type"], "i=11238");
     for (node, expected) in [
         ("p1/running:TrueState", json!("running")),
         ("p1/running", json!(true)),
         ("p1/mode", json!(9)),
+        ("p1/step:EnumStrings", json!(["idle", "filling", "running"])),
         ("p1/speed", json!(1200.0)),
     ] {
         let mut read = Value::Null;
@@ -107,13 +114,15 @@ async fn devices_of_a_template_share_a_type_and_discrete_points_have_their_label
     );
     let taken = json!({
         "do": "nodeset", "xml": xml, "uri": "urn:twinway:default:g1:devices",
-        "nodes": ["p1/speed:EURange", "p1/mode:EnumValues", "p2:Identification/Manufacturer", "p2:Identification/SerialNumber"],
+        "nodes": ["p1/speed:EURange", "p1/mode:EnumValues", "p1/step:EnumStrings",
+            "p2:Identification/Manufacturer", "p2:Identification/SerialNumber"],
     });
     let taken = ua.ok(taken).await;
     assert!(taken["count"].as_u64().unwrap() > 50, "{taken}");
     let values = &taken["values"];
     assert_eq!(values["p1/speed:EURange"]["High"], 3000.0, "{taken}");
     assert_eq!(values["p1/mode:EnumValues"][1]["DisplayName"], "hand", "{taken}");
+    assert_eq!(values["p1/step:EnumStrings"][2], "running", "{taken}");
     let said = [&values["p2:Identification/Manufacturer"], &values["p2:Identification/SerialNumber"]];
     assert_eq!(said, ["Acme", "p2-20"]);
     rig.stop().await;
