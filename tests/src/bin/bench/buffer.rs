@@ -183,7 +183,8 @@ async fn cycles() {
     let dir = tempfile::tempdir().expect("a folder");
     let store = open(dir.path(), false);
     let mut plant = Plant::new();
-    let (live, step) = (4000u64, 400u64);
+    // Live data is more than one segment, whatever a frame takes.
+    let (live, step) = (12_000u64, 1200u64);
     let fill = async |plant: &mut Plant, frames: u64| {
         for _ in 0..frames {
             put(&store, plant.batch()).await;

@@ -29,8 +29,8 @@ struct Entry<T> {
 }
 
 /// Phases of all but the fastest entries are whole steps, the same for all lines of a box. So what many lines ask goes
-/// out together, and the processor wakes twenty times a second for it, not a thousand times.
-const STEP_MS: u64 = 50;
+/// out together, and the processor wakes forty times a second for it, not a thousand times.
+const STEP_MS: u64 = 25;
 
 type Heap = BinaryHeap<Reverse<(Instant, Id)>>;
 
