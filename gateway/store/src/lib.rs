@@ -26,4 +26,5 @@ mod writer;
 
 pub use feed::{FeedOptions, feed};
 pub use options::{OpenError, Options};
+pub use state::reserve;
 pub use store::Store;
