@@ -1,12 +1,13 @@
 //! Publishes processed samples by device: one message for what was read together. At 100,000 values a second that is a
 //! thousand messages, not a hundred thousand. Not here: points one by one (`points`), templates of topics.
 
+use std::ops::Range;
 use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use common::names::topic;
-use common::{Drain, Sample};
+use common::{Drain, PointId, Sample};
 use gateway_core::{Item, Reader, Registry};
 
 use crate::Handle;
@@ -56,11 +57,48 @@ fn own(topic: &str, json: &[u8]) -> Message {
     Message::own(topic, Bytes::copy_from_slice(json), false)
 }
 
+/// The names of points as keys of JSON: each with its quotes, and a comma before it. Beside each other, because a
+/// registry has each where it was made, and going there costs more than all else that is done for a value.
+struct Keys {
+    text: Vec<u8>,
+    /// Where the key of each number ends; one of no point is empty.
+    ends: Vec<u32>,
+}
+
+impl Keys {
+    fn of(registry: &Registry) -> Self {
+        let (mut text, mut ends) = (Vec::new(), Vec::with_capacity(registry.slots()));
+        let slots = u32::try_from(registry.slots()).unwrap_or(u32::MAX);
+        for point in (0..slots).map(PointId) {
+            if let Some(point) = registry.point(point) {
+                text.push(b',');
+                put_json!(&mut text, &point.schema.name);
+                text.push(b':');
+            }
+            ends.push(u32::try_from(text.len()).unwrap_or(u32::MAX));
+        }
+        text.shrink_to_fit();
+        Self { text, ends }
+    }
+
+    /// None for a number of no point.
+    fn get(&self, point: PointId) -> Option<&[u8]> {
+        let at = point.index();
+        let first = at.checked_sub(1).map_or(Some(0), |before| self.ends.get(before).copied())?;
+        let key = self.text.get(first as usize..*self.ends.get(at)? as usize)?;
+        (!key.is_empty()).then_some(key)
+    }
+}
+
 /// Makes messages of batches; what it needs again and again is kept.
 struct Writer {
     registry: Arc<Registry>,
-    /// Of the device that `topic` is of.
-    device: Option<usize>,
+    keys: Keys,
+    /// The device of the last point, and the numbers of all of its points.
+    device: usize,
+    own: Range<u32>,
+    /// The device that `topic` is of.
+    topic_of: Option<usize>,
     topic: String,
     json: Vec<u8>,
     quality: Vec<u8>,
@@ -72,9 +110,12 @@ struct Writer {
 impl Writer {
     fn new(registry: Arc<Registry>) -> Self {
         Self {
+            keys: Keys::of(&registry),
             written: vec![0; registry.slots()],
             registry,
-            device: None,
+            device: 0,
+            own: 0..0,
+            topic_of: None,
             topic: String::new(),
             json: Vec::new(),
             quality: Vec::new(),
@@ -91,31 +132,41 @@ impl Writer {
 
     /// A message is of one device and one source time, and holds no point twice.
     fn batch(&mut self, batch: &[Sample], put: &mut impl FnMut(&str, &[u8])) {
-        let registry = self.registry.clone();
         let mut open: Option<(usize, i64)> = None;
         for sample in batch {
-            let Some(point) = registry.point(sample.point) else { continue };
+            let Some(device) = self.device_of(sample.point) else { continue };
             let Some(written) = self.written.get(sample.point.index()).copied() else { continue };
-            let key = (point.device, sample.source_us);
+            let key = (device, sample.source_us);
             if open != Some(key) || written == self.message {
                 if open.is_some() {
                     self.end(put);
                 }
                 open = Some(key);
-                self.begin(point.device, sample.source_us);
+                self.begin(device, sample.source_us);
             }
             self.written[sample.point.index()] = self.message;
-            self.value(&point.schema.name, sample);
+            self.value(sample);
         }
         if open.is_some() {
             self.end(put);
         }
     }
 
+    /// The device of a point; none of a number of no point.
+    fn device_of(&mut self, point: PointId) -> Option<usize> {
+        self.keys.get(point)?;
+        if !self.own.contains(&point.0) {
+            let device = self.registry.point(point)?.device;
+            self.own = self.registry.device(device)?.points.clone();
+            self.device = device;
+        }
+        Some(self.device)
+    }
+
     fn begin(&mut self, device: usize, source_us: i64) {
         self.message = self.message.wrapping_add(1).max(1);
-        if self.device != Some(device) {
-            self.device = Some(device);
+        if self.topic_of != Some(device) {
+            self.topic_of = Some(device);
             let name = self.registry.device(device).map_or("", |d| d.name.as_str());
             self.topic = topic::local_device(name);
         }
@@ -126,11 +177,12 @@ impl Writer {
         self.json.extend_from_slice(b",\"values\":{");
     }
 
-    fn value(&mut self, name: &str, sample: &Sample) {
-        put_key(&mut self.json, name);
+    fn value(&mut self, sample: &Sample) {
+        let key = self.keys.get(sample.point).unwrap_or_default();
+        put_key(&mut self.json, key);
         put_json!(&mut self.json, &sample.value);
         if !sample.quality.is_good() {
-            put_key(&mut self.quality, name);
+            put_key(&mut self.quality, key);
             put_json!(&mut self.quality, &sample.quality);
         }
     }
@@ -147,20 +199,10 @@ impl Writer {
     }
 }
 
-/// A key of an object; a comma before it unless it is the first.
-fn put_key(out: &mut Vec<u8>, name: &str) {
-    if !matches!(out.last(), None | Some(b'{')) {
-        out.push(b',');
-    }
-    if name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.')) {
-        // As nearly all names are: nothing to be escaped.
-        out.push(b'"');
-        out.extend_from_slice(name.as_bytes());
-        out.push(b'"');
-    } else {
-        put_json!(&mut *out, name);
-    }
-    out.push(b':');
+/// A key of an object, without its comma if it is the first.
+fn put_key(out: &mut Vec<u8>, key: &[u8]) {
+    let is_first = matches!(out.last(), None | Some(b'{'));
+    out.extend_from_slice(key.get(usize::from(is_first)..).unwrap_or_default());
 }
 
 #[cfg(test)]

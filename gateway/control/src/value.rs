@@ -108,8 +108,9 @@ mod tests {
             ..PointSchema::clone(&setpoint.schema)
         };
         let raw = RawRange { value_type: ValueType::F64, min: -1e30, max: 1e30 };
-        let scale = Scale { factor, offset };
-        PointDefinition { scale, ..PointDefinition::new(told, raw) }.at(SETPOINT, 0)
+        let mut made = PointDefinition::new(told, raw);
+        made.scale = Scale { factor, offset };
+        made.at(SETPOINT, 0)
     }
 
     #[test]

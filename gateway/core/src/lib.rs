@@ -27,5 +27,5 @@ pub use log::{FrameId, FrameLog, LogError, Watermark};
 pub use messages::{Message, Messages, Publish};
 pub use notes::Notes;
 pub use orders::Orders;
-pub use point::{Deadband, Door, Point, PointDefinition, RawRange, Scale};
+pub use point::{Deadband, Door, Point, PointDefinition, RawRange, Scale, Treatment};
 pub use registry::{Device, Registry, RegistryError};

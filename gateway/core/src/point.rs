@@ -1,9 +1,10 @@
 //! One point: its number, and what it is. Most plants have many devices that are alike, so what a point is apart from
 //! its number and device is made once and shared by all that are the same (`Shared`): a thousand pumps of a hundred
-//! points cost memory for a hundred points, and judging them stays in the processor's cache.
+//! points cost memory for a hundred points, and judging them stays in the processor's cache. How values are treated is
+//! shared by points of any name: the points of one large device all have other names, and few treatments.
 
 use std::collections::HashMap;
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use common::{PointId, PointSchema, Value, ValueType};
@@ -81,23 +82,29 @@ pub struct Point {
     pub id: PointId,
     /// Index of its device.
     pub device: usize,
-    /// What it is; shared with the points that are the same.
-    pub definition: Arc<PointDefinition>,
+    /// What the cloud is told; shared with the points that are the same.
+    pub schema: Arc<PointSchema>,
+    /// What is done with its values; shared with the points of which the same is done.
+    pub treatment: Arc<Treatment>,
 }
 
 impl Deref for Point {
-    type Target = PointDefinition;
+    type Target = Treatment;
 
-    fn deref(&self) -> &PointDefinition {
-        &self.definition
+    fn deref(&self) -> &Treatment {
+        &self.treatment
     }
 }
 
-/// What a point is, whatever its number and device.
+/// What is done with a point's values, whatever its name.
 #[derive(Debug, Clone, PartialEq)]
-pub struct PointDefinition {
-    /// What the cloud is told.
-    pub schema: Arc<PointSchema>,
+pub struct Treatment {
+    /// Type of the processed value; the schema's.
+    pub value_type: ValueType,
+    /// Lower end of the engineering range; the schema's.
+    pub range_min: Option<f64>,
+    /// Upper end of the engineering range; the schema's.
+    pub range_max: Option<f64>,
     /// From raw to engineering.
     pub scale: Scale,
     /// When a change is passed on; none: every sample.
@@ -112,52 +119,91 @@ pub struct PointDefinition {
     pub read_back_tolerance: f64,
 }
 
+/// What a point is, whatever its number and device.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PointDefinition {
+    /// What the cloud is told.
+    pub schema: Arc<PointSchema>,
+    treatment: Treatment,
+}
+
+impl Deref for PointDefinition {
+    type Target = Treatment;
+
+    fn deref(&self) -> &Treatment {
+        &self.treatment
+    }
+}
+
+impl DerefMut for PointDefinition {
+    fn deref_mut(&mut self) -> &mut Treatment {
+        &mut self.treatment
+    }
+}
+
 impl PointDefinition {
     /// A point of a schema and a register, everything else at its default.
     pub fn new(schema: PointSchema, raw: RawRange) -> Self {
-        Self {
-            schema: Arc::new(schema),
+        let treatment = Treatment {
+            value_type: schema.value_type,
+            range_min: schema.range_min,
+            range_max: schema.range_max,
             scale: Scale::default(),
             deadband: None,
             max_interval_ms: 0,
             raw,
             interlock: None,
             read_back_tolerance: 0.0,
-        }
+        };
+        Self { schema: Arc::new(schema), treatment }
     }
 
     /// As a point with a number.
     pub fn at(self, id: PointId, device: usize) -> Point {
-        Point { id, device, definition: Arc::new(self) }
+        let (schema, treatment) = self.parts();
+        Point { id, device, schema, treatment: Arc::new(treatment) }
+    }
+
+    fn parts(self) -> (Arc<PointSchema>, Treatment) {
+        let Self { schema, treatment } = self;
+        let PointSchema { value_type, range_min, range_max, .. } = *schema;
+        (schema, Treatment { value_type, range_min, range_max, ..treatment })
     }
 }
 
-/// Definitions that were made, to be used again.
+/// Parts of points that were made, to be used again.
 #[derive(Debug, Default)]
-pub struct Shared(HashMap<String, Vec<Arc<PointDefinition>>>);
+pub struct Shared {
+    schemas: HashMap<String, Vec<Arc<PointSchema>>>,
+    treatments: Vec<Arc<Treatment>>,
+}
 
 impl Shared {
-    /// Of so many definitions of one name the last ones are looked at: a plant in which all devices differ must not
-    /// take a time that grows with its square.
-    const LOOKED_AT: usize = 8;
+    /// Of so many schemas of one name, and so many treatments, the last ones are looked at: a plant in which all
+    /// devices differ must not take a time that grows with its square.
+    const SCHEMAS: usize = 8;
+    const TREATMENTS: usize = 32;
 
-    /// The same definition, made once.
-    pub fn one(&mut self, definition: PointDefinition) -> Arc<PointDefinition> {
-        let Some(known) = self.0.get_mut(&definition.schema.name) else {
-            let made = Arc::new(definition);
-            self.0.insert(made.schema.name.clone(), vec![made.clone()]);
-            return made;
-        };
-        if let Some(same) = known.iter().rev().take(Self::LOOKED_AT).find(|k| ***k == definition) {
-            return same.clone();
-        }
-        let made = Arc::new(definition);
-        known.push(made.clone());
-        made
+    /// A point of parts that are made once.
+    pub fn point(&mut self, definition: PointDefinition, id: PointId, device: usize) -> Point {
+        let (schema, treatment) = definition.parts();
+        let of_name = self.schemas.entry(schema.name.clone()).or_default();
+        let schema = one(of_name, Self::SCHEMAS, schema);
+        let treatment = one(&mut self.treatments, Self::TREATMENTS, Arc::new(treatment));
+        Point { id, device, schema, treatment }
     }
 }
 
-impl PointDefinition {
+/// The same as one of the last ones, or this from now on.
+fn one<T: PartialEq>(known: &mut Vec<Arc<T>>, last: usize, made: Arc<T>) -> Arc<T> {
+    if let Some(same) = known.iter().rev().take(last).find(|k| **k == made) {
+        return same.clone();
+    }
+    known.push(made.clone());
+    made
+}
+
+impl Treatment {
     /// Width of the deadband, or deviation of the swinging door, in engineering units; none if every sample passes.
     pub fn deadband_width(&self) -> Option<f64> {
         match self.deadband? {
@@ -165,7 +211,7 @@ impl PointDefinition {
                 Some(width)
             }
             Deadband::Percent(percent) | Deadband::Door(Door { deviation: percent, .. }) => {
-                let span = self.schema.range_max? - self.schema.range_min?;
+                let span = self.range_max? - self.range_min?;
                 Some(span.abs() * percent / 100.0)
             }
         }
@@ -175,10 +221,10 @@ impl PointDefinition {
     /// result that the point's type cannot hold).
     pub fn to_engineering(&self, raw: &Value) -> Option<Value> {
         if self.scale.is_identity() {
-            return raw.convert(self.schema.value_type);
+            return raw.convert(self.value_type);
         }
         let x = self.scale.apply(raw.as_f64()?);
-        match self.schema.value_type {
+        match self.value_type {
             ValueType::F64 => Some(Value::F64(x)),
             t => Value::F64(x.round()).convert(t),
         }

@@ -97,7 +97,8 @@ impl Registry {
             names,
             count: points.len(),
             devices: devices.into_iter().map(Some).collect(),
-            points: points.into_iter().map(Some).collect(),
+            // Not in its place: a list that grew is up to twice as long as it must be.
+            points: points.iter().cloned().map(Some).collect(),
             generation: 0,
             changes: Arc::default(),
         })

@@ -127,10 +127,13 @@ fn main() -> ExitCode {
         }
         Command::Check { file, strict, json } => verbs::check(&file, strict, json),
         Command::Points(points) => verbs::points(points),
-        Command::Run { config, last_good } => match load(&config, last_good) {
-            Some(config) => start(Box::pin(run(config))),
-            None => ExitCode::from(EXIT_CONFIG),
-        },
+        Command::Run { config, last_good } => {
+            gateway_store::sled_statics();
+            match load(&config, last_good) {
+                Some(config) => start(Box::pin(run(config))),
+                None => ExitCode::from(EXIT_CONFIG),
+            }
+        }
     }
 }
 

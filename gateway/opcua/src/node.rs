@@ -20,6 +20,16 @@ pub enum Namespace {
     Uri(String),
 }
 
+impl Namespace {
+    /// Its place in a server whose namespaces are these; none if the server does not have it.
+    pub fn index<S: AsRef<str>>(&self, namespaces: &[S]) -> Option<u16> {
+        match self {
+            Self::Index(index) => Some(*index),
+            Self::Uri(uri) => u16::try_from(namespaces.iter().position(|n| n.as_ref() == uri)?).ok(),
+        }
+    }
+}
+
 /// A node id with its namespace as it was written.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct NodeRef {
@@ -40,10 +50,7 @@ pub struct NodeRefError {
 impl NodeRef {
     /// The node id in a server whose namespaces are these; none if the server does not have the namespace.
     pub fn resolve<S: AsRef<str>>(&self, namespaces: &[S]) -> Option<NodeId> {
-        let namespace = match &self.namespace {
-            Namespace::Index(index) => *index,
-            Namespace::Uri(uri) => u16::try_from(namespaces.iter().position(|n| n.as_ref() == uri)?).ok()?,
-        };
+        let namespace = self.namespace.index(namespaces)?;
         Some(NodeId { namespace, identifier: self.identifier.clone() })
     }
 

@@ -6,6 +6,9 @@ use opcua::types::{ByteString, DateTime, UAString, Variant, VariantScalarTypeId 
 
 /// Ticks of 100 ns from 1601, where times of OPC UA begin, to 1970.
 const TICKS_TO_1970: i64 = 116_444_736_000_000_000;
+/// Where times of OPC UA begin, and the end of the year 9999, where they end; us since 1970.
+const FIRST_US: i64 = -TICKS_TO_1970 / 10;
+const LAST_US: i64 = 253_402_300_799_000_000;
 
 /// Why a variant is no value of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -157,9 +160,10 @@ pub fn value_type(scalar: Scalar) -> Option<ValueType> {
 
 /// A time as us since 1970; none if it says that there is none.
 pub fn micros(time: &DateTime) -> Option<i64> {
-    let ticks = time.checked_ticks();
+    // Not by its ticks, for which the crate computes with calendars several times over.
+    let us = time.as_chrono().timestamp_micros();
     // 0 and the largest number mean "none" and "for ever" (part 6, 5.2.2.5).
-    (ticks != 0 && ticks != i64::MAX).then(|| (ticks - TICKS_TO_1970) / 10)
+    (FIRST_US < us && us < LAST_US).then_some(us)
 }
 
 /// A time from us since 1970. What OPC UA cannot say is the nearest that it can.
@@ -218,10 +222,10 @@ mod tests {
         let text = value(&at, ValueType::Text).unwrap().to_string();
         assert_eq!(text, "1970-01-01T00:00:01.000001+00:00");
         assert_eq!(variant(&Value::Text(text.as_str().into()), Scalar::DateTime), Ok(at));
-        assert_eq!(
-            value(&Variant::DateTime(Box::new(DateTime::null())), ValueType::I64),
-            Err(Unreadable::Null)
-        );
+        for none in [0, i64::MAX] {
+            let none = Variant::DateTime(Box::new(DateTime::from(none)));
+            assert_eq!(value(&none, ValueType::I64), Err(Unreadable::Null));
+        }
     }
 
     #[test]
@@ -267,6 +271,12 @@ mod tests {
         #[test]
         fn any_time_is_one(us in any::<i64>()) {
             let _ = micros(&time(us));
+        }
+
+        #[test]
+        fn any_ticks_are_a_time_or_none(ticks in any::<i64>()) {
+            let us = micros(&DateTime::from(ticks));
+            prop_assert!(us.is_none_or(|us| (us - (ticks - TICKS_TO_1970) / 10).abs() <= 1), "{us:?}");
         }
     }
 }

@@ -170,7 +170,7 @@ fn judge_in_place(point: &Point, sample: &mut Sample) {
         return;
     };
     // Most values are what they are to be: those are not taken apart.
-    let as_it_is = point.scale.is_identity() && raw.value_type() == point.schema.value_type;
+    let as_it_is = point.scale.is_identity() && raw.value_type() == point.value_type;
     let value = if as_it_is { Some(raw) } else { point.to_engineering(&raw) };
     sample.value = value.filter(is_representable);
     match &sample.value {
@@ -188,11 +188,11 @@ fn is_representable(value: &Value) -> bool {
 }
 
 fn is_in_range(point: &Point, value: &Value) -> bool {
-    if point.schema.range_min.is_none() && point.schema.range_max.is_none() {
+    if point.range_min.is_none() && point.range_max.is_none() {
         return true;
     }
     let Some(x) = value.as_f64() else { return true };
-    point.schema.range_min.is_none_or(|min| x >= min) && point.schema.range_max.is_none_or(|max| x <= max)
+    point.range_min.is_none_or(|min| x >= min) && point.range_max.is_none_or(|max| x <= max)
 }
 
 fn is_held_back(point: &Point, last: &Sample, new: &Sample) -> bool {

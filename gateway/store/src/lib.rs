@@ -36,4 +36,5 @@ pub use feed::{FeedOptions, feed};
 pub use inspect::Exported;
 pub use options::{OpenError, Options, Overflow};
 pub use retain::Dropped;
+pub use state::sled_statics;
 pub use store::Store;

@@ -22,7 +22,7 @@ use super::error::ConnectError;
 use super::limits::Limits;
 use super::point::PointConfig;
 use super::session::{self, Ended, Memory};
-use super::spec::Spec;
+use super::spec::{Indices, Place, Spec, Specs};
 use super::types::NodeType;
 use super::write::Writer;
 use super::{codec, types};
@@ -54,8 +54,7 @@ pub(super) struct Shared {
     pub(super) device: usize,
     pub(super) name: String,
     pub(super) config: DeviceConfig,
-    pub(super) specs: Vec<Spec>,
-    places: HashMap<PointId, usize>,
+    pub(super) specs: Specs,
     pub(super) context: Context,
     pub(super) kit: Kit,
     connected: RwLock<Option<Arc<Connected>>>,
@@ -64,35 +63,27 @@ pub(super) struct Shared {
     events_dropped: Arc<AtomicU64>,
 }
 
-/// A session that can be used, with the nodes of points in it.
+/// A session that can be used, and where its server has which namespace.
 pub(super) struct Connected {
     pub(super) session: Arc<Session>,
     pub(super) limits: Limits,
-    nodes: Vec<Option<NodeId>>,
-    methods: Vec<Option<NodeId>>,
-    types: tokio::sync::Mutex<HashMap<usize, NodeType>>,
+    pub(super) namespaces: Vec<String>,
+    pub(super) indices: Indices,
+    types: tokio::sync::Mutex<HashMap<Place, NodeType>>,
 }
 
 impl Connected {
     pub(super) fn new(
         session: Arc<Session>,
         limits: Limits,
-        nodes: Vec<Option<NodeId>>,
-        methods: Vec<Option<NodeId>>,
+        namespaces: Vec<String>,
+        indices: Indices,
     ) -> Self {
-        Self { session, limits, nodes, methods, types: tokio::sync::Mutex::default() }
-    }
-
-    pub(super) fn node(&self, at: usize) -> Option<&NodeId> {
-        self.nodes.get(at)?.as_ref()
-    }
-
-    pub(super) fn method(&self, at: usize) -> Option<&NodeId> {
-        self.methods.get(at)?.as_ref()
+        Self { session, limits, namespaces, indices, types: tokio::sync::Mutex::default() }
     }
 
     /// The type of a point's node, asked once in a connection.
-    pub(super) async fn node_type(&self, at: usize, node: &NodeId) -> Result<NodeType, types::Unknown> {
+    pub(super) async fn node_type(&self, at: Place, node: &NodeId) -> Result<NodeType, types::Unknown> {
         let mut known = self.types.lock().await;
         if let Some(found) = known.get(&at) {
             return Ok(*found);
@@ -118,13 +109,14 @@ impl Adapter {
         let from_key = |(key, message)| Error::Config { key, message };
         config.check().map_err(from_key)?;
         let registry = context.registry.now();
-        let mut specs = Vec::with_capacity(points.len());
-        for (id, point, access) in points {
+        for (_, point, _) in &points {
             point.check().map_err(from_key)?;
-            let value_type = registry.point(id).map_or(ValueType::F64, |p| p.schema.value_type);
-            specs.push(Spec::new(id, point, access, value_type));
         }
-        let places = specs.iter().enumerate().map(|(at, s)| (s.id, at)).collect();
+        let typed = points.into_iter().map(|(id, point, access)| {
+            let value_type = registry.point(id).map_or(ValueType::F64, |p| p.schema.value_type);
+            (id, point, access, value_type)
+        });
+        let specs = Specs::new(&config, typed);
         let name = registry.device(device).map(|d| d.name.clone()).unwrap_or_default();
         let (overflow, missed) =
             (context.drops.counter("opcua", "overflow"), context.drops.counter("opcua", "missed"));
@@ -134,7 +126,6 @@ impl Adapter {
             name,
             config,
             specs,
-            places,
             context,
             kit,
             connected: RwLock::default(),
@@ -149,15 +140,12 @@ impl Adapter {
 
     /// The last status of a point with all of its bits, as the server gave it.
     pub fn status(&self, point: PointId) -> Option<StatusCode> {
-        Some(self.0.specs.get(self.0.place(point)?)?.status())
+        let specs = &self.0.specs;
+        Some(specs.get(specs.place(point)?)?.status())
     }
 }
 
 impl Shared {
-    pub(super) fn place(&self, point: PointId) -> Option<usize> {
-        self.places.get(&point).copied()
-    }
-
     pub(super) fn connected(&self) -> Option<Arc<Connected>> {
         self.connected.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -179,7 +167,7 @@ impl Shared {
         }
         let (sample, why) = codec::sample(spec, value, now_us);
         if let Some(why) = why {
-            reporter.bad(true, &format!("{}: {why}", spec.config.node));
+            reporter.bad(true, &format!("{}: {why}", self.specs.node_ref(spec)));
         }
         sample
     }
@@ -188,13 +176,16 @@ impl Shared {
         self.missed.fetch_add(messages.into(), Ordering::Relaxed);
     }
 
-    /// One point bad for what the server says.
-    pub(super) fn bad(&self, at: usize, status: StatusCode) {
-        let Some(spec) = self.specs.get(at).filter(|s| s.is_read()) else { return };
-        spec.told(status);
-        let quality = status::quality(status);
-        let quality = if quality.is_bad() { quality } else { Quality::BAD };
-        self.context.raw.send(vec![Sample::bad(spec.id, quality, self.context.clock.now_us())]);
+    /// Points bad for what the server says of each.
+    pub(super) fn bad(&self, told: impl IntoIterator<Item = (Place, StatusCode)>) {
+        let now_us = self.context.clock.now_us();
+        let sample = |(at, status)| {
+            let spec = self.specs.get(at).filter(|s| s.is_read())?;
+            spec.told(status);
+            let quality = status::quality(status);
+            Some(Sample::bad(spec.id, if quality.is_bad() { quality } else { Quality::BAD }, now_us))
+        };
+        self.context.raw.send(told.into_iter().filter_map(sample).collect());
     }
 
     /// All points bad, once until there is a connection again.
@@ -203,7 +194,7 @@ impl Shared {
             return;
         }
         let now_us = self.context.clock.now_us();
-        let read = self.specs.iter().filter(|s| s.is_read());
+        let read = self.specs.iter().map(|(_, s)| s).filter(|s| s.is_read());
         let bad = read.map(|s| {
             s.told(status);
             Sample::bad(s.id, status::quality(status), now_us)

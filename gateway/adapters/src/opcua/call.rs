@@ -25,20 +25,20 @@ const VALUE: &str = "$value";
 pub(super) async fn method(
     connected: &Connected,
     spec: &Spec,
-    object: &NodeId,
-    method: &NodeId,
+    object: NodeId,
+    method: NodeId,
     raw: Value,
     deadline: Instant,
     permit: Permit,
 ) -> Result<Reading, WriteError> {
-    let prepared = timeout_at(deadline, Box::pin(declared(&connected.session, method))).await;
+    let prepared = timeout_at(deadline, Box::pin(declared(&connected.session, &method))).await;
     let late = || not_sent(Code::Expired, "the deadline passed before the method's arguments were known");
     let types = prepared.map_err(|_| late())?.map_err(|e| not_sent(Code::TypeMismatch, e))?;
-    let arguments = arguments(spec.config.arguments.as_deref(), &types, &raw)
+    let arguments = arguments(spec.arguments.as_deref(), &types, &raw)
         .map_err(|detail| not_sent(Code::TypeMismatch, detail))?;
     let request = CallMethodRequest {
-        object_id: object.clone(),
-        method_id: method.clone(),
+        object_id: object,
+        method_id: method,
         input_arguments: (!arguments.is_empty()).then_some(arguments),
     };
     admit(deadline, &permit)?;

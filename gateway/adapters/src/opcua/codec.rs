@@ -70,7 +70,7 @@ pub(super) fn sample(spec: &Spec, data: DataValue, now_us: i64) -> (Sample, Opti
 /// The point's part of what was read.
 pub(super) fn pick(spec: &Spec, variant: &Variant) -> Result<Value, Unreadable> {
     let wanted = spec.value_type;
-    if let Some(index) = &spec.config.index {
+    if let Some(index) = spec.index() {
         let Variant::Array(array) = variant else {
             return Err(match variant {
                 Variant::Empty => value::Unreadable::Null.into(),
@@ -79,7 +79,7 @@ pub(super) fn pick(spec: &Spec, variant: &Variant) -> Result<Value, Unreadable> 
         };
         return Ok(value::value(element(array, index.as_slice())?, wanted)?);
     }
-    if let Some(field) = &spec.config.field {
+    if let Some(field) = spec.field() {
         return super::structure::field(variant, field, wanted);
     }
     Ok(value::value(variant, wanted)?)
@@ -113,16 +113,15 @@ fn element<'a>(array: &'a Array, index: &[u32]) -> Result<&'a Variant, Unreadabl
 
 #[cfg(test)]
 mod tests {
-    use common::{Access, PointId, ValueType};
     use opcua::types::VariantScalarTypeId;
     use proptest::prelude::*;
 
-    use super::super::point::PointConfig;
+    use super::super::spec::Specs;
     use super::*;
 
-    fn spec(keys: &str) -> Spec {
-        let config: PointConfig = toml::from_str(&format!("node = \"ns=1;i=1\"\n{keys}")).unwrap();
-        Spec::new(PointId(3), config, Access::Read, ValueType::I64)
+    /// What a point with these keys makes of a value.
+    fn sample(keys: &str, data: DataValue) -> (Sample, Option<Unreadable>) {
+        super::sample(Specs::one(keys).first(), data, NOW_US)
     }
 
     fn array(values: &[i32], dimensions: Option<Vec<u32>>) -> Variant {
@@ -137,22 +136,22 @@ mod tests {
         let mut data = DataValue::value_only(7i32);
         data.source_timestamp = Some(value::time(NOW_US - 5));
         data.server_timestamp = Some(value::time(NOW_US - 1));
-        let (told, why) = sample(&spec(""), data.clone(), NOW_US);
+        let (told, why) = sample("", data.clone());
         assert_eq!(
             (told.value, told.quality, told.source_us),
             (Some(Value::I64(7)), Quality::GOOD, NOW_US - 5)
         );
         assert_eq!(why, None);
         data.source_timestamp = None;
-        assert_eq!(sample(&spec(""), data.clone(), NOW_US).0.source_us, NOW_US - 1);
+        assert_eq!(sample("", data.clone()).0.source_us, NOW_US - 1);
         data.server_timestamp = Some(value::time(NOW_US + 86_400_000_000));
-        let (told, _) = sample(&spec(""), data.clone(), NOW_US);
+        let (told, _) = sample("", data.clone());
         assert_eq!((told.quality, told.source_us), (Quality::UNCERTAIN_TIME, NOW_US));
         data.status = Some(StatusCode::BadSensorFailure);
-        let point = spec("");
-        let (told, _) = sample(&point, data, NOW_US);
+        let specs = Specs::one("");
+        let (told, _) = super::sample(specs.first(), data, NOW_US);
         assert_eq!((told.value, told.quality), (None, Quality::BAD_SENSOR));
-        assert_eq!(point.status(), StatusCode::BadSensorFailure);
+        assert_eq!(specs.first().status(), StatusCode::BadSensorFailure);
     }
 
     #[test]
@@ -169,17 +168,17 @@ mod tests {
             0xc123_4567,
         ] {
             let data = DataValue { status: Some(StatusCode::from(bits)), ..DataValue::value_only(1i32) };
-            let point = spec("");
-            let (told, _) = sample(&point, data, NOW_US);
+            let specs = Specs::one("");
+            let (told, _) = super::sample(specs.first(), data, NOW_US);
             assert_eq!(told.quality, status::quality(StatusCode::from(bits)), "{bits:#x}");
             assert_eq!(told.value.is_some(), bits >> 31 == 0);
-            assert_eq!(point.status().bits(), bits);
+            assert_eq!(specs.first().status().bits(), bits);
         }
     }
 
     #[test]
     fn an_element_is_found_in_the_whole_array_and_in_the_part() {
-        let index = |keys: &str, v: &Variant| pick(&spec(keys), v);
+        let index = |keys: &str, v: &Variant| pick(Specs::one(keys).first(), v);
         let whole = array(&[1, 2, 3, 4, 5, 6], None);
         assert_eq!(index("index = 3", &whole), Ok(Value::I64(4)));
         assert_eq!(index("index = 3", &array(&[4], None)), Ok(Value::I64(4)));
@@ -194,7 +193,7 @@ mod tests {
 
     #[test]
     fn nothing_is_no_value() {
-        let (told, why) = sample(&spec(""), DataValue::null(), NOW_US);
+        let (told, why) = sample("", DataValue::null());
         assert_eq!((told.quality, told.value, why), (Quality::BAD_NO_DATA, None, None));
     }
 

@@ -118,8 +118,8 @@ impl Kit {
         let devices = self.0.devices.lock().unwrap_or_else(PoisonError::into_inner);
         let all = devices.values().filter_map(Weak::upgrade);
         let of = |d: Arc<super::adapter::Shared>| {
-            let one = |s: &super::spec::Spec| {
-                (d.name.clone(), s.id, s.config.node.to_string(), s.status().to_string())
+            let one = |(_, s): (_, &super::spec::Spec)| {
+                (d.name.clone(), s.id, d.specs.node_ref(s).to_string(), s.status().to_string())
             };
             d.specs.iter().map(one).collect::<Vec<_>>()
         };

@@ -11,6 +11,7 @@ use opcua::types::{
 use tokio::time::Instant;
 
 use super::limits::Limits;
+use super::spec::Place;
 
 /// Values of a point that are fetched at most; older ones are left.
 const MOST: usize = 100_000;
@@ -22,11 +23,11 @@ const LIMIT: Duration = Duration::from_secs(30);
 const FURTHEST_US: i64 = 7 * 86_400_000_000;
 
 /// A point with its node, and the time after which values are wanted.
-pub(super) type Wanted = (usize, NodeId, i64);
+pub(super) type Wanted = (Place, NodeId, i64);
 
 /// What was found of one point, and whether that is all.
 pub(super) struct Found {
-    pub(super) at: usize,
+    pub(super) at: Place,
     pub(super) values: Vec<DataValue>,
     pub(super) whole: bool,
 }
@@ -47,7 +48,7 @@ pub(super) async fn fetch(
     for chunk in wanted.chunks(limits.history) {
         let since_us = chunk.iter().map(|(_, _, since)| *since).min().unwrap_or(now_us);
         let since_us = since_us.max(now_us.saturating_sub(FURTHEST_US));
-        let mut open: Vec<(usize, NodeId, ByteString)> =
+        let mut open: Vec<(Place, NodeId, ByteString)> =
             chunk.iter().map(|(at, node, _)| (*at, node.clone(), ByteString::null())).collect();
         let mut found: Vec<Found> =
             chunk.iter().map(|(at, ..)| Found { at: *at, values: Vec::new(), whole: false }).collect();

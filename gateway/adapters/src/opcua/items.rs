@@ -17,16 +17,13 @@ use tokio::time::Instant;
 use super::config::DeviceConfig;
 use super::limits::Limits;
 use super::point::Trigger;
-use super::spec::Spec;
-
-/// A point by its place among the points of the device, with its node in this session.
-pub(super) type Resolved = (usize, NodeId);
+use super::spec::{Place, Spec, Specs};
 
 /// A subscription that the server has.
 #[derive(Debug)]
 pub(super) struct Subscription {
     pub(super) id: u32,
-    pub(super) points: Vec<Resolved>,
+    pub(super) points: Vec<Place>,
     /// Nodes whose events it sends.
     pub(super) events: Vec<NodeId>,
     /// Number of the next message.
@@ -40,7 +37,7 @@ pub(super) struct Subscription {
 }
 
 /// What the server said to each point that it did not take.
-pub(super) type Refused = Vec<(usize, StatusCode)>;
+pub(super) type Refused = Vec<(Place, StatusCode)>;
 
 /// How much of a point's filter is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,18 +61,26 @@ impl Filter {
     }
 }
 
+/// What subscriptions are made with.
+#[derive(Clone, Copy)]
+pub(super) struct Ground<'g> {
+    pub(super) session: &'g Session,
+    pub(super) config: &'g DeviceConfig,
+    pub(super) specs: &'g Specs,
+    pub(super) limits: Limits,
+    pub(super) indices: &'g [Option<u16>],
+}
+
 /// Creates a subscription with its points.
 ///
 /// # Errors
 /// When the server takes no subscription, or the connection is lost. A point that is refused is no error.
 pub(super) async fn create(
-    session: &Session,
-    config: &DeviceConfig,
-    limits: Limits,
-    specs: &[Spec],
-    points: Vec<Resolved>,
+    ground: Ground<'_>,
+    points: Vec<Place>,
     events: Vec<NodeId>,
 ) -> Result<(Subscription, Refused), Error> {
+    let Ground { session, config, .. } = ground;
     let keep_alive = config.keep_alive_count();
     let lifetime = config.session_ms.div_ceil(config.publishing_ms.max(1)).clamp(1, 100_000);
     let lifetime = u32::try_from(lifetime).unwrap_or(u32::MAX).max(keep_alive.saturating_mul(4));
@@ -96,7 +101,7 @@ pub(super) async fn create(
         publishing.saturating_mul(made.revised_max_keep_alive_count.saturating_add(1)) + config.timeout();
     let silence = silence.max(Duration::from_millis(config.silence_ms));
     let id = made.subscription_id;
-    let refused = fill(session, config, limits, specs, id, &points).await?;
+    let refused = fill(ground, id, &points).await?;
     for (node, status) in super::events::fill(session, id, &events).await? {
         tracing::warn!(%node, %status, "no events of this node");
     }
@@ -108,23 +113,15 @@ pub(super) async fn create(
 ///
 /// # Errors
 /// When the subscription is gone or the connection is lost.
-pub(super) async fn fill(
-    session: &Session,
-    config: &DeviceConfig,
-    limits: Limits,
-    specs: &[Spec],
-    subscription: u32,
-    points: &[Resolved],
-) -> Result<Refused, Error> {
+pub(super) async fn fill(ground: Ground<'_>, subscription: u32, points: &[Place]) -> Result<Refused, Error> {
     let mut refused = Vec::new();
-    let mut waiting: Vec<(Filter, Vec<Resolved>)> = vec![(Filter::Full, points.to_vec())];
+    let mut waiting: Vec<(Filter, Vec<Place>)> = vec![(Filter::Full, points.to_vec())];
     while let Some((filter, points)) = waiting.pop() {
         let mut calls: Vec<BoxFuture<'_, _>> = Vec::new();
-        for chunk in points.chunks(limits.monitored) {
-            let requests = chunk.iter().filter_map(|p| request(config, specs, p, filter)).collect();
-            calls.push(call(session, subscription, requests).boxed());
+        for chunk in points.chunks(ground.limits.monitored) {
+            calls.push(call(ground, subscription, chunk, filter).boxed());
         }
-        let mut answers = stream::iter(calls).buffered(limits.parallel);
+        let mut answers = stream::iter(calls).buffered(ground.limits.parallel);
         let mut again = Vec::new();
         let mut at = points.iter();
         while let Some(answer) = answers.next().await {
@@ -132,8 +129,8 @@ pub(super) async fn fill(
                 let Some(point) = at.next() else { break };
                 match (status, filter.less()) {
                     (status, _) if status.is_good() => {}
-                    (status, Some(_)) if is_filter(status) => again.push(point.clone()),
-                    (status, _) => refused.push((point.0, status)),
+                    (status, Some(_)) if is_filter(status) => again.push(*point),
+                    (status, _) => refused.push((*point, status)),
                 }
             }
         }
@@ -147,28 +144,25 @@ pub(super) async fn fill(
 
 /// One call; what is too much for the server is asked for in halves.
 async fn call(
-    session: &Session,
+    ground: Ground<'_>,
     subscription: u32,
-    requests: Vec<MonitoredItemCreateRequest>,
+    points: &[Place],
+    filter: Filter,
 ) -> Result<Vec<StatusCode>, Error> {
-    let mut waiting = vec![requests];
-    let mut done = Vec::new();
-    while let Some(requests) = waiting.pop() {
-        if requests.is_empty() {
-            continue;
-        }
-        let sent = CreateMonitoredItems::new(subscription, session)
+    let mut waiting = vec![points];
+    let mut done = Vec::with_capacity(points.len());
+    while let Some(points) = waiting.pop() {
+        let requests = points.iter().map(|p| request(ground, *p, filter)).collect();
+        let sent = CreateMonitoredItems::new(subscription, ground.session)
             .timestamps_to_return(TimestampsToReturn::Both)
-            .items_to_create(requests.clone())
-            .send(session.channel())
+            .items_to_create(requests)
+            .send(ground.session.channel())
             .await;
         match sent {
             Ok(made) => done.extend(made.results.iter().map(|r| r.result.status_code)),
-            Err(e) if is_too_much(e.status()) && requests.len() > 1 => {
-                let mut first = requests;
-                let second = first.split_off(first.len() / 2);
-                waiting.push(second);
-                waiting.push(first);
+            Err(e) if is_too_much(e.status()) && points.len() > 1 => {
+                let (first, second) = points.split_at(points.len() / 2);
+                waiting.extend([second, first]);
             }
             Err(e) => return Err(e),
         }
@@ -199,49 +193,36 @@ fn is_filter(status: StatusCode) -> bool {
     )
 }
 
-fn request(
-    config: &DeviceConfig,
-    specs: &[Spec],
-    (at, node): &Resolved,
-    filter: Filter,
-) -> Option<MonitoredItemCreateRequest> {
-    let spec = specs.get(*at)?;
-    Some(MonitoredItemCreateRequest {
+fn request(ground: Ground<'_>, at: Place, filter: Filter) -> MonitoredItemCreateRequest {
+    let Ground { specs, indices, .. } = ground;
+    let known = specs.get(at).and_then(|spec| Some((spec, specs.node(spec, indices)?)));
+    // One that is not known is asked for all the same: each request has its answer, and the server refuses no node.
+    let Some((spec, node)) = known else { return MonitoredItemCreateRequest::default() };
+    MonitoredItemCreateRequest {
         item_to_monitor: spec.read(node),
         monitoring_mode: MonitoringMode::Reporting,
         requested_parameters: MonitoringParameters {
-            client_handle: handle(*at),
-            sampling_interval: spec.sampling_ms(config),
+            client_handle: at.handle(),
+            sampling_interval: spec.sampling_ms,
             filter: data_filter(spec, filter),
-            queue_size: spec.config.queue_of(config),
+            queue_size: spec.queue,
             discard_oldest: true,
         },
-    })
-}
-
-/// The number that notifications bear; 0 means none to the crate.
-pub(super) fn handle(at: usize) -> u32 {
-    u32::try_from(at).unwrap_or(u32::MAX - 1) + 1
-}
-
-/// The point that a notification is of.
-pub(super) fn place(handle: u32) -> Option<usize> {
-    usize::try_from(handle.checked_sub(1)?).ok()
+    }
 }
 
 fn data_filter(spec: &Spec, filter: Filter) -> ExtensionObject {
-    let c = &spec.config;
-    let (kind, width) = match (c.deadband, c.deadband_percent) {
+    let (kind, width) = match (spec.deadband, spec.deadband_percent) {
         (Some(width), _) if filter == Filter::Full => (DeadbandType::Absolute, width),
         (_, Some(width)) if filter == Filter::Full => (DeadbandType::Percent, width),
         _ => (DeadbandType::None, 0.0),
     };
-    let is_default = c.trigger == Trigger::StatusValue && matches!(kind, DeadbandType::None);
+    let is_default = spec.trigger == Trigger::StatusValue && matches!(kind, DeadbandType::None);
     if is_default || filter == Filter::Plain {
         return ExtensionObject::null();
     }
     ExtensionObject::from_message(DataChangeFilter {
-        trigger: match c.trigger {
+        trigger: match spec.trigger {
             Trigger::Status => DataChangeTrigger::Status,
             Trigger::StatusValue => DataChangeTrigger::StatusValue,
             Trigger::StatusValueTimestamp => DataChangeTrigger::StatusValueTimestamp,

@@ -8,9 +8,9 @@ use opcua::types::{
 };
 use tokio::time::Instant;
 
-use super::items::place;
 use super::publish::{self, Order};
 use super::session::{Ended, Live, Step};
+use super::spec::Place;
 use super::{poll, recover};
 
 impl Live<'_> {
@@ -106,7 +106,7 @@ impl Live<'_> {
             let items = data.monitored_items.unwrap_or_default();
             let mut samples = Vec::with_capacity(items.len());
             for item in items {
-                let spec = place(item.client_handle).and_then(|at| self.shared.specs.get(at));
+                let spec = Place::of_handle(item.client_handle).and_then(|at| self.shared.specs.get(at));
                 let Some(spec) = spec.filter(|s| !s.is_filled(&item.value)) else { continue };
                 samples.push(self.shared.sample(spec, item.value, now_us, self.reporter));
             }

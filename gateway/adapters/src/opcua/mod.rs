@@ -21,6 +21,7 @@ mod poll;
 mod publish;
 mod recover;
 mod session;
+mod setup;
 mod spec;
 mod structure;
 mod tool;

@@ -10,10 +10,10 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::adapter::{Connected, Shared};
-use super::limits::Limits;
+use super::spec::Place;
 
 /// Values by the place of their points, or the points that were not read and why.
-pub(super) type Polled = Result<Vec<(usize, DataValue)>, (Vec<usize>, StatusCode)>;
+pub(super) type Polled = Result<Vec<(Place, DataValue)>, (Vec<Place>, StatusCode)>;
 
 /// Answers that may wait.
 const WAITING: usize = 16;
@@ -37,19 +37,21 @@ impl Polling {
     }
 
     /// Every point of the device that is polled, one task for each period.
-    pub(super) fn of(shared: &Arc<Shared>, connected: Arc<Connected>, limits: Limits) -> Self {
-        let mut periods: BTreeMap<u64, Vec<(usize, ReadValueId)>> = BTreeMap::new();
-        for (at, spec) in shared.specs.iter().enumerate().filter(|(_, s)| s.is_read()) {
-            let (Some(period), Some(node)) = (spec.config.poll_ms, connected.node(at)) else { continue };
-            periods.entry(period).or_default().push((at, spec.read(node)));
+    pub(super) fn of(shared: &Arc<Shared>, connected: &Arc<Connected>) -> Self {
+        let mut periods: BTreeMap<u64, Vec<Place>> = BTreeMap::new();
+        for (at, spec) in shared.specs.iter().filter(|(_, s)| s.is_read()) {
+            let Some(period) = spec.poll_ms else { continue };
+            if shared.specs.node(spec, &connected.indices).is_some() {
+                periods.entry(period).or_default().push(at);
+            }
         }
         if periods.is_empty() {
             return Self::none();
         }
         let (tell, answers) = mpsc::channel(WAITING);
         let tasks = periods.into_iter().map(|(period, points)| {
-            let (connected, tell) = (connected.clone(), tell.clone());
-            tokio::spawn(read(connected, Duration::from_millis(period), points, limits.read, tell))
+            let (shared, connected, tell) = (shared.clone(), connected.clone(), tell.clone());
+            tokio::spawn(read(shared, connected, Duration::from_millis(period), points, tell))
         });
         Self { tasks: tasks.collect(), answers: Some(answers) }
     }
@@ -68,23 +70,27 @@ impl Polling {
 }
 
 async fn read(
+    shared: Arc<Shared>,
     connected: Arc<Connected>,
     period: Duration,
-    points: Vec<(usize, ReadValueId)>,
-    most: usize,
+    points: Vec<Place>,
     tell: mpsc::Sender<Polled>,
 ) {
+    let asked = |at: &Place| {
+        let spec = shared.specs.get(*at);
+        let node = spec.and_then(|s| Some((s, shared.specs.node(s, &connected.indices)?)));
+        node.map(|(spec, node)| spec.read(node)).unwrap_or_default()
+    };
     let mut tick = interval(period);
     tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
         tick.tick().await;
-        for chunk in points.chunks(most) {
-            let asked: Vec<ReadValueId> = chunk.iter().map(|(_, r)| r.clone()).collect();
-            let places = || chunk.iter().map(|(at, _)| *at);
+        for chunk in points.chunks(connected.limits.read) {
+            let asked: Vec<ReadValueId> = chunk.iter().map(asked).collect();
             let answer = connected.session.read(&asked, TimestampsToReturn::Both, 0.0).await;
             let polled = match answer {
-                Ok(values) => Ok(places().zip(values).collect()),
-                Err(error) => Err((places().collect(), error.status())),
+                Ok(values) => Ok(chunk.iter().copied().zip(values).collect()),
+                Err(error) => Err((chunk.to_vec(), error.status())),
             };
             if tell.send(polled).await.is_err() {
                 return;

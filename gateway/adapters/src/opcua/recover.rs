@@ -5,8 +5,9 @@ use opcua::client::UARequest;
 use opcua::client::services::TransferSubscriptions;
 use opcua::types::{DataValue, Error, NodeId, ReadValueId, TimestampsToReturn};
 
-use super::items::{self, Resolved};
+use super::items;
 use super::session::{Ended, Live, Step};
+use super::spec::Place;
 
 /// Takes the subscriptions of an earlier session over, with what they have kept; those that the server does not give
 /// are made anew.
@@ -63,7 +64,7 @@ pub(super) async fn renew_all(live: &mut Live<'_>) -> Step {
     anew(live, points.concat(), events.concat()).await
 }
 
-async fn anew(live: &mut Live<'_>, points: Vec<Resolved>, events: Vec<NodeId>) -> Step {
+async fn anew(live: &mut Live<'_>, points: Vec<Place>, events: Vec<NodeId>) -> Step {
     live.publisher.clear();
     let made = live.subscribe(points, events).await;
     made.map_err(|e| Ended::Lost(format!("no subscription: {e}")))?;
@@ -74,11 +75,11 @@ async fn anew(live: &mut Live<'_>, points: Vec<Resolved>, events: Vec<NodeId>) -
 /// Reads once what no subscription has told anything of since the connection is back.
 pub(super) async fn read_all(live: &mut Live<'_>) -> Step {
     let specs = &live.shared.specs;
-    let left = |(at, _): &&Resolved| specs.get(*at).is_some_and(super::spec::Spec::is_left_behind);
-    let points: Vec<Resolved> =
-        live.memory.subscriptions.iter().flat_map(|s| s.points.iter().filter(left).cloned()).collect();
+    let left = |at: &Place| specs.get(*at).is_some_and(super::spec::Spec::is_left_behind);
+    let all = live.memory.subscriptions.iter().flat_map(|s| s.points.iter().copied());
+    let points: Vec<Place> = all.filter(left).collect();
     for chunk in points.chunks(live.limits.read) {
-        let asked: Vec<ReadValueId> = chunk.iter().filter_map(|p| read_of(live, p)).collect();
+        let asked: Vec<ReadValueId> = chunk.iter().map(|at| read_of(live, *at)).collect();
         let read = live.session.read(&asked, TimestampsToReturn::Both, 0.0).await;
         let read = read.map_err(|e| Ended::Lost(format!("not read: {e}")))?;
         take(live, chunk, read);
@@ -86,14 +87,16 @@ pub(super) async fn read_all(live: &mut Live<'_>) -> Step {
     Ok(())
 }
 
-fn read_of(live: &Live<'_>, (at, node): &(usize, NodeId)) -> Option<ReadValueId> {
-    Some(live.shared.specs.get(*at)?.read(node))
+fn read_of(live: &Live<'_>, at: Place) -> ReadValueId {
+    let specs = &live.shared.specs;
+    let known = specs.get(at).and_then(|spec| Some((spec, specs.node(spec, &live.memory.indices)?)));
+    known.map(|(spec, node)| spec.read(node)).unwrap_or_default()
 }
 
-fn take(live: &mut Live<'_>, points: &[Resolved], values: Vec<DataValue>) {
+fn take(live: &mut Live<'_>, points: &[Place], values: Vec<DataValue>) {
     let now_us = live.shared.context.clock.now_us();
     let mut samples = Vec::with_capacity(values.len());
-    for ((at, _), value) in points.iter().zip(values) {
+    for (at, value) in points.iter().zip(values) {
         let Some(spec) = live.shared.specs.get(*at) else { continue };
         // What was refused stays so until the server takes it.
         if !live.failed.contains(at) {
@@ -105,20 +108,14 @@ fn take(live: &mut Live<'_>, points: &[Resolved], values: Vec<DataValue>) {
 
 /// Tries points again that the server refused.
 pub(super) async fn retry(live: &mut Live<'_>) -> Step {
-    let failed = std::mem::take(&mut live.failed);
-    let mut left = failed.clone();
-    let places: Vec<(u32, Vec<Resolved>)> = live
-        .memory
-        .subscriptions
-        .iter()
-        .map(|s| (s.id, s.points.iter().filter(|(at, _)| failed.contains(at)).cloned().collect()))
-        .collect();
+    let mut failed = std::mem::take(&mut live.failed);
+    let of = |s: &items::Subscription| s.points.iter().copied().filter(|p| failed.contains(p)).collect();
+    let places: Vec<(u32, Vec<Place>)> = live.memory.subscriptions.iter().map(|s| (s.id, of(s))).collect();
     for (id, points) in places.into_iter().filter(|(_, p)| !p.is_empty()) {
-        left.retain(|at| !points.iter().any(|(p, _)| p == at));
-        let (config, specs) = (&live.shared.config, &live.shared.specs);
-        let made = items::fill(&live.session, config, live.limits, specs, id, &points).await;
+        points.iter().for_each(|p| _ = failed.remove(p));
+        let made = items::fill(live.ground(), id, &points).await;
         live.refused(made.map_err(|e| Ended::Lost(format!("not subscribed: {e}")))?);
     }
-    live.failed.extend(left);
+    live.failed.extend(failed);
     Ok(())
 }

@@ -1,37 +1,35 @@
-//! One session from its first connection to its end: it is driven here, its subscriptions are made, watched and
-//! repaired, and what they send becomes samples. A connection that breaks is taken up again within the session as long
-//! as the server keeps it; the subscriptions then go on where they were, and a message that was missed is asked for
-//! again.
+//! One session from its first connection to its end: it is driven here, and its subscriptions are watched. A connection
+//! that breaks is taken up again within the session as long as the server keeps it; the subscriptions then go on where
+//! they were, and a message that was missed is asked for again. Not here: what a connection begins with (`setup`), what
+//! subscriptions send (`messages`), and how they are repaired (`recover`).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{Drain, Sample};
+use common::Drain;
 use futures_util::{FutureExt, StreamExt};
-use gateway_opcua::NodeRef;
 use gateway_opcua::pki::Doubt;
 use opcua::client::transport::TcpConnector;
 use opcua::client::{Session, SessionActivity, SessionConnectMode, SessionEventLoop, SessionPollResult};
 use opcua::types::{
-    ByteString, EndpointDescription, Error, NodeId, ReadValueId, StatusCode, TimestampsToReturn, VariableId,
-    Variant,
+    ByteString, EndpointDescription, NodeId, ReadValueId, StatusCode, TimestampsToReturn, VariableId,
 };
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
-use super::adapter::{Connected, Shared};
+use super::adapter::Shared;
 use super::connect::Opened;
 use super::error::{ConnectError, is_refusal};
-use super::items::{self, Subscription};
-use super::limits::{self, Limits};
+use super::items::Subscription;
+use super::limits::Limits;
 use super::publish::Publisher;
-use super::{history, poll, recover};
+use super::spec::{Indices, Place};
+use super::{poll, recover};
 use crate::context::Reporter;
 
 /// How often subscriptions are looked after.
 const TICK: Duration = Duration::from_millis(250);
-/// Points that the server refused are tried again after this.
-const RETRY: Duration = Duration::from_secs(30);
 /// How long the server is given to close a session at the end.
 const CLOSING: Duration = Duration::from_secs(1);
 /// Signs of life that may fail before the connection counts as dead.
@@ -55,9 +53,9 @@ pub(super) enum Ended {
 /// What is remembered from one session to the next.
 #[derive(Default)]
 pub(super) struct Memory {
-    /// Subscriptions that the server may still have, and the nodes that they are of.
+    /// Subscriptions that the server may still have, and where it had which namespace when they were made.
     pub(super) subscriptions: Vec<Subscription>,
-    pub(super) nodes: Vec<Option<NodeId>>,
+    pub(super) indices: Indices,
     /// Whether all points were told bad since there was a connection.
     pub(super) told: bool,
     /// Whether the last session was set up.
@@ -112,7 +110,7 @@ pub(super) async fn run(
         asked: Instant::now(),
         limits,
         publisher: Publisher::new(),
-        failed: Vec::new(),
+        failed: BTreeSet::new(),
         retry_at: None,
         catch_up: None,
         connected: false,
@@ -125,7 +123,8 @@ pub(super) async fn run(
         ended = live.work(told, drain).boxed() => ended,
     };
     shared.set_connected(None);
-    ended
+    // The loop may see the end of its own farewell first.
+    if drain.is_started() { Ended::Drained } else { ended }
 }
 
 /// Polls the crate's loop, without which nothing is sent or received, and tells what matters.
@@ -171,7 +170,7 @@ pub(super) struct Live<'l> {
     pub(super) limits: Limits,
     pub(super) publisher: Publisher,
     /// Points that the server refused.
-    pub(super) failed: Vec<usize>,
+    pub(super) failed: BTreeSet<Place>,
     pub(super) retry_at: Option<Instant>,
     /// When all values are read once, because they were told bad while the server kept its subscriptions.
     pub(super) catch_up: Option<Instant>,
@@ -206,7 +205,7 @@ impl Live<'_> {
                         if is_change {
                             polling = match (&step, self.shared.connected()) {
                                 (Ok(()), Some(connected)) => {
-                                    poll::Polling::of(self.shared, connected, self.limits)
+                                    poll::Polling::of(self.shared, &connected)
                                 }
                                 _ => poll::Polling::none(),
                             };
@@ -279,153 +278,6 @@ impl Live<'_> {
         self.shared.all_bad(self.memory, StatusCode::BadNotConnected);
     }
 
-    /// Names, limits and subscriptions of a connection.
-    async fn connected(&mut self, fresh: bool) -> Result<(), Error> {
-        self.publisher.clear();
-        let namespaces = namespaces(&self.session).await?;
-        self.limits = limits::ask(&self.session, &self.shared.config).await;
-        if fresh {
-            self.types().await;
-        }
-        let find = |node: &NodeRef| node.resolve(&namespaces);
-        let nodes: Vec<Option<NodeId>> = self.shared.specs.iter().map(|s| find(&s.config.node)).collect();
-        let methods = self.shared.specs.iter().map(|s| s.config.method.as_ref().and_then(find)).collect();
-        let notifiers: Vec<NodeId> = self.shared.config.events.iter().filter_map(find).collect();
-        self.unresolved(&nodes);
-        let is_same = !self.memory.nodes.is_empty() && self.memory.nodes == nodes;
-        self.memory.nodes.clone_from(&nodes);
-        let connected = Connected::new(self.session.clone(), self.limits, nodes, methods);
-        if !is_same || self.memory.subscriptions.is_empty() {
-            let old = std::mem::take(&mut self.memory.subscriptions).into_iter().map(|s| s.id).collect();
-            if !fresh {
-                items::delete(&self.session, old).await;
-            }
-            self.backfill().await?;
-            self.subscribe(self.subscribed(), notifiers).await?;
-        } else if fresh {
-            recover::transfer(self).await?;
-        } else {
-            // The server kept all but what its queues did not hold; what was missed shows by its number.
-            self.backfill().await?;
-            let now = Instant::now();
-            self.memory.subscriptions.iter_mut().for_each(|s| s.heard = now);
-            self.catch_up_soon();
-        }
-        self.set_publisher();
-        self.shared.set_connected(Some(Arc::new(connected)));
-        Ok(())
-    }
-
-    /// Definitions of the server's own structures, if a point is a field of one.
-    async fn types(&mut self) {
-        if self.shared.specs.iter().all(|s| s.config.field.is_none()) {
-            return;
-        }
-        match Box::pin(super::structure::loader(&self.session)).await {
-            Ok(loader) => self.session.add_type_loader(loader),
-            Err(error) => {
-                tracing::warn!(device = self.shared.name, %error, "the server's types are not known")
-            }
-        }
-    }
-
-    /// Points whose namespace the server does not have.
-    fn unresolved(&mut self, nodes: &[Option<NodeId>]) {
-        let missing: Vec<usize> =
-            nodes.iter().enumerate().filter(|(_, n)| n.is_none()).map(|(at, _)| at).collect();
-        for at in missing {
-            let Some(spec) = self.shared.specs.get(at) else { continue };
-            self.reporter.bad(true, &format!("{}: the server has no such namespace", spec.config.node));
-            self.shared.bad(at, StatusCode::BadNodeIdUnknown);
-        }
-    }
-
-    /// Points that are subscribed, with their nodes.
-    fn subscribed(&self) -> Vec<items::Resolved> {
-        let nodes = self.memory.nodes.iter().enumerate();
-        let specs = &self.shared.specs;
-        let wanted = nodes.filter(|(at, _)| specs.get(*at).is_some_and(|s| s.is_subscribed()));
-        wanted.filter_map(|(at, node)| Some((at, node.clone()?))).collect()
-    }
-
-    /// Subscribes points, over as many subscriptions as the server's limits need.
-    pub(super) async fn subscribe(
-        &mut self,
-        points: Vec<items::Resolved>,
-        notifiers: Vec<NodeId>,
-    ) -> Result<(), Error> {
-        let size = self.limits.per_subscription;
-        let (mut points, mut notifiers) = (points, notifiers);
-        while !points.is_empty() || !notifiers.is_empty() {
-            let rest = points.split_off(points.len().min(size));
-            let chunk = std::mem::replace(&mut points, rest);
-            let (config, specs) = (&self.shared.config, &self.shared.specs);
-            let events = std::mem::take(&mut notifiers);
-            let made = items::create(&self.session, config, self.limits, specs, chunk, events).await?;
-            let (subscription, refused) = made;
-            self.memory.subscriptions.push(subscription);
-            self.refused(refused);
-        }
-        Ok(())
-    }
-
-    /// Values of the time without connection, before the subscriptions tell what is now.
-    pub(super) async fn backfill(&mut self) -> Result<(), Error> {
-        let now_us = self.shared.context.clock.now_us();
-        let specs = self.shared.specs.iter().enumerate();
-        let wanted = specs.filter(|(_, s)| s.config.history && s.is_read());
-        let wanted: Vec<history::Wanted> = wanted
-            .filter_map(|(at, s)| Some((at, self.memory.nodes.get(at)?.clone()?, s.newest_us()?)))
-            .collect();
-        if wanted.is_empty() {
-            return Ok(());
-        }
-        let found = match history::fetch(&self.session, self.limits, wanted, now_us).await {
-            Err(error) if history::is_none(error.status()) => {
-                tracing::info!(device = self.shared.name, %error, "the server has no history");
-                return Ok(());
-            }
-            other => other?,
-        };
-        for part in found {
-            let Some(spec) = self.shared.specs.get(part.at) else { continue };
-            if !part.whole {
-                self.reporter.bad(true, &format!("{}: its history was fetched in part", spec.config.node));
-            }
-            let newest = part.values.last().and_then(history::stamp);
-            let values = part.values.into_iter();
-            let samples: Vec<Sample> =
-                values.map(|v| self.shared.sample(spec, v, now_us, self.reporter)).collect();
-            spec.filled(newest.filter(|_| part.whole));
-            tracing::info!(node = %spec.config.node, values = samples.len(), "fetched from the server's history");
-            self.shared.context.raw.send(samples);
-        }
-        Ok(())
-    }
-
-    /// Points that the server does not take disable themselves; the others run.
-    pub(super) fn refused(&mut self, refused: items::Refused) {
-        for (at, status) in refused {
-            let Some(spec) = self.shared.specs.get(at) else { continue };
-            self.reporter.bad(true, &format!("{} refused: {status}", spec.config.node));
-            self.shared.bad(at, status);
-            self.failed.push(at);
-        }
-        if !self.failed.is_empty() {
-            self.retry_at = Some(Instant::now() + RETRY);
-        }
-    }
-
-    pub(super) fn set_publisher(&mut self) {
-        let silence = self.memory.subscriptions.iter().map(|s| s.silence).max().unwrap_or_default();
-        self.publisher.set(self.memory.subscriptions.len(), silence);
-    }
-
-    pub(super) fn catch_up_soon(&mut self) {
-        let longest = self.memory.subscriptions.iter().map(|s| s.publishing).max().unwrap_or_default();
-        self.catch_up = Some(Instant::now() + longest * 2);
-    }
-
     /// Looks after subscriptions: those that are silent, points that were refused, values that were told bad.
     async fn look(&mut self) -> Step {
         let config = &self.shared.config;
@@ -479,16 +331,4 @@ async fn is_renewed(shared: Arc<Shared>, own: ByteString) -> bool {
     let offered = shared.kit.endpoints(&shared.config.url, shared.config.timeout()).await;
     !own.is_null_or_empty()
         && offered.is_ok_and(|all| !all.is_empty() && all.iter().all(|e| e.server_certificate != own))
-}
-
-/// The namespaces of a server, in its order.
-pub(super) async fn namespaces(session: &Session) -> Result<Vec<String>, Error> {
-    let asked = [ReadValueId::from(NodeId::from(VariableId::Server_NamespaceArray))];
-    let read = session.read(&asked, TimestampsToReturn::Neither, 0.0).await?;
-    let value = read.into_iter().next().and_then(|v| v.value);
-    let Some(Variant::Array(array)) = value else {
-        return Err(Error::new(StatusCode::BadNoValue, "the server tells no namespaces"));
-    };
-    let text = |v: &Variant| if let Variant::String(s) = v { s.as_ref().to_owned() } else { String::new() };
-    Ok(array.values.iter().map(text).collect())
 }

@@ -16,7 +16,7 @@ use super::config::DeviceConfig;
 use super::connect::{Kit, Opened};
 use super::error::ConnectError;
 use super::limits::{self, Limits};
-use super::session::namespaces;
+use super::setup::namespaces;
 
 /// A session for one question.
 pub struct Tool {

@@ -16,7 +16,7 @@ use opcua::types::{
 use tokio::time::{Instant, timeout_at};
 
 use super::adapter::{Connected, Shared};
-use super::spec::Spec;
+use super::spec::{Place, Spec};
 use super::{call, codec};
 use crate::waiting::not_sent;
 
@@ -45,12 +45,12 @@ impl DeviceWriter for Writer {
             let path = self.0.context.registry.path(point);
             return Err(not_sent(Code::NotWritable, format!("{path} is read only")));
         }
-        let node = connected.node(at).ok_or_else(no_namespace)?;
-        if spec.config.method.is_some() {
-            let method = connected.method(at).ok_or_else(no_namespace)?;
+        let node = self.0.specs.node(spec, &connected.indices).ok_or_else(no_namespace)?;
+        if let Some(method) = &spec.method {
+            let method = method.resolve(&connected.namespaces).ok_or_else(no_namespace)?;
             return Box::pin(call::method(&connected, spec, node, method, raw, deadline, permit)).await;
         }
-        let prepared = timeout_at(deadline, Box::pin(prepare(&connected, at, spec, node, &raw))).await;
+        let prepared = timeout_at(deadline, Box::pin(prepare(&connected, at, spec, &node, &raw))).await;
         let late = || not_sent(Code::Expired, "the deadline passed before the node's type was known");
         let (variant, request) = prepared.map_err(|_| late())??;
         admit(deadline, &permit)?;
@@ -59,18 +59,18 @@ impl DeviceWriter for Writer {
         if spec.access == Access::Write {
             return Ok(Reading { raw: None });
         }
-        let read = Box::pin(read_back(&connected, spec, node, &variant)).await;
+        let read = Box::pin(read_back(&connected, spec, &node, &variant)).await;
         read.map(|raw| Reading { raw: Some(raw) })
             .map_err(|detail| WriteError::Unsure { detail: format!("written, but not read back: {detail}") })
     }
 
     async fn read(&self, point: PointId) -> Result<Reading, WriteError> {
-        let (at, spec, connected) = self.find(point)?;
+        let (_, spec, connected) = self.find(point)?;
         if !spec.is_read() {
             return Ok(Reading { raw: None });
         }
-        let node = connected.node(at).ok_or_else(no_namespace)?;
-        let read = Box::pin(value_of(&connected, spec, node)).await;
+        let node = self.0.specs.node(spec, &connected.indices).ok_or_else(no_namespace)?;
+        let read = Box::pin(value_of(&connected, spec, &node)).await;
         let (_, raw) = read.map_err(|detail| WriteError::Unsure { detail })?;
         Ok(Reading { raw: Some(raw) })
     }
@@ -81,8 +81,8 @@ fn no_namespace() -> WriteError {
 }
 
 impl Writer {
-    fn find(&self, point: PointId) -> Result<(usize, &Spec, Arc<Connected>), WriteError> {
-        let at = self.0.place(point);
+    fn find(&self, point: PointId) -> Result<(Place, &Spec, Arc<Connected>), WriteError> {
+        let at = self.0.specs.place(point);
         let found = at.and_then(|at| Some((at, self.0.specs.get(at)?)));
         let (at, spec) = found.ok_or_else(|| not_sent(Code::UnknownPoint, "the device has no such point"))?;
         let connected = self.0.connected();
@@ -103,7 +103,7 @@ pub(super) fn admit(deadline: Instant, permit: &Permit) -> Result<(), WriteError
 /// The value in the node's type, and the request.
 async fn prepare(
     connected: &Connected,
-    at: usize,
+    at: Place,
     spec: &Spec,
     node: &NodeId,
     raw: &Value,
@@ -235,7 +235,7 @@ async fn read_back(
 
 /// What the point is now.
 async fn value_of(connected: &Connected, spec: &Spec, node: &NodeId) -> Result<(StatusCode, Value), String> {
-    let read = connected.session.read(&[spec.read(node)], TimestampsToReturn::Neither, 0.0).await;
+    let read = connected.session.read(&[spec.read(node.clone())], TimestampsToReturn::Neither, 0.0).await;
     let first = read.map_err(|e| e.to_string())?.into_iter().next();
     let value = first.ok_or_else(|| "the server gave no value".to_owned())?;
     let status = value.status.unwrap_or(StatusCode::Good);

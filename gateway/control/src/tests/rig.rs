@@ -190,12 +190,10 @@ pub(crate) fn registry() -> Arc<Registry> {
         ..PointSchema::new(name, value_type)
     };
     let point = |id: PointId, schema, factor, raw, interlock: Option<&str>| {
-        PointDefinition {
-            scale: Scale { factor, offset: 0.0 },
-            interlock: interlock.map(str::to_owned),
-            ..PointDefinition::new(schema, raw)
-        }
-        .at(id, 0)
+        let mut made = PointDefinition::new(schema, raw);
+        made.scale = Scale { factor, offset: 0.0 };
+        made.interlock = interlock.map(str::to_owned);
+        made.at(id, 0)
     };
     let raw = |value_type, min, max| RawRange { value_type, min, max };
     let boolean = raw(ValueType::Bool, 0.0, 1.0);

@@ -2,14 +2,13 @@
 //! whole shows.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
 
 use common::config::{Mistake, did_you_mean};
 use common::ids::check_name;
 use common::schema::Label;
 use common::{Access, DeviceSchema, PointId, PointSchema, Schema, TwinId, Value, ValueType};
 use gateway_core::point::Shared;
-use gateway_core::{Deadband, Device, Point, PointDefinition, RawRange, Registry, Scale};
+use gateway_core::{Deadband, Device, PointDefinition, RawRange, Registry, Scale};
 
 use super::files::{Files, Located};
 use super::opcua;
@@ -75,7 +74,7 @@ pub(super) fn registry(files: &Files<'_>, mistakes: &mut Vec<Mistake>) -> Option
             }
             if let Some(made) = point(d, p, &mut wrong) {
                 let number = PointId(u32::try_from(points.len()).unwrap_or(u32::MAX));
-                points.push(Point { id: number, device: index, definition: shared.one(made) });
+                points.push(shared.point(made, number, index));
             }
         }
         let last = u32::try_from(points.len()).unwrap_or(u32::MAX);
@@ -281,15 +280,12 @@ fn point(d: &DeviceSection, p: &PointSection, wrong: Wrong<'_>) -> Option<PointD
         stale_ms,
         labels: p.labels.iter().map(|l| Label { value: l.value, text: l.text.clone() }).collect(),
     };
-    let made = PointDefinition {
-        schema: Arc::new(schema),
-        scale: Scale { factor: p.scale, offset: p.offset },
-        deadband,
-        max_interval_ms: p.max_interval_ms,
-        raw,
-        interlock: p.interlock.clone(),
-        read_back_tolerance: p.read_back_tolerance,
-    };
+    let mut made = PointDefinition::new(schema, raw);
+    made.scale = Scale { factor: p.scale, offset: p.offset };
+    made.deadband = deadband;
+    made.max_interval_ms = p.max_interval_ms;
+    made.interlock.clone_from(&p.interlock);
+    made.read_back_tolerance = p.read_back_tolerance;
     if let Some((min, max)) = limits {
         for (key, limit) in [("write_min", min), ("write_max", max)] {
             if made.to_raw(&Value::F64(limit)).is_none() {
