@@ -7,12 +7,12 @@ use cloud_core::StoreError;
 use cloud_core::storage::History;
 use common::TwinId;
 use common::api::{HistoryPoint, Resolution};
-use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::bucket::{self, Buckets, LEVELS};
 use crate::codec::{self, Row};
 use crate::compact::{REMOVED, SEALED};
-use crate::db::{Result, damaged, db};
+use crate::db::{Result, damaged};
+use crate::sql::{Conn, params};
 use crate::tail::{SeriesId, Tail};
 
 /// Beyond so many samples, widths that only raw samples can make up are not offered.
@@ -29,7 +29,7 @@ struct Chunk {
 }
 
 pub(crate) fn history(
-    conn: &mut Connection,
+    conn: &Conn,
     tail: &RwLock<Tail>,
     twin: TwinId,
     point: &str,
@@ -38,7 +38,7 @@ pub(crate) fn history(
 ) -> Result<History> {
     // The first read of the transaction fixes what it sees; a compaction's commit waits for the lock.
     let guard = tail.read().unwrap_or_else(PoisonError::into_inner);
-    let tx = conn.transaction().map_err(db)?;
+    let tx = conn.read()?;
     let series = find(&tx, twin, point)?;
     let rows = series.map(|s| guard.rows(s)).unwrap_or_default();
     drop(guard);
@@ -54,23 +54,19 @@ pub(crate) fn history(
 }
 
 /// Series of a twin's point; none if it never had a sample.
-fn find(conn: &Connection, twin: TwinId, point: &str) -> Result<Option<SeriesId>> {
+fn find(conn: &Conn, twin: TwinId, point: &str) -> Result<Option<SeriesId>> {
     let twin = twin.to_string();
-    let tenant: Option<String> = conn
-        .prepare_cached("SELECT tenant FROM twins WHERE twin = ?1")
-        .and_then(|mut s| s.query_row([&twin], |r| r.get(0)).optional())
-        .map_err(db)?;
+    let tenant: Option<String> =
+        conn.first("SELECT tenant FROM twins WHERE twin = ?1", params![&twin], |r| r.get(0))?;
     let Some(tenant) = tenant else {
         return Err(StoreError::NotFound { what: format!("twin {twin}") });
     };
     let sql = "SELECT id FROM series WHERE tenant = ?1 AND twin = ?2 AND point = ?3";
-    conn.prepare_cached(sql)
-        .and_then(|mut s| s.query_row(params![tenant, twin, point], |r| r.get(0)).optional())
-        .map_err(db)
+    conn.first(sql, params![tenant, twin, point], |r| r.get(0))
 }
 
 struct Source<'a> {
-    conn: &'a Connection,
+    conn: &'a Conn,
     series: SeriesId,
     tail: Vec<Row>,
 }
@@ -80,19 +76,16 @@ impl Source<'_> {
     fn chunks(&self, from: i64, to: i64) -> Result<Vec<Chunk>> {
         let sql = "SELECT id, t_min, t_max, n, class, rolled FROM chunks
                    WHERE series = ?1 AND level = 0 AND t_min < ?3 AND t_max >= ?2 ORDER BY t_min";
-        let mut statement = self.conn.prepare_cached(sql).map_err(db)?;
-        let one = |r: &rusqlite::Row<'_>| {
+        self.conn.all(sql, params![self.series, from, to], |r| {
             Ok(Chunk {
                 id: r.get(0)?,
                 t_min: r.get(1)?,
                 t_max: r.get(2)?,
-                n: u64::try_from(r.get::<_, i64>(3)?).unwrap_or(0),
+                n: u64::try_from(r.get::<i64>(3)?).unwrap_or(0),
                 class: r.get(4)?,
-                rolled: usize::try_from(r.get::<_, i64>(5)?).unwrap_or(0),
+                rolled: usize::try_from(r.get::<i64>(5)?).unwrap_or(0),
             })
-        };
-        let rows = statement.query_map(params![self.series, from, to], one).map_err(db)?;
-        rows.collect::<rusqlite::Result<_>>().map_err(db)
+        })
     }
 
     fn samples(&self, chunk: &Chunk) -> Result<Vec<Row>> {
@@ -101,10 +94,7 @@ impl Source<'_> {
     }
 
     fn blob(&self, id: i64) -> Result<Vec<u8>> {
-        self.conn
-            .prepare_cached("SELECT blob FROM chunks WHERE id = ?1")
-            .and_then(|mut s| s.query_row([id], |r| r.get(0)))
-            .map_err(db)
+        self.conn.one("SELECT blob FROM chunks WHERE id = ?1", params![id], |r| r.get(0))
     }
 
     /// Every sample, if there are at most `max` and none was removed.
@@ -191,15 +181,14 @@ impl Source<'_> {
     fn buckets(&self, level: usize, from: i64, to: i64) -> Result<Vec<bucket::Bucket>> {
         let sql = "SELECT id, blob FROM chunks
                    WHERE series = ?1 AND level = ?2 AND t_min < ?4 AND t_max >= ?3";
-        let mut statement = self.conn.prepare_cached(sql).map_err(db)?;
         let level = i64::try_from(level).unwrap_or(0);
-        let mut rows = statement.query([self.series, level, from, to]).map_err(db)?;
         let mut out = Vec::new();
-        while let Some(row) = rows.next().map_err(db)? {
-            let id: i64 = row.get(0).map_err(db)?;
-            let blob: Vec<u8> = row.get(1).map_err(db)?;
+        self.conn.each(sql, params![self.series, level, from, to], |row| {
+            let id: i64 = row.get(0)?;
+            let blob: Vec<u8> = row.get(1)?;
             out.extend(bucket::decode(&blob).map_err(|e| damaged(format_args!("chunk {id}"), e))?);
-        }
+            Ok(())
+        })?;
         Ok(out)
     }
 }

@@ -11,12 +11,12 @@ use common::api::{ApiKeyView, CommandView, DesiredEntry, DesiredView, GrantView,
 use common::command::{CommandUpdate, DesiredUpdate, LogEntry, Requester, Severity};
 use common::{AlarmId, CommandId, CommandState, Incarnation, Schema, SchemaHash, TwinId};
 
-use crate::{Sqlite, accounts, alarms, commands, compact, desired, frames, history, load, log, schemas};
+use crate::{Store, accounts, alarms, commands, compact, desired, frames, history, load, log, schemas};
 
 type Result<T> = std::result::Result<T, StoreError>;
 
 #[async_trait]
-impl FrameStorage for Sqlite {
+impl FrameStorage for Store {
     async fn hello(
         &self,
         gateway: &GatewayKey,
@@ -72,7 +72,7 @@ impl FrameStorage for Sqlite {
 }
 
 #[async_trait]
-impl CommandStorage for Sqlite {
+impl CommandStorage for Store {
     async fn create_command(
         &self,
         command: &CommandView,
@@ -151,7 +151,7 @@ impl CommandStorage for Sqlite {
 }
 
 #[async_trait]
-impl AlarmStorage for Sqlite {
+impl AlarmStorage for Store {
     async fn alarm(&self, id: AlarmId) -> Result<AlarmView> {
         let found = self.read(move |conn| alarms::find(conn, id)).await?;
         found.ok_or_else(|| StoreError::NotFound { what: format!("alarm {id}") })
@@ -170,7 +170,7 @@ impl AlarmStorage for Sqlite {
 }
 
 #[async_trait]
-impl AuditStorage for Sqlite {
+impl AuditStorage for Store {
     async fn append_audit(&self, entry: &LogEntry) -> Result<()> {
         let entry = entry.clone();
         self.write(move |w| {
@@ -194,7 +194,7 @@ impl AuditStorage for Sqlite {
 }
 
 #[async_trait]
-impl AccountStorage for Sqlite {
+impl AccountStorage for Store {
     async fn users(&self) -> Result<Vec<UserView>> {
         self.read(|conn| accounts::users(conn)).await
     }
