@@ -12,7 +12,7 @@ use cloud_api::{Context, Metrics};
 use cloud_core::{Storage, StoreError};
 use cloud_ingest::Ingress;
 use cloud_live::Live;
-use cloud_store::Store;
+use cloud_store::{Place, Store};
 use common::supervise::{Backoff, PartState, Parts, Supervisor};
 use common::{Clock, Drain};
 use tokio::task::JoinHandle;
@@ -26,7 +26,7 @@ use crate::{http, news, restore, ui};
 const FINISH: Duration = Duration::from_millis(1700);
 /// HTTP connections beside those of live clients.
 const CONNECTIONS: usize = 2048;
-/// The database, in the data folder.
+/// The database, in the data folder, where none is named.
 const DATABASE: &str = "cloud.db";
 
 /// Why the cloud does not start.
@@ -40,6 +40,14 @@ pub enum StartError {
         /// Why.
         #[source]
         source: io::Error,
+    },
+    /// What the section of the database names cannot be had.
+    #[error("store.{key}: {message}")]
+    StoreSection {
+        /// Its key.
+        key: &'static str,
+        /// Why.
+        message: String,
     },
     /// The database cannot be opened or read.
     #[error("storage")]
@@ -279,11 +287,21 @@ pub async fn reset_password(config: &Config, user: &str) -> Result<String, Start
 async fn open(config: &Config, clock: &Clock) -> Result<Arc<Store>, StartError> {
     let path = &config.cloud.data_dir;
     make_private(path).map_err(|source| StartError::DataDir { path: path.clone(), source })?;
-    let mut options = cloud_store::Options::new(path.join(DATABASE));
+    let place = place(config)?;
+    let mut options = cloud_store::Options::at(place);
     options.raw_days = config.history.raw_days;
     let clock = clock.clone();
     let opened = tokio::task::spawn_blocking(move || Store::open(options, clock));
     Ok(opened.await.map_err(|_| StartError::Interrupted)??)
+}
+
+/// Where the database is.
+fn place(config: &Config) -> Result<Place, StartError> {
+    match config.store.server() {
+        Ok(Some(server)) => Ok(Place::Postgres(server)),
+        Ok(None) => Ok(Place::Sqlite(config.cloud.data_dir.join(DATABASE))),
+        Err((key, message)) => Err(StartError::StoreSection { key, message }),
+    }
 }
 
 /// The folder holds hashes of secrets: nobody else reads it.

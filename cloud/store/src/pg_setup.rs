@@ -8,6 +8,7 @@ use crate::pg::{Server, told};
 
 /// Key of the lock that the process which writes holds, over the whole database: `twinway` in ASCII.
 const LOCK: i64 = 0x74_77_69_6e_77_61_79;
+const LOCK_MS: u32 = 3_000;
 
 fn sql(error: postgres::Error) -> StoreError {
     refused(told(&error))
@@ -41,13 +42,14 @@ pub(crate) fn check(client: &mut Client, server: &Server) -> Result<()> {
     Ok(())
 }
 
-/// Keeps other processes out while the connection lives: what is in memory here would not see their changes.
+/// Keeps other processes out while the connection lives: what is in memory here would not see their changes. Waits a
+/// little: the server may not have noticed yet that the one before is gone.
 pub(crate) fn lock(client: &mut Client, server: &Server) -> Result<()> {
-    let row = client.query_one("SELECT pg_try_advisory_lock($1)", &[&LOCK]).map_err(sql)?;
-    if row.try_get(0).map_err(sql)? {
-        return Ok(());
-    }
-    Err(refused(format!("{server} is in use by another process")))
+    let sql = format!("SET lock_timeout = {LOCK_MS}; SELECT pg_advisory_lock({LOCK}); SET lock_timeout = 0");
+    client.batch_execute(&sql).map_err(|e| match e.code() {
+        Some(&SqlState::LOCK_NOT_AVAILABLE) => refused(format!("{server} is in use by another process")),
+        _ => refused(told(&e)),
+    })
 }
 
 /// Brings the database to this program's form.

@@ -141,7 +141,8 @@ fn bind(
                 JOIN gateways g ON g.id = b.gateway WHERE b.twin = ?1 AND b.to_us IS NULL";
     let open: Option<(i64, String, i64, String)> =
         tx.first(open, params![&twin], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?)))?;
-    let close_device = "UPDATE bindings SET to_us = max(?3, from_us), to_rank = ?4
+    let close_device =
+        "UPDATE bindings SET to_us = CASE WHEN from_us > ?3 THEN from_us ELSE ?3 END, to_rank = ?4
         WHERE gateway = ?1 AND device = ?2 AND twin <> ?5 AND to_us IS NULL AND from_rank <= ?4";
     let rank_sql = to_sql(rank);
     let close_others = || tx.execute(close_device, params![gateway_row, device.name, now, rank_sql, twin]);
