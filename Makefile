@@ -14,8 +14,8 @@ JOBS ?= 2
 
 # The demo: a simulated coating line, its gateway and its cloud, with a page to open.
 run:
-	$(CARGO) build --release --locked -p demo -p twinway
-	$(CARGO) run --release --locked -q -p demo -- $(ARGS)
+	$(CARGO) build --profile quick --locked -p demo -p twinway
+	$(CARGO) run --profile quick --locked -q -p demo -- $(ARGS)
 
 # The three programs, for use.
 build:
