@@ -14,6 +14,7 @@ use common::{
     AlarmId, CommandId, CommandState, GatewayId, Incarnation, IntervalSet, Schema, SchemaHash, TenantId,
     TwinId,
 };
+use uuid::Uuid;
 
 use crate::state::TwinState;
 
@@ -121,6 +122,10 @@ pub struct History {
 /// Frames, marks, schemas, twins and history.
 #[async_trait]
 pub trait FrameStorage: Send + Sync {
+    /// Which store this is: given when it is first opened, the same from then on, and another one after a backup of
+    /// it was restored. Gateways that see another one know that what they were told is durable may be gone.
+    fn store_id(&self) -> Uuid;
+
     /// Gives ranks to incarnations that are new, in the order given (oldest first), and tells what is durable.
     async fn hello(
         &self,

@@ -14,6 +14,7 @@ mod desired;
 mod first;
 mod frames;
 mod history;
+mod identity;
 mod load;
 mod log;
 mod schemas;
@@ -67,6 +68,7 @@ pub(crate) struct Shared {
     upkeep: Mutex<compact::Upkeep>,
     raw_days: Option<u32>,
     limits: compact::Limits,
+    store_id: uuid::Uuid,
     _lock: db::Lock,
 }
 
@@ -91,6 +93,7 @@ impl Sqlite {
         }
         let lock = db::lock(&options.path)?;
         let conn = db::open_writer(&options.path)?;
+        let store_id = identity::of(&conn)?;
         let mut tail = Tail::default();
         frames::rebuild_tail(&conn, &mut tail)?;
         let tail = Arc::new(RwLock::new(tail));
@@ -102,7 +105,7 @@ impl Sqlite {
         let upkeep = Mutex::new(compact::Upkeep { maintained: None, checkpointed: None, checkpointer });
         let raw_days = options.raw_days;
         let limits = compact::Limits { seal: options.chunk_rows.max(1), merge: options.merge_chunks.max(2) };
-        let shared = Shared { clock, tail, readers, writer, upkeep, raw_days, limits, _lock: lock };
+        let shared = Shared { clock, tail, readers, writer, upkeep, raw_days, limits, store_id, _lock: lock };
         let (reads, long_reads) = (Semaphore::new(connections), Semaphore::new(connections - 1));
         Ok(Arc::new(Self {
             shared: Arc::new(shared),

@@ -17,6 +17,10 @@ type Result<T> = std::result::Result<T, StoreError>;
 
 #[async_trait]
 impl FrameStorage for Sqlite {
+    fn store_id(&self) -> uuid::Uuid {
+        self.shared.store_id
+    }
+
     async fn hello(
         &self,
         gateway: &GatewayKey,

@@ -29,6 +29,7 @@ impl Backend for Folder {
 }
 
 contract_tests! { Folder:
+    frames::a_store_keeps_its_identity,
     frames::ranks_are_given_in_order_over_all_gateways_and_kept,
     frames::a_frame_is_new_once_within_a_batch_over_batches_and_after_reopening,
     frames::a_frame_under_a_rank_that_was_not_given_stores_nothing,

@@ -98,6 +98,9 @@ impl Memory {
 
 #[async_trait]
 impl FrameStorage for Memory {
+    fn store_id(&self) -> uuid::Uuid {
+        uuid::Uuid::nil()
+    }
     async fn hello(&self, _: &GatewayKey, _: &[Incarnation]) -> Done<Vec<KnownIncarnation>> {
         Ok(vec![])
     }

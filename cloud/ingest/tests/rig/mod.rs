@@ -66,6 +66,10 @@ fn none<T>(what: &str) -> Result<T, StoreError> {
 
 #[async_trait]
 impl FrameStorage for Store {
+    fn store_id(&self) -> uuid::Uuid {
+        uuid::Uuid::nil()
+    }
+
     async fn hello(&self, _: &GatewayKey, all: &[Incarnation]) -> Result<Vec<KnownIncarnation>, StoreError> {
         let mut marks = self.marks.lock().unwrap();
         let mut known = Vec::new();
