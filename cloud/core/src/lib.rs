@@ -4,6 +4,7 @@
 pub mod access;
 pub mod assets;
 pub mod downlink;
+pub mod gaps;
 pub mod live;
 pub mod state;
 pub mod storage;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use common::alarm::AlarmView;
 use common::api::{
-    ApiKeyView, CommandView, DesiredEntry, DesiredView, GrantView, HistoryPoint, Page, Resolution, UserView,
+    ApiKeyView, CommandView, DesiredEntry, DesiredView, GrantView, HistoryGap, HistoryPoint, Page, Resolution, UserView,
 };
 use common::command::{CommandUpdate, DesiredUpdate, LogEntry, Requester, Severity};
 use common::wire::Frame;
@@ -117,6 +117,10 @@ pub struct History {
     pub resolution: Resolution,
     /// Rows by time.
     pub points: Vec<HistoryPoint>,
+    /// Where there is nothing to go by, by time.
+    pub gaps: Vec<HistoryGap>,
+    /// When the last frame of the twin's gateway was cut, UTC us; none if none is stored.
+    pub heard_us: Option<i64>,
 }
 
 /// Frames, marks, schemas, twins and history.
@@ -168,7 +172,8 @@ pub trait FrameStorage: Send + Sync {
     /// A point's history in `from_us..to_us` (end excluded) with at most `max_points` rows. Everything accepted
     /// is in it, compacted or not; each sample exactly once. Roll-ups have whole buckets, aligned to their width:
     /// the first and the last may begin before and end after the range. Samples of one time come in the order of
-    /// their positions. Unknown twin: `NotFound`; a point that never had a sample has no rows.
+    /// their positions. `gaps` tells where samples are missing or bad, and why: what gateways told of their losses is
+    /// stored with the frame that told it. Unknown twin: `NotFound`; a point that never had a sample has no rows.
     async fn history(
         &self,
         twin: TwinId,

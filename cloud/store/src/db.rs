@@ -9,8 +9,12 @@ use cloud_core::StoreError;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 /// One entry for each version: what brings the database from the one before to it.
-const MIGRATIONS: &[&str] =
-    &[include_str!("schema.sql"), include_str!("alarms.sql"), include_str!("identity.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("schema.sql"),
+    include_str!("alarms.sql"),
+    include_str!("identity.sql"),
+    include_str!("gaps.sql"),
+];
 const BUSY_MS: u64 = 5_000;
 const STATEMENTS: usize = 128;
 

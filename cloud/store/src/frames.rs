@@ -17,7 +17,7 @@ use crate::db::{Result, damaged, db, from_sql, to_sql};
 use crate::log::{self, Entry};
 use crate::tail::{FrameKey, SeriesId, Tail};
 use crate::writer::{Cache, KnownSchema, NO_SERIES, Rank, Writer};
-use crate::{alarms, commands, desired, schemas};
+use crate::{alarms, commands, desired, gaps, schemas};
 
 /// The last word of a gateway is stored at most this often.
 const LAST_WORD_EVERY_US: i64 = 1_000_000;
@@ -185,7 +185,12 @@ fn accept_one(
         return Err(not_said());
     }
     let gateway_row = rank.gateway_row;
-    if !mark(tx, cache.marks.entry(new.rank).or_default(), new.rank, header.seq)? {
+    let cut_us = gaps::cut_us(header, new.received_us);
+    let before_us = match &new.frame.body {
+        Body::Gap(_) => gaps::run_end_us(tx, new.rank, header.seq.saturating_sub(1))?,
+        _ => None,
+    };
+    if !mark(tx, cache.marks.entry(new.rank).or_default(), new.rank, header.seq, cut_us)? {
         return Ok(false);
     }
     touch(tx, cache, gateway_row, new.received_us)?;
@@ -205,6 +210,9 @@ fn accept_one(
             tail_rows(tx, schema, &new.schema, new.rank, &new.frame)?
         }
         body => {
+            if let Body::Gap(gap) = body {
+                gaps::put(tx, cache, new, gateway_row, gap, before_us)?;
+            }
             apply(tx, new, gateway_row, body, now)?;
             Vec::new()
         }
@@ -282,28 +290,35 @@ fn kind_of(body: &Body) -> i64 {
     }
 }
 
-/// Adds a sequence to the marks, here and in the table; false if it was there.
-fn mark(tx: &Transaction<'_>, seqs: &mut IntervalSet, rank: u64, seq: u64) -> Result<bool> {
+/// Adds a sequence to the marks, here and in the table, and when its frame was cut; false if it was there.
+fn mark(tx: &Transaction<'_>, seqs: &mut IntervalSet, rank: u64, seq: u64, cut_us: i64) -> Result<bool> {
     if seqs.contains(seq) {
         return Ok(false);
     }
     let left = seq.checked_sub(1).and_then(|n| seqs.run_of(n));
     let right = seq.checked_add(1).and_then(|n| seqs.run_of(n));
-    let run = |sql: &str, values: &[i64]| {
-        tx.prepare_cached(sql).and_then(|mut s| s.execute(rusqlite::params_from_iter(values))).map_err(db)
-    };
     let rank = to_sql(rank);
-    let extend = "UPDATE marks SET last = ?3 WHERE rank = ?1 AND first = ?2";
-    let remove = "DELETE FROM marks WHERE rank = ?1 AND first = ?2";
-    let add = "INSERT INTO marks (rank, first, last) VALUES (?1, ?2, ?3)";
+    let mut last_us = Some(cut_us);
     if let Some((first, _)) = right {
-        run(remove, &[rank, to_sql(first)])?;
+        let remove = "DELETE FROM marks WHERE rank = ?1 AND first = ?2 RETURNING last_us";
+        last_us = tx
+            .prepare_cached(remove)
+            .and_then(|mut s| s.query_row([rank, to_sql(first)], |row| row.get(0)))
+            .map_err(db)?;
     }
     let last = to_sql(right.map_or(seq, |(_, last)| last));
     match left {
-        Some((first, _)) => run(extend, &[rank, to_sql(first), last])?,
-        None => run(add, &[rank, to_sql(seq), last])?,
-    };
+        Some((first, _)) => {
+            let extend = "UPDATE marks SET last = ?3, last_us = ?4 WHERE rank = ?1 AND first = ?2";
+            tx.prepare_cached(extend).and_then(|mut s| s.execute(params![rank, to_sql(first), last, last_us]))
+        }
+        None => {
+            let add = "INSERT INTO marks (rank, first, last, first_us, last_us) VALUES (?1, ?2, ?3, ?4, ?5)";
+            tx.prepare_cached(add)
+                .and_then(|mut s| s.execute(params![rank, to_sql(seq), last, cut_us, last_us]))
+        }
+    }
+    .map_err(db)?;
     seqs.insert(seq);
     Ok(true)
 }

@@ -13,6 +13,7 @@ mod db;
 mod desired;
 mod first;
 mod frames;
+mod gaps;
 mod history;
 mod identity;
 mod load;

@@ -45,6 +45,8 @@ contract_tests! { Folder:
     history::what_fits_is_raw_and_what_does_not_is_rolled_up,
     history::only_good_numbers_are_in_the_aggregates,
     history::a_reader_beside_accepting_and_compacting_sees_each_sample_once,
+    history::holes_in_a_stream_and_what_gateways_told_are_gaps,
+    history::bad_samples_are_gaps_until_the_next_one,
     commands::a_key_makes_one_command_for_each_requester,
     commands::a_command_goes_forwards_only_and_late_results_are_kept,
     commands::pages_are_stable_under_inserts,

@@ -23,7 +23,7 @@ pub use config::{ConfigView, ReloadAttempt, ReloadReport};
 pub use gateway::{
     BufferHealth, DeviceHealth, GatewayHealth, GatewayView, PollHealth, SwitchPosition, SwitchRequest,
 };
-pub use history::{HistoryPoint, HistoryResponse, Resolution};
+pub use history::{GapReason, HistoryGap, HistoryPoint, HistoryResponse, Resolution};
 pub use live::{ClientMessage, LIVE_HEADER_BYTES, LiveFrame, LiveRow, ServerMessage, TextValue};
 pub use modbus::ModbusEndpoint;
 pub use mqtt::{UnknownTopic, UnknownTopics, UnknownValue};

@@ -128,14 +128,15 @@ impl FrameStorage for Memory {
             t_us: from_us + i,
             value: Some(Value::F64(21.5)),
             quality: Quality::GOOD,
-            min: None,
+            first: None,
+        min: None,
             max: None,
             mean: None,
             count: 1,
             good: 1,
         };
         let n = (to_us - from_us).min(i64::try_from(max.min(3)).unwrap());
-        Ok(History { resolution: Resolution::Raw, points: (0..n).map(row).collect() })
+        Ok(History { resolution: Resolution::Raw, points: (0..n).map(row).collect(), gaps: vec![], heard_us: Some(from_us + 10) })
     }
 }
 
