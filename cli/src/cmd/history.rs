@@ -66,7 +66,8 @@ fn gap(gap: &HistoryGap) -> String {
     let HistoryGap { from_us, to_us, cause, quality, count, partial } = gap;
     let kind = if *partial { "in part missing" } else { "missing" };
     let length = Duration::from_micros(u64::try_from(to_us - from_us).unwrap_or(0));
-    let mut text = format!("{kind} {} to {} ({})", time(*from_us), time(*to_us), humantime::format_duration(length));
+    let mut text =
+        format!("{kind} {} to {} ({})", time(*from_us), time(*to_us), humantime::format_duration(length));
     let _ = write!(text, ": {}", cause.text());
     if let Some(quality) = quality.filter(|q| *cause == GapReason::BadQuality || !q.is_bad()) {
         let _ = write!(text, ", {quality}");

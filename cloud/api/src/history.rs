@@ -73,7 +73,14 @@ fn until_now(gaps: &mut Vec<HistoryGap>, heard_us: Option<i64>, (from_us, to_us)
     gaps.iter_mut().for_each(|g| g.to_us = g.to_us.min(end));
     if let Some(heard) = heard_us.map(|t| t.max(from_us)).filter(|t| *t < end) {
         let cause = GapReason::GatewayOffline;
-        gaps.push(HistoryGap { from_us: heard, to_us: end, cause, quality: None, count: None, partial: false });
+        gaps.push(HistoryGap {
+            from_us: heard,
+            to_us: end,
+            cause,
+            quality: None,
+            count: None,
+            partial: false,
+        });
         gaps.sort_by_key(|g| (g.from_us, g.to_us));
     }
 }

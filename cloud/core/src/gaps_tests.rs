@@ -16,10 +16,7 @@ fn brief(gaps: &[HistoryGap]) -> Vec<(i64, i64, GapReason, Option<u64>)> {
 fn a_hole_is_awaited_until_the_gateway_says_that_it_is_lost() {
     let runs = [run(1, 1, 5, 10, 50), run(1, 9, 9, 90, 90), run(2, 1, 3, 500, 520)];
     let gaps = of_streams(&runs, &[]);
-    assert_eq!(
-        brief(&gaps),
-        [(50, 90, GapReason::Awaited, None), (90, 500, GapReason::GatewayDown, None)]
-    );
+    assert_eq!(brief(&gaps), [(50, 90, GapReason::Awaited, None), (90, 500, GapReason::GatewayDown, None)]);
     let gaps = of_streams(&runs, &[told(1, Some((6, 7)), GapReason::Quota)]);
     assert!(gaps.iter().any(|g| g.cause == GapReason::Awaited), "8 is still missing: {gaps:?}");
     let gaps = of_streams(&runs[..2], &[told(1, Some((6, 8)), GapReason::Quota)]);

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use common::alarm::AlarmView;
 use common::api::{
-    ApiKeyView, CommandView, DesiredEntry, DesiredView, GrantView, HistoryGap, HistoryPoint, Page, Resolution, UserView,
+    ApiKeyView, CommandView, DesiredEntry, DesiredView, GrantView, HistoryGap, HistoryPoint, Page,
+    Resolution, UserView,
 };
 use common::command::{CommandUpdate, DesiredUpdate, LogEntry, Requester, Severity};
 use common::wire::Frame;

@@ -28,7 +28,8 @@ pub(crate) fn put(
     before_us: Option<i64>,
 ) -> Result<()> {
     let header = &new.frame.header;
-    let of = |incarnation| cache.ranks.iter().find(|(_, r)| r.incarnation == incarnation).map(|(rank, _)| *rank);
+    let of =
+        |incarnation| cache.ranks.iter().find(|(_, r)| r.incarnation == incarnation).map(|(rank, _)| *rank);
     let rank = gap.incarnation.map_or(Some(new.rank), of);
     // An incarnation that never said hello has no rank: only the times say where it was.
     let (rank, seqs) = rank.map_or((new.rank, None), |rank| (rank, gap.seqs));

@@ -69,6 +69,7 @@ pub struct HistoryResponse {
     pub points: Vec<HistoryPoint>,
     /// Where there is nothing to go by, by time.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub gaps: Vec<HistoryGap>,
 }
 

@@ -129,14 +129,19 @@ impl FrameStorage for Memory {
             value: Some(Value::F64(21.5)),
             quality: Quality::GOOD,
             first: None,
-        min: None,
+            min: None,
             max: None,
             mean: None,
             count: 1,
             good: 1,
         };
         let n = (to_us - from_us).min(i64::try_from(max.min(3)).unwrap());
-        Ok(History { resolution: Resolution::Raw, points: (0..n).map(row).collect(), gaps: vec![], heard_us: Some(from_us + 10) })
+        Ok(History {
+            resolution: Resolution::Raw,
+            points: (0..n).map(row).collect(),
+            gaps: vec![],
+            heard_us: Some(from_us + 10),
+        })
     }
 }
 

@@ -148,7 +148,8 @@ pub(crate) async fn holes_in_a_stream_and_what_gateways_told_are_gaps(backend: &
         samples: 40,
         cause: GapCause::Quota,
     };
-    let frames: Vec<_> = [(1, 0), (2, 10), (6, 50), (9, 80)].iter().map(|(n, t)| at(&first, *n, *t)).collect();
+    let frames: Vec<_> =
+        [(1, 0), (2, 10), (6, 50), (9, 80)].iter().map(|(n, t)| at(&first, *n, *t)).collect();
     storage.accept(&frames).await.unwrap();
     let history = async |storage: &Arc<dyn Storage>, point: &str| {
         storage.history(twin(1), point, T0, T0 + 1000 * SECOND, 1000).await.unwrap()
@@ -159,8 +160,7 @@ pub(crate) async fn holes_in_a_stream_and_what_gateways_told_are_gaps(backend: &
     // Another boot, which tells what became of one of them; what stands between the boots is missing too.
     let s = Stream { ..Stream::start(&storage, (*first.schema).clone(), 12).await };
     let told = Body::Gap(lost(&first, (3, 5), Some((T0 + 12 * SECOND, T0 + 49 * SECOND - 1))));
-    let overrun =
-        Gap { incarnation: None, seqs: None, times_us: None, samples: 3, cause: GapCause::Overrun };
+    let overrun = Gap { incarnation: None, seqs: None, times_us: None, samples: 3, cause: GapCause::Overrun };
     let frames = [
         at(&s, 1, 200),
         cut(&s, 2, T0 + 201 * SECOND, told),
@@ -205,8 +205,7 @@ pub(crate) async fn bad_samples_are_gaps_until_the_next_one(backend: &impl Backe
     storage.accept(&[s.samples(1, vec![good(0), bad(10), bad(20), good(30), bad(50)])]).await.unwrap();
     for _ in 0..2 {
         let h = storage.history(twin(1), "temp", T0, T0 + 60 * SECOND, 100).await.unwrap();
-        let expected =
-            [(10, 30, GapReason::BadQuality, Some(2)), (50, 60, GapReason::BadQuality, Some(1))];
+        let expected = [(10, 30, GapReason::BadQuality, Some(2)), (50, 60, GapReason::BadQuality, Some(1))];
         assert_eq!(brief(&h), expected);
         assert_eq!(h.gaps[0].quality, Some(Quality::BAD_TIMEOUT));
         // The range begins within one.
