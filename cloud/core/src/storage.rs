@@ -17,6 +17,7 @@ use common::{
 };
 use uuid::Uuid;
 
+use crate::history::HistoryStorage;
 use crate::state::TwinState;
 
 /// Why storage did not do it.
@@ -357,6 +358,12 @@ pub trait AccountStorage: Send + Sync {
 }
 
 /// All of storage.
-pub trait Storage: FrameStorage + CommandStorage + AlarmStorage + AuditStorage + AccountStorage {}
+pub trait Storage:
+    FrameStorage + HistoryStorage + CommandStorage + AlarmStorage + AuditStorage + AccountStorage
+{
+}
 
-impl<T: FrameStorage + CommandStorage + AlarmStorage + AuditStorage + AccountStorage> Storage for T {}
+impl<T: FrameStorage + HistoryStorage + CommandStorage + AlarmStorage + AuditStorage + AccountStorage> Storage
+    for T
+{
+}

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError};
 
 use cloud_core::{GatewayKey, Position};
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, Transaction, params};
 
 use crate::bucket::{self, Bucket, Buckets, LEVELS};
 use crate::codec::{self, Row};
@@ -15,7 +15,7 @@ use crate::db::{Checkpointer, Result, damaged, db, from_sql, to_sql};
 use crate::frames::load_ranks;
 use crate::tail::{Batch, FrameKey, SeriesId};
 use crate::writer::Writer;
-use crate::{Shared, accounts, commands};
+use crate::{Shared, accounts, commands, retention};
 
 /// When chunks grow.
 #[derive(Debug, Clone, Copy)]
@@ -45,7 +45,7 @@ pub(crate) struct Upkeep {
 }
 
 /// A chunk on its way into the database.
-struct NewChunk {
+pub(crate) struct NewChunk {
     series: SeriesId,
     level: usize,
     class: i64,
@@ -67,6 +67,23 @@ struct Prepared {
 /// Compacts at most `limit` frames; how many it did.
 pub(crate) fn compact(shared: &Shared, limit: usize) -> Result<usize> {
     let mut upkeep = shared.upkeep.lock().unwrap_or_else(PoisonError::into_inner);
+    let n = compact_frames(shared, limit)?;
+    let now = shared.clock.mono_us();
+    let is_due = |last: Option<u64>, every: u64| last.is_none_or(|last| now.saturating_sub(last) >= every);
+    if is_due(upkeep.maintained, MAINTAIN_EVERY_US) {
+        maintain(shared)?;
+        upkeep.maintained = Some(now);
+    }
+    if is_due(upkeep.checkpointed, CHECKPOINT_EVERY_US) {
+        upkeep.checkpointer.run()?;
+        shared.writer.run(Writer::checkpoint)?;
+        upkeep.checkpointed = Some(now);
+    }
+    Ok(n)
+}
+
+/// The same without what else is looked after; the caller holds `upkeep`.
+pub(crate) fn compact_frames(shared: &Shared, limit: usize) -> Result<usize> {
     let batch = shared.tail.write().unwrap_or_else(PoisonError::into_inner).take(limit);
     let n = batch.frames.len();
     if n > 0 {
@@ -81,17 +98,6 @@ pub(crate) fn compact(shared: &Shared, limit: usize) -> Result<usize> {
             return Err(e);
         }
         merge_small(shared)?;
-    }
-    let now = shared.clock.mono_us();
-    let is_due = |last: Option<u64>, every: u64| last.is_none_or(|last| now.saturating_sub(last) >= every);
-    if is_due(upkeep.maintained, MAINTAIN_EVERY_US) {
-        maintain(shared)?;
-        upkeep.maintained = Some(now);
-    }
-    if is_due(upkeep.checkpointed, CHECKPOINT_EVERY_US) {
-        upkeep.checkpointer.run()?;
-        shared.writer.run(Writer::checkpoint)?;
-        upkeep.checkpointed = Some(now);
     }
     Ok(n)
 }
@@ -141,7 +147,7 @@ fn chunk(series: SeriesId, rows: &[Row], class: i64, limits: Limits, must_seal: 
     out
 }
 
-fn raw_chunk(series: SeriesId, rows: &[Row], class: i64, rolled: usize) -> NewChunk {
+pub(crate) fn raw_chunk(series: SeriesId, rows: &[Row], class: i64, rolled: usize) -> NewChunk {
     NewChunk {
         series,
         level: 0,
@@ -155,7 +161,7 @@ fn raw_chunk(series: SeriesId, rows: &[Row], class: i64, rolled: usize) -> NewCh
     }
 }
 
-fn bucket_chunks(
+pub(crate) fn bucket_chunks(
     series: SeriesId,
     level: usize,
     buckets: &[Bucket],
@@ -199,7 +205,7 @@ fn store(tx: &Transaction<'_>, prepared: &Prepared) -> Result<()> {
     Ok(())
 }
 
-fn insert(tx: &Transaction<'_>, chunks: &[NewChunk]) -> Result<()> {
+pub(crate) fn insert(tx: &Transaction<'_>, chunks: &[NewChunk]) -> Result<()> {
     let sql = "INSERT INTO chunks
                (series, level, class, t_min, t_max, n, rolled, first_rank, first_seq, blob)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
@@ -219,7 +225,7 @@ fn small(n: usize) -> i64 {
 }
 
 /// Ids that go, chunks that come in their place.
-type Merge = (Vec<i64>, Vec<NewChunk>);
+pub(crate) type Merge = (Vec<i64>, Vec<NewChunk>);
 
 /// A series' small chunks of a level and class.
 type Group = (SeriesId, i64, i64);
@@ -261,7 +267,7 @@ fn merge_small(shared: &Shared) -> Result<()> {
     }
 }
 
-fn replace(shared: &Shared, merges: Vec<Merge>) -> Result<()> {
+pub(crate) fn replace(shared: &Shared, merges: Vec<Merge>) -> Result<()> {
     shared.writer.run(move |w| {
         w.change(|tx| {
             let mut delete = tx.prepare_cached("DELETE FROM chunks WHERE id = ?1").map_err(db)?;
@@ -285,13 +291,13 @@ fn merge(conn: &Connection, (series, level, class): Group, limits: Limits) -> Re
     merged(series, level, (class + 1).min(SEALED - 1), blobs, limits, false)
 }
 
-fn read_blobs(conn: &Connection, sql: &str, values: [i64; 3]) -> Result<Vec<(i64, Vec<u8>)>> {
+pub(crate) fn read_blobs(conn: &Connection, sql: &str, values: [i64; 3]) -> Result<Vec<(i64, Vec<u8>)>> {
     let mut statement = conn.prepare_cached(sql).map_err(db)?;
     let rows = statement.query_map(values, |r| Ok((r.get(0)?, r.get(1)?))).map_err(db)?;
     rows.collect::<rusqlite::Result<_>>().map_err(db)
 }
 
-fn merged(
+pub(crate) fn merged(
     series: SeriesId,
     level: usize,
     class: i64,
@@ -325,36 +331,7 @@ fn maintain(shared: &Shared) -> Result<()> {
             commands::purge_keys(tx, now)
         })
     })?;
-    let Some(days) = shared.raw_days else { return Ok(()) };
-    let before = now.saturating_sub(i64::from(days).saturating_mul(86_400_000_000));
-    seal_old(shared, before)?;
-    shared.writer.run(move |w| {
-        w.change(|tx| {
-            let sql = "UPDATE chunks SET class = ?2, blob = x''
-                       WHERE level = 0 AND class = 9 AND t_max < ?1";
-            tx.prepare_cached(sql).and_then(|mut s| s.execute([before, REMOVED])).map_err(db)?;
-            Ok(())
-        })
-    })
-}
-
-/// Seals small chunks whose samples are about to be removed, so that their roll-ups are there.
-fn seal_old(shared: &Shared, before: i64) -> Result<()> {
-    loop {
-        let found: Option<SeriesId> = shared.readers.with(|conn| {
-            let sql = "SELECT series FROM chunks WHERE level = 0 AND class < 9 AND t_max < ?1 LIMIT 1";
-            conn.prepare_cached(sql)
-                .and_then(|mut s| s.query_row([before], |r| r.get(0)).optional())
-                .map_err(db)
-        })?;
-        let Some(series) = found else { return Ok(()) };
-        let merge = shared.readers.with(|conn| {
-            let sql =
-                "SELECT id, blob FROM chunks WHERE series = ?1 AND level = ?2 AND class < 9 AND t_max < ?3";
-            merged(series, 0, 0, read_blobs(conn, sql, [series, 0, before])?, shared.limits, true)
-        })?;
-        replace(shared, vec![merge])?;
-    }
+    retention::apply(shared, now)
 }
 
 /// Which ranks apply to which series' last value: those of the gateway that the twin was bound to then.

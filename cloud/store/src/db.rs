@@ -14,6 +14,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("alarms.sql"),
     include_str!("identity.sql"),
     include_str!("gaps.sql"),
+    include_str!("deletions.sql"),
 ];
 const BUSY_MS: u64 = 5_000;
 const STATEMENTS: usize = 128;

@@ -6,11 +6,13 @@ use std::collections::BTreeMap;
 use cloud_core::NewFrame;
 use cloud_core::gaps::{Run, Told, of_streams};
 use common::TwinId;
-use common::api::HistoryGap;
+use common::api::{GapReason, HistoryGap};
 use common::wire::{FrameHeader, Gap};
 use rusqlite::{Connection, Transaction, params};
 
 use crate::db::{Result, db, from_json, from_sql, to_json, to_sql};
+use crate::delete;
+use crate::tail::SeriesId;
 use crate::writer::Cache;
 
 /// When a frame was cut, as far as its gateway knew; else when it came.
@@ -77,6 +79,19 @@ pub(crate) fn of_twin(conn: &Connection, twin: TwinId) -> Result<(Vec<HistoryGap
     }
     let runs: Vec<Run> = runs.into_values().collect();
     Ok((of_streams(&runs, &told), heard))
+}
+
+/// What was deleted of a series.
+pub(crate) fn deleted(conn: &Connection, series: SeriesId) -> Result<Vec<HistoryGap>> {
+    let gap = |(from_us, to_us, samples): (i64, i64, i64)| HistoryGap {
+        from_us,
+        to_us,
+        cause: GapReason::Deleted,
+        quality: None,
+        count: Some(from_sql(samples)),
+        partial: false,
+    };
+    Ok(delete::spans(conn, series)?.into_iter().map(gap).collect())
 }
 
 /// A gateway that fed a twin, and from and until which rank.

@@ -24,13 +24,13 @@ const MAX_RAW: u64 = 1_000_000;
 const MAX_GAPS: usize = 1_000;
 
 /// A chunk of samples without its samples.
-struct Chunk {
-    id: i64,
-    t_min: i64,
-    t_max: i64,
-    n: u64,
-    class: i64,
-    rolled: usize,
+pub(crate) struct Chunk {
+    pub(crate) id: i64,
+    pub(crate) t_min: i64,
+    pub(crate) t_max: i64,
+    pub(crate) n: u64,
+    pub(crate) class: i64,
+    pub(crate) rolled: usize,
 }
 
 impl Chunk {
@@ -72,6 +72,7 @@ pub(crate) fn history(
             Some(points) => (Resolution::Raw, points),
             None => source.rolled(&chunks, from, to, max_points.max(1))?,
         };
+        missing.extend(gaps::deleted(&tx, series)?);
         let before = source.before(from)?.map(|row| row.quality);
         missing.extend(of_rows(&history.points, history.resolution, before, (from, to)));
     }
@@ -90,7 +91,7 @@ pub(crate) fn history(
 }
 
 /// Series of a twin's point; none if it never had a sample.
-fn find(conn: &Connection, twin: TwinId, point: &str) -> Result<Option<SeriesId>> {
+pub(crate) fn find(conn: &Connection, twin: TwinId, point: &str) -> Result<Option<SeriesId>> {
     let twin = twin.to_string();
     let tenant: Option<String> = conn
         .prepare_cached("SELECT tenant FROM twins WHERE twin = ?1")
@@ -105,15 +106,16 @@ fn find(conn: &Connection, twin: TwinId, point: &str) -> Result<Option<SeriesId>
         .map_err(db)
 }
 
-struct Source<'a> {
-    conn: &'a Connection,
-    series: SeriesId,
-    tail: Vec<Row>,
+/// A point's samples and roll-ups as of one moment.
+pub(crate) struct Source<'a> {
+    pub(crate) conn: &'a Connection,
+    pub(crate) series: SeriesId,
+    pub(crate) tail: Vec<Row>,
 }
 
 impl Source<'_> {
     /// Chunks of samples that may have some in `from..to`.
-    fn chunks(&self, from: i64, to: i64) -> Result<Vec<Chunk>> {
+    pub(crate) fn chunks(&self, from: i64, to: i64) -> Result<Vec<Chunk>> {
         let sql = "SELECT id, t_min, t_max, n, class, rolled FROM chunks
                    WHERE series = ?1 AND level = 0 AND t_min < ?3 AND t_max >= ?2 ORDER BY t_min";
         let mut statement = self.conn.prepare_cached(sql).map_err(db)?;
@@ -121,7 +123,7 @@ impl Source<'_> {
         rows.collect::<rusqlite::Result<_>>().map_err(db)
     }
 
-    fn samples(&self, chunk: &Chunk) -> Result<Vec<Row>> {
+    pub(crate) fn samples(&self, chunk: &Chunk) -> Result<Vec<Row>> {
         let blob = self.blob(chunk.id)?;
         codec::decode_rows(&blob).map_err(|e| damaged(format_args!("chunk {}", chunk.id), e))
     }
@@ -220,7 +222,7 @@ impl Source<'_> {
     }
 
     /// The last sample before a time, of any quality; of what was removed, the last good one that roll-ups hold.
-    fn before(&self, t: i64) -> Result<Option<Row>> {
+    pub(crate) fn before(&self, t: i64) -> Result<Option<Row>> {
         let mut best = self.tail.iter().filter(|r| r.t < t).max_by_key(|r| r.key()).cloned();
         let newest = "SELECT id, t_min, t_max, n, class, rolled FROM chunks
                       WHERE series = ?1 AND level = 0 AND t_min < ?2 AND t_max >= ?3 ORDER BY t_min DESC LIMIT 1";
@@ -252,7 +254,18 @@ impl Source<'_> {
     }
 
     /// Stored buckets of a level that may be in `from..to`.
-    fn buckets(&self, level: usize, from: i64, to: i64) -> Result<Vec<bucket::Bucket>> {
+    pub(crate) fn buckets(&self, level: usize, from: i64, to: i64) -> Result<Vec<bucket::Bucket>> {
+        let chunks = self.bucket_chunks(level, from, to)?;
+        Ok(chunks.into_iter().flat_map(|(_, buckets)| buckets).collect())
+    }
+
+    /// The same by the chunk that they are in.
+    pub(crate) fn bucket_chunks(
+        &self,
+        level: usize,
+        from: i64,
+        to: i64,
+    ) -> Result<Vec<(i64, Vec<bucket::Bucket>)>> {
         let sql = "SELECT id, blob FROM chunks
                    WHERE series = ?1 AND level = ?2 AND t_min < ?4 AND t_max >= ?3";
         let mut statement = self.conn.prepare_cached(sql).map_err(db)?;
@@ -262,7 +275,7 @@ impl Source<'_> {
         while let Some(row) = rows.next().map_err(db)? {
             let id: i64 = row.get(0).map_err(db)?;
             let blob: Vec<u8> = row.get(1).map_err(db)?;
-            out.extend(bucket::decode(&blob).map_err(|e| damaged(format_args!("chunk {id}"), e))?);
+            out.push((id, bucket::decode(&blob).map_err(|e| damaged(format_args!("chunk {id}"), e))?));
         }
         Ok(out)
     }

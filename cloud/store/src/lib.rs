@@ -5,12 +5,15 @@
 
 mod accounts;
 mod alarms;
+mod align;
 mod bucket;
 mod codec;
 mod commands;
 mod compact;
 mod db;
+mod delete;
 mod desired;
+mod export;
 mod first;
 mod frames;
 mod gaps;
@@ -18,6 +21,7 @@ mod history;
 mod identity;
 mod load;
 mod log;
+mod retention;
 mod schemas;
 mod storage;
 mod tail;
@@ -31,6 +35,8 @@ use common::{Clock, TwinId};
 use rusqlite::{Connection, params};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+pub use crate::retention::{Class, Keep, Retention};
+
 use crate::db::{Readers, Result, db};
 use crate::tail::Tail;
 use crate::writer::{Writer, WriterHandle};
@@ -40,8 +46,8 @@ use crate::writer::{Writer, WriterHandle};
 pub struct Options {
     /// The database's file. Its folder is made if it is missing; a lock file stands beside it.
     pub path: PathBuf,
-    /// Samples older than so many days are removed, their roll-ups stay. None (the default): all are kept.
-    pub raw_days: Option<u32>,
+    /// How long history is kept; by default for ever.
+    pub retention: Retention,
     /// Connections for reading; at least two.
     pub readers: usize,
     /// Requests that may wait for the writer.
@@ -55,7 +61,14 @@ pub struct Options {
 impl Options {
     /// The defaults for a database at `path`.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), raw_days: None, readers: 4, queue: 64, chunk_rows: 4096, merge_chunks: 16 }
+        Self {
+            path: path.into(),
+            retention: Retention::default(),
+            readers: 4,
+            queue: 64,
+            chunk_rows: 4096,
+            merge_chunks: 16,
+        }
     }
 }
 
@@ -67,7 +80,7 @@ pub(crate) struct Shared {
     writer: WriterHandle,
     /// Held by the one compaction that runs.
     upkeep: Mutex<compact::Upkeep>,
-    raw_days: Option<u32>,
+    retention: Retention,
     limits: compact::Limits,
     store_id: uuid::Uuid,
     _lock: db::Lock,
@@ -104,9 +117,10 @@ impl Sqlite {
         let writer = WriterHandle::start(writer, options.queue)?;
         let checkpointer = db::Checkpointer::open(&options.path)?;
         let upkeep = Mutex::new(compact::Upkeep { maintained: None, checkpointed: None, checkpointer });
-        let raw_days = options.raw_days;
+        let retention = options.retention;
         let limits = compact::Limits { seal: options.chunk_rows.max(1), merge: options.merge_chunks.max(2) };
-        let shared = Shared { clock, tail, readers, writer, upkeep, raw_days, limits, store_id, _lock: lock };
+        let shared =
+            Shared { clock, tail, readers, writer, upkeep, retention, limits, store_id, _lock: lock };
         let (reads, long_reads) = (Semaphore::new(connections), Semaphore::new(connections - 1));
         Ok(Arc::new(Self {
             shared: Arc::new(shared),

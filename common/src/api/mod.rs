@@ -11,6 +11,7 @@ mod modbus;
 mod mqtt;
 mod opcua_client;
 mod problem;
+mod sets;
 mod twin;
 mod users;
 
@@ -32,6 +33,10 @@ pub use opcua_client::{
     OpcuaPoint, OpcuaReadRequest, OpcuaTarget, OpcuaValue,
 };
 pub use problem::Problem;
+pub use sets::{
+    AlignedColumn, AlignedRequest, AlignedResponse, ExportFormat, ExportRequest, HistoryDeleted,
+    Interpolation, PointRef,
+};
 pub use twin::{
     AssetKind, AssetNode, CommandRequest, CommandStep, CommandView, DesiredEntry, DesiredPatch, DesiredView,
     Page, PointView, TwinView,

@@ -124,6 +124,33 @@ impl FrameStorage for Store {
 }
 
 #[async_trait]
+impl HistoryStorage for Store {
+    async fn aligned(
+        &self,
+        _: &[(TwinId, String)],
+        _: Grid,
+        _: Interpolation,
+    ) -> Result<Vec<Column>, StoreError> {
+        none("history")
+    }
+
+    async fn samples(&self, _: TwinId, _: &str, _: i64, _: i64, _: usize) -> Result<SamplePage, StoreError> {
+        none("history")
+    }
+
+    async fn delete_history(
+        &self,
+        _: TwinId,
+        _: &str,
+        _: i64,
+        _: i64,
+        _: &LogEntry,
+    ) -> Result<u64, StoreError> {
+        none("history")
+    }
+}
+
+#[async_trait]
 impl CommandStorage for Store {
     async fn create_command(
         &self,

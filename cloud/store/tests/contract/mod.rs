@@ -10,6 +10,7 @@ pub(crate) mod fixtures;
 pub(crate) mod frames;
 pub(crate) mod history;
 pub(crate) mod model;
+pub(crate) mod sets;
 pub(crate) mod twins;
 
 use std::sync::Arc;
