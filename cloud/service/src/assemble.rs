@@ -289,7 +289,7 @@ async fn open(config: &Config, clock: &Clock) -> Result<Arc<Store>, StartError> 
     make_private(path).map_err(|source| StartError::DataDir { path: path.clone(), source })?;
     let place = place(config)?;
     let mut options = cloud_store::Options::at(place);
-    options.raw_days = config.history.raw_days;
+    options.retention.others.raw_days = config.history.raw_days;
     let clock = clock.clone();
     let opened = tokio::task::spawn_blocking(move || Store::open(options, clock));
     Ok(opened.await.map_err(|_| StartError::Interrupted)??)

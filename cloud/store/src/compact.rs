@@ -17,7 +17,7 @@ use crate::sql::{Cell, Conn, Kind, Table, Tx, params};
 use crate::sqlite::Checkpointer;
 use crate::tail::{Batch, FrameKey, SeriesId};
 use crate::writer::Writer;
-use crate::{Shared, accounts, commands};
+use crate::{Shared, accounts, commands, retention};
 
 /// When chunks grow.
 #[derive(Debug, Clone, Copy)]
@@ -48,7 +48,7 @@ pub(crate) struct Upkeep {
 }
 
 /// A chunk on its way into the database.
-struct NewChunk {
+pub(crate) struct NewChunk {
     series: SeriesId,
     level: usize,
     class: i64,
@@ -71,6 +71,25 @@ struct Prepared {
 /// Compacts at most `limit` frames; how many it did.
 pub(crate) fn compact(shared: &Shared, limit: usize) -> Result<usize> {
     let mut upkeep = shared.upkeep.lock().unwrap_or_else(PoisonError::into_inner);
+    let n = compact_frames(shared, limit)?;
+    let now = shared.clock.mono_us();
+    let is_due = |last: Option<u64>, every: u64| last.is_none_or(|last| now.saturating_sub(last) >= every);
+    if is_due(upkeep.maintained, MAINTAIN_EVERY_US) {
+        maintain(shared)?;
+        upkeep.maintained = Some(now);
+    }
+    if let Some(checkpointer) = &upkeep.checkpointer
+        && is_due(upkeep.checkpointed, CHECKPOINT_EVERY_US)
+    {
+        checkpointer.run()?;
+        shared.writer.run(Writer::checkpoint)?;
+        upkeep.checkpointed = Some(now);
+    }
+    Ok(n)
+}
+
+/// The same without what else is looked after; the caller holds `upkeep`.
+pub(crate) fn compact_frames(shared: &Shared, limit: usize) -> Result<usize> {
     let batch = shared.tail.write().unwrap_or_else(PoisonError::into_inner).take(limit);
     let n = batch.frames.len();
     if n > 0 {
@@ -85,19 +104,6 @@ pub(crate) fn compact(shared: &Shared, limit: usize) -> Result<usize> {
             return Err(e);
         }
         merge_small(shared)?;
-    }
-    let now = shared.clock.mono_us();
-    let is_due = |last: Option<u64>, every: u64| last.is_none_or(|last| now.saturating_sub(last) >= every);
-    if is_due(upkeep.maintained, MAINTAIN_EVERY_US) {
-        maintain(shared)?;
-        upkeep.maintained = Some(now);
-    }
-    if let Some(checkpointer) = &upkeep.checkpointer
-        && is_due(upkeep.checkpointed, CHECKPOINT_EVERY_US)
-    {
-        checkpointer.run()?;
-        shared.writer.run(Writer::checkpoint)?;
-        upkeep.checkpointed = Some(now);
     }
     Ok(n)
 }
@@ -148,7 +154,7 @@ fn chunk(series: SeriesId, rows: &[Row], class: i64, limits: Limits, must_seal: 
     out
 }
 
-fn raw_chunk(series: SeriesId, rows: &[Row], class: i64, rolled: usize) -> NewChunk {
+pub(crate) fn raw_chunk(series: SeriesId, rows: &[Row], class: i64, rolled: usize) -> NewChunk {
     NewChunk {
         series,
         level: 0,
@@ -162,7 +168,7 @@ fn raw_chunk(series: SeriesId, rows: &[Row], class: i64, rolled: usize) -> NewCh
     }
 }
 
-fn bucket_chunks(
+pub(crate) fn bucket_chunks(
     series: SeriesId,
     level: usize,
     buckets: &[Bucket],
@@ -238,7 +244,15 @@ fn store(tx: &Tx<'_>, prepared: &Prepared) -> Result<()> {
     Ok(())
 }
 
-fn insert(tx: &Tx<'_>, chunks: &[NewChunk]) -> Result<()> {
+/// Removes chunks, all of which must be there.
+pub(crate) fn remove(tx: &Tx<'_>, ids: &[i64]) -> Result<()> {
+    if tx.delete_all(&CHUNK_IDS, ids.iter().map(|id| [*id]))? != ids.len() as u64 {
+        return Err(damaged("the table of chunks", "some that were to be replaced are gone"));
+    }
+    Ok(())
+}
+
+pub(crate) fn insert(tx: &Tx<'_>, chunks: &[NewChunk]) -> Result<()> {
     let row = |c: &'_ NewChunk| {
         let (rank, seq) = (to_sql(c.first.rank), to_sql(c.first.seq));
         let (level, n, rolled) = (small(c.level), small(c.n), small(c.rolled));
@@ -258,7 +272,7 @@ fn small(n: usize) -> i64 {
 }
 
 /// Ids that go, chunks that come in their place.
-type Merge = (Vec<i64>, Vec<NewChunk>);
+pub(crate) type Merge = (Vec<i64>, Vec<NewChunk>);
 
 /// A series' small chunks of a level and class.
 type Group = (SeriesId, i64, i64);
@@ -298,14 +312,11 @@ fn merge_small(shared: &Shared) -> Result<()> {
     }
 }
 
-fn replace(shared: &Shared, merges: Vec<Merge>) -> Result<()> {
+pub(crate) fn replace(shared: &Shared, merges: Vec<Merge>) -> Result<()> {
     shared.writer.run(move |w| {
         w.change(|tx| {
-            let ids: Vec<_> = merges.iter().flat_map(|(ids, _)| ids.iter().map(|id| [*id])).collect();
-            let n = ids.len() as u64;
-            if tx.delete_all(&CHUNK_IDS, ids)? != n {
-                return Err(damaged("the table of chunks", "some that were merged are gone"));
-            }
+            let ids: Vec<_> = merges.iter().flat_map(|(ids, _)| ids).copied().collect();
+            remove(tx, &ids)?;
             merges.iter().try_for_each(|(_, chunks)| insert(tx, chunks))
         })
     })
@@ -318,12 +329,12 @@ fn merge(conn: &Conn, (series, level, class): Group, limits: Limits) -> Result<M
     merged(series, level, (class + 1).min(SEALED - 1), blobs, limits, false)
 }
 
-fn read_blobs(conn: &Conn, sql: &str, values: [i64; 3]) -> Result<Vec<(i64, Vec<u8>)>> {
+pub(crate) fn read_blobs(conn: &Conn, sql: &str, values: [i64; 3]) -> Result<Vec<(i64, Vec<u8>)>> {
     let [series, level, last] = values;
     conn.all(sql, params![series, level, last], |r| Ok((r.get(0)?, r.get(1)?)))
 }
 
-fn merged(
+pub(crate) fn merged(
     series: SeriesId,
     level: usize,
     class: i64,
@@ -357,34 +368,7 @@ fn maintain(shared: &Shared) -> Result<()> {
             commands::purge_keys(tx, now)
         })
     })?;
-    let Some(days) = shared.raw_days else { return Ok(()) };
-    let before = now.saturating_sub(i64::from(days).saturating_mul(86_400_000_000));
-    seal_old(shared, before)?;
-    shared.writer.run(move |w| {
-        w.change(|tx| {
-            let sql = "UPDATE chunks SET class = ?2, blob = ?3
-                       WHERE level = 0 AND class = 9 AND t_max < ?1";
-            tx.execute(sql, params![before, REMOVED, [0u8; 0]])?;
-            Ok(())
-        })
-    })
-}
-
-/// Seals small chunks whose samples are about to be removed, so that their roll-ups are there.
-fn seal_old(shared: &Shared, before: i64) -> Result<()> {
-    loop {
-        let found: Option<SeriesId> = shared.readers.with(|conn| {
-            let sql = "SELECT series FROM chunks WHERE level = 0 AND class < 9 AND t_max < ?1 LIMIT 1";
-            conn.first(sql, params![before], |r| r.get(0))
-        })?;
-        let Some(series) = found else { return Ok(()) };
-        let merge = shared.readers.with(|conn| {
-            let sql =
-                "SELECT id, blob FROM chunks WHERE series = ?1 AND level = ?2 AND class < 9 AND t_max < ?3";
-            merged(series, 0, 0, read_blobs(conn, sql, [series, 0, before])?, shared.limits, true)
-        })?;
-        replace(shared, vec![merge])?;
-    }
+    retention::apply(shared, now)
 }
 
 /// Which ranks apply to which series' last value: those of the gateway that the twin was bound to then.

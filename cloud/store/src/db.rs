@@ -9,8 +9,13 @@ use crate::sql::Conn;
 
 /// One entry for each version: what brings the database from the one before to it. Written for SQLite; `pg` says how
 /// PostgreSQL reads it, and adds what stands in the second text.
-pub(crate) const MIGRATIONS: &[(&str, &str)] =
-    &[(include_str!("schema.sql"), include_str!("schema_pg.sql")), (include_str!("alarms.sql"), "")];
+pub(crate) const MIGRATIONS: &[(&str, &str)] = &[
+    (include_str!("schema.sql"), include_str!("schema_pg.sql")),
+    (include_str!("alarms.sql"), ""),
+    (include_str!("identity.sql"), ""),
+    (include_str!("gaps.sql"), ""),
+    (include_str!("deletions.sql"), ""),
+];
 
 /// A result of this crate.
 pub(crate) type Result<T> = std::result::Result<T, StoreError>;

@@ -18,7 +18,7 @@ use crate::marks::Pending;
 use crate::sql::{Conn, Tx, params};
 use crate::tail::{FrameKey, SeriesId, Tail};
 use crate::writer::{Cache, KnownSchema, NO_SERIES, Rank, Writer};
-use crate::{alarms, commands, desired, schemas};
+use crate::{alarms, commands, desired, gaps, schemas};
 
 /// The last word of a gateway is stored at most this often.
 const LAST_WORD_EVERY_US: i64 = 1_000_000;
@@ -185,7 +185,13 @@ fn accept_one<'a>(
         return Err(not_said());
     }
     let gateway_row = rank.gateway_row;
-    if !pending.mark(cache.marks.entry(new.rank).or_default(), new.rank, header.seq) {
+    let cut_us = gaps::cut_us(header, new.received_us);
+    let seqs = cache.marks.entry(new.rank).or_default();
+    let before_us = match &new.frame.body {
+        Body::Gap(_) => pending.run_end_us(tx, seqs, new.rank, header.seq.saturating_sub(1))?,
+        _ => None,
+    };
+    if !pending.mark(tx, seqs, new.rank, header.seq, cut_us)? {
         return Ok(false);
     }
     touch(tx, cache, gateway_row, new.received_us)?;
@@ -197,6 +203,9 @@ fn accept_one<'a>(
             tail_rows(tx, schema, &new.schema, new.rank, &new.frame)?
         }
         body => {
+            if let Body::Gap(gap) = body {
+                gaps::put(tx, cache, new, gateway_row, gap, before_us)?;
+            }
             apply(tx, new, gateway_row, body, now)?;
             Vec::new()
         }

@@ -6,15 +6,20 @@
 
 mod accounts;
 mod alarms;
+mod align;
 mod bucket;
 mod codec;
 mod commands;
 mod compact;
 mod db;
+mod delete;
 mod desired;
+mod export;
 mod first;
 mod frames;
+mod gaps;
 mod history;
+mod identity;
 mod load;
 mod log;
 mod marks;
@@ -22,6 +27,7 @@ mod pg;
 mod pg_setup;
 mod pg_tls;
 mod place;
+mod retention;
 mod schemas;
 mod sql;
 mod sqlite;
@@ -40,6 +46,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::db::{Readers, Result, refused};
 pub use crate::pg::{Server, ServerError};
 pub use crate::place::Place;
+pub use crate::retention::{Class, Keep, Retention};
 use crate::sql::{Conn, params};
 use crate::tail::Tail;
 pub use crate::transfer::{Copied, copy};
@@ -50,8 +57,8 @@ use crate::writer::{Writer, WriterHandle};
 pub struct Options {
     /// The database.
     pub place: Place,
-    /// Samples older than so many days are removed, their roll-ups stay. None (the default): all are kept.
-    pub raw_days: Option<u32>,
+    /// How long history is kept; by default for ever.
+    pub retention: Retention,
     /// Connections for reading; at least two.
     pub readers: usize,
     /// Requests that may wait for the writer.
@@ -70,7 +77,14 @@ impl Options {
 
     /// The defaults for a database.
     pub fn at(place: Place) -> Self {
-        Self { place, raw_days: None, readers: 4, queue: 64, chunk_rows: 4096, merge_chunks: 16 }
+        Self {
+            place,
+            retention: Retention::default(),
+            readers: 4,
+            queue: 64,
+            chunk_rows: 4096,
+            merge_chunks: 16,
+        }
     }
 }
 
@@ -82,8 +96,9 @@ pub(crate) struct Shared {
     writer: WriterHandle,
     /// Held by the one compaction that runs.
     upkeep: Mutex<compact::Upkeep>,
-    raw_days: Option<u32>,
+    retention: Retention,
     limits: compact::Limits,
+    store_id: uuid::Uuid,
 }
 
 /// Storage in one database.
@@ -103,6 +118,7 @@ impl Store {
     /// When the database is damaged, of a newer program, held by another process, or cannot be had or written.
     pub fn open(options: Options, clock: Clock) -> std::result::Result<Arc<Self>, StoreError> {
         let (home, conn) = place::Home::open(options.place.clone())?;
+        let store_id = identity::of(&conn)?;
         let mut tail = Tail::default();
         frames::rebuild_tail(&conn, &mut tail)?;
         let tail = Arc::new(RwLock::new(tail));
@@ -113,9 +129,9 @@ impl Store {
         let writer = Writer::new(conn, home, clock.clone(), Arc::clone(&tail))?;
         let writer = WriterHandle::start(writer, options.queue)?;
         let upkeep = Mutex::new(compact::Upkeep { maintained: None, checkpointed: None, checkpointer });
-        let raw_days = options.raw_days;
+        let retention = options.retention;
         let limits = compact::Limits { seal: options.chunk_rows.max(1), merge: options.merge_chunks.max(2) };
-        let shared = Shared { clock, tail, readers, writer, upkeep, raw_days, limits };
+        let shared = Shared { clock, tail, readers, writer, upkeep, retention, limits, store_id };
         let (reads, long_reads) = (Semaphore::new(connections), Semaphore::new(connections - 1));
         Ok(Arc::new(Self {
             shared: Arc::new(shared),

@@ -8,6 +8,7 @@ use common::IntervalSet;
 use common::wire::Body;
 
 use crate::db::{Result, to_sql};
+use crate::gaps;
 use crate::sql::{Cell, Conn, Kind, Table};
 
 /// Frames by rank and sequence.
@@ -25,34 +26,76 @@ pub(crate) const FRAMES: Table<'static> = Table {
 };
 const MARKS: Table<'static> = Table {
     name: "marks",
-    columns: &[("rank", Kind::Int), ("first", Kind::Int), ("last", Kind::Int)],
-    on_conflict: "ON CONFLICT (rank, first) DO UPDATE SET last = excluded.last",
+    columns: &[
+        ("rank", Kind::Int),
+        ("first", Kind::Int),
+        ("last", Kind::Int),
+        ("first_us", Kind::Int),
+        ("last_us", Kind::Int),
+    ],
+    on_conflict: "ON CONFLICT (rank, first) DO UPDATE SET last = excluded.last, last_us = excluded.last_us",
 };
 
-/// Frames, and runs of marks by rank and first sequence: the last sequence then, or none where the run is gone.
+/// A run of marks: its last sequence, and when its first and its last frame were cut. The first is only known of a run
+/// that is new; the one in the table stays.
+#[derive(Clone, Copy)]
+struct Run {
+    last: i64,
+    first_us: Option<i64>,
+    last_us: Option<i64>,
+}
+
+/// Frames, and runs of marks by rank and first sequence; none where the run is gone.
 #[derive(Default)]
 pub(crate) struct Pending<'a> {
     frames: Vec<[Cell<'a>; 6]>,
-    runs: BTreeMap<(i64, i64), Option<i64>>,
+    runs: BTreeMap<(i64, i64), Option<Run>>,
 }
 
 impl<'a> Pending<'a> {
-    /// Adds a sequence to the marks; false if it was there.
-    pub(crate) fn mark(&mut self, seqs: &mut IntervalSet, rank: u64, seq: u64) -> bool {
+    /// Adds a sequence to the marks, and when its frame was cut; false if it was there.
+    pub(crate) fn mark(
+        &mut self,
+        tx: &Conn,
+        seqs: &mut IntervalSet,
+        rank: u64,
+        seq: u64,
+        cut_us: i64,
+    ) -> Result<bool> {
         if seqs.contains(seq) {
-            return false;
+            return Ok(false);
         }
         let left = seq.checked_sub(1).and_then(|n| seqs.run_of(n));
         let right = seq.checked_add(1).and_then(|n| seqs.run_of(n));
-        let rank = to_sql(rank);
-        if let Some((first, _)) = right {
-            self.runs.insert((rank, to_sql(first)), None);
+        let mut last_us = Some(cut_us);
+        if let Some((first, last)) = right {
+            last_us = self.run_end_us(tx, seqs, rank, last)?;
+            self.runs.insert((to_sql(rank), to_sql(first)), None);
         }
-        let first = left.map_or(seq, |(first, _)| first);
-        let last = right.map_or(seq, |(_, last)| last);
-        self.runs.insert((rank, to_sql(first)), Some(to_sql(last)));
+        let last = to_sql(right.map_or(seq, |(_, last)| last));
+        let key = (to_sql(rank), to_sql(left.map_or(seq, |(first, _)| first)));
+        let first_us = match left {
+            Some(_) => self.runs.get(&key).copied().flatten().and_then(|run| run.first_us),
+            None => Some(cut_us),
+        };
+        self.runs.insert(key, Some(Run { last, first_us, last_us }));
         seqs.insert(seq);
-        true
+        Ok(true)
+    }
+
+    /// When the last frame of the run that ends with `seq` was cut.
+    pub(crate) fn run_end_us(
+        &self,
+        tx: &Conn,
+        seqs: &IntervalSet,
+        rank: u64,
+        seq: u64,
+    ) -> Result<Option<i64>> {
+        let Some((first, _)) = seqs.run_of(seq).filter(|(_, last)| *last == seq) else { return Ok(None) };
+        match self.runs.get(&(to_sql(rank), to_sql(first))) {
+            Some(run) => Ok(run.and_then(|run| run.last_us)),
+            None => gaps::run_end_us(tx, rank, seq),
+        }
     }
 
     /// Adds a frame of a schema's row.
@@ -69,13 +112,18 @@ impl<'a> Pending<'a> {
             return Ok(());
         }
         tx.insert_all(&FRAMES, self.frames)?;
-        let gone = |(key, last): (&(i64, i64), &Option<i64>)| last.is_none().then_some([key.0, key.1]);
+        let gone = |(key, run): (&(i64, i64), &Option<Run>)| run.is_none().then_some([key.0, key.1]);
         let gone: Vec<_> = self.runs.iter().filter_map(gone).collect();
         if !gone.is_empty() {
             tx.delete_all(&MARKS, gone)?;
         }
-        let there = self.runs.into_iter().filter_map(|((rank, first), last)| Some([rank, first, last?]));
-        tx.insert_all(&MARKS, there.map(|run| run.map(Cell::Int)))
+        let time = |us: Option<i64>| us.map_or(Cell::Null, Cell::Int);
+        let there = self.runs.into_iter().filter_map(|((rank, first), run)| {
+            let Run { last, first_us, last_us } = run?;
+            let [rank, first, last] = [rank, first, last].map(Cell::Int);
+            Some([rank, first, last, time(first_us), time(last_us)])
+        });
+        tx.insert_all(&MARKS, there)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use cloud_core::StoreError;
 use postgres::Client;
+use postgres::error::SqlState;
 
 use crate::db::{MIGRATIONS, Result, newer, refused};
 use crate::pg::{Server, told};

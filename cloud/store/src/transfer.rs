@@ -9,6 +9,8 @@ use crate::place::{Home, Place};
 use crate::sql::{Cell, Commit, Conn, Kind, Params, Row, Table, ToCell, params, quoted};
 use crate::sqlite;
 
+/// The table of the store's own name: a target that was opened before has one.
+const IDENTITY: &str = "store";
 /// Rows in one transaction.
 const BATCH: i64 = 2_000;
 
@@ -37,13 +39,15 @@ pub fn copy(
     let (_from_home, source) = Home::open(from.clone())?;
     let (_to_home, target) = Home::open(to.clone())?;
     let shapes = shapes()?;
-    for shape in &shapes {
+    for shape in shapes.iter().filter(|s| s.name != IDENTITY) {
         if target.exists(&format!("SELECT 1 FROM {} LIMIT 1", shape.name), params![])? {
             return Err(refused(format!("{to} is not empty: there are rows in `{}`", shape.name)));
         }
     }
     let version = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
     target.set_version(-version)?;
+    // It goes on as the same store.
+    target.execute("DELETE FROM store", params![])?;
     for shape in &shapes {
         let sent = transfer(shape, &source, &target)?;
         let there = read(shape, &target, |_| Ok(()))?;
@@ -65,7 +69,7 @@ pub fn copy(
 struct Shape {
     name: String,
     columns: Vec<(String, Kind)>,
-    /// Places of the columns of its key.
+    /// Places of the columns of its key; of all, if it has none.
     key: Vec<usize>,
 }
 
@@ -99,6 +103,9 @@ fn shapes() -> Result<Vec<Shape>> {
             Ok(())
         })?;
         key.sort_unstable();
+        if key.is_empty() {
+            key = (0i64..).zip(0..columns.len()).collect();
+        }
         Ok(Shape { name, columns, key: key.into_iter().map(|(_, place)| place).collect() })
     };
     names.into_iter().map(shape).collect()

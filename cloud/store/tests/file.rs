@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use cloud_core::storage::FrameStorage;
 use cloud_core::{Storage, StoreError};
-use cloud_store::{Options, Store};
+use cloud_store::{Keep, Options, Retention, Store};
 use common::Clock;
 use common::api::Resolution;
 use contract::fixtures::*;
@@ -107,7 +107,9 @@ async fn samples_beyond_their_time_go_and_their_roll_ups_stay() {
     let before = storage.history(twin(1), "temp", T0, T0 + 10 * day, 240).await.unwrap();
     drop(storage);
 
-    let options = Options { raw_days: Some(3), ..options };
+    let others = Keep { raw_days: Some(3), rollup_days: None };
+    let retention = Retention { others, ..Retention::default() };
+    let options = Options { retention, ..options };
     let storage: Arc<dyn Storage> = Store::open(options, Clock::simulated(T0 + 10 * day)).unwrap();
     storage.compact(10).await.unwrap();
     let after = storage.history(twin(1), "temp", T0, T0 + 10 * day, 240).await.unwrap();

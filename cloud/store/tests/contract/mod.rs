@@ -10,6 +10,7 @@ pub(crate) mod fixtures;
 pub(crate) mod frames;
 pub(crate) mod history;
 pub(crate) mod model;
+pub(crate) mod sets;
 pub(crate) mod twins;
 
 use std::sync::Arc;
@@ -38,6 +39,7 @@ pub(crate) fn small(place: Place) -> (Options, Clock) {
 macro_rules! contract {
     ($backend:ty, $lives:expr) => {
         contract_tests! { $backend:
+            frames::a_store_keeps_its_identity,
             frames::ranks_are_given_in_order_over_all_gateways_and_kept,
             frames::a_frame_is_new_once_within_a_batch_over_batches_and_after_reopening,
             frames::a_frame_under_a_rank_that_was_not_given_stores_nothing,
@@ -53,6 +55,13 @@ macro_rules! contract {
             history::what_fits_is_raw_and_what_does_not_is_rolled_up,
             history::only_good_numbers_are_in_the_aggregates,
             history::a_reader_beside_accepting_and_compacting_sees_each_sample_once,
+            history::holes_in_a_stream_and_what_gateways_told_are_gaps,
+            history::bad_samples_are_gaps_until_the_next_one,
+            sets::cells_are_what_a_list_of_all_samples_gives,
+            sets::late_and_corrected_samples_merge_at_their_own_time,
+            sets::no_cell_is_made_up_over_a_gap,
+            sets::an_export_has_every_sample_once_in_pages,
+            sets::what_is_deleted_is_in_no_sample_and_no_roll_up,
             commands::a_key_makes_one_command_for_each_requester,
             commands::a_command_goes_forwards_only_and_late_results_are_kept,
             commands::pages_are_stable_under_inserts,

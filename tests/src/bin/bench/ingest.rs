@@ -44,7 +44,8 @@ pub async fn ingest(seconds: u64) {
     let dir = tempfile::tempdir().expect("a folder");
     let cloud = Cloud::start(dir.path()).await;
     measure("ingest_sqlite", ">= 1500000", cloud, dir.path(), length).await;
-    let server = test_postgres::Server::start(&["shared_buffers=256MB", "max_wal_size=4GB", "wal_compression=off"]);
+    let server =
+        test_postgres::Server::start(&["shared_buffers=256MB", "max_wal_size=4GB", "wal_compression=off"]);
     let dir = tempfile::tempdir().expect("a folder");
     let section = format!("[store]\npostgres = {:?}\n", server.url(&server.create()));
     let cloud = Cloud::start_with(dir.path(), &section).await;
@@ -85,7 +86,8 @@ async fn measure(name: &str, goal: &str, cloud: Cloud, dir: &Path, length: Durat
     let floor = floor(dir, bytes, samples);
     let lags = Percentiles::of(lags);
     let per_s = samples as f64 / compacted.as_secs_f64();
-    let beside = [Beside::floor("the same bytes written and fdatasync'ed, a second of all gateways at a time", floor)];
+    let beside =
+        [Beside::floor("the same bytes written and fdatasync'ed, a second of all gateways at a time", floor)];
     print_beside(&format!("{name}_per_s"), per_s, "samples/s", goal, &beside);
     let acked_per_s = samples as f64 / acked.as_secs_f64();
     print(&format!("{name}_acked_per_s"), acked_per_s, "samples/s", "report", None);
