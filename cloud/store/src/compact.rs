@@ -91,7 +91,7 @@ pub(crate) fn compact(shared: &Shared, limit: usize) -> Result<usize> {
 /// The same without what else is looked after; the caller holds `upkeep`.
 pub(crate) fn compact_frames(shared: &Shared, limit: usize) -> Result<usize> {
     let batch = shared.tail.write().unwrap_or_else(PoisonError::into_inner).take(limit);
-    let n = batch.frames.len();
+    let n = batch.0.len();
     if n > 0 {
         let stored = shared.readers.with(|conn| prepare(conn, batch, shared.limits)).and_then(|prepared| {
             shared
@@ -110,9 +110,9 @@ pub(crate) fn compact_frames(shared: &Shared, limit: usize) -> Result<usize> {
 
 fn prepare(conn: &Conn, batch: Batch, limits: Limits) -> Result<Prepared> {
     let feeds = Feeds::load(conn)?;
-    let mut prepared = Prepared { frames: batch.frames, chunks: Vec::new(), last: Vec::new() };
-    for (series, rows) in batch.rows {
-        let mut rows = Vec::clone(&rows);
+    let frames = batch.0.iter().map(|(key, _)| *key).collect();
+    let mut prepared = Prepared { frames, chunks: Vec::new(), last: Vec::new() };
+    for (series, mut rows) in batch.rows()? {
         let live = rows.iter().filter(|r| feeds.applies(series, r.at.rank)).max_by_key(|r| r.at);
         let one = |row: &Row| (series, row.at, codec::encode_rows(std::slice::from_ref(row)));
         prepared.last.extend(live.map(one));

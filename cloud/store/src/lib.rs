@@ -145,6 +145,11 @@ impl Store {
         self.shared.tail.read().unwrap_or_else(PoisonError::into_inner).len()
     }
 
+    /// Their bytes, as they were received.
+    pub fn uncompacted_bytes(&self) -> usize {
+        self.shared.tail.read().unwrap_or_else(PoisonError::into_inner).bytes()
+    }
+
     /// Which devices a twin was bound to, oldest first.
     ///
     /// # Errors
