@@ -11,6 +11,7 @@ mod buffer;
 mod command;
 mod field;
 mod figure;
+mod history;
 mod live;
 mod opcua;
 mod outage;
@@ -44,7 +45,8 @@ async fn main() -> ExitCode {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let chosen = only.first().is_some_and(|g| g == "field" || g == "opcua");
     let figures = if chosen { only.split_off(1) } else { Vec::new() };
-    let known = ["start", "loop", "command", "field", "broker", "scale", "opcua", "buffer", "wire"];
+    let known =
+        ["start", "loop", "command", "field", "broker", "scale", "opcua", "buffer", "wire", "history"];
     if let Some(unknown) = only.iter().find(|g| !known.contains(&g.as_str())) {
         eprintln!("no group `{unknown}`: there are {}", known.join(", "));
         return ExitCode::from(2);
@@ -78,6 +80,9 @@ async fn main() -> ExitCode {
     }
     if wanted("wire") {
         wire::wire().await;
+    }
+    if wanted("history") {
+        history::history().await;
     }
     if wanted("start") {
         start::demo().await;
