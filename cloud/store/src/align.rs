@@ -9,18 +9,18 @@ use cloud_core::align::{Column, Grid, Knot, align};
 use common::TwinId;
 use common::api::{HistoryGap, Interpolation};
 use common::gaps::merge;
-use rusqlite::Connection;
 
 use crate::bucket::{self, Bucket, Buckets};
 use crate::codec::Row;
 use crate::compact::{REMOVED, SEALED};
-use crate::db::{Result, db};
+use crate::db::Result;
 use crate::gaps;
 use crate::history::{Source, find};
+use crate::sql::Conn;
 use crate::tail::Tail;
 
 pub(crate) fn aligned(
-    conn: &mut Connection,
+    conn: &Conn,
     tail: &RwLock<Tail>,
     points: &[(TwinId, String)],
     grid: Grid,
@@ -28,7 +28,7 @@ pub(crate) fn aligned(
 ) -> Result<Vec<Column>> {
     // As for a history: the tail and the chunks of all points are of one moment.
     let guard = tail.read().unwrap_or_else(PoisonError::into_inner);
-    let tx = conn.transaction().map_err(db)?;
+    let tx = conn.read()?;
     let mut sources = Vec::with_capacity(points.len());
     for (twin, point) in points {
         let series = find(&tx, *twin, point)?;

@@ -6,13 +6,13 @@ use std::sync::PoisonError;
 use cloud_core::StoreError;
 use common::TwinId;
 use common::command::LogEntry;
-use rusqlite::{Connection, Transaction, params};
 
 use crate::bucket::{self, Bucket, Buckets, LEVELS};
 use crate::codec::Row;
 use crate::compact::{self, NewChunk, REMOVED, SEALED, bucket_chunks, compact_frames, raw_chunk};
-use crate::db::{Result, damaged, db, to_sql};
+use crate::db::{Result, to_sql};
 use crate::history::{Chunk, Source, find};
+use crate::sql::{Conn, Tx, params};
 use crate::{Shared, log};
 
 /// Chunks that go, those that come in their place, and samples that are gone.
@@ -34,7 +34,7 @@ pub(crate) fn delete(
     let _upkeep = shared.upkeep.lock().unwrap_or_else(PoisonError::into_inner);
     while compact_frames(shared, usize::MAX)? > 0 {}
     let (series, outcome) = shared.readers.with(|conn| {
-        let tx = conn.transaction().map_err(db)?;
+        let tx = conn.read()?;
         let Some(series) = find(&tx, twin, point)? else { return Ok((None, Outcome::default())) };
         let source = Source { conn: &tx, series, tail: Vec::new() };
         Ok((Some(series), Deletion::new(&source, range, shared.limits).run()?))
@@ -49,20 +49,15 @@ pub(crate) fn delete(
             let sql =
                 "INSERT INTO deletions (series, from_us, to_us, samples, at_us) VALUES (?1, ?2, ?3, ?4, ?5)";
             let values = params![series, range.0, range.1, to_sql(samples), now];
-            tx.prepare_cached(sql).and_then(|mut s| s.execute(values)).map_err(db)?;
+            tx.execute(sql, values)?;
             log::append_own(tx, &audit, now)
         })
     })?;
     Ok(samples)
 }
 
-fn store(tx: &Transaction<'_>, outcome: &Outcome) -> Result<()> {
-    let mut delete = tx.prepare_cached("DELETE FROM chunks WHERE id = ?1").map_err(db)?;
-    for id in &outcome.ids {
-        if delete.execute([id]).map_err(db)? != 1 {
-            return Err(damaged(format_args!("chunk {id}"), "it is gone"));
-        }
-    }
+fn store(tx: &Tx<'_>, outcome: &Outcome) -> Result<()> {
+    compact::remove(tx, &outcome.ids)?;
     compact::insert(tx, &outcome.chunks)
 }
 
@@ -173,9 +168,7 @@ fn needs_days((from, to): (i64, i64)) -> StoreError {
 }
 
 /// Spans of a series that were deleted.
-pub(crate) fn spans(conn: &Connection, series: i64) -> Result<Vec<(i64, i64, i64)>> {
+pub(crate) fn spans(conn: &Conn, series: i64) -> Result<Vec<(i64, i64, i64)>> {
     let sql = "SELECT from_us, to_us, samples FROM deletions WHERE series = ?1";
-    let mut statement = conn.prepare_cached(sql).map_err(db)?;
-    let rows = statement.query_map([series], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?))).map_err(db)?;
-    rows.collect::<rusqlite::Result<_>>().map_err(db)
+    conn.all(sql, params![series], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))
 }

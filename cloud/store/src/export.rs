@@ -4,16 +4,16 @@ use std::sync::{PoisonError, RwLock};
 
 use cloud_core::history::{ExportRow, SamplePage};
 use common::TwinId;
-use rusqlite::Connection;
 
 use crate::codec::Row;
 use crate::compact::REMOVED;
-use crate::db::{Result, db};
+use crate::db::Result;
 use crate::history::{Source, find};
+use crate::sql::Conn;
 use crate::tail::Tail;
 
 pub(crate) fn samples(
-    conn: &mut Connection,
+    conn: &Conn,
     tail: &RwLock<Tail>,
     twin: TwinId,
     point: &str,
@@ -21,7 +21,7 @@ pub(crate) fn samples(
     most: usize,
 ) -> Result<SamplePage> {
     let guard = tail.read().unwrap_or_else(PoisonError::into_inner);
-    let tx = conn.transaction().map_err(db)?;
+    let tx = conn.read()?;
     let series = find(&tx, twin, point)?;
     let tail = series.map(|s| guard.rows(s)).unwrap_or_default();
     drop(guard);

@@ -9,12 +9,13 @@ use cloud_core::{GatewayKey, NewFrame, Position, StoreError};
 use common::api::CommandView;
 use common::command::CommandUpdate;
 use common::wire::{Body, Frame};
-use common::{Incarnation, IntervalSet, Schema, SchemaHash};
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use common::{Incarnation, PointId, Schema, SchemaHash};
 
 use crate::codec::Row;
-use crate::db::{Result, damaged, db, from_sql, to_sql};
+use crate::db::{Result, damaged, from_sql, to_sql};
 use crate::log::{self, Entry};
+use crate::marks::Pending;
+use crate::sql::{Conn, Tx, params};
 use crate::tail::{FrameKey, SeriesId, Tail};
 use crate::writer::{Cache, KnownSchema, NO_SERIES, Rank, Writer};
 use crate::{alarms, commands, desired, gaps, schemas};
@@ -23,18 +24,17 @@ use crate::{alarms, commands, desired, gaps, schemas};
 const LAST_WORD_EVERY_US: i64 = 1_000_000;
 
 /// Ranks, marks, and nothing of schemas: those are read when a frame names them.
-pub(crate) fn load_cache(conn: &Connection) -> Result<Cache> {
+pub(crate) fn load_cache(conn: &Conn) -> Result<Cache> {
     let mut cache = Cache::default();
     for (rank, incarnation, gateway, gateway_row) in load_ranks(conn)? {
         cache.ranks.insert(rank, Rank { incarnation, gateway, gateway_row });
     }
-    let mut marks = conn.prepare("SELECT rank, first, last FROM marks").map_err(db)?;
-    let mut rows = marks.query([]).map_err(db)?;
-    while let Some(row) = rows.next().map_err(db)? {
-        let rank: i64 = row.get(0).map_err(db)?;
-        let (first, last): (i64, i64) = (row.get(1).map_err(db)?, row.get(2).map_err(db)?);
+    conn.each("SELECT rank, first, last FROM marks", params![], |row| {
+        let rank: i64 = row.get(0)?;
+        let (first, last): (i64, i64) = (row.get(1)?, row.get(2)?);
         cache.marks.entry(from_sql(rank)).or_default().insert_range(from_sql(first), from_sql(last));
-    }
+        Ok(())
+    })?;
     Ok(cache)
 }
 
@@ -42,27 +42,26 @@ pub(crate) fn load_cache(conn: &Connection) -> Result<Cache> {
 pub(crate) type RankRow = (u64, Incarnation, Arc<GatewayKey>, i64);
 
 /// Every incarnation by rank.
-pub(crate) fn load_ranks(conn: &Connection) -> Result<Vec<RankRow>> {
+pub(crate) fn load_ranks(conn: &Conn) -> Result<Vec<RankRow>> {
     let sql = "SELECT i.rank, i.incarnation, g.id, g.tenant, g.gateway FROM incarnations i
                JOIN gateways g ON g.id = i.gateway ORDER BY i.rank";
-    let mut statement = conn.prepare_cached(sql).map_err(db)?;
-    let mut rows = statement.query([]).map_err(db)?;
     let mut keys: HashMap<i64, Arc<GatewayKey>> = HashMap::new();
     let mut out = Vec::new();
-    while let Some(row) = rows.next().map_err(db)? {
-        let rank: i64 = row.get(0).map_err(db)?;
-        let incarnation: [u8; 16] = row.get(1).map_err(db)?;
-        let id: i64 = row.get(2).map_err(db)?;
+    conn.each(sql, params![], |row| {
+        let rank: i64 = row.get(0)?;
+        let incarnation: [u8; 16] = row.get(1)?;
+        let id: i64 = row.get(2)?;
         let key = match keys.get(&id) {
             Some(key) => Arc::clone(key),
             None => {
-                let key = Arc::new(gateway_key(row.get(3).map_err(db)?, row.get(4).map_err(db)?)?);
+                let key = Arc::new(gateway_key(row.get(3)?, row.get(4)?)?);
                 keys.insert(id, Arc::clone(&key));
                 key
             }
         };
         out.push((from_sql(rank), Incarnation(u128::from_be_bytes(incarnation)), key, id));
-    }
+        Ok(())
+    })?;
     Ok(out)
 }
 
@@ -74,11 +73,10 @@ pub(crate) fn gateway_key(tenant: String, gateway: String) -> Result<GatewayKey>
 }
 
 /// Row of a gateway, made if it is new.
-pub(crate) fn gateway_row(tx: &Transaction<'_>, key: &GatewayKey) -> Result<i64> {
+pub(crate) fn gateway_row(tx: &Tx<'_>, key: &GatewayKey) -> Result<i64> {
     let sql = "INSERT INTO gateways (tenant, gateway) VALUES (?1, ?2)
-               ON CONFLICT (tenant, gateway) DO UPDATE SET tenant = tenant RETURNING id";
-    let mut statement = tx.prepare_cached(sql).map_err(db)?;
-    statement.query_row(params![key.tenant.as_str(), key.gateway.as_str()], |row| row.get(0)).map_err(db)
+               ON CONFLICT (tenant, gateway) DO UPDATE SET tenant = excluded.tenant RETURNING id";
+    tx.one(sql, params![key.tenant.as_str(), key.gateway.as_str()], |row| row.get(0))
 }
 
 pub(crate) fn hello(
@@ -95,9 +93,7 @@ pub(crate) fn hello(
         for incarnation in incarnations {
             let id = incarnation.0.to_be_bytes();
             let find = "SELECT rank, gateway FROM incarnations WHERE incarnation = ?1";
-            let mut find = tx.prepare_cached(find).map_err(db)?;
-            let found: Option<(i64, i64)> =
-                find.query_row([id], |r| Ok((r.get(0)?, r.get(1)?))).optional().map_err(db)?;
+            let found: Option<(i64, i64)> = tx.first(find, params![id], |r| Ok((r.get(0)?, r.get(1)?)))?;
             let rank = match found {
                 Some((rank, owner)) if owner == row => rank,
                 Some(_) => {
@@ -105,8 +101,9 @@ pub(crate) fn hello(
                     return Err(StoreError::Conflict { what });
                 }
                 None => {
-                    let add = "INSERT INTO incarnations (incarnation, gateway, seen_us) VALUES (?1, ?2, ?3)";
-                    tx.prepare_cached(add).and_then(|mut s| s.insert(params![id, row, now])).map_err(db)?
+                    let add = "INSERT INTO incarnations (incarnation, gateway, seen_us) VALUES (?1, ?2, ?3)
+                               RETURNING rank";
+                    tx.one(add, params![id, row, now], |r| r.get(0))?
                 }
             };
             let rank = from_sql(rank);
@@ -119,14 +116,14 @@ pub(crate) fn hello(
     })
 }
 
-fn touch(tx: &Transaction<'_>, cache: &mut Cache, gateway_row: i64, now: i64) -> Result<()> {
+fn touch(tx: &Tx<'_>, cache: &mut Cache, gateway_row: i64, now: i64) -> Result<()> {
     let last = cache.last_us.entry(gateway_row).or_insert(i64::MIN);
     if now.saturating_sub(*last) < LAST_WORD_EVERY_US {
         return Ok(());
     }
     *last = now;
-    let sql = "UPDATE gateways SET last_us = max(coalesce(last_us, ?2), ?2) WHERE id = ?1";
-    tx.prepare_cached(sql).and_then(|mut s| s.execute(params![gateway_row, now])).map_err(db)?;
+    let sql = "UPDATE gateways SET last_us = CASE WHEN last_us > ?2 THEN last_us ELSE ?2 END WHERE id = ?1";
+    tx.execute(sql, params![gateway_row, now])?;
     Ok(())
 }
 
@@ -151,15 +148,17 @@ pub(crate) fn store(writer: &mut Writer, items: &[Item<'_>]) -> Result<Vec<Store
     let mut tail: Vec<(FrameKey, Vec<(SeriesId, Row)>)> = Vec::new();
     let results = writer.change_with_cache(|tx, cache| {
         let mut results = Vec::with_capacity(items.len());
+        let mut pending = Pending::default();
         for item in items {
             results.push(match item {
                 Item::Frames(frames) => {
-                    let one = |frame| accept_one(tx, cache, frame, now, &mut tail);
+                    let one = |frame| accept_one(tx, cache, frame, now, &mut pending, &mut tail);
                     Stored::Frames(frames.iter().map(one).collect::<Result<_>>()?)
                 }
                 Item::Step(update) => Stored::Step(Box::new(commands::update(tx, update, now)?)),
             });
         }
+        pending.store(tx)?;
         Ok(results)
     })?;
     let mut shared = writer.tail.write().unwrap_or_else(PoisonError::into_inner);
@@ -169,11 +168,12 @@ pub(crate) fn store(writer: &mut Writer, items: &[Item<'_>]) -> Result<Vec<Store
     Ok(results)
 }
 
-fn accept_one(
-    tx: &Transaction<'_>,
+fn accept_one<'a>(
+    tx: &Tx<'_>,
     cache: &mut Cache,
-    new: &NewFrame,
+    new: &'a NewFrame,
     now: i64,
+    pending: &mut Pending<'a>,
     tail: &mut Vec<(FrameKey, Vec<(SeriesId, Row)>)>,
 ) -> Result<bool> {
     let header = &new.frame.header;
@@ -186,24 +186,17 @@ fn accept_one(
     }
     let gateway_row = rank.gateway_row;
     let cut_us = gaps::cut_us(header, new.received_us);
+    let seqs = cache.marks.entry(new.rank).or_default();
     let before_us = match &new.frame.body {
-        Body::Gap(_) => gaps::run_end_us(tx, new.rank, header.seq.saturating_sub(1))?,
+        Body::Gap(_) => pending.run_end_us(tx, seqs, new.rank, header.seq.saturating_sub(1))?,
         _ => None,
     };
-    if !mark(tx, cache.marks.entry(new.rank).or_default(), new.rank, header.seq, cut_us)? {
+    if !pending.mark(tx, seqs, new.rank, header.seq, cut_us)? {
         return Ok(false);
     }
     touch(tx, cache, gateway_row, new.received_us)?;
     let schema_row = schemas::known(tx, cache, header.schema, &new.schema, now)?.row;
-    let sql =
-        "INSERT INTO frames (rank, seq, schema, kind, received_us, bytes) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-    let kind = kind_of(&new.frame.body);
-    tx.prepare_cached(sql)
-        .and_then(|mut s| {
-            let bytes = &new.bytes[..];
-            s.execute(params![to_sql(new.rank), to_sql(header.seq), schema_row, kind, new.received_us, bytes])
-        })
-        .map_err(db)?;
+    pending.add(new, schema_row);
     let rows = match &new.frame.body {
         Body::Samples(_) => {
             let schema = schemas::known(tx, cache, header.schema, &new.schema, now)?;
@@ -222,7 +215,7 @@ fn accept_one(
 }
 
 /// What a frame changes beside the history.
-fn apply(tx: &Transaction<'_>, new: &NewFrame, gateway_row: i64, body: &Body, now: i64) -> Result<()> {
+fn apply(tx: &Tx<'_>, new: &NewFrame, gateway_row: i64, body: &Body, now: i64) -> Result<()> {
     let tenant = new.gateway.tenant.as_str();
     let is_ours = |twin| schemas::was_bound(tx, gateway_row, twin);
     match body {
@@ -279,53 +272,9 @@ fn apply(tx: &Transaction<'_>, new: &NewFrame, gateway_row: i64, body: &Body, no
     }
 }
 
-fn kind_of(body: &Body) -> i64 {
-    match body {
-        Body::Samples(_) => 1,
-        Body::Event(_) | Body::Alarm(_) => 3,
-        Body::Command(_) => 4,
-        Body::Audit(_) => 5,
-        Body::Gap(_) => 6,
-        Body::Desired(_) => 7,
-    }
-}
-
-/// Adds a sequence to the marks, here and in the table, and when its frame was cut; false if it was there.
-fn mark(tx: &Transaction<'_>, seqs: &mut IntervalSet, rank: u64, seq: u64, cut_us: i64) -> Result<bool> {
-    if seqs.contains(seq) {
-        return Ok(false);
-    }
-    let left = seq.checked_sub(1).and_then(|n| seqs.run_of(n));
-    let right = seq.checked_add(1).and_then(|n| seqs.run_of(n));
-    let rank = to_sql(rank);
-    let mut last_us = Some(cut_us);
-    if let Some((first, _)) = right {
-        let remove = "DELETE FROM marks WHERE rank = ?1 AND first = ?2 RETURNING last_us";
-        last_us = tx
-            .prepare_cached(remove)
-            .and_then(|mut s| s.query_row([rank, to_sql(first)], |row| row.get(0)))
-            .map_err(db)?;
-    }
-    let last = to_sql(right.map_or(seq, |(_, last)| last));
-    match left {
-        Some((first, _)) => {
-            let extend = "UPDATE marks SET last = ?3, last_us = ?4 WHERE rank = ?1 AND first = ?2";
-            tx.prepare_cached(extend).and_then(|mut s| s.execute(params![rank, to_sql(first), last, last_us]))
-        }
-        None => {
-            let add = "INSERT INTO marks (rank, first, last, first_us, last_us) VALUES (?1, ?2, ?3, ?4, ?5)";
-            tx.prepare_cached(add)
-                .and_then(|mut s| s.execute(params![rank, to_sql(seq), last, cut_us, last_us]))
-        }
-    }
-    .map_err(db)?;
-    seqs.insert(seq);
-    Ok(true)
-}
-
 /// The samples of a frame under their series. A number that the schema lacks has none.
 fn tail_rows(
-    tx: &Connection,
+    conn: &Conn,
     known: &mut KnownSchema,
     schema: &Schema,
     rank: u64,
@@ -334,15 +283,18 @@ fn tail_rows(
     let Body::Samples(samples) = &frame.body else { return Ok(Vec::new()) };
     let mut rows = Vec::with_capacity(samples.len());
     let mut unknown = 0usize;
+    let is_new =
+        |known: &KnownSchema, p: PointId| known.series.get(p.index()).is_none_or(|s| *s == NO_SERIES);
+    let new: Vec<_> = samples.iter().map(|s| s.point).filter(|p| is_new(known, *p)).collect();
+    if !new.is_empty() {
+        schemas::add_series(conn, known, schema, new)?;
+    }
     for (index, sample) in (0u32..).zip(samples) {
         let series = match known.series.get(sample.point.index()) {
-            Some(&NO_SERIES) | None => match schemas::series(tx, known, schema, sample.point)? {
-                Some(series) => series,
-                None => {
-                    unknown += 1;
-                    continue;
-                }
-            },
+            Some(&NO_SERIES) | None => {
+                unknown += 1;
+                continue;
+            }
             Some(&series) => series,
         };
         let row = Row {
@@ -361,7 +313,7 @@ fn tail_rows(
 }
 
 /// The tail as the stored frames say, when the database is opened.
-pub(crate) fn rebuild_tail(conn: &Connection, tail: &mut Tail) -> Result<()> {
+pub(crate) fn rebuild_tail(conn: &Conn, tail: &mut Tail) -> Result<()> {
     let mut known: HashMap<SchemaHash, KnownSchema> = HashMap::new();
     let mut after = None;
     loop {
@@ -377,28 +329,22 @@ pub(crate) fn rebuild_tail(conn: &Connection, tail: &mut Tail) -> Result<()> {
     }
 }
 
-pub(crate) fn uncompacted(
-    conn: &Connection,
-    after: Option<(u64, u64)>,
-    limit: usize,
-) -> Result<Vec<NewFrame>> {
+pub(crate) fn uncompacted(conn: &Conn, after: Option<(u64, u64)>, limit: usize) -> Result<Vec<NewFrame>> {
     let sql = "SELECT f.rank, f.seq, f.received_us, f.bytes, f.schema, g.tenant, g.gateway FROM frames f
                JOIN incarnations i ON i.rank = f.rank JOIN gateways g ON g.id = i.gateway
                WHERE (f.rank, f.seq) > (?1, ?2) ORDER BY f.rank, f.seq LIMIT ?3";
     // Ranks start at 1.
     let (rank, seq) = after.map_or((0, i64::MAX), |(rank, seq)| (to_sql(rank), to_sql(seq)));
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let mut statement = conn.prepare_cached(sql).map_err(db)?;
-    let mut rows = statement.query(params![rank, seq, limit]).map_err(db)?;
     let mut schemas: HashMap<i64, Arc<Schema>> = HashMap::new();
     let mut gateways: HashMap<u64, Arc<GatewayKey>> = HashMap::new();
     let mut out = Vec::new();
-    while let Some(row) = rows.next().map_err(db)? {
-        let rank = from_sql(row.get(0).map_err(db)?);
-        let seq: i64 = row.get(1).map_err(db)?;
-        let bytes: Vec<u8> = row.get(3).map_err(db)?;
+    conn.each(sql, params![rank, seq, limit], |row| {
+        let rank = from_sql(row.get(0)?);
+        let seq: i64 = row.get(1)?;
+        let bytes: Vec<u8> = row.get(3)?;
         let frame = Frame::decode(&bytes).map_err(|e| damaged(format_args!("frame {rank}/{seq}"), e))?;
-        let schema_row: i64 = row.get(4).map_err(db)?;
+        let schema_row: i64 = row.get(4)?;
         let schema = match schemas.get(&schema_row) {
             Some(schema) => Arc::clone(schema),
             None => {
@@ -410,7 +356,7 @@ pub(crate) fn uncompacted(
         let gateway = match gateways.get(&rank) {
             Some(gateway) => Arc::clone(gateway),
             None => {
-                let key = Arc::new(gateway_key(row.get(5).map_err(db)?, row.get(6).map_err(db)?)?);
+                let key = Arc::new(gateway_key(row.get(5)?, row.get(6)?)?);
                 gateways.insert(rank, Arc::clone(&key));
                 key
             }
@@ -421,8 +367,9 @@ pub(crate) fn uncompacted(
             frame: Arc::new(frame),
             bytes: bytes.into(),
             schema,
-            received_us: row.get(2).map_err(db)?,
+            received_us: row.get(2)?,
         });
-    }
+        Ok(())
+    })?;
     Ok(out)
 }

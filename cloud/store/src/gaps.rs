@@ -8,10 +8,10 @@ use cloud_core::gaps::{Run, Told, of_streams};
 use common::TwinId;
 use common::api::{GapReason, HistoryGap};
 use common::wire::{FrameHeader, Gap};
-use rusqlite::{Connection, Transaction, params};
 
-use crate::db::{Result, db, from_json, from_sql, to_json, to_sql};
+use crate::db::{Result, from_json, from_sql, to_json, to_sql};
 use crate::delete;
+use crate::sql::{Conn, Row, Tx, params};
 use crate::tail::SeriesId;
 use crate::writer::Cache;
 
@@ -22,7 +22,7 @@ pub(crate) fn cut_us(header: &FrameHeader, received_us: i64) -> i64 {
 
 /// Stores a gateway's word on a loss. `before_us`: when the frame before it was cut.
 pub(crate) fn put(
-    tx: &Transaction<'_>,
+    tx: &Tx<'_>,
     cache: &Cache,
     new: &NewFrame,
     gateway_row: i64,
@@ -52,20 +52,19 @@ pub(crate) fn put(
         to_sql(gap.samples),
         to_json(&told.cause)?,
     ];
-    tx.prepare_cached(sql).and_then(|mut s| s.execute(values)).map_err(db)?;
+    tx.execute(sql, values)?;
     Ok(())
 }
 
 /// When the last frame of the run that ends with `seq` was cut.
-pub(crate) fn run_end_us(tx: &Connection, rank: u64, seq: u64) -> Result<Option<i64>> {
+pub(crate) fn run_end_us(tx: &Conn, rank: u64, seq: u64) -> Result<Option<i64>> {
     let sql = "SELECT last_us FROM marks WHERE rank = ?1 AND last = ?2";
-    let mut statement = tx.prepare_cached(sql).map_err(db)?;
-    let mut rows = statement.query([to_sql(rank), to_sql(seq)]).map_err(db)?;
-    rows.next().map_err(db)?.map_or(Ok(None), |row| row.get(0).map_err(db))
+    let found: Option<Option<i64>> = tx.first(sql, params![to_sql(rank), to_sql(seq)], |r| r.get(0))?;
+    Ok(found.flatten())
 }
 
 /// Gaps in what fed a twin, and when the last frame of it was cut.
-pub(crate) fn of_twin(conn: &Connection, twin: TwinId) -> Result<(Vec<HistoryGap>, Option<i64>)> {
+pub(crate) fn of_twin(conn: &Conn, twin: TwinId) -> Result<(Vec<HistoryGap>, Option<i64>)> {
     let spans = spans(conn, twin)?;
     let mut runs: BTreeMap<(u64, u64), Run> = BTreeMap::new();
     let mut told = Vec::new();
@@ -82,7 +81,7 @@ pub(crate) fn of_twin(conn: &Connection, twin: TwinId) -> Result<(Vec<HistoryGap
 }
 
 /// What was deleted of a series.
-pub(crate) fn deleted(conn: &Connection, series: SeriesId) -> Result<Vec<HistoryGap>> {
+pub(crate) fn deleted(conn: &Conn, series: SeriesId) -> Result<Vec<HistoryGap>> {
     let gap = |(from_us, to_us, samples): (i64, i64, i64)| HistoryGap {
         from_us,
         to_us,
@@ -101,20 +100,17 @@ struct Span {
     to: Option<i64>,
 }
 
-fn spans(conn: &Connection, twin: TwinId) -> Result<Vec<Span>> {
+fn spans(conn: &Conn, twin: TwinId) -> Result<Vec<Span>> {
     let sql = "SELECT gateway, from_rank, to_rank FROM bindings WHERE twin = ?1";
-    let mut statement = conn.prepare_cached(sql).map_err(db)?;
-    let one = |r: &rusqlite::Row<'_>| Ok(Span { gateway: r.get(0)?, from: r.get(1)?, to: r.get(2)? });
-    let rows = statement.query_map([twin.to_string()], one).map_err(db)?;
-    rows.collect::<rusqlite::Result<_>>().map_err(db)
+    let one = |r: &Row<'_>| Ok(Span { gateway: r.get(0)?, from: r.get(1)?, to: r.get(2)? });
+    conn.all(sql, params![twin.to_string()], one)
 }
 
-fn runs_of(conn: &Connection, span: &Span) -> Result<Vec<Run>> {
+fn runs_of(conn: &Conn, span: &Span) -> Result<Vec<Run>> {
     let sql = "SELECT m.rank, m.first, m.last, m.first_us, m.last_us FROM marks m
                JOIN incarnations i ON i.rank = m.rank
                WHERE i.gateway = ?1 AND m.rank >= ?2 AND m.rank < ?3";
-    let mut statement = conn.prepare_cached(sql).map_err(db)?;
-    let one = |r: &rusqlite::Row<'_>| {
+    let one = |r: &Row<'_>| {
         Ok(Run {
             rank: from_sql(r.get(0)?),
             first: from_sql(r.get(1)?),
@@ -124,29 +120,24 @@ fn runs_of(conn: &Connection, span: &Span) -> Result<Vec<Run>> {
         })
     };
     let bounds = params![span.gateway, span.from, span.to.unwrap_or(i64::MAX)];
-    let rows = statement.query_map(bounds, one).map_err(db)?;
-    rows.collect::<rusqlite::Result<_>>().map_err(db)
+    conn.all(sql, bounds, one)
 }
 
-fn told_by(conn: &Connection, span: &Span) -> Result<Vec<Told>> {
+fn told_by(conn: &Conn, span: &Span) -> Result<Vec<Told>> {
     let sql = "SELECT rank, first, last, from_us, to_us, samples, cause, told_us, since_us FROM gaps
                WHERE gateway = ?1 AND rank >= ?2 AND rank < ?3";
-    let mut statement = conn.prepare_cached(sql).map_err(db)?;
     let bounds = params![span.gateway, span.from, span.to.unwrap_or(i64::MAX)];
-    let mut rows = statement.query(bounds).map_err(db)?;
-    let mut out = Vec::new();
-    while let Some(row) = rows.next().map_err(db)? {
-        let n = |i: usize| row.get::<_, Option<i64>>(i).map_err(db);
-        let cause: String = row.get(6).map_err(db)?;
-        out.push(Told {
-            rank: from_sql(row.get(0).map_err(db)?),
-            seqs: n(1)?.zip(n(2)?).map(|(first, last)| (from_sql(first), from_sql(last))),
-            times_us: n(3)?.zip(n(4)?),
-            samples: from_sql(row.get(5).map_err(db)?),
+    conn.all(sql, bounds, |row| {
+        let cause: String = row.get(6)?;
+        let both = |a: Option<i64>, b: Option<i64>| a.zip(b);
+        Ok(Told {
+            rank: from_sql(row.get(0)?),
+            seqs: both(row.get(1)?, row.get(2)?).map(|(first, last)| (from_sql(first), from_sql(last))),
+            times_us: both(row.get(3)?, row.get(4)?),
+            samples: from_sql(row.get(5)?),
             cause: from_json("a gap's cause", &cause)?,
-            told_us: row.get(7).map_err(db)?,
-            since_us: n(8)?,
-        });
-    }
-    Ok(out)
+            told_us: row.get(7)?,
+            since_us: row.get(8)?,
+        })
+    })
 }

@@ -8,13 +8,13 @@ use cloud_core::storage::History;
 use common::TwinId;
 use common::api::{HistoryPoint, Resolution};
 use common::gaps::{merge, of_rows};
-use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::bucket::{self, Buckets, LEVELS};
 use crate::codec::{self, Row};
 use crate::compact::{REMOVED, SEALED};
-use crate::db::{Result, damaged, db};
+use crate::db::{Result, damaged};
 use crate::gaps;
+use crate::sql::{self, Conn, params};
 use crate::tail::{SeriesId, Tail};
 
 /// Beyond so many samples, widths that only raw samples can make up are not offered.
@@ -34,20 +34,20 @@ pub(crate) struct Chunk {
 }
 
 impl Chunk {
-    fn read(r: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
+    fn read(r: &sql::Row<'_>) -> Result<Self> {
         Ok(Self {
             id: r.get(0)?,
             t_min: r.get(1)?,
             t_max: r.get(2)?,
-            n: u64::try_from(r.get::<_, i64>(3)?).unwrap_or(0),
+            n: u64::try_from(r.get::<i64>(3)?).unwrap_or(0),
             class: r.get(4)?,
-            rolled: usize::try_from(r.get::<_, i64>(5)?).unwrap_or(0),
+            rolled: usize::try_from(r.get::<i64>(5)?).unwrap_or(0),
         })
     }
 }
 
 pub(crate) fn history(
-    conn: &mut Connection,
+    conn: &Conn,
     tail: &RwLock<Tail>,
     twin: TwinId,
     point: &str,
@@ -56,7 +56,7 @@ pub(crate) fn history(
 ) -> Result<History> {
     // The first read of the transaction fixes what it sees; a compaction's commit waits for the lock.
     let guard = tail.read().unwrap_or_else(PoisonError::into_inner);
-    let tx = conn.transaction().map_err(db)?;
+    let tx = conn.read()?;
     let series = find(&tx, twin, point)?;
     let rows = series.map(|s| guard.rows(s)).unwrap_or_default();
     drop(guard);
@@ -91,24 +91,20 @@ pub(crate) fn history(
 }
 
 /// Series of a twin's point; none if it never had a sample.
-pub(crate) fn find(conn: &Connection, twin: TwinId, point: &str) -> Result<Option<SeriesId>> {
+pub(crate) fn find(conn: &Conn, twin: TwinId, point: &str) -> Result<Option<SeriesId>> {
     let twin = twin.to_string();
-    let tenant: Option<String> = conn
-        .prepare_cached("SELECT tenant FROM twins WHERE twin = ?1")
-        .and_then(|mut s| s.query_row([&twin], |r| r.get(0)).optional())
-        .map_err(db)?;
+    let tenant: Option<String> =
+        conn.first("SELECT tenant FROM twins WHERE twin = ?1", params![&twin], |r| r.get(0))?;
     let Some(tenant) = tenant else {
         return Err(StoreError::NotFound { what: format!("twin {twin}") });
     };
     let sql = "SELECT id FROM series WHERE tenant = ?1 AND twin = ?2 AND point = ?3";
-    conn.prepare_cached(sql)
-        .and_then(|mut s| s.query_row(params![tenant, twin, point], |r| r.get(0)).optional())
-        .map_err(db)
+    conn.first(sql, params![tenant, twin, point], |r| r.get(0))
 }
 
 /// A point's samples and roll-ups as of one moment.
 pub(crate) struct Source<'a> {
-    pub(crate) conn: &'a Connection,
+    pub(crate) conn: &'a Conn,
     pub(crate) series: SeriesId,
     pub(crate) tail: Vec<Row>,
 }
@@ -118,9 +114,7 @@ impl Source<'_> {
     pub(crate) fn chunks(&self, from: i64, to: i64) -> Result<Vec<Chunk>> {
         let sql = "SELECT id, t_min, t_max, n, class, rolled FROM chunks
                    WHERE series = ?1 AND level = 0 AND t_min < ?3 AND t_max >= ?2 ORDER BY t_min";
-        let mut statement = self.conn.prepare_cached(sql).map_err(db)?;
-        let rows = statement.query_map(params![self.series, from, to], Chunk::read).map_err(db)?;
-        rows.collect::<rusqlite::Result<_>>().map_err(db)
+        self.conn.all(sql, params![self.series, from, to], Chunk::read)
     }
 
     pub(crate) fn samples(&self, chunk: &Chunk) -> Result<Vec<Row>> {
@@ -129,10 +123,7 @@ impl Source<'_> {
     }
 
     fn blob(&self, id: i64) -> Result<Vec<u8>> {
-        self.conn
-            .prepare_cached("SELECT blob FROM chunks WHERE id = ?1")
-            .and_then(|mut s| s.query_row([id], |r| r.get(0)))
-            .map_err(db)
+        self.conn.one("SELECT blob FROM chunks WHERE id = ?1", params![id], |r| r.get(0))
     }
 
     /// Every sample, if there are at most `max` and none was removed.
@@ -232,9 +223,7 @@ impl Source<'_> {
         let mut seen = None;
         for sql in [newest, others] {
             let since = best.as_ref().map_or(i64::MIN, |row| row.t);
-            let mut statement = self.conn.prepare_cached(sql).map_err(db)?;
-            let rows = statement.query_map(params![self.series, t, since], Chunk::read).map_err(db)?;
-            let chunks = rows.collect::<rusqlite::Result<Vec<_>>>().map_err(db)?;
+            let chunks = self.conn.all(sql, params![self.series, t, since], Chunk::read)?;
             for chunk in chunks.iter().filter(|c| seen != Some(c.id)) {
                 best = best.into_iter().chain(self.last_before(chunk, t)?).max_by_key(Row::key);
             }
@@ -268,15 +257,14 @@ impl Source<'_> {
     ) -> Result<Vec<(i64, Vec<bucket::Bucket>)>> {
         let sql = "SELECT id, blob FROM chunks
                    WHERE series = ?1 AND level = ?2 AND t_min < ?4 AND t_max >= ?3";
-        let mut statement = self.conn.prepare_cached(sql).map_err(db)?;
         let level = i64::try_from(level).unwrap_or(0);
-        let mut rows = statement.query([self.series, level, from, to]).map_err(db)?;
         let mut out = Vec::new();
-        while let Some(row) = rows.next().map_err(db)? {
-            let id: i64 = row.get(0).map_err(db)?;
-            let blob: Vec<u8> = row.get(1).map_err(db)?;
+        self.conn.each(sql, params![self.series, level, from, to], |row| {
+            let id: i64 = row.get(0)?;
+            let blob: Vec<u8> = row.get(1)?;
             out.push((id, bucket::decode(&blob).map_err(|e| damaged(format_args!("chunk {id}"), e))?));
-        }
+            Ok(())
+        })?;
         Ok(out)
     }
 }

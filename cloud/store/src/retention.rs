@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{OptionalExtension, params};
-
 use crate::Shared;
 use crate::bucket::LEVELS;
 use crate::compact::{REMOVED, merged, read_blobs, replace};
-use crate::db::{Result, db};
+use crate::db::Result;
+use crate::sql::params;
 use crate::tail::SeriesId;
 
 const DAY_US: i64 = 86_400_000_000;
@@ -75,12 +74,11 @@ pub(crate) fn apply(shared: &Shared, now: i64) -> Result<()> {
     shared.readers.with(|conn| {
         let sql = "SELECT s.id, t.asset, s.point FROM series s
                    JOIN twins t ON t.twin = s.twin AND t.tenant = s.tenant";
-        let mut statement = conn.prepare_cached(sql).map_err(db)?;
-        let mut rows = statement.query([]).map_err(db)?;
-        while let Some(row) = rows.next().map_err(db)? {
-            let (asset, point): (String, String) = (row.get(1).map_err(db)?, row.get(2).map_err(db)?);
-            by_keep.entry(shared.retention.of(&asset, &point)).or_default().push(row.get(0).map_err(db)?);
-        }
+        conn.each(sql, params![], |row| {
+            let (asset, point): (String, String) = (row.get(1)?, row.get(2)?);
+            by_keep.entry(shared.retention.of(&asset, &point)).or_default().push(row.get(0)?);
+            Ok(())
+        })?;
         Ok(())
     })?;
     for (keep, series) in by_keep {
@@ -107,11 +105,10 @@ fn remove_samples(shared: &Shared, series: &[SeriesId], before: i64) -> Result<(
     let series = series.to_vec();
     shared.writer.run(move |w| {
         w.change(|tx| {
-            let sql = "UPDATE chunks SET class = ?3, blob = x''
+            let sql = "UPDATE chunks SET class = ?3, blob = ?4
                        WHERE series = ?1 AND level = 0 AND class = 9 AND t_min < ?2 AND t_max < ?2";
-            let mut statement = tx.prepare_cached(sql).map_err(db)?;
             for series in series {
-                statement.execute([series, before, REMOVED]).map_err(db)?;
+                tx.execute(sql, params![series, before, REMOVED, [0u8; 0]])?;
             }
             Ok(())
         })
@@ -123,10 +120,7 @@ fn seal_old(shared: &Shared, series: SeriesId, before: i64) -> Result<()> {
     let merge = shared.readers.with(|conn| {
         let some =
             "SELECT 1 FROM chunks WHERE series = ?1 AND level = 0 AND class < 9 AND t_max < ?2 LIMIT 1";
-        let found = conn
-            .prepare_cached(some)
-            .and_then(|mut s| s.query_row(params![series, before], |_| Ok(())).optional())
-            .map_err(db)?;
+        let found = conn.first(some, params![series, before], |_| Ok(()))?;
         if found.is_none() {
             return Ok(None);
         }
@@ -142,11 +136,10 @@ fn remove_all(shared: &Shared, series: &[SeriesId], before: i64) -> Result<()> {
     shared.writer.run(move |w| {
         w.change(|tx| {
             let sql = "DELETE FROM chunks WHERE series = ?1 AND level = ?2 AND t_min < ?3 AND t_max < ?3";
-            let mut statement = tx.prepare_cached(sql).map_err(db)?;
             for series in series {
                 for level in 0..=LEVELS.len() {
                     let level = i64::try_from(level).unwrap_or(0);
-                    statement.execute([series, level, before]).map_err(db)?;
+                    tx.execute(sql, params![series, level, before])?;
                 }
             }
             Ok(())

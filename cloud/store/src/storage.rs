@@ -16,14 +16,14 @@ use common::command::{CommandUpdate, DesiredUpdate, LogEntry, Requester, Severit
 use common::{AlarmId, CommandId, CommandState, Incarnation, Schema, SchemaHash, TwinId};
 
 use crate::{
-    Sqlite, accounts, alarms, align, commands, compact, delete, desired, export, frames, history, load, log,
+    Store, accounts, alarms, align, commands, compact, delete, desired, export, frames, history, load, log,
     schemas,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
 
 #[async_trait]
-impl FrameStorage for Sqlite {
+impl FrameStorage for Store {
     fn store_id(&self) -> uuid::Uuid {
         self.shared.store_id
     }
@@ -83,7 +83,7 @@ impl FrameStorage for Sqlite {
 }
 
 #[async_trait]
-impl HistoryStorage for Sqlite {
+impl HistoryStorage for Store {
     async fn aligned(
         &self,
         points: &[(TwinId, String)],
@@ -122,7 +122,7 @@ impl HistoryStorage for Sqlite {
 }
 
 #[async_trait]
-impl CommandStorage for Sqlite {
+impl CommandStorage for Store {
     async fn create_command(
         &self,
         command: &CommandView,
@@ -201,7 +201,7 @@ impl CommandStorage for Sqlite {
 }
 
 #[async_trait]
-impl AlarmStorage for Sqlite {
+impl AlarmStorage for Store {
     async fn alarm(&self, id: AlarmId) -> Result<AlarmView> {
         let found = self.read(move |conn| alarms::find(conn, id)).await?;
         found.ok_or_else(|| StoreError::NotFound { what: format!("alarm {id}") })
@@ -220,7 +220,7 @@ impl AlarmStorage for Sqlite {
 }
 
 #[async_trait]
-impl AuditStorage for Sqlite {
+impl AuditStorage for Store {
     async fn append_audit(&self, entry: &LogEntry) -> Result<()> {
         let entry = entry.clone();
         self.write(move |w| {
@@ -244,7 +244,7 @@ impl AuditStorage for Sqlite {
 }
 
 #[async_trait]
-impl AccountStorage for Sqlite {
+impl AccountStorage for Store {
     async fn users(&self) -> Result<Vec<UserView>> {
         self.read(|conn| accounts::users(conn)).await
     }

@@ -260,9 +260,7 @@ impl Writer {
         self.reached(last);
         self.close_earlier();
         self.retain();
-        if let Err(error) = self.keep_gone() {
-            tracing::warn!(%error, "what is gone is not on disk");
-        }
+        self.note_gone();
         self.reserve.take();
         self.inner.tell_losses();
     }
@@ -342,8 +340,16 @@ impl Writer {
                 break;
             }
         }
+        // Once more, if the disk refused it after the last frames: the next start would tell the same losses again.
+        self.note_gone();
         if let Err(error) = self.roll() {
             tracing::warn!(%error, "last segment not closed");
+        }
+    }
+
+    fn note_gone(&mut self) {
+        if let Err(error) = self.keep_gone() {
+            tracing::warn!(%error, "what is gone is not on disk");
         }
     }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use common::wire::{Body, Frame, GapCause, Known};
 use common::{Clock, IntervalSet};
 use gateway_core::{FrameId, FrameLog, LogError};
+use gateway_store::disk::Disk;
 use gateway_store::{Options, Store};
 use rig::disk::{Call, Fault, ModelDisk, Random};
 use rig::*;
@@ -258,4 +259,30 @@ async fn on_a_full_disk_what_the_cloud_has_goes_first() {
     assert_eq!(gaps(&store), vec![]);
     let read: Vec<u64> = read_all(&store, store.incarnation()).into_iter().map(|f| f.0).collect();
     assert!((41..=70).all(|s| read.contains(&s)), "{read:?}");
+}
+
+/// What was told as lost is noted by the close at the latest, if the disk refused the note until then: told once.
+#[tokio::test]
+async fn a_note_of_losses_that_was_refused_is_written_by_the_close() {
+    let dir = memory_dir();
+    let disk = ModelDisk::new(dir.path());
+    let store = store_on(&disk, &dir);
+    for n in 0..20 {
+        store.append(samples(500, n)).unwrap();
+        through(&store).await;
+    }
+    store.close();
+    drop(store);
+    let segments = disk.files(&dir.path().join("log"));
+    disk.remove(&segments[1]).unwrap();
+    disk.fail(Call::Rename, Fault::Broken, u64::MAX);
+    let store = store_on(&disk, &dir);
+    through(&store).await;
+    assert_eq!(gaps(&store).len(), 1);
+    disk.fail(Call::Rename, Fault::Broken, 0);
+    store.close();
+    drop(store);
+    let store = store_on(&disk, &dir);
+    through(&store).await;
+    assert_eq!(gaps(&store), vec![]);
 }

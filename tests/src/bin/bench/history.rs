@@ -8,7 +8,7 @@ use std::time::Instant;
 use cloud_core::align::Grid;
 use cloud_core::storage::FrameStorage as _;
 use cloud_core::{GatewayKey, HistoryStorage as _, NewFrame};
-use cloud_store::{Options, Sqlite};
+use cloud_store::{Options, Store};
 use common::api::Interpolation;
 use common::wire::{Body, Frame, FrameHeader, MAX_SAMPLES_PER_FRAME};
 use common::{
@@ -29,7 +29,7 @@ const FRAMES_AT_ONCE: usize = 100;
 
 /// A gateway with points `p0`, `p1`, ... that sends what it is given.
 struct Sender {
-    storage: Arc<Sqlite>,
+    storage: Arc<Store>,
     key: Arc<GatewayKey>,
     schema: Arc<Schema>,
     rank: u64,
@@ -44,7 +44,7 @@ fn twin() -> TwinId {
 }
 
 impl Sender {
-    async fn new(storage: Arc<Sqlite>, points: usize) -> Self {
+    async fn new(storage: Arc<Store>, points: usize) -> Self {
         let device = DeviceSchema {
             name: "d".into(),
             twin: twin(),
@@ -110,8 +110,8 @@ impl Signal {
     }
 }
 
-fn open(path: &Path) -> Arc<Sqlite> {
-    Sqlite::open(Options::new(path), Clock::system()).expect("a database")
+fn open(path: &Path) -> Arc<Store> {
+    Store::open(Options::new(path), Clock::system()).expect("a database")
 }
 
 pub async fn history() {
