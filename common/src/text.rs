@@ -8,9 +8,24 @@ pub fn counted<N: Display + PartialEq + From<u8>>(n: N, noun: &str) -> String {
     format!("{n} {noun}{plural}")
 }
 
+/// A text as a field of comma-separated values (RFC 4180). One that a spreadsheet would run as a formula is made a text
+/// by a quote mark.
+pub fn csv_field(text: &str) -> String {
+    let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
+    let text = if formula { format!("'{text}") } else { text.to_owned() };
+    if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::counted;
+    use super::{counted, csv_field};
+
+    #[test]
+    fn a_text_cannot_break_out_of_its_field() {
+        assert_eq!(csv_field("a"), "a");
+        assert_eq!(csv_field("a,\"b\""), "\"a,\"\"b\"\"\"");
+        assert_eq!(csv_field("=1+1"), "'=1+1");
+    }
 
     #[test]
     fn one_has_no_plural() {
