@@ -56,11 +56,12 @@ pub async fn ingest(seconds: u64) {
 async fn measure(name: &str, goal: &str, cloud: Cloud, dir: &Path, length: Duration) {
     let stop = Arc::new(AtomicBool::new(false));
     let bytes = Arc::new(AtomicU64::new(0));
+    // All frames are made first: a session that says nothing for long is ended.
+    let plans: Vec<_> = (0..GATEWAYS).map(Plan::new).collect();
     let mut boxes = Vec::new();
-    for n in 0..GATEWAYS {
-        let id = format!("box{n}");
-        let secret = cloud.gateway_secret(&id).await;
-        boxes.push(Gateway::agree(cloud.ingress, &id, &secret, n).await);
+    for plan in plans {
+        let secret = cloud.gateway_secret(&plan.id).await;
+        boxes.push(Gateway::agree(cloud.ingress, plan, &secret).await);
     }
     let began = Instant::now();
     let running: Vec<_> = boxes
@@ -124,6 +125,43 @@ async fn value(cloud: &Cloud, name: &str) -> f64 {
     text.lines().find_map(of).unwrap_or_else(|| panic!("no {name} in the metrics"))
 }
 
+/// What a gateway will send.
+struct Plan {
+    id: String,
+    schema: Schema,
+    incarnation: Incarnation,
+    templates: Vec<Vec<Vec<u8>>>,
+}
+
+impl Plan {
+    fn new(n: usize) -> Self {
+        let id = format!("box{n}");
+        let mut plant = Plant::new(POINTS, 1, n as u64 + 1);
+        let schema = schema(&mut plant, &id);
+        let hash = schema.hash();
+        let incarnation = Incarnation(n as u128 + 1);
+        let mut templates = Vec::new();
+        let header = |cut_us| FrameHeader {
+            schema: hash,
+            incarnation,
+            seq: 0,
+            cut_us,
+            cut_mono_us: 0,
+            synchronised: true,
+        };
+        for second in 0..TEMPLATES {
+            let cut_us = START_US + (second as i64 + 1) * 1_000_000;
+            let frame = |cycles: usize| {
+                let rows: Vec<Sample> = (0..cycles).flat_map(|_| plant.cycle().concat()).collect();
+                let frame = Frame { header: header(cut_us), body: Body::Samples(rows) };
+                Up::encode_frame(&frame.encode())
+            };
+            templates.push(FRAMES.map(frame).into());
+        }
+        Self { id, schema, incarnation, templates }
+    }
+}
+
 /// A gateway as the cloud sees one.
 struct Gateway {
     tcp: TcpStream,
@@ -134,16 +172,13 @@ struct Gateway {
 }
 
 impl Gateway {
-    async fn agree(ingress: SocketAddr, id: &str, secret: &str, n: usize) -> Self {
-        let mut plant = Plant::new(POINTS, 1, n as u64 + 1);
-        let schema = schema(&mut plant, id);
+    async fn agree(ingress: SocketAddr, plan: Plan, secret: &str) -> Self {
+        let Plan { id, schema, incarnation, templates } = plan;
         let hash = schema.hash();
-        let incarnation = Incarnation(n as u128 + 1);
         let tcp = TcpStream::connect(ingress).await.expect("the ingress");
         tcp.set_nodelay(true).expect("a socket");
         let up = format!("twinway/v1/default/{id}/up");
-        let mut gateway =
-            Self { tcp, buffer: BytesMut::new(), up, templates: Vec::new(), first_cut_us: START_US };
+        let mut gateway = Self { tcp, buffer: BytesMut::new(), up, templates, first_cut_us: START_US };
         let mut connect = Connect::new("bench");
         connect.set_login(format!("default/{id}"), secret);
         gateway.send(Packet::Connect(connect)).await;
@@ -168,23 +203,6 @@ impl Gateway {
         for part in split_schema(hash, &schema.to_json()) {
             gateway.say(Up::Schema(part).encode()).await;
             while !matches!(gateway.receive().await, Packet::PubAck(_)) {}
-        }
-        let header = |cut_us| FrameHeader {
-            schema: hash,
-            incarnation,
-            seq: 0,
-            cut_us,
-            cut_mono_us: 0,
-            synchronised: true,
-        };
-        for second in 0..TEMPLATES {
-            let cut_us = START_US + (second as i64 + 1) * 1_000_000;
-            let frame = |cycles: usize| {
-                let rows: Vec<Sample> = (0..cycles).flat_map(|_| plant.cycle().concat()).collect();
-                let frame = Frame { header: header(cut_us), body: Body::Samples(rows) };
-                Up::encode_frame(&frame.encode())
-            };
-            gateway.templates.push(FRAMES.map(frame).into());
         }
         gateway
     }
