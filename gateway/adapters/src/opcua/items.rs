@@ -195,11 +195,12 @@ fn is_filter(status: StatusCode) -> bool {
 
 fn request(ground: Ground<'_>, at: Place, filter: Filter) -> MonitoredItemCreateRequest {
     let Ground { specs, indices, .. } = ground;
-    let known = specs.get(at).and_then(|spec| Some((spec, specs.node(spec, indices)?)));
     // One that is not known is asked for all the same: each request has its answer, and the server refuses no node.
-    let Some((spec, node)) = known else { return MonitoredItemCreateRequest::default() };
+    let (Some(spec), Some(item_to_monitor)) = (specs.get(at), specs.read(at, indices)) else {
+        return MonitoredItemCreateRequest::default();
+    };
     MonitoredItemCreateRequest {
-        item_to_monitor: spec.read(node),
+        item_to_monitor,
         monitoring_mode: MonitoringMode::Reporting,
         requested_parameters: MonitoringParameters {
             client_handle: at.handle(),

@@ -129,8 +129,9 @@ impl Live<'_> {
                 self.shared.context.raw.send(samples);
                 self.reporter.good();
             }
-            Err((points, status)) => {
-                self.reporter.bad(self.connected, &format!("not read: {status}"));
+            Err((points, error)) => {
+                self.reporter.bad(self.connected, &format!("not read: {error}"));
+                let status = error.status();
                 let now_us = self.shared.context.clock.now_us();
                 let quality = status::quality(status);
                 let quality = if quality.is_bad() { quality } else { Quality::BAD };

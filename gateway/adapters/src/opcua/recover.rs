@@ -1,13 +1,14 @@
 //! What is done when a subscription is lost, silent or left behind by a session: it is taken over from the old session,
 //! or made anew; and points are read or tried again.
 
+use futures_util::FutureExt;
 use opcua::client::UARequest;
 use opcua::client::services::TransferSubscriptions;
-use opcua::types::{DataValue, Error, NodeId, ReadValueId, TimestampsToReturn};
+use opcua::types::{Error, NodeId, StatusCode};
 
-use super::items;
 use super::session::{Ended, Live, Step};
-use super::spec::Place;
+use super::spec::{Place, Spec};
+use super::{items, poll};
 
 /// Takes the subscriptions of an earlier session over, with what they have kept; those that the server does not give
 /// are made anew.
@@ -74,36 +75,22 @@ async fn anew(live: &mut Live<'_>, points: Vec<Place>, events: Vec<NodeId>) -> S
 
 /// Reads once what no subscription has told anything of since the connection is back.
 pub(super) async fn read_all(live: &mut Live<'_>) -> Step {
-    let specs = &live.shared.specs;
-    let left = |at: &Place| specs.get(*at).is_some_and(super::spec::Spec::is_left_behind);
+    let (specs, failed) = (&live.shared.specs, &live.failed);
+    // What was refused stays so until the server takes it.
+    let left = |at: &Place| !failed.contains(at) && specs.get(*at).is_some_and(Spec::is_left_behind);
     let all = live.memory.subscriptions.iter().flat_map(|s| s.points.iter().copied());
     let points: Vec<Place> = all.filter(left).collect();
     for chunk in points.chunks(live.limits.read) {
-        let asked: Vec<ReadValueId> = chunk.iter().map(|at| read_of(live, *at)).collect();
-        let read = live.session.read(&asked, TimestampsToReturn::Both, 0.0).await;
-        let read = read.map_err(|e| Ended::Lost(format!("not read: {e}")))?;
-        take(live, chunk, read);
-    }
-    Ok(())
-}
-
-fn read_of(live: &Live<'_>, at: Place) -> ReadValueId {
-    let specs = &live.shared.specs;
-    let known = specs.get(at).and_then(|spec| Some((spec, specs.node(spec, &live.memory.indices)?)));
-    known.map(|(spec, node)| spec.read(node)).unwrap_or_default()
-}
-
-fn take(live: &mut Live<'_>, points: &[Place], values: Vec<DataValue>) {
-    let now_us = live.shared.context.clock.now_us();
-    let mut samples = Vec::with_capacity(values.len());
-    for (at, value) in points.iter().zip(values) {
-        let Some(spec) = live.shared.specs.get(*at) else { continue };
-        // What was refused stays so until the server takes it.
-        if !live.failed.contains(at) {
-            samples.push(live.shared.sample(spec, value, now_us, live.reporter));
+        let read = poll::once(live.ground(), chunk).boxed().await;
+        match &read {
+            // The server answers, though not what was asked: the points tell it.
+            Err((_, error)) if error.status() != StatusCode::BadUnexpectedError => {
+                return Err(Ended::Lost(format!("not read: {error}")));
+            }
+            _ => live.polled(read),
         }
     }
-    live.shared.context.raw.send(samples);
+    Ok(())
 }
 
 /// Tries points again that the server refused.

@@ -261,6 +261,12 @@ impl Specs {
         let namespace = indices.get(spec.namespace as usize).copied().flatten()?;
         Some(NodeId { namespace, identifier: spec.identifier.clone() })
     }
+
+    /// What a server is asked for a point's value; none if it does not have the namespace.
+    pub(super) fn read(&self, at: Place, indices: &[Option<u16>]) -> Option<ReadValueId> {
+        let spec = self.get(at)?;
+        Some(spec.read(self.node(spec, indices)?))
+    }
 }
 
 /// Kinds that were made, to be used again.
