@@ -1,7 +1,6 @@
 //! What a session's subscriptions and polls bring: in order, nothing twice, and what was missed asked for again.
 
-use common::{Quality, Sample};
-use gateway_opcua::status;
+use common::Sample;
 use opcua::types::{
     DataChangeNotification, Error, EventNotificationList, NotificationMessage, PublishResponse,
     StatusChangeNotification, StatusCode,
@@ -131,12 +130,7 @@ impl Live<'_> {
             }
             Err((points, error)) => {
                 self.reporter.bad(self.connected, &format!("not read: {error}"));
-                let status = error.status();
-                let now_us = self.shared.context.clock.now_us();
-                let quality = status::quality(status);
-                let quality = if quality.is_bad() { quality } else { Quality::BAD };
-                let ids = points.iter().filter_map(|at| self.shared.specs.get(*at));
-                self.shared.context.raw.send(ids.map(|s| Sample::bad(s.id, quality, now_us)).collect());
+                self.shared.bad(points.into_iter().map(|at| (at, error.status())));
             }
         }
     }
@@ -153,7 +147,7 @@ fn by_time(samples: &mut [Sample]) {
 
 #[cfg(test)]
 mod tests {
-    use common::PointId;
+    use common::{PointId, Quality};
 
     use super::*;
 

@@ -113,6 +113,7 @@ async fn an_answer_that_lacks_values_leaves_no_point_as_it_was() {
     rig.ends.value(1, 1i64).await;
     server.say("short 1");
     rig.ends.until("not answered", |s| s.point == PointId(1) && s.quality.is_bad()).await;
+    assert_eq!(rig.adapter.status(PointId(1)), Some(StatusCode::BadUnexpectedError));
     server.say("short 0");
     rig.ends.value(1, 1i64).await;
     rig.stop().await;
