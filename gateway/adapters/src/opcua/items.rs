@@ -71,15 +71,11 @@ pub(super) struct Ground<'g> {
     pub(super) indices: &'g [Option<u16>],
 }
 
-/// Creates a subscription with its points.
+/// Creates a subscription without anything in it.
 ///
 /// # Errors
-/// When the server takes no subscription, or the connection is lost. A point that is refused is no error.
-pub(super) async fn create(
-    ground: Ground<'_>,
-    points: Vec<Place>,
-    events: Vec<NodeId>,
-) -> Result<(Subscription, Refused), Error> {
+/// When the server takes none, or the connection is lost.
+pub(super) async fn create(ground: Ground<'_>) -> Result<Subscription, Error> {
     let Ground { session, config, .. } = ground;
     let keep_alive = config.keep_alive_count();
     let lifetime = config.session_ms.div_ceil(config.publishing_ms.max(1)).clamp(1, 100_000);
@@ -100,19 +96,15 @@ pub(super) async fn create(
     let silence =
         publishing.saturating_mul(made.revised_max_keep_alive_count.saturating_add(1)) + config.timeout();
     let silence = silence.max(Duration::from_millis(config.silence_ms));
-    let id = made.subscription_id;
-    let refused = fill(ground, id, &points).await?;
-    for (node, status) in super::events::fill(session, id, &events).await? {
-        tracing::warn!(%node, %status, "no events of this node");
-    }
-    let heard = Instant::now();
-    Ok((Subscription { id, points, events, next: 1, heard, silence, publishing }, refused))
+    let (id, heard) = (made.subscription_id, Instant::now());
+    let (points, events) = (Vec::new(), Vec::new());
+    Ok(Subscription { id, points, events, next: 1, heard, silence, publishing })
 }
 
 /// Creates the items of points in a subscription that is there.
 ///
 /// # Errors
-/// When the subscription is gone or the connection is lost.
+/// When the subscription is gone or the connection is lost. A point that is refused is no error.
 pub(super) async fn fill(ground: Ground<'_>, subscription: u32, points: &[Place]) -> Result<Refused, Error> {
     let mut refused = Vec::new();
     let mut waiting: Vec<(Filter, Vec<Place>)> = vec![(Filter::Full, points.to_vec())];

@@ -56,6 +56,10 @@ pub(super) struct Memory {
     /// Subscriptions that the server may still have, and where it had which namespace when they were made.
     pub(super) subscriptions: Vec<Subscription>,
     pub(super) indices: Indices,
+    /// Subscriptions that were begun, and of which it is not known what the server has.
+    pub(super) begun: Vec<u32>,
+    /// Points of subscriptions that the server refused.
+    pub(super) failed: BTreeSet<Place>,
     /// Whether all points were told bad since there was a connection.
     pub(super) told: bool,
     /// Whether the last session was set up.
@@ -110,7 +114,6 @@ pub(super) async fn run(
         asked: Instant::now(),
         limits,
         publisher: Publisher::new(),
-        failed: BTreeSet::new(),
         retry_at: None,
         catch_up: None,
         connected: false,
@@ -169,8 +172,6 @@ pub(super) struct Live<'l> {
     asked: Instant,
     pub(super) limits: Limits,
     pub(super) publisher: Publisher,
-    /// Points that the server refused.
-    pub(super) failed: BTreeSet<Place>,
     pub(super) retry_at: Option<Instant>,
     /// When all values are read once, because they were told bad while the server kept its subscriptions.
     pub(super) catch_up: Option<Instant>,

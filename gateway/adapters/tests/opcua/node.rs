@@ -182,6 +182,77 @@ async fn subscriptions_that_the_server_forgot_are_made_anew() {
     rig.stop().await;
 }
 
+/// Each point has a subscription of its own, and the connection breaks between the first and the second.
+#[tokio::test(flavor = "multi_thread")]
+async fn points_whose_subscription_broke_off_are_subscribed_later() {
+    let mut plant = Plant::start(&[]);
+    plant.server.say("break 2");
+    let points: Vec<String> = (1..4).map(|n| point(&format!("Many{n}"), "")).collect();
+    let points: Vec<Given<'_>> = points.iter().map(|p| (ValueType::F64, p.as_str())).collect();
+    let mut rig = plant.near("max_items_per_subscription = 1", &points);
+    let mut seen = BTreeSet::new();
+    while seen.len() < 3 {
+        let sample = rig.ends.next().await;
+        if sample.quality.is_good() {
+            seen.insert(sample.point.0);
+        }
+    }
+    for n in 1..4 {
+        plant.server.say(&format!("set Many{n} -1.0"));
+        rig.ends.value(n - 1, -1.0).await;
+    }
+    rig.stop().await;
+}
+
+/// Two points of a server, the second of which it does not have, behind a cable.
+async fn with_one_refused(plant: &mut Plant) -> (Rig, Cable) {
+    plant.server.say("delete Many3");
+    let cable = Cable::new(plant.server.port).await;
+    let url = format!("opc.tcp://127.0.0.1:{}", cable.port);
+    let (temp, many) = (point("Temp", ""), point("Many3", ""));
+    let points: [Given<'_>; 2] = [(ValueType::F64, &temp), (ValueType::F64, &many)];
+    let mut rig = plant.rig(&url, "silence_ms = 1000\ntimeout_ms = 500", &points);
+    let refused = |s: &Sample| s.point == PointId(1) && s.quality == Quality::BAD_UNKNOWN;
+    rig.ends.until("refused", refused).await;
+    (rig, cable)
+}
+
+fn gone(sample: &Sample) -> bool {
+    sample.point == PointId(1) && sample.quality == Quality::BAD_NOT_CONNECTED
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_refused_is_tried_again_once_another_session_has_its_subscription() {
+    let mut plant = Plant::start(&[]);
+    let (mut rig, cable) = with_one_refused(&mut plant).await;
+    cable.swallow();
+    rig.ends.until("gone", gone).await;
+    plant.server.say("add Many3");
+    cable.mend();
+    rig.ends.value(1, 3.0).await;
+    assert_eq!(plant.server.get_number("items"), 2);
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_point_that_was_subscribed_anew_is_not_tried_again() {
+    let mut plant = Plant::start(&[]);
+    let (mut rig, cable) = with_one_refused(&mut plant).await;
+    plant.restart(&[]);
+    rig.ends.value(1, 3.0).await;
+    cable.swallow();
+    rig.ends.until("gone", gone).await;
+    cable.mend();
+    rig.ends.value(1, 3.0).await;
+    // Long enough for another try.
+    for n in 0..10 {
+        plant.server.say(&format!("set Temp {n}.0"));
+        rig.ends.value(0, f64::from(n)).await;
+    }
+    assert_eq!(plant.server.get_number("items"), 2);
+    rig.stop().await;
+}
+
 /// A queue of one keeps nothing of the time without a cable; the server's history does.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_queue_does_not_keep_comes_from_the_history() {

@@ -102,6 +102,14 @@ impl Server {
         line.trim_start_matches("value ").to_owned()
     }
 
+    /// A number that it tells.
+    pub(crate) fn get_number(&mut self, what: &str) -> u64 {
+        writeln!(self.input, "{what}").unwrap();
+        let line = self.line("value ");
+        self.line("done ");
+        line.trim_start_matches("value ").parse().unwrap()
+    }
+
     pub(crate) fn url(&self) -> String {
         format!("opc.tcp://127.0.0.1:{}{}", self.port, self.path)
     }
