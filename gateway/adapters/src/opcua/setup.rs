@@ -44,8 +44,8 @@ impl Live<'_> {
         }
         self.unresolved();
         let has_kept = !self.memory.subscriptions.is_empty();
-        self.backfill().await?;
         self.complete(notifiers).await?;
+        self.backfill().await?;
         let now = Instant::now();
         self.memory.subscriptions.iter_mut().for_each(|s| s.heard = now);
         if has_kept {
@@ -146,7 +146,7 @@ impl Live<'_> {
         Ok(())
     }
 
-    /// Values of the time without connection, before the subscriptions tell what is now.
+    /// Values of the time without connection. What changes meanwhile is in the subscriptions, which are there before.
     pub(super) async fn backfill(&mut self) -> Result<(), Error> {
         let now_us = self.shared.context.clock.now_us();
         let shared = self.shared;

@@ -5,7 +5,7 @@ all), uri, host and days (of its certificate: whom it is for, how long it is val
 certificate user-cert.der of the folder alone), many (further variables), structure, history. Says `ready <port>` and then
 obeys lines on standard input: `set <name> <python literal>`, `bad <name of a Double> <status code>`, `delete <name>`,
 `add <name>`, `get <name>`, `count <ms>`, `event <text>`, `hang <seconds>`, `short <values>` (that answers to several
-reads lack from now on), `stop`.
+reads lack from now on), `lag <seconds>` (until it tells a history that it has read), `stop`.
 """
 
 import ast
@@ -51,6 +51,17 @@ async def read_short(session, params):
 
 
 InternalSession.read = read_short
+history_read = InternalSession.history_read
+LAG = 0.0
+
+
+async def history_read_late(session, params):
+    results = await history_read(session, params)
+    await asyncio.sleep(LAG)
+    return results
+
+
+InternalSession.history_read = history_read_late
 
 
 def own(value):
@@ -123,7 +134,7 @@ async def counter(node, ms):
 
 
 async def obey(server, plant, made, line):
-    global LACKING
+    global LACKING, LAG
     verb, _, rest = line.partition(" ")
     name, _, text = rest.partition(" ")
     if verb == "set":
@@ -151,6 +162,8 @@ async def obey(server, plant, made, line):
         time.sleep(float(name))
     elif verb == "short":
         LACKING = int(name)
+    elif verb == "lag":
+        LAG = float(name)
     print("done", line, flush=True)
 
 
