@@ -10,7 +10,7 @@ use opcua::client::services::{CreateMonitoredItems, CreateSubscription, DeleteSu
 use opcua::client::{Session, UARequest};
 use opcua::types::{
     DataChangeFilter, DataChangeTrigger, DeadbandType, Error, ExtensionObject, MonitoredItemCreateRequest,
-    MonitoringMode, MonitoringParameters, NodeId, StatusCode, TimestampsToReturn,
+    MonitoringMode, MonitoringParameters, StatusCode, TimestampsToReturn,
 };
 use tokio::time::Instant;
 
@@ -24,8 +24,8 @@ use super::spec::{Place, Spec, Specs};
 pub(super) struct Subscription {
     pub(super) id: u32,
     pub(super) points: Vec<Place>,
-    /// Nodes whose events it sends.
-    pub(super) events: Vec<NodeId>,
+    /// Places of the nodes whose events it sends, in the device's configuration.
+    pub(super) events: Vec<usize>,
     /// Number of the next message.
     pub(super) next: u32,
     /// When it was heard last.

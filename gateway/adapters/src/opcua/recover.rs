@@ -47,7 +47,7 @@ pub(super) async fn renew_all(live: &mut Live<'_>) -> Step {
     anew(live, points.concat(), events.concat()).await
 }
 
-async fn anew(live: &mut Live<'_>, points: Vec<Place>, events: Vec<NodeId>) -> Step {
+async fn anew(live: &mut Live<'_>, points: Vec<Place>, events: Vec<usize>) -> Step {
     live.publisher.clear();
     let made = live.subscribe(points, events).await;
     made.map_err(|e| Ended::Lost(format!("no subscription: {e}")))?;

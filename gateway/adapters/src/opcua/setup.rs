@@ -29,8 +29,6 @@ impl Live<'_> {
             self.types().await;
         }
         let indices = self.shared.specs.indices(&namespaces);
-        let events = self.shared.config.events.iter();
-        let notifiers: Vec<NodeId> = events.filter_map(|e| e.resolve(&namespaces)).collect();
         let mut gone = std::mem::take(&mut self.memory.begun);
         if std::mem::replace(&mut self.memory.indices, indices.clone()) != indices {
             gone.extend(self.memory.subscriptions.drain(..).map(|s| s.id));
@@ -44,7 +42,7 @@ impl Live<'_> {
         }
         self.unresolved();
         let has_kept = !self.memory.subscriptions.is_empty();
-        self.complete(notifiers).await?;
+        self.complete().await?;
         self.backfill().await?;
         let now = Instant::now();
         self.memory.subscriptions.iter_mut().for_each(|s| s.heard = now);
@@ -58,17 +56,19 @@ impl Live<'_> {
     }
 
     /// Subscribes what no subscription has: at first all, later what was broken off or the server did not keep.
-    async fn complete(&mut self, notifiers: Vec<NodeId>) -> Result<(), Error> {
+    async fn complete(&mut self) -> Result<(), Error> {
         let kept = &self.memory.subscriptions;
         let known: HashSet<Place> = kept.iter().flat_map(|s| s.points.iter().copied()).collect();
         let mut points = self.subscribed();
         points.retain(|at| !known.contains(at));
-        let notifiers = notifiers.into_iter().filter(|n| kept.iter().all(|s| !s.events.contains(n)));
-        let notifiers = notifiers.collect();
+        let places = 0..self.shared.config.events.len();
+        let events = places.filter(|at| kept.iter().all(|s| !s.events.contains(at)));
+        let events =
+            events.filter(|at| self.shared.specs.event(*at, &self.memory.indices).is_some()).collect();
         if self.memory.failed.iter().any(|at| known.contains(at)) {
             self.retry_at = Some(Instant::now());
         }
-        self.subscribe(points, notifiers).await
+        self.subscribe(points, events).await
     }
 
     /// Definitions of the server's own structures, if a point is a field of one.
@@ -84,12 +84,17 @@ impl Live<'_> {
         }
     }
 
-    /// Points whose namespace the server does not have.
+    /// Points, and nodes of events, whose namespace the server does not have.
     fn unresolved(&mut self) {
         let (shared, indices) = (self.shared, self.memory.indices.clone());
         let specs = &shared.specs;
         if indices.iter().all(Option::is_some) {
             return;
+        }
+        for (at, node) in shared.config.events.iter().enumerate() {
+            if specs.event(at, &indices).is_none() {
+                self.reporter.bad(true, &format!("no events of {node}: the server has no such namespace"));
+            }
         }
         let missing: Vec<(Place, &Spec)> =
             specs.iter().filter(|(_, s)| specs.node(s, &indices).is_none()).collect();
@@ -119,24 +124,22 @@ impl Live<'_> {
     }
 
     /// Subscribes points, over as many subscriptions as the server's limits need.
-    pub(super) async fn subscribe(
-        &mut self,
-        points: Vec<Place>,
-        notifiers: Vec<NodeId>,
-    ) -> Result<(), Error> {
+    pub(super) async fn subscribe(&mut self, points: Vec<Place>, events: Vec<usize>) -> Result<(), Error> {
         // Each is asked for once: what is refused again is told so.
         points.iter().for_each(|at| _ = self.memory.failed.remove(at));
-        let mut notifiers = Some(notifiers).filter(|n| !n.is_empty());
+        let mut events = Some(events).filter(|e| !e.is_empty());
         let chunks = points.chunks(self.limits.per_subscription).map(<[Place]>::to_vec);
         // Without points there is one for events alone.
-        let none = (points.is_empty() && notifiers.is_some()).then(Vec::new);
+        let none = (points.is_empty() && events.is_some()).then(Vec::new);
         for chunk in chunks.chain(none) {
-            let events = notifiers.take().unwrap_or_default();
             let made = items::create(self.ground()).await?;
             // It counts when all of it was asked for: what is broken off is asked for in another one.
             self.memory.begun.push(made.id);
             let refused = items::fill(self.ground(), made.id, &chunk).await?;
-            for (node, status) in super::events::fill(&self.session, made.id, &events).await? {
+            let events = events.take().unwrap_or_default();
+            let nodes = events.iter().filter_map(|at| self.shared.specs.event(*at, &self.memory.indices));
+            let nodes: Vec<NodeId> = nodes.collect();
+            for (node, status) in super::events::fill(&self.session, made.id, &nodes).await? {
                 tracing::warn!(%node, %status, "no events of this node");
             }
             self.memory.begun.pop();

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use common::command::LogEntry;
 use common::{PointId, Quality, Sample, Value, ValueType};
 use gateway_adapters::opcua::Bounds;
 use gateway_core::{Permit, Reading, WriteError};
@@ -346,27 +347,49 @@ async fn what_the_servers_queue_lost_is_flagged_and_counted() {
     rig.stop().await;
 }
 
+/// The next event of the alarm that says a state.
+async fn alarm(rig: &mut Rig, state: &str) -> LogEntry {
+    let mut told = Vec::new();
+    let found = async {
+        loop {
+            let entry = rig.ends.events.recv().await.unwrap();
+            told.push(entry.detail.clone());
+            let is_alarm = entry.action == "opcua.event" && entry.detail.contains("TempAlarm");
+            if is_alarm && entry.detail.contains(state) {
+                return entry;
+            }
+        }
+    };
+    let found = tokio::time::timeout(LIMIT, found).await;
+    found.unwrap_or_else(|_| panic!("no `{state}` in {told:?}"))
+}
+
+/// A device without points whose namespaces moved: its events are those of the same node.
+#[tokio::test(flavor = "multi_thread")]
+async fn events_alone_follow_their_node_when_namespaces_move() {
+    let mut plant = Plant::start(&[]);
+    let mut rig = plant.near(&format!("events = [\"{NS};s=Plant\"]"), &[]);
+    for shift in ["shift=1", "shift=2"] {
+        assert_eq!(rig.ends.event().await, "device.online");
+        plant.server.say("alarm 90");
+        alarm(&mut rig, " active").await;
+        plant.restart(&[shift]);
+        while rig.ends.event().await != "device.offline" {}
+    }
+    assert_eq!(rig.ends.event().await, "device.online");
+    plant.server.say("alarm 90");
+    alarm(&mut rig, " active").await;
+    rig.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn alarms_come_as_events_when_they_go_and_come() {
     let mut plant = Plant::start(&[]);
     let mut rig = plant.near("events = [\"i=2253\"]", &[(ValueType::F64, &point("Temp", ""))]);
     rig.ends.value(0, 20.5).await;
-    let mut told = Vec::new();
     for (temperature, state) in [(90.0, " active"), (20.0, " no longer active")] {
         plant.server.say(&format!("alarm {temperature}"));
-        let found = async {
-            loop {
-                let entry = rig.ends.events.recv().await.unwrap();
-                if entry.action == "opcua.event" && entry.detail.contains("TempAlarm") {
-                    told.push(entry.detail.clone());
-                    if entry.detail.contains(state) {
-                        return entry;
-                    }
-                }
-            }
-        };
-        let entry = tokio::time::timeout(LIMIT, found).await;
-        let entry = entry.unwrap_or_else(|_| panic!("no `{state}` in {told:?}"));
+        let entry = alarm(&mut rig, state).await;
         assert!(entry.target.starts_with("plc"), "{entry:?}");
     }
     rig.stop().await;

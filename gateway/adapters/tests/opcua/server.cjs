@@ -73,6 +73,7 @@ function fill(server) {
     nodeId: id("Plant"),
     organizedBy: space.rootFolder.objects,
     eventSourceOf: space.rootFolder.objects.server,
+    eventNotifier: 1,
   });
   const add = (name, dataType, value, more = {}) => {
     made[name] = ns.addVariable({
