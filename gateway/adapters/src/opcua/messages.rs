@@ -43,8 +43,7 @@ impl Live<'_> {
 
     async fn message(&mut self, answer: PublishResponse) -> Step {
         let id = answer.subscription_id;
-        let Some(at) = self.memory.subscriptions.iter().position(|s| s.id == id) else { return Ok(()) };
-        let Some(subscription) = self.memory.subscriptions.get_mut(at) else { return Ok(()) };
+        let Some(subscription) = self.memory.subscription(id) else { return Ok(()) };
         subscription.heard = Instant::now();
         let message = answer.notification_message;
         let number = message.sequence_number;
@@ -70,14 +69,14 @@ impl Live<'_> {
         }
         if !has_data {
             // A sign of life bears the number of the next message.
-            if let Some(subscription) = self.memory.subscriptions.get_mut(at) {
+            if let Some(subscription) = self.memory.subscription(id) {
                 subscription.next = number;
             }
             self.reporter.good();
             return Ok(());
         }
         self.publisher.acknowledge(id, number);
-        if let Some(subscription) = self.memory.subscriptions.get_mut(at) {
+        if let Some(subscription) = self.memory.subscription(id) {
             subscription.next = publish::after(number);
         }
         self.take(id, message).await

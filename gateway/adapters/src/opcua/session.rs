@@ -69,6 +69,11 @@ pub(super) struct Memory {
 }
 
 impl Memory {
+    /// A subscription by its id: any of them may be made anew meanwhile.
+    pub(super) fn subscription(&mut self, id: u32) -> Option<&mut Subscription> {
+        self.subscriptions.iter_mut().find(|s| s.id == id)
+    }
+
     /// The error that a connection was not made for, with the certificate that was taken before.
     pub(super) fn renewed(&self, error: ConnectError) -> ConnectError {
         match error {

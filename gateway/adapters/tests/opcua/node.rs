@@ -147,6 +147,40 @@ async fn messages_that_were_lost_on_the_way_are_asked_for_again() {
     rig.stop().await;
 }
 
+/// One of two subscriptions ends in a message that is asked for again; the numbers of the other are not taken for its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_that_ended_in_a_lost_message_is_made_anew_and_the_other_goes_on() {
+    let mut plant = Plant::start(&[]);
+    let cable = Cable::new(plant.server.port).await;
+    let url = format!("opc.tcp://127.0.0.1:{}", cable.port);
+    let (first, second) = (point("Many1", ""), point("Many2", ""));
+    let points: [Given<'_>; 2] = [(ValueType::F64, &first), (ValueType::F64, &second)];
+    let mut rig = plant.rig(&url, "max_items_per_subscription = 1", &points);
+    rig.ends.value(0, 1.0).await;
+    rig.ends.value(1, 2.0).await;
+    // The first one's numbers run ahead of the second one's.
+    for n in 0..10 {
+        plant.server.say(&format!("set Many1 {n}.5"));
+        rig.ends.value(0, f64::from(n) + 0.5).await;
+    }
+    cable.swallow();
+    plant.server.say("expire");
+    plant.server.say("set Many1 50.0");
+    // Until that is sent.
+    plant.server.say("count 20");
+    plant.grown(20).await;
+    cable.cut();
+    cable.mend();
+    rig.ends.value(0, 50.0).await;
+    plant.server.say("set Many1 -1.0");
+    rig.ends.value(0, -1.0).await;
+    for n in 0..3 {
+        plant.server.say(&format!("set Many2 -{n}.5"));
+        rig.ends.value(1, -(f64::from(n) + 0.5)).await;
+    }
+    rig.stop().await;
+}
+
 /// Nothing arrives, and nothing says so: it is noticed, and the new session takes the old one's subscriptions over.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_into_the_void_is_found_and_its_subscriptions_are_taken_over() {

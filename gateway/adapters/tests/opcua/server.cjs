@@ -4,7 +4,8 @@
 // Arguments as key=value: port (0: any), folder (of its certificates), per_call, per_subscription (its limits), shift
 // (namespaces before ours). Says `ready <port>` and then obeys lines on standard input: `set <name> <json>`, `get <name>`,
 // `count <ms>`, `delete <name>`, `add <name>` (one of the many), `alarm <temperature>`, `sessions`, `items` (that are
-// monitored), `forget` (all subscriptions), `break <n>` (the connection, instead of making the n-th subscription from now).
+// monitored), `forget` (all subscriptions), `expire` (the oldest
+// one, which says so and stays), `break <n>` (the connection, instead of making the n-th subscription from now).
 "use strict";
 const path = require("node:path");
 const readline = require("node:readline");
@@ -13,6 +14,7 @@ const { OPCUACertificateManager } = require("node-opcua-certificate-manager");
 const { nodesets } = require("node-opcua-nodesets");
 const { DataType, Variant } = require("node-opcua-variant");
 const { MessageSecurityMode, SecurityPolicy } = require("node-opcua-secure-channel");
+const { StatusChangeNotification } = require("node-opcua-service-subscription");
 const { StatusCodes } = require("node-opcua-status-code");
 
 const OURS = "http://twinway.test/node";
@@ -162,6 +164,9 @@ async function obey(server, line) {
     console.log("value", subscriptions(server).reduce((sum, [, s]) => sum + s.monitoredItemCount, 0));
   } else if (verb === "forget") {
     for (const [session, subscription] of subscriptions(server)) session.deleteSubscription(subscription.id);
+  } else if (verb === "expire") {
+    const [[, oldest]] = subscriptions(server);
+    oldest._addNotificationMessage(new StatusChangeNotification({ status: StatusCodes.BadTimeout }));
   } else if (verb === "break") {
     const make = server._on_CreateSubscriptionRequest;
     let left = Number(name);
