@@ -109,7 +109,7 @@ async fn prepare(
     raw: &Value,
 ) -> Result<(Variant, WriteValue), WriteError> {
     let known = connected.node_type(at, node).await;
-    let known = known.map_err(|e| not_sent(Code::TypeMismatch, e.to_string()))?;
+    let known = known.map_err(|e| not_sent(e.code(), e.to_string()))?;
     let range = spec.range();
     if known.array != range.has_range() {
         let detail =

@@ -89,9 +89,10 @@ impl Server {
         self.line(&format!("done {line}"));
     }
 
-    /// Has it do something that it does not come back from at once.
+    /// Has it do something that it does not come back from at once, and waits until it has begun.
     pub(crate) fn begin(&mut self, line: &str) {
         writeln!(self.input, "{line}").unwrap();
+        self.line(&format!("begun {line}"));
     }
 
     /// A value as python writes it.

@@ -159,6 +159,7 @@ async def obey(server, plant, made, line):
         generator.event.Severity = 700
         await generator.trigger(message=rest)
     elif verb == "hang":
+        print("begun", line, flush=True)
         time.sleep(float(name))
     elif verb == "short":
         LACKING = int(name)

@@ -73,6 +73,30 @@ async fn without_permit_time_or_connection_nothing_is_sent() {
     rig.stop().await;
 }
 
+/// Whether a node can be written is not known as long as its server is not heard: that says nothing of its type.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_type_that_the_server_does_not_tell_is_no_wrong_type() {
+    let mut server = Server::start(&[]);
+    let points = [
+        (ValueType::I64, "w node = \"ns=2;s=Speed\""),
+        (ValueType::I64, "w node = \"ns=2;s=Missing\""),
+        (ValueType::Bool, "call node = \"ns=2;s=Plant\", method = \"ns=2;s=Missing\""),
+        (ValueType::Bool, "call node = \"ns=2;s=Plant\", method = \"ns=2;s=Reset\""),
+    ];
+    let mut rig = Rig::new(&format!("{}\ntimeout_ms = 500", device(&server)), &points);
+    rig.ends.value(0, 10i64).await;
+    let code = |done: Result<Reading, WriteError>| match done {
+        Err(WriteError::NotSent { code, .. }) => code,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(code(write(&rig, 1, 1i64).await), Code::DeviceRefused);
+    assert_eq!(code(write(&rig, 2, true).await), Code::DeviceRefused);
+    server.begin("hang 2");
+    let both = tokio::join!(write(&rig, 0, 1i64), write(&rig, 3, true));
+    assert_eq!((code(both.0), code(both.1)), (Code::NotConnected, Code::NotConnected));
+    rig.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_method_is_called_with_the_types_that_it_declares() {
     let mut server = Server::start(&[]);
