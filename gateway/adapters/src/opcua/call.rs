@@ -2,20 +2,19 @@
 
 use common::Value;
 use common::names::Code;
-use gateway_core::{Permit, Reading, WriteError};
+use gateway_core::{Reading, WriteError};
 use gateway_opcua::value;
 use opcua::client::Session;
 use opcua::types::{
     Argument as Declared, AttributeId, BrowseDescription, BrowseDirection, CallMethodRequest, NodeId,
     ReadValueId, ReferenceTypeId, StatusCode, TimestampsToReturn, Variant, VariantScalarTypeId as Scalar,
 };
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 
-use super::adapter::Connected;
 use super::point::Argument;
 use super::spec::Spec;
 use super::types::{self, Unknown};
-use super::write::{admit, judge};
+use super::write::{Gate, judge};
 use crate::waiting::not_sent;
 
 /// The argument that stands for what is written.
@@ -23,15 +22,14 @@ const VALUE: &str = "$value";
 
 /// Calls the method of a point.
 pub(super) async fn method(
-    connected: &Connected,
+    gate: &Gate<'_>,
     spec: &Spec,
     object: NodeId,
     method: NodeId,
     raw: Value,
-    deadline: Instant,
-    permit: Permit,
 ) -> Result<Reading, WriteError> {
-    let prepared = timeout_at(deadline, Box::pin(declared(&connected.session, &method))).await;
+    let session = &gate.connected.session;
+    let prepared = timeout_at(gate.deadline, Box::pin(declared(session, &method))).await;
     let late = || not_sent(Code::Expired, "the deadline passed before the method's arguments were known");
     let types = prepared.map_err(|_| late())?.map_err(|e| not_sent(e.code(), e.to_string()))?;
     let arguments = arguments(spec.arguments.as_deref(), &types, &raw)
@@ -41,8 +39,8 @@ pub(super) async fn method(
         method_id: method,
         input_arguments: (!arguments.is_empty()).then_some(arguments),
     };
-    admit(deadline, &permit)?;
-    let result = Box::pin(connected.session.call_one(request)).await;
+    gate.admit()?;
+    let result = Box::pin(session.call_one(request)).await;
     let detail = result.as_ref().ok().map(|r| refused(r.input_argument_results.as_deref()));
     match judge(result.map(|r| Some(r.status_code))) {
         Ok(()) => Ok(Reading { raw: None }),
