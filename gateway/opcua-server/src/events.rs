@@ -81,13 +81,7 @@ pub(crate) fn occurrence(id: &ByteString) -> Option<(common::AlarmId, i64)> {
 }
 
 /// An alarm's change, or the alarm as it is. What was said of it last stays where the change has no words of its own.
-pub(crate) fn alarm(
-    view: &AlarmView,
-    said: &Remark,
-    condition: NodeId,
-    source: NodeId,
-    now_us: i64,
-) -> Told {
+pub(crate) fn alarm(view: &AlarmView, said: &Remark, condition: NodeId, source: NodeId, now_us: i64) -> Told {
     let is_of_before = view.comment.is_empty() && !said.actor.is_empty();
     let (comment, commenter) =
         if is_of_before { (&said.text, &said.actor) } else { (&view.comment, &view.actor) };

@@ -7,7 +7,9 @@ mod rule;
 
 use std::collections::HashMap;
 
-use common::alarm::{AlarmAct, AlarmChange, AlarmId, AlarmState, AlarmView, KeptAlarm, LONGEST_SHELF_MS, Remark};
+use common::alarm::{
+    AlarmAct, AlarmChange, AlarmId, AlarmState, AlarmView, KeptAlarm, LONGEST_SHELF_MS, Remark,
+};
 use common::{PointId, Sample};
 
 pub use rule::Rule;

@@ -175,7 +175,11 @@ async fn a_comment_is_told_and_kept_with_who_said_it_and_no_client_switches_an_a
     // An occurrence that was commented is acknowledged by the event that raised it. Nothing is said of that, and what was
     // said stays, also when the alarm clears by itself.
     let keeps = |e: &Value| {
-        assert_eq!((&e["Comment"], &e["ClientUserId"]), (&json!("the fan is on again"), &json!("operator")), "{e}");
+        assert_eq!(
+            (&e["Comment"], &e["ClientUserId"]),
+            (&json!("the fan is on again"), &json!("operator")),
+            "{e}"
+        );
     };
     ua.ok(call("i=9111", say(&raised, "localized", json!("")))).await;
     keeps(&ua.event("acknowledged", |e| e["AckedState/Id"] == true).await);
