@@ -113,7 +113,7 @@ pub(crate) fn decode_rows(blob: &[u8]) -> Result<Vec<Row>, BlobError> {
         Opened::Columns(body) => {
             let mut r = Reader::new(body);
             let n = r.count("rows", MAX_ROWS)?;
-            let texts = take_texts(&mut r)?;
+            let texts = take_texts(&mut r, n)?;
             let mut r = BitReader::new(r.rest());
             let rows = take_rows(&mut r, &texts, n)?;
             r.end()?;
@@ -122,8 +122,9 @@ pub(crate) fn decode_rows(blob: &[u8]) -> Result<Vec<Row>, BlobError> {
     }
 }
 
-pub(crate) fn take_texts(r: &mut Reader<'_>) -> Result<Vec<Value>, BlobError> {
-    Ok(Texts::take(r, MAX_TEXT)?)
+/// Texts of so many values at most.
+pub(crate) fn take_texts(r: &mut Reader<'_>, values: usize) -> Result<Vec<Value>, BlobError> {
+    Ok(Texts::take(r, values, MAX_TEXT)?)
 }
 
 /// Rows by column: times, received after, rank, sequence, index, quality, value. Texts stand before all columns.

@@ -2,7 +2,7 @@
 //! predicted and only what was not expected is written, in as many bits as it needs. Nothing is lost, to the bit.
 //!
 //! Pure and total: no I/O, no clock; any numbers can be written, and no bytes make the reader panic or take more
-//! memory than the count of rows that its caller allows. The bytes are specified in `docs/protocol.md`.
+//! memory than the count of rows and the bytes of text that its caller allows. The bytes are specified in `docs/protocol.md`.
 
 mod bits;
 mod blocks;

@@ -42,7 +42,7 @@ pub fn take_table(r: &mut Reader<'_>, base_us: i64, limit: usize) -> Result<Vec<
     if n == 0 {
         return r.end().map(|()| Vec::new());
     }
-    let texts = Texts::take(r, MAX_TEXT)?;
+    let texts = Texts::take(r, n, MAX_TEXT)?;
     let mut r = BitReader::new(r.rest());
     let (order, points) = Order::take(&mut r, n)?;
     let sources = order.take_column(&mut r, base_us)?;

@@ -197,16 +197,16 @@ impl Texts {
         out.extend(stored);
     }
 
-    /// What `put` wrote, of at most `limit` bytes before compression.
+    /// What `put` wrote for at most `values` values, of at most `limit` bytes before compression.
     ///
     /// # Errors
     /// When the bytes are no such thing.
-    pub fn take(r: &mut Reader<'_>, limit: usize) -> Result<Vec<Value>, DecodeError> {
-        let n = r.varint()?;
+    pub fn take(r: &mut Reader<'_>, values: usize, limit: usize) -> Result<Vec<Value>, DecodeError> {
+        let n = r.count("texts", values)?;
         if n == 0 {
             return Ok(Vec::new());
         }
-        let length = r.count("texts", limit)?;
+        let length = r.count("bytes of texts", limit)?;
         let stored = r.sized()?;
         let unpacked;
         let bytes = if stored.len() == length {
