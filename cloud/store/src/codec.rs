@@ -206,13 +206,7 @@ fn put_sequences(w: &mut BitWriter, seqs: &[i64]) {
     let (mut as_runs, mut as_numbers) = (BitWriter::default(), BitWriter::default());
     put_residuals(&mut as_runs, &residuals);
     put_series(&mut as_numbers, seqs, &[seqs.len()], 0);
-    if as_runs.len() < as_numbers.len() {
-        w.put_flag(true);
-        put_residuals(w, &residuals);
-    } else {
-        w.put_flag(false);
-        put_series(w, seqs, &[seqs.len()], 0);
-    }
+    w.put_shorter(as_numbers, as_runs);
 }
 
 fn take_sequences(r: &mut BitReader<'_>, n: usize) -> Result<Vec<i64>, BlobError> {

@@ -134,6 +134,17 @@ fn a_claimed_size_never_makes_a_large_allocation() {
 }
 
 #[test]
+fn points_that_share_one_place_under_a_known_factor_do_not_here() {
+    // 2^32 over the golden ratio, which a reader of this code might guess.
+    let known = |point: u32| point.wrapping_mul(2_654_435_769) >> 20;
+    let points: Vec<u32> = (0..2000u32).map(|k| k.wrapping_mul(340_573_321)).collect();
+    assert!(points.iter().all(|p| known(*p) == 0));
+    let seen = Seen::new(points.len());
+    let homes: std::collections::HashSet<_> = points.iter().map(|p| seen.home(*p)).collect();
+    assert!(homes.len() > 1, "{homes:?}");
+}
+
+#[test]
 fn order_and_times_of_a_regular_plant_cost_nearly_nothing() {
     let row = |i: u32| Sample {
         point: PointId(i * 7 % 1000),
