@@ -362,11 +362,28 @@ pub(crate) fn rebuild_tail(conn: &Connection, tail: &mut Tail) -> Result<()> {
     }
 }
 
+/// Frames that cannot be read are told and left out, and stay where they are: one must not keep away all others.
 pub(crate) fn uncompacted(
     conn: &Connection,
-    after: Option<(u64, u64)>,
+    mut after: Option<FrameKey>,
     limit: usize,
 ) -> Result<Vec<NewFrame>> {
+    loop {
+        let (frames, last) = uncompacted_page(conn, after, limit)?;
+        // None at all is the end.
+        if !frames.is_empty() || last.is_none() {
+            return Ok(frames);
+        }
+        after = last;
+    }
+}
+
+/// Those of the next `limit` that can be read, and the key of the last one.
+fn uncompacted_page(
+    conn: &Connection,
+    after: Option<FrameKey>,
+    limit: usize,
+) -> Result<(Vec<NewFrame>, Option<FrameKey>)> {
     let sql = "SELECT f.rank, f.seq, f.received_us, f.bytes, f.schema, g.tenant, g.gateway FROM frames f
                JOIN incarnations i ON i.rank = f.rank JOIN gateways g ON g.id = i.gateway
                WHERE (f.rank, f.seq) > (?1, ?2) ORDER BY f.rank, f.seq LIMIT ?3";
@@ -377,12 +394,19 @@ pub(crate) fn uncompacted(
     let mut rows = statement.query(params![rank, seq, limit]).map_err(db)?;
     let mut schemas: HashMap<i64, Arc<Schema>> = HashMap::new();
     let mut gateways: HashMap<u64, Arc<GatewayKey>> = HashMap::new();
-    let mut out = Vec::new();
+    let (mut out, mut last) = (Vec::new(), None);
     while let Some(row) = rows.next().map_err(db)? {
         let rank = from_sql(row.get(0).map_err(db)?);
-        let seq: i64 = row.get(1).map_err(db)?;
+        let seq = from_sql(row.get(1).map_err(db)?);
         let bytes: Vec<u8> = row.get(3).map_err(db)?;
-        let frame = Frame::decode(&bytes).map_err(|e| damaged(format_args!("frame {rank}/{seq}"), e))?;
+        last = Some((rank, seq));
+        let frame = match Frame::decode(&bytes) {
+            Ok(frame) => frame,
+            Err(error) => {
+                tracing::error!(rank, seq, %error, "a stored frame cannot be read: its samples are missing");
+                continue;
+            }
+        };
         let schema_row: i64 = row.get(4).map_err(db)?;
         let schema = match schemas.get(&schema_row) {
             Some(schema) => Arc::clone(schema),
@@ -409,5 +433,5 @@ pub(crate) fn uncompacted(
             received_us: row.get(2).map_err(db)?,
         });
     }
-    Ok(out)
+    Ok((out, last))
 }
