@@ -76,6 +76,8 @@ pub struct Config {
     pub opcua_users: gateway_broker::Users,
     /// The buffer.
     pub buffer: BufferSection,
+    /// What it is encrypted with.
+    pub buffer_keys: gateway_store::Keys,
     /// The command path.
     pub control: ControlSection,
     /// Modbus lines that devices name.
@@ -273,6 +275,7 @@ fn build(files: &mut Files<'_>) -> (Option<Config>, Vec<Mistake>) {
         opcua_server,
         opcua_users: gateway_broker::Users::default(),
         buffer,
+        buffer_keys: gateway_store::Keys::default(),
         control,
         lines,
         publish,

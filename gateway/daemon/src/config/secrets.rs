@@ -1,12 +1,16 @@
-//! Files that hold secrets: the uplink's password and the tokens of the local API. They must be readable by
+//! Files that hold secrets: the uplink's password, the tokens of the local API, the buffer's keys. They must be readable by
 //! their owner alone.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use common::api::Role;
 use common::config::{Mistake, line_column};
 use sha2::{Digest as _, Sha256};
+
+use gateway_store::{Key, Keys};
 
 use super::Config;
 use super::files::Files;
@@ -88,6 +92,16 @@ pub(super) fn load(files: &Files<'_>, config: &mut Option<Config>, mistakes: &mu
         }
     }
     broker(files, config, mistakes);
+    if let Some(path) = &files.merged.buffer.keys_file {
+        match read(path).and_then(|text| keys(path, &text)) {
+            Ok(keys) => {
+                if let Some(config) = config {
+                    config.buffer_keys = keys;
+                }
+            }
+            Err(message) => mistakes.push(files.mistake("buffer", "keys_file", message)),
+        }
+    }
     if let Some(section) = &files.merged.opcua_server
         && let Some(path) = &section.passwords_file
     {
@@ -188,6 +202,20 @@ fn read(path: &Path) -> Result<String, String> {
         ));
     }
     std::fs::read_to_string(path).map_err(told)
+}
+
+/// One key a line. What stands there is not shown.
+fn keys(path: &Path, text: &str) -> Result<Keys, String> {
+    let lines = text.lines().map(str::trim).enumerate().filter(|(_, l)| !l.is_empty() && !l.starts_with('#'));
+    let key = |(n, line): (usize, &str)| {
+        let bytes = BASE64_STANDARD.decode(line).ok().and_then(|b| b.try_into().ok());
+        bytes.map(Key::new).ok_or_else(|| {
+            let (path, line) = (path.display(), n + 1);
+            format!("line {line} of {path} is no key: expected 32 bytes in base64, as of `openssl rand -base64 32`")
+        })
+    };
+    let keys = lines.map(key).collect::<Result<Vec<_>, _>>()?;
+    if keys.is_empty() { Err(format!("{} has no key", path.display())) } else { Ok(keys.into()) }
 }
 
 fn tokens(path: &Path, text: &str, mistakes: &mut Vec<Mistake>) -> Vec<Token> {

@@ -14,7 +14,7 @@ use common::{
     ValueType,
 };
 use gateway_core::{Device, FrameLog, PointDefinition, RawRange, Registry};
-use gateway_store::{Options, Store};
+use gateway_store::{Key, Keys, Options, Store};
 
 pub(crate) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
@@ -53,6 +53,12 @@ pub(crate) fn open(options: Options) -> Arc<Store> {
 
 pub(crate) fn options(dir: &Path) -> Options {
     Options::new(dir)
+}
+
+/// A key to write with, or none.
+pub(crate) fn keys(encrypted: bool) -> Keys {
+    let key = Key::new(std::array::from_fn(|n| u8::try_from(n).unwrap()));
+    Keys::from(if encrypted { vec![key] } else { vec![] })
 }
 
 pub(crate) fn sample(point: u32, x: f64, at_us: i64) -> Sample {
