@@ -284,6 +284,7 @@ async fn history(
             min: part(x - 1.0),
             max: part(x + 1.0),
             mean: part(x),
+            first: None,
             count: if w.rollup { 10 } else { 1 },
             good: if w.rollup { 10 } else { 1 },
         }
@@ -297,6 +298,14 @@ async fn history(
         to_us: NOW_US + 10_000_000,
         resolution: if w.rollup { bucket } else { Resolution::Raw },
         points: (0..i64::from(n.min(11))).map(row).collect(),
+        gaps: vec![HistoryGap {
+            from_us: NOW_US + 20_000_000,
+            to_us: NOW_US + 62_000_000,
+            cause: GapReason::Quota,
+            quality: None,
+            count: Some(412),
+            partial: false,
+        }],
     })
     .into_response()
 }

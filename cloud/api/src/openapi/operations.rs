@@ -131,7 +131,8 @@ pub(super) fn describe(op: Op) -> Doc {
         Op::GetTwin => doc("twins", "A twin with its points and values", "")
             .gives(200, "the twin", "TwinView", ex::twin())
             .heads(&[ETAG]),
-        Op::History => doc("twins", "A point's history", "Raw samples where they fit, roll-ups where they do not.")
+        Op::History => doc("twins", "A point's history", "Raw samples where they fit, roll-ups where they do not; and where samples are missing or bad, with the cause: as \
+             gateways told it, as holes in their streams show it, or as the samples' quality says.")
             .with([
                 query("from", "start: RFC 3339, microseconds since 1970, `now`, or a time ago; default `-1h`", "-15m"),
                 query("to", "end (excluded), in the same forms; default `now`", "now"),

@@ -98,6 +98,9 @@ impl Memory {
 
 #[async_trait]
 impl FrameStorage for Memory {
+    fn store_id(&self) -> uuid::Uuid {
+        uuid::Uuid::nil()
+    }
     async fn hello(&self, _: &GatewayKey, _: &[Incarnation]) -> Done<Vec<KnownIncarnation>> {
         Ok(vec![])
     }
@@ -125,6 +128,7 @@ impl FrameStorage for Memory {
             t_us: from_us + i,
             value: Some(Value::F64(21.5)),
             quality: Quality::GOOD,
+            first: None,
             min: None,
             max: None,
             mean: None,
@@ -132,7 +136,12 @@ impl FrameStorage for Memory {
             good: 1,
         };
         let n = (to_us - from_us).min(i64::try_from(max.min(3)).unwrap());
-        Ok(History { resolution: Resolution::Raw, points: (0..n).map(row).collect() })
+        Ok(History {
+            resolution: Resolution::Raw,
+            points: (0..n).map(row).collect(),
+            gaps: vec![],
+            heard_us: Some(from_us + 10),
+        })
     }
 }
 

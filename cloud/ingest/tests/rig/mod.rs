@@ -66,6 +66,10 @@ fn none<T>(what: &str) -> Result<T, StoreError> {
 
 #[async_trait]
 impl FrameStorage for Store {
+    fn store_id(&self) -> uuid::Uuid {
+        uuid::Uuid::nil()
+    }
+
     async fn hello(&self, _: &GatewayKey, all: &[Incarnation]) -> Result<Vec<KnownIncarnation>, StoreError> {
         let mut marks = self.marks.lock().unwrap();
         let mut known = Vec::new();
@@ -115,6 +119,33 @@ impl FrameStorage for Store {
     }
 
     async fn history(&self, _: TwinId, _: &str, _: i64, _: i64, _: usize) -> Result<History, StoreError> {
+        none("history")
+    }
+}
+
+#[async_trait]
+impl HistoryStorage for Store {
+    async fn aligned(
+        &self,
+        _: &[(TwinId, String)],
+        _: Grid,
+        _: Interpolation,
+    ) -> Result<Vec<Column>, StoreError> {
+        none("history")
+    }
+
+    async fn samples(&self, _: TwinId, _: &str, _: i64, _: i64, _: usize) -> Result<SamplePage, StoreError> {
+        none("history")
+    }
+
+    async fn delete_history(
+        &self,
+        _: TwinId,
+        _: &str,
+        _: i64,
+        _: i64,
+        _: &LogEntry,
+    ) -> Result<u64, StoreError> {
         none("history")
     }
 }

@@ -1,16 +1,14 @@
 //! Files that hold secrets: the uplink's password, the tokens of the local API, the buffer's keys. They must be readable by
 //! their owner alone.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use common::api::Role;
-use common::config::{Mistake, line_column};
-use sha2::{Digest as _, Sha256};
-
+use common::config::{Mistake, line_column, read_secret as read};
 use gateway_store::{Key, Keys};
+use sha2::{Digest as _, Sha256};
 
 use super::Config;
 use super::files::Files;
@@ -189,19 +187,6 @@ fn users(path: &Path, mistakes: &mut Vec<Mistake>) -> Result<gateway_broker::Use
             Ok(gateway_broker::Users::default())
         }
     }
-}
-
-fn read(path: &Path) -> Result<String, String> {
-    let told = |e: std::io::Error| format!("cannot read {}: {e}", path.display());
-    let mode = std::fs::metadata(path).map_err(told)?.permissions().mode();
-    if mode & 0o077 != 0 {
-        let mode = mode & 0o777;
-        return Err(format!(
-            "{} has mode {mode:o}: expected 600, readable by its owner alone",
-            path.display()
-        ));
-    }
-    std::fs::read_to_string(path).map_err(told)
 }
 
 /// One key a line. What stands there is not shown.
