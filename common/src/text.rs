@@ -16,14 +16,29 @@ pub fn hex(bytes: &[u8]) -> String {
     digits.filter_map(|digit| DIGITS.get(usize::from(digit))).collect()
 }
 
+/// A text as a field of comma-separated values (RFC 4180). One that a spreadsheet would run as a formula is made a text
+/// by a quote mark.
+pub fn csv_field(text: &str) -> String {
+    let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
+    let text = if formula { format!("'{text}") } else { text.to_owned() };
+    if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{counted, hex};
+    use super::{counted, csv_field, hex};
 
     #[test]
     fn bytes_are_two_digits_each() {
         assert_eq!(hex(&[0x00, 0x0f, 0xa0, 0xff]), "000fa0ff");
         assert_eq!(hex(&[]), "");
+    }
+
+    #[test]
+    fn a_text_cannot_break_out_of_its_field() {
+        assert_eq!(csv_field("a"), "a");
+        assert_eq!(csv_field("a,\"b\""), "\"a,\"\"b\"\"\"");
+        assert_eq!(csv_field("=1+1"), "'=1+1");
     }
 
     #[test]

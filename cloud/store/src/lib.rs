@@ -7,6 +7,7 @@
 mod accounts;
 mod alarms;
 mod align;
+mod backup;
 mod bucket;
 mod codec;
 mod commands;
@@ -43,6 +44,7 @@ use cloud_core::StoreError;
 use common::{Clock, TwinId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+pub use crate::backup::{Verified, backup, restore, verify};
 use crate::db::{Readers, Result, refused};
 pub use crate::pg::{Server, ServerError};
 pub use crate::place::Place;

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use cloud_core::storage::FrameStorage;
 use cloud_core::{Storage, StoreError};
-use cloud_store::{Keep, Options, Retention, Store};
+use cloud_store::{Class, Keep, Options, Retention, Store};
 use common::Clock;
 use common::api::Resolution;
 use contract::fixtures::*;
@@ -123,6 +123,42 @@ async fn samples_beyond_their_time_go_and_their_roll_ups_stay() {
     let left: i64 =
         conn.query_row("SELECT sum(n) FROM chunks WHERE level = 0 AND class < 10", [], |r| r.get(0)).unwrap();
     assert!((3 * 24 * 60..4 * 24 * 60 + 200).contains(&left), "{left}");
+}
+
+#[tokio::test]
+async fn each_class_of_points_has_its_own_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("cloud.db");
+    let day = 86_400 * SECOND;
+    let options = Options { chunk_rows: 50, ..Options::new(&path) };
+    let storage: Arc<dyn Storage> = Store::open(options.clone(), Clock::simulated(T0 + 10 * day)).unwrap();
+    let s = oven(&storage).await;
+    // Ten days of a sample every ten minutes, of two points.
+    for hour in 0..240i64 {
+        let rows = (0..6i64).flat_map(|n| {
+            let t = T0 + hour * 3600 * SECOND + n * 600 * SECOND;
+            [sample(0, t, 1.0), sample(1, t, n)]
+        });
+        storage.accept(&[s.samples(u64::try_from(hour).unwrap() + 1, rows.collect())]).await.unwrap();
+        storage.compact(10).await.unwrap();
+    }
+    drop(storage);
+    let keep = |raw, rollup| Keep { raw_days: Some(raw), rollup_days: Some(rollup) };
+    let classes = vec![Class { points: vec!["**/oven/temp".into()], keep: keep(2, 5) }];
+    let retention = Retention { classes, others: Keep::default() };
+    let options = Options { retention, ..options };
+    let storage: Arc<dyn Storage> = Store::open(options, Clock::simulated(T0 + 10 * day)).unwrap();
+    storage.compact(10).await.unwrap();
+    let count = async |point: &str, from: i64, to: i64, max: usize| {
+        let h = storage.history(twin(1), point, T0 + from * day, T0 + to * day, max).await.unwrap();
+        (h.resolution == Resolution::Raw, h.points.iter().map(|p| p.count).sum::<u64>())
+    };
+    assert_eq!(count("count", 0, 10, 100_000).await, (true, 1440), "of no class: all is kept");
+    assert_eq!(count("temp", 9, 10, 100_000).await, (true, 144));
+    let (is_raw, n) = count("temp", 6, 7, 100_000).await;
+    assert!(!is_raw && (144..200).contains(&n), "its roll-ups are kept: {n}");
+    assert_eq!(count("temp", 0, 4, 100_000).await.1, 0, "nothing is kept for ever");
+    assert_eq!(count("temp", 0, 10, 3).await.1, count("temp", 4, 10, 100_000).await.1);
 }
 
 #[tokio::test]

@@ -85,7 +85,7 @@ pub struct AlignedResponse {
 pub enum ExportFormat {
     /// comma-separated values with a header (RFC 4180)
     Csv,
-    /// Apache Parquet, LZ4
+    /// Apache Parquet, Snappy
     Parquet,
 }
 

@@ -143,6 +143,8 @@ pub struct Answer {
     pub status: StatusCode,
     pub headers: axum::http::HeaderMap,
     pub body: Vec<u8>,
+    /// Whether the body ended early.
+    pub is_cut_off: bool,
 }
 
 impl Answer {
@@ -203,8 +205,10 @@ impl Ask<'_> {
         let response: Response<Body> =
             self.rig.router.clone().oneshot(request.body(self.body).unwrap()).await.unwrap();
         let (parts, body) = response.into_parts();
-        let body = axum::body::to_bytes(body, usize::MAX).await.unwrap().to_vec();
-        Answer { status: parts.status, headers: parts.headers, body }
+        let body = axum::body::to_bytes(body, usize::MAX).await;
+        let is_cut_off = body.is_err();
+        let body = body.unwrap_or_default().to_vec();
+        Answer { status: parts.status, headers: parts.headers, body, is_cut_off }
     }
 }
 

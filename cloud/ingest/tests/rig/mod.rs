@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use ::bytes::BytesMut;
 use async_trait::async_trait;
+use cloud_core::align::{Column, Grid};
+use cloud_core::history::{HistoryStorage, SamplePage};
 use cloud_core::storage::{
     Account, AccountStorage, AuditStorage, CommandStorage, Created, FrameStorage, History, KnownIncarnation,
     Loaded,

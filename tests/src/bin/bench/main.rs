@@ -13,6 +13,7 @@ mod buffer;
 mod command;
 mod field;
 mod figure;
+mod history;
 mod ingest;
 mod live;
 mod opcua;
@@ -51,7 +52,10 @@ async fn main() -> ExitCode {
     });
     let chosen = only.first().is_some_and(|g| g == "field" || g == "opcua");
     let figures = if chosen { only.split_off(1) } else { Vec::new() };
-    let known = ["start", "loop", "command", "field", "broker", "scale", "opcua", "buffer", "wire", "ingest"];
+    let known = [
+        "start", "loop", "command", "field", "broker", "scale", "opcua", "buffer", "wire", "ingest",
+        "history",
+    ];
     if let Some(unknown) = only.iter().find(|g| !known.contains(&g.as_str())) {
         eprintln!("no group `{unknown}`: there are {}", known.join(", "));
         return ExitCode::from(2);
@@ -85,6 +89,9 @@ async fn main() -> ExitCode {
     }
     if wanted("wire") {
         wire::wire().await;
+    }
+    if wanted("history") {
+        history::history().await;
     }
     if wanted("ingest") {
         ingest::ingest(seconds.unwrap_or(30)).await;
