@@ -22,7 +22,7 @@ fn schema(devices: u32, points: u32) -> Schema {
         asset: format!("plant/area/line/d{d}"),
         description: String::new(),
         first_point: d * points,
-        points: (0..points).map(|p| point(&format!("p{p}")).into()).collect(),
+        points: (0..points).map(|p| point(&format!("p{p}"))).collect(),
     };
     Schema {
         tenant: key.tenant.clone(),

@@ -127,7 +127,7 @@ fn schema() -> Schema {
         asset: "plant/coating/line1/oven".into(),
         description: String::new(),
         first_point: 0,
-        points: vec![point("t", Access::Read).into(), point("sp", Access::ReadWrite).into()],
+        points: vec![point("t", Access::Read), point("sp", Access::ReadWrite)],
     };
     Schema { tenant, gateway, devices: vec![device] }
 }

@@ -311,11 +311,7 @@ pub(crate) fn rebuild_tail(conn: &Conn, tail: &mut Tail) -> Result<()> {
 }
 
 /// Frames that cannot be read are told and left out, and stay where they are: one must not keep away all others.
-pub(crate) fn uncompacted(
-    conn: &Conn,
-    mut after: Option<FrameKey>,
-    limit: usize,
-) -> Result<Vec<NewFrame>> {
+pub(crate) fn uncompacted(conn: &Conn, mut after: Option<FrameKey>, limit: usize) -> Result<Vec<NewFrame>> {
     loop {
         let (frames, last) = uncompacted_page(conn, after, limit)?;
         // None at all is the end.

@@ -1,6 +1,7 @@
 //! Schemas, the twins that they speak of, who feeds which twin since when, and the series of their points.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use cloud_core::{GatewayKey, StoreError};
 use common::command::{LogEntry, Severity};
@@ -121,7 +122,7 @@ fn forget_changed(
     for point in old.iter().filter(|p| !is_kept(p)) {
         let sql = "DELETE FROM last_values WHERE series =
                    (SELECT id FROM series WHERE tenant = ?1 AND twin = ?2 AND point = ?3)";
-        tx.execute(sql, params![tenant, twin, point.name])?;
+        tx.execute(sql, params![tenant, twin, &*point.name])?;
     }
     Ok(())
 }

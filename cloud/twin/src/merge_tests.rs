@@ -27,7 +27,7 @@ pub(crate) fn schema(gateway: &str, devices: &[&str]) -> Schema {
         asset: format!("plant/area/line/{name}"),
         description: String::new(),
         first_point: i * 2,
-        points: vec![point("a").into(), point("b").into()],
+        points: vec![point("a"), point("b")],
     };
     Schema {
         tenant: TenantId::default(),

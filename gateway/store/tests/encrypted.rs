@@ -71,7 +71,7 @@ async fn without_the_right_key_the_start_is_refused_and_nothing_is_touched() {
     let before = files(dir.path());
     for wrong in [Keys::default(), vec![Key::new([9; 32])].into()] {
         let refused = Store::open(encrypted(dir.path(), wrong), Clock::system(), registry(50, "Cel"));
-        let error = refused.err().expect("refused");
+        let error = refused.expect_err("refused");
         assert!(matches!(error, OpenError::Key { .. }), "{error}");
         assert!(error.to_string().contains("give the key that it was written with"), "{error}");
         assert!(!error.to_string().contains("9, 9"), "{error}");

@@ -427,7 +427,7 @@ pub fn schema(gateway: &str) -> Schema {
         asset: "plant/area/line/oven".into(),
         description: String::new(),
         first_point: 0,
-        points: vec![point.into()],
+        points: vec![point],
     };
     Schema { tenant: key.tenant, gateway: key.gateway, devices: vec![device] }
 }

@@ -39,7 +39,7 @@ pub(crate) fn schema(gateway: &GatewayKey, devices: &[(&str, TwinId)]) -> Schema
         asset: format!("plant/coating/line1/{name}"),
         description: String::new(),
         first_point: i * 4,
-        points: POINTS.iter().map(|(name, t)| point(name, *t).into()).collect(),
+        points: POINTS.iter().map(|(name, t)| point(name, *t)).collect(),
     };
     Schema {
         tenant: gateway.tenant.clone(),

@@ -84,7 +84,8 @@ async fn measure(name: &str, goal: &str, cloud: Cloud, dir: &Path, length: Durat
     let floor = floor(dir, bytes, samples);
     let lags = Percentiles::of(lags);
     let per_s = samples as f64 / took.as_secs_f64();
-    let beside = [Beside::floor("the same bytes written and fdatasync'ed, a second of all gateways at a time", floor)];
+    let beside =
+        [Beside::floor("the same bytes written and fdatasync'ed, a second of all gateways at a time", floor)];
     print_beside(&format!("{name}_per_s"), per_s, "samples/s", goal, &beside);
     print(&format!("{name}_ack_p50_ms"), lags.at(50.0), "ms", "report", None);
     print(&format!("{name}_ack_p99_ms"), lags.at(99.0), "ms", "<= 5000", None);
@@ -274,7 +275,7 @@ fn schema(plant: &mut Plant, id: &str) -> Schema {
         asset: format!("plant/area/line/{id}"),
         description: String::new(),
         first_point: 0,
-        points: (0..POINTS).map(point).map(Into::into).collect(),
+        points: (0..POINTS).map(point).collect(),
     };
     Schema { tenant, gateway, devices: vec![device] }
 }
