@@ -19,7 +19,7 @@ pub use table::{put_table, take_table};
 pub use values::{Texts, put_values, take_values};
 
 /// Runs of these lengths, one after the other; short ones where `all` ends early.
-fn runs<'a, T>(all: &'a [T], lengths: impl IntoIterator<Item = usize>) -> impl Iterator<Item = &'a [T]> {
+fn runs<T>(all: &[T], lengths: impl IntoIterator<Item = usize>) -> impl Iterator<Item = &[T]> {
     let mut rest = all;
     lengths.into_iter().map(move |n| {
         let (run, after) = rest.split_at(n.min(rest.len()));
