@@ -220,6 +220,8 @@ pub mod action {
         DEVICE_OFFLINE = "device.offline";
         /// Somebody had samples of the buffer dropped.
         BUFFER_DROPPED = "buffer.dropped";
+        /// Somebody had a part of a point's history deleted.
+        HISTORY_DELETED = "history.deleted";
         /// Somebody asked for something to be done with an alarm.
         ALARM_ASKED = "alarm.asked";
         /// An alarm's condition came true.

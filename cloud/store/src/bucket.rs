@@ -156,6 +156,7 @@ impl Bucket {
             t_us: self.start,
             value: self.last.and_then(|row| row.value),
             quality: self.worst,
+            first: self.first.and_then(|row| row.value),
             min: has.then_some(self.min),
             max: has.then_some(self.max),
             // A sum of large values may overflow; the mean of the extremes then stands within them.

@@ -11,6 +11,7 @@
 
 mod commands;
 pub mod disk;
+mod encrypt;
 mod feed;
 mod free;
 mod gone;
@@ -32,6 +33,7 @@ mod table;
 mod tail;
 mod writer;
 
+pub use encrypt::{Key, Keys};
 pub use feed::{FeedOptions, feed};
 pub use inspect::Exported;
 pub use options::{OpenError, Options, Overflow};
