@@ -25,6 +25,7 @@ use common::command::{LogEntry, Origin, Requester, Severity};
 use common::names::Code;
 use common::schema::Label;
 use common::{Access, CommandId, CommandState, PointKind, Quality, TwinId, Value, ValueType};
+use futures_util::StreamExt as _;
 use tokio::process::{Child, Command};
 
 /// Longest time for one run of the binary.
@@ -58,6 +59,8 @@ pub(crate) struct World {
     pub(crate) is_box: bool,
     pub(crate) switch: SwitchRequest,
     pub(crate) rollup: bool,
+    /// Grids asked for.
+    pub(crate) aligned: Vec<AlignedRequest>,
     pub(crate) seen: Vec<Seen>,
 }
 
@@ -182,6 +185,7 @@ fn world() -> World {
         is_box: false,
         switch: SwitchRequest { position: SwitchPosition::Local, reason: "start".into() },
         rollup: false,
+        aligned: vec![],
         seen: Vec::new(),
     }
 }
@@ -191,7 +195,9 @@ fn router(world: Shared) -> Router {
         .route("/session", post(sign_in).delete(async || StatusCode::NO_CONTENT))
         .route("/twins", get(twins))
         .route("/twins/{id}", get(one_twin))
-        .route("/twins/{id}/points/{point}/history", get(history))
+        .route("/twins/{id}/points/{point}/history", get(history).delete(delete_history))
+        .route("/history/aligned", post(aligned))
+        .route("/history/export", post(export))
         .route("/twins/{id}/commands", post(command))
         .route("/commands", get(commands))
         .route("/commands/{id}", get(one_command))
@@ -308,6 +314,36 @@ async fn history(
         }],
     })
     .into_response()
+}
+
+async fn aligned(State(w): State<Shared>, Json(body): Json<AlignedRequest>) -> Json<AlignedResponse> {
+    lock(&w).aligned.push(body.clone());
+    let column = |p: PointRef| AlignedColumn {
+        twin: p.twin,
+        point: p.point,
+        unit: "Cel".into(),
+        values: vec![Some(Value::F64(1.5)), Some(Value::F64(2.5)), None],
+        quality: vec![Quality::GOOD, Quality::UNCERTAIN_RANGE, Quality::BAD_TIMEOUT],
+    };
+    let columns = body.points.into_iter().map(column).collect();
+    Json(AlignedResponse { from_us: NOW_US, step_us: 60_000_000, rows: 3, columns })
+}
+
+/// Two chunks; of CSV the second never comes.
+async fn export(Json(body): Json<ExportRequest>) -> Response {
+    let is_cut = body.format == ExportFormat::Csv;
+    let end = async move {
+        // So that the head and the first chunk go out.
+        tokio::task::yield_now().await;
+        if is_cut { Err(std::io::Error::other("cut")) } else { Ok("PAR1") }
+    };
+    let first = futures_util::stream::iter([Ok("PAR1")]);
+    Response::new(axum::body::Body::from_stream(first.chain(futures_util::stream::once(end))))
+}
+
+async fn delete_history(Query(q): Query<HashMap<String, String>>) -> Json<HistoryDeleted> {
+    assert_eq!((q["from"].as_str(), q["to"].as_str(), q["reason"].as_str()), ("-2h", "-1h", "a test"));
+    Json(HistoryDeleted { samples: 1 })
 }
 
 async fn command(

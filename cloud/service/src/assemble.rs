@@ -290,14 +290,17 @@ async fn open(config: &Config, clock: &Clock) -> Result<Arc<Store>, StartError> 
     make_private(path).map_err(|source| StartError::DataDir { path: path.clone(), source })?;
     let place = place(config)?;
     let mut options = cloud_store::Options::at(place);
-    options.retention.others.raw_days = config.history.raw_days;
+    options.retention = config.history.retention();
     let clock = clock.clone();
     let opened = tokio::task::spawn_blocking(move || Store::open(options, clock));
     Ok(opened.await.map_err(|_| StartError::Interrupted)??)
 }
 
 /// Where the database is.
-fn place(config: &Config) -> Result<Place, StartError> {
+///
+/// # Errors
+/// When `[store]` names what cannot be read.
+pub fn place(config: &Config) -> Result<Place, StartError> {
     match config.store.server() {
         Ok(Some(server)) => Ok(Place::Postgres(server)),
         Ok(None) => Ok(Place::Sqlite(config.cloud.data_dir.join(DATABASE))),
