@@ -11,7 +11,6 @@ use crate::inner::lock;
 use crate::record::{Item, RecordReader};
 use crate::retain::{Losses, tell};
 use crate::segment::{Active, Segment, rewritten};
-use crate::sets::minus;
 use crate::tail::TailFrame;
 use crate::writer::Writer;
 
@@ -106,8 +105,8 @@ impl Writer {
             let now = shared.segments.iter().find(|s| s.ordinal == part.ordinal);
             let now = now.map(|s| s.contents.present.clone()).unwrap_or_default();
             // Damage may have been told meanwhile; what else was not read is lost with the old file.
-            small.contents.present = minus(&small.contents.present, &minus(&part.contents.present, &now));
-            let seqs = minus(&now, &read);
+            small.contents.present = small.contents.present.minus(&part.contents.present.minus(&now));
+            let seqs = now.minus(&read);
             tell(&mut shared, part, &Losses { seqs, ..Losses::default() }, GapCause::Damaged);
         }
         shared.segments.retain(|s| before.as_ref().is_none_or(|b| b.ordinal != s.ordinal));

@@ -17,7 +17,6 @@ use crate::gone::Sets;
 use crate::options::Options;
 use crate::retain::DropOrder;
 use crate::segment::Segment;
-use crate::sets::{minus, missing};
 use crate::table::Table;
 use crate::tail::{Tail, TailFrame};
 
@@ -128,7 +127,7 @@ impl Shared {
     /// Frames of a segment that the cloud does not have.
     pub(crate) fn unacked(&self, segment: &Segment) -> u64 {
         match self.acked.get(&segment.incarnation) {
-            Some(acked) => missing(&segment.contents.present, acked),
+            Some(acked) => segment.contents.present.minus_len(acked),
             None => segment.contents.present.len(),
         }
     }
@@ -158,7 +157,7 @@ impl Shared {
     /// Takes frames for lost; `gap` tells it later.
     pub(crate) fn lose(&mut self, incarnation: Incarnation, seqs: &IntervalSet) {
         for segment in self.segments.iter_mut().filter(|s| s.incarnation == incarnation) {
-            segment.contents.present = minus(&segment.contents.present, seqs);
+            segment.contents.present = segment.contents.present.minus(seqs);
         }
         self.free(incarnation, seqs);
     }

@@ -15,7 +15,6 @@ use crate::inner::{Shared, lock};
 use crate::record::{Item, RecordReader};
 use crate::retain::{DropOrder, Dropped};
 use crate::segment::Segment;
-use crate::sets::{minus, missing};
 use crate::store::Store;
 
 /// A sample of the buffer with the names that it had when it was taken.
@@ -43,10 +42,12 @@ impl Store {
         for segment in &shared.segments {
             let acked = shared.acked.get(&segment.incarnation).unwrap_or(&none);
             let present = &segment.contents.present;
-            let samples = minus(present, &segment.contents.kept);
-            for (class, seqs) in classes.iter_mut().zip([&samples, &minus(present, &samples)]) {
+            let samples = present.minus(&segment.contents.kept);
+            for (class, seqs) in
+                classes.iter_mut().zip([&samples, &present.intersection(&segment.contents.kept)])
+            {
                 class.frames += seqs.len();
-                class.unacked_frames += missing(seqs, acked);
+                class.unacked_frames += seqs.minus_len(acked);
             }
         }
         let records = shared.segments.iter().filter(|s| s.only_records()).map(|s| s.bytes).sum();
@@ -92,7 +93,7 @@ impl Store {
                 _ => IntervalSet::new(),
             };
             let frames = |s: &Segment| match s.incarnation == hold.from.incarnation {
-                true => missing(&s.contents.present, &before),
+                true => s.contents.present.minus_len(&before),
                 false => s.contents.present.len(),
             };
             readers.push(BufferReader {
@@ -121,8 +122,8 @@ impl Store {
                     let now = lock(&self.inner.shared);
                     let now = now.segments.iter().find(|s| s.ordinal == segment.ordinal);
                     let expected = now.map(|s| s.contents.present.clone()).unwrap_or_default();
-                    let gone = minus(&segment.contents.present, &expected);
-                    for (first, last) in minus(&minus(&segment.contents.present, &gone), &sound).iter() {
+                    let unsound = segment.contents.present.intersection(&expected).minus(&sound);
+                    for (first, last) in unsound.iter() {
                         let detail = "records are not sound".to_owned();
                         let (file, seqs) = (file.clone(), Some((first, last)));
                         report.damage.push(BufferDamage { file, seqs, detail });

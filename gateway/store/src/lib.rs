@@ -25,7 +25,6 @@ mod recover;
 mod reserve;
 mod retain;
 mod segment;
-mod sets;
 mod state;
 mod store;
 mod table;

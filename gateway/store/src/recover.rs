@@ -14,7 +14,6 @@ use crate::gone::Sets;
 use crate::quarantine::Quarantine;
 use crate::record::{Item, RecordReader};
 use crate::segment::{self, Found, Segment};
-use crate::sets::minus;
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -81,7 +80,7 @@ fn add(disk: &dyn Disk, found: &mut Recovered, opened: segment::Opened, gone: &S
     let segment::Opened { mut segment, damage } = opened;
     found.next_ordinal = found.next_ordinal.max(segment.ordinal.saturating_add(1));
     if let Some(gone) = gone.get(&segment.incarnation) {
-        segment.contents.present = minus(&segment.contents.present, gone);
+        segment.contents.present = segment.contents.present.minus(gone);
     }
     // A rewriting that ended before the old file was removed: both have what is not gone, unless one is damaged.
     if let Some(at) = found.segments.iter().position(|s| s.ordinal == segment.ordinal) {
@@ -105,7 +104,7 @@ fn once(segments: &mut [Segment]) {
     let mut later: HashMap<Incarnation, IntervalSet> = HashMap::new();
     for segment in segments.iter_mut().rev() {
         let seen = later.entry(segment.incarnation).or_default();
-        segment.contents.present = minus(&segment.contents.present, seen);
+        segment.contents.present = segment.contents.present.minus(seen);
         seen.extend(&segment.contents.present);
     }
 }
@@ -129,7 +128,7 @@ fn judge(found: &mut Recovered, gone: &Sets) {
         for (_, before) in found.damage.iter().filter(|(i, _)| *i == incarnation) {
             expected.insert(before + 1);
         }
-        for (first, last) in minus(&expected, there).iter() {
+        for (first, last) in expected.difference(there) {
             tracing::error!(%incarnation, first, last, "frames are missing from the log");
             found.gaps.push(damaged(Some(incarnation), Some((first, last))));
         }

@@ -19,7 +19,6 @@ use crate::free::read_frames;
 use crate::inner::{Shared, lock, source_times, widen};
 use crate::options::Overflow;
 use crate::segment::Segment;
-use crate::sets::minus;
 use crate::writer::Writer;
 
 /// Many restarts make many small segments; more than this are not kept.
@@ -140,10 +139,8 @@ impl Writer {
                 free && age.is_some_and(|age| s.contents.newest_us.is_some_and(|at| at < before(age)))
             };
             let which = |s: &Segment| {
-                let samples_alone = minus(&s.contents.present, &s.contents.kept);
-                let holds_records = samples_alone != s.contents.present;
-                let records_go = holds_records && too_old(&s, records);
-                let samples_go = !s.only_records() && too_old(&s, samples);
+                let records_go = too_old(&s, records) && !s.contents.present.is_disjoint(&s.contents.kept);
+                let samples_go = too_old(&s, samples) && !s.only_records();
                 match (records_go, samples_go) {
                     (true, true) => Some(Which::All),
                     (true, false) => Some(Which::Records),
@@ -222,15 +219,14 @@ impl Writer {
         let contents = &segment.contents;
         let mut targets = match which {
             Which::Samples => {
-                let unacked = minus(&contents.present, &acked);
-                let unacked_records = minus(&unacked, &minus(&unacked, &contents.kept));
-                minus(&contents.present, &unacked_records)
+                let unacked_records = contents.present.minus(&acked).intersection(&contents.kept);
+                contents.present.minus(&unacked_records)
             }
-            Which::Records => minus(&contents.present, &minus(&contents.present, &contents.kept)),
+            Which::Records => contents.present.intersection(&contents.kept),
             Which::All => contents.present.clone(),
             Which::Cut(..) => IntervalSet::new(),
         };
-        let lossless = minus(&targets, &acked).is_empty() && !matches!(which, Which::Cut(..));
+        let lossless = targets.is_subset(&acked) && !matches!(which, Which::Cut(..));
         let (mut samples, mut times, mut told_by_them) = (0, None, Vec::new());
         // What cannot be read is lost all the same, uncounted.
         let read = if lossless {
@@ -260,8 +256,8 @@ impl Writer {
         if let Err(error) = read {
             tracing::error!(path = %segment.path.display(), %error, "segment cannot be read; what it loses is not counted");
         }
-        let losses = Losses { seqs: minus(&targets, &acked), samples, times };
-        let freed = minus(&targets, &losses.seqs);
+        let losses = Losses { seqs: targets.minus(&acked), samples, times };
+        let freed = targets.minus(&losses.seqs);
         let told = Dropped { frames: losses.seqs.len(), samples, acked_frames: freed.len() };
         let mut shared = lock(&self.inner.shared);
         tell(&mut shared, segment, &losses, cause);
@@ -271,7 +267,7 @@ impl Writer {
         told_by_them.into_iter().for_each(|gap| shared.retell(gap, false));
         shared.free(segment.incarnation, &freed);
         if let Some(known) = shared.segments.iter_mut().find(|s| s.ordinal == segment.ordinal) {
-            known.contents.present = minus(&known.contents.present, &freed);
+            known.contents.present = known.contents.present.minus(&freed);
         }
         self.condemned.push(segment.ordinal);
         told

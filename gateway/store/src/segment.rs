@@ -13,7 +13,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::disk::{Disk, DiskFile, read_full, write_all};
 use crate::record::{self, Item, MAX_CONTENT, RecordReader, SPECIAL, put};
-use crate::sets::minus;
 use crate::tail::TailFrame;
 
 const MAGIC: &[u8; 6] = b"TWSEG\n";
@@ -119,7 +118,7 @@ impl Segment {
 
     /// Whether it holds no samples.
     pub(crate) fn only_records(&self) -> bool {
-        minus(&self.contents.present, &self.contents.kept).is_empty()
+        self.contents.present.is_subset(&self.contents.kept)
     }
 
     pub(crate) fn last(&self) -> u64 {

@@ -25,7 +25,6 @@ use crate::quarantine::Quarantine;
 use crate::record::{Item, RecordReader};
 use crate::recover::{recover, replay_commands};
 use crate::segment::Segment;
-use crate::sets::minus;
 use crate::state::{Sets, State};
 use crate::table::Table;
 use crate::writer::Writer;
@@ -238,11 +237,10 @@ impl Store {
         let mut shared = lock(&self.inner.shared);
         let Some(known) = shared.segments.iter().find(|s| s.ordinal == segment.ordinal) else { return };
         let all: IntervalSet = vec![(first, last)].into();
-        let others = minus(&all, &known.contents.present);
-        let lost = minus(&all, &others);
+        let lost = all.intersection(&known.contents.present);
         let acked = shared.acked.get(&segment.incarnation).cloned().unwrap_or_default();
         shared.lose(segment.incarnation, &lost);
-        for (first, last) in minus(&lost, &acked).iter() {
+        for (first, last) in lost.difference(&acked) {
             tracing::error!(path = %segment.path.display(), first, last, "segment is damaged");
             shared.gap(Gap {
                 incarnation: Some(segment.incarnation),
@@ -428,7 +426,7 @@ impl FrameLog for Store {
             .segments
             .iter()
             .find_map(|s| {
-                let (first, _) = minus(&s.contents.present, acked(s.incarnation)).iter().next()?;
+                let (first, _) = s.contents.present.difference(acked(s.incarnation)).next()?;
                 let in_tail = (s.incarnation == inner.incarnation)
                     .then(|| shared.tail.after(first - 1).next().filter(|f| f.seq == first))
                     .flatten();
