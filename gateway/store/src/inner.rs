@@ -2,7 +2,7 @@
 //! (numbers and the table of last values), then `shared` (tail, index, acks). The writer thread takes
 //! neither while it touches a file.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use common::command::{LogEntry, Severity};
@@ -19,6 +19,7 @@ use crate::retain::DropOrder;
 use crate::segment::Segment;
 use crate::table::Table;
 use crate::tail::{Tail, TailFrame};
+use crate::walk::Suspect;
 
 /// Unsynced bytes from which the writer does not wait for the interval to pass.
 pub(crate) const BATCH_BYTES: usize = 1 << 20;
@@ -114,6 +115,10 @@ pub(crate) struct Shared {
     pub(crate) holds: HashMap<String, Hold>,
     /// Found and not told yet; and whether people are told as well.
     pub(crate) gaps: Vec<(Gap, bool)>,
+    /// Found where the disk could not read, and not judged yet.
+    pub(crate) suspects: Vec<Suspect>,
+    /// Ordinals of segments of which it was said that they cannot be read.
+    pub(crate) unread_told: HashSet<u64>,
     /// Somebody waits in `durable`.
     pub(crate) sync_wanted: bool,
     /// Acks came that may free something.

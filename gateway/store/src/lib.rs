@@ -29,6 +29,7 @@ mod state;
 mod store;
 mod table;
 mod tail;
+mod walk;
 mod writer;
 
 pub use feed::{FeedOptions, feed};

@@ -11,7 +11,7 @@ use common::wire::{Frame, FrameKind};
 use common::{Incarnation, IntervalSet, Schema, SchemaHash};
 use serde::{Deserialize, Serialize};
 
-use crate::disk::{Disk, DiskFile, read_full, write_all};
+use crate::disk::{Disk, DiskFile, read_around, write_all};
 use crate::record::{self, Item, MAX_CONTENT, RecordReader, SPECIAL, put};
 use crate::tail::TailFrame;
 
@@ -127,6 +127,29 @@ impl Segment {
 
     pub(crate) fn first(&self) -> u64 {
         self.contents.present.iter().next().map_or(0, |(s, _)| s)
+    }
+
+    /// Hands over number and bytes of the frames that are present and sound, in order, until `take` says no. What is
+    /// not sound is passed over: `Store::read` tells of it.
+    pub(crate) fn frames(
+        &self,
+        disk: &dyn Disk,
+        mut take: impl FnMut(u64, Vec<u8>) -> bool,
+    ) -> io::Result<()> {
+        let file = disk.open(&self.path, false)?;
+        let mut reader = RecordReader::new(&*file, self.incarnation, self.start, self.contents.end);
+        let mut last = 0;
+        while let Some(item) = reader.next()? {
+            let Item::Frame { seq, bytes, .. } = item else { continue };
+            // A number again: only its first record counts.
+            if seq > last && self.contents.present.contains(seq) {
+                last = seq;
+                if !take(seq, bytes) {
+                    break;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The schema's canonical JSON, from the file.
@@ -296,7 +319,7 @@ pub(crate) fn open(disk: &dyn Disk, path: &Path, ordinal: Option<u64>) -> io::Re
     let file = disk.open(path, false)?;
     let size = file.size()?;
     let mut head = [0; HEADER_BYTES];
-    if read_full(&*file, &mut head, 0)? < HEADER_BYTES {
+    if read_around(&*file, &mut head, 0)?.0 < HEADER_BYTES {
         return Ok(Found::Nothing);
     }
     let parsed = match parse_header(&head) {
@@ -391,7 +414,7 @@ fn parse_header(head: &[u8; HEADER_BYTES]) -> Result<(Incarnation, u64, u64, Sch
 fn read_footer(file: &dyn DiskFile, incarnation: Incarnation, size: u64) -> io::Result<Option<Contents>> {
     let Some(at) = size.checked_sub(TRAILER_BYTES as u64) else { return Ok(None) };
     let mut trailer = [0; TRAILER_BYTES];
-    if read_full(file, &mut trailer, at)? < TRAILER_BYTES {
+    if read_around(file, &mut trailer, at)?.0 < TRAILER_BYTES {
         return Ok(None);
     }
     let (offset, magic) = trailer.split_at(8);

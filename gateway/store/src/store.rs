@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use common::api::BufferHealth;
 use common::command::CommandUpdate;
 use common::supervise::PartError;
-use common::wire::{Body, Gap, GapCause, Known, Snapshot, StreamRange};
+use common::wire::{Body, Gap, Known, Snapshot, StreamRange};
 use common::{Clock, Drain, Incarnation, IntervalSet, SchemaHash};
 use gateway_core::{FrameId, FrameLog, LogError, Points, Registry, Watermark};
 use tokio::sync::watch;
@@ -22,7 +22,6 @@ use crate::inner::{Appender, Hold, Inner, Progress, Shared, lock};
 use crate::notes::Notes;
 use crate::options::{OpenError, Options};
 use crate::quarantine::Quarantine;
-use crate::record::{Item, RecordReader};
 use crate::recover::{recover, replay_commands};
 use crate::segment::Segment;
 use crate::state::{Sets, State};
@@ -33,8 +32,6 @@ use crate::writer::Writer;
 const KEEP_EVERY: Duration = Duration::from_secs(1);
 /// A disk that does not answer for so long refuses.
 const DURABLE_LIMIT: Duration = Duration::from_secs(5);
-
-type Frames = Vec<(u64, Vec<u8>)>;
 
 /// The buffer. Dropping it brings what is in memory to disk.
 #[derive(Debug)]
@@ -177,81 +174,6 @@ impl Store {
         if flush {
             state.flush();
         }
-    }
-
-    /// Frames from a segment, from `from` on; none if the file is no longer there.
-    fn read_segment(&self, segment: &Segment, from: u64, max_bytes: usize) -> Option<Frames> {
-        let mut out = Vec::new();
-        let file = match self.inner.options.disk.open(&segment.path, false) {
-            Ok(file) => file,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return None,
-            Err(error) => {
-                tracing::error!(path = %segment.path.display(), %error, "segment cannot be read");
-                return Some(out);
-            }
-        };
-        // What is not sound at a mark says nothing of what stands before it.
-        let (begin, start) = segment.place_of(from);
-        let mut reader = RecordReader::new(&*file, segment.incarnation, start, segment.contents.end);
-        let mut bytes = 0;
-        let mut broken = false;
-        let mut last = None;
-        loop {
-            match reader.next() {
-                Ok(Some(Item::Frame { seq, bytes: frame, .. })) => {
-                    if std::mem::take(&mut broken) {
-                        self.damaged(segment, last.map_or(begin, |l| l + 1), Some(seq));
-                    }
-                    last = Some(seq);
-                    if seq < from || !segment.contents.present.contains(seq) {
-                        continue;
-                    }
-                    if !out.is_empty() && bytes + frame.len() > max_bytes {
-                        break;
-                    }
-                    bytes += frame.len();
-                    out.push((seq, frame));
-                }
-                Ok(Some(Item::Damage { .. })) => broken = true,
-                Ok(Some(Item::Special(_)) | None) => {
-                    if broken {
-                        self.damaged(segment, last.map_or(begin, |l| l + 1), None);
-                    }
-                    break;
-                }
-                Err(error) => {
-                    tracing::error!(path = %segment.path.display(), %error, "segment cannot be read on");
-                    break;
-                }
-            }
-        }
-        Some(out)
-    }
-
-    /// Records from `first` on, up to a sound one, are damaged: told once.
-    fn damaged(&self, segment: &Segment, first: u64, after: Option<u64>) {
-        let last = after.map_or(segment.last(), |a| a.saturating_sub(1));
-        if first > last {
-            return;
-        }
-        let mut shared = lock(&self.inner.shared);
-        let Some(known) = shared.segments.iter().find(|s| s.ordinal == segment.ordinal) else { return };
-        let all: IntervalSet = vec![(first, last)].into();
-        let lost = all.intersection(&known.contents.present);
-        let acked = shared.acked.get(&segment.incarnation).cloned().unwrap_or_default();
-        shared.lose(segment.incarnation, &lost);
-        for (first, last) in lost.difference(&acked) {
-            tracing::error!(path = %segment.path.display(), first, last, "segment is damaged");
-            shared.gap(Gap {
-                incarnation: Some(segment.incarnation),
-                seqs: Some((first, last)),
-                times_us: None,
-                samples: 0,
-                cause: GapCause::Damaged,
-            });
-        }
-        drop(shared);
-        self.inner.tell_losses();
     }
 }
 

@@ -259,6 +259,7 @@ impl Writer {
     fn succeeded(&mut self, last: u64) {
         self.reached(last);
         self.close_earlier();
+        self.judge_suspects();
         self.retain();
         self.note_gone();
         self.reserve.take();

@@ -332,3 +332,53 @@ async fn a_segment_that_cannot_be_opened_is_moved_aside_and_told() {
     assert!((1..=12).all(|s| told.contains(s) != there.contains(&s)), "{told:?} {there:?}");
     assert_eq!(store.status().quarantine.since_start, 1);
 }
+
+/// Sectors that the disk cannot read cost their frames, which is told, and nothing else; nor does the segment stay for ever.
+#[tokio::test]
+async fn bad_sectors_cost_their_frames_and_are_told_once() {
+    let dir = memory_dir();
+    let disk = disk::ModelDisk::new(dir.path());
+    let log = dir.path().join("log");
+    let options = || gateway_store::Options {
+        disk: std::sync::Arc::new(disk.clone()),
+        segment_bytes: 16 << 10,
+        quota_bytes: 256 << 10,
+        sync_interval: std::time::Duration::from_millis(2),
+        ..options(dir.path())
+    };
+    let store = open(options());
+    for n in 0..20 {
+        let id = store.append(if n % 5 == 2 { audit("stays") } else { samples(500, n) }).unwrap();
+        store.durable(id).await.unwrap();
+    }
+    let incarnation = store.incarnation();
+    let written = read_all(&store, incarnation);
+    store.close();
+    drop(store);
+    let second = disk.files(&log).remove(1);
+    let middle = disk.content(&second).len() / 2;
+    disk.spoil(&second, middle..middle + 1);
+    let store = open(options());
+    let read = read_all(&store, incarnation);
+    assert!(read.iter().all(|f| written.contains(f)));
+    let lost = || -> IntervalSet {
+        let of = |g: &common::wire::Gap| g.incarnation == Some(incarnation);
+        gaps(&store).iter().filter(|g| of(g)).filter_map(|g| g.seqs).collect::<Vec<_>>().into()
+    };
+    eventually("told", || !lost().is_empty()).await;
+    let there: Vec<u64> = read.iter().map(|f| f.0).collect();
+    assert!((1..=20).all(|s| lost().contains(s) != there.contains(&s)), "{:?} {there:?}", lost());
+    assert!((1..=3).contains(&lost().len()), "{:?}", lost());
+    assert!(gaps(&store).iter().all(|g| g.cause == GapCause::Damaged));
+    assert_eq!(store.verify().damage, vec![], "what is told is no longer expected");
+    // The quota takes it as any other, and what is sound of its records stays.
+    for n in 20..120 {
+        let id = store.append(samples(500, n)).unwrap();
+        store.durable(id).await.unwrap();
+    }
+    assert!(!disk.files(&log).contains(&second), "it is still there");
+    assert!(disk.used_under(&log) < (256 << 10) + (24 << 10), "{}", disk.used_under(&log));
+    let left: Vec<u64> = read_all(&store, incarnation).iter().map(|f| f.0).collect();
+    let audits = [3, 8, 13, 18].into_iter().filter(|s| there.contains(s));
+    assert!(audits.clone().count() >= 3 && audits.clone().all(|s| left.contains(&s)), "{left:?}");
+}

@@ -286,3 +286,30 @@ async fn a_note_of_losses_that_was_refused_is_written_by_the_close() {
     through(&store).await;
     assert_eq!(gaps(&store), vec![]);
 }
+
+/// What cannot be read for a moment is not taken for damaged: the disk must take a write first and still not read it.
+#[tokio::test]
+async fn a_disk_that_does_not_read_for_a_moment_costs_no_frame() {
+    let dir = memory_dir();
+    let disk = ModelDisk::new(dir.path());
+    let store = store_on(&disk, &dir);
+    for n in 0..20 {
+        store.append(samples(500, n)).unwrap();
+        through(&store).await;
+    }
+    let incarnation = store.incarnation();
+    let written = read_all(&store, incarnation);
+    store.close();
+    drop(store);
+    let store = store_on(&disk, &dir);
+    disk.fail(Call::Read, Fault::Broken, 4);
+    assert!(read_all(&store, incarnation).len() < written.len(), "the refusal was not met");
+    let unreadable = || events(&store).contains(&"buffer.unreadable".to_owned());
+    eventually("said", unreadable).await;
+    through(&store).await;
+    assert!(read_all(&store, incarnation) == written);
+    store.append(samples(10, 99)).unwrap();
+    through(&store).await;
+    assert_eq!(gaps(&store), vec![]);
+    assert_eq!(events(&store).iter().filter(|e| *e == "buffer.unreadable").count(), 1, "once a segment");
+}
