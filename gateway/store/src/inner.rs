@@ -175,6 +175,25 @@ impl Shared {
         }
     }
 
+    /// Records of a segment are lost that nobody can read: gaps that they may have told are told again, since there is
+    /// nothing else that knows them.
+    pub(crate) fn retell_for(&mut self, segment: &Segment, lost: &IntervalSet) {
+        let acked = self.acked.get(&segment.incarnation).cloned().unwrap_or_default();
+        if lost.intersection(&segment.contents.kept).is_subset(&acked) {
+            return;
+        }
+        let mut untold = Vec::new();
+        for (incarnation, gone) in &self.gone {
+            let acked = self.acked.get(incarnation).cloned().unwrap_or_default();
+            untold.extend(gone.difference(&acked).map(|run| (*incarnation, run)));
+        }
+        for (incarnation, run) in untold {
+            let (incarnation, seqs) = (Some(incarnation), Some(run));
+            let gap = Gap { incarnation, seqs, times_us: None, samples: 0, cause: GapCause::Damaged };
+            self.retell(gap, false);
+        }
+    }
+
     /// Frames up to `durable` are on disk, and what they tell is told.
     pub(crate) fn told(&mut self, durable: u64) {
         let before = self.telling.len();

@@ -24,6 +24,8 @@ pub(crate) struct Recovered {
     pub(crate) gaps: Vec<Gap>,
     /// Incarnation, and the last sound sequence before damage that nothing sound follows in its file.
     damage: Vec<(Incarnation, u64)>,
+    /// Ordinals of segments whose files still hold what is gone.
+    pub(crate) to_shrink: Vec<u64>,
     /// Ordinal for the next segment.
     pub(crate) next_ordinal: u64,
 }
@@ -71,6 +73,7 @@ pub(crate) fn recover(
         found.gaps.push(damaged(None, None));
     }
     found.segments.sort_by_key(|s| s.ordinal);
+    found.to_shrink.retain(|o| found.segments.iter().any(|s| s.ordinal == *o));
     once(&mut found.segments);
     judge(&mut found, gone);
     Ok(found)
@@ -79,9 +82,11 @@ pub(crate) fn recover(
 fn add(disk: &dyn Disk, found: &mut Recovered, opened: segment::Opened, gone: &Sets) {
     let segment::Opened { mut segment, damage } = opened;
     found.next_ordinal = found.next_ordinal.max(segment.ordinal.saturating_add(1));
+    let all = segment.contents.present.len();
     if let Some(gone) = gone.get(&segment.incarnation) {
         segment.contents.present = segment.contents.present.minus(gone);
     }
+    let shrinks = segment.contents.present.len() < all;
     // A rewriting that ended before the old file was removed: both have what is not gone, unless one is damaged.
     if let Some(at) = found.segments.iter().position(|s| s.ordinal == segment.ordinal) {
         let other = &found.segments[at];
@@ -91,6 +96,10 @@ fn add(disk: &dyn Disk, found: &mut Recovered, opened: segment::Opened, gone: &S
         }
         let _ = disk.remove(&other.path);
         found.segments.remove(at);
+        found.to_shrink.retain(|o| *o != segment.ordinal);
+    }
+    if shrinks {
+        found.to_shrink.push(segment.ordinal);
     }
     let incarnation = segment.incarnation;
     let ends = damage.into_iter().filter(|(_, after)| after.is_none());

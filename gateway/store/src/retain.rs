@@ -15,14 +15,18 @@ use common::wire::{Body, Frame, FrameKind, Gap, GapCause};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::free::read_frames;
 use crate::inner::{Shared, lock, source_times, widen};
 use crate::options::Overflow;
-use crate::segment::Segment;
+use crate::segment::{FrameRef, Segment};
 use crate::writer::Writer;
 
 /// Many restarts make many small segments; more than this are not kept.
 const MAX_SEGMENTS: usize = 512;
+/// From so many segments that the disk refuses to write anew, one goes as a whole.
+const MAX_STUCK: usize = 3;
+/// Pause after a full disk gave no room; doubled each time.
+pub(crate) const SPACE_PAUSE_LEAST: Duration = Duration::from_millis(500);
+const SPACE_PAUSE_MOST: Duration = Duration::from_secs(60);
 /// Gaps told of one segment; runs beyond are told as one.
 const MAX_RUNS: usize = 32;
 /// How often age is looked at while nothing is written.
@@ -72,24 +76,40 @@ impl Writer {
         self.free_unneeded();
         self.expire();
         self.shrink(self.quota(), GapCause::Quota);
-        self.commit();
+        // What the disk refuses is said there and tried again.
+        let _ = self.commit();
     }
 
     fn quota(&self) -> u64 {
         self.inner.options.quota_bytes - self.inner.options.reserve_bytes()
     }
 
-    /// The disk is full: makes room for a segment.
+    /// The disk is full: makes room for a segment, if there is anything to make it of; what freed nothing is tried ever
+    /// more rarely.
     pub(crate) fn make_space(&mut self) {
-        self.reserve.give();
-        if self.condemned.is_empty() {
-            let used: u64 = lock(&self.inner.shared).segments.iter().map(|s| s.bytes).sum();
-            let target = used.saturating_sub(self.inner.options.segment_bytes);
-            self.shrink(target, GapCause::DiskFull);
+        let inner = self.inner.clone();
+        let used = || lock(&inner.shared).segments.iter().map(|s| s.bytes).sum::<u64>();
+        let before = used();
+        let target = before.saturating_sub(inner.options.segment_bytes);
+        let may = self.space_at.is_none_or(|at| Instant::now() >= at);
+        if !may || (self.condemned.is_empty() && self.victim(target, &[]).is_none()) {
+            return;
         }
-        self.commit();
+        self.reserve.give();
+        for _ in 0..=MAX_STUCK {
+            // What waits for its note comes first.
+            if self.condemned.iter().all(|o| self.is_stuck(*o)) {
+                self.shrink(target, GapCause::DiskFull);
+            }
+            if self.commit().is_ok() || used() < before || !self.condemned.iter().all(|o| self.is_stuck(*o)) {
+                break;
+            }
+        }
         // Before the log fills what is free now: the next time needs it again.
         self.reserve.take_now();
+        self.space_pause = if used() < before { SPACE_PAUSE_LEAST } else { self.space_pause * 2 };
+        self.space_pause = self.space_pause.min(SPACE_PAUSE_MOST);
+        self.space_at = (used() >= before).then(|| Instant::now() + self.space_pause);
     }
 
     /// Removes empty segments and, without a ring, acknowledged ones.
@@ -166,16 +186,17 @@ impl Writer {
         self.remove(&acked);
         if self.inner.options.overflow == Overflow::DropNewest {
             let mut shared = lock(&self.inner.shared);
-            shared.refusing = self.bytes_left(&shared, &[]) > self.quota();
+            shared.refusing = self.left(&shared, &[]).1 > self.quota();
         }
     }
 
-    /// Bytes of what stays.
-    fn bytes_left(&self, shared: &Shared, going: &[Segment]) -> u64 {
+    /// How many segments stay, and their bytes. What the disk refuses to write anew takes its room.
+    fn left(&self, shared: &Shared, going: &[Segment]) -> (usize, u64) {
         let stays = |s: &&Segment| {
-            !self.condemned.contains(&s.ordinal) && !going.iter().any(|g| g.ordinal == s.ordinal)
+            let condemned = self.condemned.contains(&s.ordinal) && !self.is_stuck(s.ordinal);
+            !condemned && !going.iter().any(|g| g.ordinal == s.ordinal)
         };
-        shared.segments.iter().filter(stays).map(|s| s.bytes).sum()
+        shared.segments.iter().filter(stays).fold((0, 0), |(n, bytes), s| (n + 1, bytes + s.bytes))
     }
 
     /// What goes next; none if what stays is within its bounds.
@@ -193,8 +214,8 @@ impl Writer {
         if record_bytes > self.inner.options.records_quota() {
             return oldest_records().map(|s| Victim::Lossy(s, Which::All));
         }
-        let count = shared.segments.len() - going.len() - self.condemned.len();
-        if self.bytes_left(&shared, going) <= target && count <= MAX_SEGMENTS {
+        let (count, bytes) = self.left(&shared, going);
+        if bytes <= target && count <= MAX_SEGMENTS {
             return None;
         }
         // A reader beside the cloud loses before the cloud does: its cursor tells it as a gap.
@@ -208,9 +229,16 @@ impl Writer {
         if self.inner.options.overflow == Overflow::DropNewest {
             return None;
         }
+        // Too large to be written anew, by a disk that is full: as a whole, it gives the room that the others need.
+        let mut stuck = shared.segments.iter().filter(|s| self.is_stuck(s.ordinal));
+        let first_stuck = stuck.next().map(|s| Victim::Lossy(s.clone(), Which::All));
+        if stuck.count() + 1 >= MAX_STUCK && first_stuck.is_some() {
+            return first_stuck;
+        }
         let samples = candidates.iter().find(|s| !s.only_records()).map(|s| (*s).clone());
         let samples = samples.map(|s| Victim::Lossy(s, Which::Samples));
-        samples.or_else(|| oldest_records().map(|s| Victim::Lossy(s, Which::All)))
+        let records = || oldest_records().map(|s| Victim::Lossy(s, Which::All));
+        samples.or_else(records).or(first_stuck)
     }
 
     /// Takes frames of a segment out of the index and has it told; `commit` does the rest.
@@ -228,21 +256,24 @@ impl Writer {
         };
         let lossless = targets.is_subset(&acked) && !matches!(which, Which::Cut(..));
         let (mut samples, mut times, mut told_by_them) = (0, None, Vec::new());
+        let mut sound = IntervalSet::new();
         // What cannot be read is lost all the same, uncounted.
         let read = if lossless {
             Ok(())
         } else {
-            read_frames(&*self.inner.options.disk, segment, |frame| {
+            segment.frames(&*self.inner.options.disk, |seq, bytes| {
+                let frame = FrameRef::of(seq, &bytes);
+                sound.insert(seq);
                 if let Which::Cut(from, to) = which
                     && frame.kind == FrameKind::Samples
                     && (from..=to).contains(&frame.cut_us)
                 {
-                    targets.insert(frame.seq);
+                    targets.insert(seq);
                 }
-                if !targets.contains(frame.seq) || acked.contains(frame.seq) {
-                    return;
+                if !targets.contains(seq) || acked.contains(seq) {
+                    return true;
                 }
-                match Frame::decode(&frame.bytes).map(|f| f.body) {
+                match Frame::decode(frame.bytes).map(|f| f.body) {
                     Ok(body @ Body::Samples(_)) => {
                         samples += body.sample_count() as u64;
                         times = widen(times, source_times(&body));
@@ -251,6 +282,7 @@ impl Writer {
                     Ok(Body::Gap(gap)) => told_by_them.push(gap),
                     _ => {}
                 }
+                true
             })
         };
         if let Err(error) = read {
@@ -260,6 +292,9 @@ impl Writer {
         let freed = targets.minus(&losses.seqs);
         let told = Dropped { frames: losses.seqs.len(), samples, acked_frames: freed.len() };
         let mut shared = lock(&self.inner.shared);
+        if !lossless {
+            shared.retell_for(segment, &losses.seqs.minus(&sound));
+        }
         tell(&mut shared, segment, &losses, cause);
         if segment.incarnation == self.inner.incarnation {
             shared.tail.forget(&targets);
@@ -269,27 +304,11 @@ impl Writer {
         if let Some(known) = shared.segments.iter_mut().find(|s| s.ordinal == segment.ordinal) {
             known.contents.present = known.contents.present.minus(&freed);
         }
-        self.condemned.push(segment.ordinal);
+        self.stuck.remove(&segment.ordinal);
+        if !self.condemned.contains(&segment.ordinal) {
+            self.condemned.push(segment.ordinal);
+        }
         told
-    }
-
-    /// Notes on disk what is condemned, and then frees it.
-    pub(crate) fn commit(&mut self) {
-        if self.condemned.is_empty() {
-            return;
-        }
-        if let Err(error) = self.keep_gone() {
-            tracing::warn!(%error, "what is gone is not on disk; nothing is freed until it is");
-            return;
-        }
-        let mut again = Vec::new();
-        for ordinal in std::mem::take(&mut self.condemned) {
-            if let Err(error) = self.rewrite(ordinal) {
-                tracing::error!(ordinal, %error, "segment not shrunk; it is tried again");
-                again.push(ordinal);
-            }
-        }
-        self.condemned = again;
     }
 
     /// Carries out an order to drop.
@@ -309,7 +328,7 @@ impl Writer {
                     self.condemned.pop();
                 }
             }
-            self.commit();
+            let _ = self.commit();
             all
         });
         if let Err(error) = &result {

@@ -55,9 +55,36 @@ pub(crate) struct Contents {
     pub(crate) newest_us: Option<i64>,
 }
 
+/// A frame, as a segment takes it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FrameRef<'a> {
+    pub(crate) seq: u64,
+    pub(crate) bytes: &'a [u8],
+    pub(crate) kind: FrameKind,
+    pub(crate) cut_us: i64,
+    /// Whether the clock was synchronised then.
+    pub(crate) synchronised: bool,
+}
+
+impl<'a> FrameRef<'a> {
+    /// One that was read, by what it says of itself.
+    pub(crate) fn of(seq: u64, bytes: &'a [u8]) -> Self {
+        let kind = Frame::peek_kind(bytes).unwrap_or(FrameKind::Other);
+        let (cut_us, synchronised) = Frame::peek(bytes).map_or((0, false), |h| (h.cut_us, h.synchronised));
+        Self { seq, bytes, kind, cut_us, synchronised }
+    }
+}
+
+impl<'a> From<&'a TailFrame> for FrameRef<'a> {
+    fn from(frame: &'a TailFrame) -> Self {
+        let TailFrame { seq, bytes, kind, cut_us, synchronised, .. } = frame;
+        Self { seq: *seq, bytes, kind: *kind, cut_us: *cut_us, synchronised: *synchronised }
+    }
+}
+
 impl Contents {
-    fn add(&mut self, seq: u64, offset: u64, len: usize, kind: FrameKind, cut: (i64, bool)) {
-        let (cut_us, synchronised) = cut;
+    fn add(&mut self, frame: FrameRef<'_>, offset: u64) {
+        let FrameRef { seq, bytes, kind, cut_us, synchronised } = frame;
         self.newest_us = match self.newest_us {
             _ if !synchronised => None,
             Some(newest) => Some(newest.max(cut_us)),
@@ -74,10 +101,10 @@ impl Contents {
         if self.marks.last().is_none_or(|m| offset - m.offset >= MARK_EVERY) {
             self.marks.push(Mark { seq, offset, cut_us });
         }
-        self.end = offset + (crate::record::PREFIX + len) as u64;
+        self.end = offset + (crate::record::PREFIX + bytes.len()) as u64;
     }
 
-    fn add_times(&mut self, times: Option<(i64, i64)>) {
+    pub(crate) fn add_times(&mut self, times: Option<(i64, i64)>) {
         self.times = match (self.times, times) {
             (Some(a), Some(b)) => Some((a.0.min(b.0), a.1.max(b.1))),
             (a, b) => a.or(b),
@@ -225,13 +252,13 @@ impl Active {
         Ok(active)
     }
 
-    /// Adds a frame; it is written by `write`.
-    pub(crate) fn push(&mut self, frame: &TailFrame) {
+    /// Adds a frame with the source times of its samples; it is written by `write`.
+    pub(crate) fn push(&mut self, frame: FrameRef<'_>, times: Option<(i64, i64)>) {
         let contents = &mut self.segment.contents;
-        contents.add(frame.seq, self.at, frame.bytes.len(), frame.kind, (frame.cut_us, frame.synchronised));
-        contents.add_times(frame.times);
+        contents.add(frame, self.at);
+        contents.add_times(times);
         let before = self.pending.len();
-        put(&mut self.pending, 0, &frame.bytes);
+        put(&mut self.pending, 0, frame.bytes);
         self.at += (self.pending.len() - before) as u64;
     }
 
@@ -374,9 +401,7 @@ fn scan(file: &dyn DiskFile, mut segment: Segment, first: u64) -> io::Result<Ope
                     damage.push((last, Some(seq)));
                 }
                 last = seq;
-                let kind = Frame::peek_kind(&bytes).unwrap_or(FrameKind::Other);
-                let cut = Frame::peek(&bytes).map_or((0, false), |h| (h.cut_us, h.synchronised));
-                contents.add(seq, offset, bytes.len(), kind, cut);
+                contents.add(FrameRef::of(seq, &bytes), offset);
             }
             // A number again: only its first record counts.
             Item::Frame { .. } => {}

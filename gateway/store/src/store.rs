@@ -97,7 +97,8 @@ impl Store {
         });
         // Told before anyone can ask.
         inner.tell_losses();
-        let writer = Writer::new(inner.clone(), log_dir.clone(), gone_file, found.next_ordinal);
+        let mut writer = Writer::new(inner.clone(), log_dir.clone(), gone_file, found.next_ordinal);
+        writer.condemned = found.to_shrink;
         let thread = std::thread::Builder::new()
             .name("buffer-writer".to_owned())
             .spawn(move || writer.run())

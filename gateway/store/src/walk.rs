@@ -136,6 +136,7 @@ impl Shared {
         let lost = seqs.intersection(&known.contents.present);
         let incarnation: Incarnation = segment.incarnation;
         let acked = self.acked.get(&incarnation).cloned().unwrap_or_default();
+        self.retell_for(segment, &lost);
         self.lose(incarnation, &lost);
         for (first, last) in lost.difference(&acked) {
             tracing::error!(path = %segment.path.display(), first, last, "segment is damaged");

@@ -2,6 +2,7 @@
 //! it gives the segment up and writes everything that is not known to be on disk into a new one: after a
 //! failed sync the system may have dropped what it held.
 
+use std::collections::HashMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -13,10 +14,11 @@ use common::command::Severity;
 use common::supervise::panic_text;
 use tokio::time::Instant;
 
+use crate::free::{Stuck, is_full};
 use crate::gone::Gone;
 use crate::inner::{BATCH_BYTES, Inner, lock};
 use crate::reserve::Reserve;
-use crate::retain::DropOrder;
+use crate::retain::{DropOrder, SPACE_PAUSE_LEAST};
 use crate::segment::{Active, Segment, file_name, write_footer};
 use crate::tail::TailFrame;
 
@@ -25,7 +27,7 @@ const RETRY: Duration = Duration::from_millis(500);
 /// The same while somebody waits in `durable`.
 const RETRY_URGENT: Duration = Duration::from_millis(20);
 /// What is collected before it is written.
-const WRITE_BYTES: usize = 1 << 20;
+pub(crate) const WRITE_BYTES: usize = 1 << 20;
 
 /// The thread's own.
 pub(crate) struct Writer {
@@ -36,6 +38,11 @@ pub(crate) struct Writer {
     pub(crate) reserve: Reserve,
     /// Ordinals of segments that lose something, as soon as that is noted on disk.
     pub(crate) condemned: Vec<u64>,
+    /// Those of them that the disk refused to write anew.
+    pub(crate) stuck: HashMap<u64, Stuck>,
+    /// When a full disk is next asked for room.
+    pub(crate) space_at: Option<Instant>,
+    pub(crate) space_pause: Duration,
     next_ordinal: u64,
     failed_at: Option<Instant>,
     /// When age is to be looked at, if nothing is written until then.
@@ -63,6 +70,9 @@ impl Writer {
             active: None,
             gone,
             condemned: Vec::new(),
+            stuck: HashMap::new(),
+            space_at: None,
+            space_pause: SPACE_PAUSE_LEAST,
             next_ordinal,
             failed_at: None,
             look_at: None,
@@ -179,7 +189,7 @@ impl Writer {
                 self.create(frame.seq, frame.schema)?;
             }
             let Some(active) = &mut self.active else { continue };
-            active.push(frame);
+            active.push(frame.into(), frame.times);
             if active.pending() >= WRITE_BYTES {
                 active.write()?;
             }
@@ -250,6 +260,7 @@ impl Writer {
         self.set_durable(last);
         self.inner.progress.send_modify(|p| p.durable = p.durable.max(last));
         self.failed_at = None;
+        self.space_at = None;
         if let Some(fault) = fault {
             tracing::info!("buffer writes again");
             self.inner.event("buffer.recovered", Severity::Info, format!("after: {fault}"));
@@ -281,7 +292,7 @@ impl Writer {
             tracing::error!(error = detail, "buffer cannot write");
             self.inner.event("buffer.fault", Severity::Alarm, detail);
         }
-        if error.kind() == io::ErrorKind::StorageFull || error.kind() == io::ErrorKind::QuotaExceeded {
+        if is_full(error) {
             self.make_space();
         }
     }

@@ -125,7 +125,7 @@ async fn what_a_failed_sync_left_is_written_again_elsewhere() {
     let files = disk.files(&dir.path().join("log")).len();
     disk.fail(Call::Sync, Fault::Broken, 1);
     store.append(samples(300, 1)).unwrap();
-    assert!(store.durable(head(&store)).await.is_err());
+    eventually("met", || events(&store).contains(&"buffer.fault".to_owned())).await;
     through(&store).await;
     assert!(disk.files(&dir.path().join("log")).len() > files, "the same file was written on");
     let incarnation = store.incarnation();
@@ -312,4 +312,111 @@ async fn a_disk_that_does_not_read_for_a_moment_costs_no_frame() {
     through(&store).await;
     assert_eq!(gaps(&store), vec![]);
     assert_eq!(events(&store).iter().filter(|e| *e == "buffer.unreadable").count(), 1, "once a segment");
+}
+
+/// An audit entry of about 4 KiB that does not compress.
+fn long_audit(n: u64) -> Body {
+    let mut random = Random::new(n);
+    let noise: String = (0..256).map(|_| format!("{:016x}", random.number())).collect();
+    audit(&format!("{n} {noise}"))
+}
+
+/// What stays of a segment may be more than the reserve: then others give room, and at last it goes as a whole.
+#[tokio::test]
+async fn records_that_the_reserve_has_no_room_for_do_not_stop_a_full_disk() {
+    let dir = memory_dir();
+    let disk = ModelDisk::new(dir.path());
+    let options =
+        Options { segment_bytes: 64 << 10, records_bytes: Some(1 << 20), ..options_on(&disk, &dir) };
+    let store = Store::open(options, Clock::system(), registry(50, "Cel")).unwrap();
+    let body = |n: u64| if n.is_multiple_of(2) { long_audit(n) } else { samples(500, n) };
+    for n in 0..160 {
+        store.append(body(n)).unwrap();
+        through(&store).await;
+    }
+    disk.leave(Some(0));
+    for n in 160..260 {
+        store.append(body(n)).unwrap();
+        through(&store).await;
+    }
+    assert!(store.health().fault.is_none());
+    let frames = read_all(&store, store.incarnation());
+    let there: IntervalSet = frames.iter().map(|(s, _)| (*s, *s)).collect::<Vec<_>>().into();
+    let told = gaps(&store);
+    let lost: IntervalSet = told.iter().filter_map(|g| g.seqs).collect::<Vec<_>>().into();
+    assert!(told.iter().all(|g| g.cause == GapCause::DiskFull), "{told:?}");
+    assert!((1..=head(&store).seq).all(|s| there.contains(s) != lost.contains(s)), "{lost:?} {there:?}");
+    let audits = |(_, b): &&(u64, Vec<u8>)| matches!(Frame::decode(b).unwrap().body, Body::Audit(_));
+    // 8 lie in a segment, and as a whole it gives the room to keep those of two others.
+    let audits = frames.iter().filter(audits).count();
+    assert!((90..130).contains(&audits), "{audits} of 130: the others stay");
+}
+
+/// A full disk that nothing can be freed on is not written to for nothing.
+#[tokio::test]
+async fn where_nothing_can_be_freed_the_reserve_is_left_alone() {
+    let dir = memory_dir();
+    let disk = ModelDisk::new(dir.path());
+    let store = store_on(&disk, &dir);
+    let reserve = dir.path().join("reserve");
+    let held = || disk.files(dir.path()).contains(&reserve);
+    eventually("room in reserve", held).await;
+    disk.fail(Call::Create, Fault::Full, u64::MAX);
+    store.append(samples(300, 1)).unwrap();
+    for _ in 0..5 {
+        assert!(store.durable(head(&store)).await.is_err());
+        assert!(held(), "given without anything to give it for");
+    }
+    disk.fail(Call::Create, Fault::Full, 0);
+    through(&store).await;
+    assert_eq!(gaps(&store), vec![]);
+}
+
+/// The calls that a write does not make, refused in each way while segments go: writing goes on, what goes is told.
+#[tokio::test]
+async fn a_refusal_beside_the_writing_stops_no_write_and_hides_no_loss() {
+    for call in [Call::Rename, Call::Remove, Call::Open, Call::Read] {
+        for fault in [Fault::Full, Fault::Broken] {
+            let dir = memory_dir();
+            let disk = ModelDisk::new(dir.path());
+            let options = || Options { quota_bytes: 256 << 10, ..options_on(&disk, &dir) };
+            let store = Store::open(options(), Clock::system(), registry(50, "Cel")).unwrap();
+            let put = async |n: u64| {
+                let body = if n.is_multiple_of(10) { audit("stays") } else { samples(500, n) };
+                let id = store.append(body).unwrap();
+                store.durable(id).await.unwrap();
+            };
+            for n in 0..100 {
+                put(n).await;
+            }
+            disk.fail(call, fault, u64::MAX);
+            for n in 100..140 {
+                put(n).await;
+            }
+            disk.fail(call, fault, 0);
+            for n in 140..180 {
+                put(n).await;
+            }
+            let incarnation = store.incarnation();
+            store.close();
+            let frames = read_all(&store, incarnation);
+            let there: IntervalSet = frames.iter().map(|(s, _)| (*s, *s)).collect::<Vec<_>>().into();
+            let lost: IntervalSet = gaps(&store).iter().filter_map(|g| g.seqs).collect::<Vec<_>>().into();
+            let last = head(&store).seq;
+            // What records told that cannot be read any more is told again, at worst with what lies between.
+            let both = call == Call::Read && fault == Fault::Broken;
+            let fits = |there: bool, lost: bool| if both { there || lost } else { there != lost };
+            let told = (1..=last).all(|s| fits(there.contains(s), lost.contains(s)));
+            assert!(told, "{call:?} {fault:?}: {lost:?} {there:?}");
+            drop(store);
+            let store = Store::open(options(), Clock::system(), registry(50, "Cel")).unwrap();
+            let again: IntervalSet =
+                read_all(&store, incarnation).iter().map(|(s, _)| (*s, *s)).collect::<Vec<_>>().into();
+            assert_eq!(again, there, "{call:?} {fault:?}");
+            through(&store).await;
+            assert_eq!(gaps(&store), vec![], "{call:?} {fault:?}");
+            let fits = || disk.used_under(&dir.path().join("log")) < (256 << 10) + (48 << 10);
+            eventually("what is gone is off the disk", fits).await;
+        }
+    }
 }
