@@ -40,7 +40,7 @@ impl Writer {
         let mut shared = lock(&self.inner.shared);
         shared.segments.retain(|s| !segments.iter().any(|g| g.ordinal == s.ordinal));
         for segment in segments {
-            if segment.incarnation != self.inner.incarnation && !shared.holds(segment.incarnation) {
+            if segment.incarnation != self.inner.incarnation && !shared.may_hold(segment.incarnation) {
                 // Kept as empty so that the state forgets it as well.
                 shared.acked.insert(segment.incarnation, IntervalSet::new());
                 shared.acked_dirty = true;
@@ -170,6 +170,9 @@ impl Writer {
             small.contents.present = small.contents.present.minus(&part.contents.present.minus(&now));
             let seqs = now.minus(&read);
             shared.retell_for(part, &seqs);
+            if part.incarnation == self.inner.incarnation {
+                shared.tail.forget(&seqs);
+            }
             tell(&mut shared, part, &Losses { seqs, ..Losses::default() }, GapCause::Damaged);
         }
         let merged = |s: &Segment| s.ordinal != ordinal && parts.iter().any(|p| p.ordinal == s.ordinal);
@@ -197,7 +200,7 @@ impl Writer {
             if !shared.gone_dirty {
                 return Ok(());
             }
-            let held = |i: &common::Incarnation| *i == self.inner.incarnation || shared.holds(*i);
+            let held = |i: &common::Incarnation| *i == self.inner.incarnation || shared.may_hold(*i);
             let sets: crate::gone::Sets =
                 shared.gone.iter().filter(|(i, _)| held(i)).map(|(i, s)| (*i, s.clone())).collect();
             shared.gone.clone_from(&sets);

@@ -83,7 +83,7 @@ impl Store {
         }
         let mut shared = lock(&self.inner.shared);
         if !unreadable {
-            shared.tell_damaged(segment, &vec![(first, last)].into());
+            shared.tell_damaged(segment, &vec![(first, last)].into(), self.inner.incarnation);
             drop(shared);
             self.inner.tell_losses();
             return;
@@ -124,19 +124,22 @@ impl Writer {
             // Another time: who reads it finds it again.
             let Ok(()) = read else { continue };
             let lost = IntervalSet::from(vec![(first, last)]).minus(&sound);
-            lock(&self.inner.shared).tell_damaged(&segment, &lost);
+            lock(&self.inner.shared).tell_damaged(&segment, &lost, self.inner.incarnation);
         }
     }
 }
 
 impl Shared {
     /// Takes what a segment has of `seqs` for damaged; `tell_losses` does the rest.
-    fn tell_damaged(&mut self, segment: &Segment, seqs: &IntervalSet) {
+    fn tell_damaged(&mut self, segment: &Segment, seqs: &IntervalSet, current: Incarnation) {
         let Some(known) = self.segments.iter().find(|s| s.ordinal == segment.ordinal) else { return };
         let lost = seqs.intersection(&known.contents.present);
         let incarnation: Incarnation = segment.incarnation;
         let acked = self.acked.get(&incarnation).cloned().unwrap_or_default();
         self.retell_for(segment, &lost);
+        if incarnation == current {
+            self.tail.forget(&lost);
+        }
         self.lose(incarnation, &lost);
         for (first, last) in lost.difference(&acked) {
             tracing::error!(path = %segment.path.display(), first, last, "segment is damaged");
