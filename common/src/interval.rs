@@ -88,6 +88,11 @@ impl IntervalSet {
         self.runs.range(from..).next().map(|(&s, _)| s)
     }
 
+    /// The last number at or before `to` that is in the set.
+    pub fn last_to(&self, to: u64) -> Option<u64> {
+        self.runs.range(..=to).next_back().map(|(_, &e)| e.min(to))
+    }
+
     /// The intervals that meet `start..=end`, which is not empty, in order and as they are.
     fn meeting(&self, start: u64, end: u64) -> impl Iterator<Item = (u64, u64)> + '_ {
         let before = self.runs.range(..start).next_back().filter(|(_, e)| **e >= start);
@@ -226,6 +231,7 @@ mod tests {
             prop_assert_eq!(one.is_disjoint(&two), x.is_disjoint(&y));
             for n in 0..80 {
                 prop_assert_eq!(one.first_from(n), x.range(n..).next().copied());
+                prop_assert_eq!(one.last_to(n), x.range(..=n).next_back().copied());
             }
         }
     }

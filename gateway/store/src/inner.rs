@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use common::command::{LogEntry, Severity};
+use common::text::counted;
 use common::wire::{Body, Frame, FrameHeader, FrameKind, Gap, GapCause, Known};
 use common::{Clock, Incarnation, IntervalSet, Sample, SchemaHash};
 use gateway_core::{FrameId, LogError, Points, Registry, Watermark};
@@ -15,6 +16,7 @@ use tokio::time::Instant;
 use crate::commands::Commands;
 use crate::gone::Sets;
 use crate::options::Options;
+use crate::recover::Unread;
 use crate::retain::DropOrder;
 use crate::segment::Segment;
 use crate::table::Table;
@@ -117,6 +119,8 @@ pub(crate) struct Shared {
     pub(crate) gaps: Vec<(Gap, bool)>,
     /// Found where the disk could not read, and not judged yet.
     pub(crate) suspects: Vec<Suspect>,
+    /// Files that the start did not read.
+    pub(crate) unread: Vec<Unread>,
     /// Ordinals of segments of which it was said that they cannot be read.
     pub(crate) unread_told: HashSet<u64>,
     /// Somebody waits in `durable`.
@@ -215,6 +219,11 @@ impl Shared {
     /// Whether frames of an incarnation are in segments.
     pub(crate) fn holds(&self, incarnation: Incarnation) -> bool {
         self.segments.iter().any(|s| s.incarnation == incarnation)
+    }
+
+    /// The same, or what was not read may hold some.
+    pub(crate) fn may_hold(&self, incarnation: Incarnation) -> bool {
+        !self.unread.is_empty() || self.holds(incarnation)
     }
 
     /// The schema of a generation that is still at hand.
@@ -403,6 +412,19 @@ impl Inner {
         if let Err(error) = self.append_own(Body::Event(entry)) {
             tracing::warn!(action, %error, "event of the buffer is lost");
         }
+    }
+
+    /// Tells of files that the start did not read: what is in them is not lost.
+    pub(crate) fn tell_unread(&self) {
+        let unread = lock(&self.shared).unread.clone();
+        let Some(first) = unread.first() else { return };
+        let detail = format!(
+            "{}, the first {}: {}; left where it is, the next start reads what it can",
+            counted(unread.len() as u64, "segment"),
+            first.path.display(),
+            first.why
+        );
+        self.event("buffer.unreadable", Severity::Alarm, detail);
     }
 
     /// Tells what was lost. Called with no lock held.

@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::inner::{Shared, lock};
 use crate::record::{Item, RecordReader};
+use crate::recover::Unread;
 use crate::retain::{DropOrder, Dropped};
 use crate::segment::Segment;
 use crate::store::Store;
@@ -110,7 +111,15 @@ impl Store {
     /// Reads all that is on disk and compares each record with its checksum and the log with what it should hold.
     pub fn verify(&self) -> BufferVerify {
         let mut report = BufferVerify::default();
-        let segments = lock(&self.inner.shared).segments.clone();
+        let (segments, unread) = {
+            let shared = lock(&self.inner.shared);
+            (shared.segments.clone(), shared.unread.clone())
+        };
+        for Unread { path, why, .. } in unread {
+            let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let detail = format!("not read by the last start, and left where it is: {why}");
+            report.damage.push(BufferDamage { file, seqs: None, detail });
+        }
         for segment in segments {
             let file = segment.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             match self.verify_segment(&segment) {

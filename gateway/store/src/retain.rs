@@ -81,7 +81,10 @@ impl Writer {
     }
 
     fn quota(&self) -> u64 {
-        self.inner.options.quota_bytes - self.inner.options.reserve_bytes()
+        let options = &self.inner.options;
+        // Files that wait for another start take their room, but not all of it.
+        let unread: u64 = lock(&self.inner.shared).unread.iter().map(|u| u.bytes).sum();
+        options.quota_bytes - options.reserve_bytes() - unread.min(options.quota_bytes / 2)
     }
 
     /// The disk is full: makes room for a segment, if there is anything to make it of; what freed nothing is tried ever

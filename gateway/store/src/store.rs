@@ -70,7 +70,8 @@ impl Store {
         let mut commands = Commands::default();
         state.commands().into_iter().for_each(|known| commands.restore(known));
         replay_commands(&*disk, &found.segments, &mut commands);
-        let mut shared = Shared { segments: found.segments, commands, gone, ..Shared::default() };
+        let (segments, unread) = (found.segments, found.unread);
+        let mut shared = Shared { segments, unread, commands, gone, ..Shared::default() };
         shared.generations.push(registry.clone());
         adopt_acks(&mut shared, acks);
         untold.into_iter().for_each(|gap| shared.retell(gap, true));
@@ -97,6 +98,7 @@ impl Store {
         });
         // Told before anyone can ask.
         inner.tell_losses();
+        inner.tell_unread();
         let mut writer = Writer::new(inner.clone(), log_dir.clone(), gone_file, found.next_ordinal);
         writer.condemned = found.to_shrink;
         let thread = std::thread::Builder::new()
@@ -406,7 +408,7 @@ fn take_lock(dir: &Path) -> Result<File, OpenError> {
 
 /// Takes over the acks of incarnations that are still there; the others are forgotten by the state.
 fn adopt_acks(shared: &mut Shared, acks: Sets) {
-    let kept = |(i, set)| if shared.holds(i) { (i, set) } else { (i, IntervalSet::new()) };
+    let kept = |(i, set)| if shared.may_hold(i) { (i, set) } else { (i, IntervalSet::new()) };
     let acked: std::collections::HashMap<Incarnation, IntervalSet> = acks.into_iter().map(kept).collect();
     shared.acked_dirty = acked.values().any(IntervalSet::is_empty);
     shared.acked = acked;
