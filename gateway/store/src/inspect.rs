@@ -8,13 +8,11 @@ use common::api::{
 };
 use common::wire::{Body, Frame};
 use common::{IntervalSet, PointId, Sample, Schema, SchemaHash};
-use gateway_core::{FrameLog, LogError};
-use tokio::sync::oneshot;
+use gateway_core::FrameLog;
 
 use crate::inner::{Shared, lock};
 use crate::record::{Item, RecordReader};
 use crate::recover::Unread;
-use crate::retain::{DropOrder, Dropped};
 use crate::segment::Segment;
 use crate::store::Store;
 
@@ -207,28 +205,6 @@ impl Store {
                 return;
             }
         }
-    }
-
-    /// Drops the samples of frames that were cut in `from_us..=to_us`, whether the cloud has them or not. What it lacks is
-    /// told as a gap. Records stay.
-    ///
-    /// # Errors
-    /// When the disk refuses, or another order is being carried out.
-    pub async fn drop_cut(&self, from_us: i64, to_us: i64) -> Result<Dropped, LogError> {
-        let (done, told) = oneshot::channel();
-        {
-            let mut shared = lock(&self.inner.shared);
-            if shared.closing {
-                return Err(LogError::Closed);
-            }
-            if shared.drop_wanted.is_some() {
-                return Err(LogError::Write { detail: "another order to drop is waiting".to_owned() });
-            }
-            shared.drop_wanted = Some(DropOrder { from_us, to_us, done });
-        }
-        self.inner.work.notify_all();
-        let told = told.await.map_err(|_| LogError::Closed)?;
-        told.map_err(|e| LogError::Write { detail: e.to_string() })
     }
 }
 

@@ -7,16 +7,15 @@
 //! told is noted on disk (`gone`), the segment is removed or written anew with what stays, the gap is told in the log, the
 //! note that it is not goes. A frame keeps name and bytes.
 
-use std::io;
 use std::time::Duration;
 
 use common::IntervalSet;
 use common::wire::{Body, Frame, FrameKind, Gap, GapCause};
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::inner::{Shared, lock, source_times, widen};
 use crate::options::Overflow;
+use crate::order::Dropped;
 use crate::segment::{FrameRef, Segment};
 use crate::writer::Writer;
 
@@ -33,33 +32,14 @@ const MAX_RUNS: usize = 32;
 const LOOK_LEAST: Duration = Duration::from_millis(100);
 const LOOK_MOST: Duration = Duration::from_secs(60);
 
-/// A person's order to drop samples that were cut within a time, whether the cloud has them or not.
-#[derive(Debug)]
-pub(crate) struct DropOrder {
-    pub(crate) from_us: i64,
-    pub(crate) to_us: i64,
-    pub(crate) done: oneshot::Sender<io::Result<Dropped>>,
-}
-
-/// What an order to drop did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Dropped {
-    /// Frames that the cloud lacked, told as a gap.
-    pub frames: u64,
-    /// Their samples.
-    pub samples: u64,
-    /// Frames that the cloud has.
-    pub acked_frames: u64,
-}
-
 /// Which frames of a segment go.
 #[derive(Debug, Clone, Copy)]
-enum Which {
+pub(crate) enum Which {
     /// Samples, and what the cloud has.
     Samples,
     Records,
     All,
-    /// Samples that were cut within these times.
+    /// Samples that a synchronised clock cut within these times.
     Cut(i64, i64),
 }
 
@@ -245,7 +225,7 @@ impl Writer {
     }
 
     /// Takes frames of a segment out of the index and has it told; `commit` does the rest.
-    fn condemn(&mut self, segment: &Segment, which: Which, cause: GapCause) -> Dropped {
+    pub(crate) fn condemn(&mut self, segment: &Segment, which: Which, cause: GapCause) -> Dropped {
         let acked = lock(&self.inner.shared).acked.get(&segment.incarnation).cloned().unwrap_or_default();
         let contents = &segment.contents;
         let mut targets = match which {
@@ -269,6 +249,7 @@ impl Writer {
                 sound.insert(seq);
                 if let Which::Cut(from, to) = which
                     && frame.kind == FrameKind::Samples
+                    && frame.synchronised
                     && (from..=to).contains(&frame.cut_us)
                 {
                     targets.insert(seq);
@@ -307,39 +288,14 @@ impl Writer {
         if let Some(known) = shared.segments.iter_mut().find(|s| s.ordinal == segment.ordinal) {
             known.contents.present = known.contents.present.minus(&freed);
         }
+        if told.frames + told.acked_frames == 0 && matches!(which, Which::Cut(..)) {
+            return told;
+        }
         self.stuck.remove(&segment.ordinal);
         if !self.condemned.contains(&segment.ordinal) {
             self.condemned.push(segment.ordinal);
         }
         told
-    }
-
-    /// Carries out an order to drop.
-    pub(crate) fn drop_ordered(&mut self, order: DropOrder) {
-        let mut all = Dropped::default();
-        let result = self.roll().map(|()| {
-            let segments = lock(&self.inner.shared).segments.clone();
-            for segment in &segments {
-                if self.condemned.contains(&segment.ordinal) {
-                    continue;
-                }
-                let done = self.condemn(segment, Which::Cut(order.from_us, order.to_us), GapCause::Operator);
-                all.frames += done.frames;
-                all.samples += done.samples;
-                all.acked_frames += done.acked_frames;
-                if done.frames + done.acked_frames == 0 {
-                    self.condemned.pop();
-                }
-            }
-            let _ = self.commit();
-            all
-        });
-        if let Err(error) = &result {
-            self.failed(error);
-        }
-        // Told first: who asked finds it in the log.
-        self.inner.tell_losses();
-        let _ = order.done.send(result);
     }
 }
 

@@ -53,7 +53,14 @@ pub(crate) struct Contents {
     /// When the newest frame was cut; none if any was cut by a clock that was not synchronised.
     #[serde(default)]
     pub(crate) newest_us: Option<i64>,
+    /// Least and greatest cut time of what a synchronised clock cut, `NO_CUTS` if that is nothing; none if unknown, as in a
+    /// footer of before.
+    #[serde(default)]
+    pub(crate) cuts: Option<(i64, i64)>,
 }
+
+/// No time is within it.
+const NO_CUTS: (i64, i64) = (i64::MAX, i64::MIN);
 
 /// A frame, as a segment takes it.
 #[derive(Debug, Clone, Copy)]
@@ -91,6 +98,10 @@ impl Contents {
             // Of none before, or of one that has no age.
             None => self.present.is_empty().then_some(cut_us),
         };
+        if let Some((least, greatest)) = self.cuts.as_mut().filter(|_| synchronised) {
+            *least = cut_us.min(*least);
+            *greatest = cut_us.max(*greatest);
+        }
         self.present.insert(seq);
         if kind != FrameKind::Samples {
             self.kept.insert(seq);
@@ -146,6 +157,12 @@ impl Segment {
     /// Whether it holds no samples.
     pub(crate) fn only_records(&self) -> bool {
         self.contents.present.is_subset(&self.contents.kept)
+    }
+
+    /// Whether it may hold samples that a synchronised clock cut within these times.
+    pub(crate) fn may_hold_cut(&self, from_us: i64, to_us: i64) -> bool {
+        let overlaps = |(least, greatest)| least <= to_us && greatest >= from_us;
+        !self.only_records() && self.contents.cuts.is_none_or(overlaps)
     }
 
     pub(crate) fn last(&self) -> u64 {
@@ -231,7 +248,7 @@ impl Active {
         put(&mut head, SPECIAL, &packed);
         let file = disk.create(&path)?;
         let at = head.len() as u64;
-        let contents = Contents { end: at, times_known: true, ..Contents::default() };
+        let contents = Contents { end: at, times_known: true, cuts: Some(NO_CUTS), ..Contents::default() };
         let segment = Segment {
             path,
             ordinal,
@@ -391,6 +408,7 @@ fn scan(file: &dyn DiskFile, mut segment: Segment, first: u64) -> io::Result<Ope
     let mut reader = RecordReader::new(file, segment.incarnation, segment.start, segment.bytes);
     let contents = &mut segment.contents;
     contents.end = segment.start;
+    contents.cuts = Some(NO_CUTS);
     let mut damage = Vec::new();
     let mut last = first.saturating_sub(1);
     let mut broken = false;

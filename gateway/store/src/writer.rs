@@ -17,8 +17,9 @@ use tokio::time::Instant;
 use crate::free::{Stuck, is_full};
 use crate::gone::Gone;
 use crate::inner::{BATCH_BYTES, Inner, lock};
+use crate::order::{DropOrder, Dropping};
 use crate::reserve::Reserve;
-use crate::retain::{DropOrder, SPACE_PAUSE_LEAST};
+use crate::retain::SPACE_PAUSE_LEAST;
 use crate::segment::{Active, Segment, file_name, write_footer};
 use crate::tail::TailFrame;
 
@@ -43,6 +44,8 @@ pub(crate) struct Writer {
     /// When a full disk is next asked for room.
     pub(crate) space_at: Option<Instant>,
     pub(crate) space_pause: Duration,
+    /// An order to drop that is being carried out.
+    pub(crate) dropping: Option<Dropping>,
     next_ordinal: u64,
     failed_at: Option<Instant>,
     /// When age is to be looked at, if nothing is written until then.
@@ -57,6 +60,7 @@ enum Job {
     Write(Vec<TailFrame>),
     Retain,
     Drop(DropOrder),
+    GoOnDropping,
     Close,
 }
 
@@ -73,6 +77,7 @@ impl Writer {
             stuck: HashMap::new(),
             space_at: None,
             space_pause: SPACE_PAUSE_LEAST,
+            dropping: None,
             next_ordinal,
             failed_at: None,
             look_at: None,
@@ -88,13 +93,21 @@ impl Writer {
         while let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.work())) {
             let error = io::Error::other(format!("writer panicked: {}", panic_text(panic)));
             let told = catch_unwind(AssertUnwindSafe(|| self.failed(&error)));
-            let shared = lock(&inner.shared);
+            // Who ordered something is told that it was not done.
+            self.dropping = None;
+            let mut shared = lock(&inner.shared);
+            shared.dropping = shared.drop_wanted.is_some();
             if told.is_err() || shared.closing {
                 tracing::error!(%error, "writer of the buffer ended");
                 break;
             }
             drop(inner.work.wait_timeout_while(shared, RETRY, |s| !s.closing));
         }
+        // An order that comes now, or waits, is not carried out.
+        let mut shared = lock(&inner.shared);
+        shared.closing = true;
+        shared.drop_wanted = None;
+        drop(shared);
         inner.progress.send_modify(|p| p.closed = true);
     }
 
@@ -114,7 +127,8 @@ impl Writer {
                     self.retain();
                     self.inner.tell_losses();
                 }
-                Job::Drop(order) => self.drop_ordered(order),
+                Job::Drop(order) => self.begin_drop(order),
+                Job::GoOnDropping => self.go_on_dropping(),
                 Job::Close => {
                     self.finish();
                     return;
@@ -159,6 +173,10 @@ impl Writer {
                     Some(due - now)
                 }
             };
+            // What is due goes first.
+            if self.dropping.is_some() {
+                return Job::GoOnDropping;
+            }
             shared = match wait {
                 None => self.inner.work.wait(shared).unwrap_or_else(PoisonError::into_inner),
                 Some(wait) => {
@@ -170,7 +188,7 @@ impl Writer {
     }
 
     /// Brings frames to disk, or says why not.
-    fn attempt(&mut self, frames: &[TailFrame]) {
+    pub(crate) fn attempt(&mut self, frames: &[TailFrame]) {
         let Some(last) = frames.last().map(|f| f.seq) else { return };
         match self.write(frames) {
             Ok(()) => self.succeeded(last),

@@ -128,6 +128,9 @@ struct Inside {
     /// Bytes that fit on it.
     room: Option<u64>,
     forbidden: Vec<PathBuf>,
+    /// How long a reading takes, and how many there were.
+    slow: std::time::Duration,
+    reads: u64,
     /// Bytes that cannot be read, by file.
     bad: Vec<(usize, Range<usize>)>,
     /// Most bytes that a write takes at once.
@@ -273,6 +276,16 @@ impl ModelDisk {
     /// A file that may not be opened.
     pub(crate) fn forbid(&self, path: &Path) {
         self.lock().forbidden.push(path.to_owned());
+    }
+
+    /// Each reading takes so long.
+    pub(crate) fn slow(&self, reading: std::time::Duration) {
+        self.lock().slow = reading;
+    }
+
+    /// Readings so far.
+    pub(crate) fn reads(&self) -> u64 {
+        self.lock().reads
     }
 
     /// The same may be opened again.
@@ -543,7 +556,12 @@ impl DiskFile for ModelFile {
     }
 
     fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
+        let slow = self.disk.lock().slow;
+        if !slow.is_zero() {
+            std::thread::sleep(slow);
+        }
         let mut inside = self.disk.lock();
+        inside.reads += 1;
         if inside.off {
             return Err(eio());
         }
