@@ -75,7 +75,7 @@ impl Writer {
         let before = used();
         let target = before.saturating_sub(inner.options.segment_bytes);
         let may = self.space_at.is_none_or(|at| Instant::now() >= at);
-        if !may || (self.condemned.is_empty() && self.victim(target, &[]).is_none()) {
+        if !may || (self.condemned.is_empty() && self.victim(target, &[], GapCause::DiskFull).is_none()) {
             return;
         }
         self.reserve.give();
@@ -160,7 +160,7 @@ impl Writer {
 
     fn shrink(&mut self, target: u64, cause: GapCause) {
         let mut acked = Vec::new();
-        while let Some(victim) = self.victim(target, &acked) {
+        while let Some(victim) = self.victim(target, &acked, cause) {
             match victim {
                 Victim::Acked(segment) => acked.push(segment),
                 Victim::Lossy(segment, which) => drop(self.condemn(&segment, which, cause)),
@@ -169,7 +169,10 @@ impl Writer {
         self.remove(&acked);
         if self.inner.options.overflow == Overflow::DropNewest {
             let mut shared = lock(&self.inner.shared);
-            shared.refusing = self.left(&shared, &[]).1 > self.quota();
+            let records: u64 = shared.segments.iter().filter(|s| s.only_records()).map(|s| s.bytes).sum();
+            // What records still may take is theirs: they are taken while samples are refused.
+            let share = self.inner.options.records_quota().min(self.quota() / 2).saturating_sub(records);
+            shared.refusing = self.left(&shared, &[]).1 + share > self.quota();
         }
     }
 
@@ -183,7 +186,7 @@ impl Writer {
     }
 
     /// What goes next; none if what stays is within its bounds.
-    fn victim(&self, target: u64, going: &[Segment]) -> Option<Victim> {
+    fn victim(&self, target: u64, going: &[Segment], cause: GapCause) -> Option<Victim> {
         let shared = lock(&self.inner.shared);
         let active = self.active_ordinal();
         let free = |s: &&Segment| {
@@ -210,7 +213,9 @@ impl Writer {
             return Some(Victim::Acked((*acked).clone()));
         }
         if self.inner.options.overflow == Overflow::DropNewest {
-            return None;
+            // Samples are refused already; a full disk is no reason to give records for them.
+            let records = oldest_records().filter(|_| cause == GapCause::Quota);
+            return records.map(|s| Victim::Lossy(s, Which::All));
         }
         // Too large to be written anew, by a disk that is full: as a whole, it gives the room that the others need.
         let mut stuck = shared.segments.iter().filter(|s| self.is_stuck(s.ordinal));

@@ -162,6 +162,38 @@ async fn when_the_oldest_are_to_stay_the_newest_are_refused_counted_and_told() {
     assert!(samples >= refused && told.iter().all(|g| g.cause == GapCause::Quota), "{told:?} {refused}");
 }
 
+/// Also with events that come while samples are refused, the buffer takes no more of the disk than it may.
+#[tokio::test]
+async fn while_the_newest_are_refused_records_stay_within_the_quota() {
+    let dir = memory_dir();
+    let disk = disk::ModelDisk::new(dir.path());
+    let options = Options {
+        disk: Arc::new(disk.clone()),
+        overflow: Overflow::DropNewest,
+        ..small(dir.path())
+    };
+    let store = open(options);
+    let mut n = 0;
+    while let Ok(id) = store.append(samples(400, n)) {
+        store.durable(id).await.unwrap();
+        n += 1;
+    }
+    let mut random = disk::Random::new(1);
+    for n in 0..60 {
+        let noise: String = (0..256).map(|_| format!("{:016x}", random.number())).collect();
+        put(&store, audit(&format!("{n} {noise}"))).await;
+        // And a segment that is being filled.
+        let used = disk.used_under(&dir.path().join("log"));
+        assert!(used <= (256 << 10) + (24 << 10), "{used} bytes after {n}");
+    }
+    assert!(audits(&store).last().unwrap().starts_with("59 "));
+    assert!(audits(&store).len() >= 6, "they have a share");
+    assert!(seqs(&store).contains(1), "and the oldest samples stay");
+    let (there, lost) = (seqs(&store), lost(&store));
+    let last = store.watermark().borrow().durable;
+    assert!((1..=last).all(|s| there.contains(s) || lost.contains(s)));
+}
+
 #[tokio::test]
 async fn what_is_too_old_goes_by_class_and_is_told_unless_the_cloud_has_it() {
     let dir = tempfile::tempdir().unwrap();
