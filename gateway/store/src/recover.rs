@@ -106,10 +106,12 @@ fn add(disk: &dyn Disk, found: &mut Recovered, opened: segment::Opened, gone: &S
         segment.contents.present = segment.contents.present.minus(gone);
     }
     let shrinks = segment.contents.present.len() < all;
-    // A rewriting that ended before the old file was removed: both have what is not gone, unless one is damaged.
+    // A rewriting that ended before the old file was removed: both have what is not gone, unless one is damaged, and
+    // the later is the smaller.
     if let Some(at) = found.segments.iter().position(|s| s.ordinal == segment.ordinal) {
         let other = &found.segments[at];
-        if other.contents.present.len() > segment.contents.present.len() {
+        let has = |s: &Segment| (s.contents.present.len(), segment::times_rewritten(&s.path));
+        if has(other) > has(&segment) {
             let _ = disk.remove(&segment.path);
             return;
         }

@@ -211,9 +211,13 @@ pub(crate) fn file_name(ordinal: u64) -> String {
 /// Name of a segment that is written anew: one that no file had before, so that who still reads the old one does not
 /// meet another under its name.
 pub(crate) fn rewritten(old: &Path, ordinal: u64) -> String {
-    let name = old.file_stem().and_then(|s| s.to_str()).unwrap_or_default();
-    let before: u64 = name.split_once('-').and_then(|(_, n)| n.parse().ok()).unwrap_or(0);
-    format!("{ordinal:016x}-{}.seg", before + 1)
+    format!("{ordinal:016x}-{}.seg", times_rewritten(old) + 1)
+}
+
+/// How often a segment was written anew, by its file's name.
+pub(crate) fn times_rewritten(path: &Path) -> u64 {
+    let name = path.file_stem().and_then(|s| s.to_str()).unwrap_or_default();
+    name.split_once('-').and_then(|(_, n)| n.parse().ok()).unwrap_or(0)
 }
 
 /// Ordinal in a file's name.

@@ -420,3 +420,38 @@ async fn a_refusal_beside_the_writing_stops_no_write_and_hides_no_loss() {
         }
     }
 }
+
+/// Where an old file was not removed after it was written anew, the start keeps the new one and not the larger.
+#[tokio::test]
+async fn a_start_that_finds_a_segment_twice_keeps_what_was_written_last() {
+    let dir = memory_dir();
+    let disk = ModelDisk::new(dir.path());
+    let log = dir.path().join("log");
+    let options = || Options { quota_bytes: 256 << 10, ..options_on(&disk, &dir) };
+    let store = Store::open(options(), Clock::system(), registry(50, "Cel")).unwrap();
+    disk.fail(Call::Remove, Fault::Broken, u64::MAX);
+    for n in 0..120 {
+        store.append(if n % 3 == 0 { audit("stays") } else { samples(500, n) }).unwrap();
+        through(&store).await;
+    }
+    let incarnation = store.incarnation();
+    store.close();
+    let frames = read_all(&store, incarnation);
+    drop(store);
+    disk.fail(Call::Remove, Fault::Broken, 0);
+    // The last of those that were written anew twice over: its number, and what it is after a dash.
+    let name = |p: &std::path::PathBuf| p.file_stem().unwrap().to_str().unwrap().to_owned();
+    let names: Vec<String> = disk.files(&log).iter().map(name).collect();
+    let twice: Vec<&String> =
+        names.iter().filter(|n| n.contains('-') && names.contains(&n[..16].to_owned())).collect();
+    assert!(!twice.is_empty(), "{names:?}");
+    let store = Store::open(options(), Clock::system(), registry(50, "Cel")).unwrap();
+    assert!(begins_with(&read_all(&store, incarnation), &frames));
+    store.append(samples(1, 0)).unwrap();
+    through(&store).await;
+    let left: Vec<String> = disk.files(&log).iter().map(name).collect();
+    for n in twice {
+        assert!(!left.contains(&n[..16].to_owned()), "{n} went and the old one stayed");
+    }
+    assert_eq!(gaps(&store), vec![]);
+}
