@@ -11,7 +11,6 @@ use common::{IntervalSet, PointId, Sample, Schema, SchemaHash};
 use gateway_core::FrameLog;
 
 use crate::inner::{Shared, lock};
-use crate::record::{Item, RecordReader};
 use crate::recover::Unread;
 use crate::segment::Segment;
 use crate::store::Store;
@@ -145,17 +144,11 @@ impl Store {
     }
 
     fn verify_segment(&self, segment: &Segment) -> std::io::Result<IntervalSet> {
-        let file = self.inner.options.disk.open(&segment.path, false)?;
-        let end = segment.contents.end;
-        let mut reader = RecordReader::new(&*file, segment.incarnation, segment.start, end);
         let mut sound = IntervalSet::new();
-        while let Some(item) = reader.next()? {
-            if let Item::Frame { seq, .. } = item
-                && segment.contents.present.contains(seq)
-            {
-                sound.insert(seq);
-            }
-        }
+        segment.frames(&*self.inner.options.disk, |seq, _| {
+            sound.insert(seq);
+            true
+        })?;
         Ok(sound)
     }
 
@@ -185,16 +178,16 @@ impl Store {
                 let json = segment.schema_json(&*self.inner.options.disk).ok().flatten();
                 Names::new(&json.or_else(|| FrameLog::schema_json(self, segment.schema)).unwrap_or_default())
             });
-            let Ok(file) = self.inner.options.disk.open(&segment.path, false) else { continue };
-            let mut reader =
-                RecordReader::new(&*file, segment.incarnation, segment.start, segment.contents.end);
-            while let Ok(Some(item)) = reader.next() {
-                if let Item::Frame { seq, bytes, .. } = item
-                    && segment.contents.present.contains(seq)
-                    && !hand_over(own, &bytes)
-                {
-                    return;
-                }
+            let mut goes_on = true;
+            let read = segment.frames(&*self.inner.options.disk, |_, bytes| {
+                goes_on = hand_over(own, &bytes);
+                goes_on
+            });
+            if let Err(error) = read {
+                tracing::warn!(path = %segment.path.display(), %error, "segment is not exported");
+            }
+            if !goes_on {
+                return;
             }
         }
         for (schema, bytes) in after {

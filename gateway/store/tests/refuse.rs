@@ -11,7 +11,7 @@ use common::wire::{Body, Frame, GapCause, Known};
 use common::{Clock, IntervalSet};
 use gateway_core::{FrameId, FrameLog, LogError};
 use gateway_store::disk::Disk;
-use gateway_store::{Options, Store};
+use gateway_store::{DropError, Options, Store};
 use rig::disk::{Call, Fault, ModelDisk, Random};
 use rig::*;
 
@@ -454,4 +454,34 @@ async fn a_start_that_finds_a_segment_twice_keeps_what_was_written_last() {
         assert!(!left.contains(&n[..16].to_owned()), "{n} went and the old one stayed");
     }
     assert_eq!(gaps(&store), vec![]);
+}
+
+/// What is told as lost is not shown, also while the disk refuses to write its segment anew.
+#[tokio::test]
+async fn history_does_not_show_what_is_told_as_lost() {
+    let dir = memory_dir();
+    let disk = ModelDisk::new(dir.path());
+    let store = store_on(&disk, &dir);
+    for n in 0..10 {
+        store.append(if n == 5 { audit("stays") } else { samples(500, n) }).unwrap();
+        through(&store).await;
+    }
+    let shown = || store.history(&[common::PointId(5)], 0, i64::MAX, 100_000).len();
+    assert_eq!(shown(), 9 * 10);
+    disk.fail(Call::Create, Fault::Broken, u64::MAX);
+    let refused = store.drop_cut(0, i64::MAX).await;
+    assert!(matches!(refused, Err(DropError::Disk { .. })), "{refused:?}");
+    assert_eq!(shown(), 0);
+    assert_eq!(store.status().lost["operator"].samples, 9 * 500);
+    disk.fail(Call::Create, Fault::Broken, 0);
+    through(&store).await;
+    let written_anew = || disk.files(&dir.path().join("log")).iter().any(|p| p.to_string_lossy().contains('-'));
+    let mut n = 100;
+    eventually("written anew", || {
+        n += 1;
+        store.append(audit(&n.to_string())).unwrap();
+        written_anew()
+    })
+    .await;
+    assert_eq!(shown(), 0);
 }
