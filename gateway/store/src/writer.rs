@@ -254,8 +254,18 @@ impl Writer {
         }
     }
 
-    fn put_in_index(&self, segment: Segment) {
+    /// The index has it as it is on disk from here on, and the tail knows that in the same moment: who takes both finds
+    /// each frame once. What was told as lost while it was written stays lost.
+    fn put_in_index(&self, mut segment: Segment) {
         let mut shared = lock(&self.inner.shared);
+        if segment.incarnation == self.inner.incarnation {
+            let last = segment.last();
+            shared.tail.set_durable(last);
+            shared.told(last);
+        }
+        if let Some(gone) = shared.gone.get(&segment.incarnation) {
+            segment.contents.present = segment.contents.present.minus(gone);
+        }
         match shared.segments.iter_mut().rev().find(|s| s.ordinal == segment.ordinal) {
             Some(known) => *known = segment,
             None => shared.segments.push(segment),
@@ -263,10 +273,6 @@ impl Writer {
     }
 
     fn set_durable(&self, seq: u64) {
-        let mut shared = lock(&self.inner.shared);
-        shared.tail.set_durable(seq);
-        shared.told(seq);
-        drop(shared);
         self.inner.watermark.send_modify(|w| w.durable = w.durable.max(seq));
     }
 
