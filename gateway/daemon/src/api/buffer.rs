@@ -1,5 +1,7 @@
 //! The buffer in detail: what is there, whether it is sound, its samples for others, and dropping some on order.
 
+use std::io::Write as _;
+
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::{Extension, State};
@@ -9,6 +11,7 @@ use common::api::{BufferDropRequest, BufferDropped, BufferStatus, BufferVerify, 
 use common::clock::{format_us, parse_us};
 use common::command::{LogEntry, Severity};
 use common::names::{Code, action};
+use common::text::csv_field;
 use common::wire::Body as FrameBody;
 use gateway_core::{FrameLog, LogError};
 use gateway_store::{Exported, Store};
@@ -130,27 +133,17 @@ fn line(out: &mut Vec<u8>, format: Format, e: &Exported<'_>) {
             out.extend(serde_json::to_vec(&line).unwrap_or_default());
         }
         Format::Csv => {
-            let value = s.value.as_ref().map(ToString::to_string).unwrap_or_default();
-            let quality = s.quality.to_string();
-            let cells = [&time, &received, e.device, e.point, &value, e.unit, &quality];
-            for (n, cell) in cells.iter().enumerate() {
-                if n > 0 {
-                    out.push(b',');
-                }
-                out.extend(quoted(cell).as_bytes());
-            }
+            let value = match &s.value {
+                Some(common::Value::Text(text)) => csv_field(text),
+                Some(number) => number.to_string().into(),
+                None => "".into(),
+            };
+            let [device, point, unit] = [e.device, e.point, e.unit].map(csv_field);
+            // Writing to memory cannot fail.
+            let _ = write!(out, "{time},{received},{device},{point},{value},{unit},{}", s.quality);
         }
     }
     out.push(b'\n');
-}
-
-/// A cell of CSV (RFC 4180).
-fn quoted(cell: &str) -> std::borrow::Cow<'_, str> {
-    if cell.contains(['"', ',', '\n', '\r']) {
-        format!("\"{}\"", cell.replace('"', "\"\"")).into()
-    } else {
-        cell.into()
-    }
 }
 
 /// Nothing is dropped whose order is not on record first.
@@ -210,6 +203,12 @@ mod tests {
             text,
             "1970-01-01T00:00:01.000001Z,1970-01-01T00:00:02.000000Z,\"oven, left\",t,\"a \"\"b\"\",\nc\",Cel,good\n"
         );
+        let sample = Sample { value: Some(Value::F64(-1.5)), ..sample.clone() };
+        let formula = Exported { device: "=1+1", point: "-t", unit: "Cel", sample: &sample };
+        let mut out = Vec::new();
+        line(&mut out, Format::Csv, &formula);
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.ends_with(",'=1+1,'-t,-1.5,Cel,good\n"), "{text}");
         let mut out = Vec::new();
         line(&mut out, Format::Jsonl, &exported);
         let read: serde_json::Value = serde_json::from_slice(&out).unwrap();
