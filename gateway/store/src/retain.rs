@@ -70,6 +70,9 @@ impl Writer {
     /// The disk is full: makes room for a segment, if there is anything to make it of; what freed nothing is tried ever
     /// more rarely.
     pub(crate) fn make_space(&mut self) {
+        if self.quarantine.empty() {
+            return;
+        }
         let inner = self.inner.clone();
         let used = || lock(&inner.shared).segments.iter().map(|s| s.bytes).sum::<u64>();
         let before = used();

@@ -39,7 +39,7 @@ pub struct Store {
     pub(crate) inner: Arc<Inner>,
     state: Mutex<State>,
     notes: Mutex<Notes>,
-    pub(crate) quarantine: Quarantine,
+    pub(crate) quarantine: Arc<Quarantine>,
     writer: Mutex<Option<JoinHandle<()>>>,
     /// Held as long as the store lives.
     _lock: File,
@@ -57,7 +57,7 @@ impl Store {
         let log_dir = dir.join("log");
         make_dirs(&SystemDisk, &dir).map_err(at(&dir))?;
         let lock_file = take_lock(&dir)?;
-        let quarantine = Quarantine::open(disk.clone(), &dir, options.quarantine_bytes());
+        let quarantine = Arc::new(Quarantine::open(disk.clone(), &dir, options.quarantine_bytes()));
         if matches!(disk.kind(&log_dir), Ok(Kind::File(_) | Kind::Other)) {
             quarantine.take(&log_dir, "no folder where the log should be");
         }
@@ -99,8 +99,8 @@ impl Store {
         // Told before anyone can ask.
         inner.tell_losses();
         inner.tell_unread();
-        let mut writer = Writer::new(inner.clone(), log_dir.clone(), gone_file, found.next_ordinal);
-        writer.condemned = found.to_shrink;
+        let mut writer = Writer::new(inner.clone(), log_dir.clone(), gone_file, quarantine.clone());
+        (writer.condemned, writer.next_ordinal) = (found.to_shrink, found.next_ordinal);
         let thread = std::thread::Builder::new()
             .name("buffer-writer".to_owned())
             .spawn(move || writer.run())

@@ -18,6 +18,7 @@ use crate::free::{Stuck, is_full};
 use crate::gone::Gone;
 use crate::inner::{BATCH_BYTES, Inner, lock};
 use crate::order::{DropOrder, Dropping};
+use crate::quarantine::Quarantine;
 use crate::reserve::Reserve;
 use crate::retain::SPACE_PAUSE_LEAST;
 use crate::segment::{Active, Segment, file_name, write_footer};
@@ -37,6 +38,7 @@ pub(crate) struct Writer {
     pub(crate) active: Option<Active>,
     pub(crate) gone: Gone,
     pub(crate) reserve: Reserve,
+    pub(crate) quarantine: Arc<Quarantine>,
     /// Ordinals of segments that lose something, as soon as that is noted on disk.
     pub(crate) condemned: Vec<u64>,
     /// Those of them that the disk refused to write anew.
@@ -46,7 +48,7 @@ pub(crate) struct Writer {
     pub(crate) space_pause: Duration,
     /// An order to drop that is being carried out.
     pub(crate) dropping: Option<Dropping>,
-    next_ordinal: u64,
+    pub(crate) next_ordinal: u64,
     failed_at: Option<Instant>,
     /// When age is to be looked at, if nothing is written until then.
     pub(crate) look_at: Option<Instant>,
@@ -65,7 +67,7 @@ enum Job {
 }
 
 impl Writer {
-    pub(crate) fn new(inner: Arc<Inner>, dir: PathBuf, gone: Gone, next_ordinal: u64) -> Self {
+    pub(crate) fn new(inner: Arc<Inner>, dir: PathBuf, gone: Gone, quarantine: Arc<Quarantine>) -> Self {
         let options = &inner.options;
         Self {
             reserve: Reserve::new(options.disk.clone(), &options.dir, options.reserve_bytes()),
@@ -73,12 +75,13 @@ impl Writer {
             dir,
             active: None,
             gone,
+            quarantine,
             condemned: Vec::new(),
             stuck: HashMap::new(),
             space_at: None,
             space_pause: SPACE_PAUSE_LEAST,
             dropping: None,
-            next_ordinal,
+            next_ordinal: 1,
             failed_at: None,
             look_at: None,
             to_begin: true,

@@ -485,3 +485,29 @@ async fn history_does_not_show_what_is_told_as_lost() {
     .await;
     assert_eq!(shown(), 0);
 }
+
+/// What lies in quarantine is of use to nobody but a person who looks: on a full disk it goes before any sample.
+#[tokio::test]
+async fn on_a_full_disk_the_quarantine_goes_first() {
+    let dir = memory_dir();
+    let disk = ModelDisk::new(dir.path());
+    store_on(&disk, &dir).close();
+    let foreign = disk.create(&dir.path().join("log").join("00000000000000f0.seg")).unwrap();
+    assert_eq!(foreign.write_at(&vec![0xa5; 60_000], 0).unwrap(), 60_000);
+    drop(foreign);
+    let store = store_on(&disk, &dir);
+    let aside = || disk.used_under(&dir.path().join("quarantine"));
+    assert_eq!(aside(), 60_000);
+    for n in 0..10 {
+        store.append(samples(500, n)).unwrap();
+        through(&store).await;
+    }
+    disk.leave(Some(0));
+    for n in 10..20 {
+        store.append(samples(500, n)).unwrap();
+        through(&store).await;
+    }
+    assert_eq!(aside(), 0);
+    let told = gaps(&store);
+    assert!(told.iter().all(|g| g.cause == GapCause::Damaged && g.seqs.is_none()), "{told:?}");
+}
