@@ -171,11 +171,12 @@ impl Writer {
         }
         self.remove(&acked);
         if self.inner.options.overflow == Overflow::DropNewest {
+            let quota = self.quota();
             let mut shared = lock(&self.inner.shared);
             let records: u64 = shared.segments.iter().filter(|s| s.only_records()).map(|s| s.bytes).sum();
             // What records still may take is theirs: they are taken while samples are refused.
-            let share = self.inner.options.records_quota().min(self.quota() / 2).saturating_sub(records);
-            shared.refusing = self.left(&shared, &[]).1 + share > self.quota();
+            let share = self.inner.options.records_quota().min(quota / 2).saturating_sub(records);
+            shared.refusing = self.left(&shared, &[]).1 + share > quota;
         }
     }
 

@@ -167,11 +167,8 @@ async fn when_the_oldest_are_to_stay_the_newest_are_refused_counted_and_told() {
 async fn while_the_newest_are_refused_records_stay_within_the_quota() {
     let dir = memory_dir();
     let disk = disk::ModelDisk::new(dir.path());
-    let options = Options {
-        disk: Arc::new(disk.clone()),
-        overflow: Overflow::DropNewest,
-        ..small(dir.path())
-    };
+    let options =
+        Options { disk: Arc::new(disk.clone()), overflow: Overflow::DropNewest, ..small(dir.path()) };
     let store = open(options);
     let mut n = 0;
     while let Ok(id) = store.append(samples(400, n)) {

@@ -475,7 +475,8 @@ async fn history_does_not_show_what_is_told_as_lost() {
     assert_eq!(store.status().lost["operator"].samples, 9 * 500);
     disk.fail(Call::Create, Fault::Broken, 0);
     through(&store).await;
-    let written_anew = || disk.files(&dir.path().join("log")).iter().any(|p| p.to_string_lossy().contains('-'));
+    let written_anew =
+        || disk.files(&dir.path().join("log")).iter().any(|p| p.to_string_lossy().contains('-'));
     let mut n = 100;
     eventually("written anew", || {
         n += 1;
