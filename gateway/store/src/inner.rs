@@ -142,18 +142,20 @@ impl Shared {
         }
     }
 
+    /// The segments with frames from a reader's cursor on, whatever its lag.
+    pub(crate) fn wanted_by(&self, hold: &Hold) -> &[Segment] {
+        let of_cursor = |s: &Segment| s.incarnation == hold.from.incarnation;
+        let first = self.segments.iter().position(|s| of_cursor(s) && s.last() >= hold.from.seq);
+        // Without segments of its incarnation the reader has all of them, or lost them.
+        let later = || self.segments.iter().rposition(of_cursor).map_or(0, |at| at + 1);
+        self.segments.get(first.unwrap_or_else(later)..).unwrap_or(&[])
+    }
+
     /// Ordinal from which some reader beside the cloud wants all segments: those with frames after its cursor,
     /// as far as they are within its lag.
     pub(crate) fn held_from(&self) -> u64 {
         let of = |hold: &Hold| {
-            let of_cursor = |s: &&Segment| s.incarnation == hold.from.incarnation;
-            // Without segments of its incarnation the reader has all of them, or lost them.
-            let first = self.segments.iter().filter(of_cursor).find(|s| s.last() >= hold.from.seq);
-            let newer = || {
-                let last = self.segments.iter().rfind(of_cursor).map(|s| s.ordinal);
-                self.segments.iter().map(|s| s.ordinal).find(|o| last.is_none_or(|l| *o > l))
-            };
-            let wanted = first.map(|s| s.ordinal).or_else(newer).unwrap_or(u64::MAX);
+            let wanted = self.wanted_by(hold).first().map_or(u64::MAX, |s| s.ordinal);
             let mut bytes = 0u64;
             let within = self.segments.iter().rev().take_while(|s| {
                 bytes = bytes.saturating_add(s.bytes);

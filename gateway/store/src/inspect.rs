@@ -76,16 +76,7 @@ impl Store {
         };
         let mut readers = vec![cloud];
         for (name, hold) in &shared.holds {
-            // Segments of its incarnation from its cursor on, and all later ones.
-            let from = shared
-                .segments
-                .iter()
-                .position(|s| s.incarnation == hold.from.incarnation && s.last() >= hold.from.seq);
-            let later = || {
-                let of = shared.segments.iter().rposition(|s| s.incarnation == hold.from.incarnation);
-                of.map_or(0, |at| at + 1)
-            };
-            let rest = shared.segments.get(from.unwrap_or_else(later)..).unwrap_or(&[]);
+            let rest = shared.wanted_by(hold);
             let before: IntervalSet = match hold.from.seq.checked_sub(1) {
                 Some(last) if last > 0 => vec![(1, last)].into(),
                 _ => IntervalSet::new(),

@@ -47,7 +47,7 @@ pub struct Store {
 
 impl Store {
     /// Opens the buffer, gets through what an earlier run left, and begins a new incarnation. Blocks for
-    /// the time of reading the one segment that a crash left open.
+    /// the time of reading all footers, and the segments that a crash left open.
     ///
     /// # Errors
     /// When another process has it, or the folder cannot be made or read. Damaged content is no error.
@@ -312,7 +312,11 @@ impl FrameLog for Store {
 
     fn hold(&self, reader: &str, from: FrameId, lag_bytes: u64) {
         let mut shared = lock(&self.inner.shared);
-        shared.holds.insert(reader.to_owned(), Hold { from, lag_bytes });
+        if lag_bytes == 0 {
+            shared.holds.remove(reader);
+        } else {
+            shared.holds.insert(reader.to_owned(), Hold { from, lag_bytes });
+        }
         let wake = !self.inner.options.ring;
         shared.retain_wanted |= wake;
         drop(shared);

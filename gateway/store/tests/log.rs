@@ -115,6 +115,10 @@ async fn what_another_reader_wants_stays_up_to_its_lag_and_not_longer() {
     store.hold("host", next, u64::MAX);
     eventually("the rest is freed", || store.health().disk_bytes < before / 4).await;
     assert!(gaps(&store).is_empty());
+    assert_eq!(store.status().readers.len(), 2);
+    // A reader that is gone is no reader.
+    store.hold("host", FrameId { seq: u64::MAX, ..next }, 0);
+    assert_eq!(store.status().readers.len(), 1);
 }
 
 #[tokio::test]
