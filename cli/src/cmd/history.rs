@@ -5,6 +5,7 @@ use std::fmt::Write;
 use common::Value;
 use common::api::{HistoryPoint, HistoryResponse, Resolution};
 use common::clock::{format_us, parse_us};
+use common::text::csv_field;
 use reqwest::Method;
 
 use super::Context;

@@ -14,7 +14,7 @@ use common::names::{Code, action};
 use common::text::csv_field;
 use common::wire::Body as FrameBody;
 use gateway_core::{FrameLog, LogError};
-use gateway_store::{Exported, Store};
+use gateway_store::{DropError, Dropped, Exported, Store};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
@@ -161,23 +161,48 @@ pub(super) async fn drop_samples(
         return Err(invalid("from_us is later than to_us"));
     }
     let (from, to) = (format_us(request.from_us), format_us(request.to_us));
-    let entry = LogEntry {
-        at_us: api.vitals.clock.now_us(),
-        actor: caller.name.clone(),
-        action: action::BUFFER_DROPPED.to_owned(),
-        target: "buffer".to_owned(),
-        twin: None,
-        severity: Severity::Warning,
-        code: None,
-        detail: format!("samples cut from {from} to {to}: {}", request.reason),
-    };
     let log = &api.vitals.log;
+    let audit = |action: &str, code: Option<Code>, detail: String| {
+        log.append(FrameBody::Audit(LogEntry {
+            at_us: api.vitals.clock.now_us(),
+            actor: caller.name.clone(),
+            action: action.to_owned(),
+            target: "buffer".to_owned(),
+            twin: None,
+            severity: Severity::Warning,
+            code,
+            detail,
+        }))
+    };
     let refused = |e: LogError| Problem::new(Code::AuditUnavailable, e.to_string());
-    let frame = log.append(FrameBody::Audit(entry)).map_err(refused)?;
+    let asked = format!("samples cut from {from} to {to}: {}", request.reason);
+    let frame = audit(action::BUFFER_DROP_ASKED, None, asked.clone()).map_err(refused)?;
     log.durable(frame).await.map_err(refused)?;
     let done = log.store().drop_cut(request.from_us, request.to_us).await;
-    let done = done.map_err(|e| Problem::new(Code::Internal, e.to_string()))?;
+    let told = match &done {
+        Ok(d) => {
+            let Dropped { frames, samples, acked_frames } = d;
+            let detail = format!(
+                "{frames} frames with {samples} samples that the cloud lacked, {acked_frames} that it has; {asked}"
+            );
+            audit(action::BUFFER_DROPPED, None, detail)
+        }
+        Err(e) => audit(action::BUFFER_DROP_REFUSED, Some(code_of(e)), format!("{e}; {asked}")),
+    };
+    // The order is on record, and the gap tells what it cost.
+    if let Err(error) = told {
+        tracing::error!(%error, asked, ?done, "end of an order to drop is not on record");
+    }
+    let done = done.map_err(|e| Problem::new(code_of(&e), e.to_string()))?;
     Ok(Json(BufferDropped { frames: done.frames, samples: done.samples, acked_frames: done.acked_frames }))
+}
+
+fn code_of(error: &DropError) -> Code {
+    match error {
+        DropError::Busy => Code::Conflict,
+        DropError::Closed => Code::Unavailable,
+        DropError::Disk { .. } => Code::Internal,
+    }
 }
 
 #[cfg(test)]
