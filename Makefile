@@ -27,7 +27,7 @@ test: setup lint deny web-check
 	$(CARGO) test --locked --workspace
 	tests/e2e.sh
 
-# What a test needs from the distribution: Chromium, other people's MQTT and Modbus clients.
+# What a test needs from the distribution: Chromium, PostgreSQL, other people's MQTT and Modbus clients.
 setup:
 	tests/setup.sh
 

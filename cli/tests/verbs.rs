@@ -287,6 +287,9 @@ async fn history_is_a_table_csv_a_plot_or_json() {
         2026-11-18T11:06:40.000000Z,1795000000000000,0,good,,,,1,1\r\n\
         2026-11-18T11:06:41.000000Z,1795000001000000,1,good,,,,1,1\r\n";
     assert_eq!(csv.out, expected);
+    let told = "missing 2026-11-18T11:07:00.000Z to 2026-11-18T11:07:42.000Z (42s): dropped by the gateway, its buffer \
+                was full, 412 samples of all points of the gateway";
+    assert!(csv.err.contains(told), "{csv:?}");
     rig.world().rollup = true;
     run(&[]).await.code(0).has(&["MIN Cel", "MEAN", "WORST"]);
     run(&["--format", "plot"]).await.code(0).has(&["plant/coating/line1/oven temp [Cel]", "┤", "11 ┤"]);

@@ -224,6 +224,8 @@ pub mod action {
         BUFFER_DROPPED = "buffer.dropped";
         /// They were not, or not all.
         BUFFER_DROP_REFUSED = "buffer.drop_refused";
+        /// Somebody had a part of a point's history deleted.
+        HISTORY_DELETED = "history.deleted";
         /// Somebody asked for something to be done with an alarm.
         ALARM_ASKED = "alarm.asked";
         /// An alarm's condition came true.

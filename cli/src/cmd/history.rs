@@ -1,9 +1,10 @@
 //! `history`: a point's past as a table, CSV or a plot.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use common::Value;
-use common::api::{HistoryPoint, HistoryResponse, Resolution};
+use common::api::{GapReason, HistoryGap, HistoryPoint, HistoryResponse, Resolution};
 use common::clock::{format_us, parse_us};
 use common::text::csv_field;
 use reqwest::Method;
@@ -56,7 +57,27 @@ pub(super) async fn history(ctx: &Context, args: History) -> Result<Exit> {
     if history.points.is_empty() {
         ctx.out.note("no samples in this range");
     }
+    // Beside the rows, so that what reads them as CSV is not disturbed.
+    history.gaps.iter().for_each(|g| ctx.out.note(&gap(g)));
     Ok(Exit::Ok)
+}
+
+/// A gap in a line.
+fn gap(gap: &HistoryGap) -> String {
+    let HistoryGap { from_us, to_us, cause, quality, count, partial } = gap;
+    let kind = if *partial { "in part missing" } else { "missing" };
+    let length = Duration::from_micros(u64::try_from(to_us - from_us).unwrap_or(0));
+    let mut text =
+        format!("{kind} {} to {} ({})", time(*from_us), time(*to_us), humantime::format_duration(length));
+    let _ = write!(text, ": {}", cause.text());
+    if let Some(quality) = quality.filter(|q| *cause == GapReason::BadQuality || !q.is_bad()) {
+        let _ = write!(text, ", {quality}");
+    }
+    if let Some(n) = count {
+        let of = if quality.is_none() { "samples of all points of the gateway" } else { "samples" };
+        let _ = write!(text, ", {n} {of}");
+    }
+    text
 }
 
 /// The terminal's size; COLUMNS and LINES where there is none.
@@ -110,9 +131,9 @@ fn table(history: &HistoryResponse) -> String {
 /// RFC 4180 with a header, every digit kept. Raw rows leave the columns of roll-ups empty.
 fn csv(history: &HistoryResponse) -> String {
     let mut text = "time,t_us,value,quality,min,max,mean,count,good\r\n".to_owned();
-    for HistoryPoint { t_us, value, quality, min, max, mean, count, good } in &history.points {
+    for HistoryPoint { t_us, value, quality, min, max, mean, count, good, .. } in &history.points {
         let value = match value {
-            Some(Value::Text(t)) => csv_field(t).into_owned(),
+            Some(Value::Text(t)) => csv_field(t),
             Some(v) => v.to_string(),
             None => String::new(),
         };

@@ -11,4 +11,4 @@ mod restore;
 mod ui;
 
 pub use assemble::{Cloud, Handle, StartError, reset_password};
-pub use config::Config;
+pub use config::{Config, StoreSection};

@@ -7,10 +7,11 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+use cloud_store::Place;
 use common::Drain;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
-use twinway_cloud::{Cloud, Config, StartError};
+use twinway_cloud::{Cloud, Config, StartError, StoreSection};
 
 const BAD_CONFIG: u8 = 64;
 /// What a shell reports of a program that an interrupt ended.
@@ -39,6 +40,25 @@ enum Command {
         /// Account
         #[arg(long, default_value = cloud_api::accounts::ADMIN)]
         user: String,
+    },
+    /// Copy everything from one database into another, empty one, while no cloud runs on either
+    #[command(after_help = "A database is the path of an SQLite file, or a URL such as \
+        `postgresql://twinway@db.example.com/twinway` without the password. Afterwards name the new one in the \
+        configuration, [store]. The old one stays as it is. A copy that was cut is not resumed: the half that is there is \
+        refused by everything; remove it (the file, or the database) and copy again.")]
+    MigrateStore {
+        /// Database to read
+        #[arg(long)]
+        from: String,
+        /// Database to fill; an SQLite file is made, a PostgreSQL database must exist
+        #[arg(long)]
+        to: String,
+        /// File with the password of the PostgreSQL user, readable by its owner alone
+        #[arg(long)]
+        password_file: Option<PathBuf>,
+        /// Certificates of the authorities that may sign the PostgreSQL server's
+        #[arg(long)]
+        ca_file: Option<PathBuf>,
     },
 }
 
@@ -81,6 +101,9 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Run(arg) => (arg, None),
         Command::Check(arg) => (arg, Some(None)),
         Command::AdminPassword { config, user } => (config, Some(Some(user))),
+        Command::MigrateStore { from, to, password_file, ca_file } => {
+            return migrate_store([from, to], password_file, ca_file);
+        }
     };
     let config = match Config::load(&arg.config) {
         Ok(config) => config,
@@ -106,6 +129,42 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+fn migrate_store(
+    [from, to]: [String; 2],
+    password_file: Option<PathBuf>,
+    ca_file: Option<PathBuf>,
+) -> anyhow::Result<ExitCode> {
+    let place = |text: String| {
+        if text.contains("://") {
+            let url = Some(text);
+            let (password_file, ca_file) = (password_file.clone(), ca_file.clone());
+            let section = StoreSection { postgres: url, password_file, ca_file };
+            section.server().map(|server| server.map(Place::Postgres))
+        } else {
+            Ok(Some(Place::Sqlite(text.into())))
+        }
+    };
+    let (from, to) = match (place(from), place(to)) {
+        (Ok(Some(from)), Ok(Some(to))) => (from, to),
+        (Err((key, why)), _) | (_, Err((key, why))) => {
+            say_error(&format!("{key}: {why}"));
+            return Ok(BAD_CONFIG.into());
+        }
+        _ => return Ok(BAD_CONFIG.into()),
+    };
+    if let Place::Sqlite(path) = &from
+        && !path.exists()
+    {
+        say_error(&format!("{} is not there", path.display()));
+        return Ok(BAD_CONFIG.into());
+    }
+    cloud_store::copy(from, to, |table| {
+        let _ = say(&format!("{:<12} {:>12} rows  sha256 {}", table.table, table.rows, table.digest));
+    })?;
+    say("copied, read back and found the same")?;
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn run(config: Config) -> anyhow::Result<ExitCode> {

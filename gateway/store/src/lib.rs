@@ -12,6 +12,7 @@
 
 mod commands;
 pub mod disk;
+mod encrypt;
 mod feed;
 mod free;
 mod gone;
@@ -35,6 +36,7 @@ mod tell;
 mod walk;
 mod writer;
 
+pub use encrypt::{Key, Keys};
 pub use feed::{FeedOptions, feed};
 pub use inspect::Exported;
 pub use options::{OpenError, Options, Overflow};

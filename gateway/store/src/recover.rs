@@ -76,6 +76,10 @@ pub(crate) fn recover(
             }
             (Ok(Kind::File(_)), Ok(Found::Foreign)) => "segment in which nothing is sound",
             (Ok(Kind::Folder | Kind::Other), _) => "not a file",
+            // What stands in it is wrong, and stays so.
+            (Ok(Kind::File(_)), Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
+                "segment whose head is damaged"
+            }
             (kind, opened) => {
                 let why = match opened {
                     Ok(Found::OtherVersion(version)) => format!("version {version}, not for this program"),

@@ -16,7 +16,8 @@ use gateway_core::{FrameId, FrameLog, LogError, Points, Registry, Watermark};
 use tokio::sync::watch;
 
 use crate::commands::Commands;
-use crate::disk::{Kind, SystemDisk, make_dirs};
+use crate::disk::{Disk, Kind, SystemDisk, make_dirs};
+use crate::encrypt::{self, EncryptedDisk};
 use crate::gone::Gone;
 use crate::inner::{Appender, Hold, Inner, Progress, Shared, lock};
 use crate::notes::Notes;
@@ -52,18 +53,26 @@ impl Store {
     /// # Errors
     /// When another process has it, or the folder cannot be made or read. Damaged content is no error.
     pub fn open(options: Options, clock: Clock, registry: Arc<Registry>) -> Result<Arc<Self>, OpenError> {
-        let options = options.bounded();
-        let (dir, disk) = (options.dir.clone(), options.disk.clone());
+        let mut options = options.bounded();
+        let dir = options.dir.clone();
         let log_dir = dir.join("log");
         make_dirs(&SystemDisk, &dir).map_err(at(&dir))?;
         let lock_file = take_lock(&dir)?;
+        // Before anything takes what it cannot read for damaged.
+        if let Some((path, detail)) =
+            [&log_dir, &dir].iter().find_map(|d| encrypt::without_key(&*options.disk, d, &options.keys))
+        {
+            return Err(OpenError::Key { path, detail });
+        }
+        let disk: Arc<dyn Disk> = Arc::new(EncryptedDisk::over(options.disk, options.keys.clone()));
+        options.disk = disk.clone();
         let quarantine = Arc::new(Quarantine::open(disk.clone(), &dir, options.quarantine_bytes()));
         if matches!(disk.kind(&log_dir), Ok(Kind::File(_) | Kind::Other)) {
             quarantine.take(&log_dir, "no folder where the log should be");
         }
         make_dirs(&*disk, &log_dir).map_err(at(&log_dir))?;
         let incarnation = Incarnation::random().map_err(|e| OpenError::Random { detail: e.to_string() })?;
-        let mut state = State::open(&dir.join("state"));
+        let mut state = State::open(&dir.join("state"), options.keys.clone());
         let acks = state.acks();
         let (gone_file, gone, untold) = Gone::open(disk.clone(), &dir, &quarantine);
         let found = recover(&*disk, &log_dir, &gone, &quarantine).map_err(at(&log_dir))?;

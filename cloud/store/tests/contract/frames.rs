@@ -8,6 +8,14 @@ use common::{Incarnation, IntervalSet, Value};
 use super::Backend;
 use super::fixtures::*;
 
+pub(crate) async fn a_store_keeps_its_identity(backend: &impl Backend) {
+    let storage = backend.open();
+    let id = storage.store_id();
+    assert!(!id.is_nil());
+    drop(storage);
+    assert_eq!(backend.open().store_id(), id);
+}
+
 pub(crate) async fn ranks_are_given_in_order_over_all_gateways_and_kept(backend: &impl Backend) {
     let storage = backend.open();
     let a = storage.hello(&key("a"), &[Incarnation(7), Incarnation(5)]).await.unwrap();

@@ -135,8 +135,8 @@ fn line(out: &mut Vec<u8>, format: Format, e: &Exported<'_>) {
         Format::Csv => {
             let value = match &s.value {
                 Some(common::Value::Text(text)) => csv_field(text),
-                Some(number) => number.to_string().into(),
-                None => "".into(),
+                Some(number) => number.to_string(),
+                None => String::new(),
             };
             let [device, point, unit] = [e.device, e.point, e.unit].map(csv_field);
             // Writing to memory cannot fail.
