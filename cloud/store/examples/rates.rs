@@ -33,7 +33,7 @@ fn schema(points: u32) -> Schema {
         asset: "plant/area/line/d".into(),
         description: String::new(),
         first_point: 0,
-        points: (0..points).map(point).map(Into::into).collect(),
+        points: (0..points).map(point).collect(),
     };
     Schema { tenant: Default::default(), gateway: "g1".parse().unwrap(), devices: vec![device] }
 }

@@ -246,7 +246,7 @@ impl AuditStorage for Store {
 #[async_trait]
 impl AccountStorage for Store {
     async fn users(&self) -> Result<Vec<UserView>> {
-        self.read(|conn| accounts::users(conn)).await
+        self.read(accounts::users).await
     }
 
     async fn user(&self, name: &str) -> Result<Account> {
@@ -293,7 +293,7 @@ impl AccountStorage for Store {
     }
 
     async fn keys(&self) -> Result<Vec<ApiKeyView>> {
-        self.read(|conn| accounts::keys(conn)).await
+        self.read(accounts::keys).await
     }
 
     async fn create_key(&self, key: &ApiKeyView, token_hash: &[u8; 32]) -> Result<()> {
