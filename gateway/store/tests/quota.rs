@@ -297,17 +297,27 @@ async fn an_order_to_drop_lets_writes_through_and_reads_no_more_than_it_must() {
     let before = disk.reads();
     let nothing = store.drop_cut(0, 1_000_000).await.unwrap();
     assert_eq!((nothing.frames, disk.reads()), (0, before), "by their footers no segment has such frames");
-    disk.slow(Duration::from_millis(20));
+    // A disk so slow that it has read nothing yet.
+    disk.let_read(Some(0));
     let order = tokio::spawn({
         let store = store.clone();
         async move { store.drop_cut(0, now).await }
     });
-    let lost = || store.status().lost.get("operator").map_or(0, |l| l.frames);
-    eventually("it goes on", || lost() > 0).await;
-    assert!(matches!(store.drop_cut(0, now).await, Err(DropError::Busy)));
-    put(&store, samples(10, 999)).await;
-    assert!(lost() < 100 && !order.is_finished(), "the write waited for {} frames", lost());
-    disk.slow(Duration::ZERO);
+    let busy = async || {
+        let second = tokio::time::timeout(Duration::from_millis(20), store.drop_cut(0, now)).await;
+        matches!(second, Ok(Err(DropError::Busy)))
+    };
+    eventually("it reads", || disk.reading_waits()).await;
+    let id = store.append(samples(10, 999)).unwrap();
+    // Asked for, and not to be had before the reading ends.
+    let _ = tokio::time::timeout(Duration::from_millis(20), store.durable(id)).await;
+    // Enough for two or three of its many segments.
+    disk.let_read(Some(8));
+    let written = store.durable(id).await;
+    let (finished, is_busy) = (order.is_finished(), busy().await);
+    // Before anything is judged: the log cannot end while a reading waits.
+    disk.let_read(None);
+    assert!(written.is_ok() && !finished && is_busy, "{written:?} {finished} {is_busy}");
     let done = tokio::time::timeout(Duration::from_secs(20), order).await.unwrap().unwrap().unwrap();
     assert_eq!((done.frames, done.samples), (150, 150 * 400));
     synced(&store).await;

@@ -302,7 +302,8 @@ async fn a_disk_that_does_not_read_for_a_moment_costs_no_frame() {
     store.close();
     drop(store);
     let store = store_on(&disk, &dir);
-    disk.fail(Call::Read, Fault::Broken, 4);
+    // Heads are read first; then all of a segment, and then its blocks.
+    disk.fail_readings_after(2, 4);
     assert!(read_all(&store, incarnation).len() < written.len(), "the refusal was not met");
     let unreadable = || events(&store).contains(&"buffer.unreadable".to_owned());
     eventually("said", unreadable).await;

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use gateway_store::disk::{Disk, DiskFile, Kind};
 
@@ -125,12 +125,17 @@ struct Inside {
     /// No call counts and none fails.
     held: bool,
     faults: HashMap<u8, (Fault, u64)>,
+    /// Readings that come before those that fail.
+    sound_readings: u64,
     /// Bytes that fit on it.
     room: Option<u64>,
     forbidden: Vec<PathBuf>,
-    /// How long a reading takes, and how many there were.
-    slow: std::time::Duration,
+    /// Readings so far.
     reads: u64,
+    /// How many more are let through; all if none.
+    readings_left: Option<u64>,
+    let_through: Arc<Condvar>,
+    reading_waits: bool,
     /// Bytes that cannot be read, by file.
     bad: Vec<(usize, Range<usize>)>,
     /// Most bytes that a write takes at once.
@@ -261,6 +266,12 @@ impl ModelDisk {
         self.lock().faults.insert(call as u8, (fault, n));
     }
 
+    /// The next `n` readings fail, but for so many before them.
+    pub(crate) fn fail_readings_after(&self, sound: u64, n: u64) {
+        self.lock().sound_readings = sound;
+        self.fail(Call::Read, Fault::Broken, n);
+    }
+
     /// Only so many bytes more than now fit on it; no bound if none.
     pub(crate) fn leave(&self, bytes: Option<u64>) {
         let mut inside = self.lock();
@@ -278,9 +289,16 @@ impl ModelDisk {
         self.lock().forbidden.push(path.to_owned());
     }
 
-    /// Each reading takes so long.
-    pub(crate) fn slow(&self, reading: std::time::Duration) {
-        self.lock().slow = reading;
+    /// So many readings more are let through, and the next waits; all if none.
+    pub(crate) fn let_read(&self, readings: Option<u64>) {
+        let mut inside = self.lock();
+        inside.readings_left = readings;
+        inside.let_through.notify_all();
+    }
+
+    /// Whether one waits.
+    pub(crate) fn reading_waits(&self) -> bool {
+        self.lock().reading_waits
     }
 
     /// Readings so far.
@@ -556,18 +574,22 @@ impl DiskFile for ModelFile {
     }
 
     fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
-        let slow = self.disk.lock().slow;
-        if !slow.is_zero() {
-            #[allow(clippy::disallowed_methods)] // a slow disk holds up the thread that reads
-            std::thread::sleep(slow);
-        }
         let mut inside = self.disk.lock();
+        let let_through = inside.let_through.clone();
+        while inside.readings_left == Some(0) {
+            inside.reading_waits = true;
+            inside = let_through.wait(inside).unwrap();
+        }
+        inside.reading_waits = false;
+        let sound = inside.sound_readings > 0;
+        inside.sound_readings = inside.sound_readings.saturating_sub(1);
+        inside.readings_left = inside.readings_left.map(|left| left - 1);
         inside.reads += 1;
         if inside.off {
             return Err(eio());
         }
         // Not counted as a call: power that goes before a reading is power that goes before the next call.
-        if !inside.held {
+        if !inside.held && !sound {
             inside.fault(Call::Read)?;
         }
         let bytes = &inside.inodes[self.at].now;
