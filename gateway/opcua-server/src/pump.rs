@@ -82,9 +82,7 @@ fn look_at_all(shared: &Shared, server: &ServerHandle) {
 
 fn tell_alarm(shared: &Shared, server: &ServerHandle, view: &AlarmView) {
     let space = shared.space();
-    let Some(number) = space.alarm_number(view.id) else { return };
-    let Some((device, point)) = space.source_of(number) else { return };
-    let event = events::alarm(view, space.id(&Node::Alarm(number)), point, shared.parts.clock.now_us());
+    let Some((device, event)) = shared.condition(&space, view) else { return };
     server.subscriptions().notify_events(std::iter::once((&event as &dyn Event, &device)));
 }
 

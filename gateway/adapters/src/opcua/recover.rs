@@ -4,7 +4,7 @@
 use futures_util::FutureExt;
 use opcua::client::UARequest;
 use opcua::client::services::TransferSubscriptions;
-use opcua::types::{Error, NodeId, StatusCode};
+use opcua::types::StatusCode;
 
 use super::items::Subscription;
 use super::session::{Ended, Live, Memory, Step};

@@ -170,6 +170,7 @@ async fn a_subscription_that_ended_in_a_lost_message_is_made_anew_and_the_other_
     plant.server.say("count 20");
     plant.grown(20).await;
     cable.cut();
+    rig.ends.until("cut", |s| s.quality == Quality::BAD_NOT_CONNECTED).await;
     cable.mend();
     rig.ends.value(0, 50.0).await;
     plant.server.say("set Many1 -1.0");

@@ -105,7 +105,7 @@ fn acknowledge(
     if !now.state.is_unacknowledged() {
         return Err(StatusCode::BadConditionBranchAlreadyAcked);
     }
-    act(shared, now.id, AlarmAct::Acknowledge { raised_us }, caller, &comment.unwrap_or_default())
+    act(shared, now.id, AlarmAct::Acknowledge { raised_us }, caller, comment.as_deref())
 }
 
 /// Says something about an alarm as it was told (part 9, 5.5.6). Nothing said leaves what was said before.
@@ -118,7 +118,7 @@ fn comment(
 ) -> Result<Vec<Variant>, StatusCode> {
     let (now, comment) = said(shared, space, number, arguments)?;
     match comment {
-        Some(comment) => act(shared, now.id, AlarmAct::Comment, caller, &comment),
+        Some(comment) => act(shared, now.id, AlarmAct::Comment, caller, Some(&comment)),
         None => Ok(Vec::new()),
     }
 }
@@ -168,7 +168,7 @@ fn act(
     id: AlarmId,
     act: AlarmAct,
     caller: &Caller,
-    comment: &str,
+    comment: Option<&str>,
 ) -> Result<Vec<Variant>, StatusCode> {
     let done = shared.parts.alarms.act(id, act, &caller.name, comment);
     done.map(|_| Vec::new()).map_err(|(code, _)| match code {
@@ -205,7 +205,7 @@ fn shelve(
         _ if now.shelved_until_us.is_none() => return Err(StatusCode::BadConditionNotShelved),
         _ => AlarmAct::Unshelve,
     };
-    act(shared, id, wanted, caller, "")
+    act(shared, id, wanted, caller, None)
 }
 
 fn count(arguments: &[Variant], wanted: usize) -> StatusCode {
@@ -270,10 +270,7 @@ fn refresh(
     let mut told: Vec<(NodeId, Told)> =
         vec![(server.clone(), events::refresh(true, new_id(), server.clone()))];
     for view in shared.parts.alarms.list() {
-        let Some(number) = space.alarm_number(view.id) else { continue };
-        let Some((device, point)) = space.source_of(number) else { continue };
-        let now_us = shared.parts.clock.now_us();
-        let event = events::alarm(&view, space.id(&Node::Alarm(number)), point, now_us);
+        let Some((device, event)) = shared.condition(space, &view) else { continue };
         if event.field("Retain") == Variant::Boolean(true) {
             told.push((device, event));
         }

@@ -11,7 +11,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use common::Sample;
-use common::alarm::AlarmView;
+use common::alarm::{AlarmView, Remark};
 use common::api::{DeviceHealth, SwitchPosition};
 use opcua::nodes::DefaultTypeTree;
 use opcua::server::CreateMonitoredItem;
@@ -28,8 +28,9 @@ use opcua::types::{
 
 use tokio::sync::Semaphore;
 
+use crate::events::{self, Told};
 use crate::options::{Options, Parts};
-use crate::space::{Live, Namespaces, Space};
+use crate::space::{Live, Namespaces, Node, Space};
 use crate::watch::Watches;
 
 pub(crate) use call::new_id;
@@ -96,6 +97,15 @@ impl Shared {
         Some(sample)
     }
 
+    /// An alarm as an event, with the device that it is of.
+    pub(crate) fn condition(&self, space: &Space, view: &AlarmView) -> Option<(NodeId, Told)> {
+        let number = space.alarm_number(view.id)?;
+        let (device, point) = space.source_of(number)?;
+        let said = self.parts.alarms.said(view.id).unwrap_or_default();
+        let now_us = self.parts.clock.now_us();
+        Some((device, events::alarm(view, &said, space.id(&Node::Alarm(number)), point, now_us)))
+    }
+
     pub(crate) fn live<'s>(&'s self, space: &'s Space) -> LiveParts<'s> {
         LiveParts { shared: self, space }
     }
@@ -119,6 +129,11 @@ impl Live for LiveParts<'_> {
     fn alarm(&self, number: usize) -> Option<AlarmView> {
         let id = self.space.alarms.get(number)?.id;
         self.shared.parts.alarms.get(id)
+    }
+
+    fn said(&self, number: usize) -> Option<Remark> {
+        let id = self.space.alarms.get(number)?.id;
+        self.shared.parts.alarms.said(id)
     }
 
     fn now_us(&self) -> i64 {

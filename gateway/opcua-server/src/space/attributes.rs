@@ -1,7 +1,7 @@
 //! What a node says of itself, and the values of those that are no points.
 
 use common::PointId;
-use common::alarm::AlarmView;
+use common::alarm::{AlarmView, Remark};
 use common::api::{DeviceHealth, SwitchPosition};
 use gateway_opcua::value::time;
 use opcua::types::argument::Argument;
@@ -19,6 +19,8 @@ pub(crate) trait Live {
     fn switch(&self) -> SwitchPosition;
     fn health(&self, device: usize) -> Option<DeviceHealth>;
     fn alarm(&self, number: usize) -> Option<AlarmView>;
+    /// What was said of an alarm last.
+    fn said(&self, number: usize) -> Option<Remark>;
     /// UTC us.
     fn now_us(&self) -> i64;
     /// The label of a point's value now.
@@ -225,7 +227,8 @@ impl Space {
                 }
                 let alarm = self.alarms.get(*number)?;
                 let source = self.id(&Node::Point(alarm.point));
-                let fields = events::alarm(&live.alarm(*number)?, NodeId::null(), source, live.now_us());
+                let (view, said) = (live.alarm(*number)?, live.said(*number)?);
+                let fields = events::alarm(&view, &said, NodeId::null(), source, live.now_us());
                 match fields.field(path) {
                     Variant::Empty => return None,
                     value => value,
