@@ -34,6 +34,7 @@ pub(crate) async fn run(shared: Arc<Shared>, server: ServerHandle, drain: Drain)
     let missed = shared.parts.drops.counter("opcua", "alarms_slow");
     let dropped = shared.parts.drops.counter("opcua", "slow");
     let mut seen = dropped.load(Ordering::Relaxed);
+    let mut behind = false;
     let mut look = interval(LOOK_EVERY);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -52,9 +53,10 @@ pub(crate) async fn run(shared: Arc<Shared>, server: ServerHandle, drain: Drain)
                 None => return,
             },
             change = alarms.recv() => match change {
-                Ok(view) => tell_alarm(&shared, &server, &view),
+                Ok(view) => tell_alarms(&shared, &server, [&view]),
                 Err(RecvError::Lagged(n)) => {
                     missed.fetch_add(n, Ordering::Relaxed);
+                    behind = true;
                 }
                 Err(RecvError::Closed) => return,
             },
@@ -64,6 +66,11 @@ pub(crate) async fn run(shared: Arc<Shared>, server: ServerHandle, drain: Drain)
                     renew(&shared, &server);
                 }
                 look_at_all(&shared, &server);
+                // Which changes were missed is not known: what all alarms are now is told, not at each of a storm's.
+                if std::mem::take(&mut behind) {
+                    let all = shared.parts.alarms.list();
+                    tell_alarms(&shared, &server, all.iter().filter(|view| view.at_us != 0));
+                }
             }
         }
     }
@@ -80,10 +87,14 @@ fn look_at_all(shared: &Shared, server: &ServerHandle) {
     shared.watches.look(|number| shared.judged(&space, number), value, &mut notifier);
 }
 
-fn tell_alarm(shared: &Shared, server: &ServerHandle, view: &AlarmView) {
+fn tell_alarms<'a>(
+    shared: &Shared,
+    server: &ServerHandle,
+    views: impl IntoIterator<Item = &'a AlarmView>,
+) {
     let space = shared.space();
-    let Some((device, event)) = shared.condition(&space, view) else { return };
-    server.subscriptions().notify_events(std::iter::once((&event as &dyn Event, &device)));
+    let told: Vec<_> = views.into_iter().filter_map(|view| shared.condition(&space, view)).collect();
+    server.subscriptions().notify_events(told.iter().map(|(device, event)| (event as &dyn Event, device)));
 }
 
 /// The configuration has another generation.
