@@ -20,14 +20,14 @@ use std::time::Duration;
 use anyhow::Context as _;
 use common::{Clock, Drain, GatewayId, TenantId};
 use gateway_opcua::pki::{Application, Certificate, Pki};
+use gateway_opcua::value::time;
 use opcua::crypto::SecurityPolicy;
 use opcua::server::address_space::{AddressSpace, VariableBuilder};
 use opcua::server::diagnostics::NamespaceMetadata;
 use opcua::server::node_manager::memory::{SimpleNodeManager, simple_node_manager};
 use opcua::server::{Server, ServerBuilder, ServerConfig, ServerEndpoint, ServerHandle, TcpConfig};
 use opcua::types::{
-    DataTypeId, DataValue, DateTime, MessageSecurityMode, NodeId, ObjectId, StatusCode, VariableTypeId,
-    Variant,
+    DataTypeId, DataValue, MessageSecurityMode, NodeId, ObjectId, StatusCode, VariableTypeId, Variant,
 };
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -102,6 +102,7 @@ impl Controller {
         line: &Line,
         listener: TcpListener,
         certificates: &Certificates,
+        clock: Clock,
     ) -> anyhow::Result<Self> {
         let config = config(listener.local_addr()?.port(), certificates);
         // The standard's own nodes are some thousands.
@@ -119,7 +120,7 @@ impl Controller {
             }
         }
         let drain = Drain::new();
-        tokio::spawn(scan(line.clone(), manager, nodes, handle.clone(), drain.clone()));
+        tokio::spawn(scan(line.clone(), manager, nodes, handle.clone(), clock, drain.clone()));
         Ok(Self { server: handle, drain, serving: tokio::spawn(server.run_with(listener)) })
     }
 
@@ -198,6 +199,7 @@ async fn scan(
     manager: Arc<SimpleNodeManager>,
     nodes: Vec<(NodeId, Datum)>,
     server: ServerHandle,
+    clock: Clock,
     drain: Drain,
 ) {
     let mut tick = interval(SCAN);
@@ -207,7 +209,7 @@ async fn scan(
             () = drain.started() => return,
             _ = tick.tick() => {}
         }
-        let now = DateTime::now();
+        let now = time(clock.now_us());
         // Taken under the lock that a write takes as well: no cycle shows a setpoint of before a write.
         let value = |datum: Datum| DataValue::new_at(line.with(|plant, set| datum.value(plant, set)), now);
         let values = nodes.iter().map(|(id, datum)| (id, None, value(*datum)));

@@ -142,10 +142,10 @@ pub(crate) fn alarm(view: &AlarmView, said: &Remark, condition: NodeId, source: 
 }
 
 /// Start and end of a refresh, which carry nothing of their own.
-pub(crate) fn refresh(starts: bool, id: ByteString, server: NodeId) -> Told {
+pub(crate) fn refresh(starts: bool, id: ByteString, server: NodeId, now: DateTime) -> Told {
     let event_type: NodeId =
         if starts { ObjectTypeId::RefreshStartEventType } else { ObjectTypeId::RefreshEndEventType }.into();
-    plain(event_type, id, server, if starts { "refresh starts" } else { "refresh ends" }, Vec::new())
+    plain(event_type, id, server, if starts { "refresh starts" } else { "refresh ends" }, now, None)
 }
 
 /// The model has changed. Verbs (part 5, 9.33.7): 1 a node came, 2 one went, 16 a data type changed.
@@ -153,6 +153,7 @@ pub(crate) fn model_change(
     id: ByteString,
     changes: Vec<ModelChangeStructureDataType>,
     server: NodeId,
+    now: DateTime,
 ) -> Told {
     let changes = ("Changes", Variant::from(changes));
     plain(
@@ -160,7 +161,8 @@ pub(crate) fn model_change(
         id,
         server,
         "the configuration changed",
-        vec![changes],
+        now,
+        Some(changes),
     )
 }
 
@@ -169,9 +171,9 @@ fn plain(
     id: ByteString,
     source: NodeId,
     message: &str,
-    more: Vec<(&'static str, Variant)>,
+    now: DateTime,
+    more: Option<(&'static str, Variant)>,
 ) -> Told {
-    let now = DateTime::now();
     let mut fields = BTreeMap::from([
         ("EventId", Variant::ByteString(id)),
         ("EventType", Variant::from(event_type.clone())),

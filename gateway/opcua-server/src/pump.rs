@@ -84,14 +84,10 @@ fn look_at_all(shared: &Shared, server: &ServerHandle) {
     let live = shared.live(&space);
     let value = |id: &NodeId| space.find(id).map(|node| space.value(&node, &live));
     let mut notifier = server.subscriptions().data_notifier();
-    shared.watches.look(|number| shared.judged(&space, number), value, &mut notifier);
+    shared.watches.look(|number| shared.judged(&space, number), value, shared.now(), &mut notifier);
 }
 
-fn tell_alarms<'a>(
-    shared: &Shared,
-    server: &ServerHandle,
-    views: impl IntoIterator<Item = &'a AlarmView>,
-) {
+fn tell_alarms<'a>(shared: &Shared, server: &ServerHandle, views: impl IntoIterator<Item = &'a AlarmView>) {
     let space = shared.space();
     let told: Vec<_> = views.into_iter().filter_map(|view| shared.condition(&space, view)).collect();
     server.subscriptions().notify_events(told.iter().map(|(device, event)| (event as &dyn Event, device)));
@@ -110,12 +106,12 @@ fn renew(shared: &Shared, server: &ServerHandle) {
         }
         add_types(&mut tree, &new);
     }
-    shared.watches.renew(&new, &mut server.subscriptions().data_notifier());
+    shared.watches.renew(&new, shared.now(), &mut server.subscriptions().data_notifier());
     let changes = changes(&old, &new);
     if changes.is_empty() {
         return;
     }
-    let event = events::model_change(new_id(), changes, ObjectId::Server.into());
+    let event = events::model_change(new_id(), changes, ObjectId::Server.into(), shared.now());
     let id: NodeId = ObjectId::Server.into();
     server.subscriptions().notify_events(std::iter::once((&event as &dyn Event, &id)));
 }

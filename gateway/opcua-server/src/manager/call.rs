@@ -268,14 +268,14 @@ fn refresh(
     }
     let server: NodeId = ObjectId::Server.into();
     let mut told: Vec<(NodeId, Told)> =
-        vec![(server.clone(), events::refresh(true, new_id(), server.clone()))];
+        vec![(server.clone(), events::refresh(true, new_id(), server.clone(), shared.now()))];
     for view in shared.parts.alarms.list() {
         let Some((device, event)) = shared.condition(space, &view) else { continue };
         if event.field("Retain") == Variant::Boolean(true) {
             told.push((device, event));
         }
     }
-    told.push((server.clone(), events::refresh(false, new_id(), server)));
+    told.push((server.clone(), events::refresh(false, new_id(), server, shared.now())));
     context.subscriptions.notify_events(told.iter().map(|(id, e)| (e as &dyn Event, id)));
     Ok(Vec::new())
 }

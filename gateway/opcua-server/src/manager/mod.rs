@@ -13,6 +13,7 @@ use async_trait::async_trait;
 use common::Sample;
 use common::alarm::{AlarmView, Remark};
 use common::api::{DeviceHealth, SwitchPosition};
+use gateway_opcua::value::time;
 use opcua::nodes::DefaultTypeTree;
 use opcua::server::CreateMonitoredItem;
 use opcua::server::diagnostics::NamespaceMetadata;
@@ -22,7 +23,7 @@ use opcua::server::node_manager::{
     impl_translate_browse_paths_using_browse,
 };
 use opcua::types::{
-    MethodId, MonitoringMode, NodeClass, NodeId, ObjectTypeId, ReadRawModifiedDetails, StatusCode,
+    DateTime, MethodId, MonitoringMode, NodeClass, NodeId, ObjectTypeId, ReadRawModifiedDetails, StatusCode,
     TimestampsToReturn,
 };
 
@@ -95,6 +96,11 @@ impl Shared {
             sample.value = None;
         }
         Some(sample)
+    }
+
+    /// The gateway's time.
+    pub(crate) fn now(&self) -> DateTime {
+        time(self.parts.clock.now_us())
     }
 
     /// An alarm as an event, with the device that it is of.
