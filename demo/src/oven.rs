@@ -286,6 +286,8 @@ impl Datum {
 
 #[cfg(test)]
 mod tests {
+    use gateway_adapters::opcua::{DeviceConfig, Kit, Tool};
+
     use super::*;
 
     #[test]
@@ -317,16 +319,39 @@ mod tests {
         }
     }
 
-    #[test]
-    fn certificates_stay_and_the_gateway_alone_is_let_in() {
+    #[tokio::test(flavor = "multi_thread")]
+    async fn certificates_stay_and_the_gateway_alone_is_let_in() {
         let dir = tempfile::tempdir().unwrap();
         let folder = Folder::open(&dir.path().join("demo"), false).unwrap();
         let first = Certificates::open(&folder, "box", &Clock::system()).unwrap();
         let again = Certificates::open(&folder, "box", &Clock::system()).unwrap();
         assert_eq!(first.fingerprint, again.fingerprint);
-        let trusted: Vec<_> = first.clients.join("trusted").read_dir().unwrap().map(Result::unwrap).collect();
-        let gateway = std::fs::read(folder.path("gateway/pki/own/cert.der")).unwrap();
-        assert_eq!(trusted.len(), 1);
-        assert_eq!(std::fs::read(trusted[0].path()).unwrap(), gateway);
+        let (line, listener) = (Line::new(1), TcpListener::bind((HOST, 0)).await.unwrap());
+        let mut device = DeviceConfig::new(format!("opc.tcp://{}", listener.local_addr().unwrap()));
+        device.certificate = Some(first.fingerprint.clone());
+        let oven = Controller::start(&line, listener, &again, Clock::system()).await.unwrap();
+
+        let hosts = vec![HOST.to_owned()];
+        let foreign = Application { name: "x".into(), uri: "urn:twinway:test:foreign".into(), hosts };
+        let kit = Kit::new(dir.path().join("foreign"), foreign.clone(), Clock::system());
+        assert!(kit.tool(&device).await.is_err(), "a foreign certificate was let in");
+        let rejected = first.clients.join("rejected").read_dir().unwrap().map(|f| f.unwrap().path());
+        let refused: Vec<_> = rejected.map(|path| std::fs::read(path).unwrap()).collect();
+        let now_us = Clock::system().now_us();
+        let shown = Pki::open(dir.path().join("foreign")).unwrap().own(&foreign, now_us).unwrap().certificate;
+        assert_eq!(refused, [shown.der()]);
+
+        let (_tool, _) = gateways(&folder, &device).await;
+        oven.stop().await;
+    }
+
+    /// A session as the gateway has it, and its node of the second zone's setpoint.
+    async fn gateways(folder: &Folder, device: &DeviceConfig) -> (Tool, NodeId) {
+        let hosts = vec![HOST.to_owned()];
+        let gateway = Application::gateway(&TenantId::default(), &"box".parse().unwrap(), hosts);
+        let kit = Kit::new(folder.path("gateway/pki"), gateway, Clock::system());
+        let tool = kit.tool(device).await.unwrap();
+        let node = tool.node(&format!("nsu={NAMESPACE};s=Zone2.Setpoint").parse().unwrap()).unwrap();
+        (tool, node)
     }
 }
