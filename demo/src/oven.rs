@@ -115,8 +115,12 @@ impl Controller {
         fill(&mut manager.address_space().write(), &NodeId::new(index, "Oven"), &nodes);
         for (id, datum) in &nodes {
             if let Datum::Setpoint(zone) = *datum {
-                let line = line.clone();
-                manager.inner().add_write_callback(id.clone(), move |value, _| set(&line, zone, &value));
+                let taker = line.clone();
+                manager.inner().add_write_callback(id.clone(), move |value, _| set(&taker, zone, &value));
+                // Else a read shows what the last cycle did.
+                let (line, clock, datum) = (line.clone(), clock.clone(), *datum);
+                let shown = move || DataValue::new_at(datum.now(&line), time(clock.now_us()));
+                manager.inner().add_read_callback(id.clone(), move |_, _, _| Ok(shown()));
             }
         }
         let drain = Drain::new();
@@ -210,9 +214,9 @@ async fn scan(
             _ = tick.tick() => {}
         }
         let now = time(clock.now_us());
-        // Taken under the lock that a write takes as well: no cycle shows a setpoint of before a write.
-        let value = |datum: Datum| DataValue::new_at(line.with(|plant, set| datum.value(plant, set)), now);
-        let values = nodes.iter().map(|(id, datum)| (id, None, value(*datum)));
+        // A write tells subscribers once what its node showed before it (async-opcua 0.19 keeps no value of a write that it
+        // hands on); what it set follows with the next sample or cycle.
+        let values = nodes.iter().map(|(id, datum)| (id, None, DataValue::new_at(datum.now(&line), now)));
         if let Err(status) = manager.set_values(server.subscriptions(), values) {
             tracing::warn!(%status, "the oven's nodes are not updated");
         }
@@ -267,6 +271,10 @@ impl Datum {
             Self::Scorched | Self::HeaterTripped => DataTypeId::Boolean,
             _ => DataTypeId::Double,
         }
+    }
+
+    fn now(self, line: &Line) -> Variant {
+        line.with(|plant, set| self.value(plant, set))
     }
 
     fn value(self, plant: &Plant, set: &Setpoints) -> Variant {
@@ -341,7 +349,15 @@ mod tests {
         let shown = Pki::open(dir.path().join("foreign")).unwrap().own(&foreign, now_us).unwrap().certificate;
         assert_eq!(refused, [shown.der()]);
 
-        let (_tool, _) = gateways(&folder, &device).await;
+        let (tool, node) = gateways(&folder, &device).await;
+        // A setpoint is read as it was set, not as the last cycle showed it.
+        for n in 0..10 {
+            let degc = 100.5 + f64::from(n);
+            assert_eq!(set(&line, 1, &DataValue::new_now(degc)), StatusCode::Good);
+            let read = tool.read(std::slice::from_ref(&node)).await.unwrap();
+            assert_eq!(read[0].text, degc.to_string());
+        }
+        tool.close().await;
         oven.stop().await;
     }
 
