@@ -76,8 +76,7 @@ impl Shared {
 
     /// Whether devices are called otherwise than the space shows.
     pub(crate) fn has_other_nameplates(&self) -> bool {
-        let (space, now) = (self.space(), self.parts.nameplates.now());
-        !Arc::ptr_eq(&now, &space.nameplates) && now != space.nameplates
+        !Arc::ptr_eq(&self.parts.nameplates.now(), &self.space().nameplates)
     }
 
     /// Makes the space anew; gives the old and the new one.
