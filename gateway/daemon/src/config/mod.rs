@@ -155,7 +155,6 @@ pub fn read_sources(path: &Path) -> Result<Vec<Source>, Mistakes> {
 /// SHA-256 of names and texts of files.
 pub(crate) fn digest(sources: &[Source]) -> String {
     use sha2::{Digest, Sha256};
-    use std::fmt::Write;
     let mut hash = Sha256::new();
     for source in sources {
         for part in [source.path.as_os_str().as_encoded_bytes(), source.text.as_bytes()] {
@@ -163,10 +162,7 @@ pub(crate) fn digest(sources: &[Source]) -> String {
             hash.update(part);
         }
     }
-    hash.finalize().iter().fold(String::new(), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    common::text::hex(&hash.finalize())
 }
 
 /// What was found in a configuration.

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use common::api::Role;
 use common::config::{Mistake, line_column};
+use sha2::{Digest as _, Sha256};
 
 use super::Config;
 use super::files::Files;
@@ -19,6 +20,27 @@ pub struct Token {
     pub role: Role,
     /// SHA-256 of the token.
     pub hash: [u8; 32],
+}
+
+/// Roles by their names in `tokens_file`.
+const ROLES: [(&str, Role); 4] = [
+    ("viewer", Role::Viewer),
+    ("operator", Role::Operator),
+    ("engineer", Role::Engineer),
+    ("admin", Role::Admin),
+];
+
+impl Token {
+    /// A token by its text.
+    pub fn new(name: &str, role: Role, text: &str) -> Self {
+        Self { name: name.to_owned(), role, hash: Sha256::digest(text).into() }
+    }
+
+    /// As it stands in `tokens_file`.
+    pub fn line(&self) -> String {
+        let role = ROLES.iter().find(|(_, role)| *role == self.role).map_or("", |(name, _)| name);
+        format!("{}:{role}:{}", self.name, common::text::hex(&self.hash))
+    }
 }
 
 pub(super) fn load(files: &Files<'_>, config: &mut Option<Config>, mistakes: &mut Vec<Mistake>) {
@@ -201,13 +223,8 @@ fn token(line: &str) -> Result<Token, String> {
     else {
         return Err(expected());
     };
-    let role = match role {
-        "viewer" => Role::Viewer,
-        "operator" => Role::Operator,
-        "engineer" => Role::Engineer,
-        "admin" => Role::Admin,
-        _ => return Err("expected a role: viewer, operator, engineer or admin".to_owned()),
-    };
+    let role = ROLES.iter().find(|(name, _)| *name == role).map(|(_, role)| *role);
+    let role = role.ok_or("expected a role: viewer, operator, engineer or admin")?;
     common::ids::check_name(name).map_err(|e| e.to_string())?;
     let mut hash = [0; 32];
     if hex.len() != 64 || !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
@@ -218,4 +235,20 @@ fn token(line: &str) -> Result<Token, String> {
         *byte = u8::from_str_radix(text, 16).map_err(|_| expected())?;
     }
     Ok(Token { name: name.to_owned(), role, hash })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_read_as_it_is_written() {
+        for (_, role) in ROLES {
+            let made = Token::new("anna", role, "secret");
+            assert_eq!(token(&made.line()), Ok(made));
+        }
+        // By `printf secret | sha256sum`.
+        let line = "anna:viewer:2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
+        assert_eq!(Token::new("anna", Role::Viewer, "secret").line(), line);
+    }
 }
