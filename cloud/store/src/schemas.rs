@@ -1,7 +1,5 @@
 //! Schemas, the twins that they speak of, who feeds which twin since when, and the series of their points.
 
-use std::sync::Arc;
-
 use cloud_core::{GatewayKey, StoreError};
 use common::command::{LogEntry, Severity};
 use common::names::action;
@@ -117,7 +115,7 @@ fn forget_changed(
     tenant: &str,
     twin: &str,
     old: &[PointSchema],
-    new: &[Arc<PointSchema>],
+    new: &[PointSchema],
 ) -> Result<()> {
     let is_kept = |p: &PointSchema| {
         new.iter().any(|q| q.name == p.name && q.value_type == p.value_type && q.unit == p.unit)

@@ -150,7 +150,7 @@ fn changes(old: &Space, new: &Space) -> Vec<ModelChangeStructureDataType> {
 }
 
 fn same_points(old: &Registry, was: usize, new: &Registry, is: usize) -> bool {
-    let of = |registry: &Registry, index: usize| -> Vec<Arc<common::PointSchema>> {
+    let of = |registry: &Registry, index: usize| -> Vec<common::PointSchema> {
         let numbers = registry.device(index).map_or(0..0, |d| d.points.clone());
         numbers.filter_map(|n| registry.point(PointId(n)).map(|p| p.schema.clone())).collect()
     };

@@ -158,7 +158,11 @@ async fn pump(events: SessionEventLoop<TcpConnector>, tell: mpsc::Sender<Signal>
                     Signal::Silent
                 }
             }
-            Some(Ok(_)) => continue,
+            Some(Ok(_)) => {
+                // What has come is worked on before more of it is decoded: servers tell of all subscriptions at once.
+                tokio::task::yield_now().await;
+                continue;
+            }
         };
         if tell.send(signal).await.is_err() {
             return StatusCode::BadConnectionClosed;

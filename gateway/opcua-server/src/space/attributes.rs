@@ -147,7 +147,7 @@ impl Space {
     fn of_point(&self, schema: &common::PointSchema) -> Attributes {
         Attributes {
             class: NodeClass::Variable,
-            browse_name: QualifiedName::new(self.namespaces.own, schema.name.clone()),
+            browse_name: QualifiedName::new(self.namespaces.own, &*schema.name),
             display_name: LocalizedText::new("", &schema.name),
             description: schema.description.clone(),
             variable: Some((kind::data_type(schema.value_type).into(), -1, kind::access_level(schema))),

@@ -217,7 +217,7 @@ impl Space {
         let device = |index: usize| self.registry.device(index).map(|d| d.name.as_str());
         let point = |number: u32| {
             let point = self.registry.point(PointId(number))?;
-            Some((device(point.device)?, point.schema.name.as_str()))
+            Some((device(point.device)?, &*point.schema.name))
         };
         let text = match node {
             Node::Gateway => Text::Gateway,
@@ -258,7 +258,7 @@ impl Space {
         let is = |number: u32| {
             let found = self.registry.point(PointId(number))?;
             let own = self.registry.device(found.device)?;
-            (found.schema.name == point && own.name == device).then_some(number)
+            (*found.schema.name == *point && own.name == device).then_some(number)
         };
         // Two names with one hash: looked for among all of the device.
         is(number).or_else(|| self.registry.find(device, point).map(|p| p.id.0))
@@ -269,7 +269,7 @@ impl Space {
     }
 
     pub(crate) fn schema(&self, number: u32) -> Option<&PointSchema> {
-        self.registry.point(PointId(number)).map(|p| &*p.schema)
+        self.registry.point(PointId(number)).map(|p| &p.schema)
     }
 
     /// What the cloud is told of a device.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use common::command::{LogEntry, Severity};
 use common::wire::{Body, Frame, Gap, MAX_MESSAGE_BYTES};
 use common::{
-    Clock, DeviceSchema, Incarnation, PointId, PointSchema, Quality, Sample, Schema, TenantId, TwinId, Value,
+    Clock, DeviceSchema, Incarnation, PointId, PointKind, Quality, Sample, Schema, TenantId, TwinId, Value,
     ValueType,
 };
 use gateway_core::{Device, FrameLog, PointDefinition, RawRange, Registry};
@@ -23,11 +23,8 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
 pub(crate) fn registry(points: u32, unit: &str) -> Arc<Registry> {
     let (tenant, gateway) = (TenantId::default(), "g1".parse().unwrap());
     let point = |n: u32| {
-        let schema = PointSchema {
-            unit: unit.to_owned(),
-            stale_ms: 1000,
-            ..PointSchema::new(format!("p{n}"), ValueType::F64)
-        };
+        let schema = PointKind { unit: unit.to_owned(), stale_ms: 1000, ..PointKind::new(ValueType::F64) }
+            .named(format!("p{n}"));
         let raw = RawRange { value_type: ValueType::F64, min: f64::MIN, max: f64::MAX };
         PointDefinition::new(schema, raw).at(PointId(n), 0)
     };
