@@ -12,7 +12,7 @@ use super::{Shared, standard_method};
 use crate::auth::Caller;
 use crate::events::{self, Told};
 use crate::refusal;
-use crate::space::{ALARM_FIELDS, Node, Part, Space, is_switch, written};
+use crate::space::{ALARM_FIELDS, Method, Node, Part, Space, written};
 
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
 const LONGEST_REASON: usize = 500;
@@ -38,8 +38,7 @@ async fn one(
     caller: &Caller,
     call: &MethodCall,
 ) -> Result<Vec<Variant>, StatusCode> {
-    let method = standard_method(call.method_id());
-    if matches!(method, Some("ConditionRefresh" | "ConditionRefresh2")) {
+    if matches!(standard_method(call.method_id()), Some("ConditionRefresh" | "ConditionRefresh2")) {
         // Who may subscribe may ask for what the subscription tells.
         let of_type =
             *call.object_id() == ObjectTypeId::ConditionType || *call.object_id() == ObjectId::Server;
@@ -55,9 +54,9 @@ async fn one(
     let named = |number: usize| match own {
         Some(Node::AlarmField(of, field)) => {
             let path = ALARM_FIELDS.get(field).filter(|_| of == number)?;
-            path.rsplit('/').next()
+            Method::at(path)
         }
-        _ => method,
+        _ => Method::of_type(call.method_id()),
     };
     let allowed = if caller.may_command() { Ok(()) } else { Err(StatusCode::BadUserAccessDenied) };
     // Of a shelf the state machine is called or, as part 9, 5.8.10 asks for as well, the condition.
@@ -66,24 +65,27 @@ async fn one(
         Node::AlarmField(number, field) if ALARM_FIELDS.get(field) == Some(&"ShelvingState") => Some(number),
         _ => None,
     };
-    let shelving = shelf.and_then(|number| {
-        let method = named(number).filter(|m| ["TimedShelve", "OneShotShelve", "Unshelve"].contains(m))?;
-        Some((number, method))
-    });
+    let shelving = shelf.and_then(|number| Some((number, named(number).filter(|m| m.is_of_shelf())?)));
     if let Some((number, method)) = shelving {
         allowed?;
-        return shelve(shared, space, number, caller, method, call.arguments());
+        return shelve(shared, space, number, caller, method.name(), call.arguments());
+    }
+    let of_alarm = match object {
+        Node::Alarm(number) => named(number).map(|method| (number, method)),
+        _ => None,
+    };
+    if let Some((number, method)) = of_alarm {
+        if !method.is_callable {
+            return Err(StatusCode::BadNotExecutable);
+        }
+        allowed?;
+        return match method.name() {
+            "Acknowledge" => acknowledge(shared, space, number, caller, call.arguments()),
+            "AddComment" => comment(shared, space, number, caller, call.arguments()),
+            _ => Err(StatusCode::BadMethodInvalid),
+        };
     }
     match object {
-        Node::Alarm(number) if named(number) == Some("Acknowledge") => {
-            allowed?;
-            acknowledge(shared, space, number, caller, call.arguments())
-        }
-        Node::Alarm(number) if named(number) == Some("AddComment") => {
-            allowed?;
-            comment(shared, space, number, caller, call.arguments())
-        }
-        Node::Alarm(number) if named(number).is_some_and(is_switch) => Err(StatusCode::BadNotExecutable),
         Node::Device(index) if own == Some(Node::Part(index, Part::Command)) => {
             allowed?;
             device_command(shared, space, index, caller, call.arguments()).await

@@ -31,7 +31,7 @@ use tokio::sync::Semaphore;
 
 use crate::events::{self, Told};
 use crate::options::{Options, Parts};
-use crate::space::{Live, Namespaces, Node, Space};
+use crate::space::{Live, Method, Namespaces, Node, Space};
 use crate::watch::Watches;
 
 pub(crate) use call::new_id;
@@ -177,26 +177,17 @@ impl Manager {
     }
 }
 
-/// Methods of the standard's types that are called on our conditions, and the condition type itself.
+/// Methods of the condition type itself: they ask for all conditions anew.
+const REFRESH: [(MethodId, &str); 2] = [
+    (MethodId::ConditionType_ConditionRefresh, "ConditionRefresh"),
+    (MethodId::ConditionType_ConditionRefresh2, "ConditionRefresh2"),
+];
+
+/// Methods of the standard's types that are called on our conditions, and of the condition type itself.
 pub(crate) fn standard_method(id: &NodeId) -> Option<&'static str> {
-    let methods = [
-        (MethodId::AcknowledgeableConditionType_Acknowledge, "Acknowledge"),
-        (MethodId::ConditionType_AddComment, "AddComment"),
-        (MethodId::ConditionType_Enable, "Enable"),
-        (MethodId::ConditionType_Disable, "Disable"),
-        (MethodId::AlarmConditionType_ShelvingState_TimedShelve, "TimedShelve"),
-        (MethodId::AlarmConditionType_ShelvingState_OneShotShelve, "OneShotShelve"),
-        (MethodId::AlarmConditionType_ShelvingState_Unshelve, "Unshelve"),
-        (MethodId::ShelvedStateMachineType_TimedShelve, "TimedShelve"),
-        (MethodId::ShelvedStateMachineType_OneShotShelve, "OneShotShelve"),
-        (MethodId::ShelvedStateMachineType_Unshelve, "Unshelve"),
-        (MethodId::ConditionType_ConditionRefresh, "ConditionRefresh"),
-        (MethodId::ConditionType_ConditionRefresh2, "ConditionRefresh2"),
-    ];
-    if id.namespace != 0 {
-        return None;
-    }
-    methods.into_iter().find(|(method, _)| NodeId::from(*method) == *id).map(|(_, name)| name)
+    let refresh =
+        || REFRESH.into_iter().find(|(method, _)| NodeId::from(*method) == *id).map(|(_, name)| name);
+    Method::of_type(id).map(Method::name).or_else(refresh)
 }
 
 /// Types of devices as the server's tree of types has them.

@@ -8,7 +8,7 @@ use opcua::types::{
 
 use super::{Shared, standard_method};
 use crate::auth::Caller;
-use crate::space::{Node, READ, Space, access_level, is_switch};
+use crate::space::{Method, Node, READ, Space, access_level};
 use crate::watch::data_value;
 
 fn refused(now: DateTime, status: StatusCode) -> DataValue {
@@ -93,6 +93,7 @@ fn stamp(data: DataValue, timestamps: TimestampsToReturn) -> DataValue {
 
 /// Attributes of the standard's methods that this manager answers for.
 fn of_method(context: &RequestContext, name: &str, what: &ParsedReadValueId, now: DateTime) -> DataValue {
+    let is_callable = Method::of_type(&what.node_id).is_none_or(|m| m.is_callable);
     let value = match what.attribute_id {
         AttributeId::NodeId => Variant::from(what.node_id.clone()),
         AttributeId::NodeClass => Variant::from(NodeClass::Method as i32),
@@ -100,10 +101,8 @@ fn of_method(context: &RequestContext, name: &str, what: &ParsedReadValueId, now
         AttributeId::DisplayName => Variant::from(LocalizedText::new("", name)),
         AttributeId::Description => Variant::from(LocalizedText::null()),
         AttributeId::WriteMask | AttributeId::UserWriteMask => Variant::from(0u32),
-        AttributeId::Executable => Variant::from(!is_switch(name)),
-        AttributeId::UserExecutable => {
-            Variant::from(!is_switch(name) && Caller::of(&context.token).may_command())
-        }
+        AttributeId::Executable => Variant::from(is_callable),
+        AttributeId::UserExecutable => Variant::from(is_callable && Caller::of(&context.token).may_command()),
         _ => return refused(now, StatusCode::BadAttributeIdInvalid),
     };
     DataValue { value: Some(value), ..DataValue::null() }

@@ -4,14 +4,13 @@ use common::PointId;
 use common::alarm::{AlarmView, Remark};
 use common::api::{DeviceHealth, SwitchPosition};
 use gateway_opcua::value::time;
-use opcua::types::argument::Argument;
 use opcua::types::{
     AttributeId, DataTypeId, LocalizedText, NodeClass, NodeId, QualifiedName, UAString, Variant,
 };
 
 use super::kind::{self, READ};
-use super::references::{is_method, is_switch};
-use super::{ALARM_FIELDS, Node, Part, Property, Space};
+use super::methods::argument;
+use super::{ALARM_FIELDS, Method, Node, Part, Property, Space};
 use crate::events;
 
 /// What is known only while the gateway runs.
@@ -122,7 +121,7 @@ impl Space {
                     ..object(class, &name, "")
                 };
                 match name.as_str() {
-                    _ if is_method(path) => standard(NodeClass::Method),
+                    _ if Method::at(path).is_some() => standard(NodeClass::Method),
                     "ShelvingState" => standard(NodeClass::Object),
                     "InputArguments" => variable(0, &name, DataTypeId::Argument, 1),
                     "Id" if *path == "ShelvingState/CurrentState/Id" => {
@@ -160,7 +159,9 @@ impl Space {
         let of = self.attributes(node)?;
         let user = |level: u8| if may_write { level } else { level & !kind::WRITE };
         let callable = match node {
-            Node::AlarmField(_, field) => !ALARM_FIELDS.get(*field).is_some_and(|path| is_switch(path)),
+            Node::AlarmField(_, field) => {
+                ALARM_FIELDS.get(*field).and_then(|path| Method::at(path)).is_none_or(|m| m.is_callable)
+            }
             _ => true,
         };
         Some(match (attribute, &of.variable) {
@@ -211,19 +212,8 @@ impl Space {
             Node::Part(index, part) => self.part_value(*index, *part, live)?,
             Node::AlarmField(number, field) => {
                 let path = *ALARM_FIELDS.get(*field)?;
-                if matches!(path, "Acknowledge/InputArguments" | "AddComment/InputArguments") {
-                    return Some(Variant::from(vec![
-                        argument(
-                            "EventId",
-                            DataTypeId::ByteString,
-                            "which occurrence: the EventId of its event",
-                        ),
-                        argument("Comment", DataTypeId::LocalizedText, "for the record"),
-                    ]));
-                }
-                if path == "ShelvingState/TimedShelve/InputArguments" {
-                    let what = "how long it stays on the shelf, ms";
-                    return Some(Variant::from(vec![argument("ShelvingTime", DataTypeId::Duration, what)]));
+                if let Some(inputs) = Method::inputs_at(path) {
+                    return Some(Variant::from(inputs));
                 }
                 let alarm = self.alarms.get(*number)?;
                 let source = self.id(&Node::Point(alarm.point));
@@ -282,15 +272,5 @@ impl Space {
         let found = self.alarms.get(alarm)?;
         let point = self.registry.point(PointId(found.point))?;
         Some((self.id(&Node::Device(point.device)), self.id(&Node::Point(found.point))))
-    }
-}
-
-fn argument(name: &str, data_type: DataTypeId, description: &str) -> Argument {
-    Argument {
-        name: name.into(),
-        data_type: data_type.into(),
-        value_rank: -1,
-        array_dimensions: None,
-        description: LocalizedText::new("", description),
     }
 }

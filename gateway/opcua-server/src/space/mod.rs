@@ -3,6 +3,7 @@
 
 mod attributes;
 mod kind;
+mod methods;
 pub(crate) mod node;
 mod nodeset;
 mod references;
@@ -20,9 +21,10 @@ use opcua::types::{Identifier, NodeId};
 
 pub(crate) use attributes::{Attributes, Live};
 pub(crate) use kind::{HISTORY_READ, READ, WRITE, access_level, variant, written};
+pub(crate) use methods::Method;
 pub(crate) use node::{Node, Part, Property, Text};
 pub use nodeset::nodeset_xml;
-pub(crate) use references::{Reference, Target, is_switch};
+pub(crate) use references::{Reference, Target};
 use types::DeviceType;
 
 use crate::options::{Nameplate, Nameplates};
