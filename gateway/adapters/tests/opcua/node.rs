@@ -157,7 +157,8 @@ async fn a_subscription_that_ended_in_a_lost_message_is_made_anew_and_the_other_
     let points: [Given<'_>; 2] = [(ValueType::F64, &first), (ValueType::F64, &second)];
     let mut rig = plant.rig(&url, "max_items_per_subscription = 1", &points);
     rig.ends.value(0, 1.0).await;
-    rig.ends.value(1, 2.0).await;
+    plant.server.say("set Many2 2.5");
+    rig.ends.value(1, 2.5).await;
     // The first one's numbers run ahead of the second one's.
     for n in 0..10 {
         plant.server.say(&format!("set Many1 {n}.5"));
