@@ -218,8 +218,12 @@ pub mod action {
         DEVICE_ONLINE = "device.online";
         /// A device no longer answers.
         DEVICE_OFFLINE = "device.offline";
-        /// Somebody had samples of the buffer dropped.
+        /// Somebody asked for samples of the buffer to be dropped.
+        BUFFER_DROP_ASKED = "buffer.drop_asked";
+        /// They were dropped.
         BUFFER_DROPPED = "buffer.dropped";
+        /// They were not, or not all.
+        BUFFER_DROP_REFUSED = "buffer.drop_refused";
         /// Somebody had a part of a point's history deleted.
         HISTORY_DELETED = "history.deleted";
         /// Somebody asked for something to be done with an alarm.

@@ -24,7 +24,7 @@ use common::api::*;
 use common::command::{LogEntry, Origin, Requester, Severity};
 use common::names::Code;
 use common::schema::Label;
-use common::{Access, CommandId, CommandState, PointSchema, Quality, TwinId, Value, ValueType};
+use common::{Access, CommandId, CommandState, PointKind, Quality, TwinId, Value, ValueType};
 use futures_util::StreamExt as _;
 use tokio::process::{Child, Command};
 
@@ -83,13 +83,14 @@ pub(crate) fn id(n: u128) -> TwinId {
 
 fn point(name: &str, value_type: ValueType, unit: &str, value: Option<Value>, writable: bool) -> PointView {
     PointView {
-        schema: PointSchema {
+        schema: PointKind {
             unit: unit.into(),
             access: if writable { Access::ReadWrite } else { Access::Read },
             write_min: writable.then_some(0.0),
             write_max: writable.then_some(250.0),
-            ..PointSchema::new(name, value_type)
-        },
+            ..PointKind::new(value_type)
+        }
+        .named(name),
         quality: if value.is_some() { Quality::GOOD } else { Quality::BAD_TIMEOUT },
         value,
         source_us: NOW_US,
@@ -275,7 +276,7 @@ async fn history(
     let Some(twin) = find(&w, &name) else {
         return Problem::new(Code::NotFound, "no such twin").into_response();
     };
-    if !twin.points.iter().any(|p| p.schema.name == point) {
+    if !twin.points.iter().any(|p| *p.schema.name == *point) {
         return Problem::new(Code::UnknownPoint, "no such point").into_response();
     }
     let n: u32 = q["max_points"].parse().unwrap();

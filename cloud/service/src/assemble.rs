@@ -130,7 +130,8 @@ impl Cloud {
         let ingress = Arc::new(ingress);
         let compaction = Compaction::new(storage.clone(), config.history.clone(), {
             let store = Arc::downgrade(&store);
-            Arc::new(move || store.upgrade().map_or(0, |s| s.uncompacted_frames()))
+            let waiting = |s: Arc<Store>| (s.uncompacted_frames(), s.uncompacted_bytes());
+            Arc::new(move || store.upgrade().map_or((0, 0), waiting))
         });
         drop(store);
 

@@ -29,12 +29,12 @@ pub(crate) fn aligned(
     // As for a history: the tail and the chunks of all points are of one moment.
     let guard = tail.read().unwrap_or_else(PoisonError::into_inner);
     let tx = conn.read()?;
-    let mut sources = Vec::with_capacity(points.len());
-    for (twin, point) in points {
-        let series = find(&tx, *twin, point)?;
-        sources.push(series.map(|series| Source { conn: &tx, series, tail: guard.rows(series) }));
-    }
+    let series = points.iter().map(|(twin, point)| find(&tx, *twin, point)).collect::<Result<Vec<_>>>()?;
+    let waiting = guard.of(&series.iter().flatten().copied().collect::<Vec<_>>());
     drop(guard);
+    let mut tails = waiting.rows()?.into_iter();
+    let mut source = |series| Source { conn: &tx, series, tail: tails.next().unwrap_or_default() };
+    let sources: Vec<_> = series.into_iter().map(|s| s.map(&mut source)).collect();
     let mut gaps_of: HashMap<TwinId, Vec<HistoryGap>> = HashMap::new();
     let mut columns = Vec::with_capacity(points.len());
     for ((twin, _), source) in points.iter().zip(sources) {

@@ -35,7 +35,7 @@ pub(crate) const REMOVED: i64 = 10;
 /// A level is stored if it has at most one bucket for so many samples; the coarsest always is.
 const WORTH: usize = 4;
 /// Merges in one transaction.
-const MERGES_AT_ONCE: usize = 32;
+const MERGES_AT_ONCE: usize = 128;
 const MAINTAIN_EVERY_US: u64 = 600_000_000;
 const CHECKPOINT_EVERY_US: u64 = 5_000_000;
 
@@ -91,28 +91,38 @@ pub(crate) fn compact(shared: &Shared, limit: usize) -> Result<usize> {
 /// The same without what else is looked after; the caller holds `upkeep`.
 pub(crate) fn compact_frames(shared: &Shared, limit: usize) -> Result<usize> {
     let batch = shared.tail.write().unwrap_or_else(PoisonError::into_inner).take(limit);
-    let n = batch.frames.len();
+    let n = batch.0.len();
     if n > 0 {
-        let stored = shared.readers.with(|conn| prepare(conn, batch, shared.limits)).and_then(|prepared| {
-            shared
-                .writer
-                .run(move |w| w.change_with_tail(|tx| store(tx, &prepared), |tail| tail.drop_moving()))
+        let stored = shared.readers.with(|conn| prepare(conn, &batch, shared.limits)).and_then(|prepared| {
+            let touched = span(prepared.chunks.iter().map(|c| c.series));
+            let store = move |w: &mut Writer| {
+                w.change_with_tail(|tx| store(tx, &prepared), |tail| tail.drop_moving())
+            };
+            shared.writer.run(store).map(|()| touched)
         });
-        if let Err(e) = stored {
-            // Nothing to put back if the commit was done: then nothing is on its way.
-            shared.tail.write().unwrap_or_else(PoisonError::into_inner).put_back();
-            return Err(e);
+        match stored {
+            Ok(touched) => merge_small(shared, touched)?,
+            Err(e) => {
+                // Nothing to put back if the commit was done: then nothing is on its way.
+                shared.tail.write().unwrap_or_else(PoisonError::into_inner).put_back();
+                return Err(e);
+            }
         }
-        merge_small(shared)?;
     }
     Ok(n)
 }
 
-fn prepare(conn: &Conn, batch: Batch, limits: Limits) -> Result<Prepared> {
-    let feeds = Feeds::load(conn)?;
-    let mut prepared = Prepared { frames: batch.frames, chunks: Vec::new(), last: Vec::new() };
-    for (series, rows) in batch.rows {
-        let mut rows = Vec::clone(&rows);
+/// The first and the last of some series. Those of a gateway are made together, so there is little else between them.
+fn span(series: impl Iterator<Item = SeriesId>) -> (SeriesId, SeriesId) {
+    series.fold((SeriesId::MAX, SeriesId::MIN), |(first, last), id| (first.min(id), last.max(id)))
+}
+
+fn prepare(conn: &Conn, batch: &Batch, limits: Limits) -> Result<Prepared> {
+    let frames = batch.0.iter().map(|(key, _)| *key).collect();
+    let mut prepared = Prepared { frames, chunks: Vec::new(), last: Vec::new() };
+    let by_series = batch.rows()?;
+    let feeds = Feeds::load(conn, span(by_series.keys().copied()))?;
+    for (series, mut rows) in by_series {
         let live = rows.iter().filter(|r| feeds.applies(series, r.at.rank)).max_by_key(|r| r.at);
         let one = |row: &Row| (series, row.at, codec::encode_rows(std::slice::from_ref(row)));
         prepared.last.extend(live.map(one));
@@ -277,16 +287,19 @@ pub(crate) type Merge = (Vec<i64>, Vec<NewChunk>);
 /// A series' small chunks of a level and class.
 type Group = (SeriesId, i64, i64);
 
-/// Merges until no series has many small chunks of one class. One that cannot be read stays as it is and does
+/// Merges until no series from the first to the last has many small chunks of one class. One that cannot be read stays as it is and does
 /// not keep the others.
-fn merge_small(shared: &Shared) -> Result<()> {
+fn merge_small(shared: &Shared, (first, last): (SeriesId, SeriesId)) -> Result<()> {
     let mut unreadable: HashSet<Group> = HashSet::new();
     loop {
         let mut groups = shared.readers.with(|conn| {
-            let sql = "SELECT series, level, class FROM chunks WHERE class < 9
+            let sql = "SELECT series, level, class FROM chunks
+                       WHERE class < 9 AND series >= ?2 AND series <= ?3
                        GROUP BY series, level, class HAVING count(*) >= ?1";
             let least = small(shared.limits.merge.max(2));
-            conn.all(sql, params![least], |r| -> Result<Group> { Ok((r.get(0)?, r.get(1)?, r.get(2)?)) })
+            conn.all(sql, params![least, first, last], |r| -> Result<Group> {
+                Ok((r.get(0)?, r.get(1)?, r.get(2)?))
+            })
         })?;
         groups.retain(|g| !unreadable.contains(g));
         if groups.is_empty() {
@@ -379,13 +392,14 @@ struct Feeds {
 }
 
 impl Feeds {
-    fn load(conn: &Conn) -> Result<Self> {
+    /// For series from the first to the last.
+    fn load(conn: &Conn, (first, last): (SeriesId, SeriesId)) -> Result<Self> {
         let gateways = load_ranks(conn)?.into_iter().map(|(rank, _, key, _)| (rank, key)).collect();
         let sql = "SELECT s.id, g.tenant, g.gateway, b.from_rank, b.to_rank FROM series s
                    JOIN bindings b ON b.twin = s.twin AND b.tenant = s.tenant
-                   JOIN gateways g ON g.id = b.gateway";
+                   JOIN gateways g ON g.id = b.gateway WHERE s.id >= ?1 AND s.id <= ?2";
         let mut spans: HashMap<SeriesId, Vec<_>> = HashMap::new();
-        conn.each(sql, params![], |row| {
+        conn.each(sql, params![first, last], |row| {
             let key = crate::frames::gateway_key(row.get(1)?, row.get(2)?)?;
             let from = from_sql(row.get(3)?);
             let to: Option<i64> = row.get(4)?;

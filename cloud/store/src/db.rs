@@ -78,8 +78,9 @@ impl Readers {
         self.free.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// Runs `read` on a free connection, waiting for one. Blocks: not for a runtime's own threads.
-    pub(crate) fn with<R>(&self, read: impl FnOnce(&Conn) -> Result<R>) -> Result<R> {
+    /// Runs `read` on a free connection, waiting for one; once more on a new one if it was lost. Blocks: not for a
+    /// runtime's own threads.
+    pub(crate) fn with<R>(&self, mut read: impl FnMut(&Conn) -> Result<R>) -> Result<R> {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         let conn = loop {
             match free.pop() {
@@ -94,7 +95,12 @@ impl Readers {
                 if conn.is_lost() {
                     *conn = (self.open)()?;
                 }
-                read(conn)
+                let result = read(conn);
+                if result.is_err() && conn.is_lost() {
+                    *conn = (self.open)()?;
+                    return read(conn);
+                }
+                result
             }
             None => Err(refused("no read connection")),
         }

@@ -23,10 +23,10 @@ pub(crate) fn samples(
     let guard = tail.read().unwrap_or_else(PoisonError::into_inner);
     let tx = conn.read()?;
     let series = find(&tx, twin, point)?;
-    let tail = series.map(|s| guard.rows(s)).unwrap_or_default();
+    let tail = guard.of(series.as_slice());
     drop(guard);
     let Some(series) = series.filter(|_| from < to) else { return Ok(SamplePage::default()) };
-    let source = Source { conn: &tx, series, tail };
+    let source = Source { conn: &tx, series, tail: tail.rows()?.pop().unwrap_or_default() };
     let mut chunks = source.chunks(from, to)?;
     chunks.retain(|c| c.class != REMOVED);
     // By their beginnings: up to the beginning of the first chunk that is left out, all is there.

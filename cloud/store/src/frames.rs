@@ -5,19 +5,18 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
 
 use cloud_core::storage::KnownIncarnation;
-use cloud_core::{GatewayKey, NewFrame, Position, StoreError};
+use cloud_core::{GatewayKey, NewFrame, StoreError};
 use common::api::CommandView;
 use common::command::CommandUpdate;
 use common::wire::{Body, Frame};
-use common::{Incarnation, PointId, Schema, SchemaHash};
+use common::{Incarnation, Sample, Schema, SchemaHash};
 
-use crate::codec::Row;
 use crate::db::{Result, damaged, from_sql, to_sql};
 use crate::log::{self, Entry};
 use crate::marks::Pending;
 use crate::sql::{Conn, Tx, params};
-use crate::tail::{FrameKey, SeriesId, Tail};
-use crate::writer::{Cache, KnownSchema, NO_SERIES, Rank, Writer};
+use crate::tail::{FrameKey, NO_SERIES, Numbers, Tail, Waiting};
+use crate::writer::{Cache, KnownSchema, Rank, Writer};
 use crate::{alarms, commands, desired, gaps, schemas};
 
 /// The last word of a gateway is stored at most this often.
@@ -145,7 +144,7 @@ pub(crate) enum Stored {
 /// Stores items in one transaction.
 pub(crate) fn store(writer: &mut Writer, items: &[Item<'_>]) -> Result<Vec<Stored>> {
     let now = writer.clock.now_us();
-    let mut tail: Vec<(FrameKey, Vec<(SeriesId, Row)>)> = Vec::new();
+    let mut tail: Vec<(FrameKey, Waiting)> = Vec::new();
     let results = writer.change_with_cache(|tx, cache| {
         let mut results = Vec::with_capacity(items.len());
         let mut pending = Pending::default();
@@ -162,8 +161,8 @@ pub(crate) fn store(writer: &mut Writer, items: &[Item<'_>]) -> Result<Vec<Store
         Ok(results)
     })?;
     let mut shared = writer.tail.write().unwrap_or_else(PoisonError::into_inner);
-    for (key, rows) in tail {
-        shared.add(key, rows);
+    for (key, frame) in tail {
+        shared.add(key, frame);
     }
     Ok(results)
 }
@@ -174,7 +173,7 @@ fn accept_one<'a>(
     new: &'a NewFrame,
     now: i64,
     pending: &mut Pending<'a>,
-    tail: &mut Vec<(FrameKey, Vec<(SeriesId, Row)>)>,
+    tail: &mut Vec<(FrameKey, Waiting)>,
 ) -> Result<bool> {
     let header = &new.frame.header;
     let not_said = || StoreError::NotFound {
@@ -197,20 +196,20 @@ fn accept_one<'a>(
     touch(tx, cache, gateway_row, new.received_us)?;
     let schema_row = schemas::known(tx, cache, header.schema, &new.schema, now)?.row;
     pending.add(new, schema_row);
-    let rows = match &new.frame.body {
-        Body::Samples(_) => {
+    let waiting = match &new.frame.body {
+        Body::Samples(samples) => {
             let schema = schemas::known(tx, cache, header.schema, &new.schema, now)?;
-            tail_rows(tx, schema, &new.schema, new.rank, &new.frame)?
+            waiting(tx, schema, new, samples)?
         }
         body => {
             if let Body::Gap(gap) = body {
                 gaps::put(tx, cache, new, gateway_row, gap, before_us)?;
             }
             apply(tx, new, gateway_row, body, now)?;
-            Vec::new()
+            Waiting { bytes: Arc::from([]), samples: 0, series: Numbers::default() }
         }
     };
-    tail.push(((new.rank, header.seq), rows));
+    tail.push(((new.rank, header.seq), waiting));
     Ok(true)
 }
 
@@ -272,44 +271,22 @@ fn apply(tx: &Tx<'_>, new: &NewFrame, gateway_row: i64, body: &Body, now: i64) -
     }
 }
 
-/// The samples of a frame under their series. A number that the schema lacks has none.
-fn tail_rows(
-    conn: &Conn,
-    known: &mut KnownSchema,
-    schema: &Schema,
-    rank: u64,
-    frame: &Frame,
-) -> Result<Vec<(SeriesId, Row)>> {
-    let Body::Samples(samples) = &frame.body else { return Ok(Vec::new()) };
-    let mut rows = Vec::with_capacity(samples.len());
-    let mut unknown = 0usize;
-    let is_new =
-        |known: &KnownSchema, p: PointId| known.series.get(p.index()).is_none_or(|s| *s == NO_SERIES);
-    let new: Vec<_> = samples.iter().map(|s| s.point).filter(|p| is_new(known, *p)).collect();
-    if !new.is_empty() {
-        schemas::add_series(conn, known, schema, new)?;
+/// A frame of samples, with what its numbers of points mean. A number that the schema lacks means nothing.
+fn waiting(conn: &Conn, known: &mut KnownSchema, new: &NewFrame, samples: &[Sample]) -> Result<Waiting> {
+    let lacks = |known: &KnownSchema, s: &&Sample| {
+        known.series.get(s.point.index()).is_none_or(|id| *id == NO_SERIES)
+    };
+    let missing: Vec<_> = samples.iter().filter(|s| lacks(known, s)).map(|s| s.point).collect();
+    if !missing.is_empty() {
+        schemas::add_series(conn, known, &new.schema, missing)?;
+        let unknown = samples.iter().filter(|s| lacks(known, s)).count();
+        if unknown > 0 {
+            let (rank, seq) = (new.rank, new.frame.header.seq);
+            tracing::warn!(rank, seq, unknown, "samples of points that the schema lacks");
+        }
     }
-    for (index, sample) in (0u32..).zip(samples) {
-        let series = match known.series.get(sample.point.index()) {
-            Some(&NO_SERIES) | None => {
-                unknown += 1;
-                continue;
-            }
-            Some(&series) => series,
-        };
-        let row = Row {
-            t: sample.source_us,
-            received: sample.received_us,
-            at: Position { rank, seq: frame.header.seq, index },
-            quality: sample.quality,
-            value: sample.value.clone(),
-        };
-        rows.push((series, row));
-    }
-    if unknown > 0 {
-        tracing::warn!(rank, seq = frame.header.seq, unknown, "samples of points that the schema lacks");
-    }
-    Ok(rows)
+    let (bytes, series) = (Arc::clone(&new.bytes), Arc::clone(&known.series));
+    Ok(Waiting { bytes, samples: samples.len(), series })
 }
 
 /// The tail as the stored frames say, when the database is opened.
@@ -322,14 +299,35 @@ pub(crate) fn rebuild_tail(conn: &Conn, tail: &mut Tail) -> Result<()> {
         after = Some((last.rank, last.frame.header.seq));
         for new in batch {
             let hash = new.frame.header.schema;
-            let schema = known.entry(hash).or_insert_with(|| KnownSchema { row: 0, series: Vec::new() });
-            let rows = tail_rows(conn, schema, &new.schema, new.rank, &new.frame)?;
-            tail.add((new.rank, new.frame.header.seq), rows);
+            let schema =
+                known.entry(hash).or_insert_with(|| KnownSchema { row: 0, series: Numbers::default() });
+            let frame = match &new.frame.body {
+                Body::Samples(samples) => waiting(conn, schema, &new, samples)?,
+                _ => Waiting { bytes: Arc::from([]), samples: 0, series: Numbers::default() },
+            };
+            tail.add((new.rank, new.frame.header.seq), frame);
         }
     }
 }
 
-pub(crate) fn uncompacted(conn: &Conn, after: Option<(u64, u64)>, limit: usize) -> Result<Vec<NewFrame>> {
+/// Frames that cannot be read are told and left out, and stay where they are: one must not keep away all others.
+pub(crate) fn uncompacted(conn: &Conn, mut after: Option<FrameKey>, limit: usize) -> Result<Vec<NewFrame>> {
+    loop {
+        let (frames, last) = uncompacted_page(conn, after, limit)?;
+        // None at all is the end.
+        if !frames.is_empty() || last.is_none() {
+            return Ok(frames);
+        }
+        after = last;
+    }
+}
+
+/// Those of the next `limit` that can be read, and the key of the last one.
+fn uncompacted_page(
+    conn: &Conn,
+    after: Option<FrameKey>,
+    limit: usize,
+) -> Result<(Vec<NewFrame>, Option<FrameKey>)> {
     let sql = "SELECT f.rank, f.seq, f.received_us, f.bytes, f.schema, g.tenant, g.gateway FROM frames f
                JOIN incarnations i ON i.rank = f.rank JOIN gateways g ON g.id = i.gateway
                WHERE (f.rank, f.seq) > (?1, ?2) ORDER BY f.rank, f.seq LIMIT ?3";
@@ -338,12 +336,19 @@ pub(crate) fn uncompacted(conn: &Conn, after: Option<(u64, u64)>, limit: usize) 
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let mut schemas: HashMap<i64, Arc<Schema>> = HashMap::new();
     let mut gateways: HashMap<u64, Arc<GatewayKey>> = HashMap::new();
-    let mut out = Vec::new();
+    let (mut out, mut last) = (Vec::new(), None);
     conn.each(sql, params![rank, seq, limit], |row| {
         let rank = from_sql(row.get(0)?);
-        let seq: i64 = row.get(1)?;
+        let seq = from_sql(row.get(1)?);
         let bytes: Vec<u8> = row.get(3)?;
-        let frame = Frame::decode(&bytes).map_err(|e| damaged(format_args!("frame {rank}/{seq}"), e))?;
+        last = Some((rank, seq));
+        let frame = match Frame::decode(&bytes) {
+            Ok(frame) => frame,
+            Err(error) => {
+                tracing::error!(rank, seq, %error, "a stored frame cannot be read: its samples are missing");
+                return Ok(());
+            }
+        };
         let schema_row: i64 = row.get(4)?;
         let schema = match schemas.get(&schema_row) {
             Some(schema) => Arc::clone(schema),
@@ -371,5 +376,5 @@ pub(crate) fn uncompacted(conn: &Conn, after: Option<(u64, u64)>, limit: usize) 
         });
         Ok(())
     })?;
-    Ok(out)
+    Ok((out, last))
 }

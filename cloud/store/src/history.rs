@@ -58,7 +58,7 @@ pub(crate) fn history(
     let guard = tail.read().unwrap_or_else(PoisonError::into_inner);
     let tx = conn.read()?;
     let series = find(&tx, twin, point)?;
-    let rows = series.map(|s| guard.rows(s)).unwrap_or_default();
+    let tail = guard.of(series.as_slice());
     drop(guard);
     let mut history = History { resolution: Resolution::Raw, points: vec![], gaps: vec![], heard_us: None };
     if from >= to {
@@ -66,7 +66,7 @@ pub(crate) fn history(
     }
     let (mut missing, heard_us) = gaps::of_twin(&tx, twin)?;
     if let Some(series) = series {
-        let source = Source { conn: &tx, series, tail: rows };
+        let source = Source { conn: &tx, series, tail: tail.rows()?.pop().unwrap_or_default() };
         let chunks = source.chunks(from, to)?;
         (history.resolution, history.points) = match source.raw(&chunks, from, to, max_points)? {
             Some(points) => (Resolution::Raw, points),

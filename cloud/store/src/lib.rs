@@ -147,6 +147,11 @@ impl Store {
         self.shared.tail.read().unwrap_or_else(PoisonError::into_inner).len()
     }
 
+    /// Their bytes, as they were received.
+    pub fn uncompacted_bytes(&self) -> usize {
+        self.shared.tail.read().unwrap_or_else(PoisonError::into_inner).bytes()
+    }
+
     /// Which devices a twin was bound to, oldest first.
     ///
     /// # Errors
@@ -171,7 +176,7 @@ impl Store {
     /// Reads on a free connection, on a thread that may block.
     async fn read<R: Send + 'static>(
         &self,
-        read: impl FnOnce(&Conn) -> Result<R> + Send + 'static,
+        read: impl FnMut(&Conn) -> Result<R> + Send + 'static,
     ) -> Result<R> {
         let permit = permit(&self.reads).await?;
         self.blocking(move |shared| {
@@ -185,11 +190,11 @@ impl Store {
     /// As `read`, for what may take long.
     async fn read_long<R: Send + 'static>(
         &self,
-        read: impl FnOnce(&Conn) -> Result<R> + Send + 'static,
+        mut read: impl FnMut(&Conn) -> Result<R> + Send + 'static,
     ) -> Result<R> {
         let permit = permit(&self.long_reads).await?;
         self.read(move |conn| {
-            let _permit = permit;
+            let _permit = &permit;
             read(conn)
         })
         .await

@@ -12,8 +12,8 @@ use crate::db::{Result, damaged, from_json, from_sql, to_json, to_sql};
 use crate::frames::gateway_row;
 use crate::log::{self, Entry};
 use crate::sql::{Cell, Conn, Kind, Table, Tx, params};
-use crate::tail::SeriesId;
-use crate::writer::{Cache, KnownSchema, NO_SERIES, Writer};
+use crate::tail::{NO_SERIES, Numbers, SeriesId};
+use crate::writer::{Cache, KnownSchema, Writer};
 
 /// More points than any gateway has; protects the table of numbers.
 const MAX_POINTS: usize = 1 << 20;
@@ -114,7 +114,7 @@ fn forget_changed(
     tenant: &str,
     twin: &str,
     old: &[PointSchema],
-    new: &[Arc<PointSchema>],
+    new: &[PointSchema],
 ) -> Result<()> {
     let is_kept = |p: &PointSchema| {
         new.iter().any(|q| q.name == p.name && q.value_type == p.value_type && q.unit == p.unit)
@@ -122,7 +122,7 @@ fn forget_changed(
     for point in old.iter().filter(|p| !is_kept(p)) {
         let sql = "DELETE FROM last_values WHERE series =
                    (SELECT id FROM series WHERE tenant = ?1 AND twin = ?2 AND point = ?3)";
-        tx.execute(sql, params![tenant, twin, point.name])?;
+        tx.execute(sql, params![tenant, twin, &*point.name])?;
     }
     Ok(())
 }
@@ -205,7 +205,7 @@ pub(crate) fn known<'a>(
             let sql = "INSERT INTO schemas (tenant, hash, json, stored_us) VALUES (?1, ?2, ?3, ?4)
                        ON CONFLICT (hash) DO UPDATE SET hash = excluded.hash RETURNING id";
             let row = tx.one(sql, params![schema.tenant.as_str(), hash.0, json, now], |row| row.get(0))?;
-            Ok(place.insert(KnownSchema { row, series: Vec::new() }))
+            Ok(place.insert(KnownSchema { row, series: Numbers::default() }))
         }
     }
 }
@@ -261,10 +261,11 @@ fn take_series(
     conn.each(sql, params![tenant, twin], |row| {
         let (point, id): (String, SeriesId) = (row.get(0)?, row.get(1)?);
         for index in wanted.remove(&*point).unwrap_or_default() {
-            if known.series.len() <= index {
-                known.series.resize(index + 1, NO_SERIES);
+            let series = Arc::make_mut(&mut known.series);
+            if series.len() <= index {
+                series.resize(index + 1, NO_SERIES);
             }
-            known.series[index] = id;
+            series[index] = id;
         }
         Ok(())
     })

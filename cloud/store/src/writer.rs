@@ -13,7 +13,7 @@ use crate::db::{Result, refused};
 use crate::frames;
 use crate::place::Home;
 use crate::sql::{Commit, Conn, Tx};
-use crate::tail::{SeriesId, Tail};
+use crate::tail::{Numbers, Tail};
 use cloud_core::{GatewayKey, NewFrame, StoreError};
 use common::api::CommandView;
 use common::command::CommandUpdate;
@@ -38,11 +38,8 @@ pub(crate) struct KnownSchema {
     /// Row of `schemas`.
     pub(crate) row: i64,
     /// Series by point number; `NO_SERIES` where not yet asked for.
-    pub(crate) series: Vec<SeriesId>,
+    pub(crate) series: Numbers,
 }
-
-/// Not asked for yet.
-pub(crate) const NO_SERIES: SeriesId = 0;
 
 /// What the writer knows without asking the database.
 #[derive(Default)]

@@ -77,6 +77,28 @@ fn what_is_wrong_with_a_url_is_told() {
 }
 
 #[tokio::test]
+async fn over_tls_only_a_server_that_the_authority_vouches_for_is_spoken_to() {
+    let server = test_postgres::Server::start_tls();
+    let name = server.create();
+    let open = |url: String, ca: Option<&std::path::Path>| {
+        let place = Place::Postgres(Server::new(&url, None, ca).unwrap());
+        let open = move || Store::open(Options::at(place), Clock::system());
+        std::thread::spawn(open).join().unwrap()
+    };
+    let ca = server.folder().join("ca.pem");
+    let told = why(open(server.tcp_url("localhost", &name), None));
+    assert!(told.contains("no encryption"), "the server takes nothing else: {told}");
+    let told = why(open(server.tcp_url("127.0.0.1", &name), Some(&ca)));
+    assert!(told.contains("certificate not valid for name"), "{told}");
+    let other = test_postgres::Server::start_tls();
+    let told = why(open(server.tcp_url("localhost", &name), Some(&other.folder().join("ca.pem"))));
+    assert!(told.contains("invalid peer certificate"), "{told}");
+    let storage: Arc<dyn Storage> = open(server.tcp_url("localhost", &name), Some(&ca)).unwrap();
+    let s = oven(&storage).await;
+    assert_eq!(storage.accept(&[s.samples(1, vec![sample(0, T0, 1.0)])]).await.unwrap(), [true]);
+}
+
+#[tokio::test]
 async fn the_log_cannot_be_changed() {
     let name = shared().create();
     let storage: Arc<dyn Storage> = open_url(&shared().url(&name), None).unwrap();

@@ -17,6 +17,7 @@ pub const USER: &str = "twinway";
 pub const PASSWORD_USER: (&str, &str) = ("careful", "secret of the test");
 /// How it is waited for: a minute at most.
 const TRIES: u32 = 1200;
+const DEFAULT_PORT: u16 = 5432;
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// A server with its databases.
@@ -25,6 +26,8 @@ pub struct Server {
     programs: PathBuf,
     user: Option<(u32, u32)>,
     options: Vec<String>,
+    /// Of the socket's name, and of TCP where it is spoken.
+    port: u16,
     running: Mutex<Option<Child>>,
     databases: AtomicU32,
     /// Closed with this process; then the watcher ends the server and removes the folder.
@@ -40,6 +43,27 @@ impl Server {
 
     /// A server of its own, with settings such as `shared_buffers=256MB`. It syncs to the disk as any.
     pub fn start(settings: &[&str]) -> Self {
+        Self::with(settings, DEFAULT_PORT, |_, _| ())
+    }
+
+    /// A server that also speaks TCP on loopback, encrypted and nothing else, with a certificate for `localhost` by an authority
+    /// whose own is `ca.pem` in its folder.
+    pub fn start_tls() -> Self {
+        // PostgreSQL cannot be told to find a free port. Somebody else may take this one meanwhile: then it does not start.
+        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = free.local_addr().expect("its number").port();
+        drop(free);
+        let (listen, key) = ("listen_addresses=127.0.0.1", "ssl_key_file=../server.key");
+        let settings = [listen, "ssl=on", "ssl_cert_file=../server.pem", key];
+        Self::with(&settings, port, |folder, user| {
+            let made =
+                as_user(Command::new("sh"), user).args(["-c", CERTIFICATES, "sh"]).arg(folder).output();
+            let made = made.expect("sh");
+            assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        })
+    }
+
+    fn with(settings: &[&str], port: u16, prepare: impl FnOnce(&Path, Option<(u32, u32)>)) -> Self {
         let programs = programs();
         let folder = tempfile::Builder::new().prefix("twinway-pg-").tempdir().expect("a folder").keep();
         let user = unprivileged();
@@ -60,16 +84,21 @@ impl Server {
             .expect("initdb runs");
         assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
         let (careful, password) = PASSWORD_USER;
-        let rules = format!("local all {careful} scram-sha-256\nlocal all all trust\n");
+        let rules = format!(
+            "local all {careful} scram-sha-256\nlocal all all trust\nhostssl all all 127.0.0.1/32 trust\n"
+        );
         fs::write(data.join("pg_hba.conf"), rules).expect("pg_hba.conf");
+        prepare(&folder, user);
         let own = format!("unix_socket_directories={}", folder.display());
-        let all = ["listen_addresses=", &own, "max_connections=200", "shared_buffers=64MB"];
+        let port_is = format!("port={port}");
+        let all = ["listen_addresses=", &own, &port_is, "max_connections=200", "shared_buffers=64MB"];
         let options = all.iter().chain(settings).map(|s| format!("-c{s}")).collect();
         let server = Self {
             folder,
             programs,
             user,
             options,
+            port,
             running: Mutex::new(None),
             databases: AtomicU32::new(0),
             _watcher: watcher.stdin.take().expect("its input"),
@@ -112,8 +141,10 @@ impl Server {
     }
 
     fn answers(&self) -> bool {
-        let asked =
-            Command::new(self.programs.join("pg_isready")).arg("-q").arg("-h").arg(&self.folder).status();
+        let asked = Command::new(self.programs.join("pg_isready"))
+            .args(["-q", "-p", &self.port.to_string(), "-h"])
+            .arg(&self.folder)
+            .status();
         asked.is_ok_and(|status| status.success())
     }
 
@@ -148,7 +179,12 @@ impl Server {
     /// The URL of a database, for a user.
     pub fn url_of(&self, user: &str, database: &str) -> String {
         let host = self.folder.display().to_string().replace('/', "%2F");
-        format!("postgresql://{user}@{host}/{database}")
+        format!("postgresql://{user}@{host}:{}/{database}", self.port)
+    }
+
+    /// The URL of a database over TCP, by this name of the server.
+    pub fn tcp_url(&self, host: &str, database: &str) -> String {
+        format!("postgresql://{USER}@{host}:{}/{database}", self.port)
     }
 
     /// Runs statements in a database; what they answer, one line a row.
@@ -161,21 +197,8 @@ impl Server {
     /// As `sql`: whether it was done, and what was answered or told.
     pub fn try_sql(&self, database: &str, sql: &str) -> (bool, String) {
         let out = Command::new(self.programs.join("psql"))
-            .args([
-                "-X",
-                "-q",
-                "-A",
-                "-t",
-                "-v",
-                "ON_ERROR_STOP=1",
-                "-U",
-                USER,
-                "-d",
-                database,
-                "-c",
-                sql,
-                "-h",
-            ])
+            .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-U", USER, "-d", database, "-c", sql])
+            .args(["-p", &self.port.to_string(), "-h"])
             .arg(&self.folder)
             .output()
             .expect("psql runs");
@@ -200,6 +223,17 @@ impl Drop for Server {
         let _ = self._watcher.flush();
     }
 }
+
+/// An authority and a certificate of its for `localhost`.
+const CERTIFICATES: &str = r#"
+cd "$1"
+curve="-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes"
+openssl req -x509 $curve -keyout ca.key -out ca.pem -days 2 -subj "/CN=test authority" &&
+openssl req $curve -keyout server.key -out server.csr -subj "/CN=localhost" &&
+printf 'subjectAltName=DNS:localhost\n' >names &&
+openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out server.pem &&
+chmod 600 server.key
+"#;
 
 /// Waits for the end of the test's process, then ends the server and removes what it left.
 const WATCH: &str = r#"

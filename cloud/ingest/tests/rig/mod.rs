@@ -419,7 +419,7 @@ pub async fn until(what: &str, holds: impl Fn() -> bool) {
 }
 
 pub fn schema(gateway: &str) -> Schema {
-    let point = PointSchema { unit: "Cel".into(), stale_ms: 1000, ..PointSchema::new("t", ValueType::F64) };
+    let point = PointKind { unit: "Cel".into(), stale_ms: 1000, ..PointKind::new(ValueType::F64) }.named("t");
     let key = key(gateway);
     let device = DeviceSchema {
         name: "oven".into(),
@@ -427,7 +427,7 @@ pub fn schema(gateway: &str) -> Schema {
         asset: "plant/area/line/oven".into(),
         description: String::new(),
         first_point: 0,
-        points: vec![point.into()],
+        points: vec![point],
     };
     Schema { tenant: key.tenant, gateway: key.gateway, devices: vec![device] }
 }
