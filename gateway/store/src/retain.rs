@@ -55,7 +55,7 @@ impl Writer {
     pub(crate) fn retain(&mut self) {
         self.free_unneeded();
         self.expire();
-        self.shrink(self.quota(), GapCause::Quota);
+        self.shrink(self.quota() - self.share_of_records(), GapCause::Quota);
         // What the disk refuses is said there and tried again.
         let _ = self.commit();
     }
@@ -170,14 +170,21 @@ impl Writer {
             }
         }
         self.remove(&acked);
-        if self.inner.options.overflow == Overflow::DropNewest {
-            let quota = self.quota();
+        if self.inner.options.overflow == Overflow::DropNewest && cause == GapCause::Quota {
             let mut shared = lock(&self.inner.shared);
-            let records: u64 = shared.segments.iter().filter(|s| s.only_records()).map(|s| s.bytes).sum();
-            // What records still may take is theirs: they are taken while samples are refused.
-            let share = self.inner.options.records_quota().min(quota / 2).saturating_sub(records);
-            shared.refusing = self.left(&shared, &[]).1 + share > quota;
+            shared.refusing = self.left(&shared, &[]).1 > target;
         }
+    }
+
+    /// What records still may take is theirs where samples are refused: records are taken then.
+    fn share_of_records(&self) -> u64 {
+        if self.inner.options.overflow != Overflow::DropNewest {
+            return 0;
+        }
+        let most = self.inner.options.records_quota().min(self.quota() / 2);
+        let shared = lock(&self.inner.shared);
+        let records: u64 = shared.segments.iter().filter(|s| s.only_records()).map(|s| s.bytes).sum();
+        most.saturating_sub(records)
     }
 
     /// How many segments stay, and their bytes. What the disk refuses to write anew takes its room.
@@ -191,6 +198,7 @@ impl Writer {
 
     /// What goes next; none if what stays is within its bounds.
     fn victim(&self, target: u64, going: &[Segment], cause: GapCause) -> Option<Victim> {
+        let quota = self.quota();
         let shared = lock(&self.inner.shared);
         let active = self.active_ordinal();
         let free = |s: &&Segment| {
@@ -218,7 +226,7 @@ impl Writer {
         }
         if self.inner.options.overflow == Overflow::DropNewest {
             // Samples are refused already; a full disk is no reason to give records for them.
-            let records = oldest_records().filter(|_| cause == GapCause::Quota);
+            let records = oldest_records().filter(|_| cause == GapCause::Quota && bytes > quota);
             return records.map(|s| Victim::Lossy(s, Which::All));
         }
         // Too large to be written anew, by a disk that is full: as a whole, it gives the room that the others need.
