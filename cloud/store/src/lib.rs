@@ -61,6 +61,8 @@ impl Options {
 pub(crate) struct Shared {
     clock: Clock,
     tail: Arc<RwLock<Tail>>,
+    /// Samples in the tail.
+    waiting: Arc<std::sync::atomic::AtomicUsize>,
     readers: Readers,
     writer: WriterHandle,
     /// Held by the one compaction that runs.
@@ -93,6 +95,7 @@ impl Sqlite {
         let conn = db::open_writer(&options.path)?;
         let mut tail = Tail::default();
         frames::rebuild_tail(&conn, &mut tail)?;
+        let waiting = Arc::clone(&tail.samples);
         let tail = Arc::new(RwLock::new(tail));
         let connections = options.readers.max(2);
         let readers = Readers::open(&options.path, connections)?;
@@ -102,7 +105,7 @@ impl Sqlite {
         let upkeep = Mutex::new(compact::Upkeep { maintained: None, checkpointed: None, checkpointer });
         let raw_days = options.raw_days;
         let limits = compact::Limits { seal: options.chunk_rows.max(1), merge: options.merge_chunks.max(2) };
-        let shared = Shared { clock, tail, readers, writer, upkeep, raw_days, limits, _lock: lock };
+        let shared = Shared { clock, tail, waiting, readers, writer, upkeep, raw_days, limits, _lock: lock };
         let (reads, long_reads) = (Semaphore::new(connections), Semaphore::new(connections - 1));
         Ok(Arc::new(Self {
             shared: Arc::new(shared),

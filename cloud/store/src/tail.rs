@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cloud_core::Position;
 
@@ -27,6 +28,10 @@ pub(crate) struct Tail {
     series: HashMap<SeriesId, Series>,
     frames: BTreeSet<FrameKey>,
     moving: Vec<FrameKey>,
+    /// Samples in it, those on their way included, for who must not wait for its lock.
+    pub(crate) samples: Arc<AtomicUsize>,
+    /// Of them, those on their way.
+    moving_samples: usize,
 }
 
 /// What is on its way into chunks.
@@ -42,9 +47,12 @@ impl Tail {
     /// Adds an accepted frame.
     pub(crate) fn add(&mut self, frame: FrameKey, rows: impl IntoIterator<Item = (SeriesId, Row)>) {
         self.frames.insert(frame);
+        let mut samples = 0;
         for (series, row) in rows {
             self.series.entry(series).or_default().waiting.push(row);
+            samples += 1;
         }
+        self.samples.fetch_add(samples, Ordering::Relaxed);
     }
 
     /// Frames that wait, those on their way included.
@@ -86,6 +94,7 @@ impl Tail {
                 rows.push((*id, taken));
             }
         }
+        self.moving_samples = rows.iter().map(|(_, rows)| rows.len()).sum();
         // In the order in which their chunks stand in the database.
         rows.sort_unstable_by_key(|(id, _)| *id);
         Batch { frames: self.moving.clone(), rows }
@@ -94,6 +103,7 @@ impl Tail {
     /// The batch's chunks are committed: from now on it is read from there.
     pub(crate) fn drop_moving(&mut self) {
         self.moving.clear();
+        self.samples.fetch_sub(std::mem::take(&mut self.moving_samples), Ordering::Relaxed);
         self.series.retain(|_, s| {
             s.moving = None;
             !s.waiting.is_empty()
@@ -103,6 +113,7 @@ impl Tail {
     /// The batch could not be stored: it waits again.
     pub(crate) fn put_back(&mut self) {
         self.frames.extend(self.moving.drain(..));
+        self.moving_samples = 0;
         for series in self.series.values_mut() {
             if let Some(moving) = series.moving.take() {
                 series.waiting.extend(moving.iter().cloned());

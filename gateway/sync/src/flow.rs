@@ -1,5 +1,6 @@
 //! What to send next: live before what must be sent again before backlog, each within its window of frames
-//! without an ack. Pure: no socket, no file, time is given.
+//! without an ack. Frames of samples may be kept back: then only what is urgent goes as it comes, and they go
+//! together, before older backlog, once they are released. Pure: no socket, no file, time is given.
 //!
 //! What the cloud has is what it said in this session, not what the log remembers of earlier ones: a cloud
 //! that was restored from a backup gets again what it lacks.
@@ -11,6 +12,8 @@ use common::wire::{Known, StreamRange};
 use common::{Incarnation, IntervalSet};
 use gateway_core::FrameId;
 use tokio::time::Instant;
+
+use crate::pace::Acked;
 
 /// How often a frame is sent in one session. One that the cloud refuses so often waits for the next.
 const TRIES: u32 = 5;
@@ -27,6 +30,7 @@ pub(crate) enum Lane {
 pub(crate) struct Window {
     pub(crate) live: usize,
     pub(crate) backlog: usize,
+    /// Most bytes of live frames.
     pub(crate) bytes: usize,
 }
 
@@ -62,6 +66,19 @@ pub(crate) struct Flow {
     inflight: HashMap<FrameId, Sent>,
     tries: HashMap<FrameId, u32>,
     used: [(usize, usize); 2],
+    /// Most bytes of backlog on their way.
+    backlog_bytes: usize,
+    kept: Kept,
+}
+
+/// Frames of samples that are kept back.
+#[derive(Debug, Default)]
+struct Kept {
+    /// In the order to send them.
+    ranges: VecDeque<StreamRange>,
+    frames: u64,
+    bytes: usize,
+    since: Option<Instant>,
 }
 
 impl Flow {
@@ -93,7 +110,52 @@ impl Flow {
             inflight: HashMap::new(),
             tries: HashMap::new(),
             used: [(0, 0); 2],
+            backlog_bytes: window.bytes,
+            kept: Kept::default(),
         }
+    }
+
+    /// How much backlog may be on its way from now on.
+    pub(crate) fn set_backlog_bytes(&mut self, bytes: usize) {
+        self.backlog_bytes = bytes;
+    }
+
+    /// A frame of samples that was read is not to go yet.
+    pub(crate) fn keep(&mut self, frame: FrameId, bytes: usize, at: Instant) {
+        let FrameId { incarnation, seq } = frame;
+        if !self.is_needed(frame) {
+            return;
+        }
+        let kept = &mut self.kept;
+        kept.frames += 1;
+        kept.bytes += bytes;
+        kept.since.get_or_insert(at);
+        // What lies between and has been sent is not sent again.
+        match kept.ranges.back_mut().filter(|r| r.incarnation == incarnation && r.last < seq) {
+            Some(range) => range.last = seq,
+            None => kept.ranges.push_back(StreamRange { incarnation, first: seq, last: seq }),
+        }
+    }
+
+    /// Frames that are kept back, their bytes in the log, and since when there are any.
+    pub(crate) fn kept(&self) -> (u64, usize, Option<Instant>) {
+        (self.kept.frames, self.kept.bytes, self.kept.since)
+    }
+
+    /// What was kept back goes next, before older backlog.
+    pub(crate) fn release(&mut self) {
+        let kept = std::mem::take(&mut self.kept);
+        kept.ranges.into_iter().rev().for_each(|range| self.backlog.push_front(range));
+    }
+
+    /// For how long the oldest frame has been on its way.
+    pub(crate) fn oldest(&self, now: Instant) -> Duration {
+        self.inflight.values().map(|s| now.saturating_duration_since(s.at)).max().unwrap_or_default()
+    }
+
+    /// Whether nothing of the backlog is on its way.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.used[Lane::Backlog as usize].0 == 0
     }
 
     /// The log's head moved.
@@ -109,8 +171,10 @@ impl Flow {
     /// Whether the lane's window has room.
     pub(crate) fn has_room(&self, lane: Lane) -> bool {
         let (frames, bytes) = self.used[lane as usize];
-        let limit = if lane == Lane::Live { self.window.live } else { self.window.backlog };
-        frames < limit && bytes < self.window.bytes
+        match lane {
+            Lane::Live => frames < self.window.live && bytes < self.window.bytes,
+            Lane::Backlog => frames < self.window.backlog && bytes < self.backlog_bytes,
+        }
     }
 
     /// What the cloud has of an incarnation.
@@ -175,11 +239,16 @@ impl Flow {
                 self.again.pop_front();
             }
             Lane::Backlog => {
-                let same = |r: &&mut StreamRange| r.incarnation == want.incarnation;
-                if let Some(range) = self.backlog.front_mut().filter(same) {
+                // Others may stand before it by now: what was kept back goes first.
+                let is_read = |r: &StreamRange| {
+                    r.incarnation == want.incarnation && (r.first..=r.last).contains(&want.from)
+                };
+                if let Some(at) = self.backlog.iter().position(is_read)
+                    && let Some(range) = self.backlog.get_mut(at)
+                {
                     range.first = range.first.max(next);
                     if range.first > range.last {
-                        self.backlog.pop_front();
+                        self.backlog.remove(at);
                     }
                 }
             }
@@ -203,25 +272,36 @@ impl Flow {
         self.inflight.insert(frame, Sent { lane, bytes, at });
     }
 
-    /// The cloud has these; returns how many of them were sent and without an ack.
-    pub(crate) fn acked(&mut self, known: &[Known]) -> u64 {
+    /// The cloud has these; what that says of those that were sent and without an ack.
+    pub(crate) fn acked(&mut self, known: &[Known], now: Instant) -> Acked {
         for k in known {
             self.known.entry(k.incarnation).or_default().extend(&k.seqs);
         }
         let done: Vec<FrameId> = self.inflight.keys().filter(|f| self.is_known(**f)).copied().collect();
+        let mut acked = Acked { frames: done.len() as u64, ..Acked::default() };
+        let mut took: [Option<Duration>; 2] = [None; 2];
         for frame in &done {
-            self.free(*frame);
-            self.tries.remove(frame);
+            if let Some(sent) = self.free(*frame) {
+                acked.bytes += sent.bytes;
+                let took = &mut took[sent.lane as usize];
+                let this = now.saturating_duration_since(sent.at);
+                *took = Some(took.map_or(this, |t| t.min(this)));
+            }
+            // Which time of sending the ack answers is not known.
+            if self.tries.remove(frame).is_some() {
+                took = [None; 2];
+            }
         }
-        done.len() as u64
+        acked.took = took[Lane::Live as usize].or(took[Lane::Backlog as usize]);
+        acked
     }
 
-    fn free(&mut self, frame: FrameId) {
-        if let Some(sent) = self.inflight.remove(&frame) {
-            let used = &mut self.used[sent.lane as usize];
-            used.0 -= 1;
-            used.1 -= sent.bytes;
-        }
+    fn free(&mut self, frame: FrameId) -> Option<Sent> {
+        let sent = self.inflight.remove(&frame)?;
+        let used = &mut self.used[sent.lane as usize];
+        used.0 -= 1;
+        used.1 -= sent.bytes;
+        Some(sent)
     }
 
     /// Frames that wait too long for an ack are sent again, a few times. Returns those given up.

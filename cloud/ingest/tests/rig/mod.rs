@@ -412,6 +412,7 @@ pub fn hello(gateway: &str, incarnation: u128) -> Hello {
         session_us: 5_000_000,
         remote: false,
         features: vec![],
+        heartbeat_ms: None,
     }
 }
 
@@ -445,6 +446,7 @@ pub fn health() -> GatewayHealth {
         clock_synchronised: true,
         switch: SwitchPosition::Local,
         uplink: true,
+        link: None,
         buffer: BufferHealth::default(),
         dropped: Default::default(),
         devices: vec![],

@@ -221,6 +221,7 @@ pub(crate) fn health() -> GatewayHealth {
         clock_synchronised: true,
         switch: SwitchPosition::Remote,
         uplink: true,
+        link: None,
         buffer: BufferHealth::default(),
         dropped: BTreeMap::new(),
         devices: vec![],

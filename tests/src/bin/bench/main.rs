@@ -9,6 +9,7 @@
 mod broker;
 mod buffer;
 mod command;
+mod drain;
 mod field;
 mod figure;
 mod live;
@@ -44,7 +45,7 @@ async fn main() -> ExitCode {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let chosen = only.first().is_some_and(|g| g == "field" || g == "opcua");
     let figures = if chosen { only.split_off(1) } else { Vec::new() };
-    let known = ["start", "loop", "command", "field", "broker", "scale", "opcua", "buffer", "wire"];
+    let known = ["start", "loop", "command", "field", "broker", "scale", "opcua", "buffer", "wire", "drain"];
     if let Some(unknown) = only.iter().find(|g| !known.contains(&g.as_str())) {
         eprintln!("no group `{unknown}`: there are {}", known.join(", "));
         return ExitCode::from(2);
@@ -75,6 +76,9 @@ async fn main() -> ExitCode {
     }
     if wanted("opcua") {
         opcua::opcua(&figures).await;
+    }
+    if wanted("drain") {
+        drain::drain().await;
     }
     if wanted("wire") {
         wire::wire().await;
