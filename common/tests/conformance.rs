@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use common::command::{LogEntry, Severity};
-use common::wire::{Batch, Body, Down, Frame, FrameHeader, Gap, GapCause, HelloAck, Up};
+use common::wire::{Batch, Body, Credit, Down, Frame, FrameHeader, Gap, GapCause, HelloAck, Up};
 use common::{Incarnation, PointId, Quality, Sample, SchemaHash, Value};
 
 const T0: i64 = 1_795_046_400_000_000;
@@ -173,5 +173,14 @@ fn the_cloud_s_hello_is_read_with_and_without_features() {
     {
         is_kept(name, &ack.encode());
         assert_eq!(Down::decode(&kept(name)).expect(name), ack, "{name}");
+    }
+}
+
+#[test]
+fn the_cloud_s_credit_is_read_and_written_as_ever() {
+    for (name, backlog_bytes) in [("down-7-credit.hex", 262_144), ("down-7-credit-none.hex", 0)] {
+        let credit = Down::Credit(Credit { backlog_bytes });
+        is_kept(name, &credit.encode());
+        assert_eq!(Down::decode(&kept(name)).expect(name), credit, "{name}");
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use cloud_core::{NewFrame, StoreError};
 use common::names::Code;
 use common::wire::{Ack, Down, Known};
-use common::{Incarnation, IntervalSet};
+use common::{Drain, Incarnation, IntervalSet};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Duration, Instant};
 
@@ -57,13 +57,14 @@ pub(crate) fn queues() -> (Queues, Works) {
 }
 
 /// Commits until no session is left that could send more.
-pub(crate) async fn run(shared: &Shared, mut works: Works) {
+pub(crate) async fn run(shared: &Shared, mut works: Works, drain: &Drain) {
     let mut share = FIRST;
     let mut first: Option<Work> = None;
     let (mut has_live, mut has_backlog) = (true, true);
     let mut batch = Vec::new();
     while has_live || has_backlog || first.is_some() {
-        let is_full = shared.is_full(1);
+        // At the end nothing catches up any more, and little is left.
+        let is_full = !drain.is_started() && shared.is_full(1);
         if is_full && shared.is_full(2) {
             tokio::time::sleep(LOOK).await;
             continue;

@@ -49,7 +49,7 @@ impl Ingress {
         let (queues, works) = committer::queues();
         tokio::join!(
             self.accept(queues, &drain),
-            committer::run(&self.shared, works),
+            committer::run(&self.shared, works, &drain),
             credit::run(&self.shared, &drain)
         );
     }

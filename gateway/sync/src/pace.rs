@@ -10,6 +10,8 @@ use tokio::time::Instant;
 
 /// Queue that backlog may make.
 const TARGET: Duration = Duration::from_millis(15);
+/// Time that backlog may take beyond that of an ack.
+const BEHIND: Duration = Duration::from_millis(400);
 /// Queue that makes a link thin, and below which it is none.
 const THIN: Duration = Duration::from_millis(300);
 const NOT_THIN: Duration = Duration::from_millis(100);
@@ -41,6 +43,8 @@ pub(crate) struct Acked {
     pub(crate) bytes: usize,
     /// The shortest time that one of them took; of live frames, if there are any.
     pub(crate) took: Option<Duration>,
+    /// The same of backlog.
+    pub(crate) backlog_took: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -149,7 +153,9 @@ impl Pace {
         let queue = took.saturating_sub(self.base[0].min(self.base[1]));
         self.weigh(queue, now);
         self.took = took;
-        if queue <= TARGET {
+        // Live frames pass the backlog in the cloud: there it makes a queue of its own.
+        let behind = acked.backlog_took.unwrap_or_default();
+        if queue <= TARGET && behind <= self.base[0].min(self.base[1]) + BEHIND {
             let more = if self.opening { acked.bytes } else { acked.bytes / 8 };
             self.window = self.window.saturating_add(more);
         } else if self.cut_at.is_none_or(|at| now.saturating_duration_since(at) >= took) {

@@ -18,7 +18,7 @@ impl Link {
 }
 
 fn acked(bytes: usize, took: Duration) -> Acked {
-    Acked { frames: 1, bytes, took: Some(took) }
+    Acked { frames: 1, bytes, took: Some(took), backlog_took: None }
 }
 
 /// Sends messages of `size` for `seconds`, as many as the window allows; bytes acknowledged a second, and the longest

@@ -20,7 +20,7 @@ use common::{Drain, SchemaHash};
 use gateway_core::{FrameId, LogError};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use crate::flow::{Flow, Lane, Want, Window};
+use crate::flow::{Flow, Lane, Samples, Want, Window};
 use crate::link::{Incoming, Link};
 use crate::options::Error;
 use crate::outgoing::{Outgoing, Speaks};
@@ -37,23 +37,13 @@ const SELDOM_SILENCE: Duration = Duration::from_secs(45);
 /// When the client takes no more, it is asked again after this.
 const RETRY: Duration = Duration::from_millis(2);
 
-/// What was read: sequences, the messages of those that the cloud lacks, and frames to be kept back with their bytes.
+/// What was read: sequences, the messages of those that the cloud lacks, and those of frames to be kept back, with their
+/// bytes.
 #[derive(Default)]
 struct Read {
     seqs: Vec<u64>,
     messages: Vec<Outgoing>,
-    kept: Vec<(FrameId, usize)>,
-}
-
-/// What becomes of frames of samples.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Samples {
-    /// They leave as they come.
-    AtOnce,
-    /// They wait for others and go together.
-    Together,
-    /// They stay in the buffer, also those of the backlog.
-    Held,
+    kept: Vec<(u64, usize)>,
 }
 
 type Reading = Pin<Box<dyn Future<Output = (Want, Result<Read, LogError>)> + Send>>;
@@ -253,7 +243,7 @@ impl<'a> Session<'a> {
             blocked: false,
             agreed,
             pace,
-            samples: if is_held { Samples::Held } else { Samples::AtOnce },
+            samples: Samples::AtOnce,
             is_still,
             seldom: ack.features.iter().any(|f| f == FEATURE_SELDOM),
             beat_at: None,
@@ -275,6 +265,7 @@ impl<'a> Session<'a> {
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.flow.set_head(watermark.borrow_and_update().head);
         let mut stop = pin!(drain.started());
+        self.choose();
         loop {
             if let Some(schema) = self.pump() {
                 self.agreed.name(self.uplink, schema).await;

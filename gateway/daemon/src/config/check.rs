@@ -92,8 +92,8 @@ pub(super) fn uplink(files: &Files<'_>, mistakes: &mut Vec<Mistake>) -> Option<U
         no("max_delay_s", format!("{} is not within 1 to 3600", section.max_delay_s));
     }
     for (key, mb) in [("day_mb", section.day_mb), ("month_mb", section.month_mb)] {
-        if mb.is_some_and(|mb| !(1..=100_000_000).contains(&mb)) {
-            no(key, format!("{} is not within 1 to 100000000", mb.unwrap_or_default()));
+        if let Some(mb) = mb.filter(|mb| !(0.01..=1e8).contains(mb)) {
+            no(key, format!("{mb} is not within 0.01 to 100000000"));
         }
     }
     let mut quiet = Vec::new();
@@ -103,9 +103,11 @@ pub(super) fn uplink(files: &Files<'_>, mistakes: &mut Vec<Mistake>) -> Option<U
             Err(message) => no("quiet", message),
         }
     }
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // within the above, else refused
+    let bytes = |mb: f64| (mb * 1e6) as u64;
     let plan = gateway_sync::Plan {
-        day_bytes: section.day_mb.map(|mb| mb * 1_000_000),
-        month_bytes: section.month_mb.map(|mb| mb * 1_000_000),
+        day_bytes: section.day_mb.map(bytes),
+        month_bytes: section.month_mb.map(bytes),
         quiet,
         utc: section.calendar == Calendar::Utc,
     };

@@ -92,9 +92,9 @@ pub struct UplinkSection {
     pub max_delay_s: u64,
     /// Most MB (of 1,000,000 bytes) a day, in both directions. When they are used up, samples wait in the buffer.
     /// Default: any.
-    pub day_mb: Option<u64>,
+    pub day_mb: Option<f64>,
     /// The same for a month. Default: any.
-    pub month_mb: Option<u64>,
+    pub month_mb: Option<f64>,
     /// Parts of the day, such as `22:00-06:00`, in which samples wait in the buffer. Default: none.
     pub quiet: Vec<String>,
     /// The calendar of days, months and quiet hours: the box's own zone, or UTC. Default `local`.

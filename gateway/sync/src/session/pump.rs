@@ -2,11 +2,11 @@
 
 use common::SchemaHash;
 use common::wire::{Frame, FrameKind};
-use gateway_core::{FrameId, LogError};
+use gateway_core::LogError;
 use tokio::time::Instant;
 
-use super::{Read, Samples, Session};
-use crate::flow::{Lane, Want};
+use super::{Read, Session};
+use crate::flow::{Lane, Samples, Want};
 use crate::outgoing::{Outgoing, each, together};
 
 /// Read from the log at once.
@@ -25,7 +25,8 @@ impl Session<'_> {
             None if self.pace.is_thin() && self.agreed.speaks.batch => Samples::Together,
             None => Samples::AtOnce,
         };
-        let (held_frames, together) = (self.flow.kept().0, self.samples == Samples::Together);
+        self.flow.set_samples(self.samples);
+        let (held_frames, together) = (self.flow.kept_frames(), self.samples == Samples::Together);
         let window = self.pace.window() as u64;
         self.uplink.count(|s| {
             s.link.held_frames = held_frames;
@@ -36,7 +37,7 @@ impl Session<'_> {
 
     /// Lets go what was kept back, if it is time.
     pub(super) fn release(&mut self) {
-        let (frames, bytes, Some(since)) = self.flow.kept() else { return };
+        let Some((bytes, since)) = self.flow.kept() else { return };
         let is_due = match (self.samples, self.uplink.options.max_delay) {
             (Samples::Held, _) => false,
             (Samples::AtOnce, _) => true,
@@ -47,7 +48,7 @@ impl Session<'_> {
                 self.flow.is_idle() && self.ready[backlog].is_empty() && self.reading[backlog].is_none()
             }
         };
-        if frames > 0 && is_due {
+        if is_due {
             self.flow.release();
         }
     }
@@ -103,10 +104,7 @@ impl Session<'_> {
             let Some(want) = want else { return };
             let log = self.uplink.log.clone();
             let (speaks, known) = (self.agreed.speaks, self.flow.known(want.incarnation));
-            let keeps = match lane {
-                Lane::Live => self.samples != Samples::AtOnce,
-                Lane::Backlog => self.samples == Samples::Held,
-            };
+            let keeps = want.keeps;
             let bytes = if lane == Lane::Live || keeps { READ_BYTES } else { self.pace.read_bytes() };
             let read = move || {
                 let mut frames = log.read(want.incarnation, want.from, bytes)?;
@@ -117,7 +115,7 @@ impl Session<'_> {
                     frames.retain(|(seq, bytes)| {
                         let is_kept = Frame::peek_kind(bytes) == Ok(FrameKind::Samples);
                         if is_kept {
-                            kept.push((FrameId { incarnation: want.incarnation, seq: *seq }, bytes.len()));
+                            kept.push((*seq, bytes.len()));
                         }
                         !is_kept
                     });
@@ -141,21 +139,24 @@ impl Session<'_> {
     }
 
     pub(super) fn take(&mut self, want: Want, read: Result<Read, LogError>) {
-        let Read { seqs, messages, kept } = read.unwrap_or_else(|error| {
+        let Read { seqs, mut messages, kept } = read.unwrap_or_else(|error| {
             tracing::warn!(incarnation = %want.incarnation, from = want.from, %error, "frames not read");
             Read::default()
         });
+        messages.iter_mut().for_each(|m| m.urgent = want.keeps);
         self.flow.read(want, &seqs);
-        for (frame, bytes) in kept {
-            self.flow.keep(frame, bytes, Instant::now());
+        for (seq, bytes) in kept {
+            self.flow.keep(want, seq, bytes, Instant::now());
         }
         self.ready[want.lane as usize].extend(messages);
     }
 
     fn send_ready(&mut self, lane: Lane) {
         let mut sent = 0;
-        while !self.blocked && self.flow.has_room(lane) {
-            let Some(message) = self.ready[lane as usize].front() else { break };
+        while !self.blocked
+            && let Some(message) =
+                self.ready[lane as usize].front().filter(|m| m.urgent || self.flow.has_room(lane))
+        {
             let is_told = match lane {
                 Lane::Live => self.unnamed(message).is_none(),
                 Lane::Backlog => message.schema.is_none_or(|schema| self.agreed.known.contains(&schema)),
