@@ -98,12 +98,12 @@ async fn the_credit_of_a_hundred_gateways_is_one_credit_shared() {
     let rig = Rig::new().await;
     let mut clients = Vec::new();
     for n in 0..100u8 {
-        clients.push(knowing(&rig, &format!("g{n}"), u128::from(n) + 1).await);
+        clients.push(knowing(&rig, &format!("many{n}"), u128::from(n) + 1).await);
     }
     // Whoever has no backlog is told what it would have, and knows nothing of the others.
     assert!(credit(&mut clients[0]).await >= 100_000);
     for (n, c) in clients.iter_mut().enumerate() {
-        c.say(&batch(&format!("g{n}"), n as u128 + 1, 1..=50)).await;
+        c.say(&batch(&format!("many{n}"), n as u128 + 1, 1..=50)).await;
     }
     for c in &mut clients {
         while credit(c).await > (16 << 20) / 100 {}
@@ -121,6 +121,7 @@ async fn a_gateway_may_say_how_seldom_it_gives_signs_of_life() {
     c.say(&Up::Hello(Box::new(said))).await;
     let Down::HelloAck(ack) = c.down().await else { panic!("no hello ack") };
     assert!(ack.features.iter().any(|f| f == FEATURE_SELDOM));
+    c.puback().await;
     tokio::time::sleep(Duration::from_millis(600)).await;
     c.send(Packet::PingReq).await;
     assert_eq!(c.recv().await, Some(Packet::PingResp));

@@ -273,7 +273,8 @@ impl AccountStorage for Store {
     }
 
     async fn gateway_secret(&self, gateway: &GatewayKey) -> Result<Option<[u8; 32]>, StoreError> {
-        let known = gateway.gateway.as_str().strip_prefix('g').is_some_and(|n| n.parse::<u8>().is_ok());
+        let name = gateway.gateway.as_str();
+        let known = ["g1", "g2"].contains(&name) || name.starts_with("many");
         Ok(known.then(|| Sha256::digest(SECRET.as_bytes()).into()))
     }
 }
