@@ -86,6 +86,11 @@ struct Counts {
     month: i64,
     day_bytes: u64,
     month_bytes: u64,
+    /// What was told, and since when.
+    #[serde(default)]
+    held: Option<LinkHold>,
+    #[serde(default)]
+    held_since_us: i64,
 }
 
 /// The count, and what it allows.
@@ -96,7 +101,6 @@ pub(crate) struct Meter {
     /// As the note on disk has them, and when it was written.
     kept: Counts,
     kept_us: Option<i64>,
-    hold: Option<(LinkHold, i64)>,
     until_us: Option<i64>,
 }
 
@@ -104,7 +108,7 @@ impl Meter {
     /// With what the note says, if there is one.
     pub(crate) fn new(plan: Plan, note: Option<&[u8]>) -> Self {
         let counts: Counts = note.and_then(|n| serde_json::from_slice(n).ok()).unwrap_or_default();
-        Self { plan, counts, kept: counts, kept_us: None, hold: None, until_us: None }
+        Self { plan, counts, kept: counts, kept_us: None, until_us: None }
     }
 
     /// So many bytes more went over the link, in either direction.
@@ -145,25 +149,26 @@ impl Meter {
             (None, None)
         };
         self.until_us = until.map(|at| self.plan.utc_us(at));
-        if hold == self.hold.map(|(hold, _)| hold) {
+        if hold == self.counts.held {
             return false;
         }
-        self.hold = hold.map(|hold| (hold, now_us));
+        (self.counts.held, self.counts.held_since_us) = (hold, now_us);
         true
     }
 
     /// Why samples may not go now; none: they may.
     pub(crate) fn hold(&self) -> Option<LinkHold> {
-        self.hold.map(|(hold, _)| hold)
+        self.counts.held
     }
 
     /// What the note should hold now, if it is to be written.
     pub(crate) fn note(&mut self, now_us: i64, last: bool) -> Option<Vec<u8>> {
         let ahead = [self.plan.day_bytes, self.plan.month_bytes].into_iter().flatten().min();
         let ahead = ahead.map(|budget| AHEAD.max(budget / 100));
+        let is_told = self.counts.held == self.kept.held;
         let is_behind = self.counts.month_bytes > self.kept.month_bytes || self.counts.day > self.kept.day;
         let is_due = self.kept_us.is_none_or(|at| now_us.saturating_sub(at) >= KEEP_US || now_us < at);
-        if !(last && self.counts != self.kept || is_behind && (ahead.is_some() || is_due)) {
+        if !(last && self.counts != self.kept || !is_told || is_behind && (ahead.is_some() || is_due)) {
             return None;
         }
         let more = ahead.filter(|_| !last).unwrap_or(0);
@@ -186,7 +191,7 @@ impl Meter {
             day_left: left(self.counts.day_bytes, self.plan.day_bytes),
             month_left: left(self.counts.month_bytes, self.plan.month_bytes),
             held: self.hold(),
-            held_since_us: self.hold.map(|(_, since)| since),
+            held_since_us: self.counts.held.map(|_| self.counts.held_since_us),
             held_until_us: self.until_us,
             ..LinkUse::default()
         }

@@ -1,3 +1,5 @@
+//! Days, months and hours of a plan, in a time that is made up.
+
 use super::*;
 
 /// 2026-11-28 00:00 UTC.
@@ -88,6 +90,20 @@ fn the_count_outlives_the_program_and_a_crash_gives_nothing_away() {
     after.look(T0 + HOUR, true);
     assert_eq!((after.status().day_bytes, after.status().month_bytes), (905_000, 905_000));
     assert_eq!(Meter::new(Plan::default(), Some(b"{")).status().day_bytes, 0, "a note that cannot be read");
+}
+
+#[test]
+fn the_end_of_a_hold_is_told_also_by_the_next_program() {
+    let mut meter = Meter::new(plan(1000, 1_000_000, &[]), None);
+    meter.add(1000);
+    assert!(meter.look(T0, true));
+    let note = meter.note(T0, false).expect("a hold is noted at once");
+    let mut same = Meter::new(plan(1000, 1_000_000, &[]), Some(&note));
+    assert!(!same.look(T0 + HOUR, true), "it was told");
+    assert_eq!(same.status().held_since_us, Some(T0));
+    let mut more = Meter::new(plan(100_000_000, 1_000_000_000, &[]), Some(&note));
+    assert!(more.look(T0 + HOUR, true));
+    assert_eq!(more.hold(), None);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 mod rig;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::api::LinkHold;
 use common::wire::{Credit, Down, FEATURE_BATCH, FEATURE_COLUMNS, FEATURE_CREDIT};
@@ -11,6 +11,7 @@ use gateway_core::FrameId;
 use gateway_sync::{Options, Plan};
 use rig::cloud::{Cloud, Seen};
 use rig::*;
+use tokio::time::Instant;
 
 fn day(options: Options, bytes: u64) -> Options {
     Options { plan: Plan { day_bytes: Some(bytes), utc: true, ..Plan::default() }, ..options }
