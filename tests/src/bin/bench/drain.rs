@@ -199,7 +199,8 @@ fn line_device() -> String {
 fn registry() -> Arc<Registry> {
     let (tenant, gateway) = (TenantId::default(), "box1".parse().expect("a name"));
     let point = |(n, kind): (u32, ValueType)| {
-        let schema = PointSchema { stale_ms: 60_000, ..PointSchema::new(format!("p{n}"), kind) };
+        let mut schema = PointSchema::new(format!("p{n}"), kind);
+        schema.stale_ms = 60_000;
         let raw = RawRange { value_type: kind, min: f64::MIN, max: f64::MAX };
         PointDefinition::new(schema, raw).at(PointId(n), 0)
     };
