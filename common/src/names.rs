@@ -226,8 +226,14 @@ pub mod action {
         UPLINK_HELD = "uplink.held";
         /// Samples go to the cloud again.
         UPLINK_RELEASED = "uplink.released";
-        /// Somebody had samples of the buffer dropped.
+        /// Somebody asked for samples of the buffer to be dropped.
+        BUFFER_DROP_ASKED = "buffer.drop_asked";
+        /// They were dropped.
         BUFFER_DROPPED = "buffer.dropped";
+        /// They were not, or not all.
+        BUFFER_DROP_REFUSED = "buffer.drop_refused";
+        /// Somebody had a part of a point's history deleted.
+        HISTORY_DELETED = "history.deleted";
         /// Somebody asked for something to be done with an alarm.
         ALARM_ASKED = "alarm.asked";
         /// An alarm's condition came true.

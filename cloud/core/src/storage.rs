@@ -6,7 +6,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use common::alarm::AlarmView;
 use common::api::{
-    ApiKeyView, CommandView, DesiredEntry, DesiredView, GrantView, HistoryPoint, Page, Resolution, UserView,
+    ApiKeyView, CommandView, DesiredEntry, DesiredView, GrantView, HistoryGap, HistoryPoint, Page,
+    Resolution, UserView,
 };
 use common::command::{CommandUpdate, DesiredUpdate, LogEntry, Requester, Severity};
 use common::wire::Frame;
@@ -14,7 +15,9 @@ use common::{
     AlarmId, CommandId, CommandState, GatewayId, Incarnation, IntervalSet, Schema, SchemaHash, TenantId,
     TwinId,
 };
+use uuid::Uuid;
 
+use crate::history::HistoryStorage;
 use crate::state::TwinState;
 
 /// Why storage did not do it.
@@ -116,11 +119,19 @@ pub struct History {
     pub resolution: Resolution,
     /// Rows by time.
     pub points: Vec<HistoryPoint>,
+    /// Where there is nothing to go by, by time.
+    pub gaps: Vec<HistoryGap>,
+    /// When the last frame of the twin's gateway was cut, UTC us; none if none is stored.
+    pub heard_us: Option<i64>,
 }
 
 /// Frames, marks, schemas, twins and history.
 #[async_trait]
 pub trait FrameStorage: Send + Sync {
+    /// Which store this is: given when it is first opened, the same from then on, and another one after a backup of
+    /// it was restored. Gateways that see another one know that what they were told is durable may be gone.
+    fn store_id(&self) -> Uuid;
+
     /// Gives ranks to incarnations that are new, in the order given (oldest first), and tells what is durable.
     async fn hello(
         &self,
@@ -168,7 +179,8 @@ pub trait FrameStorage: Send + Sync {
     /// A point's history in `from_us..to_us` (end excluded) with at most `max_points` rows. Everything accepted
     /// is in it, compacted or not; each sample exactly once. Roll-ups have whole buckets, aligned to their width:
     /// the first and the last may begin before and end after the range. Samples of one time come in the order of
-    /// their positions. Unknown twin: `NotFound`; a point that never had a sample has no rows.
+    /// their positions. `gaps` tells where samples are missing or bad, and why: what gateways told of their losses is
+    /// stored with the frame that told it. Unknown twin: `NotFound`; a point that never had a sample has no rows.
     async fn history(
         &self,
         twin: TwinId,
@@ -351,6 +363,12 @@ pub trait AccountStorage: Send + Sync {
 }
 
 /// All of storage.
-pub trait Storage: FrameStorage + CommandStorage + AlarmStorage + AuditStorage + AccountStorage {}
+pub trait Storage:
+    FrameStorage + HistoryStorage + CommandStorage + AlarmStorage + AuditStorage + AccountStorage
+{
+}
 
-impl<T: FrameStorage + CommandStorage + AlarmStorage + AuditStorage + AccountStorage> Storage for T {}
+impl<T: FrameStorage + HistoryStorage + CommandStorage + AlarmStorage + AuditStorage + AccountStorage> Storage
+    for T
+{
+}

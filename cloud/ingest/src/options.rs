@@ -58,7 +58,7 @@ impl Options {
             write_timeout: Duration::from_secs(10),
             commit_frames: 512,
             waiting_bytes: 32 << 20,
-            waiting_samples: 4_000_000,
+            waiting_samples: 16_000_000,
             retry_after: Duration::from_millis(200),
         }
     }

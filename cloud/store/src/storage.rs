@@ -1,22 +1,33 @@
 //! The traits of `cloud-core` on this storage: each method goes to a connection and to the file that knows.
 
 use async_trait::async_trait;
+use cloud_core::align::{Column, Grid};
+use cloud_core::history::{HistoryStorage, SamplePage};
 use cloud_core::storage::{
     Account, AccountStorage, AlarmStorage, AuditStorage, CommandStorage, Created, FrameStorage, History,
     KnownIncarnation, Loaded,
 };
 use cloud_core::{GatewayKey, NewFrame, StoreError};
 use common::alarm::AlarmView;
-use common::api::{ApiKeyView, CommandView, DesiredEntry, DesiredView, GrantView, Page, UserView};
+use common::api::{
+    ApiKeyView, CommandView, DesiredEntry, DesiredView, GrantView, Interpolation, Page, UserView,
+};
 use common::command::{CommandUpdate, DesiredUpdate, LogEntry, Requester, Severity};
 use common::{AlarmId, CommandId, CommandState, Incarnation, Schema, SchemaHash, TwinId};
 
-use crate::{Sqlite, accounts, alarms, commands, compact, desired, frames, history, load, log, schemas};
+use crate::{
+    Store, accounts, alarms, align, commands, compact, delete, desired, export, frames, history, load, log,
+    schemas,
+};
 
 type Result<T> = std::result::Result<T, StoreError>;
 
 #[async_trait]
-impl FrameStorage for Sqlite {
+impl FrameStorage for Store {
+    fn store_id(&self) -> uuid::Uuid {
+        self.shared.store_id
+    }
+
     async fn hello(
         &self,
         gateway: &GatewayKey,
@@ -76,7 +87,46 @@ impl FrameStorage for Sqlite {
 }
 
 #[async_trait]
-impl CommandStorage for Sqlite {
+impl HistoryStorage for Store {
+    async fn aligned(
+        &self,
+        points: &[(TwinId, String)],
+        grid: Grid,
+        method: Interpolation,
+    ) -> Result<Vec<Column>> {
+        let (points, tail) = (points.to_vec(), std::sync::Arc::clone(&self.shared.tail));
+        self.read_long(move |conn| align::aligned(conn, &tail, &points, grid, method)).await
+    }
+
+    async fn samples(
+        &self,
+        twin: TwinId,
+        point: &str,
+        from_us: i64,
+        to_us: i64,
+        most: usize,
+    ) -> Result<SamplePage> {
+        let point = point.to_owned();
+        let tail = std::sync::Arc::clone(&self.shared.tail);
+        let range = (from_us, to_us);
+        self.read_long(move |conn| export::samples(conn, &tail, twin, &point, range, most)).await
+    }
+
+    async fn delete_history(
+        &self,
+        twin: TwinId,
+        point: &str,
+        from_us: i64,
+        to_us: i64,
+        audit: &LogEntry,
+    ) -> Result<u64> {
+        let (point, audit, range) = (point.to_owned(), audit.clone(), (from_us, to_us));
+        self.blocking(move |shared| delete::delete(shared, twin, &point, range, audit)).await
+    }
+}
+
+#[async_trait]
+impl CommandStorage for Store {
     async fn create_command(
         &self,
         command: &CommandView,
@@ -155,7 +205,7 @@ impl CommandStorage for Sqlite {
 }
 
 #[async_trait]
-impl AlarmStorage for Sqlite {
+impl AlarmStorage for Store {
     async fn alarm(&self, id: AlarmId) -> Result<AlarmView> {
         let found = self.read(move |conn| alarms::find(conn, id)).await?;
         found.ok_or_else(|| StoreError::NotFound { what: format!("alarm {id}") })
@@ -174,7 +224,7 @@ impl AlarmStorage for Sqlite {
 }
 
 #[async_trait]
-impl AuditStorage for Sqlite {
+impl AuditStorage for Store {
     async fn append_audit(&self, entry: &LogEntry) -> Result<()> {
         let entry = entry.clone();
         self.write(move |w| {
@@ -198,7 +248,7 @@ impl AuditStorage for Sqlite {
 }
 
 #[async_trait]
-impl AccountStorage for Sqlite {
+impl AccountStorage for Store {
     async fn users(&self) -> Result<Vec<UserView>> {
         self.read(|conn| accounts::users(conn)).await
     }

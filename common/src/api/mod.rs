@@ -11,6 +11,7 @@ mod modbus;
 mod mqtt;
 mod opcua_client;
 mod problem;
+mod sets;
 mod twin;
 mod users;
 
@@ -24,7 +25,7 @@ pub use gateway::{
     BufferHealth, DeviceHealth, GatewayHealth, GatewayView, LinkHold, LinkUse, PollHealth, SwitchPosition,
     SwitchRequest,
 };
-pub use history::{HistoryPoint, HistoryResponse, Resolution};
+pub use history::{GapReason, HistoryGap, HistoryPoint, HistoryResponse, Resolution};
 pub use live::{ClientMessage, LIVE_HEADER_BYTES, LiveFrame, LiveRow, ServerMessage, TextValue};
 pub use modbus::ModbusEndpoint;
 pub use mqtt::{UnknownTopic, UnknownTopics, UnknownValue};
@@ -33,6 +34,10 @@ pub use opcua_client::{
     OpcuaPoint, OpcuaReadRequest, OpcuaTarget, OpcuaValue,
 };
 pub use problem::Problem;
+pub use sets::{
+    AlignedColumn, AlignedRequest, AlignedResponse, ExportFormat, ExportRequest, HistoryDeleted,
+    Interpolation, PointRef,
+};
 pub use twin::{
     AssetKind, AssetNode, CommandRequest, CommandStep, CommandView, DesiredEntry, DesiredPatch, DesiredView,
     Page, PointView, TwinView,

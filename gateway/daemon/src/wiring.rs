@@ -248,6 +248,7 @@ pub(crate) fn store_options(config: &Config) -> gateway_store::Options {
             Overflow::DropOldest => gateway_store::Overflow::DropOldest,
             Overflow::DropNewest => gateway_store::Overflow::DropNewest,
         },
+        keys: config.buffer_keys.clone(),
         ..gateway_store::Options::new(config.data_dir.join("buffer"))
     }
 }

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use ::bytes::BytesMut;
 use async_trait::async_trait;
+use cloud_core::align::{Column, Grid};
+use cloud_core::history::{HistoryStorage, SamplePage};
 use cloud_core::storage::{
     Account, AccountStorage, AuditStorage, CommandStorage, Created, FrameStorage, History, KnownIncarnation,
     Loaded,
@@ -69,6 +71,10 @@ fn none<T>(what: &str) -> Result<T, StoreError> {
 
 #[async_trait]
 impl FrameStorage for Store {
+    fn store_id(&self) -> uuid::Uuid {
+        uuid::Uuid::nil()
+    }
+
     async fn hello(&self, _: &GatewayKey, all: &[Incarnation]) -> Result<Vec<KnownIncarnation>, StoreError> {
         let mut marks = self.marks.lock().unwrap();
         let mut known = Vec::new();
@@ -122,6 +128,33 @@ impl FrameStorage for Store {
     }
 
     async fn history(&self, _: TwinId, _: &str, _: i64, _: i64, _: usize) -> Result<History, StoreError> {
+        none("history")
+    }
+}
+
+#[async_trait]
+impl HistoryStorage for Store {
+    async fn aligned(
+        &self,
+        _: &[(TwinId, String)],
+        _: Grid,
+        _: Interpolation,
+    ) -> Result<Vec<Column>, StoreError> {
+        none("history")
+    }
+
+    async fn samples(&self, _: TwinId, _: &str, _: i64, _: i64, _: usize) -> Result<SamplePage, StoreError> {
+        none("history")
+    }
+
+    async fn delete_history(
+        &self,
+        _: TwinId,
+        _: &str,
+        _: i64,
+        _: i64,
+        _: &LogEntry,
+    ) -> Result<u64, StoreError> {
         none("history")
     }
 }
@@ -394,7 +427,7 @@ pub async fn until(what: &str, holds: impl Fn() -> bool) {
 }
 
 pub fn schema(gateway: &str) -> Schema {
-    let point = PointSchema { unit: "Cel".into(), stale_ms: 1000, ..PointSchema::new("t", ValueType::F64) };
+    let point = PointKind { unit: "Cel".into(), stale_ms: 1000, ..PointKind::new(ValueType::F64) }.named("t");
     let key = key(gateway);
     let device = DeviceSchema {
         name: "oven".into(),
@@ -402,7 +435,7 @@ pub fn schema(gateway: &str) -> Schema {
         asset: "plant/area/line/oven".into(),
         description: String::new(),
         first_point: 0,
-        points: vec![point.into()],
+        points: vec![point],
     };
     Schema { tenant: key.tenant, gateway: key.gateway, devices: vec![device] }
 }

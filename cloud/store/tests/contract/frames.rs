@@ -8,6 +8,14 @@ use common::{Incarnation, IntervalSet, Value};
 use super::Backend;
 use super::fixtures::*;
 
+pub(crate) async fn a_store_keeps_its_identity(backend: &impl Backend) {
+    let storage = backend.open();
+    let id = storage.store_id();
+    assert!(!id.is_nil());
+    drop(storage);
+    assert_eq!(backend.open().store_id(), id);
+}
+
 pub(crate) async fn ranks_are_given_in_order_over_all_gateways_and_kept(backend: &impl Backend) {
     let storage = backend.open();
     let a = storage.hello(&key("a"), &[Incarnation(7), Incarnation(5)]).await.unwrap();
@@ -84,9 +92,12 @@ pub(crate) async fn uncompacted_frames_are_read_back_in_order_and_in_batches(bac
     let found: Vec<_> = found.iter().map(plain).collect();
     assert_eq!(found, [&c, &b, &a].map(plain));
     // The first by rank and sequence go first.
+    assert_eq!(storage.waiting_samples(), 2);
     assert_eq!(storage.compact(2).await.unwrap(), 2);
+    assert_eq!(storage.waiting_samples(), 1);
     assert_eq!(storage.uncompacted(None, 9).await.unwrap().len(), 1);
     assert_eq!(storage.compact(9).await.unwrap(), 1);
+    assert_eq!(storage.waiting_samples(), 0);
     assert_eq!(storage.compact(9).await.unwrap(), 0);
     assert!(storage.uncompacted(None, 9).await.unwrap().is_empty());
 }

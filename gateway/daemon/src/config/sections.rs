@@ -175,6 +175,10 @@ pub struct BufferSection {
     pub records_max_age_h: u64,
     /// Their share of the quota beyond what stands among samples, percent. Default 25.
     pub records_percent: u64,
+    /// File with the keys that the buffer is encrypted with, readable by its owner alone: one a line, 32 random bytes in
+    /// base64. The first is for what is written from now on, the others for what was written with them. Default: none,
+    /// and nothing is encrypted.
+    pub keys_file: Option<PathBuf>,
 }
 
 /// What goes when the quota is reached.
@@ -199,6 +203,7 @@ impl Default for BufferSection {
             max_age_h: 0,
             records_max_age_h: 0,
             records_percent: 25,
+            keys_file: None,
         }
     }
 }

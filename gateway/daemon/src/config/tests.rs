@@ -443,6 +443,37 @@ fn secrets_must_be_private_and_well_formed() {
 }
 
 #[test]
+fn keys_of_the_buffer_are_read_and_wrong_ones_are_not_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let (main, keys) = (dir.path().join("gateway.toml"), dir.path().join("keys"));
+    std::fs::write(&main, format!("{BASE}[buffer]\nkeys_file = {keys:?}\n")).unwrap();
+    let with = |text: &str, mode: u32| {
+        std::fs::write(&keys, text).unwrap();
+        std::fs::set_permissions(&keys, std::fs::Permissions::from_mode(mode)).unwrap();
+        Config::load(&main)
+    };
+    let [one, two] = ["A", "B"].map(|c| format!("{}=\n", c.repeat(43)));
+    let config = with(&format!("# since May\n{one}\n{two}"), 0o400).unwrap();
+    assert_eq!(config.buffer_keys, vec![gateway_store::Key::new([0; 32]), key_of(&two)].into());
+    for (text, mode, told) in [
+        ("", 0o600, "has no key"),
+        ("AAAA\n", 0o600, "line 1 of"),
+        (&format!("{one}{}", "C".repeat(44)), 0o600, "line 2 of"),
+        (&one, 0o640, "has mode 640"),
+    ] {
+        let error = with(text, mode).unwrap_err().to_string();
+        assert!(error.contains("buffer.keys_file") && error.contains(told), "{error}");
+        assert!(!error.contains("CCCC"), "{error}");
+    }
+}
+
+fn key_of(line: &str) -> gateway_store::Key {
+    use base64::Engine as _;
+    let bytes = base64::prelude::BASE64_STANDARD.decode(line.trim()).unwrap();
+    gateway_store::Key::new(bytes.try_into().unwrap())
+}
+
+#[test]
 fn keys_are_located_in_arrays_of_tables() {
     assert!(locate(BASE, "device[0].point[1].write_max").is_some());
 }

@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -106,6 +107,7 @@ pub(crate) enum Call {
     Rename,
     Remove,
     Open,
+    Read,
 }
 
 type Look = Box<dyn Fn() + Send>;
@@ -126,6 +128,11 @@ struct Inside {
     /// Bytes that fit on it.
     room: Option<u64>,
     forbidden: Vec<PathBuf>,
+    /// How long a reading takes, and how many there were.
+    slow: std::time::Duration,
+    reads: u64,
+    /// Bytes that cannot be read, by file.
+    bad: Vec<(usize, Range<usize>)>,
     /// Most bytes that a write takes at once.
     short: Option<usize>,
 }
@@ -164,6 +171,10 @@ impl Inside {
         if self.off {
             return Err(eio());
         }
+        self.fault(call)
+    }
+
+    fn fault(&mut self, call: Call) -> io::Result<()> {
         if let Some((fault, left)) = self.faults.get_mut(&(call as u8)).filter(|(_, left)| *left > 0) {
             *left -= 1;
             return Err(if *fault == Fault::Full { enospc() } else { eio() });
@@ -265,6 +276,35 @@ impl ModelDisk {
     /// A file that may not be opened.
     pub(crate) fn forbid(&self, path: &Path) {
         self.lock().forbidden.push(path.to_owned());
+    }
+
+    /// Each reading takes so long.
+    pub(crate) fn slow(&self, reading: std::time::Duration) {
+        self.lock().slow = reading;
+    }
+
+    /// Readings so far.
+    pub(crate) fn reads(&self) -> u64 {
+        self.lock().reads
+    }
+
+    /// The same may be opened again.
+    pub(crate) fn permit(&self) {
+        self.lock().forbidden.clear();
+    }
+
+    /// Bytes of a file become unreadable, as those of a bad sector.
+    pub(crate) fn spoil(&self, path: &Path, bytes: Range<usize>) {
+        let mut inside = self.lock();
+        let Ok(Node::File(at)) = inside.node(path) else { panic!("no file {}", path.display()) };
+        inside.bad.push((at, bytes));
+    }
+
+    /// What a file holds.
+    pub(crate) fn content(&self, path: &Path) -> Vec<u8> {
+        let inside = self.lock();
+        let Ok(Node::File(at)) = inside.node(path) else { panic!("no file {}", path.display()) };
+        inside.inodes[at].now.clone()
     }
 
     /// Names of the files in a folder.
@@ -516,13 +556,25 @@ impl DiskFile for ModelFile {
     }
 
     fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
-        let inside = self.disk.lock();
+        let slow = self.disk.lock().slow;
+        if !slow.is_zero() {
+            std::thread::sleep(slow);
+        }
+        let mut inside = self.disk.lock();
+        inside.reads += 1;
         if inside.off {
             return Err(eio());
+        }
+        // Not counted as a call: power that goes before a reading is power that goes before the next call.
+        if !inside.held {
+            inside.fault(Call::Read)?;
         }
         let bytes = &inside.inodes[self.at].now;
         let from = usize::try_from(offset).unwrap().min(bytes.len());
         let n = into.len().min(bytes.len() - from);
+        if inside.bad.iter().any(|(at, bad)| *at == self.at && bad.start < from + n && from < bad.end) {
+            return Err(eio());
+        }
         into[..n].copy_from_slice(&bytes[from..from + n]);
         Ok(n)
     }
