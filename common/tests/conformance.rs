@@ -14,8 +14,8 @@ use common::command::{
 use common::names::Code;
 use common::supervise::{PartState, PartStatus};
 use common::wire::{
-    Ack, Batch, Body, Down, Frame, FrameHeader, Gap, GapCause, Heartbeat, Hello, HelloAck, Known, Refusal,
-    SchemaPart, Snapshot, StreamRange, Up,
+    Ack, Batch, Body, Credit, Down, Frame, FrameHeader, Gap, GapCause, Heartbeat, Hello, HelloAck, Known,
+    Refusal, SchemaPart, Snapshot, StreamRange, Up,
 };
 use common::{Incarnation, PointId, Quality, Sample, SchemaHash, TwinId, Value};
 use kept::{is_kept, kept};
@@ -241,6 +241,7 @@ fn health() -> GatewayHealth {
         clock_synchronised: true,
         switch: SwitchPosition::Remote,
         uplink: true,
+        link: None,
         buffer: BufferHealth {
             unacked_frames: 3,
             oldest_unacked_ms: 40,
@@ -291,6 +292,7 @@ fn messages_up_are_read_and_written_as_ever() {
         session_us: 77_000_000,
         remote: true,
         features: vec!["alarms".into()],
+        heartbeat_ms: None,
     };
     let older = Hello { features: Vec::new(), ..hello.clone() };
     let part = SchemaPart { hash: header.schema, index: 1, count: 3, bytes: b"{\"a\":1}".to_vec() };
@@ -364,5 +366,14 @@ fn messages_down_are_read_and_written_as_ever() {
     ] {
         is_kept(name, &message.encode());
         assert_eq!(Down::decode(&kept(name)).expect(name), message, "{name}");
+    }
+}
+
+#[test]
+fn the_cloud_s_credit_is_read_and_written_as_ever() {
+    for (name, backlog_bytes) in [("down-7-credit.hex", 262_144), ("down-7-credit-none.hex", 0)] {
+        let credit = Down::Credit(Credit { backlog_bytes });
+        is_kept(name, &credit.encode());
+        assert_eq!(Down::decode(&kept(name)).expect(name), credit, "{name}");
     }
 }

@@ -141,6 +141,7 @@ pub(crate) fn gateway() -> GatewayView {
             clock_synchronised: true,
             switch: SwitchPosition::Remote,
             uplink: true,
+            link: None,
             buffer: BufferHealth {
                 unacked_frames: 12,
                 oldest_unacked_ms: 4000,

@@ -171,6 +171,7 @@ impl Gateway {
             session_us: 1_000_000,
             remote: true,
             features: vec![common::wire::FEATURE_ALARMS.to_owned()],
+            heartbeat_ms: None,
         };
         gateway.say(&Up::Hello(Box::new(hello))).await;
         let Down::HelloAck(ack) = gateway.down().await else { panic!("no hello ack") };
@@ -377,6 +378,7 @@ async fn events_heartbeats_metrics_and_readiness_are_served() {
         clock_synchronised: true,
         switch: common::api::SwitchPosition::Local,
         uplink: true,
+        link: None,
         buffer: Default::default(),
         dropped: Default::default(),
         devices: vec![],

@@ -63,6 +63,10 @@ impl FrameStorage for Store {
         self.read(move |conn| frames::uncompacted(conn, after, limit)).await
     }
 
+    fn waiting_samples(&self) -> usize {
+        self.shared.waiting.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
     async fn compact(&self, limit: usize) -> Result<usize> {
         self.blocking(move |shared| compact::compact(shared, limit)).await
     }

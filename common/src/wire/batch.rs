@@ -122,6 +122,16 @@ impl Batch {
         (out.len() + 2 <= MAX_MESSAGE_BYTES).then_some(out)
     }
 
+    /// Schema and incarnation of a batch's frames, without reading these.
+    ///
+    /// # Errors
+    /// When the bytes do not begin as a batch.
+    pub fn peek(bytes: &[u8]) -> Result<(SchemaHash, Incarnation), DecodeError> {
+        let mut r = Reader::new(bytes);
+        r.count("frames", MAX_BATCH_FRAMES)?;
+        Ok((SchemaHash(r.array()?), Incarnation(r.u128()?)))
+    }
+
     /// The frames of a batch, in its order.
     ///
     /// # Errors

@@ -263,6 +263,8 @@ pub(crate) fn uplink_options(config: &Config) -> Option<gateway_sync::Options> {
         password: uplink.password.clone(),
         version: VERSION.to_owned(),
         window_bytes: uplink.window_bytes,
+        max_delay: uplink.max_delay,
+        plan: uplink.plan.clone(),
         ..gateway_sync::Options::new(url, config.tenant.clone(), config.id.clone())
     })
 }

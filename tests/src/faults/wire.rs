@@ -143,6 +143,7 @@ mod tests {
             session_us: 0,
             remote: false,
             features: Vec::new(),
+            heartbeat_ms: None,
         };
         Up::Hello(Box::new(hello)).encode()
     }

@@ -107,6 +107,10 @@ pub struct Uplink {
     pub password: String,
     /// Most bytes on their way without an ack.
     pub window_bytes: usize,
+    /// How long samples may wait to go together; none: the link is not paid by the byte.
+    pub max_delay: Option<std::time::Duration>,
+    /// What the link may carry.
+    pub plan: gateway_sync::Plan,
 }
 
 impl std::fmt::Debug for Uplink {

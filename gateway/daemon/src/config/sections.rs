@@ -86,6 +86,30 @@ pub struct UplinkSection {
     /// Most bytes of frames on their way without the cloud's ack, of live ones and of the backlog each.
     /// Default 1048576.
     pub window_bytes: usize,
+    /// Whether the link is paid by the byte: samples go together, and signs of life are few. Default false.
+    pub metered: bool,
+    /// On a metered link: samples wait for so long at most to go together, s. Default 60.
+    pub max_delay_s: u64,
+    /// Most MB (of 1,000,000 bytes) a day, in both directions. When they are used up, samples wait in the buffer.
+    /// Default: any.
+    pub day_mb: Option<f64>,
+    /// The same for a month. Default: any.
+    pub month_mb: Option<f64>,
+    /// Parts of the day, such as `22:00-06:00`, in which samples wait in the buffer. Default: none.
+    pub quiet: Vec<String>,
+    /// The calendar of days, months and quiet hours: the box's own zone, or UTC. Default `local`.
+    pub calendar: Calendar,
+}
+
+/// Whose calendar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Calendar {
+    /// of the box's time zone
+    #[default]
+    Local,
+    /// of UTC
+    Utc,
 }
 
 impl Default for UplinkSection {
@@ -96,6 +120,12 @@ impl Default for UplinkSection {
             password_file: None,
             ca_file: None,
             window_bytes: 1024 * 1024,
+            metered: false,
+            max_delay_s: 60,
+            day_mb: None,
+            month_mb: None,
+            quiet: Vec::new(),
+            calendar: Calendar::default(),
         }
     }
 }

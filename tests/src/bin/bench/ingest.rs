@@ -162,6 +162,7 @@ impl Gateway {
             session_us: 0,
             remote: false,
             features: vec![],
+            heartbeat_ms: None,
         };
         gateway.say(Up::Hello(Box::new(hello)).encode()).await;
         while !matches!(gateway.down().await, Some(Down::HelloAck(_))) {}
