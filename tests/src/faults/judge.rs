@@ -45,6 +45,8 @@ pub enum Kind {
     AuditGap,
     /// damage of the disk that nobody was told of
     Untold,
+    /// not up or not well again in time once nothing is broken any more
+    Unsettled,
 }
 
 /// A promise that was not kept.
@@ -104,6 +106,8 @@ pub struct Evidence {
     pub audit: Vec<LogEntry>,
     /// Damage done to the gateway's files that cannot come from a loss of power: it may cost samples, and is told.
     pub corrupted: bool,
+    /// What was seen and done beneath both programs, by name.
+    pub shims: BTreeMap<String, u64>,
 }
 
 /// The value of number `k`.

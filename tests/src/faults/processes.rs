@@ -10,6 +10,7 @@ use tokio::time::sleep;
 
 use super::damage::damage;
 use super::draw::{Fault, Step};
+use super::shim::Shim;
 use crate::gateway::Setup;
 use crate::oracle::Oracle;
 use crate::process::Process;
@@ -40,15 +41,18 @@ pub(super) struct Box1 {
     setup: Setup,
     oracle: Oracle,
     watch: JoinHandle<()>,
+    pub(super) shim: Shim,
     /// Whether durable frames may have been damaged on disk.
     pub(super) corrupted: bool,
 }
 
 impl Box1 {
-    pub(super) async fn start(dir: &std::path::Path, setup: Setup, oracle: Oracle) -> Self {
+    pub(super) async fn start(dir: &std::path::Path, mut setup: Setup, oracle: Oracle) -> Self {
+        let shim = Shim::new(&dir.join("data"));
+        setup.env = shim.env();
         let gateway = Gateway::start(dir, &setup).await;
         let watch = watch(&oracle, &gateway);
-        Self { gateway, setup, oracle, watch, corrupted: false }
+        Self { gateway, setup, oracle, watch, shim, corrupted: false }
     }
 
     /// Goes through its lane; says what was done.
@@ -60,11 +64,19 @@ impl Box1 {
                 Fault::Kill(away) => self.kill(away).await,
                 Fault::Damage(kind, away, seed) => {
                     self.gateway.process.kill();
+                    self.shim.ended();
                     self.corrupted |= damage(self.gateway.dir(), kind, seed);
+                    self.shim.rebase();
+                    self.kill(away).await;
+                }
+                Fault::Power(away, seed) => {
+                    self.gateway.process.kill();
+                    self.shim.lose_power(seed);
                     self.kill(away).await;
                 }
                 Fault::KillTwice(after) => {
                     self.gateway.process.kill();
+                    self.shim.ended();
                     let mut starting = Gateway::spawn(self.gateway.dir(), &self.setup);
                     sleep(after).await;
                     starting.kill();
@@ -87,10 +99,11 @@ impl Box1 {
     /// Kills it and has it up again, with the switch on remote as somebody at the box would set it.
     async fn kill(&mut self, away: Duration) {
         self.gateway.process.kill();
+        self.shim.ended();
         (&mut self.watch).await.expect("the watermark ends with the gateway");
         sleep(away).await;
         let dir = self.gateway.dir().to_owned();
-        self.gateway = Gateway::start(&dir, &self.setup).await;
+        self.gateway = Gateway::start_on_failure(&dir, &self.setup).await;
         self.watch = watch(&self.oracle, &self.gateway);
         self.gateway.set_switch(SwitchPosition::Remote).await;
     }
@@ -109,24 +122,28 @@ fn watch(oracle: &Oracle, gateway: &Gateway) -> JoinHandle<()> {
 
 /// Takes the cloud through its lane; `lives` is odd while it is down and even while it is up.
 pub(super) async fn cloud(
-    mut cloud: Cloud,
+    (mut cloud, mut shim): (Cloud, Shim),
     steps: &[Step],
     start: tokio::time::Instant,
     lives: Arc<AtomicU64>,
-) -> (Cloud, Vec<String>) {
+) -> ((Cloud, Shim), Vec<String>) {
     let mut done = Vec::new();
     for (at, fault) in steps {
         tokio::time::sleep_until(start + *at).await;
         match *fault {
-            Fault::Kill(away) | Fault::End(away) => {
+            Fault::Kill(away) | Fault::End(away) | Fault::Power(away, _) => {
                 lives.fetch_add(1, Ordering::SeqCst);
                 if matches!(fault, Fault::End(_)) {
                     cloud.process.signal("TERM");
                     cloud.process.wait(END_LIMIT).await;
                 }
                 cloud.process.kill();
+                match *fault {
+                    Fault::Power(_, seed) => shim.lose_power(seed),
+                    _ => shim.ended(),
+                }
                 sleep(away).await;
-                cloud = cloud.restart().await;
+                cloud = cloud.restart_on_failure().await;
                 lives.fetch_add(1, Ordering::SeqCst);
             }
             Fault::Stop(time) => stop(&cloud.process, time).await,
@@ -135,5 +152,5 @@ pub(super) async fn cloud(
         }
         done.push(format!("cloud {}", fault.name()));
     }
-    (cloud, done)
+    ((cloud, shim), done)
 }

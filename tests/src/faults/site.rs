@@ -9,6 +9,8 @@ use std::time::Duration;
 use common::api::{Page, SwitchPosition, TwinView};
 use common::command::LogEntry;
 use common::{Drain, Value};
+use futures_util::FutureExt as _;
+use futures_util::future::join_all;
 use rumqttc::QoS;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -16,8 +18,10 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::draw::{Fault, Plan, REGISTERS, Step};
 use super::judge::{Evidence, value};
 use super::link::{Link, Shape};
+use super::machine;
 use super::orders;
 use super::processes::{Box1, cloud as suffer_cloud};
+use super::shim::{Control, Shim};
 use crate::field::{ModbusDevice, Numbered, SensorCounts, numbered_device};
 use crate::gateway::{Setup, registers_device};
 use crate::oracle::Oracle;
@@ -36,7 +40,8 @@ pub struct Site {
     /// The link between gateway and cloud.
     pub link: Link,
     plc: ModbusDevice,
-    cloud: Option<Cloud>,
+    cloud: Option<(Cloud, Shim)>,
+    controls: [Control; 2],
     box1: Option<Box1>,
     oracle: Oracle,
     base_us: i64,
@@ -53,7 +58,9 @@ impl Site {
     /// Starts everything in `dir`, healthy.
     pub async fn start(dir: &Path) -> Self {
         let plc = ModbusDevice::start().await;
-        let cloud = Cloud::start(&dir.join("cloud")).await;
+        let shim = Shim::new(&dir.join("cloud/data"));
+        let mut cloud = Cloud::start_with(&dir.join("cloud"), shim.env()).await;
+        cloud.use_key().await;
         let link = Link::start(cloud.ingress).await;
         let secret = cloud.gateway_secret("box1").await;
         let devices = numbered_device(POINTS) + &registers_device(plc.addr, REGISTERS, 50);
@@ -82,7 +89,8 @@ impl Site {
         Self {
             link,
             plc,
-            cloud: Some(cloud),
+            controls: [box1.shim.control.clone(), shim.control.clone()],
+            cloud: Some((cloud, shim)),
             box1: Some(box1),
             oracle,
             base_us,
@@ -100,24 +108,32 @@ impl Site {
     pub async fn suffer(&mut self, plan: &Plan) -> Vec<String> {
         let start = Instant::now();
         let (cloud, box1) = (self.cloud.take().expect("a cloud"), self.box1.take().expect("a gateway"));
-        let sending = tokio::spawn(orders::send(cloud.api().unpooled(), plan.commands.clone(), start));
-        let ((box1, mut done), (cloud, of_cloud), of_link) = tokio::join!(
+        let sending = tokio::spawn(orders::send(cloud.0.api().unpooled(), plan.commands.clone(), start));
+        let [of_box, of_cloud] = &self.controls;
+        let ((box1, mut done), (cloud, cloud_done), machines_done) = tokio::join!(
             box1.suffer(&plan.gateway, start),
             suffer_cloud(cloud, &plan.cloud, start, self.lives.clone()),
-            suffer_link(&self.link, &plan.link, start),
+            join_all([
+                suffer_link(&self.link, &plan.link, start).boxed(),
+                machine::suffer("gateway", of_box, &plan.gateway_disk, start).boxed(),
+                machine::suffer("cloud", of_cloud, &plan.cloud_disk, start).boxed(),
+                machine::suffer("gateway", of_box, &plan.gateway_clock, start).boxed(),
+                machine::suffer("cloud", of_cloud, &plan.cloud_clock, start).boxed(),
+            ]),
         );
         self.link.heal();
+        self.controls.iter().for_each(Control::heal);
         let sent = timeout(LIMIT, sending).await.expect("the cloud answers again").expect("no panic");
         *self.orders.lock().expect("no panic holds it") = sent;
         (self.cloud, self.box1) = (Some(cloud), Some(box1));
-        done.extend(of_cloud);
-        done.extend(of_link);
+        done.extend(cloud_done);
+        done.extend(machines_done.into_iter().flatten());
         done
     }
 
     /// Ends the sensor once all is well, waits until everything has arrived, and gathers what there is to judge.
     pub async fn settle(self) -> Evidence {
-        let (running, box1) = (self.cloud.expect("a cloud"), self.box1.expect("a gateway"));
+        let ((running, _), box1) = (self.cloud.expect("a cloud"), self.box1.expect("a gateway"));
         let (cloud, at_box) = (running.api().unpooled(), box1.gateway.api());
         let goal = self.oracle.durable() + AFTERWARDS;
         until("durable samples after the faults", LIMIT, || async {
@@ -167,9 +183,18 @@ impl Site {
             written: self.plc.written(),
             audit: audit(&cloud).await,
             corrupted: box1.corrupted,
+            shims: counts(&self.controls),
             oracle: self.oracle,
         }
     }
+}
+
+/// What was seen and done beneath both programs.
+fn counts(controls: &[Control]) -> BTreeMap<String, u64> {
+    let of = |(of, control): (&str, &Control)| {
+        control.counts().map(|(name, count)| (format!("{of}: {name}"), count))
+    };
+    ["gateway", "cloud"].into_iter().zip(controls).flat_map(of).collect()
 }
 
 /// Number and value of the twin's points that the sensor feeds.
