@@ -90,10 +90,18 @@ impl Gateway {
 
     /// Sets the switch.
     pub async fn set_switch(&self, position: SwitchPosition) {
+        self.try_set_switch(position).await.unwrap_or_else(|why| panic!("{why}"));
+    }
+
+    /// Sets the switch, unless the gateway refuses.
+    ///
+    /// # Errors
+    /// What it answers then.
+    pub async fn try_set_switch(&self, position: SwitchPosition) -> Result<(), String> {
         let body = SwitchRequest { position, reason: "test".into() };
         let answer =
             self.api().request(Method::PUT, "/api/v1/switch").json(&body).send().await.expect("an answer");
-        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap_or_default());
+        if answer.status().is_success() { Ok(()) } else { Err(answer.text().await.unwrap_or_default()) }
     }
 
     /// How it fares.

@@ -14,7 +14,7 @@ use super::shim::Shim;
 use crate::gateway::Setup;
 use crate::oracle::Oracle;
 use crate::process::Process;
-use crate::{Cloud, Gateway};
+use crate::{Cloud, Gateway, until};
 
 const END_LIMIT: Duration = Duration::from_secs(10);
 const SLOW: (Duration, Duration) = (Duration::from_millis(60), Duration::from_millis(20));
@@ -105,7 +105,11 @@ impl Box1 {
         let dir = self.gateway.dir().to_owned();
         self.gateway = Gateway::start_on_failure(&dir, &self.setup).await;
         self.watch = watch(&self.oracle, &self.gateway);
-        self.gateway.set_switch(SwitchPosition::Remote).await;
+        // While the disk takes no record of it, the box refuses.
+        until("the switch on remote", END_LIMIT, || async {
+            self.gateway.try_set_switch(SwitchPosition::Remote).await.ok()
+        })
+        .await;
     }
 }
 
