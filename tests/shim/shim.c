@@ -39,7 +39,7 @@ static _Atomic int64_t *control = none;
 static int journal = -1;
 static _Atomic int64_t length; /* of the journal */
 static char root[PATH_MAX];
-static size_t root_length;
+static size_t root_length, above_length;
 static _Atomic unsigned char watched[FDS];
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static int (*real_clock)(clockid_t, struct timespec *);
@@ -94,6 +94,7 @@ static __attribute__((constructor)) void begin(void) {
 	length = syscall(SYS_lseek, journal, 0, SEEK_END);
 	root_length = strlen(folder);
 	memcpy(root, folder, root_length + 1);
+	above_length = strrchr(root, '/') - root;
 	note(START, -1, 0, 0, NULL, 0);
 	control[PID] = getpid();
 }
@@ -121,6 +122,8 @@ static int is_inside(int dir, const char *path, char *out) {
 	size_t before = strlen(out), more = strlen(path);
 	if (before + more >= PATH_MAX) return 0;
 	memcpy(out + before, path, more + 1);
+	/* The folder above is that in which the name of ours stands. */
+	if (strlen(out) == above_length && !strncmp(out, root, above_length)) return 1;
 	if (strncmp(out, root, root_length) || (out[root_length] != '/' && out[root_length] != 0)) return 0;
 	size_t n = strlen(out);
 	return !(n > 4 && !strcmp(out + n - 4, "-shm"));

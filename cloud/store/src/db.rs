@@ -111,15 +111,7 @@ pub(crate) fn open_writer(path: &Path) -> Result<Connection> {
             ),
         },
     })?;
-    sync_names(path)?;
     Ok(conn)
-}
-
-/// SQLite syncs what it writes and, for its logs, their names, but not the name of the database itself.
-fn sync_names(path: &Path) -> Result<()> {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let synced = File::open(folder).and_then(|folder| folder.sync_all());
-    synced.map_err(|e| StoreError::Database { detail: format!("{}: {e}", folder.display()) })
 }
 
 enum MigrateError {

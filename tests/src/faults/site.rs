@@ -157,11 +157,15 @@ impl Site {
             }
         };
         let _ = timeout(Duration::from_secs(4), settled).await;
-        until("an empty buffer", LIMIT, || async {
+        let end = Instant::now() + LIMIT;
+        loop {
             let buffer = box1.gateway.health().await.buffer;
-            (buffer.unacked_frames == 0 && buffer.durable_seq == buffer.last_seq).then_some(())
-        })
-        .await;
+            if buffer.unacked_frames == 0 && buffer.durable_seq == buffer.last_seq {
+                break;
+            }
+            assert!(Instant::now() < end, "the buffer is not empty within {LIMIT:?}: {buffer:?}");
+            sleep(Duration::from_millis(20)).await;
+        }
         let arrived = async {
             while numbers(&cloud, self.base_us).await.as_ref() != Some(&last) {
                 sleep(Duration::from_millis(20)).await;
