@@ -97,6 +97,8 @@ pub enum Fault {
     Repeat(Way, u64),
     /// power is lost, for so long: what was not synced is on the disk or not, by a seed of its own
     Power(Duration, u64),
+    /// its folder is copied while it is down, and so long after the next start the copy is put back
+    Restore(Duration),
     /// the disk is full for so long, but for so many bytes
     Full(Duration, u64),
     /// the disk refuses the next so many calls
@@ -132,6 +134,7 @@ impl Fault {
             Self::Tear(_) => "torn packet",
             Self::Repeat(..) => "repeated message",
             Self::Power(..) => "loss of power",
+            Self::Restore(_) => "restored backup",
             Self::Full(..) => "full disk",
             Self::Refuse(Refused::Writes, _) => "write errors",
             Self::Refuse(Refused::Syncs, _) => "sync errors",
@@ -159,6 +162,7 @@ impl Fault {
             | Self::Delay(d, _)
             | Self::Thin(_, d)
             | Self::Power(d, _)
+            | Self::Restore(d)
             | Self::Full(d, _)
             | Self::SlowDisk(d, _)
             | Self::Clock(d, _)
@@ -263,14 +267,16 @@ impl Plan {
         if r.within(0, 1) == 0 {
             (self.gateway, self.cloud, self.link) = (Vec::new(), Vec::new(), Vec::new());
         }
-        match r.within(0, 7) {
+        match r.within(0, 9) {
             0 => self.gateway_disk = lane(r, Self::disk_fault),
             1 => self.cloud_disk = lane(r, Self::disk_fault),
             2 => self.gateway_clock = lane(r, Self::clock_fault),
             3 => self.cloud_clock = lane(r, Self::clock_fault),
             4 => self.gateway = lane(r, Self::power_fault),
             5 => self.cloud = lane(r, Self::power_fault),
-            6 => {
+            6 => self.gateway = vec![(r.ms(50, 1500), Fault::Restore(r.ms(300, 2000)))],
+            7 => self.cloud = vec![(r.ms(50, 1500), Fault::Restore(r.ms(300, 2000)))],
+            8 => {
                 self.gateway = lane(r, Self::power_fault);
                 self.gateway_disk = lane(r, Self::disk_fault);
             }
@@ -282,7 +288,7 @@ impl Plan {
     }
 
     fn power_fault(r: &mut Random) -> Fault {
-        Fault::Power(r.ms(0, 400), r.number())
+        Fault::Power(r.ms(0, 400), r.number().max(1))
     }
 
     fn disk_fault(r: &mut Random) -> Fault {
@@ -365,7 +371,7 @@ mod tests {
         let mut names: Vec<_> = plans.iter().flat_map(Plan::steps).map(|(_, f)| f.name()).collect();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), 26, "every kind of fault is drawn: {names:?}");
+        assert_eq!(names.len(), 27, "every kind of fault is drawn: {names:?}");
         // As published with the algorithm: the plan of a seed is for ever.
         assert_eq!(Random::new(1_234_567).number(), 6_457_827_717_110_365_317);
     }

@@ -106,6 +106,8 @@ pub struct Evidence {
     pub audit: Vec<LogEntry>,
     /// Damage done to the gateway's files that cannot come from a loss of power: it may cost samples, and is told.
     pub corrupted: bool,
+    /// One of the stores is one from before: what it had of commands since then nobody can tell.
+    pub restored: bool,
     /// What was seen and done beneath both programs, by name.
     pub shims: BTreeMap<String, u64>,
 }
@@ -194,7 +196,7 @@ fn tried(state: CommandState) -> bool {
 fn of_command(evidence: &Evidence, sent: &Sent) -> Vec<Violation> {
     let mut found = Vec::new();
     // What the log lost of a command nobody can tell; that it is written once still holds.
-    let known = !evidence.corrupted;
+    let known = !evidence.corrupted && !evidence.restored;
     let at = |(register, word): &&(usize, u16)| (*register, *word) == (sent.register, sent.word);
     let writes = evidence.written.iter().filter(at).count();
     let state = sent.cloud.as_ref().map(|c| c.state);

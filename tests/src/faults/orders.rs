@@ -75,7 +75,7 @@ pub(super) async fn look(orders: &[Order], cloud: &Api, gateway: &Api) -> Vec<Se
         let (mut at_cloud, mut at_box) = (None, None);
         if let Some(id) = order.id {
             let path = format!("/api/v1/commands/{id}");
-            at_cloud = Some(cloud.get(&path).await);
+            at_cloud = cloud.try_get(&path).await;
             at_box = gateway.try_get(&path).await;
         }
         let Order { reason, register, word, .. } = order;

@@ -10,6 +10,7 @@ use tokio::time::sleep;
 
 use super::damage::damage;
 use super::draw::{Fault, Step};
+use super::link::Link;
 use super::shim::Shim;
 use crate::gateway::Setup;
 use crate::oracle::Oracle;
@@ -44,6 +45,8 @@ pub(super) struct Box1 {
     pub(super) shim: Shim,
     /// Whether durable frames may have been damaged on disk.
     pub(super) corrupted: bool,
+    /// Whether its store is one from before.
+    pub(super) restored: bool,
 }
 
 impl Box1 {
@@ -52,7 +55,7 @@ impl Box1 {
         setup.env = shim.env();
         let gateway = Gateway::start(dir, &setup).await;
         let watch = watch(&oracle, &gateway);
-        Self { gateway, setup, oracle, watch, shim, corrupted: false }
+        Self { gateway, setup, oracle, watch, shim, corrupted: false, restored: false }
     }
 
     /// Goes through its lane; says what was done.
@@ -80,6 +83,23 @@ impl Box1 {
                     let mut starting = Gateway::spawn(self.gateway.dir(), &self.setup);
                     sleep(after).await;
                     starting.kill();
+                    self.kill(Duration::ZERO).await;
+                }
+                Fault::Restore(after) => {
+                    self.gateway.process.kill();
+                    self.shim.ended();
+                    self.shim.back_up();
+                    self.kill(Duration::ZERO).await;
+                    let there = self.oracle.incarnations();
+                    sleep(after).await;
+                    self.gateway.process.kill();
+                    self.shim.ended();
+                    (&mut self.watch).await.expect("the watermark ends with the gateway");
+                    self.watch = tokio::spawn(async {});
+                    // What is durable of the incarnation since the copy is on the disk that was taken out.
+                    self.oracle.release_all_but(&there);
+                    self.shim.restore();
+                    self.restored = true;
                     self.kill(Duration::ZERO).await;
                 }
                 Fault::End(away) => {
@@ -130,6 +150,7 @@ pub(super) async fn cloud(
     steps: &[Step],
     start: tokio::time::Instant,
     lives: Arc<AtomicU64>,
+    link: &Link,
 ) -> ((Cloud, Shim), Vec<String>) {
     let mut done = Vec::new();
     for (at, fault) in steps {
@@ -149,6 +170,22 @@ pub(super) async fn cloud(
                 sleep(away).await;
                 cloud = cloud.restart_on_failure().await;
                 lives.fetch_add(1, Ordering::SeqCst);
+            }
+            Fault::Restore(after) => {
+                for is_second in [false, true] {
+                    lives.fetch_add(1, Ordering::SeqCst);
+                    cloud.process.kill();
+                    shim.ended();
+                    if is_second {
+                        shim.restore();
+                        link.cloud_restored();
+                    } else {
+                        shim.back_up();
+                    }
+                    cloud = cloud.restart_on_failure().await;
+                    lives.fetch_add(1, Ordering::SeqCst);
+                    sleep(if is_second { Duration::ZERO } else { after }).await;
+                }
             }
             Fault::Stop(time) => stop(&cloud.process, time).await,
             Fault::Slow(time) => slow(&cloud.process, time).await,

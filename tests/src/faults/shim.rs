@@ -1,7 +1,7 @@
 //! What stands between a program and its disk and wall clock (`shim/shim.c`): how it is told what to do, and what it
 //! has done. The program itself knows nothing of it.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -132,7 +132,7 @@ impl Shim {
     /// When the control file cannot be made.
     pub fn new(root: &Path) -> Self {
         let beside = root.parent().expect("a folder above");
-        std::fs::create_dir_all(beside).expect("a folder");
+        fs::create_dir_all(beside).expect("a folder");
         let (control_path, journal) = (beside.join("shim.control"), beside.join("shim.journal"));
         let control = File::options().create(true).truncate(true).read(true).write(true).open(&control_path);
         let control = control.expect("a control file");
@@ -162,7 +162,14 @@ impl Shim {
         self.disk.agree();
     }
 
-    /// After the program's end: its folder as a disk may hold it after a loss of power.
+    /// After the program's end: what its folder holds otherwise than it was seen to be made.
+    pub fn unseen(&mut self) -> Vec<PathBuf> {
+        self.disk.follow();
+        self.disk.unseen().0
+    }
+
+    /// After the program's end: its folder as a disk may hold it after a loss of power; seed 0: without all that was
+    /// not synced.
     ///
     /// # Panics
     /// As `ended`.
@@ -174,5 +181,47 @@ impl Shim {
     /// What was changed in the folder from outside, while the program was down, is durable.
     pub fn rebase(&mut self) {
         self.disk.rebase();
+    }
+
+    /// A copy of the folder, as a backup takes it while the program is down.
+    ///
+    /// # Panics
+    /// When it cannot be copied.
+    pub fn back_up(&self) {
+        let to = self.backup();
+        let _ = fs::remove_dir_all(&to);
+        copy(&self.root, &to);
+    }
+
+    /// Puts the copy in the place of the folder, while the program is down.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn restore(&mut self) {
+        let addresses = fs::read(self.root.join("addresses.json"));
+        fs::remove_dir_all(&self.root).expect("the folder");
+        copy(&self.backup(), &self.root);
+        // The copy is from before, where it listens is not.
+        if let Ok(addresses) = addresses {
+            fs::write(self.root.join("addresses.json"), addresses).expect("a file");
+        }
+        self.rebase();
+    }
+
+    fn backup(&self) -> PathBuf {
+        self.root.with_extension("backup")
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir(to).expect("a folder");
+    fs::set_permissions(to, fs::metadata(from).expect("a folder").permissions()).expect("its mode");
+    for entry in fs::read_dir(from).expect("a folder").flatten() {
+        let (path, to) = (entry.path(), to.join(entry.file_name()));
+        if path.is_dir() {
+            copy(&path, &to);
+        } else if path.is_file() && !path.to_string_lossy().ends_with("-shm") {
+            fs::copy(path, to).expect("a file");
+        }
     }
 }

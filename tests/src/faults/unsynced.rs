@@ -102,7 +102,7 @@ pub(super) struct Disk {
 
 /// What the harness itself changes while the program is down, and the program writes anew at each start.
 fn is_ours(name: &str) -> bool {
-    name == "addresses.json" || name.ends_with("-shm")
+    name.starts_with("addresses.json") || name.ends_with("-shm")
 }
 
 impl Disk {
@@ -282,13 +282,23 @@ impl Disk {
     /// # Panics
     /// When more is missing.
     pub(super) fn agree(&mut self) {
+        let (strange, mut there) = self.unseen();
+        // A rename is two names.
+        assert!(strange.len() <= 2, "changed and not seen: {strange:?}");
+        for path in strange {
+            self.adopt(&path, there.remove(&path));
+        }
+    }
+
+    /// What is not as it was noted, and all that is there: bytes of a file, none for a folder.
+    pub(super) fn unseen(&self) -> (Vec<PathBuf>, BTreeMap<PathBuf, Option<Vec<u8>>>) {
         let known = self.tree(Node::names_now);
         let mut there = BTreeMap::new();
         list(&self.root, &mut there);
-        let top = self.root.parent().expect("a folder above").to_owned();
+        let top = self.root.parent().expect("a folder above");
         let mut strange = Vec::new();
         for (path, bytes) in &there {
-            let short = path.strip_prefix(&top).expect("within");
+            let short = path.strip_prefix(top).expect("within");
             let same = match known.get(short).map(|node| &self.nodes[*node]) {
                 Some(Node::File(file)) => bytes.as_ref() == Some(&file.now),
                 Some(Node::Folder { .. }) => bytes.is_none(),
@@ -298,13 +308,10 @@ impl Disk {
                 strange.push(path.clone());
             }
         }
+        let ours = |p: &PathBuf| p.file_name().is_some_and(|n| is_ours(&n.to_string_lossy()));
         let absent = known.keys().map(|short| top.join(short));
-        strange.extend(absent.filter(|p| !there.contains_key(p) && !p.file_name().is_some_and(|n| is_ours(&n.to_string_lossy()))));
-        // A rename is two names.
-        assert!(strange.len() <= 2, "changed and not seen: {strange:?}");
-        for path in strange {
-            self.adopt(&path, there.remove(&path));
-        }
+        strange.extend(absent.filter(|p| !there.contains_key(p) && !ours(p)));
+        (strange, there)
     }
 
     /// What was done and not noted is there, and not durable.
@@ -356,8 +363,17 @@ impl Disk {
         }
     }
 
-    /// Leaves in the folder what a disk may hold after a loss of power, which is durable then.
+    /// Leaves in the folder what a disk may hold after a loss of power, which is durable then. Seed 0: nothing that was
+    /// not synced.
     pub(super) fn lose_power(&mut self, seed: u64) {
+        if seed == 0 {
+            self.naming.clear();
+            for node in &mut self.nodes {
+                if let Node::File(file) = node {
+                    (file.since, file.forgotten) = (Vec::new(), Vec::new());
+                }
+            }
+        }
         let mut random = Random::new(seed);
         let naming = std::mem::take(&mut self.naming);
         let journal = (random.within(0, 1) == 0).then(|| random.within(0, naming.len() as u64));
