@@ -47,6 +47,8 @@ pub(super) struct Box1 {
     pub(super) corrupted: bool,
     /// Whether its store is one from before.
     pub(super) restored: bool,
+    /// Whether it was killed or without power.
+    pub(super) ended: bool,
 }
 
 impl Box1 {
@@ -55,7 +57,7 @@ impl Box1 {
         setup.env = shim.env();
         let gateway = Gateway::start(dir, &setup).await;
         let watch = watch(&oracle, &gateway);
-        Self { gateway, setup, oracle, watch, shim, corrupted: false, restored: false }
+        Self { gateway, setup, oracle, watch, shim, corrupted: false, restored: false, ended: false }
     }
 
     /// Goes through its lane; says what was done.
@@ -89,13 +91,13 @@ impl Box1 {
                     self.gateway.process.kill();
                     self.shim.ended();
                     self.shim.back_up();
-                    self.kill(Duration::ZERO).await;
+                    self.unwatch().await;
                     let there = self.oracle.incarnations();
+                    self.kill(Duration::ZERO).await;
                     sleep(after).await;
                     self.gateway.process.kill();
                     self.shim.ended();
-                    (&mut self.watch).await.expect("the watermark ends with the gateway");
-                    self.watch = tokio::spawn(async {});
+                    self.unwatch().await;
                     // What is durable of the incarnation since the copy is on the disk that was taken out.
                     self.oracle.release_all_but(&there);
                     self.shim.restore();
@@ -116,11 +118,18 @@ impl Box1 {
         (self, done)
     }
 
+    /// All that a gateway that has ended said of what is durable.
+    async fn unwatch(&mut self) {
+        let watch = std::mem::replace(&mut self.watch, tokio::spawn(async {}));
+        watch.await.expect("the watermark ends with the gateway");
+    }
+
     /// Kills it and has it up again, with the switch on remote as somebody at the box would set it.
     async fn kill(&mut self, away: Duration) {
+        self.ended = true;
         self.gateway.process.kill();
         self.shim.ended();
-        (&mut self.watch).await.expect("the watermark ends with the gateway");
+        self.unwatch().await;
         sleep(away).await;
         let dir = self.gateway.dir().to_owned();
         self.gateway = Gateway::start_on_failure(&dir, &self.setup).await;

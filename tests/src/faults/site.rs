@@ -54,6 +54,8 @@ pub struct Site {
     orders: Mutex<Vec<orders::Order>>,
     /// Whether the cloud's store is one from before.
     restored: bool,
+    /// Whether a clock jumped.
+    untimed: bool,
 }
 
 impl Site {
@@ -104,6 +106,7 @@ impl Site {
             backwards,
             orders: Mutex::default(),
             restored: false,
+            untimed: false,
         }
     }
 
@@ -135,6 +138,7 @@ impl Site {
             ]),
         );
         self.restored |= plan.cloud.iter().any(|(_, fault)| matches!(fault, Fault::Restore(_)));
+        self.untimed |= !plan.gateway_clock.is_empty() || !plan.cloud_clock.is_empty();
         self.link.heal();
         self.controls.iter().for_each(Control::heal);
         let sent = timeout(LIMIT, sending).await.expect("the cloud answers again").expect("no panic");
@@ -167,11 +171,11 @@ impl Site {
         let orders = self.orders.into_inner().expect("no panic holds it");
         // What does not settle in time is for the judge.
         let settled = async {
-            while !orders::are_settled(&orders::look(&orders, &cloud, &at_box).await) {
+            while !orders::are_settled(&orders::look(&orders, &cloud, &at_box, self.untimed).await) {
                 sleep(Duration::from_millis(50)).await;
             }
         };
-        let _ = timeout(Duration::from_secs(4), settled).await;
+        let _ = timeout(Duration::from_secs(15), settled).await;
         // All that was there when this began is durable at both sides. What comes meanwhile need not be.
         let (began, head) = (Instant::now(), box1.gateway.health().await.buffer.last_seq);
         loop {
@@ -188,7 +192,7 @@ impl Site {
                 sleep(Duration::from_millis(20)).await;
             }
         };
-        let _ = timeout(Duration::from_secs(3), arrived).await;
+        let _ = timeout(Duration::from_secs(10), arrived).await;
         self.poll.abort();
         let twin = cloud.twin("hall/load").await.expect("the twin");
         let backwards = self.backwards.lock().expect("no panic holds it").clone();
@@ -200,11 +204,12 @@ impl Site {
             last,
             twin: states(&twin, self.base_us),
             backwards,
-            commands: orders::look(&orders, &cloud, &at_box).await,
+            commands: orders::look(&orders, &cloud, &at_box, self.untimed).await,
             written: self.plc.written(),
             audit: audit(&cloud).await,
             corrupted: box1.corrupted,
             restored: restored || box1.restored,
+            box_ended: box1.ended,
             shims: counts(&self.controls),
             oracle: self.oracle,
         }

@@ -4,8 +4,8 @@
 //! What may be left of a file: the bytes of its last sync, and of what was written since then any set of blocks of
 //! 512 or 4096 bytes (or all up to some call, the last one torn), with any length between. Of names, changes since the
 //! folder's last sync may be there or not, each by itself, or all up to one; a rename within a folder is one change.
-//! Syncing a file makes no name durable. After a failed sync what was written before it is on disk or not, whatever a
-//! later sync says.
+//! Syncing a file makes no name durable. At a failed sync the same is drawn of what was written before it, for good:
+//! no later sync brings the rest.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -46,8 +46,6 @@ struct Contents {
     durable: Vec<u8>,
     /// What came since the last sync, each with its place in the journal.
     since: Vec<(u64, Change)>,
-    /// What a failed sync has left in the open.
-    forgotten: Vec<Change>,
 }
 
 type Names = BTreeMap<String, usize>;
@@ -147,8 +145,10 @@ impl Disk {
             4 => self.change(fd, Change::Size(at())),
             5 => self.sync(self.open[&fd], a.cast_unsigned()),
             6 => {
+                // Some of it came to the disk; the rest is clean in memory, and no later sync writes it.
                 if let Node::File(file) = &mut self.nodes[self.open[&fd]] {
-                    file.forgotten.extend(file.since.drain(..).map(|(_, change)| change));
+                    file.durable = survivor(file, &mut Random::new(self.read));
+                    file.since.clear();
                 }
             }
             7 => {
@@ -370,7 +370,7 @@ impl Disk {
             self.naming.clear();
             for node in &mut self.nodes {
                 if let Node::File(file) = node {
-                    (file.since, file.forgotten) = (Vec::new(), Vec::new());
+                    file.since.clear();
                 }
             }
         }
@@ -430,7 +430,7 @@ fn list(path: &Path, found: &mut BTreeMap<PathBuf, Option<Vec<u8>>>) {
 
 /// What may be left of a file.
 fn survivor(file: &Contents, random: &mut Random) -> Vec<u8> {
-    let changes: Vec<&Change> = file.forgotten.iter().chain(file.since.iter().map(|(_, c)| c)).collect();
+    let changes: Vec<&Change> = file.since.iter().map(|(_, change)| change).collect();
     let mut bytes = file.durable.clone();
     if changes.is_empty() {
         return bytes;
