@@ -193,6 +193,13 @@ impl Site {
             }
         };
         let _ = timeout(Duration::from_secs(10), arrived).await;
+        // The age that the buffer tells is that of frames whose time it knows: a backlog may still be on its way.
+        let arrived = async {
+            while self.oracle.judge(&self.oracle.history(&cloud, "hall/load").await, value).lost > 0 {
+                sleep(Duration::from_millis(300)).await;
+            }
+        };
+        let _ = timeout(Duration::from_secs(8), arrived).await;
         self.poll.abort();
         let twin = cloud.twin("hall/load").await.expect("the twin");
         let backwards = self.backwards.lock().expect("no panic holds it").clone();
