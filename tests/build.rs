@@ -14,7 +14,8 @@ fn main() {
         .arg(&out)
         .args(["shim/shim.c", "-ldl", "-lpthread"])
         .status();
-    let built = status.unwrap_or_else(|e| panic!("{compiler} does not run: {e}; install a C compiler or set CC"));
+    let built =
+        status.unwrap_or_else(|e| panic!("{compiler} does not run: {e}; install a C compiler or set CC"));
     assert!(built.success(), "{compiler} refused shim/shim.c");
     println!("cargo:rustc-env=FAULTS_SHIM={}", out.display());
 }

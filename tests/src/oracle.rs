@@ -94,7 +94,10 @@ impl Oracle {
 
     /// Only these incarnations are still promised: the disk on which the others were is not the box's any more.
     pub fn release_all_but(&self, kept: &BTreeSet<String>) {
-        self.durable.lock().expect("no panic holds it").retain(|(incarnation, _), _| kept.contains(incarnation));
+        self.durable
+            .lock()
+            .expect("no panic holds it")
+            .retain(|(incarnation, _), _| kept.contains(incarnation));
     }
 
     /// The same with a memory of its own: what is told to one from here on, the other does not know.

@@ -292,7 +292,8 @@ fn make_private(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
     let absent = path.ancestors().filter(|p| !p.as_os_str().is_empty()).take_while(|p| !p.exists()).count();
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-    let above = |p: &Path| p.parent().filter(|a| !a.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
+    let above =
+        |p: &Path| p.parent().filter(|a| !a.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
     let sync = |p: &Path| std::fs::File::open(above(p))?.sync_all();
     for made in path.ancestors().take(absent) {
         sync(made)?;

@@ -124,12 +124,22 @@ impl Summary {
     /// As `docs/BENCHMARKS.md` shows it.
     fn print(&mut self, seeds: u64) {
         self.took.sort_unstable();
-        let at = |part: usize| self.took.get((self.took.len() * part / 100).min(self.took.len().saturating_sub(1)));
+        let at = |part: usize| {
+            self.took.get((self.took.len() * part / 100).min(self.took.len().saturating_sub(1)))
+        };
         let took = |part| at(part).map_or(0.0, Duration::as_secs_f64);
-        println!("\n{seeds} seeds, {} failed; a seed took {:.1} s at median, {:.1} s at p95\n", self.failed.len(), took(50), took(95));
+        println!(
+            "\n{seeds} seeds, {} failed; a seed took {:.1} s at median, {:.1} s at p95\n",
+            self.failed.len(),
+            took(50),
+            took(95)
+        );
         let rows = [
             ("samples that the gateway said were durable, each looked for in the history", self.durable),
-            ("samples in the history, each compared with what the plant sent, for value, order and doubles", self.stored),
+            (
+                "samples in the history, each compared with what the plant sent, for value, order and doubles",
+                self.stored,
+            ),
             ("frames of samples on the wire, each looked at for a second meaning of its number", self.frames),
             ("commands, each looked at for its end on both sides and in the audit", self.commands.0 as u64),
             ("writes at the plant, each looked for among the commands", self.commands.1 as u64),

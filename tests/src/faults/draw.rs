@@ -167,7 +167,9 @@ impl Fault {
             | Self::SlowDisk(d, _)
             | Self::Clock(d, _)
             | Self::Epoch(d) => d,
-            Self::Reset | Self::Tear(_) | Self::Repeat(..) | Self::Refuse(..) | Self::Short(_) => Duration::ZERO,
+            Self::Reset | Self::Tear(_) | Self::Repeat(..) | Self::Refuse(..) | Self::Short(_) => {
+                Duration::ZERO
+            }
         }
     }
 }

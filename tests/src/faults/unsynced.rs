@@ -113,7 +113,8 @@ impl Disk {
     /// Takes in what was noted since the last time.
     pub(super) fn follow(&mut self) {
         let Ok(journal) = fs::File::open(&self.journal) else { return };
-        let mut bytes = vec![0; usize::try_from(journal.metadata().expect("a file").len() - self.read).expect("fits")];
+        let mut bytes =
+            vec![0; usize::try_from(journal.metadata().expect("a file").len() - self.read).expect("fits")];
         journal.read_exact_at(&mut bytes, self.read).expect("the journal");
         let mut rest = &bytes[..];
         while let Some((head, _)) = rest.split_at_checked(HEAD) {
@@ -177,7 +178,10 @@ impl Disk {
             // The harness put it there while the program was down.
             None => {
                 let bytes = fs::read(path).unwrap_or_default();
-                self.make(path, Node::File(Contents { now: bytes.clone(), durable: bytes, ..Contents::default() }))
+                self.make(
+                    path,
+                    Node::File(Contents { now: bytes.clone(), durable: bytes, ..Contents::default() }),
+                )
             }
         };
         self.open.insert(fd, node);
@@ -353,7 +357,9 @@ impl Disk {
                 continue;
             }
             let node = match bytes {
-                Some(bytes) => Node::File(Contents { now: bytes.clone(), durable: bytes, ..Contents::default() }),
+                Some(bytes) => {
+                    Node::File(Contents { now: bytes.clone(), durable: bytes, ..Contents::default() })
+                }
                 None => Node::folder(),
             };
             self.make(path.to_str().expect("a UTF-8 path"), node);
@@ -436,7 +442,8 @@ fn survivor(file: &Contents, random: &mut Random) -> Vec<u8> {
         return bytes;
     }
     let block = if random.within(0, 1) == 0 { 512 } else { 4096 };
-    let drawn = |random: &mut Random, below: usize| usize::try_from(random.within(0, below as u64)).expect("fits");
+    let drawn =
+        |random: &mut Random, below: usize| usize::try_from(random.within(0, below as u64)).expect("fits");
     match random.within(0, 3) {
         0 => {}
         1 => changes.iter().for_each(|c| c.apply(&mut bytes)),
