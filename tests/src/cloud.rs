@@ -34,11 +34,11 @@ struct Addresses {
 impl Cloud {
     /// Starts one for the first time in `dir` and signs in as its first admin.
     pub async fn start(dir: &Path) -> Self {
-        Self::start_with(dir, Vec::new()).await
+        Self::start_under(dir, Vec::new()).await
     }
 
     /// The same with more in its environment, also after each restart.
-    pub async fn start_with(dir: &Path, env: Vec<(String, String)>) -> Self {
+    pub async fn start_under(dir: &Path, env: Vec<(String, String)>) -> Self {
         let mut cloud = Self::spawn(dir, env).await.unwrap_or_else(|e| panic!("{e}"));
         let password = cloud.first_password();
         cloud.api = Some(Api::login(&format!("http://{}", cloud.http), "admin", &password).await);

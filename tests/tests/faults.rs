@@ -203,7 +203,7 @@ async fn the_shim_sees_all_that_both_programs_do_to_their_folders() {
     let dir = tempfile::tempdir().expect("a folder");
     let (of_box, of_cloud) = (dir.path().join("box"), dir.path().join("cloud"));
     let (mut box_shim, mut cloud_shim) = (Shim::new(&of_box.join("data")), Shim::new(&of_cloud.join("data")));
-    let mut cloud = Cloud::start_with(&of_cloud, cloud_shim.env()).await;
+    let mut cloud = Cloud::start_under(&of_cloud, cloud_shim.env()).await;
     let uplink = Some((cloud.ingress, cloud.gateway_secret("box1").await));
     let plc = tests::field::ModbusDevice::start().await;
     let devices = registers_device(plc.addr, 2, 50);

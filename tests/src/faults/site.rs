@@ -63,7 +63,7 @@ impl Site {
     pub async fn start(dir: &Path) -> Self {
         let plc = ModbusDevice::start().await;
         let shim = Shim::new(&dir.join("cloud/data"));
-        let mut cloud = Cloud::start_with(&dir.join("cloud"), shim.env()).await;
+        let mut cloud = Cloud::start_under(&dir.join("cloud"), shim.env()).await;
         cloud.use_key().await;
         let link = Link::start(cloud.ingress).await;
         let secret = cloud.gateway_secret("box1").await;
