@@ -54,6 +54,8 @@ from_pypi() {
 # A Sparkplug node and host, and OPC UA clients and servers, that we did not write.
 from_pypi python-sparkplug pysparkplug==0.6.1 paho-mqtt==1.6.1 protobuf==5.29.5 typing_extensions==4.12.2
 from_pypi asyncua asyncua==1.1.8
+# A reader of Parquet that we did not write.
+from_pypi pyarrow pyarrow==26.0.1
 
 # The same from npm, of the versions in tests/NAME/package-lock.json; no package runs a script of its own.
 from_npm() {

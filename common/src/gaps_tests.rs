@@ -1,3 +1,5 @@
+//! Tests of gaps in rows.
+
 use super::*;
 use crate::value::Value;
 

@@ -28,6 +28,6 @@ pub use ids::{GatewayId, Incarnation, SchemaHash, TenantId, TwinId};
 pub use interval::IntervalSet;
 pub use quality::{Quality, QualityClass};
 pub use sample::{PointId, Sample};
-pub use schema::{Access, DeviceSchema, Label, PointSchema, Schema};
+pub use schema::{Access, DeviceSchema, Label, PointKind, PointSchema, Schema};
 pub use supervise::Drain;
 pub use value::{Value, ValueType};

@@ -21,6 +21,11 @@ use crate::value::{number, show};
 const ROWS: u32 = 1000;
 
 pub(super) async fn history(ctx: &Context, args: History) -> Result<Exit> {
+    let (twin, point) = match (args.of, args.twin, args.point) {
+        (Some(of), ..) => return super::history_sets::run(ctx, of).await,
+        (None, Some(twin), Some(point)) => (twin, point),
+        _ => return Err(Error::usage("give a twin and a point")),
+    };
     let now = ctx.clock.now_us();
     let from = parse_us(&args.from, now).map_err(Error::usage)?;
     let to = parse_us(&args.to, now).map_err(Error::usage)?;
@@ -32,10 +37,11 @@ pub(super) async fn history(ctx: &Context, args: History) -> Result<Exit> {
         if args.format == HistoryFormat::Plot { u32::from(size.columns).clamp(20, 1000) } else { ROWS };
     let max_points = args.max_points.unwrap_or(usual);
     // The texts go as they are: `-15m` is by the server's clock, which stamped the samples.
-    let request = ctx
-        .client
-        .request(Method::GET, &["twins", &args.twin, "points", &args.point, "history"])?
-        .query(&[("from", &args.from), ("to", &args.to), ("max_points", &max_points.to_string())]);
+    let request = ctx.client.request(Method::GET, &["twins", &twin, "points", &point, "history"])?.query(&[
+        ("from", &args.from),
+        ("to", &args.to),
+        ("max_points", &max_points.to_string()),
+    ]);
     let history: HistoryResponse = ctx.client.fetch(request).await?;
     if ctx.out.is_json() {
         ctx.out.json(&history)?;

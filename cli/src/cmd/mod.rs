@@ -8,6 +8,7 @@ mod check;
 mod command;
 mod discover;
 mod history;
+mod history_sets;
 mod lists;
 mod login;
 mod modbus;

@@ -78,6 +78,41 @@ async fn an_export_is_a_file_in_pages_and_one_that_fails_is_cut_off() {
     assert_eq!(answer.problem(400), "invalid_request");
 }
 
+#[tokio::test]
+async fn arrow_reads_a_parquet_export() {
+    let rig = Rig::new();
+    let token = rig.token("all", &[("plant", Role::Viewer)]);
+    let points = [of("line1/oven", "temperature"), of("line1/oven", "setpoint")];
+    let body =
+        json!({"points": points, "from": "1795000000000000", "to": "1795000000000003", "format": "parquet"});
+    let answer = rig.ask("POST", "/api/v1/history/export").bearer(&token).json(&body).send().await.ok(200);
+    let dir = std::env::temp_dir().join(format!("twinway-parquet-{}", uuid::Uuid::new_v4()));
+    std::fs::create_dir(&dir).unwrap();
+    let file = dir.join("history.parquet");
+    std::fs::write(&file, &answer.body).unwrap();
+    let python = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/pyarrow/bin/python");
+    let code = "import sys, json, pyarrow.parquet as p\n\
+                t = p.read_table(sys.argv[1])\n\
+                print(json.dumps([[str(f.type) for f in t.schema], t.column_names, \
+                [[str(v) for v in r.values()] for r in t.to_pylist()]]))";
+    let run = std::process::Command::new(&python).args(["-c", code]).arg(&file).output();
+    let run = run.unwrap_or_else(|e| panic!("{}: {e}; tests/setup.sh installs it", python.display()));
+    std::fs::remove_dir_all(&dir).unwrap();
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    let read: Json = serde_json::from_slice(&run.stdout).unwrap();
+    let stamp = "timestamp[us, tz=UTC]";
+    assert_eq!(read[0], json!(["string", "string", stamp, stamp, "string", "double", "int64", "string"]));
+    assert_eq!(read[1], json!(["twin", "point", "time", "received", "quality", "number", "integer", "text"]));
+    assert_eq!(read[2].as_array().unwrap().len(), 6);
+    let row = [
+        "plant/coating/line1/oven",
+        "temperature",
+        "2026-11-18 11:06:40+00:00",
+        "2026-11-18 11:06:40.000001+00:00",
+    ];
+    assert_eq!(read[2][0], json!([row[0], row[1], row[2], row[3], "good", "3.0", "None", "None"]));
+}
+
 #[tokio::test(start_paused = true)]
 async fn deletion_is_an_admins_and_is_on_record() {
     let rig = Rig::new();

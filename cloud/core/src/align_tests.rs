@@ -1,3 +1,5 @@
+//! Tests of alignment.
+
 use common::api::GapReason;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Tests of gaps in streams.
+
 use super::*;
 
 fn run(rank: u64, first: u64, last: u64, first_us: i64, last_us: i64) -> Run {

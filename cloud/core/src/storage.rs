@@ -167,6 +167,11 @@ pub trait FrameStorage: Send + Sync {
     async fn uncompacted(&self, after: Option<(u64, u64)>, limit: usize)
     -> Result<Vec<NewFrame>, StoreError>;
 
+    /// Accepted samples that are not compacted yet and take memory until they are. Does not block.
+    fn waiting_samples(&self) -> usize {
+        0
+    }
+
     /// Turns accepted frames into column chunks, roll-ups and last values, in one transaction, at most
     /// `limit` frames. Returns how many.
     async fn compact(&self, limit: usize) -> Result<usize, StoreError>;

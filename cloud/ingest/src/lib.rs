@@ -3,6 +3,7 @@
 //! is acknowledged only after it is durable.
 
 mod committer;
+mod credit;
 mod handle;
 mod ingress;
 mod metrics;
@@ -14,6 +15,7 @@ mod session;
 mod sink;
 mod talk;
 mod tls;
+mod unpack;
 
 pub use handle::Handle;
 pub use ingress::Ingress;

@@ -2,25 +2,31 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use cloud_core::{GatewayKey, NewFrame, StoreError};
 use common::names::Code;
 use common::wire::{
-    Batch, Down, FEATURE_BATCH, FEATURE_COLUMNS, Frame, Hello, HelloAck, Known, MAX_MESSAGE_BYTES,
-    SchemaPart, Snapshot, Up,
+    Batch, Down, FEATURE_BATCH, FEATURE_COLUMNS, FEATURE_SELDOM, Frame, Hello, HelloAck, Known,
+    MAX_MESSAGE_BYTES, SchemaPart, Snapshot, Up,
 };
 use common::{Incarnation, Schema, SchemaHash};
 use tokio::sync::mpsc;
 
-use crate::committer::Work;
+use crate::committer::{Queues, Work};
 use crate::handle::Shared;
 use crate::outbox::{End, Outbox};
 use crate::schemas::{self, Assembly};
+use crate::unpack::{self, Packed};
 
 /// Sequences are kept as signed numbers by databases.
-const MAX_SEQ: u64 = i64::MAX as u64;
+pub(crate) const MAX_SEQ: u64 = i64::MAX as u64;
 /// Schemas that one session may name after its hello. A gateway that renews so often begins another session.
 const MAX_SCHEMAS: usize = 10_000;
+/// The longest pause between heartbeats that a gateway may ask for.
+const LONGEST_PAUSE: Duration = Duration::from_secs(120);
+/// So many of its pauses without a word, and the link is lost.
+const SILENT_PAUSES: u32 = 3;
 /// Rank of a schema that only older frames name: below all others, so that it binds and changes nothing.
 const OLDER_SCHEMA: u64 = 0;
 
@@ -28,7 +34,9 @@ pub(crate) struct Talk {
     pub(crate) shared: Arc<Shared>,
     pub(crate) key: Arc<GatewayKey>,
     outbox: Arc<Outbox>,
-    queue: mpsc::Sender<Work>,
+    queues: Queues,
+    /// Made for the first batch.
+    unpacker: Option<mpsc::Sender<Packed>>,
     agreed: Option<Agreed>,
     assembly: Assembly,
 }
@@ -40,6 +48,8 @@ struct Agreed {
     current: (SchemaHash, u64),
     /// Schemas that frames may name; none while the gateway has still to send it.
     schemas: HashMap<SchemaHash, Option<Arc<Schema>>>,
+    /// Without a word for so long the link is lost.
+    silence: Duration,
 }
 
 fn refuse<T>(cause: &'static str, code: Code, detail: impl Into<String>) -> Result<T, End> {
@@ -51,14 +61,14 @@ impl Talk {
         shared: Arc<Shared>,
         key: Arc<GatewayKey>,
         outbox: Arc<Outbox>,
-        queue: mpsc::Sender<Work>,
+        queues: Queues,
     ) -> Self {
-        Self { shared, key, outbox, queue, agreed: None, assembly: Assembly::default() }
+        Self { shared, key, outbox, queues, unpacker: None, agreed: None, assembly: Assembly::default() }
     }
 
-    /// Whether the gateway was answered: from then on it gives signs of life.
-    pub(crate) fn is_agreed(&self) -> bool {
-        self.agreed.is_some()
+    /// For how long a gateway that was answered may say nothing: from then on it gives signs of life.
+    pub(crate) fn silence(&self) -> Option<Duration> {
+        self.agreed.as_ref().map(|a| a.silence)
     }
 
     /// Takes a message. A frame's packet is acknowledged by the committer, any other here.
@@ -69,7 +79,7 @@ impl Talk {
         };
         match message {
             Up::Frame(bytes) => return self.frame(bytes, pkid).await,
-            Up::Batch(bytes) => return self.batch(&bytes, pkid).await,
+            Up::Batch(bytes) => return self.batch(bytes, pkid).await,
             Up::Hello(hello) => self.hello(*hello).await?,
             Up::Schema(part) => self.schema(part).await?,
             Up::Renewed(hash) => self.renewed(hash).await?,
@@ -116,10 +126,12 @@ impl Talk {
         // Without the current schema nothing new can be taken: it comes first.
         want_schemas.sort_by_key(|hash| (*hash != hello.schema, *hash));
         let known = known.into_iter().map(|k| Known { incarnation: k.incarnation, seqs: k.seqs }).collect();
-        let features = [FEATURE_COLUMNS, FEATURE_BATCH].map(str::to_owned).to_vec();
+        let features = [FEATURE_COLUMNS, FEATURE_BATCH, FEATURE_SELDOM].map(str::to_owned).to_vec();
         let ack = fitting(HelloAck { session: self.outbox.session, known, want_schemas, features });
         let current = schemas.get(&hello.schema).cloned().flatten();
-        self.agreed = Some(Agreed { ranks, current: (hello.schema, rank), schemas });
+        let pause = hello.heartbeat_ms.map_or(Duration::ZERO, |ms| Duration::from_millis(ms.into()));
+        let silence = (pause.min(LONGEST_PAUSE) * SILENT_PAUSES).max(self.shared.options.silence);
+        self.agreed = Some(Agreed { ranks, current: (hello.schema, rank), schemas, silence });
         self.assembly = Assembly::default();
         tracing::info!(gateway = %self.key, session = ack.session, version = hello.version, "session agreed");
         if let Some(schema) = &current {
@@ -205,36 +217,15 @@ impl Talk {
     }
 
     async fn frame(&self, bytes: Vec<u8>, pkid: Option<u16>) -> Result<(), End> {
-        match Frame::decode(&bytes) {
-            Ok(frame) => self.queue(frame, bytes, pkid).await,
-            Err(e) => refuse("frame", Code::InvalidRequest, e.to_string()),
-        }
-    }
-
-    /// Frames that came together are stored and acknowledged each by its name. The packet is with the last of them:
-    /// commits keep their order.
-    async fn batch(&self, bytes: &[u8], pkid: Option<u16>) -> Result<(), End> {
-        let frames = match Batch::decode(bytes) {
-            Ok(frames) => frames,
+        let frame = match Frame::decode(&bytes) {
+            Ok(frame) => frame,
             Err(e) => return refuse("frame", Code::InvalidRequest, e.to_string()),
         };
-        let Some(last) = frames.len().checked_sub(1) else {
-            return refuse("frame", Code::InvalidRequest, "a batch without frames");
-        };
-        for (at, frame) in frames.into_iter().enumerate() {
-            let bytes = frame.encode();
-            self.queue(frame, bytes, pkid.filter(|_| at == last)).await?;
-        }
-        Ok(())
-    }
-
-    async fn queue(&self, frame: Frame, bytes: Vec<u8>, pkid: Option<u16>) -> Result<(), End> {
         let header = &frame.header;
         let (rank, schema) = self.place(header.incarnation, header.schema, header.seq, 1)?;
         // Where storage is slower than the gateway, the gateway waits here.
-        let size = u32::try_from(bytes.len().min(self.shared.options.waiting_bytes)).unwrap_or(u32::MAX);
-        let stopped = |_| End::Draining;
-        let budget = self.shared.budget.clone().acquire_many_owned(size).await.map_err(|_| End::Draining)?;
+        let room = self.shared.room(&self.shared.budget, &frame, bytes.len()).await?;
+        let wire_bytes = bytes.len();
         let frame = NewFrame {
             gateway: self.key.clone(),
             rank,
@@ -243,8 +234,26 @@ impl Talk {
             schema,
             received_us: self.shared.parts.clock.now_us(),
         };
-        let work = Work { frame, pkid, outbox: self.outbox.clone(), _bytes: budget };
-        self.queue.send(work).await.map_err(stopped)
+        let work = Work { frame, pkid, wire_bytes, outbox: self.outbox.clone(), _bytes: room };
+        self.queues.live.send(work).await.map_err(|_| End::Draining)
+    }
+
+    /// Goes on its way to be taken apart. All of its frames are of one schema and incarnation.
+    async fn batch(&mut self, bytes: Vec<u8>, pkid: Option<u16>) -> Result<(), End> {
+        let (schema, incarnation) = match Batch::peek(&bytes) {
+            Ok(peeked) => peeked,
+            Err(e) => return refuse("frame", Code::InvalidRequest, e.to_string()),
+        };
+        let (rank, schema) = self.place(incarnation, schema, 1, 1)?;
+        let size = u32::try_from(bytes.len().min(self.shared.options.waiting_bytes)).unwrap_or(u32::MAX);
+        let room = self.shared.packed.clone().acquire_many_owned(size).await.map_err(|_| End::Draining)?;
+        self.shared.has_backlog(&self.key, self.outbox.session);
+        let unpacker = self.unpacker.get_or_insert_with(|| {
+            unpack::start(self.shared.clone(), self.key.clone(), self.outbox.clone(), self.queues.clone())
+        });
+        // Its worker ends with the reason in the outbox.
+        let gone = |_| self.outbox.why();
+        unpacker.send(Packed { bytes, pkid, rank, schema, _room: room }).await.map_err(gone)
     }
 
     /// Rank and schema of samples; refused if the session has not agreed on them.

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use cloud_store::{Server, ServerError};
+use cloud_store::{Class, Keep, Retention, Server, ServerError};
 use common::TenantId;
 use common::config::{Mistake, Mistakes, Source, mistake_at, parse, read, read_secret};
 use serde::Deserialize;
@@ -159,11 +159,64 @@ pub struct HistorySection {
     pub compact_frames: usize,
     /// Samples older than so many days are removed; none: all are kept.
     pub raw_days: Option<u32>,
+    /// Roll-ups older than so many days are removed; none: all are kept.
+    pub rollup_days: Option<u32>,
+    /// Points with times of their own; the first that fits counts.
+    pub classes: Vec<ClassSection>,
+}
+
+/// `[[history.classes]]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClassSection {
+    /// Patterns of `<place of the twin>/<point>`.
+    pub points: Vec<String>,
+    /// As for all points.
+    pub raw_days: Option<u32>,
+    /// As for all points.
+    pub rollup_days: Option<u32>,
+}
+
+impl HistorySection {
+    /// As storage takes it.
+    pub fn retention(&self) -> Retention {
+        let keep = |raw_days, rollup_days| Keep { raw_days, rollup_days };
+        let class =
+            |c: &ClassSection| Class { points: c.points.clone(), keep: keep(c.raw_days, c.rollup_days) };
+        Retention {
+            classes: self.classes.iter().map(class).collect(),
+            others: keep(self.raw_days, self.rollup_days),
+        }
+    }
+
+    /// What is wrong with the times that history is kept.
+    fn faults(&self) -> Vec<(&'static str, String)> {
+        let mut faults = Vec::new();
+        let all = (self.raw_days, self.rollup_days);
+        let classes = self.classes.iter().map(|c| (c.raw_days, c.rollup_days));
+        for (key, (raw, rollup)) in
+            std::iter::once(("rollup_days", all)).chain(classes.map(|k| ("classes", k)))
+        {
+            if key == "classes" && (raw == Some(0) || rollup == Some(0)) {
+                faults.push((key, "expected at least 1 day".to_owned()));
+            }
+            // Without roll-ups nothing would answer for samples that are there.
+            if rollup.is_some_and(|rollup| raw.is_none_or(|raw| raw > rollup)) {
+                let message =
+                    "roll-ups are kept at least as long as samples: expected `raw_days` up to `rollup_days`";
+                faults.push((key, message.to_owned()));
+            }
+        }
+        if self.classes.iter().any(|c| c.points.is_empty()) {
+            faults.push(("classes", "expected `points`, such as [\"plant/**/vibration_*\"]".to_owned()));
+        }
+        faults
+    }
 }
 
 impl Default for HistorySection {
     fn default() -> Self {
-        Self { compact_ms: 2000, compact_frames: 2000, raw_days: None }
+        Self { compact_ms: 2000, compact_frames: 2000, raw_days: None, rollup_days: None, classes: vec![] }
     }
 }
 
@@ -254,6 +307,7 @@ impl Config {
         at_least_one("history", "compact_ms", self.history.compact_ms);
         at_least_one("history", "compact_frames", self.history.compact_frames as u64);
         at_least_one("history", "raw_days", self.history.raw_days.unwrap_or(1).into());
+        at_least_one("history", "rollup_days", self.history.rollup_days.unwrap_or(1).into());
         at_least_one("live", "max_clients", self.live.max_clients as u64);
         at_least_one("live", "max_events", self.live.max_events as u64);
         if !(0.1..=50.0).contains(&self.live.default_hz) {
@@ -265,6 +319,7 @@ impl Config {
                 faults.push(("http", "hosts", message));
             }
         }
+        faults.extend(self.history.faults().into_iter().map(|(key, message)| ("history", key, message)));
         faults.extend(self.store.fault().map(|(key, message)| ("store", key, message)));
         match (&self.ingress.tls_cert, &self.ingress.tls_key) {
             (Some(_), None) => {

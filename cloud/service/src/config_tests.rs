@@ -55,6 +55,12 @@ fn the_sample_has_every_key() {
     check("ingress", keys_of::<IngressSection>());
     check("store", keys_of::<StoreSection>());
     check("history", keys_of::<HistorySection>());
+    for key in keys_of::<ClassSection>() {
+        assert!(
+            table["history"]["classes"][0].get(&key).is_some(),
+            "{key} of a class is not in config/cloud.toml"
+        );
+    }
     check("live", keys_of::<LiveSection>());
 }
 
@@ -108,4 +114,15 @@ fn the_password_of_the_database_is_read_from_a_file_of_its_own() {
     assert!(told.contains("expected 600"), "{told}");
     std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).unwrap();
     assert!(Config::load(&main).unwrap().store.server().unwrap().is_some());
+}
+
+#[test]
+fn roll_ups_are_kept_at_least_as_long_as_samples() {
+    let told = mistakes(&["[history]\nrollup_days = 30\n"]);
+    assert!(told.len() == 1 && told[0].contains("history.rollup_days"), "{told:?}");
+    let class = "[[history.classes]]\npoints = [\"**\"]\n";
+    let told = mistakes(&[&format!("{class}raw_days = 9\nrollup_days = 8\n")]);
+    assert!(told.len() == 1 && told[0].contains("history.classes"), "{told:?}");
+    assert_eq!(mistakes(&["[[history.classes]]\npoints = []\n"]).len(), 1);
+    assert_eq!(mistakes(&[&format!("{class}raw_days = 9\nrollup_days = 9\n")]), [""; 0]);
 }

@@ -16,17 +16,16 @@ use cloud_core::{GatewayKey, NewFrame};
 use cloud_store::{Options, Store};
 use common::wire::{Body, Frame, FrameHeader};
 use common::{
-    Clock, DeviceSchema, Incarnation, PointId, PointSchema, Quality, Sample, Schema, TwinId, Value, ValueType,
+    Clock, DeviceSchema, Incarnation, PointId, PointKind, Quality, Sample, Schema, TwinId, Value, ValueType,
 };
 use tokio::time::Instant;
 
 const T0: i64 = 1_795_046_400_000_000;
 
 fn schema(points: u32) -> Schema {
-    let point = |n| PointSchema {
-        unit: "C".into(),
-        stale_ms: 1000,
-        ..PointSchema::new(format!("p{n}"), ValueType::F64)
+    let point = |n| {
+        PointKind { unit: "C".into(), stale_ms: 1000, ..PointKind::new(ValueType::F64) }
+            .named(format!("p{n}"))
     };
     let device = DeviceSchema {
         name: "d".into(),
@@ -34,7 +33,7 @@ fn schema(points: u32) -> Schema {
         asset: "plant/area/line/d".into(),
         description: String::new(),
         first_point: 0,
-        points: (0..points).map(point).map(Into::into).collect(),
+        points: (0..points).map(point).collect(),
     };
     Schema { tenant: Default::default(), gateway: "g1".parse().unwrap(), devices: vec![device] }
 }

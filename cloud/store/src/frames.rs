@@ -310,7 +310,24 @@ pub(crate) fn rebuild_tail(conn: &Conn, tail: &mut Tail) -> Result<()> {
     }
 }
 
-pub(crate) fn uncompacted(conn: &Conn, after: Option<(u64, u64)>, limit: usize) -> Result<Vec<NewFrame>> {
+/// Frames that cannot be read are told and left out, and stay where they are: one must not keep away all others.
+pub(crate) fn uncompacted(conn: &Conn, mut after: Option<FrameKey>, limit: usize) -> Result<Vec<NewFrame>> {
+    loop {
+        let (frames, last) = uncompacted_page(conn, after, limit)?;
+        // None at all is the end.
+        if !frames.is_empty() || last.is_none() {
+            return Ok(frames);
+        }
+        after = last;
+    }
+}
+
+/// Those of the next `limit` that can be read, and the key of the last one.
+fn uncompacted_page(
+    conn: &Conn,
+    after: Option<FrameKey>,
+    limit: usize,
+) -> Result<(Vec<NewFrame>, Option<FrameKey>)> {
     let sql = "SELECT f.rank, f.seq, f.received_us, f.bytes, f.schema, g.tenant, g.gateway FROM frames f
                JOIN incarnations i ON i.rank = f.rank JOIN gateways g ON g.id = i.gateway
                WHERE (f.rank, f.seq) > (?1, ?2) ORDER BY f.rank, f.seq LIMIT ?3";
@@ -319,12 +336,19 @@ pub(crate) fn uncompacted(conn: &Conn, after: Option<(u64, u64)>, limit: usize) 
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let mut schemas: HashMap<i64, Arc<Schema>> = HashMap::new();
     let mut gateways: HashMap<u64, Arc<GatewayKey>> = HashMap::new();
-    let mut out = Vec::new();
+    let (mut out, mut last) = (Vec::new(), None);
     conn.each(sql, params![rank, seq, limit], |row| {
         let rank = from_sql(row.get(0)?);
-        let seq: i64 = row.get(1)?;
+        let seq = from_sql(row.get(1)?);
         let bytes: Vec<u8> = row.get(3)?;
-        let frame = Frame::decode(&bytes).map_err(|e| damaged(format_args!("frame {rank}/{seq}"), e))?;
+        last = Some((rank, seq));
+        let frame = match Frame::decode(&bytes) {
+            Ok(frame) => frame,
+            Err(error) => {
+                tracing::error!(rank, seq, %error, "a stored frame cannot be read: its samples are missing");
+                return Ok(());
+            }
+        };
         let schema_row: i64 = row.get(4)?;
         let schema = match schemas.get(&schema_row) {
             Some(schema) => Arc::clone(schema),
@@ -352,5 +376,5 @@ pub(crate) fn uncompacted(conn: &Conn, after: Option<(u64, u64)>, limit: usize) 
         });
         Ok(())
     })?;
-    Ok(out)
+    Ok((out, last))
 }

@@ -94,6 +94,8 @@ impl Options {
 pub(crate) struct Shared {
     clock: Clock,
     tail: Arc<RwLock<Tail>>,
+    /// Samples in the tail.
+    waiting: Arc<std::sync::atomic::AtomicUsize>,
     readers: Readers,
     writer: WriterHandle,
     /// Held by the one compaction that runs.
@@ -123,6 +125,7 @@ impl Store {
         let store_id = identity::of(&conn)?;
         let mut tail = Tail::default();
         frames::rebuild_tail(&conn, &mut tail)?;
+        let waiting = Arc::clone(&tail.samples);
         let tail = Arc::new(RwLock::new(tail));
         let connections = options.readers.max(2);
         let place = options.place.clone();
@@ -133,7 +136,7 @@ impl Store {
         let upkeep = Mutex::new(compact::Upkeep { maintained: None, checkpointed: None, checkpointer });
         let retention = options.retention;
         let limits = compact::Limits { seal: options.chunk_rows.max(1), merge: options.merge_chunks.max(2) };
-        let shared = Shared { clock, tail, readers, writer, upkeep, retention, limits, store_id };
+        let shared = Shared { clock, tail, waiting, readers, writer, upkeep, retention, limits, store_id };
         let (reads, long_reads) = (Semaphore::new(connections), Semaphore::new(connections - 1));
         Ok(Arc::new(Self {
             shared: Arc::new(shared),

@@ -11,6 +11,7 @@ use crate::sqlite::{self, Checkpointer};
 
 /// Where the database is.
 #[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant)] // one a process
 pub enum Place {
     /// A file. Its folder is made if it is missing; a lock file stands beside it.
     Sqlite(PathBuf),

@@ -114,7 +114,7 @@ fn forget_changed(
     tenant: &str,
     twin: &str,
     old: &[PointSchema],
-    new: &[Arc<PointSchema>],
+    new: &[PointSchema],
 ) -> Result<()> {
     let is_kept = |p: &PointSchema| {
         new.iter().any(|q| q.name == p.name && q.value_type == p.value_type && q.unit == p.unit)
@@ -122,7 +122,7 @@ fn forget_changed(
     for point in old.iter().filter(|p| !is_kept(p)) {
         let sql = "DELETE FROM last_values WHERE series =
                    (SELECT id FROM series WHERE tenant = ?1 AND twin = ?2 AND point = ?3)";
-        tx.execute(sql, params![tenant, twin, point.name])?;
+        tx.execute(sql, params![tenant, twin, &*point.name])?;
     }
     Ok(())
 }

@@ -150,6 +150,7 @@ impl Dialect {
 }
 
 /// A connection.
+#[allow(clippy::large_enum_variant)] // a few a process
 pub(crate) enum Conn {
     Sqlite(rusqlite::Connection),
     Pg(Pg),

@@ -63,6 +63,10 @@ impl FrameStorage for Store {
         self.read(move |conn| frames::uncompacted(conn, after, limit)).await
     }
 
+    fn waiting_samples(&self) -> usize {
+        self.shared.waiting.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
     async fn compact(&self, limit: usize) -> Result<usize> {
         self.blocking(move |shared| compact::compact(shared, limit)).await
     }
@@ -246,7 +250,7 @@ impl AuditStorage for Store {
 #[async_trait]
 impl AccountStorage for Store {
     async fn users(&self) -> Result<Vec<UserView>> {
-        self.read(|conn| accounts::users(conn)).await
+        self.read(accounts::users).await
     }
 
     async fn user(&self, name: &str) -> Result<Account> {
@@ -293,7 +297,7 @@ impl AccountStorage for Store {
     }
 
     async fn keys(&self) -> Result<Vec<ApiKeyView>> {
-        self.read(|conn| accounts::keys(conn)).await
+        self.read(accounts::keys).await
     }
 
     async fn create_key(&self, key: &ApiKeyView, token_hash: &[u8; 32]) -> Result<()> {

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cloud_core::Position;
 use common::Sample;
@@ -48,6 +49,8 @@ pub(crate) struct Tail {
     /// The last that was taken: the next are those after it, so that every gateway has its turn.
     taken: FrameKey,
     bytes: usize,
+    /// Samples in it, those on their way included, for who must not wait for its lock.
+    pub(crate) samples: Arc<AtomicUsize>,
 }
 
 /// What is on its way into chunks.
@@ -58,6 +61,7 @@ impl Tail {
     /// Adds an accepted frame.
     pub(crate) fn add(&mut self, key: FrameKey, frame: Waiting) {
         self.bytes += frame.bytes.len();
+        self.samples.fetch_add(frame.samples, Ordering::Relaxed);
         self.frames.insert(key, frame);
     }
 
@@ -119,7 +123,10 @@ impl Tail {
 
     /// The batch's chunks are committed: from now on it is read from there.
     pub(crate) fn drop_moving(&mut self) {
-        self.bytes -= self.moving.drain(..).map(|(_, frame)| frame.bytes.len()).sum::<usize>();
+        for (_, frame) in self.moving.drain(..) {
+            self.bytes -= frame.bytes.len();
+            self.samples.fetch_sub(frame.samples, Ordering::Relaxed);
+        }
     }
 
     /// The batch could not be stored: it waits again.

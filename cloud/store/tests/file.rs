@@ -209,6 +209,33 @@ async fn one_damaged_chunk_is_told_and_does_not_stop_the_rest() {
 }
 
 #[tokio::test]
+async fn frames_that_cannot_be_read_do_not_keep_the_rest_from_being_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("cloud.db");
+    let storage: Arc<dyn Storage> = open(&path).unwrap();
+    let s = oven(&storage).await;
+    let frames: Vec<_> = (1..=6i32)
+        .map(|seq| s.samples(seq.unsigned_abs().into(), vec![sample(0, T0 + i64::from(seq), f64::from(seq))]))
+        .collect();
+    storage.accept(&frames).await.unwrap();
+    drop(storage);
+    let conn = rusqlite::Connection::open(&path).unwrap();
+    let harm = "UPDATE frames SET bytes = zeroblob(40) WHERE seq IN (2, 3, 4)";
+    assert_eq!(conn.execute(harm, []).unwrap(), 3);
+    let storage: Arc<dyn Storage> = open(&path).unwrap();
+    let seqs = |found: &[cloud_core::NewFrame]| found.iter().map(|f| f.frame.header.seq).collect::<Vec<_>>();
+    assert_eq!(seqs(&storage.uncompacted(None, 9).await.unwrap()), [1, 5, 6]);
+    // A whole batch of them is not the end.
+    assert_eq!(seqs(&storage.uncompacted(Some((s.rank, 1)), 2).await.unwrap()), [5]);
+    assert_eq!(storage.compact(9).await.unwrap(), 3);
+    let points = storage.history(twin(1), "temp", T0, T0 + 9, 9).await.unwrap().points;
+    assert_eq!(points.iter().map(|p| p.t_us - T0).collect::<Vec<_>>(), [1, 5, 6]);
+    // They stay for whoever wants to know what they were.
+    let left: i64 = conn.query_row("SELECT count(*) FROM frames", [], |r| r.get(0)).unwrap();
+    assert_eq!(left, 3);
+}
+
+#[tokio::test]
 async fn a_point_never_has_many_chunks() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("cloud.db");

@@ -22,7 +22,8 @@ pub use buffer::{
 };
 pub use config::{ConfigView, ReloadAttempt, ReloadReport};
 pub use gateway::{
-    BufferHealth, DeviceHealth, GatewayHealth, GatewayView, PollHealth, SwitchPosition, SwitchRequest,
+    BufferHealth, DeviceHealth, GatewayHealth, GatewayView, LinkHold, LinkUse, PollHealth, SwitchPosition,
+    SwitchRequest,
 };
 pub use history::{GapReason, HistoryGap, HistoryPoint, HistoryResponse, Resolution};
 pub use live::{ClientMessage, LIVE_HEADER_BYTES, LiveFrame, LiveRow, ServerMessage, TextValue};

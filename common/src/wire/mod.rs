@@ -11,7 +11,8 @@ pub use crate::bytes::DecodeError;
 pub use batch::{Batch, MAX_BATCH_FRAMES, MAX_BATCH_ROWS};
 pub use frame::{Body, Frame, FrameHeader, FrameKind, Gap, GapCause, MAX_SAMPLES_PER_FRAME, SampleRow};
 pub use message::{
-    Ack, Down, FEATURE_ALARMS, FEATURE_BATCH, FEATURE_COLUMNS, Heartbeat, Hello, HelloAck, Known,
-    MAX_MESSAGE_BYTES, Refusal, SchemaPart, Snapshot, StreamRange, Up, split_schema,
+    Ack, Credit, Down, FEATURE_ALARMS, FEATURE_BATCH, FEATURE_COLUMNS, FEATURE_CREDIT, FEATURE_SELDOM,
+    Heartbeat, Hello, HelloAck, Known, MAX_MESSAGE_BYTES, Refusal, SchemaPart, Snapshot, StreamRange, Up,
+    split_schema,
 };
 pub use samples::{decode_samples, encode_samples};

@@ -42,6 +42,7 @@ impl Vitals {
             clock_synchronised: self.clock.is_synchronised(),
             switch: self.control.switch(),
             uplink: self.uplink().is_some_and(|u| u.connected),
+            link: self.uplink().map(|u| u.link),
             buffer: self.log.health(),
             dropped: self.drops.list().into_iter().collect(),
             devices: self.health.list(),

@@ -248,6 +248,7 @@ pub(crate) fn store_options(config: &Config) -> gateway_store::Options {
             Overflow::DropOldest => gateway_store::Overflow::DropOldest,
             Overflow::DropNewest => gateway_store::Overflow::DropNewest,
         },
+        keys: config.buffer_keys.clone(),
         ..gateway_store::Options::new(config.data_dir.join("buffer"))
     }
 }
@@ -262,6 +263,8 @@ pub(crate) fn uplink_options(config: &Config) -> Option<gateway_sync::Options> {
         password: uplink.password.clone(),
         version: VERSION.to_owned(),
         window_bytes: uplink.window_bytes,
+        max_delay: uplink.max_delay,
+        plan: uplink.plan.clone(),
         ..gateway_sync::Options::new(url, config.tenant.clone(), config.id.clone())
     })
 }

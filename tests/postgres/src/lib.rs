@@ -3,10 +3,9 @@
 //! that ends.
 
 use std::fs;
-use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
@@ -30,8 +29,8 @@ pub struct Server {
     port: u16,
     running: Mutex<Option<Child>>,
     databases: AtomicU32,
-    /// Closed with this process; then the watcher ends the server and removes the folder.
-    _watcher: ChildStdin,
+    /// Its input is closed with this process; then it ends the server and removes the folder.
+    watcher: Child,
 }
 
 impl Server {
@@ -70,7 +69,7 @@ impl Server {
         if let Some((uid, gid)) = user {
             std::os::unix::fs::chown(&folder, Some(uid), Some(gid)).expect("the folder's owner");
         }
-        let mut watcher = as_user(Command::new("sh"), user)
+        let watcher = as_user(Command::new("sh"), user)
             .args(["-c", WATCH, "sh"])
             .args([&programs, &folder])
             .stdin(Stdio::piped())
@@ -101,7 +100,7 @@ impl Server {
             port,
             running: Mutex::new(None),
             databases: AtomicU32::new(0),
-            _watcher: watcher.stdin.take().expect("its input"),
+            watcher,
         };
         server.resume();
         server.sql("postgres", &format!("CREATE ROLE {careful} LOGIN PASSWORD '{password}'"));
@@ -220,7 +219,8 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.kill();
-        let _ = self._watcher.flush();
+        drop(self.watcher.stdin.take());
+        let _ = self.watcher.wait();
     }
 }
 

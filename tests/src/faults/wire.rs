@@ -32,6 +32,11 @@ impl Wire {
         self.violations.push(Violation { kind, detail });
     }
 
+    /// The cloud's store is one from before: nobody knows any more what it acknowledged since.
+    pub fn cloud_restored(&mut self) {
+        self.acknowledged.clear();
+    }
+
     /// A message of the gateway, on its way to the cloud.
     pub fn up(&mut self, payload: &[u8]) {
         match Up::decode(payload) {
@@ -143,6 +148,7 @@ mod tests {
             session_us: 0,
             remote: false,
             features: Vec::new(),
+            heartbeat_ms: None,
         };
         Up::Hello(Box::new(hello)).encode()
     }

@@ -69,8 +69,8 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
         ],
     ),
     ("twinway", &["common", "gateway-modbus"]),
-    // Its oven has certificates of its own, as any device that speaks OPC UA.
-    ("demo", &["common", "gateway-modbus", "gateway-opcua", "twinway-gateway", "twinway-cloud"]),
+    // Its oven has certificates of its own, as any device that speaks OPC UA, and is tried with the gateway's client.
+    ("demo", &["common", "gateway-adapters", "gateway-opcua", "twinway-gateway", "twinway-cloud"]),
     // A server of the distribution, for tests.
     ("test-postgres", &[]),
 ];

@@ -152,7 +152,10 @@ impl HistoryStorage for Memory {
     async fn aligned(&self, points: &[(TwinId, String)], grid: Grid, _: Interpolation) -> Done<Vec<Column>> {
         drop(self.t()?);
         let knot = Knot { t_us: grid.from_us, quality: Quality::GOOD, value: Some(Value::F64(21.5)) };
-        Ok(points.iter().map(|_| align(&[knot.clone()], &[], grid, Interpolation::Previous)).collect())
+        Ok(points
+            .iter()
+            .map(|_| align(std::slice::from_ref(&knot), &[], grid, Interpolation::Previous))
+            .collect())
     }
 
     /// Three samples, one a page; the storage fails after them for the point `mode`.

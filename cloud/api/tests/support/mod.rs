@@ -19,7 +19,7 @@ use cloud_live::Live;
 use common::alarm::{AlarmChange, AlarmId, AlarmKind, AlarmOrder, AlarmState, AlarmView, Priority};
 use common::api::{GatewayView, GrantView, Role};
 use common::command::{CommandOrder, DesiredOrder};
-use common::{Access, Clock, Drain, PointSchema, TenantId, TwinId, ValueType};
+use common::{Access, Clock, Drain, PointKind, TenantId, TwinId, ValueType};
 use memory::Memory;
 use serde_json::Value as Json;
 use tower::ServiceExt as _;
@@ -94,13 +94,16 @@ impl Downlink for Gateways {
 }
 
 fn point(name: &str, value_type: ValueType, access: Access, limits: Option<(f64, f64)>) -> PointState {
-    PointState::new(PointSchema {
-        unit: "degC".into(),
-        access,
-        write_min: limits.map(|l| l.0),
-        write_max: limits.map(|l| l.1),
-        ..PointSchema::new(name, value_type)
-    })
+    PointState::new(
+        PointKind {
+            unit: "degC".into(),
+            access,
+            write_min: limits.map(|l| l.0),
+            write_max: limits.map(|l| l.1),
+            ..PointKind::new(value_type)
+        }
+        .named(name),
+    )
 }
 
 fn twin(id: TwinId, asset: &str, gateway: &str) -> TwinState {

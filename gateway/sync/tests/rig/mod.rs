@@ -1,6 +1,8 @@
 //! What the uplink's tests share: a log in memory, orders that only listen, and a cloud that speaks real MQTT
 //! over TCP by a script.
 
+#![allow(dead_code)] // each test takes its part
+
 pub(crate) mod cloud;
 
 use std::collections::BTreeMap;
@@ -9,7 +11,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use common::api::{BufferHealth, CommandRequest, GatewayHealth, SwitchPosition};
-use common::command::{CommandOrder, CommandUpdate, DesiredOrder, Requester};
+use common::command::{CommandOrder, CommandUpdate, DesiredOrder, LogEntry, Requester, Severity};
 use common::names::Code;
 use common::supervise::Backoff;
 use common::wire::{Body, Frame, FrameHeader, Known, Snapshot, StreamRange};
@@ -29,6 +31,7 @@ pub(crate) const NOW: Incarnation = Incarnation(22);
 pub(crate) struct Log {
     frames: Mutex<BTreeMap<FrameId, Vec<u8>>>,
     acked: Mutex<BTreeMap<Incarnation, IntervalSet>>,
+    notes: Mutex<BTreeMap<String, Vec<u8>>>,
     watermark: watch::Sender<Watermark>,
 }
 
@@ -57,6 +60,7 @@ impl Log {
         Arc::new(Self {
             frames: Mutex::new(frames.collect()),
             acked: Mutex::default(),
+            notes: Mutex::default(),
             watermark: watch::Sender::new(Watermark::default()),
         })
     }
@@ -65,6 +69,31 @@ impl Log {
         for _ in 0..n {
             self.append(Body::Samples(vec![])).unwrap();
         }
+    }
+
+    /// Something that is urgent.
+    pub(crate) fn event(&self) -> FrameId {
+        let entry = LogEntry {
+            at_us: 0,
+            actor: "system".to_owned(),
+            action: "device.offline".to_owned(),
+            target: "plc".to_owned(),
+            twin: None,
+            severity: Severity::Warning,
+            code: None,
+            detail: String::new(),
+        };
+        self.append(Body::Event(entry)).unwrap()
+    }
+
+    /// Actions of the events in it.
+    pub(crate) fn events(&self) -> Vec<String> {
+        let frames = self.frames.lock().unwrap();
+        let event = |bytes: &Vec<u8>| match Frame::decode(bytes).unwrap().body {
+            Body::Event(entry) => Some(entry.action),
+            _ => None,
+        };
+        frames.values().filter_map(event).collect()
     }
 
     pub(crate) fn all(&self) -> Vec<FrameId> {
@@ -83,10 +112,15 @@ impl FrameLog for Log {
         NOW
     }
 
-    fn append(&self, _: Body) -> Result<FrameId, LogError> {
+    fn append(&self, body: Body) -> Result<FrameId, LogError> {
         let mut frames = self.frames.lock().unwrap();
         let id = FrameId { incarnation: NOW, seq: self.watermark.borrow().head + 1 };
-        frames.insert(id, frame(NOW, id.seq));
+        let samples = frame(NOW, id.seq);
+        let bytes = match body {
+            Body::Samples(_) => samples,
+            body => Frame { header: Frame::peek(&samples).unwrap(), body }.encode(),
+        };
+        frames.insert(id, bytes);
         self.watermark.send_modify(|w| w.head = id.seq);
         Ok(id)
     }
@@ -152,11 +186,12 @@ impl FrameLog for Log {
         vec![]
     }
 
-    fn note(&self, _: &str) -> Option<Vec<u8>> {
-        None
+    fn note(&self, key: &str) -> Option<Vec<u8>> {
+        self.notes.lock().unwrap().get(key).cloned()
     }
 
-    fn set_note(&self, _: &str, _: &[u8]) -> Result<(), LogError> {
+    fn set_note(&self, key: &str, value: &[u8]) -> Result<(), LogError> {
+        self.notes.lock().unwrap().insert(key.to_owned(), value.to_vec());
         Ok(())
     }
 
@@ -221,6 +256,7 @@ pub(crate) fn health() -> GatewayHealth {
         clock_synchronised: true,
         switch: SwitchPosition::Remote,
         uplink: true,
+        link: None,
         buffer: BufferHealth::default(),
         dropped: BTreeMap::new(),
         devices: vec![],

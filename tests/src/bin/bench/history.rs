@@ -51,10 +51,7 @@ impl Sender {
             asset: "plant/area/line/d".into(),
             description: String::new(),
             first_point: 0,
-            points: (0..points)
-                .map(|n| PointSchema::new(format!("p{n}"), ValueType::F64))
-                .map(Into::into)
-                .collect(),
+            points: (0..points).map(|n| PointSchema::new(format!("p{n}"), ValueType::F64)).collect(),
         };
         let (tenant, gateway) = (Default::default(), "box1".parse().expect("a name"));
         let schema = Arc::new(Schema { tenant, gateway, devices: vec![device] });
@@ -178,7 +175,7 @@ async fn aligned(path: &Path) {
                     received_us: t + 500,
                 };
                 // Every three hours each point fails once: those steps are not all good.
-                let fails = (second + n as usize * 97) % 10_800 == 0;
+                let fails = (second + n as usize * 97).is_multiple_of(10_800);
                 rows.push(if fails { Sample::bad(PointId(n), Quality::BAD_TIMEOUT, t) } else { good });
             }
         }

@@ -197,6 +197,7 @@ impl Gateway {
             session_us: 0,
             remote: false,
             features: vec![],
+            heartbeat_ms: None,
         };
         gateway.say(Up::Hello(Box::new(hello)).encode()).await;
         while !matches!(gateway.down().await, Some(Down::HelloAck(_))) {}
@@ -293,7 +294,7 @@ fn schema(plant: &mut Plant, id: &str) -> Schema {
         asset: format!("plant/area/line/{id}"),
         description: String::new(),
         first_point: 0,
-        points: (0..POINTS).map(point).map(Into::into).collect(),
+        points: (0..POINTS).map(point).collect(),
     };
     Schema { tenant, gateway, devices: vec![device] }
 }

@@ -11,6 +11,7 @@
 mod broker;
 mod buffer;
 mod command;
+mod drain;
 mod field;
 mod figure;
 mod history;
@@ -54,7 +55,7 @@ async fn main() -> ExitCode {
     let figures = if chosen { only.split_off(1) } else { Vec::new() };
     let known = [
         "start", "loop", "command", "field", "broker", "scale", "opcua", "buffer", "wire", "ingest",
-        "history",
+        "history", "drain",
     ];
     if let Some(unknown) = only.iter().find(|g| !known.contains(&g.as_str())) {
         eprintln!("no group `{unknown}`: there are {}", known.join(", "));
@@ -86,6 +87,9 @@ async fn main() -> ExitCode {
     }
     if wanted("opcua") {
         opcua::opcua(&figures).await;
+    }
+    if wanted("drain") {
+        drain::drain().await;
     }
     if wanted("wire") {
         wire::wire().await;

@@ -27,7 +27,7 @@ fn schema(plant: &mut Plant) -> Schema {
         asset: "plant/area/line/d".into(),
         description: String::new(),
         first_point: 0,
-        points: (0..POINTS).map(point).map(Into::into).collect(),
+        points: (0..POINTS).map(point).collect(),
     };
     let (tenant, gateway) = (Default::default(), "box1".parse().expect("a name"));
     Schema { tenant, gateway, devices: vec![device] }
