@@ -138,6 +138,17 @@ impl Registry {
             }
             devices[index] = Some(Device { points: block, ..device.clone() });
         }
+        // One without points stands where it stood, unless others have taken the numbers around it.
+        let taken: Vec<Range<u32>> = devices.iter().flatten().map(|d| d.points.clone()).collect();
+        for (index, schema) in told.iter_mut().filter(|(_, d)| d.points.is_empty()) {
+            let at = schema.first_point;
+            if taken.iter().any(|block| block.start < at && at < block.end) {
+                schema.first_point = 0;
+                if let Some(device) = devices.get_mut(*index).and_then(Option::as_mut) {
+                    device.points = 0..0;
+                }
+            }
+        }
         // A number is looked up by the last device that begins at or before it: one without points comes first.
         told.sort_by_key(|(_, d)| (d.first_point, d.points.len()));
         let mut places = vec![usize::MAX; devices.len()];

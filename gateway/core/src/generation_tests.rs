@@ -92,6 +92,23 @@ fn a_device_whose_list_changed_moves_as_a_whole_with_its_state() {
     assert_eq!(next.path(PointId(0)), "point 0");
 }
 
+#[test]
+fn a_device_without_points_never_stands_among_those_of_another() {
+    let plant = |devices: &[(&str, &[&str])]| -> Plant {
+        let points = |names: &[&str]| names.iter().map(|n| ((*n).to_owned(), "Cel")).collect();
+        devices.iter().map(|(name, own)| ((*name).to_owned(), points(own))).collect()
+    };
+    let first = registry(&plant(&[("a", &["p"]), ("b", &[]), ("c", &["p", "q"])]));
+    let second = first.succeed(&registry(&plant(&[("b", &[])])));
+    let third = second.succeed(&registry(&plant(&[("b", &[]), ("c", &["p", "q"])])));
+    for point in third.points() {
+        let told = third.schema().point(point.id).map(|(d, p)| format!("{}/{}", d.name, p.name));
+        assert_eq!(told, Some(third.path(point.id)));
+    }
+    let again = third.succeed(&registry(&plant(&[("b", &[]), ("c", &["p", "q"])])));
+    assert!(again.is_like(&third));
+}
+
 fn any_plant() -> impl Strategy<Value = Plant> {
     let points = prop::collection::btree_map("[p-t]", prop::sample::select(vec!["Cel", "K"]), 0..5);
     prop::collection::btree_map("[a-e]", points, 0..5).prop_shuffle_devices()
