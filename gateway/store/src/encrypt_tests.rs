@@ -1,3 +1,4 @@
+//! Tests of encryption: places, heads, keys.
 #![allow(clippy::unwrap_used, clippy::panic)] // tests may
 
 use proptest::prelude::*;

@@ -57,6 +57,8 @@ impl Store {
         let dir = options.dir.clone();
         let log_dir = dir.join("log");
         make_dirs(&SystemDisk, &dir).map_err(at(&dir))?;
+        // Some part that began earlier may have made a folder above, and left it to chance whether its name is durable.
+        dir.ancestors().skip(1).for_each(|above| _ = SystemDisk.sync_dir(above));
         let lock_file = take_lock(&dir)?;
         // Before anything takes what it cannot read for damaged.
         if let Some((path, detail)) =
