@@ -80,6 +80,26 @@ impl IntervalSet {
         }
     }
 
+    /// What is in this set and not in the other.
+    #[must_use]
+    pub fn minus(&self, other: &Self) -> Self {
+        let mut out = Self::new();
+        for (start, end) in self.iter() {
+            let mut at = start;
+            while let Some(from) = other.first_missing(at).filter(|n| *n <= end) {
+                // The run of the other after `from` ends what is missing there.
+                let next = other.runs.range(from..).next().map_or(u64::MAX, |(s, _)| s - 1);
+                let to = end.min(next);
+                out.insert_range(from, to);
+                if to == u64::MAX || to >= end {
+                    break;
+                }
+                at = to + 1;
+            }
+        }
+        out
+    }
+
     /// How many numbers are in the set (saturating).
     pub fn len(&self) -> u64 {
         self.iter().fold(0, |n, (s, e)| n.saturating_add((e - s).saturating_add(1)))

@@ -130,7 +130,9 @@ pub(crate) fn gateway() -> GatewayView {
         since_us: NOW_US,
         last_seen_us: NOW_US,
         twins: 2,
+        held: vec![],
         health: Some(GatewayHealth {
+            uplink_error: None,
             left_out: 0,
             version: "0.1.0".into(),
             uptime_ms: 3_600_000,

@@ -3,13 +3,14 @@
 
 pub mod access;
 pub mod assets;
+pub mod boxes;
 pub mod downlink;
 pub mod live;
 pub mod state;
 pub mod storage;
 
 pub use access::{Access, Scope};
-pub use downlink::{Downlink, DownlinkError};
+pub use downlink::{BoxError, Downlink, DownlinkError};
 pub use live::LiveSink;
 pub use state::{Applied, PointState, Position, State, TwinState, World};
 pub use storage::{Binding, GatewayKey, NewFrame, Storage, StoreError};

@@ -1,20 +1,24 @@
 //! What a gateway says in its session, in which order it may say it, and the answers.
 
 use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use cloud_core::{GatewayKey, NewFrame, StoreError};
 use common::names::Code;
 use common::wire::{
-    Batch, Down, FEATURE_BATCH, FEATURE_COLUMNS, Frame, Hello, HelloAck, Known, MAX_MESSAGE_BYTES,
-    SchemaPart, Snapshot, Up,
+    self, Batch, Down, FEATURE_BATCH, FEATURE_COLUMNS, FEATURE_GAP_CAUSES, FEATURE_SET_ASIDE, Frame, Hello,
+    HelloAck, Known, MAX_MESSAGE_BYTES, SchemaPart, Snapshot, Up,
 };
 use common::{Incarnation, Schema, SchemaHash};
 use tokio::sync::mpsc;
 
+use crate::aside::Poison;
+use crate::boxes::storage_failed;
 use crate::committer::Work;
 use crate::handle::Shared;
 use crate::outbox::{End, Outbox};
+use crate::restored;
 use crate::schemas::{self, Assembly};
 
 /// Sequences are kept as signed numbers by databases.
@@ -28,6 +32,7 @@ pub(crate) struct Talk {
     pub(crate) shared: Arc<Shared>,
     pub(crate) key: Arc<GatewayKey>,
     outbox: Arc<Outbox>,
+    peer: SocketAddr,
     queue: mpsc::Sender<Work>,
     agreed: Option<Agreed>,
     assembly: Assembly,
@@ -40,6 +45,23 @@ struct Agreed {
     current: (SchemaHash, u64),
     /// Schemas that frames may name; none while the gateway has still to send it.
     schemas: HashMap<SchemaHash, Option<Arc<Schema>>>,
+    /// Why older schemas are not taken: their frames are set aside.
+    refused: HashMap<SchemaHash, String>,
+    features: Vec<String>,
+}
+
+/// Why a frame is not taken.
+enum Misplaced {
+    /// The session ends.
+    End(End),
+    /// It never will be.
+    Poison { name: Option<(u64, Incarnation, u64)>, cause: &'static str, detail: String },
+}
+
+impl From<End> for Misplaced {
+    fn from(end: End) -> Self {
+        Self::End(end)
+    }
 }
 
 fn refuse<T>(cause: &'static str, code: Code, detail: impl Into<String>) -> Result<T, End> {
@@ -51,9 +73,10 @@ impl Talk {
         shared: Arc<Shared>,
         key: Arc<GatewayKey>,
         outbox: Arc<Outbox>,
+        peer: SocketAddr,
         queue: mpsc::Sender<Work>,
     ) -> Self {
-        Self { shared, key, outbox, queue, agreed: None, assembly: Assembly::default() }
+        Self { shared, key, outbox, peer, queue, agreed: None, assembly: Assembly::default() }
     }
 
     /// Whether the gateway was answered: from then on it gives signs of life.
@@ -92,7 +115,13 @@ impl Talk {
             let detail = format!("hello of {}/{} in a session of {}", hello.tenant, hello.gateway, self.key);
             return refuse("hello", Code::Forbidden, detail);
         }
+        let peer = self.peer.to_string();
+        let seen = self.shared.let_in(&self.key, &self.outbox, &peer, &hello).await?;
         let mut incarnations: Vec<_> = hello.streams.iter().map(|s| s.incarnation).collect();
+        // Older than what the box still holds.
+        let acked = restored::acked(&hello).iter().map(|k| k.incarnation);
+        let gone: Vec<_> = acked.filter(|i| !incarnations.contains(i)).collect();
+        incarnations.splice(0..0, gone);
         if !incarnations.contains(&hello.incarnation) {
             incarnations.push(hello.incarnation);
         }
@@ -116,10 +145,14 @@ impl Talk {
         // Without the current schema nothing new can be taken: it comes first.
         want_schemas.sort_by_key(|hash| (*hash != hello.schema, *hash));
         let known = known.into_iter().map(|k| Known { incarnation: k.incarnation, seqs: k.seqs }).collect();
-        let features = [FEATURE_COLUMNS, FEATURE_BATCH].map(str::to_owned).to_vec();
-        let ack = fitting(HelloAck { session: self.outbox.session, known, want_schemas, features });
+        let features = [FEATURE_COLUMNS, FEATURE_BATCH, FEATURE_GAP_CAUSES].map(str::to_owned).to_vec();
+        let mut ack =
+            HelloAck { session: self.outbox.session, known, want_schemas, features, ..HelloAck::default() };
+        self.tell_more(&hello, seen, &incarnations, &mut ack).await?;
+        let ack = fitting(ack);
         let current = schemas.get(&hello.schema).cloned().flatten();
-        self.agreed = Some(Agreed { ranks, current: (hello.schema, rank), schemas });
+        let (refused, features) = (HashMap::new(), hello.features.clone());
+        self.agreed = Some(Agreed { ranks, current: (hello.schema, rank), schemas, refused, features });
         self.assembly = Assembly::default();
         tracing::info!(gateway = %self.key, session = ack.session, version = hello.version, "session agreed");
         if let Some(schema) = &current {
@@ -131,6 +164,33 @@ impl Talk {
         self.shared.connected(&self.key, self.outbox.session, hello.session_us, hello.features);
         if current.is_some() {
             self.shared.parts.sink.session_started(&self.key);
+        }
+        Ok(())
+    }
+
+    /// What a gateway that tells which box it is hears beside the rest; and people, if the cloud lacks what it had.
+    async fn tell_more(
+        &self,
+        hello: &Hello,
+        seen: Option<Incarnation>,
+        incarnations: &[Incarnation],
+        ack: &mut HelloAck,
+    ) -> Result<(), End> {
+        let parts = &self.shared.parts;
+        if hello.identity.is_some() {
+            (ack.store, ack.seen) = (Some(parts.storage.store_id()), seen);
+        }
+        if let Some(entry) =
+            restored::entry(&self.key, hello, &ack.known, seen, parts.storage.store_id(), parts.clock.now_us())
+        {
+            parts.storage.append_audit(&entry).await.map_err(|e| storage_failed(&self.key, &e))?;
+            tracing::error!(gateway = %self.key, detail = entry.detail, "the store is older than the gateway");
+            parts.sink.event(&entry);
+        }
+        if hello.features.iter().any(|f| f == FEATURE_SET_ASIDE) {
+            let names = parts.storage.set_aside_names(&self.key).await;
+            ack.set_aside = names.map_err(|e| storage_failed(&self.key, &e))?;
+            ack.set_aside.retain(|k| incarnations.contains(&k.incarnation));
         }
         Ok(())
     }
@@ -179,8 +239,23 @@ impl Talk {
         }
         let invalid = |e: schemas::SchemaError| End::refused("schema", Code::InvalidRequest, e.to_string());
         let Some(json) = self.assembly.put(part).map_err(invalid)? else { return Ok(()) };
-        let schema = Arc::new(schemas::read(&json, hash, &self.key).map_err(invalid)?);
-        self.put_schema(&schema, rank, is_current).await?;
+        let read = schemas::read(&json, hash, &self.key).map(Arc::new).map_err(invalid);
+        let taken = match read {
+            Ok(schema) => self.put_schema(&schema, rank, is_current).await.map(|()| schema),
+            Err(end) => Err(end),
+        };
+        let schema = match taken {
+            Ok(schema) => schema,
+            // What only older frames refer to must not keep out what is new.
+            Err(End::Refused { cause: "schema" | "conflict", detail, .. }) if !is_current => {
+                tracing::error!(gateway = %self.key, %hash, detail, "an older schema is not taken");
+                if let Some(agreed) = &mut self.agreed {
+                    agreed.refused.insert(hash, detail);
+                }
+                return Ok(());
+            }
+            Err(end) => return Err(end),
+        };
         let Some(agreed) = &mut self.agreed else { return Ok(()) };
         agreed.schemas.insert(hash, Some(schema));
         if is_current {
@@ -199,7 +274,11 @@ impl Talk {
     }
 
     fn snapshot(&self, snapshot: &Snapshot) -> Result<(), End> {
-        let (rank, schema) = self.place(snapshot.incarnation, snapshot.schema, snapshot.seq, 0)?;
+        let place = self.place(snapshot.incarnation, snapshot.schema, snapshot.seq, 0);
+        let (rank, schema) = place.map_err(|e| match e {
+            Misplaced::End(end) => end,
+            Misplaced::Poison { cause, detail, .. } => End::refused(cause, Code::InvalidRequest, detail),
+        })?;
         self.shared.parts.sink.snapshot(&self.key, rank, &schema, snapshot);
         Ok(())
     }
@@ -207,8 +286,43 @@ impl Talk {
     async fn frame(&self, bytes: Vec<u8>, pkid: Option<u16>) -> Result<(), End> {
         match Frame::decode(&bytes) {
             Ok(frame) => self.queue(frame, bytes, pkid).await,
-            Err(e) => refuse("frame", Code::InvalidRequest, e.to_string()),
+            Err(e) => {
+                let Some(agreed) = &self.agreed else {
+                    return refuse("not_ready", Code::Conflict, "samples came before the hello");
+                };
+                let header = Frame::peek(&bytes).ok().filter(|h| (1..=MAX_SEQ).contains(&h.seq));
+                let name = header.and_then(|h| Some((*agreed.ranks.get(&h.incarnation)?, h.incarnation, h.seq)));
+                self.aside(name, "frame", e.to_string(), bytes, pkid).await
+            }
         }
+    }
+
+    /// Sets a frame aside, which no later session could take either.
+    async fn aside(
+        &self,
+        name: Option<(u64, Incarnation, u64)>,
+        cause: &'static str,
+        detail: String,
+        bytes: Vec<u8>,
+        pkid: Option<u16>,
+    ) -> Result<(), End> {
+        let poison = Poison { name, cause, detail, bytes: bytes.into() };
+        let set = self.shared.aside(&self.key, &self.outbox, pkid, poison).await;
+        set.map_err(|e| storage_failed(&self.key, &e))
+    }
+
+    /// The names of frames that came together cannot be told: the gateway sends them one by one.
+    fn apart(&self, detail: String, pkid: Option<u16>) -> Result<(), End> {
+        let knows = |a: &Agreed| a.features.iter().any(|f| f == FEATURE_SET_ASIDE);
+        if !self.agreed.as_ref().is_some_and(knows) {
+            return refuse("frame", Code::InvalidRequest, detail);
+        }
+        tracing::warn!(gateway = %self.key, detail, "frames that came together cannot be read");
+        let apart = wire::SetAside { frames: Vec::new(), detail, apart: true };
+        if !(self.outbox.puback(pkid) && self.outbox.message(&Down::SetAside(apart))) {
+            self.outbox.overrun();
+        }
+        Ok(())
     }
 
     /// Frames that came together are stored and acknowledged each by its name. The packet is with the last of them:
@@ -216,10 +330,10 @@ impl Talk {
     async fn batch(&self, bytes: &[u8], pkid: Option<u16>) -> Result<(), End> {
         let frames = match Batch::decode(bytes) {
             Ok(frames) => frames,
-            Err(e) => return refuse("frame", Code::InvalidRequest, e.to_string()),
+            Err(e) => return self.apart(e.to_string(), pkid),
         };
         let Some(last) = frames.len().checked_sub(1) else {
-            return refuse("frame", Code::InvalidRequest, "a batch without frames");
+            return self.apart("a batch without frames".to_owned(), pkid);
         };
         for (at, frame) in frames.into_iter().enumerate() {
             let bytes = frame.encode();
@@ -230,7 +344,13 @@ impl Talk {
 
     async fn queue(&self, frame: Frame, bytes: Vec<u8>, pkid: Option<u16>) -> Result<(), End> {
         let header = &frame.header;
-        let (rank, schema) = self.place(header.incarnation, header.schema, header.seq, 1)?;
+        let (rank, schema) = match self.place(header.incarnation, header.schema, header.seq, 1) {
+            Ok(place) => place,
+            Err(Misplaced::End(end)) => return Err(end),
+            Err(Misplaced::Poison { name, cause, detail }) => {
+                return self.aside(name, cause, detail, bytes, pkid).await;
+            }
+        };
         // Where storage is slower than the gateway, the gateway waits here.
         let size = u32::try_from(bytes.len().min(self.shared.options.waiting_bytes)).unwrap_or(u32::MAX);
         let stopped = |_| End::Draining;
@@ -247,36 +367,40 @@ impl Talk {
         self.queue.send(work).await.map_err(stopped)
     }
 
-    /// Rank and schema of samples; refused if the session has not agreed on them.
+    /// Rank and schema of samples; none if the session has not agreed on them.
     fn place(
         &self,
         incarnation: Incarnation,
         schema: SchemaHash,
         seq: u64,
         first: u64,
-    ) -> Result<(u64, Arc<Schema>), End> {
+    ) -> Result<(u64, Arc<Schema>), Misplaced> {
         let Some(agreed) = &self.agreed else {
-            return refuse("not_ready", Code::Conflict, "samples came before the hello");
+            return Err(End::refused("not_ready", Code::Conflict, "samples came before the hello").into());
         };
         let Some(&rank) = agreed.ranks.get(&incarnation) else {
             let detail = format!("incarnation {incarnation} was not announced");
-            return refuse("incarnation", Code::InvalidRequest, detail);
-        };
-        let Some(schema) = agreed.schemas.get(&schema).cloned().flatten() else {
-            return refuse("schema", Code::InvalidRequest, format!("schema {schema} is not known"));
+            return Err(End::refused("incarnation", Code::InvalidRequest, detail).into());
         };
         if !(first..=MAX_SEQ).contains(&seq) {
-            return refuse("frame", Code::InvalidRequest, format!("sequence {seq} cannot be"));
+            let detail = format!("sequence {seq} cannot be");
+            return Err(Misplaced::Poison { name: None, cause: "frame", detail });
         }
-        Ok((rank, schema))
+        if let Some(schema) = agreed.schemas.get(&schema).cloned().flatten() {
+            return Ok((rank, schema));
+        }
+        let is_older = schema != agreed.current.0 && agreed.schemas.contains_key(&schema);
+        let why = agreed.refused.get(&schema).cloned();
+        let detail = why.unwrap_or_else(|| format!("schema {schema} is not known"));
+        if is_older {
+            let name = Some((rank, incarnation, seq));
+            return Err(Misplaced::Poison { name, cause: "schema", detail });
+        }
+        Err(End::refused("schema", Code::InvalidRequest, detail).into())
     }
 
     fn storage_failed<T>(&self, error: &StoreError) -> Result<T, End> {
-        if let StoreError::Conflict { what } = error {
-            return refuse("conflict", Code::Conflict, what.clone());
-        }
-        tracing::error!(%error, gateway = %self.key, "storage failed");
-        refuse("storage", Code::Unavailable, "storage is not available now")
+        Err(storage_failed(&self.key, error))
     }
 }
 

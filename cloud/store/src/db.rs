@@ -9,8 +9,12 @@ use cloud_core::StoreError;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 /// One entry for each version: what brings the database from the one before to it.
-const MIGRATIONS: &[&str] =
-    &[include_str!("schema.sql"), include_str!("alarms.sql"), include_str!("identity.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("schema.sql"),
+    include_str!("alarms.sql"),
+    include_str!("identity.sql"),
+    include_str!("boxes.sql"),
+];
 const BUSY_MS: u64 = 5_000;
 const STATEMENTS: usize = 128;
 
@@ -20,6 +24,9 @@ pub(crate) type Result<T> = std::result::Result<T, StoreError>;
 /// What a statement's error means to a caller.
 pub(crate) fn db(error: rusqlite::Error) -> StoreError {
     let code = error.sqlite_error_code();
+    if let Some(ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::TooBig) = code {
+        return StoreError::Refused { what: error.to_string() };
+    }
     let what = match code {
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => "it is damaged or no database: ",
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => "another process holds it: ",

@@ -283,7 +283,7 @@ fn kind_of(body: &Body) -> i64 {
 }
 
 /// Adds a sequence to the marks, here and in the table; false if it was there.
-fn mark(tx: &Transaction<'_>, seqs: &mut IntervalSet, rank: u64, seq: u64) -> Result<bool> {
+pub(crate) fn mark(tx: &Transaction<'_>, seqs: &mut IntervalSet, rank: u64, seq: u64) -> Result<bool> {
     if seqs.contains(seq) {
         return Ok(false);
     }

@@ -5,6 +5,7 @@
 
 mod accounts;
 mod alarms;
+mod boxes;
 mod bucket;
 mod codec;
 mod commands;

@@ -21,7 +21,8 @@ pub use buffer::{
 };
 pub use config::{ConfigView, ReloadAttempt, ReloadReport};
 pub use gateway::{
-    BufferHealth, DeviceHealth, GatewayHealth, GatewayView, PollHealth, SwitchPosition, SwitchRequest,
+    AcceptRequest, BufferHealth, DeviceHealth, GatewayHealth, GatewayView, HeldBox, PollHealth, SetAsideView,
+    SwitchPosition, SwitchRequest,
 };
 pub use history::{HistoryPoint, HistoryResponse, Resolution};
 pub use live::{ClientMessage, LIVE_HEADER_BYTES, LiveFrame, LiveRow, ServerMessage, TextValue};

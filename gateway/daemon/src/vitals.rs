@@ -47,6 +47,7 @@ impl Vitals {
             devices: self.health.list(),
             parts: self.parts.iter().flat_map(Parts::list).collect(),
             left_out: 0,
+            uplink_error: self.uplink().filter(|u| !u.connected).and_then(|u| u.last_error),
         }
     }
 
@@ -67,6 +68,7 @@ impl Vitals {
         for part in &mut health.parts {
             cut(&mut part.last_error);
         }
+        cut(&mut health.uplink_error);
         health.left_out = (all - health.devices.len() - health.parts.len()) as u64;
         health
     }

@@ -95,6 +95,9 @@ pub(crate) struct Shared {
     pub(crate) acked: HashMap<Incarnation, IntervalSet>,
     /// Whether `acked` changed since the state was kept.
     pub(crate) acked_dirty: bool,
+    /// The same of incarnations that are no longer here, oldest first.
+    pub(crate) past: Vec<(Incarnation, IntervalSet)>,
+    pub(crate) past_dirty: bool,
     /// Numbers that are missing on purpose; see `gone`.
     pub(crate) gone: Sets,
     pub(crate) gone_dirty: bool,
@@ -450,6 +453,7 @@ pub(crate) fn name_of(cause: GapCause) -> &'static str {
         GapCause::Damaged => "damaged",
         GapCause::Age => "age",
         GapCause::Operator => "operator",
+        GapCause::CloudLost => "cloud_lost",
         GapCause::Other => "other",
     }
 }

@@ -4,21 +4,7 @@ use common::IntervalSet;
 
 /// What is in `a` and not in `b`.
 pub(crate) fn minus(a: &IntervalSet, b: &IntervalSet) -> IntervalSet {
-    let mut out = IntervalSet::new();
-    for (start, end) in a.iter() {
-        let mut at = start;
-        while let Some(from) = b.first_missing(at).filter(|n| *n <= end) {
-            // The run of `b` after `from` ends what is missing there.
-            let next = b.iter().find(|(s, _)| *s > from).map_or(u64::MAX, |(s, _)| s - 1);
-            let to = end.min(next);
-            out.insert_range(from, to);
-            if to == u64::MAX || to >= end {
-                break;
-            }
-            at = to + 1;
-        }
-    }
-    out
+    a.minus(b)
 }
 
 /// How many of `a` are not in `b`.

@@ -6,11 +6,13 @@
 //! `session` joins the two for the life of one connection; `uplink` makes the next session.
 
 mod flow;
+mod identity;
 mod link;
 mod options;
 mod outgoing;
 mod session;
 mod uplink;
 
+pub use identity::machine_hash;
 pub use options::{Error, Options, Tls, UplinkStatus, Url};
 pub use uplink::{HealthSource, Uplink};

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::api::SwitchPosition;
 use common::names::topic;
-use common::wire::{Down, FEATURE_ALARMS, Heartbeat, Hello, HelloAck, MAX_BATCH_FRAMES, Up, split_schema};
+use common::wire::{Down, FEATURE_ALARMS, FEATURE_SET_ASIDE, Heartbeat, Hello, HelloAck, MAX_BATCH_FRAMES, Up, split_schema};
 use common::{Drain, SchemaHash};
 use gateway_core::{FrameId, LogError};
 use tokio::time::{Instant, MissedTickBehavior};
@@ -43,6 +43,7 @@ pub(crate) async fn run(uplink: &Uplink, drain: &Drain) -> Result<(), Error> {
     };
     tracing::info!(session = ack.session, "uplink connected");
     uplink.connected();
+    judge(uplink, &ack).await;
     if let Err(error) = uplink.log.ack(&ack.known) {
         tracing::warn!(%error, "acks not kept");
     }
@@ -61,6 +62,14 @@ pub(crate) async fn run(uplink: &Uplink, drain: &Drain) -> Result<(), Error> {
     ended
 }
 
+/// Holds the cloud's answer against what is remembered of it, and tells what differs.
+async fn judge(uplink: &Uplink, ack: &HelloAck) {
+    let (book, log, answer) = (uplink.book.clone(), uplink.log.clone(), ack.clone());
+    let told = tokio::task::spawn_blocking(move || book.answered(&*log, &answer)).await.unwrap_or_default();
+    told.into_iter().for_each(|entry| uplink.tell(entry));
+    uplink.set_aside(ack.set_aside.clone(), "the cloud's audit says why").await;
+}
+
 /// Connects, subscribes and says hello; the cloud's answer.
 async fn hello(uplink: &Uplink, link: &mut Link) -> Result<(HelloAck, Hello), Error> {
     let mut said = greeting(uplink);
@@ -72,6 +81,10 @@ async fn hello(uplink: &Uplink, link: &mut Link) -> Result<(HelloAck, Hello), Er
                 Incoming::Connected => link.subscribe()?,
                 Incoming::Subscribed => {
                     said = greeting(uplink);
+                    let (book, log) = (uplink.book.clone(), uplink.log.clone());
+                    let machine = uplink.options.machine.clone();
+                    let who = tokio::task::spawn_blocking(move || book.identity(&*log, machine)).await;
+                    said.identity = who.ok().map(Box::new);
                     if !link.publish(Up::Hello(Box::new(said.clone())).encode()) {
                         return Err(Error::Link { detail: "client takes nothing".to_owned() });
                     }
@@ -103,7 +116,14 @@ fn greeting(uplink: &Uplink) -> Hello {
         schemas,
         session_us: uplink.clock.mono_us(),
         remote: uplink.orders.switch() == SwitchPosition::Remote,
-        features: uplink.alarms.iter().map(|_| FEATURE_ALARMS.to_owned()).collect(),
+        features: uplink
+            .alarms
+            .iter()
+            .map(|_| FEATURE_ALARMS)
+            .chain([FEATURE_SET_ASIDE])
+            .map(str::to_owned)
+            .collect(),
+        identity: None,
     }
 }
 
@@ -222,7 +242,7 @@ impl<'a> Session<'a> {
                 biased;
                 () = &mut stop => return Ok(()),
                 _ = beat.tick() => self.beat()?,
-                incoming = self.link.next() => self.incoming(incoming)?,
+                incoming = self.link.next() => self.incoming(incoming).await?,
                 changed = watermark.changed() => {
                     if changed.is_err() {
                         return Err(Error::Link { detail: "log is closed".to_owned() });
@@ -242,7 +262,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn incoming(&mut self, incoming: Incoming) -> Result<(), Error> {
+    async fn incoming(&mut self, incoming: Incoming) -> Result<(), Error> {
         let bytes = match incoming {
             Incoming::Message(bytes) => bytes,
             Incoming::Down(error) => return Err(error),
@@ -262,6 +282,13 @@ impl<'a> Session<'a> {
                 Some(alarms) => alarms.alarm(*order),
                 None => tracing::warn!("the cloud spoke of alarms, which nobody takes here"),
             },
+            Ok(Down::SetAside(aside)) => {
+                // Once: what was on its way together is asked for by the same word.
+                if aside.apart && self.agreed.speaks.batch {
+                    self.apart(&aside.detail);
+                }
+                self.uplink.set_aside(aside.frames, &aside.detail).await;
+            }
             Ok(Down::Refusal(r)) => {
                 tracing::warn!(code = %r.code, detail = r.detail, "cloud refused a message");
                 self.uplink.refused(&r);
@@ -270,6 +297,15 @@ impl<'a> Session<'a> {
             Err(error) => tracing::warn!(%error, "message that cannot be read"),
         }
         Ok(())
+    }
+
+    /// The cloud cannot read frames that go together: one by one it can tell which is at fault.
+    fn apart(&mut self, detail: &str) {
+        tracing::warn!(detail, "the backlog goes frame by frame in this session");
+        self.agreed.speaks.batch = false;
+        self.reading[Lane::Backlog as usize] = None;
+        let read = std::mem::take(&mut self.ready[Lane::Backlog as usize]);
+        self.flow.apart(read.into_iter().flat_map(|message| message.frames));
     }
 
     /// Life sign, and what time has changed.

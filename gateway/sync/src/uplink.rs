@@ -3,13 +3,16 @@
 use std::sync::Arc;
 
 use common::api::GatewayHealth;
+use common::command::LogEntry;
+use common::names::{Code, action};
 use common::supervise::PartError;
-use common::wire::Refusal;
+use common::wire::{Body, Known, Refusal};
 use common::{Clock, Drain};
 use gateway_core::{AlarmOrders, FrameLog, Orders};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::identity::{Book, entry};
 use crate::options::{Error, Options, UplinkStatus};
 use crate::session;
 
@@ -24,6 +27,7 @@ pub struct Uplink {
     pub(crate) alarms: Option<Arc<dyn AlarmOrders>>,
     pub(crate) clock: Clock,
     pub(crate) health: HealthSource,
+    pub(crate) book: Arc<Book>,
     status: watch::Sender<UplinkStatus>,
 }
 
@@ -37,7 +41,8 @@ impl Uplink {
         health: HealthSource,
     ) -> Self {
         let status = UplinkStatus { since_us: clock.now_us(), ..UplinkStatus::default() };
-        Self { options, log, orders, alarms: None, clock, health, status: watch::Sender::new(status) }
+        let (book, status) = (Arc::default(), watch::Sender::new(status));
+        Self { options, log, orders, alarms: None, clock, health, book, status }
     }
 
     /// Takes orders about alarms as well, and says so to the cloud.
@@ -59,6 +64,7 @@ impl Uplink {
     pub async fn run(&self, drain: Drain) -> Result<(), PartError> {
         let backoff = self.options.backoff;
         let mut attempt = 0;
+        let mut is_held = false;
         while !drain.is_started() {
             let began = Instant::now();
             // Boxed: a session holds much, and the supervisor's tasks should be small.
@@ -75,7 +81,12 @@ impl Uplink {
             if was_connected && began.elapsed() >= backoff.healthy_after {
                 attempt = 0;
             }
-            let pause = backoff.pause(attempt);
+            let held = matches!(error, Error::Refused { code: Code::IdentityConflict, .. });
+            if held && !is_held {
+                self.tell(entry(action::GATEWAY_HELD, error.to_string()));
+            }
+            is_held = held || (is_held && !was_connected);
+            let pause = if held { self.options.held_retry } else { backoff.pause(attempt) };
             // The first failure and every tenth are worth a line at this level.
             if attempt % 10 == 0 {
                 tracing::warn!(%error, attempt, pause_ms = pause.as_millis(), "uplink down");
@@ -89,6 +100,36 @@ impl Uplink {
             }
         }
         Ok(())
+    }
+
+    /// Logs an entry: it is seen at the box, and goes to the cloud with the rest.
+    pub(crate) fn tell(&self, entry: LogEntry) {
+        let entry = LogEntry { at_us: self.clock.now_us(), ..entry };
+        tracing::error!(action = entry.action, "{}", entry.detail);
+        if let Err(error) = self.log.append(Body::Event(entry)) {
+            tracing::warn!(%error, "event of the uplink is lost");
+        }
+    }
+
+    /// The cloud set frames aside: told once.
+    pub(crate) async fn set_aside(&self, frames: Vec<Known>, why: &str) {
+        if frames.is_empty() {
+            return;
+        }
+        let (book, log) = (self.book.clone(), self.log.clone());
+        let new = tokio::task::spawn_blocking(move || book.set_aside(&*log, &frames)).await.unwrap_or_default();
+        for Known { incarnation, seqs } in new {
+            self.count(|s| s.set_aside += seqs.len());
+            let names: Vec<_> = seqs.iter().take(16).map(|(a, b)| if a == b { a.to_string() } else { format!("{a} to {b}") }).collect();
+            let detail = format!(
+                "the cloud could not take {} frames ({} of incarnation {incarnation}) and set them aside: {why}. They are not \
+                 in its history; its administrator finds them with `twinway gateway set-aside {}`",
+                seqs.len(),
+                names.join(", "),
+                self.options.gateway,
+            );
+            self.tell(entry(action::FRAME_SET_ASIDE, detail));
+        }
     }
 
     pub(crate) fn connected(&self) {

@@ -143,6 +143,7 @@ mod tests {
             session_us: 0,
             remote: false,
             features: Vec::new(),
+            identity: None,
         };
         Up::Hello(Box::new(hello)).encode()
     }
@@ -155,13 +156,7 @@ mod tests {
         let mut wire = Wire::default();
         wire.up(&hello());
         wire.down(
-            &Down::HelloAck(HelloAck {
-                session: 1,
-                known: Vec::new(),
-                want_schemas: Vec::new(),
-                features: Vec::new(),
-            })
-            .encode(),
+            &Down::HelloAck(HelloAck { session: 1, ..HelloAck::default() }).encode(),
         );
         (1..=3).for_each(|seq| wire.up(&frame(seq, 5)));
         wire.up(&frame(2, 5));
@@ -174,7 +169,7 @@ mod tests {
         let mut wire = honest();
         wire.up(&hello());
         let again =
-            HelloAck { session: 2, known: known(1, 3), want_schemas: Vec::new(), features: Vec::new() };
+            HelloAck { session: 2, known: known(1, 3), ..HelloAck::default() };
         wire.down(&Down::HelloAck(again).encode());
         assert_eq!(kinds(&wire), []);
     }
@@ -184,7 +179,7 @@ mod tests {
         let mut wire = honest();
         wire.up(&hello());
         let again =
-            HelloAck { session: 2, known: known(1, 1), want_schemas: Vec::new(), features: Vec::new() };
+            HelloAck { session: 2, known: known(1, 1), ..HelloAck::default() };
         wire.down(&Down::HelloAck(again).encode());
         assert_eq!(kinds(&wire), [Kind::AckForgotten]);
     }

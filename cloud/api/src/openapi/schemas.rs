@@ -3,9 +3,9 @@
 use common::Value;
 use common::alarm::AlarmView;
 use common::api::{
-    AcknowledgeRequest, ApiKeyCreated, ApiKeyRequest, ApiKeyView, AssetNode, ClientMessage, CommandRequest,
-    CommandView, DesiredEntry, GatewayCredential, GatewayRequest, GatewayView, HistoryResponse,
-    PasswordRequest, Problem, ServerMessage, SessionRequest, SessionResponse, ShelveRequest, TwinView,
+    AcceptRequest, AcknowledgeRequest, ApiKeyCreated, ApiKeyRequest, ApiKeyView, AssetNode, ClientMessage, CommandRequest,
+    CommandView, DesiredEntry, GatewayCredential, GatewayRequest, GatewayView, HeldBox, HistoryResponse,
+    PasswordRequest, Problem, ServerMessage, SessionRequest, SessionResponse, SetAsideView, ShelveRequest, TwinView,
     UnshelveRequest, UserRequest, UserView, WhoAmI,
 };
 use common::command::LogEntry;
@@ -58,6 +58,9 @@ pub(super) fn all() -> Schemas {
     add::<ShelveRequest>(&mut out);
     add::<UnshelveRequest>(&mut out);
     add_page::<GatewayView>(&mut out);
+    add::<AcceptRequest>(&mut out);
+    add_page::<SetAsideView>(&mut out);
+    add::<HeldBox>(&mut out);
     add::<GatewayRequest>(&mut out);
     add::<GatewayCredential>(&mut out);
     add_page::<LogEntry>(&mut out);

@@ -5,6 +5,7 @@
 
 pub(crate) mod accounts;
 pub(crate) mod alarms;
+pub(crate) mod boxes;
 pub(crate) mod commands;
 pub(crate) mod fixtures;
 pub(crate) mod frames;

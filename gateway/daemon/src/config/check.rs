@@ -98,5 +98,6 @@ pub(super) fn uplink(files: &Files<'_>, mistakes: &mut Vec<Mistake>) -> Option<U
         username: section.username.clone().or_else(user).unwrap_or_default(),
         password: String::new(),
         window_bytes: section.window_bytes,
+        machine_id_file: section.machine_id_file.clone(),
     })
 }

@@ -105,6 +105,8 @@ pub struct Uplink {
     pub password: String,
     /// Most bytes on their way without an ack.
     pub window_bytes: usize,
+    /// File that tells the machine from others.
+    pub machine_id_file: PathBuf,
 }
 
 impl std::fmt::Debug for Uplink {

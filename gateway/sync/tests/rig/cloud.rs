@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::BytesMut;
 use common::wire::{
-    Ack, Batch, Down, FEATURE_COLUMNS, Frame, Heartbeat, Hello, HelloAck, Known, Refusal, Up,
+    Ack, Batch, Down, FEATURE_COLUMNS, Frame, Heartbeat, Hello, HelloAck, Known, Refusal, SetAside, Up,
 };
 use common::{Incarnation, IntervalSet};
 use gateway_core::FrameId;
@@ -42,12 +42,20 @@ pub(crate) struct Script {
     pub(crate) lose: bool,
     /// Breaks the connection after so many frames of a session; every other one is kept without an ack.
     pub(crate) break_after: Option<usize>,
+    /// What the hello's answer tells besides.
+    pub(crate) store: Option<uuid::Uuid>,
+    pub(crate) seen: Option<Incarnation>,
+    pub(crate) set_aside: Vec<Known>,
+    /// Batches cannot be read, and it says so.
+    pub(crate) apart: bool,
 }
 
 impl Default for Script {
     fn default() -> Self {
         let (refusal, want_schema, mute, lose, break_after) = (None, false, false, false, None);
-        Self { features: vec![FEATURE_COLUMNS], refusal, want_schema, mute, lose, break_after }
+        let (store, seen, set_aside, apart) = (None, None, Vec::new(), false);
+        let features = vec![FEATURE_COLUMNS];
+        Self { features, refusal, want_schema, mute, lose, break_after, store, seen, set_aside, apart }
     }
 }
 
@@ -174,6 +182,9 @@ impl Cloud {
                     known: known.collect(),
                     want_schemas,
                     features: s.script.features.iter().map(|f| (*f).to_owned()).collect(),
+                    store: s.script.store,
+                    seen: s.script.seen,
+                    set_aside: s.script.set_aside.clone(),
                 })])
             }
             Up::Schema(part) => {
@@ -218,6 +229,11 @@ impl Cloud {
                 }
                 let seqs = vec![(id.seq, id.seq)].into();
                 Ok(vec![Down::Ack(Ack { acked: vec![Known { incarnation: id.incarnation, seqs }] })])
+            }
+            Up::Batch(_) if s.script.apart => {
+                s.batches.push(0);
+                let detail = "a text".to_owned();
+                Ok(vec![Down::SetAside(SetAside { frames: vec![], detail, apart: true })])
             }
             Up::Batch(bytes) => {
                 let batch = Batch::decode(&bytes).unwrap();

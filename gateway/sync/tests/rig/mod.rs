@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use common::api::{BufferHealth, CommandRequest, GatewayHealth, SwitchPosition};
-use common::command::{CommandOrder, CommandUpdate, DesiredOrder, Requester};
+use common::command::{CommandOrder, CommandUpdate, DesiredOrder, LogEntry, Requester};
 use common::names::Code;
 use common::supervise::Backoff;
 use common::wire::{Body, Frame, FrameHeader, Known, Snapshot, StreamRange};
 use common::{
     Clock, CommandId, Drain, Incarnation, IntervalSet, PointId, Quality, Sample, SchemaHash, TwinId, Value,
 };
-use gateway_core::{FrameId, FrameLog, LogError, Orders, Watermark};
+use gateway_core::{FrameId, FrameLog, Lacking, LogError, Orders, Watermark};
 use gateway_sync::{Options, Uplink, Url};
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
@@ -30,6 +30,9 @@ pub(crate) struct Log {
     frames: Mutex<BTreeMap<FrameId, Vec<u8>>>,
     acked: Mutex<BTreeMap<Incarnation, IntervalSet>>,
     watermark: watch::Sender<Watermark>,
+    notes: Mutex<BTreeMap<String, Vec<u8>>>,
+    /// What was appended besides samples.
+    pub(crate) told: Mutex<Vec<LogEntry>>,
 }
 
 pub(crate) fn frame(incarnation: Incarnation, seq: u64) -> Vec<u8> {
@@ -58,6 +61,8 @@ impl Log {
             frames: Mutex::new(frames.collect()),
             acked: Mutex::default(),
             watermark: watch::Sender::new(Watermark::default()),
+            notes: Mutex::default(),
+            told: Mutex::default(),
         })
     }
 
@@ -83,7 +88,10 @@ impl FrameLog for Log {
         NOW
     }
 
-    fn append(&self, _: Body) -> Result<FrameId, LogError> {
+    fn append(&self, body: Body) -> Result<FrameId, LogError> {
+        if let Body::Event(entry) = body {
+            self.told.lock().unwrap().push(entry);
+        }
         let mut frames = self.frames.lock().unwrap();
         let id = FrameId { incarnation: NOW, seq: self.watermark.borrow().head + 1 };
         frames.insert(id, frame(NOW, id.seq));
@@ -152,12 +160,28 @@ impl FrameLog for Log {
         vec![]
     }
 
-    fn note(&self, _: &str) -> Option<Vec<u8>> {
-        None
+    fn note(&self, key: &str) -> Option<Vec<u8>> {
+        self.notes.lock().unwrap().get(key).cloned()
     }
 
-    fn set_note(&self, _: &str, _: &[u8]) -> Result<(), LogError> {
+    fn set_note(&self, key: &str, value: &[u8]) -> Result<(), LogError> {
+        self.notes.lock().unwrap().insert(key.to_owned(), value.to_vec());
         Ok(())
+    }
+
+    fn lacks(&self, known: &[Known]) -> Lacking {
+        let mut lacking = Lacking::default();
+        for Known { incarnation, seqs } in known {
+            let mut acked = self.acked.lock().unwrap();
+            let Some(acked) = acked.get_mut(incarnation) else { continue };
+            let lost = acked.minus(seqs);
+            *acked = acked.minus(&lost);
+            let gone = |seq: &u64| !self.all().contains(&FrameId { incarnation: *incarnation, seq: *seq });
+            let gone = lost.iter().flat_map(|(a, b)| a..=b).filter(gone).count() as u64;
+            lacking.gone += gone;
+            lacking.again += lost.len() - gone;
+        }
+        lacking
     }
 
     fn health(&self) -> BufferHealth {
@@ -216,6 +240,7 @@ impl Orders for Heard {
 pub(crate) fn health() -> GatewayHealth {
     GatewayHealth {
         left_out: 0,
+        uplink_error: None,
         version: "1".to_owned(),
         uptime_ms: 0,
         clock_synchronised: true,
