@@ -216,8 +216,7 @@ fn the_gateway_s_hello_is_read_with_and_without_an_identity() {
         attempt: 4,
         acked: vec![Known { incarnation: Incarnation(2), seqs: vec![(1, 7)].into() }],
     };
-    for (name, hello) in
-        [("up-1-hello.hex", hello(None)), ("up-1-hello-identity.hex", hello(Some(identity)))]
+    for (name, hello) in [("up-1-hello.hex", hello(None)), ("up-1-hello-identity.hex", hello(Some(identity)))]
     {
         is_kept(name, &hello.encode());
         assert_eq!(Up::decode(&kept(name)).expect(name), hello, "{name}");

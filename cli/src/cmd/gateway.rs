@@ -21,7 +21,9 @@ pub(super) async fn gateway(ctx: &Context, verb: Gateway) -> Result<Exit> {
             let held: HeldBox = ctx.client.fetch(request).await?;
             ctx.out.show(&held, |held| {
                 let from = clean(&held.peer);
-                format!("the box from {from} is let in as {gateway}; the one before is held back from now on\n")
+                format!(
+                    "the box from {from} is let in as {gateway}; the one before is held back from now on\n"
+                )
             })?;
         }
         Gateway::SetAside { gateway, limit } => {

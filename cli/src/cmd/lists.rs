@@ -31,7 +31,8 @@ pub(super) async fn gateways(ctx: &Context) -> Result<Exit> {
                 held.reason
             ));
         }
-        if let Some(error) = g.health.as_ref().filter(|_| !g.connected).and_then(|h| h.uplink_error.as_ref()) {
+        if let Some(error) = g.health.as_ref().filter(|_| !g.connected).and_then(|h| h.uplink_error.as_ref())
+        {
             ctx.out.note(&format!("{}: {error}", g.id));
         }
     }

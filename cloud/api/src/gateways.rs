@@ -107,7 +107,10 @@ pub(crate) async fn accept(
             let all: Vec<_> = held.iter().map(|h| format!("{} from {}", h.incarnation, h.peer)).collect();
             let detail = match &all[..] {
                 [] => "no box is held back under this name".to_owned(),
-                all => format!("no such box, or more than one: name the incarnation of one of {}", all.join(", ")),
+                all => format!(
+                    "no such box, or more than one: name the incarnation of one of {}",
+                    all.join(", ")
+                ),
             };
             Err(ApiError::new(Code::Conflict, detail))
         }

@@ -198,6 +198,8 @@ impl Boxes {
         let given_up = !other.live && silent;
         if let Some(at) = self.held_at(&said) {
             let held = &mut self.held[at];
+            // One that was replaced speaks for the first time since.
+            let new = held.why == Why::Replaced && held.last_us == held.since_us;
             if held.line.last() != Some(&said.incarnation) {
                 push(&mut held.line, said.incarnation);
             }
@@ -211,7 +213,7 @@ impl Boxes {
                 return Verdict::Enter(Some(News::Replaced { because: self.because(given_up) }));
             }
             if self.held[at].sure {
-                return Verdict::Hold { why, new: false };
+                return Verdict::Hold { why, new };
             }
             // Nothing shows yet that both live: what is known now decides anew.
             let held = self.held.remove(at);

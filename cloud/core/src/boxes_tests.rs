@@ -39,12 +39,8 @@ impl Machine {
             acked: vec![],
         };
         self.attempt += 1;
-        let said = Said {
-            incarnation: self.current,
-            identity: Some(&identity),
-            version: "1",
-            peer: "10.0.0.1:1",
-        };
+        let said =
+            Said { incarnation: self.current, identity: Some(&identity), version: "1", peer: "10.0.0.1:1" };
         boxes.judge(said, other, POLICY, now)
     }
 }
@@ -83,7 +79,11 @@ fn another_box_is_held_until_it_is_accepted_and_then_the_first_is() {
     assert_eq!(b.says(&mut boxes, live(5), 5), Verdict::Hold { why, new: true });
     b.boot(21);
     for now in 6..20 {
-        assert_eq!(b.says(&mut boxes, away(5), now), Verdict::Hold { why, new: false }, "also while it is away");
+        assert_eq!(
+            b.says(&mut boxes, away(5), now),
+            Verdict::Hold { why, new: false },
+            "also while it is away"
+        );
         assert_eq!(a.says(&mut boxes, away(5), now), IN);
     }
     assert_eq!(boxes.held.len(), 1);
@@ -92,7 +92,7 @@ fn another_box_is_held_until_it_is_accepted_and_then_the_first_is() {
     assert_eq!(boxes.accept(None, 20).unwrap().box_id, Some(id(2)));
     assert_eq!(b.says(&mut boxes, Standing::default(), 21), IN);
     a.boot(11);
-    assert_eq!(a.says(&mut boxes, away(21), 22), Verdict::Hold { why: Why::Replaced, new: false });
+    assert_eq!(a.says(&mut boxes, away(21), 22), Verdict::Hold { why: Why::Replaced, new: true });
     b.boot(22);
     assert_eq!(b.says(&mut boxes, away(21), 23), IN);
 }
@@ -140,7 +140,7 @@ fn a_copy_of_a_stopped_box_is_held_while_the_original_lives() {
     // The copy shall be it.
     assert!(boxes.accept(Some(Incarnation(21)), 7).is_some());
     assert_eq!(copy.says(&mut boxes, away(7), 8), IN);
-    assert_eq!(a.says(&mut boxes, live(8), 9), Verdict::Hold { why: Why::Replaced, new: false });
+    assert_eq!(a.says(&mut boxes, live(8), 9), Verdict::Hold { why: Why::Replaced, new: true });
     copy.boot(22);
     assert_eq!(copy.says(&mut boxes, live(8), 10), IN);
 }

@@ -61,9 +61,8 @@ impl Shared {
             None => self.parts.storage.boxes(key).await.map_err(|e| storage_failed(key, &e))?,
         };
         let (mut boxes, now) = (before.clone(), self.parts.clock.now_us());
-        let policy = Policy {
-            silent_us: i64::try_from(self.options.replace_after.as_micros()).unwrap_or(i64::MAX),
-        };
+        let policy =
+            Policy { silent_us: i64::try_from(self.options.replace_after.as_micros()).unwrap_or(i64::MAX) };
         let said = Said {
             incarnation: hello.incarnation,
             identity: hello.identity.as_deref(),
@@ -121,7 +120,8 @@ fn told(
     hello: &Hello,
     peer: &str,
 ) -> Option<LogEntry> {
-    let name = |b: Option<common::BoxId>| b.map_or_else(|| "of an older program".to_owned(), |b| b.to_string());
+    let name =
+        |b: Option<common::BoxId>| b.map_or_else(|| "of an older program".to_owned(), |b| b.to_string());
     let who = name(hello.identity.as_ref().map(|id| id.box_id));
     let gateway = &key.gateway;
     let remedy = format!(

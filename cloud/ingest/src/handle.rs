@@ -124,7 +124,9 @@ impl Shared {
             twin: None,
             severity: Severity::Warning,
             code: Some(Code::Conflict),
-            detail: "said hello while an older session lived, which was closed: a link that broke without a word".into(),
+            detail:
+                "said hello while an older session lived, which was closed: a link that broke without a word"
+                    .into(),
         };
         if let Err(error) = self.parts.storage.append_audit(&entry).await {
             tracing::error!(%error, gateway = %key, "audit entry not stored");

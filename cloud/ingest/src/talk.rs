@@ -180,9 +180,14 @@ impl Talk {
         if hello.identity.is_some() {
             (ack.store, ack.seen) = (Some(parts.storage.store_id()), seen);
         }
-        if let Some(entry) =
-            restored::entry(&self.key, hello, &ack.known, seen, parts.storage.store_id(), parts.clock.now_us())
-        {
+        if let Some(entry) = restored::entry(
+            &self.key,
+            hello,
+            &ack.known,
+            seen,
+            parts.storage.store_id(),
+            parts.clock.now_us(),
+        ) {
             parts.storage.append_audit(&entry).await.map_err(|e| storage_failed(&self.key, &e))?;
             tracing::error!(gateway = %self.key, detail = entry.detail, "the store is older than the gateway");
             parts.sink.event(&entry);
@@ -291,7 +296,8 @@ impl Talk {
                     return refuse("not_ready", Code::Conflict, "samples came before the hello");
                 };
                 let header = Frame::peek(&bytes).ok().filter(|h| (1..=MAX_SEQ).contains(&h.seq));
-                let name = header.and_then(|h| Some((*agreed.ranks.get(&h.incarnation)?, h.incarnation, h.seq)));
+                let name =
+                    header.and_then(|h| Some((*agreed.ranks.get(&h.incarnation)?, h.incarnation, h.seq)));
                 self.aside(name, "frame", e.to_string(), bytes, pkid).await
             }
         }

@@ -134,7 +134,8 @@ async fn a_store_that_lacks_what_it_acknowledged_says_so() {
     let mut hello = hello_of("g1", 7, &[1], 2, 0);
     {
         let identity = hello.identity.as_mut().unwrap();
-        let acked = |incarnation, last| Known { incarnation: Incarnation(incarnation), seqs: vec![(1, last)].into() };
+        let acked =
+            |incarnation, last| Known { incarnation: Incarnation(incarnation), seqs: vec![(1, last)].into() };
         identity.acked = vec![acked(1, 500), acked(2, 30)];
         identity.answered = Some(Incarnation(1));
         identity.store = Some(uuid::Uuid::from_u128(9));
@@ -142,7 +143,11 @@ async fn a_store_that_lacks_what_it_acknowledged_says_so() {
     hello.streams = vec![StreamRange { incarnation: Incarnation(2), first: 1, last: 40 }];
     let (_c, answer) = says(&rig, hello).await;
     let known = answer.unwrap().known;
-    assert_eq!(known.iter().map(|k| k.incarnation.0).collect::<Vec<_>>(), [1, 2], "also of what the box holds no more");
+    assert_eq!(
+        known.iter().map(|k| k.incarnation.0).collect::<Vec<_>>(),
+        [1, 2],
+        "also of what the box holds no more"
+    );
     assert_eq!(actions(&rig), [action::CLOUD_RESTORED]);
     let detail = rig.store.audit.lock().unwrap()[0].detail.clone();
     assert!(detail.contains("530 frames") && detail.contains("another one (the gateway"), "{detail}");
@@ -177,7 +182,9 @@ async fn frames_that_cannot_be_taken_are_set_aside_and_those_after_them_are_take
         match c.recv().await.expect("the session goes on") {
             Packet::PubAck(_) => pubacks += 1,
             Packet::Publish(p) => match Down::decode(&p.payload).unwrap() {
-                Down::Ack(ack) => acked.extend(ack.acked.iter().flat_map(|k| k.seqs.iter()).flat_map(|(a, b)| a..=b)),
+                Down::Ack(ack) => {
+                    acked.extend(ack.acked.iter().flat_map(|k| k.seqs.iter()).flat_map(|(a, b)| a..=b))
+                }
                 Down::SetAside(set) => aside.extend(set.frames.iter().flat_map(|k| k.seqs.iter())),
                 other => panic!("{other:?}"),
             },

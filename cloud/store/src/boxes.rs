@@ -101,7 +101,8 @@ pub(crate) fn set_aside_page(
     };
     let limit = limit.clamp(1, MAX_PAGE);
     let Some(row) = row_of(conn, gateway)? else { return Ok(Page { items: Vec::new(), next_cursor: None }) };
-    let sql = "SELECT s.id, i.incarnation, s.seq, s.at_us, s.cause, s.detail, length(s.bytes) FROM set_aside s
+    let sql =
+        "SELECT s.id, i.incarnation, s.seq, s.at_us, s.cause, s.detail, length(s.bytes) FROM set_aside s
                LEFT JOIN incarnations i ON i.rank = s.rank
                WHERE s.gateway = ?1 AND s.id < ?2 ORDER BY s.id DESC LIMIT ?3";
     let fetch = i64::try_from(limit + 1).unwrap_or(i64::MAX);
@@ -136,7 +137,9 @@ pub(crate) fn set_aside_names(conn: &Connection, gateway: &GatewayKey) -> Result
         let incarnation = Incarnation(u128::from_be_bytes(row.get(0).map_err(db)?));
         let seq = from_sql(row.get(1).map_err(db)?);
         match out.last_mut().filter(|k| k.incarnation == incarnation) {
-            Some(known) => drop(known.seqs.insert(seq)),
+            Some(known) => {
+                known.seqs.insert(seq);
+            }
             None => {
                 let mut seqs = IntervalSet::new();
                 seqs.insert(seq);

@@ -1,11 +1,11 @@
 //! The traits of `cloud-core` on this storage: each method goes to a connection and to the file that knows.
 
 use async_trait::async_trait;
+use cloud_core::boxes::Boxes;
 use cloud_core::storage::{
     Account, AccountStorage, AlarmStorage, AuditStorage, BoxStorage, CommandStorage, Created, FrameStorage,
     History, KnownIncarnation, Loaded, SetAside,
 };
-use cloud_core::boxes::Boxes;
 use cloud_core::{GatewayKey, NewFrame, StoreError};
 use common::alarm::AlarmView;
 use common::api::{
@@ -15,7 +15,9 @@ use common::command::{CommandUpdate, DesiredUpdate, LogEntry, Requester, Severit
 use common::wire::Known;
 use common::{AlarmId, CommandId, CommandState, Incarnation, Schema, SchemaHash, TwinId};
 
-use crate::{Sqlite, accounts, alarms, boxes, commands, compact, desired, frames, history, load, log, schemas};
+use crate::{
+    Sqlite, accounts, alarms, boxes, commands, compact, desired, frames, history, load, log, schemas,
+};
 
 type Result<T> = std::result::Result<T, StoreError>;
 

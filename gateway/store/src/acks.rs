@@ -92,7 +92,9 @@ impl Inner {
             // Some are in memory after their segment has gone.
             let gone = shared.gone.get(&incarnation);
             let stays = |seq: &u64| gone.is_none_or(|gone| !gone.contains(*seq));
-            shared.tail.after(0).map(|frame| frame.seq).filter(stays).for_each(|seq| drop(here.insert(seq)));
+            for seq in shared.tail.after(0).map(|frame| frame.seq).filter(stays) {
+                here.insert(seq);
+            }
         }
         here
     }

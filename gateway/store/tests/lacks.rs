@@ -44,7 +44,10 @@ async fn acks_are_taken_back_and_what_is_gone_is_told_once() {
     assert!(store.health().unacked_frames >= here.len());
     assert_eq!(store.acked(first).iter().collect::<Vec<_>>(), [(1, 50)]);
     let lost: Vec<_> = gaps(&store).into_iter().filter(|g| g.cause == GapCause::CloudLost).collect();
-    assert_eq!(lost.iter().map(|g| (g.incarnation, g.seqs)).collect::<Vec<_>>(), [(Some(first), Some((51, oldest - 1)))]);
+    assert_eq!(
+        lost.iter().map(|g| (g.incarnation, g.seqs)).collect::<Vec<_>>(),
+        [(Some(first), Some((51, oldest - 1)))]
+    );
     assert_eq!(store.lacks(&known(first, &[(1, 50)])), Lacking::default(), "told once");
     // Again.
     let head = store.watermark().borrow().head;

@@ -125,11 +125,12 @@ impl Book {
         self.with(log, |note| {
             let mut new = Vec::new();
             for Known { incarnation, seqs } in frames {
-                let at = note.set_aside.iter().position(|k| k.incarnation == *incarnation).unwrap_or_else(|| {
-                    let seqs = IntervalSet::new();
-                    note.set_aside.push(Known { incarnation: *incarnation, seqs });
-                    note.set_aside.len() - 1
-                });
+                let at =
+                    note.set_aside.iter().position(|k| k.incarnation == *incarnation).unwrap_or_else(|| {
+                        let seqs = IntervalSet::new();
+                        note.set_aside.push(Known { incarnation: *incarnation, seqs });
+                        note.set_aside.len() - 1
+                    });
                 let told = &mut note.set_aside[at].seqs;
                 let seqs = seqs.minus(told);
                 told.extend(&seqs);

@@ -41,8 +41,7 @@ impl Outgoing {
 
     fn single(frame: FrameId, bytes: &[u8], speaks: Speaks) -> Self {
         let first = if speaks.columns { None } else { Frame::as_first(bytes) };
-        let first =
-            first.or_else(|| if speaks.gap_causes { None } else { Frame::with_first_cause(bytes) });
+        let first = first.or_else(|| if speaks.gap_causes { None } else { Frame::with_first_cause(bytes) });
         Self {
             frames: vec![frame],
             schema: Frame::peek(bytes).ok().map(|h| h.schema),

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use common::api::SwitchPosition;
 use common::names::topic;
-use common::wire::{Down, FEATURE_ALARMS, FEATURE_SET_ASIDE, Heartbeat, Hello, HelloAck, MAX_BATCH_FRAMES, Up, split_schema};
+use common::wire::{
+    Down, FEATURE_ALARMS, FEATURE_SET_ASIDE, Heartbeat, Hello, HelloAck, MAX_BATCH_FRAMES, Up, split_schema,
+};
 use common::{Drain, SchemaHash};
 use gateway_core::{FrameId, LogError};
 use tokio::time::{Instant, MissedTickBehavior};

@@ -117,10 +117,15 @@ impl Uplink {
             return;
         }
         let (book, log) = (self.book.clone(), self.log.clone());
-        let new = tokio::task::spawn_blocking(move || book.set_aside(&*log, &frames)).await.unwrap_or_default();
+        let new =
+            tokio::task::spawn_blocking(move || book.set_aside(&*log, &frames)).await.unwrap_or_default();
         for Known { incarnation, seqs } in new {
             self.count(|s| s.set_aside += seqs.len());
-            let names: Vec<_> = seqs.iter().take(16).map(|(a, b)| if a == b { a.to_string() } else { format!("{a} to {b}") }).collect();
+            let names: Vec<_> = seqs
+                .iter()
+                .take(16)
+                .map(|(a, b)| if a == b { a.to_string() } else { format!("{a} to {b}") })
+                .collect();
             let detail = format!(
                 "the cloud could not take {} frames ({} of incarnation {incarnation}) and set them aside: {why}. They are not \
                  in its history; its administrator finds them with `twinway gateway set-aside {}`",

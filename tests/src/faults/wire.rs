@@ -155,9 +155,7 @@ mod tests {
     fn honest() -> Wire {
         let mut wire = Wire::default();
         wire.up(&hello());
-        wire.down(
-            &Down::HelloAck(HelloAck { session: 1, ..HelloAck::default() }).encode(),
-        );
+        wire.down(&Down::HelloAck(HelloAck { session: 1, ..HelloAck::default() }).encode());
         (1..=3).for_each(|seq| wire.up(&frame(seq, 5)));
         wire.up(&frame(2, 5));
         wire.down(&Down::Ack(Ack { acked: known(1, 2) }).encode());
@@ -168,8 +166,7 @@ mod tests {
     fn an_honest_wire_is_not_blamed() {
         let mut wire = honest();
         wire.up(&hello());
-        let again =
-            HelloAck { session: 2, known: known(1, 3), ..HelloAck::default() };
+        let again = HelloAck { session: 2, known: known(1, 3), ..HelloAck::default() };
         wire.down(&Down::HelloAck(again).encode());
         assert_eq!(kinds(&wire), []);
     }
@@ -178,8 +175,7 @@ mod tests {
     fn a_cloud_that_acknowledged_before_it_stored_is_caught_at_the_next_hello() {
         let mut wire = honest();
         wire.up(&hello());
-        let again =
-            HelloAck { session: 2, known: known(1, 1), ..HelloAck::default() };
+        let again = HelloAck { session: 2, known: known(1, 1), ..HelloAck::default() };
         wire.down(&Down::HelloAck(again).encode());
         assert_eq!(kinds(&wire), [Kind::AckForgotten]);
     }

@@ -3,10 +3,10 @@
 use common::Value;
 use common::alarm::AlarmView;
 use common::api::{
-    AcceptRequest, AcknowledgeRequest, ApiKeyCreated, ApiKeyRequest, ApiKeyView, AssetNode, ClientMessage, CommandRequest,
-    CommandView, DesiredEntry, GatewayCredential, GatewayRequest, GatewayView, HeldBox, HistoryResponse,
-    PasswordRequest, Problem, ServerMessage, SessionRequest, SessionResponse, SetAsideView, ShelveRequest, TwinView,
-    UnshelveRequest, UserRequest, UserView, WhoAmI,
+    AcceptRequest, AcknowledgeRequest, ApiKeyCreated, ApiKeyRequest, ApiKeyView, AssetNode, ClientMessage,
+    CommandRequest, CommandView, DesiredEntry, GatewayCredential, GatewayRequest, GatewayView, HeldBox,
+    HistoryResponse, PasswordRequest, Problem, ServerMessage, SessionRequest, SessionResponse, SetAsideView,
+    ShelveRequest, TwinView, UnshelveRequest, UserRequest, UserView, WhoAmI,
 };
 use common::command::LogEntry;
 use utoipa::openapi::schema::{

@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use ::bytes::BytesMut;
 use async_trait::async_trait;
+use cloud_core::boxes::Boxes;
 use cloud_core::storage::{
     Account, AccountStorage, AuditStorage, BoxStorage, CommandStorage, Created, FrameStorage, History,
     KnownIncarnation, Loaded, SetAside,
 };
-use cloud_core::boxes::Boxes;
 use cloud_core::{GatewayKey, NewFrame, StoreError, World};
 use cloud_ingest::{Handle, Ingress, Metrics, Options, Parts, Sink};
 use common::api::*;

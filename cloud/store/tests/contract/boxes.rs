@@ -98,7 +98,10 @@ pub(crate) async fn frames_set_aside_are_bounded(backend: &impl Backend) {
     let known = storage.hello(&s.key, &[s.incarnation]).await.unwrap();
     assert_eq!(known[0].seqs.iter().collect::<Vec<_>>(), [(1, 1100)], "the marks stay");
     let large: Vec<_> = (2000u64..2100)
-        .map(|seq| SetAside { bytes: [vec![0; 200 << 10], seq.to_le_bytes().to_vec()].concat().into(), ..frame(seq) })
+        .map(|seq| SetAside {
+            bytes: [vec![0; 200 << 10], seq.to_le_bytes().to_vec()].concat().into(),
+            ..frame(seq)
+        })
         .collect();
     storage.set_aside(&large, &[]).await.unwrap();
     let items = storage.set_aside_page(&s.key, None, 2000).await.unwrap().items;

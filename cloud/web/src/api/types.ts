@@ -56,7 +56,7 @@ export const CODES = [
   "wrong_origin", "unknown_twin", "unknown_point", "gateway_offline", "not_writable", "type_mismatch",
   "out_of_limits", "out_of_raw_limits", "interlocked", "interlock_input", "local_mode", "owned", "expired",
   "audit_unavailable", "not_connected", "device_timeout", "device_refused", "readback_mismatch", "interrupted",
-  "queue_full", "not_supported", "changed_since", "identity_conflict",
+  "queue_full", "not_supported", "changed_since",
 ] as const;
 export type Code = (typeof CODES)[number];
 

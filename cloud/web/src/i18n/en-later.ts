@@ -38,7 +38,6 @@ const codes: Record<ErrorCode, string> = {
   queue_full: "too many commands wait",
   not_supported: "the gateway's program is too old for it",
   changed_since: "somebody changed the point since",
-  identity_conflict: "another box has this gateway's identity",
 };
 
 const commandState: Record<CommandState, string> = {

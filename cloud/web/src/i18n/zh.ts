@@ -127,7 +127,6 @@ export const zhLater: LaterTexts = {
     queue_full: "等待中的命令过多",
     not_supported: "网关程序版本过旧，不支持此操作",
     changed_since: "此后有人改动了该点位",
-    identity_conflict: "另一台设备使用了该网关的身份",
   },
   commandState: {
     accepted: "已受理",
