@@ -112,7 +112,7 @@ impl Held {
 /// What an operator does about two boxes with one name.
 fn remedy(gateway: &str) -> String {
     format!(
-        "If it shall take the place of the other: `twinway gateway accept {gateway}`. If both are wanted, give this one \
+        "If it shall take the place of the other: `twinway gateway accept {gateway} --reason ...`. If both are wanted, give this one \
          a name and credentials of its own; if it is a copy, remove its data folder's buffer first"
     )
 }

@@ -106,7 +106,7 @@ fn held_back(key: &GatewayKey, why: Why) -> String {
     let gateway = &key.gateway;
     format!(
         "this box is held back: {}. Its data waits in its buffer. If it shall be `{gateway}`, an administrator of the cloud \
-         lets it in with `twinway gateway accept {gateway}`; if not, give it a name and credentials of its own",
+         lets it in with `twinway gateway accept {gateway} --reason ...`; if not, give it a name and credentials of its own",
         why.text()
     )
 }
@@ -125,7 +125,7 @@ fn told(
     let who = name(hello.identity.as_ref().map(|id| id.box_id));
     let gateway = &key.gateway;
     let remedy = format!(
-        "`twinway gateways` shows both. If the one held back is the right one: `twinway gateway accept {gateway}`; if both are \
+        "`twinway gateways` shows both. If the one held back is the right one: `twinway gateway accept {gateway} --reason ...`; if both are \
          wanted, give one of them a name and credentials of its own"
     );
     let (action, severity, detail) = match verdict {

@@ -126,7 +126,7 @@ impl Cloud {
             if self.with(|s| s.script.mute) {
                 continue;
             }
-            let mut answers = Vec::new();
+            let (mut answers, mut refused) = (Vec::new(), false);
             match packet {
                 Packet::Connect(connect) => {
                     let login = connect.login.unwrap();
@@ -148,6 +148,7 @@ impl Cloud {
                     }
                     let up = Up::decode(&p.payload).unwrap();
                     frames += usize::from(matches!(up, Up::Frame(_)));
+                    refused = matches!(up, Up::Hello(_)) && self.with(|s| s.script.refusal.is_some());
                     match self.take(up, frames, &to) {
                         Ok(messages) => answers.extend(messages.iter().map(publish)),
                         Err(()) => return,
@@ -159,6 +160,10 @@ impl Cloud {
                 if write(&mut stream, answer).await.is_none() {
                     return;
                 }
+            }
+            // At once, as the cloud does.
+            if refused {
+                return;
             }
         }
     }
