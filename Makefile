@@ -14,8 +14,8 @@ JOBS ?= 2
 
 # The demo: a simulated coating line, its gateway and its cloud, with a page to open.
 run:
-	$(CARGO) build --release --locked -p demo -p twinway
-	$(CARGO) run --release --locked -q -p demo -- $(ARGS)
+	$(CARGO) build --profile quick --locked -p demo -p twinway
+	$(CARGO) run --profile quick --locked -q -p demo -- $(ARGS)
 
 # The three programs, for use.
 build:
@@ -27,7 +27,7 @@ test: setup lint deny web-check
 	$(CARGO) test --locked --workspace
 	tests/e2e.sh
 
-# What a test needs from the distribution: Chromium, other people's MQTT and Modbus clients.
+# What a test needs from the distribution: Chromium, PostgreSQL, other people's MQTT and Modbus clients.
 setup:
 	tests/setup.sh
 

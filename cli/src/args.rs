@@ -1,6 +1,7 @@
 //! The command line: what may be typed. Nothing is done here.
 
 mod buffer;
+mod history;
 mod modbus;
 mod opcua;
 
@@ -11,6 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::exit::Exit;
 pub use buffer::{Buffer, BufferDrop, BufferExport};
+pub use history::{Align, AlignFormat, Delete, Export, HistoryOf, Method, Set};
 pub use modbus::{Direct, Form, FramingArg, Modbus, ParityArg, TableArg, Talk};
 pub use opcua::{Browse, Opcua, Server};
 
@@ -281,11 +283,17 @@ pub struct Send {
 
 /// `history`.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct History {
+    /// Several points, or a part of one
+    #[command(subcommand)]
+    pub of: Option<HistoryOf>,
     /// Id, full place, or its unambiguous end: `line1/oven`
-    pub twin: String,
+    #[arg(required = true)]
+    pub twin: Option<String>,
     /// Name of the point
-    pub point: String,
+    #[arg(required = true)]
+    pub point: Option<String>,
     /// Start: RFC 3339, microseconds since 1970, or a time ago such as -15m
     #[arg(long, default_value = "-1h", allow_hyphen_values = true, value_name = "TIME")]
     pub from: String,

@@ -135,7 +135,8 @@ impl Rows {
     /// Takes the types of the twins' points.
     pub fn learn_types<'a>(&mut self, twins: impl IntoIterator<Item = &'a TwinView>) {
         for twin in twins {
-            let points = twin.points.iter().map(|p| ((twin.id, p.schema.name.clone()), p.schema.value_type));
+            let points =
+                twin.points.iter().map(|p| ((twin.id, p.schema.name.to_string()), p.schema.value_type));
             self.types.extend(points);
         }
     }

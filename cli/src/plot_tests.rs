@@ -17,6 +17,7 @@ fn raw(t_us: i64, value: Option<f64>) -> HistoryPoint {
         min: None,
         max: None,
         mean: None,
+        first: None,
         count: 1,
         good,
     }
@@ -35,6 +36,7 @@ fn history(points: Vec<HistoryPoint>) -> HistoryResponse {
             .into_iter()
             .map(|p| HistoryPoint { t_us: from_us + p.t_us * 1_000_000, ..p })
             .collect(),
+        gaps: vec![],
     }
 }
 

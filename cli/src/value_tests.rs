@@ -1,17 +1,18 @@
 //! Tests of values as people type them.
 
-use common::Access;
 use common::schema::Label;
+use common::{Access, PointKind};
 
 use super::*;
 
 fn point(value_type: ValueType, labels: &[(i64, &str)]) -> PointSchema {
-    PointSchema {
+    PointKind {
         access: Access::ReadWrite,
         stale_ms: 1000,
         labels: labels.iter().map(|(value, text)| Label { value: *value, text: (*text).into() }).collect(),
-        ..PointSchema::new("p", value_type)
+        ..PointKind::new(value_type)
     }
+    .named("p")
 }
 
 #[test]

@@ -287,6 +287,9 @@ async fn history_is_a_table_csv_a_plot_or_json() {
         2026-11-18T11:06:40.000000Z,1795000000000000,0,good,,,,1,1\r\n\
         2026-11-18T11:06:41.000000Z,1795000001000000,1,good,,,,1,1\r\n";
     assert_eq!(csv.out, expected);
+    let told = "missing 2026-11-18T11:07:00.000Z to 2026-11-18T11:07:42.000Z (42s): dropped by the gateway, its buffer \
+                was full, 412 samples of all points of the gateway";
+    assert!(csv.err.contains(told), "{csv:?}");
     rig.world().rollup = true;
     run(&[]).await.code(0).has(&["MIN Cel", "MEAN", "WORST"]);
     run(&["--format", "plot"]).await.code(0).has(&["plant/coating/line1/oven temp [Cel]", "┤", "11 ┤"]);
@@ -294,6 +297,41 @@ async fn history_is_a_table_csv_a_plot_or_json() {
     run(&["--from", "yesterday"]).await.code(2);
     run(&["--from", "now", "--to", "-1h"]).await.code(2);
     rig.run(&["history", "line1/oven", "nope"]).await.code(3);
+}
+
+#[tokio::test]
+async fn points_are_aligned_exported_and_deleted() {
+    let rig = Rig::cloud().await;
+    let points = ["line1/oven:temp", "line1/oven:zone1_sp"];
+    let align = async |more: &[&str]| rig.run(&[&["history", "align"][..], &points, more].concat()).await;
+    align(&["--step", "1m"]).await.code(0).has(&[
+        "line1/oven:temp Cel",
+        "2026-11-18T11:08:40.000Z",
+        "2.5 (uncertain_range)",
+        "bad_timeout",
+    ]);
+    let asked = rig.world().aligned.last().cloned().unwrap();
+    assert_eq!((asked.step_ms, asked.points.len(), asked.from.as_deref()), (60_000, 2, Some("-1h")));
+    let csv = align(&["--format", "csv", "--method", "linear"]).await.code(0);
+    assert!(csv.out.starts_with("time,t_us,line1/oven:temp,line1/oven:temp quality,"), "{csv:?}");
+    assert!(csv.out.contains(",1795000060000000,2.5,uncertain_range,2.5,uncertain_range\r\n"), "{csv:?}");
+    assert!(csv.out.ends_with(",1795000120000000,,bad_timeout,,bad_timeout\r\n"), "{csv:?}");
+    rig.run(&["history", "align", "oven"]).await.code(2);
+
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let export = async |name: &str| rig.run(&["history", "export", points[0], "--file", &file(name)]).await;
+    export("a.parquet").await.code(0);
+    assert_eq!(std::fs::read(file("a.parquet")).unwrap(), b"PAR1PAR1");
+    let cut = export("a.csv").await.code(1);
+    assert!(cut.err.contains("cut off after 4 bytes"), "{cut:?}");
+    export("a.xlsx").await.code(2);
+    let names: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(names, ["a.parquet"], "nothing that is not whole");
+
+    let delete = ["history", "delete", points[0], "--from", "-2h", "--to", "-1h", "--reason", "a test"];
+    rig.run(&delete).await.code(0).has(&["deleted 1 sample"]);
+    rig.run(&["history", "delete", points[0]]).await.code(2);
 }
 
 #[tokio::test]

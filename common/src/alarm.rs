@@ -191,6 +191,26 @@ pub struct AlarmView {
     pub comment: String,
 }
 
+/// What was said of an alarm last. It stays when something else changes.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Remark {
+    /// The words; empty if none.
+    pub text: String,
+    /// Who said it; empty before the first.
+    pub actor: String,
+}
+
+/// An alarm as it outlives a restart.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct KeptAlarm {
+    /// The alarm.
+    #[serde(flatten)]
+    pub view: AlarmView,
+    /// What was said of it last.
+    #[serde(default)]
+    pub said: Remark,
+}
+
 impl AlarmView {
     /// The change as an entry of the event list.
     pub fn entry(&self) -> LogEntry {

@@ -1,4 +1,4 @@
-//! Reading and writing little-endian bytes and variable-length integers. A read past the end is an
+//! Reading and writing little-endian bytes and variable-length integers, and packing bytes. A read past the end is an
 //! error, never a panic.
 
 /// Why bytes could not be read.
@@ -149,10 +149,8 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// As `varint`.
-    #[allow(clippy::cast_possible_wrap)]
     pub fn zigzag(&mut self) -> Result<i64, DecodeError> {
-        let n = self.varint()?;
-        Ok((n >> 1) as i64 ^ -((n & 1) as i64))
+        Ok(unzigzag(self.varint()?))
     }
 
     /// A length of at most `limit`.
@@ -212,7 +210,26 @@ pub fn put_varint(out: &mut Vec<u8>, mut n: u64) {
 }
 
 /// Appends zigzag LEB128.
-#[allow(clippy::cast_sign_loss)]
 pub fn put_zigzag(out: &mut Vec<u8>, n: i64) {
-    put_varint(out, ((n << 1) ^ (n >> 63)) as u64);
+    put_varint(out, zigzag(n));
+}
+
+/// Zigzag: small numbers of either sign become small ones.
+#[allow(clippy::cast_sign_loss)]
+pub(crate) fn zigzag(n: i64) -> u64 {
+    ((n << 1) ^ (n >> 63)) as u64
+}
+
+/// What `zigzag` was made of.
+#[allow(clippy::cast_possible_wrap)]
+pub(crate) fn unzigzag(n: u64) -> i64 {
+    (n >> 1) as i64 ^ -((n & 1) as i64)
+}
+
+/// Shorter bytes are not worth compressing.
+const PACK_FROM: usize = 128;
+
+/// As LZ4 in block format, where that is worth it and shorter.
+pub(crate) fn pack(bytes: &[u8]) -> Option<Vec<u8>> {
+    (bytes.len() >= PACK_FROM).then(|| lz4_flex::block::compress(bytes)).filter(|p| p.len() < bytes.len())
 }

@@ -199,7 +199,7 @@ pub struct SchemaHash(pub [u8; 16]);
 
 impl fmt::Display for SchemaHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+        f.write_str(&crate::text::hex(&self.0))
     }
 }
 

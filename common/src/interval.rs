@@ -80,29 +80,77 @@ impl IntervalSet {
         }
     }
 
-    /// What is in this set and not in the other.
-    #[must_use]
-    pub fn minus(&self, other: &Self) -> Self {
-        let mut out = Self::new();
-        for (start, end) in self.iter() {
-            let mut at = start;
-            while let Some(from) = other.first_missing(at).filter(|n| *n <= end) {
-                // The run of the other after `from` ends what is missing there.
-                let next = other.runs.range(from..).next().map_or(u64::MAX, |(s, _)| s - 1);
-                let to = end.min(next);
-                out.insert_range(from, to);
-                if to == u64::MAX || to >= end {
-                    break;
-                }
-                at = to + 1;
-            }
+    /// The first number at or after `from` that is in the set.
+    pub fn first_from(&self, from: u64) -> Option<u64> {
+        if self.contains(from) {
+            return Some(from);
         }
-        out
+        self.runs.range(from..).next().map(|(&s, _)| s)
+    }
+
+    /// The last number at or before `to` that is in the set.
+    pub fn last_to(&self, to: u64) -> Option<u64> {
+        self.runs.range(..=to).next_back().map(|(_, &e)| e.min(to))
+    }
+
+    /// The intervals that meet `start..=end`, which is not empty, in order and as they are.
+    fn meeting(&self, start: u64, end: u64) -> impl Iterator<Item = (u64, u64)> + '_ {
+        let before = self.runs.range(..start).next_back().filter(|(_, e)| **e >= start);
+        before.into_iter().chain(self.runs.range(start..=end)).map(|(&s, &e)| (s, e))
+    }
+
+    /// What is in this set and not in `other`, as intervals in order.
+    pub fn difference<'a>(&'a self, other: &'a IntervalSet) -> impl Iterator<Item = (u64, u64)> + 'a {
+        self.iter().flat_map(move |(start, end)| {
+            let mut cuts = other.meeting(start, end);
+            let mut next = Some(start);
+            std::iter::from_fn(move || {
+                loop {
+                    let from = next.filter(|n| *n <= end)?;
+                    let Some((s, e)) = cuts.next() else {
+                        next = None;
+                        return Some((from, end));
+                    };
+                    next = e.checked_add(1);
+                    if from < s {
+                        return Some((from, s - 1));
+                    }
+                }
+            })
+        })
+    }
+
+    /// What is in this set and not in `other`.
+    pub fn minus(&self, other: &IntervalSet) -> IntervalSet {
+        Self { runs: self.difference(other).collect() }
+    }
+
+    /// How many numbers are in this set and not in `other` (saturating).
+    pub fn minus_len(&self, other: &IntervalSet) -> u64 {
+        count(self.difference(other))
+    }
+
+    /// What is in both.
+    pub fn intersection(&self, other: &IntervalSet) -> IntervalSet {
+        let both = |(start, end): (u64, u64)| {
+            other.meeting(start, end).map(move |(s, e)| (s.max(start), e.min(end)))
+        };
+        Self { runs: self.iter().flat_map(both).collect() }
+    }
+
+    /// Whether all of it is in `other`; looks no further than the first interval that is not.
+    pub fn is_subset(&self, other: &IntervalSet) -> bool {
+        self.iter().all(|(s, e)| other.contains_range(s, e))
+    }
+
+    /// Whether nothing is in both.
+    pub fn is_disjoint(&self, other: &IntervalSet) -> bool {
+        self.iter().all(|(s, e)| other.meeting(s, e).next().is_none())
     }
 
     /// How many numbers are in the set (saturating).
     pub fn len(&self) -> u64 {
-        self.iter().fold(0, |n, (s, e)| n.saturating_add((e - s).saturating_add(1)))
+        count(self.iter())
     }
 
     /// Whether nothing is in the set.
@@ -114,6 +162,10 @@ impl IntervalSet {
     pub fn last(&self) -> Option<u64> {
         self.runs.values().next_back().copied()
     }
+}
+
+fn count(runs: impl Iterator<Item = (u64, u64)>) -> u64 {
+    runs.fold(0, |n, (s, e)| n.saturating_add((e - s).saturating_add(1)))
 }
 
 impl From<Vec<(u64, u64)>> for IntervalSet {
@@ -159,6 +211,40 @@ mod tests {
             let runs: Vec<_> = set.iter().collect();
             prop_assert!(runs.windows(2).all(|w| w[0].1 + 1 < w[1].0), "{runs:?} touch");
         }
+
+        #[test]
+        fn two_sets_agree_with_two_plain_ones(
+            a in prop::collection::vec((0u64..60, 0u64..8), 0..12),
+            b in prop::collection::vec((0u64..60, 0u64..8), 0..12),
+        ) {
+            let ranges = |runs: &[(u64, u64)]| runs.iter().map(|(s, n)| (*s, s + n)).collect::<Vec<_>>();
+            let plain = |runs: &[(u64, u64)]| -> BTreeSet<u64> { runs.iter().flat_map(|(s, n)| *s..=s + n).collect() };
+            let (one, two) = (IntervalSet::from(ranges(&a)), IntervalSet::from(ranges(&b)));
+            let (x, y) = (plain(&a), plain(&b));
+            // Equal to a set built one by one: no two intervals touch.
+            let of = |set: BTreeSet<u64>| IntervalSet::from(set.into_iter().map(|n| (n, n)).collect::<Vec<_>>());
+            let less = of(x.difference(&y).copied().collect());
+            prop_assert_eq!(&one.minus(&two), &less);
+            prop_assert_eq!(one.minus_len(&two), less.len());
+            prop_assert_eq!(one.intersection(&two), of(x.intersection(&y).copied().collect()));
+            prop_assert_eq!(one.is_subset(&two), x.is_subset(&y));
+            prop_assert_eq!(one.is_disjoint(&two), x.is_disjoint(&y));
+            for n in 0..80 {
+                prop_assert_eq!(one.first_from(n), x.range(n..).next().copied());
+                prop_assert_eq!(one.last_to(n), x.range(..=n).next_back().copied());
+            }
+        }
+    }
+
+    /// What the buffer asks of sets of a million runs while appends wait: by neighbours, not run by run from the start.
+    #[test]
+    fn differences_of_many_runs_end() {
+        let odd: IntervalSet = (0..400_000).map(|n| (2 * n + 1, 2 * n + 1)).collect::<Vec<_>>().into();
+        let all: IntervalSet = vec![(1, 800_000)].into();
+        assert_eq!(all.minus(&odd).len(), 400_000);
+        assert_eq!(odd.minus_len(&all), 0);
+        assert_eq!(odd.minus(&odd), IntervalSet::new());
+        assert_eq!(all.intersection(&odd), odd);
     }
 
     #[test]
@@ -168,6 +254,11 @@ mod tests {
         set.insert_range(0, u64::MAX - 2);
         assert_eq!(set.iter().collect::<Vec<_>>(), [(0, u64::MAX)]);
         assert_eq!(set.first_missing(5), None);
+        assert_eq!(set.minus(&set), IntervalSet::new());
+        assert_eq!(set.minus_len(&IntervalSet::new()), u64::MAX);
+        let middle: IntervalSet = vec![(3, 7)].into();
+        assert_eq!(set.minus(&middle), vec![(0, 2), (8, u64::MAX)].into());
+        assert_eq!(set.first_from(u64::MAX), Some(u64::MAX));
         set.insert_range(3, 2);
         assert_eq!(set.iter().count(), 1);
     }

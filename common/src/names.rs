@@ -149,6 +149,10 @@ pub mod metric {
         GATEWAY_BUFFER_SYNC_SECONDS = "twinway_gateway_buffer_sync_seconds", "time of one fdatasync of the log";
         GATEWAY_UPLINK_UP = "twinway_gateway_uplink_up", "1 while the session with the cloud lives";
         GATEWAY_UPLINK_FRAMES = "twinway_gateway_uplink_frames", "frames sent to the cloud, by kind live or backlog";
+        GATEWAY_UPLINK_BYTES = "twinway_gateway_uplink_bytes", "bytes that the link to the cloud carried in this period, in both directions, by period day or month";
+        GATEWAY_UPLINK_LEFT = "twinway_gateway_uplink_bytes_left", "bytes that are left of the link's budget, by period day or month";
+        GATEWAY_UPLINK_HELD = "twinway_gateway_uplink_held", "1 while samples are held back: the budget is used up, or it is a quiet hour";
+        GATEWAY_UPLINK_HELD_FRAMES = "twinway_gateway_uplink_held_frames", "frames of samples that are held back, or wait to go together";
         GATEWAY_COMMANDS = "twinway_gateway_commands", "commands by final state and code";
         GATEWAY_ALARMS = "twinway_gateway_alarms", "alarms that are not normal, by priority and state";
         GATEWAY_PART_RESTARTS = "twinway_gateway_part_restarts", "restarts of a part";
@@ -221,8 +225,18 @@ pub mod action {
         DEVICE_ONLINE = "device.online";
         /// A device no longer answers.
         DEVICE_OFFLINE = "device.offline";
-        /// Somebody had samples of the buffer dropped.
+        /// Samples are held back in the buffer: the link's bytes are used up, or it is a quiet hour.
+        UPLINK_HELD = "uplink.held";
+        /// Samples go to the cloud again.
+        UPLINK_RELEASED = "uplink.released";
+        /// Somebody asked for samples of the buffer to be dropped.
+        BUFFER_DROP_ASKED = "buffer.drop_asked";
+        /// They were dropped.
         BUFFER_DROPPED = "buffer.dropped";
+        /// They were not, or not all.
+        BUFFER_DROP_REFUSED = "buffer.drop_refused";
+        /// Somebody had a part of a point's history deleted.
+        HISTORY_DELETED = "history.deleted";
         /// Somebody asked for something to be done with an alarm.
         ALARM_ASKED = "alarm.asked";
         /// An alarm's condition came true.

@@ -1,6 +1,7 @@
 //! What a gateway's points are: frames name the hash of this and refer to points by number. A changed
 //! type or unit is a new schema.
 
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -40,12 +41,23 @@ pub struct Label {
     pub text: String,
 }
 
-/// One point of a device.
+/// One point of a device. Cheap to clone: its name, and what it is apart from that, are kept once for all that share them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PointSchema {
     /// Name, unique in its device.
-    pub name: String,
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub name: Arc<str>,
+    /// What it is.
+    #[serde(flatten)]
+    #[cfg_attr(feature = "openapi", schema(value_type = PointKind))]
+    pub kind: Arc<PointKind>,
+}
+
+/// What a point is, whatever its name.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PointKind {
     /// Type of the processed value.
     #[serde(rename = "type")]
     pub value_type: ValueType,
@@ -79,11 +91,10 @@ pub struct PointSchema {
     pub labels: Vec<Label>,
 }
 
-impl PointSchema {
+impl PointKind {
     /// A point that is read, without unit, ranges or limits, current for 5 s.
-    pub fn new(name: impl Into<String>, value_type: ValueType) -> Self {
+    pub fn new(value_type: ValueType) -> Self {
         Self {
-            name: name.into(),
             value_type,
             unit: String::new(),
             description: String::new(),
@@ -98,10 +109,36 @@ impl PointSchema {
         }
     }
 
+    /// As a point of this name.
+    pub fn named(self, name: impl Into<Arc<str>>) -> PointSchema {
+        PointSchema { name: name.into(), kind: Arc::new(self) }
+    }
+
     /// The label of a value, if it has one.
     pub fn label(&self, value: &Value) -> Option<&str> {
         let Value::I64(n) = value.convert(ValueType::I64)? else { return None };
         self.labels.iter().find(|l| l.value == n).map(|l| l.text.as_str())
+    }
+}
+
+impl PointSchema {
+    /// A point that is read, without unit, ranges or limits, current for 5 s.
+    pub fn new(name: impl Into<Arc<str>>, value_type: ValueType) -> Self {
+        PointKind::new(value_type).named(name)
+    }
+}
+
+impl Deref for PointSchema {
+    type Target = PointKind;
+
+    fn deref(&self) -> &PointKind {
+        &self.kind
+    }
+}
+
+impl DerefMut for PointSchema {
+    fn deref_mut(&mut self) -> &mut PointKind {
+        Arc::make_mut(&mut self.kind)
     }
 }
 
@@ -119,8 +156,8 @@ pub struct DeviceSchema {
     pub description: String,
     /// Number of its first point; its points follow each other.
     pub first_point: u32,
-    /// Its points; those that are the same as others' may be one.
-    pub points: Vec<Arc<PointSchema>>,
+    /// Its points.
+    pub points: Vec<PointSchema>,
 }
 
 /// Every point of one gateway.

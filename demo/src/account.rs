@@ -4,9 +4,9 @@
 use std::net::SocketAddr;
 
 use anyhow::{Context, ensure};
-use common::api::{GatewayCredential, SessionRequest, SessionResponse};
+use common::api::{GatewayCredential, Role, SessionRequest, SessionResponse};
+use common::text::hex;
 use serde::de::DeserializeOwned;
-use sha2::{Digest as _, Sha256};
 
 /// Account, password and session.
 #[derive(Clone)]
@@ -84,10 +84,6 @@ impl Token {
 
     /// As it stands in the gateway's `tokens_file`.
     pub fn line(&self) -> String {
-        format!("{}:operator:{}\n", self.user, hex(&Sha256::digest(&self.token)))
+        twinway_gateway::config::Token::new(self.user, Role::Operator, &self.token).line() + "\n"
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }

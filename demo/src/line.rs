@@ -105,7 +105,7 @@ impl Demo {
         let token = Token::new()?;
         let tokens = folder.write_private("gateway.tokens", &token.line())?;
         let certificates = certificates.await?.context("certificates of the oven and the gateway")?;
-        let oven = Controller::start(&line, at_oven, &certificates).await?;
+        let oven = Controller::start(&line, at_oven, &certificates, clock.clone()).await?;
 
         let socket = folder.socket();
         let config = TEMPLATE
@@ -224,7 +224,8 @@ impl Demo {
     pub async fn start_oven(&mut self) -> anyhow::Result<()> {
         if self.oven.is_none() {
             let listener = listen(self.addresses.oven.port(), "the oven's OPC UA").await?;
-            self.oven = Some(Controller::start(&self.line, listener, &self.certificates).await?);
+            self.oven =
+                Some(Controller::start(&self.line, listener, &self.certificates, self.clock.clone()).await?);
         }
         Ok(())
     }

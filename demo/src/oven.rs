@@ -20,14 +20,14 @@ use std::time::Duration;
 use anyhow::Context as _;
 use common::{Clock, Drain, GatewayId, TenantId};
 use gateway_opcua::pki::{Application, Certificate, Pki};
+use gateway_opcua::value::time;
 use opcua::crypto::SecurityPolicy;
 use opcua::server::address_space::{AddressSpace, VariableBuilder};
 use opcua::server::diagnostics::NamespaceMetadata;
 use opcua::server::node_manager::memory::{SimpleNodeManager, simple_node_manager};
 use opcua::server::{Server, ServerBuilder, ServerConfig, ServerEndpoint, ServerHandle, TcpConfig};
 use opcua::types::{
-    DataTypeId, DataValue, DateTime, MessageSecurityMode, NodeId, ObjectId, StatusCode, VariableTypeId,
-    Variant,
+    DataTypeId, DataValue, MessageSecurityMode, NodeId, ObjectId, StatusCode, VariableTypeId, Variant,
 };
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -102,6 +102,7 @@ impl Controller {
         line: &Line,
         listener: TcpListener,
         certificates: &Certificates,
+        clock: Clock,
     ) -> anyhow::Result<Self> {
         let config = config(listener.local_addr()?.port(), certificates);
         // The standard's own nodes are some thousands.
@@ -114,12 +115,16 @@ impl Controller {
         fill(&mut manager.address_space().write(), &NodeId::new(index, "Oven"), &nodes);
         for (id, datum) in &nodes {
             if let Datum::Setpoint(zone) = *datum {
-                let line = line.clone();
-                manager.inner().add_write_callback(id.clone(), move |value, _| set(&line, zone, &value));
+                let taker = line.clone();
+                manager.inner().add_write_callback(id.clone(), move |value, _| set(&taker, zone, &value));
+                // Else a read shows what the last cycle did.
+                let (line, clock, datum) = (line.clone(), clock.clone(), *datum);
+                let shown = move || DataValue::new_at(datum.now(&line), time(clock.now_us()));
+                manager.inner().add_read_callback(id.clone(), move |_, _, _| Ok(shown()));
             }
         }
         let drain = Drain::new();
-        tokio::spawn(scan(line.clone(), manager, nodes, handle.clone(), drain.clone()));
+        tokio::spawn(scan(line.clone(), manager, nodes, handle.clone(), clock, drain.clone()));
         Ok(Self { server: handle, drain, serving: tokio::spawn(server.run_with(listener)) })
     }
 
@@ -198,6 +203,7 @@ async fn scan(
     manager: Arc<SimpleNodeManager>,
     nodes: Vec<(NodeId, Datum)>,
     server: ServerHandle,
+    clock: Clock,
     drain: Drain,
 ) {
     let mut tick = interval(SCAN);
@@ -207,10 +213,10 @@ async fn scan(
             () = drain.started() => return,
             _ = tick.tick() => {}
         }
-        let now = DateTime::now();
-        // Taken under the lock that a write takes as well: no cycle shows a setpoint of before a write.
-        let value = |datum: Datum| DataValue::new_at(line.with(|plant, set| datum.value(plant, set)), now);
-        let values = nodes.iter().map(|(id, datum)| (id, None, value(*datum)));
+        let now = time(clock.now_us());
+        // A write tells subscribers once what its node showed before it (async-opcua 0.19 keeps no value of a write that it
+        // hands on); what it set follows with the next sample or cycle.
+        let values = nodes.iter().map(|(id, datum)| (id, None, DataValue::new_at(datum.now(&line), now)));
         if let Err(status) = manager.set_values(server.subscriptions(), values) {
             tracing::warn!(%status, "the oven's nodes are not updated");
         }
@@ -267,6 +273,10 @@ impl Datum {
         }
     }
 
+    fn now(self, line: &Line) -> Variant {
+        line.with(|plant, set| self.value(plant, set))
+    }
+
     fn value(self, plant: &Plant, set: &Setpoints) -> Variant {
         let zone = |at: usize| plant.oven.zones.get(at);
         let number = match self {
@@ -284,6 +294,8 @@ impl Datum {
 
 #[cfg(test)]
 mod tests {
+    use gateway_adapters::opcua::{DeviceConfig, Kit, Tool};
+
     use super::*;
 
     #[test]
@@ -315,16 +327,47 @@ mod tests {
         }
     }
 
-    #[test]
-    fn certificates_stay_and_the_gateway_alone_is_let_in() {
+    #[tokio::test(flavor = "multi_thread")]
+    async fn certificates_stay_and_the_gateway_alone_is_let_in() {
         let dir = tempfile::tempdir().unwrap();
         let folder = Folder::open(&dir.path().join("demo"), false).unwrap();
         let first = Certificates::open(&folder, "box", &Clock::system()).unwrap();
         let again = Certificates::open(&folder, "box", &Clock::system()).unwrap();
         assert_eq!(first.fingerprint, again.fingerprint);
-        let trusted: Vec<_> = first.clients.join("trusted").read_dir().unwrap().map(Result::unwrap).collect();
-        let gateway = std::fs::read(folder.path("gateway/pki/own/cert.der")).unwrap();
-        assert_eq!(trusted.len(), 1);
-        assert_eq!(std::fs::read(trusted[0].path()).unwrap(), gateway);
+        let (line, listener) = (Line::new(1), TcpListener::bind((HOST, 0)).await.unwrap());
+        let mut device = DeviceConfig::new(format!("opc.tcp://{}", listener.local_addr().unwrap()));
+        device.certificate = Some(first.fingerprint.clone());
+        let oven = Controller::start(&line, listener, &again, Clock::system()).await.unwrap();
+
+        let hosts = vec![HOST.to_owned()];
+        let foreign = Application { name: "x".into(), uri: "urn:twinway:test:foreign".into(), hosts };
+        let kit = Kit::new(dir.path().join("foreign"), foreign.clone(), Clock::system());
+        assert!(kit.tool(&device).await.is_err(), "a foreign certificate was let in");
+        let rejected = first.clients.join("rejected").read_dir().unwrap().map(|f| f.unwrap().path());
+        let refused: Vec<_> = rejected.map(|path| std::fs::read(path).unwrap()).collect();
+        let now_us = Clock::system().now_us();
+        let shown = Pki::open(dir.path().join("foreign")).unwrap().own(&foreign, now_us).unwrap().certificate;
+        assert_eq!(refused, [shown.der()]);
+
+        let (tool, node) = gateways(&folder, &device).await;
+        // A setpoint is read as it was set, not as the last cycle showed it.
+        for n in 0..10 {
+            let degc = 100.5 + f64::from(n);
+            assert_eq!(set(&line, 1, &DataValue::new_now(degc)), StatusCode::Good);
+            let read = tool.read(std::slice::from_ref(&node)).await.unwrap();
+            assert_eq!(read[0].text, degc.to_string());
+        }
+        tool.close().await;
+        oven.stop().await;
+    }
+
+    /// A session as the gateway has it, and its node of the second zone's setpoint.
+    async fn gateways(folder: &Folder, device: &DeviceConfig) -> (Tool, NodeId) {
+        let hosts = vec![HOST.to_owned()];
+        let gateway = Application::gateway(&TenantId::default(), &"box".parse().unwrap(), hosts);
+        let kit = Kit::new(folder.path("gateway/pki"), gateway, Clock::system());
+        let tool = kit.tool(device).await.unwrap();
+        let node = tool.node(&format!("nsu={NAMESPACE};s=Zone2.Setpoint").parse().unwrap()).unwrap();
+        (tool, node)
     }
 }

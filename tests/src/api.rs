@@ -97,7 +97,7 @@ impl Api {
     /// A point's last value.
     pub async fn value(&self, twin: &str, point: &str) -> Option<Value> {
         let twin = self.twin(twin).await?;
-        twin.points.into_iter().find(|p| p.schema.name == point)?.value
+        twin.points.into_iter().find(|p| *p.schema.name == *point)?.value
     }
 
     /// A point's history.

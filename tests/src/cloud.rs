@@ -33,6 +33,13 @@ struct Addresses {
 impl Cloud {
     /// Starts one for the first time in `dir` and signs in as its first admin.
     pub async fn start(dir: &Path) -> Self {
+        Self::start_with(dir, "").await
+    }
+
+    /// As `start`, with more sections of its configuration.
+    pub async fn start_with(dir: &Path, sections: &str) -> Self {
+        std::fs::create_dir_all(dir.join("conf.d")).expect("a folder");
+        std::fs::write(dir.join("conf.d/more.toml"), sections).expect("a configuration");
         let mut cloud = Self::spawn(dir).await;
         let password = cloud.first_password();
         cloud.api = Some(Api::login(&format!("http://{}", cloud.http), "admin", &password).await);

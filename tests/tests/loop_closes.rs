@@ -43,13 +43,13 @@ async fn a_change_in_the_plc_reaches_the_twin_with_quality_and_times() {
     .await;
     let twin = site.cloud.api().twin("hall/plc").await.expect("the twin");
     assert!(twin.online);
-    let point = twin.points.iter().find(|p| p.schema.name == "r1").expect("the point");
+    let point = twin.points.iter().find(|p| &*p.schema.name == "r1").expect("the point");
     assert!(point.quality.is_good() && point.source_us > 0 && point.received_us >= point.source_us);
 
     site.plc.stop();
     until("bad quality with its reason", LIMIT, || async {
         let twin = site.cloud.api().twin("hall/plc").await?;
-        let point = twin.points.into_iter().find(|p| p.schema.name == "r1")?;
+        let point = twin.points.into_iter().find(|p| &*p.schema.name == "r1")?;
         (point.quality.is_bad() && point.value.is_none()).then_some(())
     })
     .await;

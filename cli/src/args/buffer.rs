@@ -14,7 +14,8 @@ pub enum Buffer {
     Export(BufferExport),
     /// Reads the whole buffer of this box and says whether it is sound; changes nothing
     Verify,
-    /// Drops samples of this box's buffer for good; what the cloud lacks is told there as a gap
+    /// Drops samples of this box's buffer for good; what the cloud lacks is told there as a gap. What was taken while the
+    /// clock was not set has no time and stays
     Drop(BufferDrop),
 }
 

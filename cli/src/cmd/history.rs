@@ -1,10 +1,12 @@
 //! `history`: a point's past as a table, CSV or a plot.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use common::Value;
-use common::api::{HistoryPoint, HistoryResponse, Resolution};
+use common::api::{GapReason, HistoryGap, HistoryPoint, HistoryResponse, Resolution};
 use common::clock::{format_us, parse_us};
+use common::text::csv_field;
 use reqwest::Method;
 
 use super::Context;
@@ -19,6 +21,11 @@ use crate::value::{number, show};
 const ROWS: u32 = 1000;
 
 pub(super) async fn history(ctx: &Context, args: History) -> Result<Exit> {
+    let (twin, point) = match (args.of, args.twin, args.point) {
+        (Some(of), ..) => return super::history_sets::run(ctx, of).await,
+        (None, Some(twin), Some(point)) => (twin, point),
+        _ => return Err(Error::usage("give a twin and a point")),
+    };
     let now = ctx.clock.now_us();
     let from = parse_us(&args.from, now).map_err(Error::usage)?;
     let to = parse_us(&args.to, now).map_err(Error::usage)?;
@@ -30,10 +37,11 @@ pub(super) async fn history(ctx: &Context, args: History) -> Result<Exit> {
         if args.format == HistoryFormat::Plot { u32::from(size.columns).clamp(20, 1000) } else { ROWS };
     let max_points = args.max_points.unwrap_or(usual);
     // The texts go as they are: `-15m` is by the server's clock, which stamped the samples.
-    let request = ctx
-        .client
-        .request(Method::GET, &["twins", &args.twin, "points", &args.point, "history"])?
-        .query(&[("from", &args.from), ("to", &args.to), ("max_points", &max_points.to_string())]);
+    let request = ctx.client.request(Method::GET, &["twins", &twin, "points", &point, "history"])?.query(&[
+        ("from", &args.from),
+        ("to", &args.to),
+        ("max_points", &max_points.to_string()),
+    ]);
     let history: HistoryResponse = ctx.client.fetch(request).await?;
     if ctx.out.is_json() {
         ctx.out.json(&history)?;
@@ -55,7 +63,27 @@ pub(super) async fn history(ctx: &Context, args: History) -> Result<Exit> {
     if history.points.is_empty() {
         ctx.out.note("no samples in this range");
     }
+    // Beside the rows, so that what reads them as CSV is not disturbed.
+    history.gaps.iter().for_each(|g| ctx.out.note(&gap(g)));
     Ok(Exit::Ok)
+}
+
+/// A gap in a line.
+fn gap(gap: &HistoryGap) -> String {
+    let HistoryGap { from_us, to_us, cause, quality, count, partial } = gap;
+    let kind = if *partial { "in part missing" } else { "missing" };
+    let length = Duration::from_micros(u64::try_from(to_us - from_us).unwrap_or(0));
+    let mut text =
+        format!("{kind} {} to {} ({})", time(*from_us), time(*to_us), humantime::format_duration(length));
+    let _ = write!(text, ": {}", cause.text());
+    if let Some(quality) = quality.filter(|q| *cause == GapReason::BadQuality || !q.is_bad()) {
+        let _ = write!(text, ", {quality}");
+    }
+    if let Some(n) = count {
+        let of = if quality.is_none() { "samples of all points of the gateway" } else { "samples" };
+        let _ = write!(text, ", {n} {of}");
+    }
+    text
 }
 
 /// The terminal's size; COLUMNS and LINES where there is none.
@@ -109,9 +137,9 @@ fn table(history: &HistoryResponse) -> String {
 /// RFC 4180 with a header, every digit kept. Raw rows leave the columns of roll-ups empty.
 fn csv(history: &HistoryResponse) -> String {
     let mut text = "time,t_us,value,quality,min,max,mean,count,good\r\n".to_owned();
-    for HistoryPoint { t_us, value, quality, min, max, mean, count, good } in &history.points {
+    for HistoryPoint { t_us, value, quality, min, max, mean, count, good, .. } in &history.points {
         let value = match value {
-            Some(Value::Text(t)) => field(t),
+            Some(Value::Text(t)) => csv_field(t),
             Some(v) => v.to_string(),
             None => String::new(),
         };
@@ -124,23 +152,4 @@ fn csv(history: &HistoryResponse) -> String {
         );
     }
     text
-}
-
-/// A text as a field. One that a spreadsheet would run as a formula is made a text by a quote mark.
-fn field(text: &str) -> String {
-    let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
-    let text = if formula { format!("'{text}") } else { text.to_owned() };
-    if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_text_cannot_break_out_of_its_field() {
-        assert_eq!(field("a"), "a");
-        assert_eq!(field("a,\"b\""), "\"a,\"\"b\"\"\"");
-        assert_eq!(field("=1+1"), "'=1+1");
-    }
 }

@@ -9,6 +9,7 @@ mod command;
 mod discover;
 mod gateway;
 mod history;
+mod history_sets;
 mod lists;
 mod login;
 mod modbus;

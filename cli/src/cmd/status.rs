@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use common::api::{CommandView, DeviceHealth, GatewayView, TwinView};
+use common::api::{CommandView, DeviceHealth, GatewayView, LinkHold, TwinView};
 use common::command::LogEntry;
 use common::supervise::PartState;
 use futures_util::future::join4;
@@ -17,7 +17,7 @@ use super::screen::{Screen, Style};
 use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::out::clean;
-use crate::table::{Table, age, time};
+use crate::table::{Table, age, size, time};
 
 const PERIOD: Duration = Duration::from_secs(1);
 const COMMANDS: u32 = 5;
@@ -134,6 +134,7 @@ fn lines(ctx: &Context, s: &Snapshot, style: Style) -> Vec<String> {
         }
     };
     section(&gateway_table(&s.gateways, s.at_us), &|row| row.contains("  offline  "));
+    section(&links(s), &|row| row.contains("  held: "));
     section(&devices(s), &|row| row.contains("  down  "));
     section(&polls(s), &|row| row.contains("  parked  "));
     section(&holes(s), &|_| false);
@@ -146,6 +147,33 @@ fn lines(ctx: &Context, s: &Snapshot, style: Style) -> Vec<String> {
         lines.pop();
     }
     lines
+}
+
+/// What the links to the cloud carry, and whether samples may go.
+fn links(s: &Snapshot) -> Table {
+    let mut table = Table::new(&["UPLINK", ">TODAY", ">LEFT", ">MONTH", ">LEFT", ">KEPT", "SAMPLES"]);
+    for (g, link) in s.gateways.iter().filter_map(|g| Some((g, g.health.as_ref()?.link?))) {
+        let left = |left: Option<u64>| left.map_or_else(|| "-".to_owned(), size);
+        let until = link.held_until_us.map(|at| format!(", until {}", time(at))).unwrap_or_default();
+        let since = link.held_since_us.map(|at| age(at, s.at_us)).unwrap_or_default();
+        let held = |why: &str| format!("held: {why}, for {since}{until}");
+        table.row([
+            g.id.to_string(),
+            size(link.day_bytes),
+            left(link.day_left),
+            size(link.month_bytes),
+            left(link.month_left),
+            link.held_frames.to_string(),
+            match link.held {
+                Some(LinkHold::Day) => held("the day's bytes are used up"),
+                Some(LinkHold::Month) => held("the month's bytes are used up"),
+                Some(LinkHold::Quiet) => held("quiet hours"),
+                None if link.together => "together".to_owned(),
+                None => "at once".to_owned(),
+            },
+        ]);
+    }
+    table
 }
 
 fn devices(s: &Snapshot) -> Table {

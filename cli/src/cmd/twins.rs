@@ -69,7 +69,7 @@ fn page(twin: &TwinView, now_us: i64) -> String {
     ]);
     for p in &twin.points {
         table.row([
-            p.schema.name.clone(),
+            p.schema.name.to_string(),
             show(p.value.as_ref(), Some(&p.schema)),
             p.schema.unit.clone(),
             p.quality.to_string(),

@@ -40,7 +40,7 @@ pub(super) async fn watch(
         None => ctx.client.twins(None).await?,
     };
     for point in &points {
-        if !twins.iter().any(|t| t.points.iter().any(|p| p.schema.name == *point)) {
+        if !twins.iter().any(|t| t.points.iter().any(|p| *p.schema.name == **point)) {
             return Err(Error::new(Exit::NotFound, format!("there is no point `{point}`"))
                 .remedy("`twinway twins get <twin>` lists its points"));
         }
@@ -99,7 +99,7 @@ impl Watch<'_> {
         loop {
             let mut changes = Vec::new();
             for (twin, p) in twins.iter().flat_map(|t| t.points.iter().map(move |p| (t.id, p))) {
-                let point = p.schema.name.clone();
+                let point = p.schema.name.to_string();
                 let now = Change {
                     twin,
                     point,
@@ -149,7 +149,7 @@ impl Watch<'_> {
                 continue;
             }
             let twin = self.twins.get(&c.twin);
-            let schema = twin.and_then(|t| t.points.iter().map(|p| &p.schema).find(|p| p.name == c.point));
+            let schema = twin.and_then(|t| t.points.iter().map(|p| &p.schema).find(|p| *p.name == *c.point));
             let asset = twin.map_or_else(|| c.twin.to_string(), |t| t.asset.clone());
             if out.is_json() {
                 out.json_line(&json!({

@@ -38,7 +38,7 @@ pub(super) async fn write(
     let key = how.idempotency_key.clone().unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
     let ttl_ms = u64::try_from(how.ttl.as_millis()).unwrap_or(u64::MAX);
     let request =
-        CommandRequest { point: point.schema.name.clone(), value, ttl_ms, reason: how.reason.clone() };
+        CommandRequest { point: point.schema.name.to_string(), value, ttl_ms, reason: how.reason.clone() };
 
     let mut command = post(&ctx.client, &twin, &request, &key).await?;
     if wait && !command.state.is_final() {
@@ -55,7 +55,7 @@ pub(super) async fn write(
 
 /// A point of a twin.
 pub(super) fn find<'a>(twin: &'a TwinView, point: &str) -> Result<&'a PointView> {
-    twin.points.iter().find(|p| p.schema.name == point).ok_or_else(|| Error::Problem {
+    twin.points.iter().find(|p| *p.schema.name == *point).ok_or_else(|| Error::Problem {
         problem: Problem::new(Code::UnknownPoint, format!("{} has no point `{point}`", twin.asset)),
         command: false,
     })

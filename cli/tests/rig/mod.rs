@@ -24,7 +24,8 @@ use common::api::*;
 use common::command::{LogEntry, Origin, Requester, Severity};
 use common::names::Code;
 use common::schema::Label;
-use common::{Access, CommandId, CommandState, PointSchema, Quality, TwinId, Value, ValueType};
+use common::{Access, CommandId, CommandState, PointKind, Quality, TwinId, Value, ValueType};
+use futures_util::StreamExt as _;
 use tokio::process::{Child, Command};
 
 /// Longest time for one run of the binary.
@@ -58,6 +59,8 @@ pub(crate) struct World {
     pub(crate) is_box: bool,
     pub(crate) switch: SwitchRequest,
     pub(crate) rollup: bool,
+    /// Grids asked for.
+    pub(crate) aligned: Vec<AlignedRequest>,
     pub(crate) seen: Vec<Seen>,
 }
 
@@ -80,13 +83,14 @@ pub(crate) fn id(n: u128) -> TwinId {
 
 fn point(name: &str, value_type: ValueType, unit: &str, value: Option<Value>, writable: bool) -> PointView {
     PointView {
-        schema: PointSchema {
+        schema: PointKind {
             unit: unit.into(),
             access: if writable { Access::ReadWrite } else { Access::Read },
             write_min: writable.then_some(0.0),
             write_max: writable.then_some(250.0),
-            ..PointSchema::new(name, value_type)
-        },
+            ..PointKind::new(value_type)
+        }
+        .named(name),
         quality: if value.is_some() { Quality::GOOD } else { Quality::BAD_TIMEOUT },
         value,
         source_us: NOW_US,
@@ -172,6 +176,7 @@ pub(crate) fn gateway() -> GatewayView {
             clock_synchronised: true,
             switch: SwitchPosition::Remote,
             uplink: true,
+            link: None,
             buffer: BufferHealth {
                 unacked_frames: 12,
                 oldest_unacked_ms: 4000,
@@ -216,6 +221,7 @@ fn world() -> World {
         is_box: false,
         switch: SwitchRequest { position: SwitchPosition::Local, reason: "start".into() },
         rollup: false,
+        aligned: vec![],
         seen: Vec::new(),
     }
 }
@@ -225,7 +231,9 @@ fn router(world: Shared) -> Router {
         .route("/session", post(sign_in).delete(async || StatusCode::NO_CONTENT))
         .route("/twins", get(twins))
         .route("/twins/{id}", get(one_twin))
-        .route("/twins/{id}/points/{point}/history", get(history))
+        .route("/twins/{id}/points/{point}/history", get(history).delete(delete_history))
+        .route("/history/aligned", post(aligned))
+        .route("/history/export", post(export))
         .route("/twins/{id}/commands", post(command))
         .route("/commands", get(commands))
         .route("/commands/{id}", get(one_command))
@@ -306,7 +314,7 @@ async fn history(
     let Some(twin) = find(&w, &name) else {
         return Problem::new(Code::NotFound, "no such twin").into_response();
     };
-    if !twin.points.iter().any(|p| p.schema.name == point) {
+    if !twin.points.iter().any(|p| *p.schema.name == *point) {
         return Problem::new(Code::UnknownPoint, "no such point").into_response();
     }
     let n: u32 = q["max_points"].parse().unwrap();
@@ -320,6 +328,7 @@ async fn history(
             min: part(x - 1.0),
             max: part(x + 1.0),
             mean: part(x),
+            first: None,
             count: if w.rollup { 10 } else { 1 },
             good: if w.rollup { 10 } else { 1 },
         }
@@ -333,8 +342,46 @@ async fn history(
         to_us: NOW_US + 10_000_000,
         resolution: if w.rollup { bucket } else { Resolution::Raw },
         points: (0..i64::from(n.min(11))).map(row).collect(),
+        gaps: vec![HistoryGap {
+            from_us: NOW_US + 20_000_000,
+            to_us: NOW_US + 62_000_000,
+            cause: GapReason::Quota,
+            quality: None,
+            count: Some(412),
+            partial: false,
+        }],
     })
     .into_response()
+}
+
+async fn aligned(State(w): State<Shared>, Json(body): Json<AlignedRequest>) -> Json<AlignedResponse> {
+    lock(&w).aligned.push(body.clone());
+    let column = |p: PointRef| AlignedColumn {
+        twin: p.twin,
+        point: p.point,
+        unit: "Cel".into(),
+        values: vec![Some(Value::F64(1.5)), Some(Value::F64(2.5)), None],
+        quality: vec![Quality::GOOD, Quality::UNCERTAIN_RANGE, Quality::BAD_TIMEOUT],
+    };
+    let columns = body.points.into_iter().map(column).collect();
+    Json(AlignedResponse { from_us: NOW_US, step_us: 60_000_000, rows: 3, columns })
+}
+
+/// Two chunks; of CSV the second never comes.
+async fn export(Json(body): Json<ExportRequest>) -> Response {
+    let is_cut = body.format == ExportFormat::Csv;
+    let end = async move {
+        // So that the head and the first chunk go out.
+        tokio::task::yield_now().await;
+        if is_cut { Err(std::io::Error::other("cut")) } else { Ok("PAR1") }
+    };
+    let first = futures_util::stream::iter([Ok("PAR1")]);
+    Response::new(axum::body::Body::from_stream(first.chain(futures_util::stream::once(end))))
+}
+
+async fn delete_history(Query(q): Query<HashMap<String, String>>) -> Json<HistoryDeleted> {
+    assert_eq!((q["from"].as_str(), q["to"].as_str(), q["reason"].as_str()), ("-2h", "-1h", "a test"));
+    Json(HistoryDeleted { samples: 1 })
 }
 
 async fn command(

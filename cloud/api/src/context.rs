@@ -15,6 +15,9 @@ use crate::commands::Commands;
 use crate::error::ApiError;
 use crate::metrics::Metrics;
 
+/// Exports at a time.
+const EXPORTS: usize = 4;
+
 /// One file of the page.
 #[derive(Debug, Clone)]
 pub struct UiAsset {
@@ -101,6 +104,8 @@ pub(crate) struct Inner {
     pub(crate) accounts: Mutex<()>,
     /// One permit for each live client.
     pub(crate) live_clients: Arc<Semaphore>,
+    /// One permit for each export at a time.
+    pub(crate) exports: Arc<Semaphore>,
     /// Told when a session, account, password or key has ended: live channels look at theirs at once.
     pub(crate) revoked: watch::Sender<()>,
 }
@@ -109,9 +114,10 @@ impl Api {
     pub(crate) fn new(context: Context) -> Self {
         let live_clients = Arc::new(Semaphore::new(context.options.live_clients));
         let limiter = Limiter::new(context.clock.clone());
+        let exports = Arc::new(Semaphore::new(EXPORTS));
         let hasher = Hasher::default();
         let (accounts, revoked) = (Mutex::new(()), watch::Sender::new(()));
-        Self(Arc::new(Inner { context, hasher, limiter, accounts, live_clients, revoked }))
+        Self(Arc::new(Inner { context, hasher, limiter, accounts, live_clients, exports, revoked }))
     }
 
     /// The key of a gateway of the tenant.

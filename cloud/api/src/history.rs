@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
-use common::api::HistoryResponse;
+use common::api::{GapReason, HistoryGap, HistoryResponse};
 use common::clock::parse_us;
 use common::names::Code;
 use serde::Deserialize;
@@ -43,14 +43,17 @@ pub(crate) async fn get(
     if !(1..=MOST_POINTS).contains(&max_points) {
         return Err(ApiError::invalid(format!("`max_points` is 1 to {MOST_POINTS}")));
     }
-    let unit = {
+    let (unit, online) = {
         let state = api.world.read();
-        let schema = state.twins.get(&twin.id).and_then(|t| t.point(&point)).map(|p| &p.schema);
-        schema.map(|s| s.unit.clone()).ok_or_else(|| {
+        let of = state.twins.get(&twin.id);
+        let schema = of.and_then(|t| t.point(&point)).map(|p| &p.schema);
+        let unit = schema.map(|s| s.unit.clone()).ok_or_else(|| {
             ApiError::new(Code::UnknownPoint, format!("the twin {} has no such point", twin.asset))
-        })?
+        })?;
+        (unit, of.is_some_and(|t| t.online))
     };
-    let history = api.storage.history(twin.id, &point, from_us, to_us, max_points).await?;
+    let mut history = api.storage.history(twin.id, &point, from_us, to_us, max_points).await?;
+    until_now(&mut history.gaps, history.heard_us.filter(|_| !online), (from_us, to_us), now_us);
     Ok(Json(HistoryResponse {
         twin: twin.asset,
         point,
@@ -59,5 +62,25 @@ pub(crate) async fn get(
         to_us,
         resolution: history.resolution,
         points: history.points,
+        gaps: history.gaps,
     }))
+}
+
+/// Gaps end now, and a gateway that is away has told nothing since its last word: `heard_us`, if it is away.
+fn until_now(gaps: &mut Vec<HistoryGap>, heard_us: Option<i64>, (from_us, to_us): (i64, i64), now_us: i64) {
+    let end = to_us.min(now_us);
+    gaps.retain(|g| g.from_us < end);
+    gaps.iter_mut().for_each(|g| g.to_us = g.to_us.min(end));
+    if let Some(heard) = heard_us.map(|t| t.max(from_us)).filter(|t| *t < end) {
+        let cause = GapReason::GatewayOffline;
+        gaps.push(HistoryGap {
+            from_us: heard,
+            to_us: end,
+            cause,
+            quality: None,
+            count: None,
+            partial: false,
+        });
+        gaps.sort_by_key(|g| (g.from_us, g.to_us));
+    }
 }

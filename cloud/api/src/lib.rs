@@ -22,6 +22,7 @@ mod probes;
 mod request;
 mod router;
 mod session;
+mod sets;
 pub mod table;
 mod twins;
 mod ui;

@@ -19,7 +19,9 @@ use crate::context::{Api, Context};
 use crate::error::ApiError;
 use crate::guard::guard;
 use crate::table::{Op, ROUTES, Route};
-use crate::{alarms, audit, commands, gateways, history, keys, live, probes, session, twins, ui, users};
+use crate::{
+    alarms, audit, commands, gateways, history, keys, live, probes, session, sets, twins, ui, users,
+};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -49,6 +51,9 @@ fn handler(route: &Route) -> MethodRouter<Api> {
         Op::GetTwin => on(filter, twins::get),
         Op::PatchDesired => on(filter, commands::routes::patch_desired),
         Op::History => on(filter, history::get),
+        Op::DeleteHistory => on(filter, sets::delete),
+        Op::AlignHistory => on(filter, sets::aligned),
+        Op::ExportHistory => on(filter, sets::export),
         Op::SendCommand => on(filter, commands::routes::send),
         Op::ListCommands => on(filter, commands::routes::list),
         Op::GetCommand => on(filter, commands::routes::get),

@@ -2,15 +2,20 @@
 //! and the traits of storage and of the ways out to gateways and live clients. No SQL, no socket here.
 
 pub mod access;
+pub mod align;
 pub mod assets;
 pub mod boxes;
 pub mod downlink;
+pub mod gaps;
+pub mod history;
 pub mod live;
 pub mod state;
 pub mod storage;
 
 pub use access::{Access, Scope};
+pub use align::Grid;
 pub use downlink::{BoxError, Downlink, DownlinkError};
+pub use history::HistoryStorage;
 pub use live::LiveSink;
 pub use state::{Applied, PointState, Position, State, TwinState, World};
 pub use storage::{Binding, GatewayKey, NewFrame, Storage, StoreError};

@@ -25,8 +25,8 @@ pub struct Position {
 /// A point of a twin.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PointState {
-    /// What it is; one with the schema that frames refer to.
-    pub schema: Arc<PointSchema>,
+    /// What it is.
+    pub schema: PointSchema,
     /// Position of the last value; default if there is none.
     pub position: Position,
     /// Last value.
@@ -43,9 +43,9 @@ pub struct PointState {
 
 impl PointState {
     /// A point without a value.
-    pub fn new(schema: impl Into<Arc<PointSchema>>) -> Self {
+    pub fn new(schema: PointSchema) -> Self {
         Self {
-            schema: schema.into(),
+            schema,
             position: Position::default(),
             value: None,
             quality: Quality::BAD_NO_DATA,
@@ -76,7 +76,7 @@ pub struct TwinState {
     /// Points in the order of the schema.
     pub points: Vec<PointState>,
     /// Index of each point by name.
-    pub index: HashMap<String, usize>,
+    pub index: HashMap<Arc<str>, usize>,
 }
 
 impl TwinState {
@@ -93,7 +93,7 @@ impl TwinState {
     /// As the API shows it.
     pub fn view(&self) -> TwinView {
         let point = |p: &PointState| PointView {
-            schema: PointSchema::clone(&p.schema),
+            schema: p.schema.clone(),
             value: p.value.clone(),
             quality: p.quality,
             source_us: p.source_us,

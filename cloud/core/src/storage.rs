@@ -6,8 +6,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use common::alarm::AlarmView;
 use common::api::{
-    ApiKeyView, CommandView, DesiredEntry, DesiredView, GrantView, HistoryPoint, Page, Resolution,
-    SetAsideView, UserView,
+    ApiKeyView, CommandView, DesiredEntry, DesiredView, GrantView, HistoryGap, HistoryPoint, Page,
+    Resolution, SetAsideView, UserView,
 };
 use common::command::{CommandUpdate, DesiredUpdate, LogEntry, Requester, Severity};
 use common::wire::{Frame, Known};
@@ -18,6 +18,7 @@ use common::{
 use uuid::Uuid;
 
 use crate::boxes::Boxes;
+use crate::history::HistoryStorage;
 use crate::state::TwinState;
 
 /// Why storage did not do it.
@@ -125,6 +126,10 @@ pub struct History {
     pub resolution: Resolution,
     /// Rows by time.
     pub points: Vec<HistoryPoint>,
+    /// Where there is nothing to go by, by time.
+    pub gaps: Vec<HistoryGap>,
+    /// When the last frame of the twin's gateway was cut, UTC us; none if none is stored.
+    pub heard_us: Option<i64>,
 }
 
 /// Frames, marks, schemas, twins and history.
@@ -169,6 +174,11 @@ pub trait FrameStorage: Send + Sync {
     async fn uncompacted(&self, after: Option<(u64, u64)>, limit: usize)
     -> Result<Vec<NewFrame>, StoreError>;
 
+    /// Accepted samples that are not compacted yet and take memory until they are. Does not block.
+    fn waiting_samples(&self) -> usize {
+        0
+    }
+
     /// Turns accepted frames into column chunks, roll-ups and last values, in one transaction, at most
     /// `limit` frames. Returns how many.
     async fn compact(&self, limit: usize) -> Result<usize, StoreError>;
@@ -176,7 +186,8 @@ pub trait FrameStorage: Send + Sync {
     /// A point's history in `from_us..to_us` (end excluded) with at most `max_points` rows. Everything accepted
     /// is in it, compacted or not; each sample exactly once. Roll-ups have whole buckets, aligned to their width:
     /// the first and the last may begin before and end after the range. Samples of one time come in the order of
-    /// their positions. Unknown twin: `NotFound`; a point that never had a sample has no rows.
+    /// their positions. `gaps` tells where samples are missing or bad, and why: what gateways told of their losses is
+    /// stored with the frame that told it. Unknown twin: `NotFound`; a point that never had a sample has no rows.
     async fn history(
         &self,
         twin: TwinId,
@@ -408,11 +419,17 @@ pub trait AccountStorage: Send + Sync {
 
 /// All of storage.
 pub trait Storage:
-    FrameStorage + CommandStorage + AlarmStorage + AuditStorage + AccountStorage + BoxStorage
+    FrameStorage + HistoryStorage + CommandStorage + AlarmStorage + AuditStorage + AccountStorage + BoxStorage
 {
 }
 
-impl<T: FrameStorage + CommandStorage + AlarmStorage + AuditStorage + AccountStorage + BoxStorage> Storage
-    for T
+impl<T> Storage for T where
+    T: FrameStorage
+        + HistoryStorage
+        + CommandStorage
+        + AlarmStorage
+        + AuditStorage
+        + AccountStorage
+        + BoxStorage
 {
 }

@@ -8,13 +8,13 @@ use std::time::Duration;
 use cloud_core::storage::SetAside;
 use cloud_core::{GatewayKey, StoreError};
 use common::command::{LogEntry, Severity};
-use common::names::action;
+use common::names::{Code, action};
 use common::wire::{self, Ack, Down, FEATURE_SET_ASIDE, Known};
 use common::{Incarnation, IntervalSet};
 use tokio::time::Instant;
 
 use crate::handle::Shared;
-use crate::outbox::Outbox;
+use crate::outbox::{End, Outbox};
 
 /// People are told of a gateway's frames at most this often.
 const TELL_EVERY: Duration = Duration::from_secs(60);
@@ -114,6 +114,25 @@ impl Shared {
             sent &= outbox.message(&Down::Ack(Ack { acked: frames }));
         }
         if !sent {
+            outbox.overrun();
+        }
+        Ok(())
+    }
+
+    /// The names of frames that came together cannot be told: the gateway sends them one by one.
+    pub(crate) fn apart(
+        &self,
+        key: &GatewayKey,
+        outbox: &Outbox,
+        detail: String,
+        pkid: Option<u16>,
+    ) -> Result<(), End> {
+        if !self.knows(key, outbox.session, FEATURE_SET_ASIDE) {
+            return Err(End::refused("frame", Code::InvalidRequest, detail));
+        }
+        tracing::warn!(gateway = %key, detail, "frames that came together cannot be read");
+        let apart = wire::SetAside { frames: Vec::new(), detail, apart: true };
+        if !(outbox.puback(pkid) && outbox.message(&Down::SetAside(apart))) {
             outbox.overrun();
         }
         Ok(())

@@ -1,5 +1,6 @@
-//! Groups the frames of all sessions into commits: whatever waits goes in one, without any delay. Only after
-//! a commit the twins get its samples and its gateways their acknowledgements.
+//! Groups the frames of all sessions into commits: whatever waits goes in one, without any delay. Live frames go first,
+//! and as much backlog with them as takes little time, so that they never wait long for it. Only after a commit the twins
+//! get its samples and its gateways their acknowledgements.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,33 +8,108 @@ use std::sync::Arc;
 use cloud_core::{NewFrame, StoreError};
 use common::names::Code;
 use common::wire::{Ack, Down, Known};
-use common::{Incarnation, IntervalSet};
+use common::{Drain, Incarnation, IntervalSet};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
-use tokio::time::Instant;
+use tokio::time::{Duration, Instant};
 
 use crate::aside::Poison;
 use crate::handle::Shared;
 use crate::outbox::{End, Outbox};
+
+/// Frames that may wait for a commit in each queue; their bytes have a limit of their own.
+const QUEUE: usize = 1024;
+/// Samples of backlog in one commit: at the start, least and most.
+const FIRST: usize = 8_192;
+const LEAST: usize = 2_048;
+const MOST: usize = 65_536;
+/// Time that a commit with backlog should take at most: live frames wait for it.
+const COMMIT: Duration = Duration::from_millis(12);
+/// How often it is looked whether storage has caught up.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// A frame on its way to storage.
 pub(crate) struct Work {
     pub(crate) frame: NewFrame,
     /// Packet to acknowledge; none if it was sent at most once.
     pub(crate) pkid: Option<u16>,
+    /// Its bytes as they came.
+    pub(crate) wire_bytes: usize,
     pub(crate) outbox: Arc<Outbox>,
     /// Its share of the bytes that may wait.
     pub(crate) _bytes: OwnedSemaphorePermit,
 }
 
+/// The ways to the committer.
+#[derive(Clone)]
+pub(crate) struct Queues {
+    pub(crate) live: mpsc::Sender<Work>,
+    pub(crate) backlog: mpsc::Sender<Work>,
+}
+
+/// The committer's ends of them.
+pub(crate) struct Works {
+    live: mpsc::Receiver<Work>,
+    backlog: mpsc::Receiver<Work>,
+}
+
+pub(crate) fn queues() -> (Queues, Works) {
+    let ((live, from_live), (backlog, from_backlog)) = (mpsc::channel(QUEUE), mpsc::channel(QUEUE));
+    (Queues { live, backlog }, Works { live: from_live, backlog: from_backlog })
+}
+
 /// Commits until no session is left that could send more.
-pub(crate) async fn run(shared: &Shared, mut works: mpsc::Receiver<Work>) {
+pub(crate) async fn run(shared: &Shared, mut works: Works, drain: &Drain) {
+    let mut share = FIRST;
+    let mut first: Option<Work> = None;
+    let (mut has_live, mut has_backlog) = (true, true);
     let mut batch = Vec::new();
-    while works.recv_many(&mut batch, shared.options.commit_frames).await > 0 {
+    while has_live || has_backlog || first.is_some() {
+        // At the end nothing catches up any more, and little is left.
+        let is_full = !drain.is_started() && shared.is_full(1);
+        if is_full && shared.is_full(2) {
+            tokio::time::sleep(LOOK).await;
+            continue;
+        }
+        let takes_backlog = first.is_none() && has_backlog && !is_full;
+        if first.is_none() || is_full {
+            tokio::select! {
+                biased;
+                n = works.live.recv_many(&mut batch, shared.options.commit_frames), if has_live => has_live = n > 0,
+                work = works.backlog.recv(), if takes_backlog => match work {
+                    Some(work) => first = Some(work),
+                    None => has_backlog = false,
+                },
+                () = tokio::time::sleep(LOOK), if is_full => continue,
+                else => break,
+            }
+        }
+        while batch.len() < shared.options.commit_frames
+            && let Ok(work) = works.live.try_recv()
+        {
+            batch.push(work);
+        }
+        let live = batch.len();
+        let mut samples = 0;
+        while !is_full
+            && samples < share
+            && let Some(work) = first.take().or_else(|| works.backlog.try_recv().ok())
+        {
+            samples += work.frame.frame.body.sample_count();
+            batch.push(work);
+        }
+        if batch.is_empty() {
+            continue;
+        }
+        let began = Instant::now();
         if let Err(error) = commit(shared, &batch).await {
             tracing::warn!(%error, frames = batch.len(), "commit failed, trying once more by session");
             tokio::time::sleep(shared.options.retry_after).await;
             by_session(shared, std::mem::take(&mut batch)).await;
         }
+        if samples >= share {
+            share = if began.elapsed() > COMMIT { share / 4 * 3 } else { share / 8 * 9 }.clamp(LEAST, MOST);
+        }
+        shared.credit.stored(batch.iter().skip(live).map(|w| w.wire_bytes).sum());
         batch.clear();
     }
 }

@@ -11,12 +11,13 @@ use common::alarm::AlarmOrder;
 use common::api::{GatewayHealth, GatewayView, HeldBox};
 use common::command::{CommandOrder, DesiredOrder, LogEntry, Severity};
 use common::names::{Code, action};
-use common::wire::{Down, FEATURE_ALARMS};
-use tokio::sync::Semaphore;
+use common::wire::{self, Body, Down, FEATURE_ALARMS, FEATURE_CREDIT, Frame};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::aside::Told;
 use crate::boxes::Book;
+use crate::credit::{ACTIVE, Credit};
 use crate::options::{Options, Parts};
 use crate::outbox::{End, Outbox};
 
@@ -30,8 +31,14 @@ pub struct Handle(pub(crate) Arc<Shared>);
 pub(crate) struct Shared {
     pub(crate) options: Options,
     pub(crate) parts: Parts,
-    /// Bytes of frames that may still wait for a commit.
+    /// Bytes of memory for live frames that may still wait for a commit.
     pub(crate) budget: Arc<Semaphore>,
+    /// The same for frames of the backlog.
+    pub(crate) backlog: Arc<Semaphore>,
+    /// Bytes of batches that may still wait to be unpacked, and how many may be at a time.
+    pub(crate) packed: Arc<Semaphore>,
+    pub(crate) unpackers: Semaphore,
+    pub(crate) credit: Credit,
     /// Who speaks under which name.
     pub(crate) book: Book,
     pub(crate) told: Told,
@@ -53,6 +60,10 @@ struct Session {
     time: Option<(u64, Instant)>,
     /// What its program understands.
     features: Vec<String>,
+    /// When a batch of backlog came last.
+    backlog_at: Option<Instant>,
+    /// Credit that it was told.
+    credit: Option<u64>,
 }
 
 struct Seen {
@@ -74,8 +85,14 @@ impl Shared {
     pub(crate) fn new(options: Options, mut parts: Parts) -> Self {
         let seen = |(key, at): (GatewayKey, i64)| (key, Seen::new(at));
         let seen = std::mem::take(&mut parts.gateways).into_iter().map(seen).collect();
+        let bytes = || Arc::new(Semaphore::new(options.waiting_bytes.min(Semaphore::MAX_PERMITS)));
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
-            budget: Arc::new(Semaphore::new(options.waiting_bytes.min(Semaphore::MAX_PERMITS))),
+            budget: bytes(),
+            backlog: bytes(),
+            packed: bytes(),
+            unpackers: Semaphore::new(processors),
+            credit: Credit::default(),
             // Numbers of sessions grow over restarts as well.
             next_session: AtomicU64::new(u64::try_from(parts.clock.now_us()).unwrap_or(1)),
             book: Book::new(parts.clock.now_us()),
@@ -90,6 +107,53 @@ impl Shared {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Waits until a frame may wait for a commit: its share of the memory for that.
+    pub(crate) async fn room(
+        &self,
+        of: &Arc<Semaphore>,
+        frame: &Frame,
+        bytes: usize,
+    ) -> Result<OwnedSemaphorePermit, End> {
+        let rows = match &frame.body {
+            Body::Samples(rows) => size_of_val(&rows[..]),
+            _ => 0,
+        };
+        let size = u32::try_from((bytes + rows).min(self.options.waiting_bytes)).unwrap_or(u32::MAX);
+        of.clone().acquire_many_owned(size).await.map_err(|_| End::Draining)
+    }
+
+    /// Whether `times` as many samples wait for compaction as may.
+    pub(crate) fn is_full(&self, times: usize) -> bool {
+        self.parts.storage.waiting_samples() >= self.options.waiting_samples.saturating_mul(times)
+    }
+
+    /// Notes that a session sends backlog.
+    pub(crate) fn has_backlog(&self, key: &GatewayKey, session: u64) {
+        if let Some(live) = self.table().sessions.get_mut(key).filter(|s| s.outbox.session == session) {
+            live.backlog_at = Some(Instant::now());
+        }
+    }
+
+    /// Tells every gateway that knows the word how much backlog it may have on its way, where that has changed by much.
+    pub(crate) fn give_credit(&self, share: impl Fn(usize) -> u64) {
+        let mut table = self.table();
+        let is_active = |s: &Session| s.backlog_at.is_some_and(|at| at.elapsed() < ACTIVE);
+        let active = table.sessions.values().filter(|s| is_active(s)).count();
+        for session in table.sessions.values_mut() {
+            if session.time.is_none() || !session.features.iter().any(|f| f == FEATURE_CREDIT) {
+                continue;
+            }
+            // Who begins has its share among the others.
+            let new = share(active + usize::from(!is_active(session)));
+            let told = session.credit;
+            let same = told
+                .is_some_and(|told| new == told || (new > 0 && told > 0 && new.abs_diff(told) < told / 4));
+            if !same && session.outbox.message(&Down::Credit(wire::Credit { backlog_bytes: new })) {
+                session.credit = Some(new);
+            }
+        }
+    }
+
     pub(crate) fn session_number(&self) -> u64 {
         self.next_session.fetch_add(1, Ordering::Relaxed)
     }
@@ -101,7 +165,13 @@ impl Shared {
 
     /// Enters a session that is let in. An older one of the same gateway is ended, and people are told if nobody has yet.
     pub(crate) async fn enter(&self, key: &GatewayKey, outbox: &Arc<Outbox>, is_told: bool) {
-        let session = || Session { outbox: outbox.clone(), time: None, features: Vec::new() };
+        let session = || Session {
+            outbox: outbox.clone(),
+            time: None,
+            features: Vec::new(),
+            backlog_at: None,
+            credit: None,
+        };
         let older = {
             let mut table = self.table();
             if table.sessions.get(key).is_some_and(|s| s.outbox.session == outbox.session) {

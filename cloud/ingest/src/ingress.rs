@@ -6,17 +6,15 @@ use std::time::Duration;
 
 use common::Drain;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-use crate::committer::{self, Work};
+use crate::committer::{self, Queues};
 use crate::handle::{Handle, Shared};
 use crate::options::{Error, Options, Parts};
-use crate::{session, tls};
+use crate::{credit, session, tls};
 
-/// Frames that may wait for a commit; their bytes have a limit of their own.
-const QUEUE: usize = 1024;
 /// Pause when the system has no more sockets for us.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -48,11 +46,15 @@ impl Ingress {
 
     /// Serves until drained: then what was received is committed and acknowledged, and every connection closed.
     pub async fn run(&self, drain: Drain) {
-        let (queue, works) = mpsc::channel(QUEUE);
-        tokio::join!(self.accept(queue, &drain), committer::run(&self.shared, works));
+        let (queues, works) = committer::queues();
+        tokio::join!(
+            self.accept(queues, &drain),
+            committer::run(&self.shared, works, &drain),
+            credit::run(&self.shared, &drain)
+        );
     }
 
-    async fn accept(&self, queue: mpsc::Sender<Work>, drain: &Drain) {
+    async fn accept(&self, queues: Queues, drain: &Drain) {
         let room = Arc::new(Semaphore::new(self.shared.options.max_connections));
         let mut sessions = JoinSet::new();
         loop {
@@ -80,15 +82,15 @@ impl Ingress {
                 self.shared.parts.metrics.refuse("connections");
                 continue;
             };
-            let (shared, tls, queue, drain) =
-                (self.shared.clone(), self.tls.clone(), queue.clone(), drain.clone());
+            let (shared, tls, queues, drain) =
+                (self.shared.clone(), self.tls.clone(), queues.clone(), drain.clone());
             sessions.spawn(async move {
-                session::serve(shared, tls, tcp, peer, queue, drain).await;
+                session::serve(shared, tls, tcp, peer, queues, drain).await;
                 drop(permit);
             });
         }
         // The committer ends when the sessions have, each having had its answers.
-        drop(queue);
+        drop(queues);
         while sessions.join_next().await.is_some() {}
     }
 }

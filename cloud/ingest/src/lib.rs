@@ -5,6 +5,7 @@
 mod aside;
 mod boxes;
 mod committer;
+mod credit;
 mod handle;
 mod ingress;
 mod metrics;
@@ -17,6 +18,7 @@ mod session;
 mod sink;
 mod talk;
 mod tls;
+mod unpack;
 
 pub use handle::Handle;
 pub use ingress::Ingress;

@@ -37,8 +37,11 @@ pub struct Options {
     pub write_timeout: Duration,
     /// Most frames in one commit.
     pub commit_frames: usize,
-    /// Most bytes of frames that wait for a commit, over all sessions.
+    /// Most bytes of memory for frames that wait for a commit, over all sessions: for live ones, for backlog, and for
+    /// batches that are not unpacked yet, each.
     pub waiting_bytes: usize,
+    /// Samples that storage may have yet to compact: beyond it no backlog is taken, beyond twice as many nothing.
+    pub waiting_samples: usize,
     /// Pause before a failed commit is tried once more.
     pub retry_after: Duration,
     /// When a gateway's box was silent for so long, another one takes its place without a person. Default 24 h.
@@ -57,6 +60,7 @@ impl Options {
             write_timeout: Duration::from_secs(10),
             commit_frames: 512,
             waiting_bytes: 32 << 20,
+            waiting_samples: 16_000_000,
             retry_after: Duration::from_millis(200),
             replace_after: Duration::from_secs(24 * 3600),
         }

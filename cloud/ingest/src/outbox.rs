@@ -1,5 +1,6 @@
 //! The way to one session from elsewhere: messages to its gateway, and the order to end.
 
+use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
 use common::names::Code;
@@ -51,6 +52,9 @@ pub(crate) struct Outbox {
     pub(crate) session: u64,
     down: String,
     packets: mpsc::Sender<Packet>,
+    /// Numbers of packets that came and are not acknowledged, in their order, and whether that is due: MQTT wants the
+    /// acknowledgements in this order, while live frames are stored before backlog.
+    expected: Mutex<VecDeque<(u16, bool)>>,
     end: Mutex<Option<End>>,
     /// Starts when somebody ends the session.
     pub(crate) ended: CancellationToken,
@@ -58,7 +62,14 @@ pub(crate) struct Outbox {
 
 impl Outbox {
     pub(crate) fn new(session: u64, down: String, packets: mpsc::Sender<Packet>) -> Self {
-        Self { session, down, packets, end: Mutex::default(), ended: CancellationToken::new() }
+        Self {
+            session,
+            down,
+            packets,
+            expected: Mutex::default(),
+            end: Mutex::default(),
+            ended: CancellationToken::new(),
+        }
     }
 
     /// Puts a packet in line; false if there is no room, or nobody to write it.
@@ -71,8 +82,25 @@ impl Outbox {
         self.packet(Packet::Publish(Publish::new(self.down.clone(), QoS::AtMostOnce, message.encode())))
     }
 
+    /// Notes that a packet came which is to be acknowledged.
+    pub(crate) fn expect(&self, pkid: Option<u16>) {
+        let mut expected = self.expected.lock().unwrap_or_else(PoisonError::into_inner);
+        expected.extend(pkid.map(|pkid| (pkid, false)));
+    }
+
+    /// Acknowledges a packet, once all before it are; false if there is no room, or nobody to write it.
     pub(crate) fn puback(&self, pkid: Option<u16>) -> bool {
-        pkid.is_none_or(|pkid| self.packet(Packet::PubAck(PubAck::new(pkid))))
+        let Some(pkid) = pkid else { return true };
+        let mut expected = self.expected.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = expected.iter_mut().find(|(n, due)| *n == pkid && !due) {
+            found.1 = true;
+        }
+        let mut written = true;
+        while let Some(&(pkid, true)) = expected.front() {
+            expected.pop_front();
+            written &= self.packet(Packet::PubAck(PubAck::new(pkid)));
+        }
+        written
     }
 
     /// Ends the session; the first reason counts.

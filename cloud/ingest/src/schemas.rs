@@ -112,7 +112,7 @@ fn check(schema: &Schema) -> Result<(), String> {
         let mut points = HashSet::new();
         for point in &device.points {
             check_name(&point.name).map_err(|e| format!("point of device `{name}`: {e}"))?;
-            if !points.insert(point.name.as_str()) {
+            if !points.insert(&*point.name) {
                 return Err(format!("point `{}` of device `{name}` stands twice", point.name));
             }
         }

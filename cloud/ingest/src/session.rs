@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Duration, Instant};
 use tokio_rustls::TlsAcceptor;
 
-use crate::committer::Work;
+use crate::committer::Queues;
 use crate::handle::Shared;
 use crate::mqtt::{self, MAX_PACKET_BYTES, ReadError, Reader};
 use crate::outbox::{End, Outbox, QUEUE};
@@ -33,7 +33,7 @@ pub(crate) async fn serve(
     tls: Option<TlsAcceptor>,
     tcp: TcpStream,
     peer: SocketAddr,
-    queue: mpsc::Sender<Work>,
+    queues: Queues,
     drain: Drain,
 ) {
     let sign_in = tokio::time::timeout(shared.options.connect_timeout, sign_in(&shared, tls.as_ref(), tcp));
@@ -69,10 +69,10 @@ pub(crate) async fn serve(
     let session = async move {
         // Entered and left together, whatever happens in between.
         let _signed_in = SignedIn::new(&shared, &key, &outbox);
-        let talk = Talk::new(shared.clone(), key.clone(), outbox.clone(), peer, queue);
+        let talk = Talk::new(shared.clone(), key.clone(), outbox.clone(), peer, queues);
         let up = topic::up(&key.tenant, &key.gateway);
         let mut session = Session { input, keep_alive, up, down, subscribed: false, outbox, talk };
-        let end = session.run(&drain, &shared).await;
+        let end = session.run(&drain).await;
         if session.subscribed
             && let Some(refusal) = end.refusal()
         {
@@ -212,19 +212,19 @@ struct Session {
 }
 
 impl Session {
-    async fn run(&mut self, drain: &Drain, shared: &Shared) -> End {
+    async fn run(&mut self, drain: &Drain) -> End {
         let ended = self.outbox.ended.clone();
         tokio::select! {
             biased;
             () = ended.cancelled() => self.outbox.why(),
             () = drain.started() => End::Draining,
-            Err(end) = self.read(shared) => end,
+            Err(end) = self.read() => end,
         }
     }
 
     /// Reads until something ends the session.
-    async fn read(&mut self, shared: &Shared) -> Result<std::convert::Infallible, End> {
-        let hello_by = Instant::now() + shared.options.connect_timeout;
+    async fn read(&mut self) -> Result<std::convert::Infallible, End> {
+        let hello_by = Instant::now() + self.talk.shared.options.connect_timeout;
         let mut last_word = Instant::now();
         loop {
             while let Some(packet) = self.input.parse().map_err(|e| read_end(&e))? {
@@ -238,7 +238,7 @@ impl Session {
             if self.input.is_amid_packet() {
                 last_word = last_word.max(self.input.last_bytes);
             }
-            let silent_by = if self.talk.is_agreed() { last_word + shared.options.silence } else { hello_by };
+            let silent_by = self.talk.silence().map_or(hello_by, |silence| last_word + silence);
             let keep_alive = self.input.last_bytes.checked_add(self.keep_alive).unwrap_or(silent_by);
             tokio::time::timeout_at(silent_by.min(keep_alive), self.input.fill())
                 .await
@@ -299,6 +299,7 @@ impl Session {
             return refused("subscribe", "subscribe before publishing");
         }
         let pkid = (publish.qos == QoS::AtLeastOnce).then_some(publish.pkid);
+        self.outbox.expect(pkid);
         self.talk.hear(&publish.payload, pkid).await
     }
 }

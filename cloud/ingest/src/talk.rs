@@ -3,28 +3,34 @@
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cloud_core::{GatewayKey, NewFrame, StoreError};
 use common::names::Code;
 use common::wire::{
-    self, Batch, Down, FEATURE_BATCH, FEATURE_COLUMNS, FEATURE_GAP_CAUSES, FEATURE_SET_ASIDE, Frame, Hello,
-    HelloAck, Known, MAX_MESSAGE_BYTES, SchemaPart, Snapshot, Up,
+    Batch, Down, FEATURE_BATCH, FEATURE_COLUMNS, FEATURE_GAP_CAUSES, FEATURE_SELDOM, FEATURE_SET_ASIDE,
+    Frame, Hello, HelloAck, Known, MAX_MESSAGE_BYTES, SchemaPart, Snapshot, Up,
 };
 use common::{Incarnation, Schema, SchemaHash};
 use tokio::sync::mpsc;
 
 use crate::aside::Poison;
 use crate::boxes::storage_failed;
-use crate::committer::Work;
+use crate::committer::{Queues, Work};
 use crate::handle::Shared;
 use crate::outbox::{End, Outbox};
 use crate::restored;
 use crate::schemas::{self, Assembly};
+use crate::unpack::{self, Packed};
 
 /// Sequences are kept as signed numbers by databases.
-const MAX_SEQ: u64 = i64::MAX as u64;
+pub(crate) const MAX_SEQ: u64 = i64::MAX as u64;
 /// Schemas that one session may name after its hello. A gateway that renews so often begins another session.
 const MAX_SCHEMAS: usize = 10_000;
+/// The longest pause between heartbeats that a gateway may ask for.
+const LONGEST_PAUSE: Duration = Duration::from_secs(120);
+/// So many of its pauses without a word, and the link is lost.
+const SILENT_PAUSES: u32 = 3;
 /// Rank of a schema that only older frames name: below all others, so that it binds and changes nothing.
 const OLDER_SCHEMA: u64 = 0;
 
@@ -33,7 +39,9 @@ pub(crate) struct Talk {
     pub(crate) key: Arc<GatewayKey>,
     outbox: Arc<Outbox>,
     peer: SocketAddr,
-    queue: mpsc::Sender<Work>,
+    queues: Queues,
+    /// Made for the first batch.
+    unpacker: Option<mpsc::Sender<Packed>>,
     agreed: Option<Agreed>,
     assembly: Assembly,
 }
@@ -47,7 +55,8 @@ struct Agreed {
     schemas: HashMap<SchemaHash, Option<Arc<Schema>>>,
     /// Why older schemas are not taken: their frames are set aside.
     refused: HashMap<SchemaHash, String>,
-    features: Vec<String>,
+    /// Without a word for so long the link is lost.
+    silence: Duration,
 }
 
 /// Why a frame is not taken.
@@ -74,14 +83,23 @@ impl Talk {
         key: Arc<GatewayKey>,
         outbox: Arc<Outbox>,
         peer: SocketAddr,
-        queue: mpsc::Sender<Work>,
+        queues: Queues,
     ) -> Self {
-        Self { shared, key, outbox, peer, queue, agreed: None, assembly: Assembly::default() }
+        Self {
+            shared,
+            key,
+            outbox,
+            peer,
+            queues,
+            unpacker: None,
+            agreed: None,
+            assembly: Assembly::default(),
+        }
     }
 
-    /// Whether the gateway was answered: from then on it gives signs of life.
-    pub(crate) fn is_agreed(&self) -> bool {
-        self.agreed.is_some()
+    /// For how long a gateway that was answered may say nothing: from then on it gives signs of life.
+    pub(crate) fn silence(&self) -> Option<Duration> {
+        self.agreed.as_ref().map(|a| a.silence)
     }
 
     /// Takes a message. A frame's packet is acknowledged by the committer, any other here.
@@ -92,7 +110,7 @@ impl Talk {
         };
         match message {
             Up::Frame(bytes) => return self.frame(bytes, pkid).await,
-            Up::Batch(bytes) => return self.batch(&bytes, pkid).await,
+            Up::Batch(bytes) => return self.batch(bytes, pkid).await,
             Up::Hello(hello) => self.hello(*hello).await?,
             Up::Schema(part) => self.schema(part).await?,
             Up::Renewed(hash) => self.renewed(hash).await?,
@@ -145,14 +163,17 @@ impl Talk {
         // Without the current schema nothing new can be taken: it comes first.
         want_schemas.sort_by_key(|hash| (*hash != hello.schema, *hash));
         let known = known.into_iter().map(|k| Known { incarnation: k.incarnation, seqs: k.seqs }).collect();
-        let features = [FEATURE_COLUMNS, FEATURE_BATCH, FEATURE_GAP_CAUSES].map(str::to_owned).to_vec();
+        let features =
+            [FEATURE_COLUMNS, FEATURE_BATCH, FEATURE_GAP_CAUSES, FEATURE_SELDOM].map(str::to_owned).to_vec();
         let mut ack =
             HelloAck { session: self.outbox.session, known, want_schemas, features, ..HelloAck::default() };
         self.tell_more(&hello, seen, &incarnations, &mut ack).await?;
         let ack = fitting(ack);
         let current = schemas.get(&hello.schema).cloned().flatten();
-        let (refused, features) = (HashMap::new(), hello.features.clone());
-        self.agreed = Some(Agreed { ranks, current: (hello.schema, rank), schemas, refused, features });
+        let pause = hello.heartbeat_ms.map_or(Duration::ZERO, |ms| Duration::from_millis(ms.into()));
+        let silence = (pause.min(LONGEST_PAUSE) * SILENT_PAUSES).max(self.shared.options.silence);
+        let (current_schema, refused) = ((hello.schema, rank), HashMap::new());
+        self.agreed = Some(Agreed { ranks, current: current_schema, schemas, refused, silence });
         self.assembly = Assembly::default();
         tracing::info!(gateway = %self.key, session = ack.session, version = hello.version, "session agreed");
         if let Some(schema) = &current {
@@ -289,8 +310,8 @@ impl Talk {
     }
 
     async fn frame(&self, bytes: Vec<u8>, pkid: Option<u16>) -> Result<(), End> {
-        match Frame::decode(&bytes) {
-            Ok(frame) => self.queue(frame, bytes, pkid).await,
+        let frame = match Frame::decode(&bytes) {
+            Ok(frame) => frame,
             Err(e) => {
                 let Some(agreed) = &self.agreed else {
                     return refuse("not_ready", Code::Conflict, "samples came before the hello");
@@ -298,9 +319,30 @@ impl Talk {
                 let header = Frame::peek(&bytes).ok().filter(|h| (1..=MAX_SEQ).contains(&h.seq));
                 let name =
                     header.and_then(|h| Some((*agreed.ranks.get(&h.incarnation)?, h.incarnation, h.seq)));
-                self.aside(name, "frame", e.to_string(), bytes, pkid).await
+                return self.aside(name, "frame", e.to_string(), bytes, pkid).await;
             }
-        }
+        };
+        let header = &frame.header;
+        let (rank, schema) = match self.place(header.incarnation, header.schema, header.seq, 1) {
+            Ok(place) => place,
+            Err(Misplaced::End(end)) => return Err(end),
+            Err(Misplaced::Poison { name, cause, detail }) => {
+                return self.aside(name, cause, detail, bytes, pkid).await;
+            }
+        };
+        // Where storage is slower than the gateway, the gateway waits here.
+        let room = self.shared.room(&self.shared.budget, &frame, bytes.len()).await?;
+        let wire_bytes = bytes.len();
+        let frame = NewFrame {
+            gateway: self.key.clone(),
+            rank,
+            frame: Arc::new(frame),
+            bytes: bytes.into(),
+            schema,
+            received_us: self.shared.parts.clock.now_us(),
+        };
+        let work = Work { frame, pkid, wire_bytes, outbox: self.outbox.clone(), _bytes: room };
+        self.queues.live.send(work).await.map_err(|_| End::Draining)
     }
 
     /// Sets a frame aside, which no later session could take either.
@@ -317,60 +359,29 @@ impl Talk {
         set.map_err(|e| storage_failed(&self.key, &e))
     }
 
-    /// The names of frames that came together cannot be told: the gateway sends them one by one.
-    fn apart(&self, detail: String, pkid: Option<u16>) -> Result<(), End> {
-        let knows = |a: &Agreed| a.features.iter().any(|f| f == FEATURE_SET_ASIDE);
-        if !self.agreed.as_ref().is_some_and(knows) {
-            return refuse("frame", Code::InvalidRequest, detail);
-        }
-        tracing::warn!(gateway = %self.key, detail, "frames that came together cannot be read");
-        let apart = wire::SetAside { frames: Vec::new(), detail, apart: true };
-        if !(self.outbox.puback(pkid) && self.outbox.message(&Down::SetAside(apart))) {
-            self.outbox.overrun();
-        }
-        Ok(())
-    }
-
-    /// Frames that came together are stored and acknowledged each by its name. The packet is with the last of them:
-    /// commits keep their order.
-    async fn batch(&self, bytes: &[u8], pkid: Option<u16>) -> Result<(), End> {
-        let frames = match Batch::decode(bytes) {
-            Ok(frames) => frames,
-            Err(e) => return self.apart(e.to_string(), pkid),
+    /// Goes on its way to be taken apart. All of its frames are of one schema and incarnation.
+    async fn batch(&mut self, bytes: Vec<u8>, pkid: Option<u16>) -> Result<(), End> {
+        let (schema, incarnation) = match Batch::peek(&bytes) {
+            Ok(peeked) => peeked,
+            Err(e) => return self.shared.apart(&self.key, &self.outbox, e.to_string(), pkid),
         };
-        let Some(last) = frames.len().checked_sub(1) else {
-            return self.apart("a batch without frames".to_owned(), pkid);
-        };
-        for (at, frame) in frames.into_iter().enumerate() {
-            let bytes = frame.encode();
-            self.queue(frame, bytes, pkid.filter(|_| at == last)).await?;
-        }
-        Ok(())
-    }
-
-    async fn queue(&self, frame: Frame, bytes: Vec<u8>, pkid: Option<u16>) -> Result<(), End> {
-        let header = &frame.header;
-        let (rank, schema) = match self.place(header.incarnation, header.schema, header.seq, 1) {
-            Ok(place) => place,
-            Err(Misplaced::End(end)) => return Err(end),
-            Err(Misplaced::Poison { name, cause, detail }) => {
-                return self.aside(name, cause, detail, bytes, pkid).await;
+        let (rank, schema) = match self.place(incarnation, schema, 1, 1) {
+            Ok((rank, schema)) => (rank, Ok(schema)),
+            Err(Misplaced::Poison { name: Some((rank, ..)), cause, detail }) => (rank, Err((cause, detail))),
+            Err(Misplaced::Poison { detail, .. }) => {
+                return self.shared.apart(&self.key, &self.outbox, detail, pkid);
             }
+            Err(Misplaced::End(end)) => return Err(end),
         };
-        // Where storage is slower than the gateway, the gateway waits here.
         let size = u32::try_from(bytes.len().min(self.shared.options.waiting_bytes)).unwrap_or(u32::MAX);
-        let stopped = |_| End::Draining;
-        let budget = self.shared.budget.clone().acquire_many_owned(size).await.map_err(|_| End::Draining)?;
-        let frame = NewFrame {
-            gateway: self.key.clone(),
-            rank,
-            frame: Arc::new(frame),
-            bytes: bytes.into(),
-            schema,
-            received_us: self.shared.parts.clock.now_us(),
-        };
-        let work = Work { frame, pkid, outbox: self.outbox.clone(), _bytes: budget };
-        self.queue.send(work).await.map_err(stopped)
+        let room = self.shared.packed.clone().acquire_many_owned(size).await.map_err(|_| End::Draining)?;
+        self.shared.has_backlog(&self.key, self.outbox.session);
+        let unpacker = self.unpacker.get_or_insert_with(|| {
+            unpack::start(self.shared.clone(), self.key.clone(), self.outbox.clone(), self.queues.clone())
+        });
+        // Its worker ends with the reason in the outbox.
+        let gone = |_| self.outbox.why();
+        unpacker.send(Packed { bytes, pkid, rank, schema, _room: room }).await.map_err(gone)
     }
 
     /// Rank and schema of samples; none if the session has not agreed on them.

@@ -137,7 +137,7 @@ async fn an_older_schema_is_taken_as_such_and_ranks_below_all() {
     let rig = Rig::new().await;
     let mut c = rig.agreed("g1", 1).await;
     let mut old = schema("g1");
-    std::sync::Arc::make_mut(&mut old.devices[0].points[0]).unit = "K".into();
+    old.devices[0].points[0].unit = "K".into();
     let mut again = hello("g1", 2);
     again.streams = vec![StreamRange { incarnation: Incarnation(1), first: 1, last: 9 }];
     again.schemas.push(old.hash());

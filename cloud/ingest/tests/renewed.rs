@@ -13,7 +13,7 @@ use rig::*;
 
 fn other() -> Schema {
     let mut other = schema("g1");
-    std::sync::Arc::make_mut(&mut other.devices[0].points[0]).unit = "K".into();
+    other.devices[0].points[0].unit = "K".into();
     other
 }
 

@@ -78,7 +78,7 @@ fn is_text(point: &PointState) -> bool {
 impl Area {
     fn new(id: u16, path: &str, epoch: u32, points: &[(TwinId, &PointState)]) -> Self {
         let rows: Vec<_> =
-            points.iter().map(|(twin, p)| (*twin, p.schema.name.clone(), is_text(p))).collect();
+            points.iter().map(|(twin, p)| (*twin, p.schema.name.to_string(), is_text(p))).collect();
         let schema = ServerMessage::Schema {
             area: id,
             path: path.to_owned(),
@@ -106,7 +106,7 @@ impl Area {
 
     fn has_rows(&self, points: &[(TwinId, &PointState)]) -> bool {
         let same = |(row, (twin, p)): (&(TwinId, String, bool), &(TwinId, &PointState))| {
-            row.0 == *twin && row.1 == p.schema.name && row.2 == is_text(p)
+            row.0 == *twin && *row.1 == *p.schema.name && row.2 == is_text(p)
         };
         self.rows.len() == points.len() && self.rows.iter().zip(points).all(same)
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cloud_core::{PointState, TwinState};
 use common::api::{GrantView, LiveFrame};
 use common::command::{LogEntry, Severity};
-use common::{GatewayId, PointId, PointSchema, Quality, Sample, TwinId, Value, ValueType};
+use common::{GatewayId, PointId, PointKind, Quality, Sample, TwinId, Value, ValueType};
 use proptest::prelude::*;
 
 use super::*;
@@ -16,7 +16,7 @@ fn twin_id(n: u128) -> TwinId {
 }
 
 fn point(name: &str, value_type: ValueType) -> PointState {
-    PointState::new(PointSchema { stale_ms: 1000, ..PointSchema::new(name, value_type) })
+    PointState::new(PointKind { stale_ms: 1000, ..PointKind::new(value_type) }.named(name))
 }
 
 fn add_twin(world: &World, id: u128, asset: &str, points: Vec<PointState>) {

@@ -12,7 +12,7 @@ use cloud_api::{Context, Metrics};
 use cloud_core::{Storage, StoreError};
 use cloud_ingest::Ingress;
 use cloud_live::Live;
-use cloud_store::Sqlite;
+use cloud_store::{Place, Store};
 use common::supervise::{Backoff, PartState, Parts, Supervisor};
 use common::{Clock, Drain};
 use tokio::task::JoinHandle;
@@ -26,7 +26,7 @@ use crate::{http, news, restore, ui};
 const FINISH: Duration = Duration::from_millis(1700);
 /// HTTP connections beside those of live clients.
 const CONNECTIONS: usize = 2048;
-/// The database, in the data folder.
+/// The database, in the data folder, where none is named.
 const DATABASE: &str = "cloud.db";
 
 /// Why the cloud does not start.
@@ -40,6 +40,14 @@ pub enum StartError {
         /// Why.
         #[source]
         source: io::Error,
+    },
+    /// What the section of the database names cannot be had.
+    #[error("store.{key}: {message}")]
+    StoreSection {
+        /// Its key.
+        key: &'static str,
+        /// Why.
+        message: String,
     },
     /// The database cannot be opened or read.
     #[error("storage")]
@@ -94,9 +102,9 @@ impl Cloud {
     /// When a folder, file or address cannot be had. Nothing runs then.
     pub async fn start(config: Config, drain: Drain) -> Result<Handle, StartError> {
         let clock = Clock::system();
-        let sqlite = open(&config, &clock).await?;
-        let storage: Arc<dyn Storage> = sqlite.clone();
-        let (world, gateways) = restore::restore(&*sqlite).await?;
+        let store = open(&config, &clock).await?;
+        let storage: Arc<dyn Storage> = store.clone();
+        let (world, gateways) = restore::restore(&*store).await?;
         let listen = config.http.listen;
         let failed = |source| StartError::Http { listen, source };
         let listener = http::bind(listen).map_err(failed)?;
@@ -121,10 +129,11 @@ impl Cloud {
         let (ingress, ingress_addr) = Ingress::bind(ingress_options(&config), parts).await?;
         let ingress = Arc::new(ingress);
         let compaction = Compaction::new(storage.clone(), config.history.clone(), {
-            let sqlite = Arc::downgrade(&sqlite);
-            Arc::new(move || sqlite.upgrade().map_or(0, |s| s.uncompacted_frames()))
+            let store = Arc::downgrade(&store);
+            let waiting = |s: Arc<Store>| (s.uncompacted_frames(), s.uncompacted_bytes());
+            Arc::new(move || store.upgrade().map_or((0, 0), waiting))
         });
-        drop(sqlite);
+        drop(store);
 
         // After everything that may fail: a password that nobody is told is lost.
         let first_run_password = accounts::create_first_admin(&*storage, &clock).await?;
@@ -272,18 +281,31 @@ impl Handle {
 /// When the database is in use, or has no such account.
 pub async fn reset_password(config: &Config, user: &str) -> Result<String, StartError> {
     let clock = Clock::system();
-    let sqlite = open(config, &clock).await?;
-    Ok(accounts::reset_password(&*sqlite, &clock, user).await?)
+    let store = open(config, &clock).await?;
+    Ok(accounts::reset_password(&*store, &clock, user).await?)
 }
 
-async fn open(config: &Config, clock: &Clock) -> Result<Arc<Sqlite>, StartError> {
+async fn open(config: &Config, clock: &Clock) -> Result<Arc<Store>, StartError> {
     let path = &config.cloud.data_dir;
     make_private(path).map_err(|source| StartError::DataDir { path: path.clone(), source })?;
-    let mut options = cloud_store::Options::new(path.join(DATABASE));
-    options.raw_days = config.history.raw_days;
+    let place = place(config)?;
+    let mut options = cloud_store::Options::at(place);
+    options.retention = config.history.retention();
     let clock = clock.clone();
-    let opened = tokio::task::spawn_blocking(move || Sqlite::open(options, clock));
+    let opened = tokio::task::spawn_blocking(move || Store::open(options, clock));
     Ok(opened.await.map_err(|_| StartError::Interrupted)??)
+}
+
+/// Where the database is.
+///
+/// # Errors
+/// When `[store]` names what cannot be read.
+pub fn place(config: &Config) -> Result<Place, StartError> {
+    match config.store.server() {
+        Ok(Some(server)) => Ok(Place::Postgres(server)),
+        Ok(None) => Ok(Place::Sqlite(config.cloud.data_dir.join(DATABASE))),
+        Err((key, message)) => Err(StartError::StoreSection { key, message }),
+    }
 }
 
 /// The folder holds hashes of secrets: nobody else reads it.

@@ -4,8 +4,9 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use cloud_store::{Class, Keep, Retention, Server, ServerError};
 use common::TenantId;
-use common::config::{Mistake, Mistakes, Source, mistake_at, parse, read};
+use common::config::{Mistake, Mistakes, Source, mistake_at, parse, read, read_secret};
 use serde::Deserialize;
 
 /// All of it.
@@ -17,6 +18,8 @@ pub struct Config {
     pub http: HttpSection,
     /// Where gateways connect to.
     pub ingress: IngressSection,
+    /// Where all of it is stored.
+    pub store: StoreSection,
     /// History.
     pub history: HistorySection,
     /// Live channel.
@@ -33,6 +36,8 @@ pub struct File {
     pub http: Option<HttpSection>,
     /// Where gateways connect to.
     pub ingress: Option<IngressSection>,
+    /// Where all of it is stored.
+    pub store: Option<StoreSection>,
     /// History.
     pub history: Option<HistorySection>,
     /// Live channel.
@@ -103,6 +108,49 @@ impl Default for IngressSection {
     }
 }
 
+/// `[store]`
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StoreSection {
+    /// URL of a PostgreSQL database, without its password; none: SQLite, in the data folder.
+    pub postgres: Option<String>,
+    /// File that holds the password.
+    pub password_file: Option<PathBuf>,
+    /// Certificates of the authorities that sign the server's: it is spoken to over TLS only.
+    pub ca_file: Option<PathBuf>,
+}
+
+impl StoreSection {
+    /// The PostgreSQL server, if there is one, with what stands in files.
+    ///
+    /// # Errors
+    /// The key that is wrong, and what is wrong with it.
+    pub fn server(&self) -> Result<Option<Server>, (&'static str, String)> {
+        let Some(url) = &self.postgres else { return Ok(None) };
+        let password = self.password_file.as_ref().map(|path| read_secret(path)).transpose();
+        let password = password.map_err(|e| ("password_file", e))?;
+        let server = Server::new(url, password.as_deref().map(str::trim), self.ca_file.as_deref());
+        server.map(Some).map_err(|e| {
+            let key = if matches!(e, ServerError::Authorities { .. }) { "ca_file" } else { "postgres" };
+            (key, e.to_string())
+        })
+    }
+
+    /// What can be seen without reading its files.
+    fn fault(&self) -> Option<(&'static str, String)> {
+        let Some(url) = &self.postgres else {
+            let beside = [("password_file", &self.password_file), ("ca_file", &self.ca_file)];
+            let (key, _) = beside.into_iter().find(|(_, path)| path.is_some())?;
+            return Some((key, "expected `postgres` beside it".to_owned()));
+        };
+        match Server::new(url, None, None) {
+            Err(ServerError::NoAuthorities) if self.ca_file.is_some() => None,
+            Err(e) => Some(("postgres", e.to_string())),
+            Ok(_) => None,
+        }
+    }
+}
+
 /// `[history]`
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -113,11 +161,64 @@ pub struct HistorySection {
     pub compact_frames: usize,
     /// Samples older than so many days are removed; none: all are kept.
     pub raw_days: Option<u32>,
+    /// Roll-ups older than so many days are removed; none: all are kept.
+    pub rollup_days: Option<u32>,
+    /// Points with times of their own; the first that fits counts.
+    pub classes: Vec<ClassSection>,
+}
+
+/// `[[history.classes]]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClassSection {
+    /// Patterns of `<place of the twin>/<point>`.
+    pub points: Vec<String>,
+    /// As for all points.
+    pub raw_days: Option<u32>,
+    /// As for all points.
+    pub rollup_days: Option<u32>,
+}
+
+impl HistorySection {
+    /// As storage takes it.
+    pub fn retention(&self) -> Retention {
+        let keep = |raw_days, rollup_days| Keep { raw_days, rollup_days };
+        let class =
+            |c: &ClassSection| Class { points: c.points.clone(), keep: keep(c.raw_days, c.rollup_days) };
+        Retention {
+            classes: self.classes.iter().map(class).collect(),
+            others: keep(self.raw_days, self.rollup_days),
+        }
+    }
+
+    /// What is wrong with the times that history is kept.
+    fn faults(&self) -> Vec<(&'static str, String)> {
+        let mut faults = Vec::new();
+        let all = (self.raw_days, self.rollup_days);
+        let classes = self.classes.iter().map(|c| (c.raw_days, c.rollup_days));
+        for (key, (raw, rollup)) in
+            std::iter::once(("rollup_days", all)).chain(classes.map(|k| ("classes", k)))
+        {
+            if key == "classes" && (raw == Some(0) || rollup == Some(0)) {
+                faults.push((key, "expected at least 1 day".to_owned()));
+            }
+            // Without roll-ups nothing would answer for samples that are there.
+            if rollup.is_some_and(|rollup| raw.is_none_or(|raw| raw > rollup)) {
+                let message =
+                    "roll-ups are kept at least as long as samples: expected `raw_days` up to `rollup_days`";
+                faults.push((key, message.to_owned()));
+            }
+        }
+        if self.classes.iter().any(|c| c.points.is_empty()) {
+            faults.push(("classes", "expected `points`, such as [\"plant/**/vibration_*\"]".to_owned()));
+        }
+        faults
+    }
 }
 
 impl Default for HistorySection {
     fn default() -> Self {
-        Self { compact_ms: 2000, compact_frames: 2000, raw_days: None }
+        Self { compact_ms: 2000, compact_frames: 2000, raw_days: None, rollup_days: None, classes: vec![] }
     }
 }
 
@@ -145,7 +246,17 @@ impl Config {
     /// # Errors
     /// All mistakes that can be found.
     pub fn load(path: &Path) -> Result<Self, Mistakes> {
-        Self::from_sources(&read(path)?)
+        let sources = read(path)?;
+        let config = Self::from_sources(&sources)?;
+        match config.store.server() {
+            Ok(_) => Ok(config),
+            Err((key, message)) => {
+                let of = |s: &&Source| parse::<File>(s).is_ok_and(|f| f.has("store"));
+                let source = sources.iter().find(of).or(sources.first());
+                let at = |s| mistake_at(s, &format!("store.{key}"), message);
+                Err(Mistakes(source.map(at).into_iter().collect()))
+            }
+        }
     }
 
     /// Checks files that are read already, the main one first.
@@ -161,6 +272,7 @@ impl Config {
                     take(&mut all.cloud, file.cloud, "cloud", source, &mut mistakes);
                     take(&mut all.http, file.http, "http", source, &mut mistakes);
                     take(&mut all.ingress, file.ingress, "ingress", source, &mut mistakes);
+                    take(&mut all.store, file.store, "store", source, &mut mistakes);
                     take(&mut all.history, file.history, "history", source, &mut mistakes);
                     take(&mut all.live, file.live, "live", source, &mut mistakes);
                 }
@@ -171,6 +283,7 @@ impl Config {
             cloud: all.cloud.unwrap_or_default(),
             http: all.http.unwrap_or_default(),
             ingress: all.ingress.unwrap_or_default(),
+            store: all.store.unwrap_or_default(),
             history: all.history.unwrap_or_default(),
             live: all.live.unwrap_or_default(),
         };
@@ -197,6 +310,7 @@ impl Config {
         at_least_one("history", "compact_ms", self.history.compact_ms);
         at_least_one("history", "compact_frames", self.history.compact_frames as u64);
         at_least_one("history", "raw_days", self.history.raw_days.unwrap_or(1).into());
+        at_least_one("history", "rollup_days", self.history.rollup_days.unwrap_or(1).into());
         at_least_one("live", "max_clients", self.live.max_clients as u64);
         at_least_one("live", "max_events", self.live.max_events as u64);
         if !(0.1..=50.0).contains(&self.live.default_hz) {
@@ -208,6 +322,8 @@ impl Config {
                 faults.push(("http", "hosts", message));
             }
         }
+        faults.extend(self.history.faults().into_iter().map(|(key, message)| ("history", key, message)));
+        faults.extend(self.store.fault().map(|(key, message)| ("store", key, message)));
         match (&self.ingress.tls_cert, &self.ingress.tls_key) {
             (Some(_), None) => {
                 faults.push(("ingress", "tls_cert", "expected `tls_key` beside it".to_owned()))
@@ -227,6 +343,7 @@ impl File {
             "cloud" => self.cloud.is_some(),
             "http" => self.http.is_some(),
             "ingress" => self.ingress.is_some(),
+            "store" => self.store.is_some(),
             "history" => self.history.is_some(),
             _ => self.live.is_some(),
         }

@@ -53,7 +53,14 @@ fn the_sample_has_every_key() {
     check("cloud", keys_of::<CloudSection>());
     check("http", keys_of::<HttpSection>());
     check("ingress", keys_of::<IngressSection>());
+    check("store", keys_of::<StoreSection>());
     check("history", keys_of::<HistorySection>());
+    for key in keys_of::<ClassSection>() {
+        assert!(
+            table["history"]["classes"][0].get(&key).is_some(),
+            "{key} of a class is not in config/cloud.toml"
+        );
+    }
     check("live", keys_of::<LiveSection>());
 }
 
@@ -73,4 +80,49 @@ fn every_mistake_is_told_at_its_place() {
     let told = mistakes(&["[live]\ndefault_hz = 100\n", "[live]\n"]);
     assert!(told[0].contains("earlier file") && told[1].contains("0.1 to 50"), "{told:?}");
     assert!(mistakes(&["[http]\nhosts = [\"http://x\"]\n"])[0].contains("not a host name"));
+}
+
+#[test]
+fn mistakes_about_the_database_are_told_at_their_place() {
+    let told = mistakes(&["[store]\npostgres = \"postgresql://u:secret@h/d\"\n"]);
+    assert!(
+        told[0].starts_with("0.toml:2:12: store.postgres: ") && told[0].contains("password_file"),
+        "{told:?}"
+    );
+    assert!(!told[0].contains("secret"), "{told:?}");
+    let told = mistakes(&["[store]\npostgres = \"cloud.db\"\n"]);
+    assert!(told[0].contains("store.postgres") && told[0].contains("postgresql://"), "{told:?}");
+    let told = mistakes(&["[store]\npassword_file = \"p\"\n"]);
+    assert!(told[0].contains("0.toml:2:17: store.password_file: expected `postgres`"), "{told:?}");
+    let told = mistakes(&["[store]\npostgres = \"postgresql://u@h/d?sslmode=require\"\n"]);
+    assert!(told[0].contains("ca_file"), "{told:?}");
+}
+
+#[test]
+fn the_password_of_the_database_is_read_from_a_file_of_its_own() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let secret = folder.path().join("password");
+    let main = folder.path().join("cloud.toml");
+    let text = format!("[store]\npostgres = \"postgresql://u@h/d\"\npassword_file = {secret:?}\n");
+    std::fs::write(&main, text).unwrap();
+    let told = Config::load(&main).err().unwrap().to_string();
+    assert!(told.contains("cloud.toml:3:17: store.password_file: cannot read"), "{told}");
+    std::fs::write(&secret, "word\n").unwrap();
+    std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let told = Config::load(&main).err().unwrap().to_string();
+    assert!(told.contains("expected 600"), "{told}");
+    std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).unwrap();
+    assert!(Config::load(&main).unwrap().store.server().unwrap().is_some());
+}
+
+#[test]
+fn roll_ups_are_kept_at_least_as_long_as_samples() {
+    let told = mistakes(&["[history]\nrollup_days = 30\n"]);
+    assert!(told.len() == 1 && told[0].contains("history.rollup_days"), "{told:?}");
+    let class = "[[history.classes]]\npoints = [\"**\"]\n";
+    let told = mistakes(&[&format!("{class}raw_days = 9\nrollup_days = 8\n")]);
+    assert!(told.len() == 1 && told[0].contains("history.classes"), "{told:?}");
+    assert_eq!(mistakes(&["[[history.classes]]\npoints = []\n"]).len(), 1);
+    assert_eq!(mistakes(&[&format!("{class}raw_days = 9\nrollup_days = 9\n")]), [""; 0]);
 }

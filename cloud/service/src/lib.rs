@@ -10,5 +10,5 @@ mod news;
 mod restore;
 mod ui;
 
-pub use assemble::{Cloud, Handle, StartError, reset_password};
-pub use config::Config;
+pub use assemble::{Cloud, Handle, StartError, place, reset_password};
+pub use config::{Config, StoreSection};

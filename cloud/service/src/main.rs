@@ -2,15 +2,16 @@
 //! code: 0 done, 1 failed, 64 the configuration or the arguments are wrong (starting again does not help).
 
 use std::io::{IsTerminal as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+use cloud_store::Place;
 use common::Drain;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
-use twinway_cloud::{Cloud, Config, StartError};
+use twinway_cloud::{Cloud, Config, StartError, StoreSection};
 
 const BAD_CONFIG: u8 = 64;
 /// What a shell reports of a program that an interrupt ended.
@@ -39,6 +40,57 @@ enum Command {
         /// Account
         #[arg(long, default_value = cloud_api::accounts::ADMIN)]
         user: String,
+    },
+    /// Copy the SQLite database into one file, also while the cloud runs, and verify the copy
+    #[command(
+        after_help = "The file appears when it is whole, its SHA-256 beside it in FILE.sha256 (`sha256sum -c` reads \
+        it). Of a PostgreSQL database, pg_dump makes the backup."
+    )]
+    Backup {
+        #[command(flatten)]
+        config: ConfigArg,
+        /// New file
+        #[arg(long, value_name = "FILE")]
+        to: PathBuf,
+    },
+    /// Read a backup in full: its digest, its structure, every chunk and frame
+    Verify {
+        /// The backup
+        file: PathBuf,
+    },
+    /// Verify a backup and put it in the place of the database, while the cloud does not run
+    #[command(
+        after_help = "The restored database gets a new identity, by which gateways notice that it may lack what they \
+        were told is stored. The one that was there is kept beside it, under the name cloud.db.before-restore."
+    )]
+    Restore {
+        #[command(flatten)]
+        config: ConfigArg,
+        /// The backup
+        #[arg(long, value_name = "FILE")]
+        from: PathBuf,
+        /// There is a database, and it is to go
+        #[arg(long)]
+        replace: bool,
+    },
+    /// Copy everything from one database into another, empty one, while no cloud runs on either
+    #[command(after_help = "A database is the path of an SQLite file, or a URL such as \
+        `postgresql://twinway@db.example.com/twinway` without the password. Afterwards name the new one in the \
+        configuration, [store]. The old one stays as it is. A copy that was cut is not resumed: the half that is there is \
+        refused by everything; remove it (the file, or the database) and copy again.")]
+    MigrateStore {
+        /// Database to read
+        #[arg(long)]
+        from: String,
+        /// Database to fill; an SQLite file is made, a PostgreSQL database must exist
+        #[arg(long)]
+        to: String,
+        /// File with the password of the PostgreSQL user, readable by its owner alone
+        #[arg(long)]
+        password_file: Option<PathBuf>,
+        /// Certificates of the authorities that may sign the PostgreSQL server's
+        #[arg(long)]
+        ca_file: Option<PathBuf>,
     },
 }
 
@@ -81,6 +133,14 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Run(arg) => (arg, None),
         Command::Check(arg) => (arg, Some(None)),
         Command::AdminPassword { config, user } => (config, Some(Some(user))),
+        Command::Backup { config, to } => return of_sqlite(&config, |path| backup(path, &to)),
+        Command::Verify { file } => return told(&file, &cloud_store::verify(&file)?),
+        Command::Restore { config, from, replace } => {
+            return of_sqlite(&config, |path| restore(&from, path, replace));
+        }
+        Command::MigrateStore { from, to, password_file, ca_file } => {
+            return migrate_store([from, to], password_file, ca_file);
+        }
     };
     let config = match Config::load(&arg.config) {
         Ok(config) => config,
@@ -106,6 +166,88 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// Does something with the SQLite database that a configuration names.
+fn of_sqlite(
+    arg: &ConfigArg,
+    act: impl FnOnce(&Path) -> anyhow::Result<ExitCode>,
+) -> anyhow::Result<ExitCode> {
+    let config = match Config::load(&arg.config) {
+        Ok(config) => config,
+        Err(mistakes) => {
+            say_error(&mistakes.to_string());
+            return Ok(BAD_CONFIG.into());
+        }
+    };
+    match twinway_cloud::place(&config)? {
+        Place::Sqlite(path) => act(&path),
+        Place::Postgres(server) => {
+            say_error(&format!(
+                "{server} is PostgreSQL: pg_dump and pg_restore make and restore its backups"
+            ));
+            Ok(BAD_CONFIG.into())
+        }
+    }
+}
+
+fn backup(path: &Path, to: &Path) -> anyhow::Result<ExitCode> {
+    told(to, &cloud_store::backup(path, to)?)
+}
+
+fn restore(from: &Path, path: &Path, replace: bool) -> anyhow::Result<ExitCode> {
+    let aside = cloud_store::restore(from, path, replace)?;
+    say(&format!("{} is restored from {}", path.display(), from.display()))?;
+    if let Some(aside) = aside {
+        say(&format!("the database that was there is {}", aside.display()))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn told(file: &Path, verified: &cloud_store::Verified) -> anyhow::Result<ExitCode> {
+    let cloud_store::Verified { bytes, digest, chunks, frames, digest_fits } = verified;
+    let beside = if digest_fits.is_some() { "" } else { ", with no digest beside it to compare" };
+    say(&format!(
+        "{}: {bytes} bytes, {chunks} chunks and {frames} frames are whole; sha256 {digest}{beside}",
+        file.display()
+    ))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn migrate_store(
+    [from, to]: [String; 2],
+    password_file: Option<PathBuf>,
+    ca_file: Option<PathBuf>,
+) -> anyhow::Result<ExitCode> {
+    let place = |text: String| {
+        if text.contains("://") {
+            let url = Some(text);
+            let (password_file, ca_file) = (password_file.clone(), ca_file.clone());
+            let section = StoreSection { postgres: url, password_file, ca_file };
+            section.server().map(|server| server.map(Place::Postgres))
+        } else {
+            Ok(Some(Place::Sqlite(text.into())))
+        }
+    };
+    let (from, to) = match (place(from), place(to)) {
+        (Ok(Some(from)), Ok(Some(to))) => (from, to),
+        (Err((key, why)), _) | (_, Err((key, why))) => {
+            say_error(&format!("{key}: {why}"));
+            return Ok(BAD_CONFIG.into());
+        }
+        _ => return Ok(BAD_CONFIG.into()),
+    };
+    if let Place::Sqlite(path) = &from
+        && !path.exists()
+    {
+        say_error(&format!("{} is not there", path.display()));
+        return Ok(BAD_CONFIG.into());
+    }
+    cloud_store::copy(from, to, |table| {
+        let _ = say(&format!("{:<12} {:>12} rows  sha256 {}", table.table, table.rows, table.digest));
+    })?;
+    say("copied, read back and found the same")?;
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn run(config: Config) -> anyhow::Result<ExitCode> {

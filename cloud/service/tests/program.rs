@@ -75,3 +75,39 @@ async fn it_prints_the_first_password_once_and_ends_in_good_order_on_a_signal() 
     assert!(String::from_utf8_lossy(&output.stdout).contains("admin password: "));
     assert_eq!(run(&["admin-password", "--config", &file, "--user", "nobody"]).status.code(), Some(1));
 }
+
+#[tokio::test]
+async fn a_backup_is_made_while_it_runs_and_restored_when_it_does_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = config(dir.path());
+    let run_it = || {
+        let mut run = Command::new(PROGRAM);
+        run.args(["run", "--config", &file]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    };
+    let mut child = run_it();
+    until("addresses", || dir.path().join("data/addresses.json").exists()).await;
+    let backup = dir.path().join("backup.db");
+    let backup = backup.to_str().unwrap();
+    let text = |output: &Output| {
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+    };
+    let made = run(&["backup", "--config", &file, "--to", backup]);
+    assert_eq!(made.status.code(), Some(0), "{}", text(&made));
+    assert!(text(&made).contains("are whole; sha256 "));
+    let verified = run(&["verify", backup]);
+    assert_eq!((verified.status.code(), text(&verified)), (Some(0), text(&made)));
+    let refused = run(&["restore", "--config", &file, "--from", backup, "--replace"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused).contains("in use"), "{}", text(&refused));
+    assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+    until("an end", || child.try_wait().unwrap().is_some()).await;
+    assert_eq!(run(&["restore", "--config", &file, "--from", backup]).status.code(), Some(1));
+    let restored = run(&["restore", "--config", &file, "--from", backup, "--replace"]);
+    assert_eq!(restored.status.code(), Some(0), "{}", text(&restored));
+    assert!(text(&restored).contains("cloud.db.before-restore"));
+    std::fs::remove_file(dir.path().join("data/addresses.json")).unwrap();
+    let mut child = run_it();
+    until("addresses", || dir.path().join("data/addresses.json").exists()).await;
+    assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+    until("an end", || child.try_wait().unwrap().is_some()).await;
+}

@@ -16,8 +16,8 @@ use common::wire::{
     split_schema,
 };
 use common::{
-    Access, CommandState, DeviceSchema, Drain, GatewayId, Incarnation, PointId, PointSchema, Quality, Sample,
-    Schema, TenantId, TwinId, Value, ValueType,
+    Access, CommandState, DeviceSchema, Drain, GatewayId, Incarnation, PointId, PointKind, PointSchema,
+    Quality, Sample, Schema, TenantId, TwinId, Value, ValueType,
 };
 use reqwest::Method;
 use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, Packet, QoS};
@@ -108,14 +108,15 @@ fn key() -> (TenantId, GatewayId) {
 
 fn point(name: &str, access: Access) -> PointSchema {
     let limit = |x| access.is_writable().then_some(x);
-    PointSchema {
+    PointKind {
         unit: "Cel".into(),
         access,
         write_min: limit(0.0),
         write_max: limit(300.0),
         stale_ms: 1000,
-        ..PointSchema::new(name, ValueType::F64)
+        ..PointKind::new(ValueType::F64)
     }
+    .named(name)
 }
 
 fn schema() -> Schema {
@@ -126,7 +127,7 @@ fn schema() -> Schema {
         asset: "plant/coating/line1/oven".into(),
         description: String::new(),
         first_point: 0,
-        points: vec![point("t", Access::Read).into(), point("sp", Access::ReadWrite).into()],
+        points: vec![point("t", Access::Read), point("sp", Access::ReadWrite)],
     };
     Schema { tenant, gateway, devices: vec![device] }
 }
@@ -171,6 +172,7 @@ impl Gateway {
             remote: true,
             features: vec![common::wire::FEATURE_ALARMS.to_owned()],
             identity: None,
+            heartbeat_ms: None,
         };
         gateway.say(&Up::Hello(Box::new(hello))).await;
         let Down::HelloAck(ack) = gateway.down().await else { panic!("no hello ack") };
@@ -224,7 +226,7 @@ impl Gateway {
 }
 
 fn value(twin: &TwinView, point: &str) -> Option<f64> {
-    twin.points.iter().find(|p| p.schema.name == point)?.value.as_ref()?.as_f64()
+    twin.points.iter().find(|p| *p.schema.name == *point)?.value.as_ref()?.as_f64()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -378,6 +380,7 @@ async fn events_heartbeats_metrics_and_readiness_are_served() {
         clock_synchronised: true,
         switch: common::api::SwitchPosition::Local,
         uplink: true,
+        link: None,
         buffer: Default::default(),
         dropped: Default::default(),
         devices: vec![],

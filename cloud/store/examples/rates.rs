@@ -13,20 +13,19 @@ use std::time::Duration;
 
 use cloud_core::storage::FrameStorage;
 use cloud_core::{GatewayKey, NewFrame};
-use cloud_store::{Options, Sqlite};
+use cloud_store::{Options, Store};
 use common::wire::{Body, Frame, FrameHeader};
 use common::{
-    Clock, DeviceSchema, Incarnation, PointId, PointSchema, Quality, Sample, Schema, TwinId, Value, ValueType,
+    Clock, DeviceSchema, Incarnation, PointId, PointKind, Quality, Sample, Schema, TwinId, Value, ValueType,
 };
 use tokio::time::Instant;
 
 const T0: i64 = 1_795_046_400_000_000;
 
 fn schema(points: u32) -> Schema {
-    let point = |n| PointSchema {
-        unit: "C".into(),
-        stale_ms: 1000,
-        ..PointSchema::new(format!("p{n}"), ValueType::F64)
+    let point = |n| {
+        PointKind { unit: "C".into(), stale_ms: 1000, ..PointKind::new(ValueType::F64) }
+            .named(format!("p{n}"))
     };
     let device = DeviceSchema {
         name: "d".into(),
@@ -34,7 +33,7 @@ fn schema(points: u32) -> Schema {
         asset: "plant/area/line/d".into(),
         description: String::new(),
         first_point: 0,
-        points: (0..points).map(point).map(Into::into).collect(),
+        points: (0..points).map(point).collect(),
     };
     Schema { tenant: Default::default(), gateway: "g1".parse().unwrap(), devices: vec![device] }
 }
@@ -50,7 +49,7 @@ struct Feed {
 }
 
 impl Feed {
-    async fn start(storage: &Sqlite, points: u32) -> Self {
+    async fn start(storage: &Store, points: u32) -> Self {
         let schema = schema(points);
         let key = GatewayKey { tenant: schema.tenant.clone(), gateway: schema.gateway.clone() };
         let rank = storage.hello(&key, &[Incarnation(1)]).await.unwrap()[0].rank;
@@ -112,8 +111,8 @@ fn show(name: &str, value: f64, unit: &str) {
     println!("{{\"name\":\"{name}\",\"value\":{value:.3},\"unit\":\"{unit}\"}}");
 }
 
-fn open(folder: &std::path::Path, name: &str) -> Arc<Sqlite> {
-    Sqlite::open(Options::new(folder.join(name)), Clock::system()).unwrap()
+fn open(folder: &std::path::Path, name: &str) -> Arc<Store> {
+    Store::open(Options::new(folder.join(name)), Clock::system()).unwrap()
 }
 
 /// A steady 10,000 samples/s for `seconds`, compacted every 5 s.

@@ -3,14 +3,14 @@
 use common::alarm::{AlarmState, AlarmView};
 use common::api::Page;
 use common::{AlarmId, TwinId};
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
-use crate::db::{Result, db, from_json, from_sql, to_json, to_sql};
+use crate::db::{Result, from_json, from_sql, to_json, to_sql};
 use crate::log;
+use crate::sql::{Conn, Tx, params};
 
 /// Keeps what a frame at (rank, sequence) tells, unless a later one has told something.
 pub(crate) fn put(
-    tx: &Transaction<'_>,
+    tx: &Tx<'_>,
     tenant: &str,
     alarm: &AlarmView,
     (rank, seq): (u64, u64),
@@ -18,10 +18,7 @@ pub(crate) fn put(
 ) -> Result<()> {
     let id = alarm.id.to_string();
     let find = "SELECT rank, seq FROM alarms WHERE id = ?1";
-    let last: Option<(i64, i64)> = tx
-        .prepare_cached(find)
-        .and_then(|mut s| s.query_row([&id], |r| Ok((r.get(0)?, r.get(1)?))).optional())
-        .map_err(db)?;
+    let last: Option<(i64, i64)> = tx.first(find, params![&id], |r| Ok((r.get(0)?, r.get(1)?)))?;
     if last.is_some_and(|(r, s)| (from_sql(r), from_sql(s)) >= (rank, seq)) {
         return Ok(());
     }
@@ -34,22 +31,19 @@ pub(crate) fn put(
     let twin = alarm.twin.to_string();
     let values =
         params![id, tenant, twin, to_sql(rank), to_sql(seq), sort_us, i64::from(open), to_json(alarm)?];
-    tx.prepare_cached(sql).and_then(|mut s| s.execute(values)).map_err(db)?;
+    tx.execute(sql, values)?;
     Ok(())
 }
 
-pub(crate) fn find(conn: &Connection, id: AlarmId) -> Result<Option<AlarmView>> {
+pub(crate) fn find(conn: &Conn, id: AlarmId) -> Result<Option<AlarmView>> {
     let sql = "SELECT view FROM alarms WHERE id = ?1";
-    let view: Option<String> = conn
-        .prepare_cached(sql)
-        .and_then(|mut s| s.query_row([id.to_string()], |r| r.get(0)).optional())
-        .map_err(db)?;
+    let view: Option<String> = conn.first(sql, params![id.to_string()], |r| r.get(0))?;
     view.map(|v| from_json("an alarm", &v)).transpose()
 }
 
 /// The last changed first.
 pub(crate) fn page(
-    conn: &Connection,
+    conn: &Conn,
     twins: Option<&[TwinId]>,
     open: bool,
     cursor: Option<&str>,

@@ -156,6 +156,7 @@ impl Bucket {
             t_us: self.start,
             value: self.last.and_then(|row| row.value),
             quality: self.worst,
+            first: self.first.and_then(|row| row.value),
             min: has.then_some(self.min),
             max: has.then_some(self.max),
             // A sum of large values may overflow; the mean of the extremes then stands within them.
@@ -269,7 +270,8 @@ pub(crate) fn decode(blob: &[u8]) -> Result<Vec<Bucket>, BlobError> {
     };
     let mut r = Reader::new(body);
     let n = r.count("buckets", MAX_ROWS)?;
-    let texts = take_texts(&mut r)?;
+    // A first and a last sample each.
+    let texts = take_texts(&mut r, n * 2)?;
     let mut r = BitReader::new(r.rest());
     let all = [n];
     let starts = take_series(&mut r, &all, 0)?;

@@ -113,7 +113,7 @@ pub(crate) fn decode_rows(blob: &[u8]) -> Result<Vec<Row>, BlobError> {
         Opened::Columns(body) => {
             let mut r = Reader::new(body);
             let n = r.count("rows", MAX_ROWS)?;
-            let texts = take_texts(&mut r)?;
+            let texts = take_texts(&mut r, n)?;
             let mut r = BitReader::new(r.rest());
             let rows = take_rows(&mut r, &texts, n)?;
             r.end()?;
@@ -122,8 +122,9 @@ pub(crate) fn decode_rows(blob: &[u8]) -> Result<Vec<Row>, BlobError> {
     }
 }
 
-pub(crate) fn take_texts(r: &mut Reader<'_>) -> Result<Vec<Value>, BlobError> {
-    Ok(Texts::take(r, MAX_TEXT)?)
+/// Texts of so many values at most.
+pub(crate) fn take_texts(r: &mut Reader<'_>, values: usize) -> Result<Vec<Value>, BlobError> {
+    Ok(Texts::take(r, values, MAX_TEXT)?)
 }
 
 /// Rows by column: times, received after, rank, sequence, index, quality, value. Texts stand before all columns.
@@ -205,13 +206,7 @@ fn put_sequences(w: &mut BitWriter, seqs: &[i64]) {
     let (mut as_runs, mut as_numbers) = (BitWriter::default(), BitWriter::default());
     put_residuals(&mut as_runs, &residuals);
     put_series(&mut as_numbers, seqs, &[seqs.len()], 0);
-    if as_runs.len() < as_numbers.len() {
-        w.put_flag(true);
-        put_residuals(w, &residuals);
-    } else {
-        w.put_flag(false);
-        put_series(w, seqs, &[seqs.len()], 0);
-    }
+    w.put_shorter(as_numbers, as_runs);
 }
 
 fn take_sequences(r: &mut BitReader<'_>, n: usize) -> Result<Vec<i64>, BlobError> {

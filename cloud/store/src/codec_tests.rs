@@ -62,6 +62,15 @@ proptest! {
 }
 
 #[test]
+fn texts_that_no_value_can_have_are_refused() {
+    // One row or bucket, three empty texts.
+    let blob = seal(&[1, 3, 3, 3, 0, 0, 0]);
+    let too_many = |limit| BlobError::Bytes(DecodeError::TooLarge { what: "texts", size: 3, limit });
+    assert_eq!(decode_rows(&blob).unwrap_err(), too_many(1));
+    assert_eq!(bucket::decode(&blob).unwrap_err(), too_many(2));
+}
+
+#[test]
 fn slow_signals_take_few_bytes() {
     let row = |i: u64| Row {
         t: i64::try_from(i).unwrap() * 100_000,

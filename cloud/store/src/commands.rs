@@ -5,10 +5,10 @@ use cloud_core::storage::Created;
 use common::api::{CommandStep, CommandView, Page};
 use common::command::{CommandUpdate, LogEntry};
 use common::{CommandId, CommandState, TwinId};
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
-use crate::db::{Result, db, from_json, to_json};
+use crate::db::{Result, from_json, to_json};
 use crate::log;
+use crate::sql::{Conn, Tx, params};
 
 /// How long an idempotency key is kept, at least.
 const KEY_US: i64 = 48 * 3600 * 1_000_000;
@@ -27,7 +27,7 @@ fn state_text(state: CommandState) -> &'static str {
 }
 
 pub(crate) fn create(
-    tx: &Transaction<'_>,
+    tx: &Tx<'_>,
     command: &CommandView,
     key: &str,
     request: &[u8],
@@ -42,12 +42,12 @@ pub(crate) fn create(
     let sql = "INSERT INTO idempotency (tenant, requester, key, request, command, stored_us)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
     let values = params![tenant, command.requester.name, key, request, command.id.to_string(), now];
-    tx.prepare_cached(sql).and_then(|mut s| s.execute(values)).map_err(db)?;
+    tx.execute(sql, values)?;
     log::append_own(tx, audit, now)?;
     Ok(Created::New)
 }
 
-fn insert(tx: &Transaction<'_>, command: &CommandView, now: i64) -> Result<()> {
+fn insert(tx: &Tx<'_>, command: &CommandView, now: i64) -> Result<()> {
     let id = command.id.to_string();
     let Some(tenant) = log::tenant_of(tx, command.twin)? else {
         return Err(StoreError::NotFound { what: format!("twin {}", command.twin) });
@@ -59,26 +59,20 @@ fn insert(tx: &Transaction<'_>, command: &CommandView, now: i64) -> Result<()> {
     let sort_us = command.created_us.min(now);
     let state = state_text(command.state);
     let values = params![id, tenant, command.twin.to_string(), state, sort_us, to_json(command)?];
-    tx.prepare_cached(sql).and_then(|mut s| s.execute(values)).map_err(db)?;
+    tx.execute(sql, values)?;
     Ok(())
 }
 
-pub(crate) fn by_key(
-    conn: &Connection,
-    requester: &str,
-    key: &str,
-) -> Result<Option<(CommandView, Vec<u8>)>> {
+pub(crate) fn by_key(conn: &Conn, requester: &str, key: &str) -> Result<Option<(CommandView, Vec<u8>)>> {
     let sql = "SELECT c.view, i.request FROM idempotency i JOIN commands c ON c.id = i.command
                WHERE i.requester = ?1 AND i.key = ?2";
-    let found: Option<(String, Vec<u8>)> = conn
-        .prepare_cached(sql)
-        .and_then(|mut s| s.query_row(params![requester, key], |r| Ok((r.get(0)?, r.get(1)?))).optional())
-        .map_err(db)?;
+    let found: Option<(String, Vec<u8>)> =
+        conn.first(sql, params![requester, key], |r| Ok((r.get(0)?, r.get(1)?)))?;
     found.map(|(view, hash)| Ok((from_json("a command", &view)?, hash))).transpose()
 }
 
 /// One step on, if the state allows it; the command as it is then.
-pub(crate) fn update(tx: &Transaction<'_>, update: &CommandUpdate, now: i64) -> Result<CommandView> {
+pub(crate) fn update(tx: &Tx<'_>, update: &CommandUpdate, now: i64) -> Result<CommandView> {
     let Some(mut view) = find(tx, update.id)? else {
         let view = given_at_gateway(tx, update)?;
         insert(tx, &view, now)?;
@@ -100,16 +94,13 @@ pub(crate) fn update(tx: &Transaction<'_>, update: &CommandUpdate, now: i64) -> 
     view.steps.push(CommandStep { state: update.state, at_us: update.at_us });
     let sql = "UPDATE commands SET state = ?2, view = ?3 WHERE id = ?1";
     let values = params![update.id.to_string(), state_text(view.state), to_json(&view)?];
-    tx.prepare_cached(sql).and_then(|mut s| s.execute(values)).map_err(db)?;
+    tx.execute(sql, values)?;
     Ok(view)
 }
 
-fn given_at_gateway(tx: &Transaction<'_>, update: &CommandUpdate) -> Result<CommandView> {
+fn given_at_gateway(tx: &Tx<'_>, update: &CommandUpdate) -> Result<CommandView> {
     let sql = "SELECT asset FROM twins WHERE twin = ?1";
-    let asset: Option<String> = tx
-        .prepare_cached(sql)
-        .and_then(|mut s| s.query_row([update.twin.to_string()], |r| r.get(0)).optional())
-        .map_err(db)?;
+    let asset: Option<String> = tx.first(sql, params![update.twin.to_string()], |r| r.get(0))?;
     let unknown = || StoreError::NotFound { what: format!("twin {}", update.twin) };
     Ok(CommandView {
         id: update.id,
@@ -129,17 +120,14 @@ fn given_at_gateway(tx: &Transaction<'_>, update: &CommandUpdate) -> Result<Comm
     })
 }
 
-pub(crate) fn find(conn: &Connection, id: CommandId) -> Result<Option<CommandView>> {
+pub(crate) fn find(conn: &Conn, id: CommandId) -> Result<Option<CommandView>> {
     let sql = "SELECT view FROM commands WHERE id = ?1";
-    let view: Option<String> = conn
-        .prepare_cached(sql)
-        .and_then(|mut s| s.query_row([id.to_string()], |r| r.get(0)).optional())
-        .map_err(db)?;
+    let view: Option<String> = conn.first(sql, params![id.to_string()], |r| r.get(0))?;
     view.map(|v| from_json("a command", &v)).transpose()
 }
 
 pub(crate) fn page(
-    conn: &Connection,
+    conn: &Conn,
     twins: Option<&[TwinId]>,
     cursor: Option<&str>,
     limit: usize,
@@ -148,16 +136,15 @@ pub(crate) fn page(
 }
 
 /// Oldest first.
-pub(crate) fn in_states(conn: &Connection, states: &[CommandState]) -> Result<Vec<CommandView>> {
+pub(crate) fn in_states(conn: &Conn, states: &[CommandState]) -> Result<Vec<CommandView>> {
     let sql = "SELECT view FROM commands WHERE state = ?1 ORDER BY sort_us, id";
-    let mut statement = conn.prepare_cached(sql).map_err(db)?;
     let mut out: Vec<CommandView> = Vec::new();
     for state in states {
-        let mut rows = statement.query([state_text(*state)]).map_err(db)?;
-        while let Some(row) = rows.next().map_err(db)? {
-            let view: String = row.get(0).map_err(db)?;
+        conn.each(sql, params![state_text(*state)], |row| {
+            let view: String = row.get(0)?;
             out.push(from_json("a command", &view)?);
-        }
+            Ok(())
+        })?;
     }
     out.sort_by_key(|c| (c.created_us, c.id));
     out.dedup_by_key(|c| c.id);
@@ -165,8 +152,8 @@ pub(crate) fn in_states(conn: &Connection, states: &[CommandState]) -> Result<Ve
 }
 
 /// Forgets idempotency keys that are old enough.
-pub(crate) fn purge_keys(tx: &Transaction<'_>, now: i64) -> Result<()> {
+pub(crate) fn purge_keys(tx: &Tx<'_>, now: i64) -> Result<()> {
     let sql = "DELETE FROM idempotency WHERE stored_us < ?1";
-    tx.prepare_cached(sql).and_then(|mut s| s.execute([now.saturating_sub(KEY_US)])).map_err(db)?;
+    tx.execute(sql, params![now.saturating_sub(KEY_US)])?;
     Ok(())
 }

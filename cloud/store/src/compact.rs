@@ -7,15 +7,17 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError};
 
 use cloud_core::{GatewayKey, Position};
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use crate::bucket::{self, Bucket, Buckets, LEVELS};
 use crate::codec::{self, Row};
-use crate::db::{Checkpointer, Result, damaged, db, from_sql, to_sql};
+use crate::db::{Result, damaged, from_sql, to_sql};
 use crate::frames::load_ranks;
+use crate::marks::FRAMES;
+use crate::sql::{Cell, Conn, Kind, Table, Tx, params};
+use crate::sqlite::Checkpointer;
 use crate::tail::{Batch, FrameKey, SeriesId};
 use crate::writer::Writer;
-use crate::{Shared, accounts, commands};
+use crate::{Shared, accounts, commands, retention};
 
 /// When chunks grow.
 #[derive(Debug, Clone, Copy)]
@@ -33,7 +35,7 @@ pub(crate) const REMOVED: i64 = 10;
 /// A level is stored if it has at most one bucket for so many samples; the coarsest always is.
 const WORTH: usize = 4;
 /// Merges in one transaction.
-const MERGES_AT_ONCE: usize = 32;
+const MERGES_AT_ONCE: usize = 128;
 const MAINTAIN_EVERY_US: u64 = 600_000_000;
 const CHECKPOINT_EVERY_US: u64 = 5_000_000;
 
@@ -41,11 +43,12 @@ const CHECKPOINT_EVERY_US: u64 = 5_000_000;
 pub(crate) struct Upkeep {
     pub(crate) maintained: Option<u64>,
     pub(crate) checkpointed: Option<u64>,
-    pub(crate) checkpointer: Checkpointer,
+    /// PostgreSQL does this by itself.
+    pub(crate) checkpointer: Option<Checkpointer>,
 }
 
 /// A chunk on its way into the database.
-struct NewChunk {
+pub(crate) struct NewChunk {
     series: SeriesId,
     level: usize,
     class: i64,
@@ -61,48 +64,68 @@ struct NewChunk {
 struct Prepared {
     frames: Vec<FrameKey>,
     chunks: Vec<NewChunk>,
-    last: Vec<(SeriesId, Row)>,
+    /// Last values, as a chunk of one row.
+    last: Vec<(SeriesId, Position, Vec<u8>)>,
 }
 
 /// Compacts at most `limit` frames; how many it did.
 pub(crate) fn compact(shared: &Shared, limit: usize) -> Result<usize> {
     let mut upkeep = shared.upkeep.lock().unwrap_or_else(PoisonError::into_inner);
-    let batch = shared.tail.write().unwrap_or_else(PoisonError::into_inner).take(limit);
-    let n = batch.frames.len();
-    if n > 0 {
-        let stored = shared.readers.with(|conn| prepare(conn, batch, shared.limits)).and_then(|prepared| {
-            shared
-                .writer
-                .run(move |w| w.change_with_tail(|tx| store(tx, &prepared), |tail| tail.drop_moving()))
-        });
-        if let Err(e) = stored {
-            // Nothing to put back if the commit was done: then nothing is on its way.
-            shared.tail.write().unwrap_or_else(PoisonError::into_inner).put_back();
-            return Err(e);
-        }
-        merge_small(shared)?;
-    }
+    let n = compact_frames(shared, limit)?;
     let now = shared.clock.mono_us();
     let is_due = |last: Option<u64>, every: u64| last.is_none_or(|last| now.saturating_sub(last) >= every);
     if is_due(upkeep.maintained, MAINTAIN_EVERY_US) {
         maintain(shared)?;
         upkeep.maintained = Some(now);
     }
-    if is_due(upkeep.checkpointed, CHECKPOINT_EVERY_US) {
-        upkeep.checkpointer.run()?;
+    if let Some(checkpointer) = &upkeep.checkpointer
+        && is_due(upkeep.checkpointed, CHECKPOINT_EVERY_US)
+    {
+        checkpointer.run()?;
         shared.writer.run(Writer::checkpoint)?;
         upkeep.checkpointed = Some(now);
     }
     Ok(n)
 }
 
-fn prepare(conn: &mut Connection, batch: Batch, limits: Limits) -> Result<Prepared> {
-    let feeds = Feeds::load(conn)?;
-    let mut prepared = Prepared { frames: batch.frames, chunks: Vec::new(), last: Vec::new() };
-    for (series, rows) in batch.rows {
-        let mut rows = Vec::clone(&rows);
+/// The same without what else is looked after; the caller holds `upkeep`.
+pub(crate) fn compact_frames(shared: &Shared, limit: usize) -> Result<usize> {
+    let batch = shared.tail.write().unwrap_or_else(PoisonError::into_inner).take(limit);
+    let n = batch.0.len();
+    if n > 0 {
+        let stored = shared.readers.with(|conn| prepare(conn, &batch, shared.limits)).and_then(|prepared| {
+            let touched = span(prepared.chunks.iter().map(|c| c.series));
+            let store = move |w: &mut Writer| {
+                w.change_with_tail(|tx| store(tx, &prepared), |tail| tail.drop_moving())
+            };
+            shared.writer.run(store).map(|()| touched)
+        });
+        match stored {
+            Ok(touched) => merge_small(shared, touched)?,
+            Err(e) => {
+                // Nothing to put back if the commit was done: then nothing is on its way.
+                shared.tail.write().unwrap_or_else(PoisonError::into_inner).put_back();
+                return Err(e);
+            }
+        }
+    }
+    Ok(n)
+}
+
+/// The first and the last of some series. Those of a gateway are made together, so there is little else between them.
+fn span(series: impl Iterator<Item = SeriesId>) -> (SeriesId, SeriesId) {
+    series.fold((SeriesId::MAX, SeriesId::MIN), |(first, last), id| (first.min(id), last.max(id)))
+}
+
+fn prepare(conn: &Conn, batch: &Batch, limits: Limits) -> Result<Prepared> {
+    let frames = batch.0.iter().map(|(key, _)| *key).collect();
+    let mut prepared = Prepared { frames, chunks: Vec::new(), last: Vec::new() };
+    let by_series = batch.rows()?;
+    let feeds = Feeds::load(conn, span(by_series.keys().copied()))?;
+    for (series, mut rows) in by_series {
         let live = rows.iter().filter(|r| feeds.applies(series, r.at.rank)).max_by_key(|r| r.at);
-        prepared.last.extend(live.map(|row| (series, row.clone())));
+        let one = |row: &Row| (series, row.at, codec::encode_rows(std::slice::from_ref(row)));
+        prepared.last.extend(live.map(one));
         rows.sort_unstable_by_key(Row::key);
         prepared.chunks.extend(chunk(series, &rows, 0, limits, false));
     }
@@ -141,7 +164,7 @@ fn chunk(series: SeriesId, rows: &[Row], class: i64, limits: Limits, must_seal: 
     out
 }
 
-fn raw_chunk(series: SeriesId, rows: &[Row], class: i64, rolled: usize) -> NewChunk {
+pub(crate) fn raw_chunk(series: SeriesId, rows: &[Row], class: i64, rolled: usize) -> NewChunk {
     NewChunk {
         series,
         level: 0,
@@ -155,7 +178,7 @@ fn raw_chunk(series: SeriesId, rows: &[Row], class: i64, rolled: usize) -> NewCh
     }
 }
 
-fn bucket_chunks(
+pub(crate) fn bucket_chunks(
     series: SeriesId,
     level: usize,
     buckets: &[Bucket],
@@ -179,39 +202,79 @@ fn bucket_chunks(
     buckets.chunks(buckets.len().div_ceil(parts).max(1)).map(one).collect()
 }
 
-fn store(tx: &Transaction<'_>, prepared: &Prepared) -> Result<()> {
+const LAST_VALUES: Table<'static> = Table {
+    name: "last_values",
+    columns: &[
+        ("series", Kind::Int),
+        ("rank", Kind::Int),
+        ("seq", Kind::Int),
+        ("idx", Kind::Int),
+        ("blob", Kind::Blob),
+    ],
+    on_conflict: "ON CONFLICT (series) DO UPDATE
+                  SET rank = excluded.rank, seq = excluded.seq, idx = excluded.idx, blob = excluded.blob
+                  WHERE (excluded.rank, excluded.seq, excluded.idx)
+                      > (last_values.rank, last_values.seq, last_values.idx)",
+};
+const CHUNKS: Table<'static> = Table {
+    name: "chunks",
+    columns: &[
+        ("series", Kind::Int),
+        ("level", Kind::Int),
+        ("class", Kind::Int),
+        ("t_min", Kind::Int),
+        ("t_max", Kind::Int),
+        ("n", Kind::Int),
+        ("rolled", Kind::Int),
+        ("first_rank", Kind::Int),
+        ("first_seq", Kind::Int),
+        ("blob", Kind::Blob),
+    ],
+    on_conflict: "",
+};
+/// `CHUNKS` by their numbers.
+const CHUNK_IDS: Table<'static> = Table { name: "chunks", columns: &[("id", Kind::Int)], on_conflict: "" };
+
+fn store(tx: &Tx<'_>, prepared: &Prepared) -> Result<()> {
     insert(tx, &prepared.chunks)?;
-    let sql = "INSERT INTO last_values (series, rank, seq, idx, blob) VALUES (?1, ?2, ?3, ?4, ?5)
-               ON CONFLICT (series) DO UPDATE SET rank = ?2, seq = ?3, idx = ?4, blob = ?5
-               WHERE (?2, ?3, ?4) > (rank, seq, idx)";
-    let mut statement = tx.prepare_cached(sql).map_err(db)?;
-    for (series, row) in &prepared.last {
-        let blob = codec::encode_rows(std::slice::from_ref(row));
-        let (rank, seq) = (to_sql(row.at.rank), to_sql(row.at.seq));
-        statement.execute(params![series, rank, seq, row.at.index, blob]).map_err(db)?;
-    }
-    let mut statement = tx.prepare_cached("DELETE FROM frames WHERE rank = ?1 AND seq = ?2").map_err(db)?;
-    for (rank, seq) in &prepared.frames {
-        if statement.execute([to_sql(*rank), to_sql(*seq)]).map_err(db)? != 1 {
-            return Err(damaged(format_args!("frame {rank}/{seq}"), "it was compacted twice or is gone"));
-        }
+    let last = prepared.last.iter().map(|(series, at, blob)| {
+        let [series, rank, seq, idx] =
+            [*series, to_sql(at.rank), to_sql(at.seq), i64::from(at.index)].map(Cell::Int);
+        [series, rank, seq, idx, Cell::Blob(blob)]
+    });
+    tx.insert_all(&LAST_VALUES, last)?;
+    let keys = prepared.frames.iter().map(|(rank, seq)| [to_sql(*rank), to_sql(*seq)]);
+    if tx.delete_all(&FRAMES, keys)? != prepared.frames.len() as u64 {
+        let (first, last) = (prepared.frames.first(), prepared.frames.last());
+        return Err(damaged(
+            format_args!("the table of frames ({first:?} to {last:?})"),
+            "some were compacted twice or are gone",
+        ));
     }
     Ok(())
 }
 
-fn insert(tx: &Transaction<'_>, chunks: &[NewChunk]) -> Result<()> {
-    let sql = "INSERT INTO chunks
-               (series, level, class, t_min, t_max, n, rolled, first_rank, first_seq, blob)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
-    let mut statement = tx.prepare_cached(sql).map_err(db)?;
-    for c in chunks {
-        let (rank, seq) = (to_sql(c.first.rank), to_sql(c.first.seq));
-        let (level, n, rolled) = (small(c.level), small(c.n), small(c.rolled));
-        statement
-            .execute(params![c.series, level, c.class, c.t_min, c.t_max, n, rolled, rank, seq, c.blob])
-            .map_err(db)?;
+/// Removes chunks, all of which must be there.
+pub(crate) fn remove(tx: &Tx<'_>, ids: &[i64]) -> Result<()> {
+    if tx.delete_all(&CHUNK_IDS, ids.iter().map(|id| [*id]))? != ids.len() as u64 {
+        return Err(damaged("the table of chunks", "some that were to be replaced are gone"));
     }
     Ok(())
+}
+
+pub(crate) fn insert(tx: &Tx<'_>, chunks: &[NewChunk]) -> Result<()> {
+    let row = |c: &'_ NewChunk| {
+        let (rank, seq) = (to_sql(c.first.rank), to_sql(c.first.seq));
+        let (level, n, rolled) = (small(c.level), small(c.n), small(c.rolled));
+        [c.series, level, c.class, c.t_min, c.t_max, n, rolled, rank, seq]
+    };
+    tx.insert_all(
+        &CHUNKS,
+        chunks.iter().map(|c| {
+            let [a, b, d, e, f, g, h, i, j] = row(c).map(Cell::Int);
+            [a, b, d, e, f, g, h, i, j, Cell::Blob(&c.blob)]
+        }),
+    )
 }
 
 fn small(n: usize) -> i64 {
@@ -219,23 +282,24 @@ fn small(n: usize) -> i64 {
 }
 
 /// Ids that go, chunks that come in their place.
-type Merge = (Vec<i64>, Vec<NewChunk>);
+pub(crate) type Merge = (Vec<i64>, Vec<NewChunk>);
 
 /// A series' small chunks of a level and class.
 type Group = (SeriesId, i64, i64);
 
-/// Merges until no series has many small chunks of one class. One that cannot be read stays as it is and does
+/// Merges until no series from the first to the last has many small chunks of one class. One that cannot be read stays as it is and does
 /// not keep the others.
-fn merge_small(shared: &Shared) -> Result<()> {
+fn merge_small(shared: &Shared, (first, last): (SeriesId, SeriesId)) -> Result<()> {
     let mut unreadable: HashSet<Group> = HashSet::new();
     loop {
         let mut groups = shared.readers.with(|conn| {
-            let sql = "SELECT series, level, class FROM chunks WHERE class < 9
+            let sql = "SELECT series, level, class FROM chunks
+                       WHERE class < 9 AND series >= ?2 AND series <= ?3
                        GROUP BY series, level, class HAVING count(*) >= ?1";
-            let mut statement = conn.prepare_cached(sql).map_err(db)?;
             let least = small(shared.limits.merge.max(2));
-            let rows = statement.query_map([least], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?))).map_err(db)?;
-            rows.collect::<rusqlite::Result<Vec<Group>>>().map_err(db)
+            conn.all(sql, params![least, first, last], |r| -> Result<Group> {
+                Ok((r.get(0)?, r.get(1)?, r.get(2)?))
+            })
         })?;
         groups.retain(|g| !unreadable.contains(g));
         if groups.is_empty() {
@@ -261,37 +325,29 @@ fn merge_small(shared: &Shared) -> Result<()> {
     }
 }
 
-fn replace(shared: &Shared, merges: Vec<Merge>) -> Result<()> {
+pub(crate) fn replace(shared: &Shared, merges: Vec<Merge>) -> Result<()> {
     shared.writer.run(move |w| {
         w.change(|tx| {
-            let mut delete = tx.prepare_cached("DELETE FROM chunks WHERE id = ?1").map_err(db)?;
-            for (ids, chunks) in &merges {
-                for id in ids {
-                    if delete.execute([id]).map_err(db)? != 1 {
-                        return Err(damaged(format_args!("chunk {id}"), "it is gone"));
-                    }
-                }
-                insert(tx, chunks)?;
-            }
-            Ok(())
+            let ids: Vec<_> = merges.iter().flat_map(|(ids, _)| ids).copied().collect();
+            remove(tx, &ids)?;
+            merges.iter().try_for_each(|(_, chunks)| insert(tx, chunks))
         })
     })
 }
 
-fn merge(conn: &Connection, (series, level, class): Group, limits: Limits) -> Result<Merge> {
+fn merge(conn: &Conn, (series, level, class): Group, limits: Limits) -> Result<Merge> {
     let sql = "SELECT id, blob FROM chunks WHERE series = ?1 AND level = ?2 AND class = ?3 AND class < 9";
     let blobs = read_blobs(conn, sql, [series, level, class])?;
     let level = usize::try_from(level).unwrap_or(0);
     merged(series, level, (class + 1).min(SEALED - 1), blobs, limits, false)
 }
 
-fn read_blobs(conn: &Connection, sql: &str, values: [i64; 3]) -> Result<Vec<(i64, Vec<u8>)>> {
-    let mut statement = conn.prepare_cached(sql).map_err(db)?;
-    let rows = statement.query_map(values, |r| Ok((r.get(0)?, r.get(1)?))).map_err(db)?;
-    rows.collect::<rusqlite::Result<_>>().map_err(db)
+pub(crate) fn read_blobs(conn: &Conn, sql: &str, values: [i64; 3]) -> Result<Vec<(i64, Vec<u8>)>> {
+    let [series, level, last] = values;
+    conn.all(sql, params![series, level, last], |r| Ok((r.get(0)?, r.get(1)?)))
 }
 
-fn merged(
+pub(crate) fn merged(
     series: SeriesId,
     level: usize,
     class: i64,
@@ -325,36 +381,7 @@ fn maintain(shared: &Shared) -> Result<()> {
             commands::purge_keys(tx, now)
         })
     })?;
-    let Some(days) = shared.raw_days else { return Ok(()) };
-    let before = now.saturating_sub(i64::from(days).saturating_mul(86_400_000_000));
-    seal_old(shared, before)?;
-    shared.writer.run(move |w| {
-        w.change(|tx| {
-            let sql = "UPDATE chunks SET class = ?2, blob = x''
-                       WHERE level = 0 AND class = 9 AND t_max < ?1";
-            tx.prepare_cached(sql).and_then(|mut s| s.execute([before, REMOVED])).map_err(db)?;
-            Ok(())
-        })
-    })
-}
-
-/// Seals small chunks whose samples are about to be removed, so that their roll-ups are there.
-fn seal_old(shared: &Shared, before: i64) -> Result<()> {
-    loop {
-        let found: Option<SeriesId> = shared.readers.with(|conn| {
-            let sql = "SELECT series FROM chunks WHERE level = 0 AND class < 9 AND t_max < ?1 LIMIT 1";
-            conn.prepare_cached(sql)
-                .and_then(|mut s| s.query_row([before], |r| r.get(0)).optional())
-                .map_err(db)
-        })?;
-        let Some(series) = found else { return Ok(()) };
-        let merge = shared.readers.with(|conn| {
-            let sql =
-                "SELECT id, blob FROM chunks WHERE series = ?1 AND level = ?2 AND class < 9 AND t_max < ?3";
-            merged(series, 0, 0, read_blobs(conn, sql, [series, 0, before])?, shared.limits, true)
-        })?;
-        replace(shared, vec![merge])?;
-    }
+    retention::apply(shared, now)
 }
 
 /// Which ranks apply to which series' last value: those of the gateway that the twin was bound to then.
@@ -365,20 +392,20 @@ struct Feeds {
 }
 
 impl Feeds {
-    fn load(conn: &Connection) -> Result<Self> {
+    /// For series from the first to the last.
+    fn load(conn: &Conn, (first, last): (SeriesId, SeriesId)) -> Result<Self> {
         let gateways = load_ranks(conn)?.into_iter().map(|(rank, _, key, _)| (rank, key)).collect();
         let sql = "SELECT s.id, g.tenant, g.gateway, b.from_rank, b.to_rank FROM series s
                    JOIN bindings b ON b.twin = s.twin AND b.tenant = s.tenant
-                   JOIN gateways g ON g.id = b.gateway";
+                   JOIN gateways g ON g.id = b.gateway WHERE s.id >= ?1 AND s.id <= ?2";
         let mut spans: HashMap<SeriesId, Vec<_>> = HashMap::new();
-        let mut statement = conn.prepare_cached(sql).map_err(db)?;
-        let mut rows = statement.query([]).map_err(db)?;
-        while let Some(row) = rows.next().map_err(db)? {
-            let key = crate::frames::gateway_key(row.get(1).map_err(db)?, row.get(2).map_err(db)?)?;
-            let from = from_sql(row.get(3).map_err(db)?);
-            let to: Option<i64> = row.get(4).map_err(db)?;
-            spans.entry(row.get(0).map_err(db)?).or_default().push((key, from, to.map(from_sql)));
-        }
+        conn.each(sql, params![first, last], |row| {
+            let key = crate::frames::gateway_key(row.get(1)?, row.get(2)?)?;
+            let from = from_sql(row.get(3)?);
+            let to: Option<i64> = row.get(4)?;
+            spans.entry(row.get(0)?).or_default().push((key, from, to.map(from_sql)));
+            Ok(())
+        })?;
         Ok(Self { gateways, spans })
     }
 

@@ -4,16 +4,16 @@ use cloud_core::StoreError;
 use common::TwinId;
 use common::api::{DesiredEntry, DesiredView};
 use common::command::{DesiredState, DesiredUpdate, LogEntry, Requester};
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
-use crate::db::{Result, db, from_json, from_sql, to_json, to_sql};
+use crate::db::{Result, from_json, from_sql, to_json, to_sql};
 use crate::log;
+use crate::sql::{Conn, Tx, params};
 
 /// Changes of a patch: the point, what it wants then.
 pub(crate) type Changes = Vec<(String, Option<DesiredView>)>;
 
 pub(crate) fn patch(
-    tx: &Transaction<'_>,
+    tx: &Tx<'_>,
     twin: TwinId,
     if_version: u64,
     patch: &[(String, Option<DesiredEntry>)],
@@ -23,10 +23,7 @@ pub(crate) fn patch(
 ) -> Result<(u64, Changes)> {
     let id = twin.to_string();
     let find = "SELECT tenant, desired_version FROM twins WHERE twin = ?1";
-    let found: Option<(String, i64)> = tx
-        .prepare_cached(find)
-        .and_then(|mut s| s.query_row([&id], |r| Ok((r.get(0)?, r.get(1)?))).optional())
-        .map_err(db)?;
+    let found: Option<(String, i64)> = tx.first(find, params![&id], |r| Ok((r.get(0)?, r.get(1)?)))?;
     let Some((tenant, version)) = found else {
         return Err(StoreError::NotFound { what: format!("twin {twin}") });
     };
@@ -37,12 +34,12 @@ pub(crate) fn patch(
     }
     let version = version + 1;
     let set_version = "UPDATE twins SET desired_version = ?2 WHERE twin = ?1";
-    tx.prepare_cached(set_version).and_then(|mut s| s.execute(params![id, to_sql(version)])).map_err(db)?;
+    tx.execute(set_version, params![id, to_sql(version)])?;
     let mut changes = Vec::with_capacity(patch.len());
     for (point, entry) in patch {
         let Some(entry) = entry else {
             let sql = "DELETE FROM desired WHERE twin = ?1 AND point = ?2";
-            let gone = tx.prepare_cached(sql).and_then(|mut s| s.execute(params![id, point])).map_err(db)?;
+            let gone = tx.execute(sql, params![id, point])?;
             if gone > 0 {
                 changes.push((point.clone(), None));
             }
@@ -63,7 +60,7 @@ pub(crate) fn patch(
         let sql = "INSERT INTO desired (tenant, twin, point, version, view) VALUES (?1, ?2, ?3, ?4, ?5)
                    ON CONFLICT (twin, point) DO UPDATE SET version = ?4, rank = 0, seq = 0, view = ?5";
         let values = params![tenant, id, point, to_sql(version), to_json(&view)?];
-        tx.prepare_cached(sql).and_then(|mut s| s.execute(values)).map_err(db)?;
+        tx.execute(sql, values)?;
         changes.push((point.clone(), Some(view)));
     }
     log::append_own(tx, audit, now_us)?;
@@ -71,12 +68,9 @@ pub(crate) fn patch(
 }
 
 /// What is wanted of a point, if anything.
-pub(crate) fn find(conn: &Connection, twin: TwinId, point: &str) -> Result<Option<DesiredView>> {
+pub(crate) fn find(conn: &Conn, twin: TwinId, point: &str) -> Result<Option<DesiredView>> {
     let sql = "SELECT view FROM desired WHERE twin = ?1 AND point = ?2";
-    let view: Option<String> = conn
-        .prepare_cached(sql)
-        .and_then(|mut s| s.query_row(params![twin.to_string(), point], |r| r.get(0)).optional())
-        .map_err(db)?;
+    let view: Option<String> = conn.first(sql, params![twin.to_string(), point], |r| r.get(0))?;
     view.map(|v| from_json("a desired value", &v)).transpose()
 }
 
@@ -84,19 +78,14 @@ pub(crate) fn find(conn: &Connection, twin: TwinId, point: &str) -> Result<Optio
 /// an older word that comes later changes nothing. None for the cloud's own word, which counts only while no
 /// gateway has told anything.
 pub(crate) fn update(
-    tx: &Transaction<'_>,
+    tx: &Tx<'_>,
     update: &DesiredUpdate,
     at: Option<(u64, u64)>,
 ) -> Result<Option<DesiredView>> {
     let id = update.twin.to_string();
     let find = "SELECT version, rank, seq, view FROM desired WHERE twin = ?1 AND point = ?2";
-    let found: Option<(i64, i64, i64, String)> = tx
-        .prepare_cached(find)
-        .and_then(|mut s| {
-            let key = params![id, update.point];
-            s.query_row(key, |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?))).optional()
-        })
-        .map_err(db)?;
+    let found: Option<(i64, i64, i64, String)> =
+        tx.first(find, params![id, update.point], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?)))?;
     let Some((version, rank, seq, view)) = found else { return Ok(None) };
     let mut view: DesiredView = from_json("a desired value", &view)?;
     let is_older = match at {
@@ -112,6 +101,6 @@ pub(crate) fn update(
     let (rank, seq) = at.map_or((rank, seq), |(rank, seq)| (to_sql(rank), to_sql(seq)));
     let sql = "UPDATE desired SET rank = ?3, seq = ?4, view = ?5 WHERE twin = ?1 AND point = ?2";
     let values = params![id, update.point, rank, seq, to_json(&view)?];
-    tx.prepare_cached(sql).and_then(|mut s| s.execute(values)).map_err(db)?;
+    tx.execute(sql, values)?;
     Ok(Some(view))
 }

@@ -1,4 +1,4 @@
-//! Blobs of the first version are still read: written here as that version wrote them, and one kept as it was.
+//! Blobs of the first version are still read: written here as that version wrote them, and two kept as its program wrote them.
 
 use common::bytes::{put_varint, put_zigzag};
 use proptest::prelude::*;
@@ -102,6 +102,56 @@ fn put_buckets(buckets: &[Bucket]) -> Vec<u8> {
     put_rows(&mut out, &marks(|b| &b.first));
     put_rows(&mut out, &marks(|b| &b.last));
     seal(&out)
+}
+
+const T0: i64 = 1_795_046_400_000_000;
+
+/// What the program of that version (commit 4ca3121c) made of the rows of `known`, and of their buckets of a second.
+const ROWS: &str = "
+01012f020000a8264419c5288080b8f0b9a5b006a2c21e030017980c000f0f004a3f3c3e400300122f04000100135f14
+000000020400105f000a0a0a1d0400100476001f8209000c83050505050304020709002f01060900043107030d020004
+4f000f02004af30d206020406020e0c020e020c0e020604020602034000000010000000308005f0f00000040850000b4
+0300ff07066cc3a47566740700606cc3a4756674";
+const BUCKETS: &str = "
+01016c0200006028aefacf0a8080b8f0b9a5b00680897a030005170401001303020051040303040202001f00010020f0
+0520204040000000803424251f1c00363f3f384080010030c0c0c018000f02001c12600100f100a0c0e034c4c5c5c6c6
+c700c7c8400301003f0003034d001cf8080000003030e0e050506090f0b054a4bfbfb6b6c774b3a8500013820200053c
+01f00388897aa0cb9801dcc65bfe887afe887a88890600020c00603c3e3c3c3e40030011045d00000200241402010040
+00000a091200080200c805030505060501050405073918000f020000b220a000000034010003010f3801c0066cc3a475
+66740ae6c693f1d6010284000b930030e6c65baf00009400009a001f3e9a0002131e6f0023090a090051000000050797
+00510306052f0d11000f0200011160d90114019300b00300ff07066cc3a4756674";
+
+fn kept(text: &str) -> Vec<u8> {
+    let digits: String = text.split_whitespace().collect();
+    (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap()).collect()
+}
+
+/// Every type of value, and reads that failed.
+fn known() -> Vec<Row> {
+    let row = |n: u32| {
+        let value = match n % 9 {
+            0..=3 => Some(Value::F64(20.0 + f64::from(n) * 0.125)),
+            4 => Some(Value::I64(-i64::from(n))),
+            5 => Some(Value::U64(u64::MAX - u64::from(n))),
+            6 => Some(Value::Bool(n == 6)),
+            7 if n == 7 => Some(Value::Bytes([0u8, 255, 7][..].into())),
+            7 => Some(Value::Text("läuft".into())),
+            _ => None,
+        };
+        let t = T0 + i64::from(n) * 250_000 + i64::from(n % 5);
+        let quality = if value.is_some() { Quality::GOOD } else { Quality::BAD_TIMEOUT };
+        let at = Position { rank: 2, seq: 10 + u64::from(n / 4), index: n % 4 * 5 };
+        Row { t, received: t + 30 + i64::from(n % 3), at, quality, value }
+    };
+    (0..40).map(row).collect()
+}
+
+#[test]
+fn blobs_that_were_kept_are_read() {
+    assert_eq!(decode_rows(&kept(ROWS)).unwrap(), known());
+    let mut buckets = bucket::Buckets::new(1_000_000);
+    known().iter().for_each(|row| buckets.add(row));
+    assert_eq!(bucket::decode(&kept(BUCKETS)).unwrap(), buckets.into_vec());
 }
 
 proptest! {

@@ -5,36 +5,35 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
 
 use cloud_core::storage::KnownIncarnation;
-use cloud_core::{GatewayKey, NewFrame, Position, StoreError};
+use cloud_core::{GatewayKey, NewFrame, StoreError};
 use common::api::CommandView;
 use common::command::CommandUpdate;
 use common::wire::{Body, Frame};
-use common::{Incarnation, IntervalSet, Schema, SchemaHash};
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use common::{Incarnation, Sample, Schema, SchemaHash};
 
-use crate::codec::Row;
-use crate::db::{Result, damaged, db, from_sql, to_sql};
+use crate::db::{Result, damaged, from_sql, to_sql};
 use crate::log::{self, Entry};
-use crate::tail::{FrameKey, SeriesId, Tail};
-use crate::writer::{Cache, KnownSchema, NO_SERIES, Rank, Writer};
-use crate::{alarms, commands, desired, schemas};
+use crate::marks::Pending;
+use crate::sql::{Conn, Tx, params};
+use crate::tail::{FrameKey, NO_SERIES, Numbers, Tail, Waiting};
+use crate::writer::{Cache, KnownSchema, Rank, Writer};
+use crate::{alarms, commands, desired, gaps, schemas};
 
 /// The last word of a gateway is stored at most this often.
 const LAST_WORD_EVERY_US: i64 = 1_000_000;
 
 /// Ranks, marks, and nothing of schemas: those are read when a frame names them.
-pub(crate) fn load_cache(conn: &Connection) -> Result<Cache> {
+pub(crate) fn load_cache(conn: &Conn) -> Result<Cache> {
     let mut cache = Cache::default();
     for (rank, incarnation, gateway, gateway_row) in load_ranks(conn)? {
         cache.ranks.insert(rank, Rank { incarnation, gateway, gateway_row });
     }
-    let mut marks = conn.prepare("SELECT rank, first, last FROM marks").map_err(db)?;
-    let mut rows = marks.query([]).map_err(db)?;
-    while let Some(row) = rows.next().map_err(db)? {
-        let rank: i64 = row.get(0).map_err(db)?;
-        let (first, last): (i64, i64) = (row.get(1).map_err(db)?, row.get(2).map_err(db)?);
+    conn.each("SELECT rank, first, last FROM marks", params![], |row| {
+        let rank: i64 = row.get(0)?;
+        let (first, last): (i64, i64) = (row.get(1)?, row.get(2)?);
         cache.marks.entry(from_sql(rank)).or_default().insert_range(from_sql(first), from_sql(last));
-    }
+        Ok(())
+    })?;
     Ok(cache)
 }
 
@@ -42,27 +41,26 @@ pub(crate) fn load_cache(conn: &Connection) -> Result<Cache> {
 pub(crate) type RankRow = (u64, Incarnation, Arc<GatewayKey>, i64);
 
 /// Every incarnation by rank.
-pub(crate) fn load_ranks(conn: &Connection) -> Result<Vec<RankRow>> {
+pub(crate) fn load_ranks(conn: &Conn) -> Result<Vec<RankRow>> {
     let sql = "SELECT i.rank, i.incarnation, g.id, g.tenant, g.gateway FROM incarnations i
                JOIN gateways g ON g.id = i.gateway ORDER BY i.rank";
-    let mut statement = conn.prepare_cached(sql).map_err(db)?;
-    let mut rows = statement.query([]).map_err(db)?;
     let mut keys: HashMap<i64, Arc<GatewayKey>> = HashMap::new();
     let mut out = Vec::new();
-    while let Some(row) = rows.next().map_err(db)? {
-        let rank: i64 = row.get(0).map_err(db)?;
-        let incarnation: [u8; 16] = row.get(1).map_err(db)?;
-        let id: i64 = row.get(2).map_err(db)?;
+    conn.each(sql, params![], |row| {
+        let rank: i64 = row.get(0)?;
+        let incarnation: [u8; 16] = row.get(1)?;
+        let id: i64 = row.get(2)?;
         let key = match keys.get(&id) {
             Some(key) => Arc::clone(key),
             None => {
-                let key = Arc::new(gateway_key(row.get(3).map_err(db)?, row.get(4).map_err(db)?)?);
+                let key = Arc::new(gateway_key(row.get(3)?, row.get(4)?)?);
                 keys.insert(id, Arc::clone(&key));
                 key
             }
         };
         out.push((from_sql(rank), Incarnation(u128::from_be_bytes(incarnation)), key, id));
-    }
+        Ok(())
+    })?;
     Ok(out)
 }
 
@@ -74,11 +72,10 @@ pub(crate) fn gateway_key(tenant: String, gateway: String) -> Result<GatewayKey>
 }
 
 /// Row of a gateway, made if it is new.
-pub(crate) fn gateway_row(tx: &Transaction<'_>, key: &GatewayKey) -> Result<i64> {
+pub(crate) fn gateway_row(tx: &Tx<'_>, key: &GatewayKey) -> Result<i64> {
     let sql = "INSERT INTO gateways (tenant, gateway) VALUES (?1, ?2)
-               ON CONFLICT (tenant, gateway) DO UPDATE SET tenant = tenant RETURNING id";
-    let mut statement = tx.prepare_cached(sql).map_err(db)?;
-    statement.query_row(params![key.tenant.as_str(), key.gateway.as_str()], |row| row.get(0)).map_err(db)
+               ON CONFLICT (tenant, gateway) DO UPDATE SET tenant = excluded.tenant RETURNING id";
+    tx.one(sql, params![key.tenant.as_str(), key.gateway.as_str()], |row| row.get(0))
 }
 
 pub(crate) fn hello(
@@ -95,9 +92,7 @@ pub(crate) fn hello(
         for incarnation in incarnations {
             let id = incarnation.0.to_be_bytes();
             let find = "SELECT rank, gateway FROM incarnations WHERE incarnation = ?1";
-            let mut find = tx.prepare_cached(find).map_err(db)?;
-            let found: Option<(i64, i64)> =
-                find.query_row([id], |r| Ok((r.get(0)?, r.get(1)?))).optional().map_err(db)?;
+            let found: Option<(i64, i64)> = tx.first(find, params![id], |r| Ok((r.get(0)?, r.get(1)?)))?;
             let rank = match found {
                 Some((rank, owner)) if owner == row => rank,
                 Some(_) => {
@@ -105,8 +100,9 @@ pub(crate) fn hello(
                     return Err(StoreError::Conflict { what });
                 }
                 None => {
-                    let add = "INSERT INTO incarnations (incarnation, gateway, seen_us) VALUES (?1, ?2, ?3)";
-                    tx.prepare_cached(add).and_then(|mut s| s.insert(params![id, row, now])).map_err(db)?
+                    let add = "INSERT INTO incarnations (incarnation, gateway, seen_us) VALUES (?1, ?2, ?3)
+                               RETURNING rank";
+                    tx.one(add, params![id, row, now], |r| r.get(0))?
                 }
             };
             let rank = from_sql(rank);
@@ -119,14 +115,14 @@ pub(crate) fn hello(
     })
 }
 
-fn touch(tx: &Transaction<'_>, cache: &mut Cache, gateway_row: i64, now: i64) -> Result<()> {
+fn touch(tx: &Tx<'_>, cache: &mut Cache, gateway_row: i64, now: i64) -> Result<()> {
     let last = cache.last_us.entry(gateway_row).or_insert(i64::MIN);
     if now.saturating_sub(*last) < LAST_WORD_EVERY_US {
         return Ok(());
     }
     *last = now;
-    let sql = "UPDATE gateways SET last_us = max(coalesce(last_us, ?2), ?2) WHERE id = ?1";
-    tx.prepare_cached(sql).and_then(|mut s| s.execute(params![gateway_row, now])).map_err(db)?;
+    let sql = "UPDATE gateways SET last_us = CASE WHEN last_us > ?2 THEN last_us ELSE ?2 END WHERE id = ?1";
+    tx.execute(sql, params![gateway_row, now])?;
     Ok(())
 }
 
@@ -148,33 +144,36 @@ pub(crate) enum Stored {
 /// Stores items in one transaction.
 pub(crate) fn store(writer: &mut Writer, items: &[Item<'_>]) -> Result<Vec<Stored>> {
     let now = writer.clock.now_us();
-    let mut tail: Vec<(FrameKey, Vec<(SeriesId, Row)>)> = Vec::new();
+    let mut tail: Vec<(FrameKey, Waiting)> = Vec::new();
     let results = writer.change_with_cache(|tx, cache| {
         let mut results = Vec::with_capacity(items.len());
+        let mut pending = Pending::default();
         for item in items {
             results.push(match item {
                 Item::Frames(frames) => {
-                    let one = |frame| accept_one(tx, cache, frame, now, &mut tail);
+                    let one = |frame| accept_one(tx, cache, frame, now, &mut pending, &mut tail);
                     Stored::Frames(frames.iter().map(one).collect::<Result<_>>()?)
                 }
                 Item::Step(update) => Stored::Step(Box::new(commands::update(tx, update, now)?)),
             });
         }
+        pending.store(tx)?;
         Ok(results)
     })?;
     let mut shared = writer.tail.write().unwrap_or_else(PoisonError::into_inner);
-    for (key, rows) in tail {
-        shared.add(key, rows);
+    for (key, frame) in tail {
+        shared.add(key, frame);
     }
     Ok(results)
 }
 
-fn accept_one(
-    tx: &Transaction<'_>,
+fn accept_one<'a>(
+    tx: &Tx<'_>,
     cache: &mut Cache,
-    new: &NewFrame,
+    new: &'a NewFrame,
     now: i64,
-    tail: &mut Vec<(FrameKey, Vec<(SeriesId, Row)>)>,
+    pending: &mut Pending<'a>,
+    tail: &mut Vec<(FrameKey, Waiting)>,
 ) -> Result<bool> {
     let header = &new.frame.header;
     let not_said = || StoreError::NotFound {
@@ -185,36 +184,37 @@ fn accept_one(
         return Err(not_said());
     }
     let gateway_row = rank.gateway_row;
-    if !mark(tx, cache.marks.entry(new.rank).or_default(), new.rank, header.seq)? {
+    let cut_us = gaps::cut_us(header, new.received_us);
+    let seqs = cache.marks.entry(new.rank).or_default();
+    let before_us = match &new.frame.body {
+        Body::Gap(_) => pending.run_end_us(tx, seqs, new.rank, header.seq.saturating_sub(1))?,
+        _ => None,
+    };
+    if !pending.mark(tx, seqs, new.rank, header.seq, cut_us)? {
         return Ok(false);
     }
     touch(tx, cache, gateway_row, new.received_us)?;
     let schema_row = schemas::known(tx, cache, header.schema, &new.schema, now)?.row;
-    let sql =
-        "INSERT INTO frames (rank, seq, schema, kind, received_us, bytes) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-    let kind = kind_of(&new.frame.body);
-    tx.prepare_cached(sql)
-        .and_then(|mut s| {
-            let bytes = &new.bytes[..];
-            s.execute(params![to_sql(new.rank), to_sql(header.seq), schema_row, kind, new.received_us, bytes])
-        })
-        .map_err(db)?;
-    let rows = match &new.frame.body {
-        Body::Samples(_) => {
+    pending.add(new, schema_row);
+    let waiting = match &new.frame.body {
+        Body::Samples(samples) => {
             let schema = schemas::known(tx, cache, header.schema, &new.schema, now)?;
-            tail_rows(tx, schema, &new.schema, new.rank, &new.frame)?
+            waiting(tx, schema, new, samples)?
         }
         body => {
+            if let Body::Gap(gap) = body {
+                gaps::put(tx, cache, new, gateway_row, gap, before_us)?;
+            }
             apply(tx, new, gateway_row, body, now)?;
-            Vec::new()
+            Waiting { bytes: Arc::from([]), samples: 0, series: Numbers::default() }
         }
     };
-    tail.push(((new.rank, header.seq), rows));
+    tail.push(((new.rank, header.seq), waiting));
     Ok(true)
 }
 
 /// What a frame changes beside the history.
-fn apply(tx: &Transaction<'_>, new: &NewFrame, gateway_row: i64, body: &Body, now: i64) -> Result<()> {
+fn apply(tx: &Tx<'_>, new: &NewFrame, gateway_row: i64, body: &Body, now: i64) -> Result<()> {
     let tenant = new.gateway.tenant.as_str();
     let is_ours = |twin| schemas::was_bound(tx, gateway_row, twin);
     match body {
@@ -271,82 +271,26 @@ fn apply(tx: &Transaction<'_>, new: &NewFrame, gateway_row: i64, body: &Body, no
     }
 }
 
-fn kind_of(body: &Body) -> i64 {
-    match body {
-        Body::Samples(_) => 1,
-        Body::Event(_) | Body::Alarm(_) => 3,
-        Body::Command(_) => 4,
-        Body::Audit(_) => 5,
-        Body::Gap(_) => 6,
-        Body::Desired(_) => 7,
-    }
-}
-
-/// Adds a sequence to the marks, here and in the table; false if it was there.
-pub(crate) fn mark(tx: &Transaction<'_>, seqs: &mut IntervalSet, rank: u64, seq: u64) -> Result<bool> {
-    if seqs.contains(seq) {
-        return Ok(false);
-    }
-    let left = seq.checked_sub(1).and_then(|n| seqs.run_of(n));
-    let right = seq.checked_add(1).and_then(|n| seqs.run_of(n));
-    let run = |sql: &str, values: &[i64]| {
-        tx.prepare_cached(sql).and_then(|mut s| s.execute(rusqlite::params_from_iter(values))).map_err(db)
+/// A frame of samples, with what its numbers of points mean. A number that the schema lacks means nothing.
+fn waiting(conn: &Conn, known: &mut KnownSchema, new: &NewFrame, samples: &[Sample]) -> Result<Waiting> {
+    let lacks = |known: &KnownSchema, s: &&Sample| {
+        known.series.get(s.point.index()).is_none_or(|id| *id == NO_SERIES)
     };
-    let rank = to_sql(rank);
-    let extend = "UPDATE marks SET last = ?3 WHERE rank = ?1 AND first = ?2";
-    let remove = "DELETE FROM marks WHERE rank = ?1 AND first = ?2";
-    let add = "INSERT INTO marks (rank, first, last) VALUES (?1, ?2, ?3)";
-    if let Some((first, _)) = right {
-        run(remove, &[rank, to_sql(first)])?;
+    let missing: Vec<_> = samples.iter().filter(|s| lacks(known, s)).map(|s| s.point).collect();
+    if !missing.is_empty() {
+        schemas::add_series(conn, known, &new.schema, missing)?;
+        let unknown = samples.iter().filter(|s| lacks(known, s)).count();
+        if unknown > 0 {
+            let (rank, seq) = (new.rank, new.frame.header.seq);
+            tracing::warn!(rank, seq, unknown, "samples of points that the schema lacks");
+        }
     }
-    let last = to_sql(right.map_or(seq, |(_, last)| last));
-    match left {
-        Some((first, _)) => run(extend, &[rank, to_sql(first), last])?,
-        None => run(add, &[rank, to_sql(seq), last])?,
-    };
-    seqs.insert(seq);
-    Ok(true)
-}
-
-/// The samples of a frame under their series. A number that the schema lacks has none.
-fn tail_rows(
-    tx: &Connection,
-    known: &mut KnownSchema,
-    schema: &Schema,
-    rank: u64,
-    frame: &Frame,
-) -> Result<Vec<(SeriesId, Row)>> {
-    let Body::Samples(samples) = &frame.body else { return Ok(Vec::new()) };
-    let mut rows = Vec::with_capacity(samples.len());
-    let mut unknown = 0usize;
-    for (index, sample) in (0u32..).zip(samples) {
-        let series = match known.series.get(sample.point.index()) {
-            Some(&NO_SERIES) | None => match schemas::series(tx, known, schema, sample.point)? {
-                Some(series) => series,
-                None => {
-                    unknown += 1;
-                    continue;
-                }
-            },
-            Some(&series) => series,
-        };
-        let row = Row {
-            t: sample.source_us,
-            received: sample.received_us,
-            at: Position { rank, seq: frame.header.seq, index },
-            quality: sample.quality,
-            value: sample.value.clone(),
-        };
-        rows.push((series, row));
-    }
-    if unknown > 0 {
-        tracing::warn!(rank, seq = frame.header.seq, unknown, "samples of points that the schema lacks");
-    }
-    Ok(rows)
+    let (bytes, series) = (Arc::clone(&new.bytes), Arc::clone(&known.series));
+    Ok(Waiting { bytes, samples: samples.len(), series })
 }
 
 /// The tail as the stored frames say, when the database is opened.
-pub(crate) fn rebuild_tail(conn: &Connection, tail: &mut Tail) -> Result<()> {
+pub(crate) fn rebuild_tail(conn: &Conn, tail: &mut Tail) -> Result<()> {
     let mut known: HashMap<SchemaHash, KnownSchema> = HashMap::new();
     let mut after = None;
     loop {
@@ -355,35 +299,57 @@ pub(crate) fn rebuild_tail(conn: &Connection, tail: &mut Tail) -> Result<()> {
         after = Some((last.rank, last.frame.header.seq));
         for new in batch {
             let hash = new.frame.header.schema;
-            let schema = known.entry(hash).or_insert_with(|| KnownSchema { row: 0, series: Vec::new() });
-            let rows = tail_rows(conn, schema, &new.schema, new.rank, &new.frame)?;
-            tail.add((new.rank, new.frame.header.seq), rows);
+            let schema =
+                known.entry(hash).or_insert_with(|| KnownSchema { row: 0, series: Numbers::default() });
+            let frame = match &new.frame.body {
+                Body::Samples(samples) => waiting(conn, schema, &new, samples)?,
+                _ => Waiting { bytes: Arc::from([]), samples: 0, series: Numbers::default() },
+            };
+            tail.add((new.rank, new.frame.header.seq), frame);
         }
     }
 }
 
-pub(crate) fn uncompacted(
-    conn: &Connection,
-    after: Option<(u64, u64)>,
+/// Frames that cannot be read are told and left out, and stay where they are: one must not keep away all others.
+pub(crate) fn uncompacted(conn: &Conn, mut after: Option<FrameKey>, limit: usize) -> Result<Vec<NewFrame>> {
+    loop {
+        let (frames, last) = uncompacted_page(conn, after, limit)?;
+        // None at all is the end.
+        if !frames.is_empty() || last.is_none() {
+            return Ok(frames);
+        }
+        after = last;
+    }
+}
+
+/// Those of the next `limit` that can be read, and the key of the last one.
+fn uncompacted_page(
+    conn: &Conn,
+    after: Option<FrameKey>,
     limit: usize,
-) -> Result<Vec<NewFrame>> {
+) -> Result<(Vec<NewFrame>, Option<FrameKey>)> {
     let sql = "SELECT f.rank, f.seq, f.received_us, f.bytes, f.schema, g.tenant, g.gateway FROM frames f
                JOIN incarnations i ON i.rank = f.rank JOIN gateways g ON g.id = i.gateway
                WHERE (f.rank, f.seq) > (?1, ?2) ORDER BY f.rank, f.seq LIMIT ?3";
     // Ranks start at 1.
     let (rank, seq) = after.map_or((0, i64::MAX), |(rank, seq)| (to_sql(rank), to_sql(seq)));
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let mut statement = conn.prepare_cached(sql).map_err(db)?;
-    let mut rows = statement.query(params![rank, seq, limit]).map_err(db)?;
     let mut schemas: HashMap<i64, Arc<Schema>> = HashMap::new();
     let mut gateways: HashMap<u64, Arc<GatewayKey>> = HashMap::new();
-    let mut out = Vec::new();
-    while let Some(row) = rows.next().map_err(db)? {
-        let rank = from_sql(row.get(0).map_err(db)?);
-        let seq: i64 = row.get(1).map_err(db)?;
-        let bytes: Vec<u8> = row.get(3).map_err(db)?;
-        let frame = Frame::decode(&bytes).map_err(|e| damaged(format_args!("frame {rank}/{seq}"), e))?;
-        let schema_row: i64 = row.get(4).map_err(db)?;
+    let (mut out, mut last) = (Vec::new(), None);
+    conn.each(sql, params![rank, seq, limit], |row| {
+        let rank = from_sql(row.get(0)?);
+        let seq = from_sql(row.get(1)?);
+        let bytes: Vec<u8> = row.get(3)?;
+        last = Some((rank, seq));
+        let frame = match Frame::decode(&bytes) {
+            Ok(frame) => frame,
+            Err(error) => {
+                tracing::error!(rank, seq, %error, "a stored frame cannot be read: its samples are missing");
+                return Ok(());
+            }
+        };
+        let schema_row: i64 = row.get(4)?;
         let schema = match schemas.get(&schema_row) {
             Some(schema) => Arc::clone(schema),
             None => {
@@ -395,7 +361,7 @@ pub(crate) fn uncompacted(
         let gateway = match gateways.get(&rank) {
             Some(gateway) => Arc::clone(gateway),
             None => {
-                let key = Arc::new(gateway_key(row.get(5).map_err(db)?, row.get(6).map_err(db)?)?);
+                let key = Arc::new(gateway_key(row.get(5)?, row.get(6)?)?);
                 gateways.insert(rank, Arc::clone(&key));
                 key
             }
@@ -406,8 +372,9 @@ pub(crate) fn uncompacted(
             frame: Arc::new(frame),
             bytes: bytes.into(),
             schema,
-            received_us: row.get(2).map_err(db)?,
+            received_us: row.get(2)?,
         });
-    }
-    Ok(out)
+        Ok(())
+    })?;
+    Ok((out, last))
 }

@@ -7,29 +7,47 @@ use cloud_core::StoreError;
 use cloud_core::storage::History;
 use common::TwinId;
 use common::api::{HistoryPoint, Resolution};
-use rusqlite::{Connection, OptionalExtension, params};
+use common::gaps::{merge, of_rows};
 
 use crate::bucket::{self, Buckets, LEVELS};
 use crate::codec::{self, Row};
 use crate::compact::{REMOVED, SEALED};
-use crate::db::{Result, damaged, db};
+use crate::db::{Result, damaged};
+use crate::gaps;
+use crate::sql::{self, Conn, params};
 use crate::tail::{SeriesId, Tail};
 
 /// Beyond so many samples, widths that only raw samples can make up are not offered.
 const MAX_RAW: u64 = 1_000_000;
 
+/// With more gaps, those are told as one that are close to each other.
+const MAX_GAPS: usize = 1_000;
+
 /// A chunk of samples without its samples.
-struct Chunk {
-    id: i64,
-    t_min: i64,
-    t_max: i64,
-    n: u64,
-    class: i64,
-    rolled: usize,
+pub(crate) struct Chunk {
+    pub(crate) id: i64,
+    pub(crate) t_min: i64,
+    pub(crate) t_max: i64,
+    pub(crate) n: u64,
+    pub(crate) class: i64,
+    pub(crate) rolled: usize,
+}
+
+impl Chunk {
+    fn read(r: &sql::Row<'_>) -> Result<Self> {
+        Ok(Self {
+            id: r.get(0)?,
+            t_min: r.get(1)?,
+            t_max: r.get(2)?,
+            n: u64::try_from(r.get::<i64>(3)?).unwrap_or(0),
+            class: r.get(4)?,
+            rolled: usize::try_from(r.get::<i64>(5)?).unwrap_or(0),
+        })
+    }
 }
 
 pub(crate) fn history(
-    conn: &mut Connection,
+    conn: &Conn,
     tail: &RwLock<Tail>,
     twin: TwinId,
     point: &str,
@@ -38,73 +56,74 @@ pub(crate) fn history(
 ) -> Result<History> {
     // The first read of the transaction fixes what it sees; a compaction's commit waits for the lock.
     let guard = tail.read().unwrap_or_else(PoisonError::into_inner);
-    let tx = conn.transaction().map_err(db)?;
+    let tx = conn.read()?;
     let series = find(&tx, twin, point)?;
-    let rows = series.map(|s| guard.rows(s)).unwrap_or_default();
+    let tail = guard.of(series.as_slice());
     drop(guard);
-    let Some(series) = series.filter(|_| from < to) else {
-        return Ok(History { resolution: Resolution::Raw, points: Vec::new() });
-    };
-    let source = Source { conn: &tx, series, tail: rows };
-    let chunks = source.chunks(from, to)?;
-    match source.raw(&chunks, from, to, max_points)? {
-        Some(points) => Ok(History { resolution: Resolution::Raw, points }),
-        None => source.rolled(&chunks, from, to, max_points.max(1)),
+    let mut history = History { resolution: Resolution::Raw, points: vec![], gaps: vec![], heard_us: None };
+    if from >= to {
+        return Ok(history);
     }
+    let (mut missing, heard_us) = gaps::of_twin(&tx, twin)?;
+    if let Some(series) = series {
+        let source = Source { conn: &tx, series, tail: tail.rows()?.pop().unwrap_or_default() };
+        let chunks = source.chunks(from, to)?;
+        (history.resolution, history.points) = match source.raw(&chunks, from, to, max_points)? {
+            Some(points) => (Resolution::Raw, points),
+            None => source.rolled(&chunks, from, to, max_points.max(1))?,
+        };
+        missing.extend(gaps::deleted(&tx, series)?);
+        let before = source.before(from)?.map(|row| row.quality);
+        missing.extend(of_rows(&history.points, history.resolution, before, (from, to)));
+    }
+    // What is closer than a row of the answer could not be told apart.
+    let within = match history.resolution {
+        Resolution::Rollup { bucket_us } => bucket_us,
+        Resolution::Raw => 0,
+    };
+    history.gaps = merge(missing, from, to, within);
+    if history.gaps.len() > MAX_GAPS {
+        let within = to.saturating_sub(from) / i64::try_from(MAX_GAPS).unwrap_or(i64::MAX);
+        history.gaps = merge(history.gaps, from, to, within);
+    }
+    history.heard_us = heard_us;
+    Ok(history)
 }
 
 /// Series of a twin's point; none if it never had a sample.
-fn find(conn: &Connection, twin: TwinId, point: &str) -> Result<Option<SeriesId>> {
+pub(crate) fn find(conn: &Conn, twin: TwinId, point: &str) -> Result<Option<SeriesId>> {
     let twin = twin.to_string();
-    let tenant: Option<String> = conn
-        .prepare_cached("SELECT tenant FROM twins WHERE twin = ?1")
-        .and_then(|mut s| s.query_row([&twin], |r| r.get(0)).optional())
-        .map_err(db)?;
+    let tenant: Option<String> =
+        conn.first("SELECT tenant FROM twins WHERE twin = ?1", params![&twin], |r| r.get(0))?;
     let Some(tenant) = tenant else {
         return Err(StoreError::NotFound { what: format!("twin {twin}") });
     };
     let sql = "SELECT id FROM series WHERE tenant = ?1 AND twin = ?2 AND point = ?3";
-    conn.prepare_cached(sql)
-        .and_then(|mut s| s.query_row(params![tenant, twin, point], |r| r.get(0)).optional())
-        .map_err(db)
+    conn.first(sql, params![tenant, twin, point], |r| r.get(0))
 }
 
-struct Source<'a> {
-    conn: &'a Connection,
-    series: SeriesId,
-    tail: Vec<Row>,
+/// A point's samples and roll-ups as of one moment.
+pub(crate) struct Source<'a> {
+    pub(crate) conn: &'a Conn,
+    pub(crate) series: SeriesId,
+    pub(crate) tail: Vec<Row>,
 }
 
 impl Source<'_> {
     /// Chunks of samples that may have some in `from..to`.
-    fn chunks(&self, from: i64, to: i64) -> Result<Vec<Chunk>> {
+    pub(crate) fn chunks(&self, from: i64, to: i64) -> Result<Vec<Chunk>> {
         let sql = "SELECT id, t_min, t_max, n, class, rolled FROM chunks
                    WHERE series = ?1 AND level = 0 AND t_min < ?3 AND t_max >= ?2 ORDER BY t_min";
-        let mut statement = self.conn.prepare_cached(sql).map_err(db)?;
-        let one = |r: &rusqlite::Row<'_>| {
-            Ok(Chunk {
-                id: r.get(0)?,
-                t_min: r.get(1)?,
-                t_max: r.get(2)?,
-                n: u64::try_from(r.get::<_, i64>(3)?).unwrap_or(0),
-                class: r.get(4)?,
-                rolled: usize::try_from(r.get::<_, i64>(5)?).unwrap_or(0),
-            })
-        };
-        let rows = statement.query_map(params![self.series, from, to], one).map_err(db)?;
-        rows.collect::<rusqlite::Result<_>>().map_err(db)
+        self.conn.all(sql, params![self.series, from, to], Chunk::read)
     }
 
-    fn samples(&self, chunk: &Chunk) -> Result<Vec<Row>> {
+    pub(crate) fn samples(&self, chunk: &Chunk) -> Result<Vec<Row>> {
         let blob = self.blob(chunk.id)?;
         codec::decode_rows(&blob).map_err(|e| damaged(format_args!("chunk {}", chunk.id), e))
     }
 
     fn blob(&self, id: i64) -> Result<Vec<u8>> {
-        self.conn
-            .prepare_cached("SELECT blob FROM chunks WHERE id = ?1")
-            .and_then(|mut s| s.query_row([id], |r| r.get(0)))
-            .map_err(db)
+        self.conn.one("SELECT blob FROM chunks WHERE id = ?1", params![id], |r| r.get(0))
     }
 
     /// Every sample, if there are at most `max` and none was removed.
@@ -135,7 +154,13 @@ impl Source<'_> {
     }
 
     /// Buckets of the finest width that gives at most `max`.
-    fn rolled(&self, chunks: &[Chunk], from: i64, to: i64, max: usize) -> Result<History> {
+    fn rolled(
+        &self,
+        chunks: &[Chunk],
+        from: i64,
+        to: i64,
+        max: usize,
+    ) -> Result<(Resolution, Vec<HistoryPoint>)> {
         // Only where there is something: an open range would ask for the coarsest of all.
         let starts = chunks.iter().map(|c| c.t_min).chain(self.tail.iter().map(|r| r.t));
         let ends = chunks.iter().map(|c| c.t_max).chain(self.tail.iter().map(|r| r.t));
@@ -184,22 +209,62 @@ impl Source<'_> {
         }
         self.tail.iter().for_each(|r| add(&mut buckets, r));
         let points = buckets.into_vec().into_iter().map(bucket::Bucket::view).collect();
-        Ok(History { resolution: Resolution::Rollup { bucket_us }, points })
+        Ok((Resolution::Rollup { bucket_us }, points))
+    }
+
+    /// The last sample before a time, of any quality; of what was removed, the last good one that roll-ups hold.
+    pub(crate) fn before(&self, t: i64) -> Result<Option<Row>> {
+        let mut best = self.tail.iter().filter(|r| r.t < t).max_by_key(|r| r.key()).cloned();
+        let newest = "SELECT id, t_min, t_max, n, class, rolled FROM chunks
+                      WHERE series = ?1 AND level = 0 AND t_min < ?2 AND t_max >= ?3 ORDER BY t_min DESC LIMIT 1";
+        let others = "SELECT id, t_min, t_max, n, class, rolled FROM chunks
+                      WHERE series = ?1 AND level = 0 AND t_min < ?2 AND t_max >= ?3";
+        // The one that began last mostly has it; then those that reach beyond what it gave.
+        let mut seen = None;
+        for sql in [newest, others] {
+            let since = best.as_ref().map_or(i64::MIN, |row| row.t);
+            let chunks = self.conn.all(sql, params![self.series, t, since], Chunk::read)?;
+            for chunk in chunks.iter().filter(|c| seen != Some(c.id)) {
+                best = best.into_iter().chain(self.last_before(chunk, t)?).max_by_key(Row::key);
+            }
+            seen = chunks.first().map(|c| c.id);
+        }
+        Ok(best)
+    }
+
+    fn last_before(&self, chunk: &Chunk, t: i64) -> Result<Option<Row>> {
+        let rows = if chunk.class == REMOVED {
+            let buckets = self.buckets(chunk.rolled, chunk.t_min, chunk.t_max.saturating_add(1))?;
+            buckets.into_iter().filter_map(|b| b.last).collect()
+        } else {
+            self.samples(chunk)?
+        };
+        Ok(rows.into_iter().filter(|r| r.t < t).max_by_key(Row::key))
     }
 
     /// Stored buckets of a level that may be in `from..to`.
-    fn buckets(&self, level: usize, from: i64, to: i64) -> Result<Vec<bucket::Bucket>> {
+    pub(crate) fn buckets(&self, level: usize, from: i64, to: i64) -> Result<Vec<bucket::Bucket>> {
+        let chunks = self.bucket_chunks(level, from, to)?;
+        Ok(chunks.into_iter().flat_map(|(_, buckets)| buckets).collect())
+    }
+
+    /// The same by the chunk that they are in.
+    pub(crate) fn bucket_chunks(
+        &self,
+        level: usize,
+        from: i64,
+        to: i64,
+    ) -> Result<Vec<(i64, Vec<bucket::Bucket>)>> {
         let sql = "SELECT id, blob FROM chunks
                    WHERE series = ?1 AND level = ?2 AND t_min < ?4 AND t_max >= ?3";
-        let mut statement = self.conn.prepare_cached(sql).map_err(db)?;
         let level = i64::try_from(level).unwrap_or(0);
-        let mut rows = statement.query([self.series, level, from, to]).map_err(db)?;
         let mut out = Vec::new();
-        while let Some(row) = rows.next().map_err(db)? {
-            let id: i64 = row.get(0).map_err(db)?;
-            let blob: Vec<u8> = row.get(1).map_err(db)?;
-            out.extend(bucket::decode(&blob).map_err(|e| damaged(format_args!("chunk {id}"), e))?);
-        }
+        self.conn.each(sql, params![self.series, level, from, to], |row| {
+            let id: i64 = row.get(0)?;
+            let blob: Vec<u8> = row.get(1)?;
+            out.push((id, bucket::decode(&blob).map_err(|e| damaged(format_args!("chunk {id}"), e))?));
+            Ok(())
+        })?;
         Ok(out)
     }
 }
@@ -210,6 +275,7 @@ fn raw_point(row: Row) -> HistoryPoint {
         good: u64::from(row.quality.is_good()),
         value: row.value,
         quality: row.quality,
+        first: None,
         min: None,
         max: None,
         mean: None,

@@ -1,26 +1,41 @@
-//! Storage on SQLite, embedded: frames and marks, history in column chunks with roll-ups, twins, commands,
-//! audit, accounts. One thread writes; a few connections read. Everything that is `Ok` is on the disk.
+//! Storage: frames and marks, history in column chunks with roll-ups, twins, commands, audit, accounts; on SQLite,
+//! embedded, or on a PostgreSQL server. One thread writes; a few connections read. Everything that is `Ok` is on the
+//! disk. All but `sqlite` and `pg` is the same for both.
 //!
 //! Not here: what a frame does to the live state (`cloud-twin`), and who may ask for what (`cloud-api`).
 
 mod accounts;
 mod alarms;
+mod align;
+mod backup;
 mod boxes;
 mod bucket;
 mod codec;
 mod commands;
 mod compact;
 mod db;
+mod delete;
 mod desired;
+mod export;
 mod first;
 mod frames;
+mod gaps;
 mod history;
 mod identity;
 mod load;
 mod log;
+mod marks;
+mod pg;
+mod pg_setup;
+mod pg_tls;
+mod place;
+mod retention;
 mod schemas;
+mod sql;
+mod sqlite;
 mod storage;
 mod tail;
+mod transfer;
 mod writer;
 
 use std::path::PathBuf;
@@ -28,20 +43,25 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use cloud_core::StoreError;
 use common::{Clock, TwinId};
-use rusqlite::{Connection, params};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::db::{Readers, Result, db};
+pub use crate::backup::{Verified, backup, restore, verify};
+use crate::db::{Readers, Result, refused};
+pub use crate::pg::{Server, ServerError};
+pub use crate::place::Place;
+pub use crate::retention::{Class, Keep, Retention};
+use crate::sql::{Conn, params};
 use crate::tail::Tail;
+pub use crate::transfer::{Copied, copy};
 use crate::writer::{Writer, WriterHandle};
 
 /// How storage is run.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The database's file. Its folder is made if it is missing; a lock file stands beside it.
-    pub path: PathBuf,
-    /// Samples older than so many days are removed, their roll-ups stay. None (the default): all are kept.
-    pub raw_days: Option<u32>,
+    /// The database.
+    pub place: Place,
+    /// How long history is kept; by default for ever.
+    pub retention: Retention,
     /// Connections for reading; at least two.
     pub readers: usize,
     /// Requests that may wait for the writer.
@@ -53,9 +73,21 @@ pub struct Options {
 }
 
 impl Options {
-    /// The defaults for a database at `path`.
+    /// The defaults for an SQLite database at `path`.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), raw_days: None, readers: 4, queue: 64, chunk_rows: 4096, merge_chunks: 16 }
+        Self::at(Place::Sqlite(path.into()))
+    }
+
+    /// The defaults for a database.
+    pub fn at(place: Place) -> Self {
+        Self {
+            place,
+            retention: Retention::default(),
+            readers: 4,
+            queue: 64,
+            chunk_rows: 4096,
+            merge_chunks: 16,
+        }
     }
 }
 
@@ -63,18 +95,19 @@ impl Options {
 pub(crate) struct Shared {
     clock: Clock,
     tail: Arc<RwLock<Tail>>,
+    /// Samples in the tail.
+    waiting: Arc<std::sync::atomic::AtomicUsize>,
     readers: Readers,
     writer: WriterHandle,
     /// Held by the one compaction that runs.
     upkeep: Mutex<compact::Upkeep>,
-    raw_days: Option<u32>,
+    retention: Retention,
     limits: compact::Limits,
     store_id: uuid::Uuid,
-    _lock: db::Lock,
 }
 
-/// Storage in one SQLite database.
-pub struct Sqlite {
+/// Storage in one database.
+pub struct Store {
     shared: Arc<Shared>,
     /// One permit for each read connection: who waits for one does not hold a thread.
     reads: Arc<Semaphore>,
@@ -82,31 +115,29 @@ pub struct Sqlite {
     long_reads: Arc<Semaphore>,
 }
 
-impl Sqlite {
-    /// Opens or makes a database, and reads back what is not compacted. Blocks while it does.
+impl Store {
+    /// Opens or makes a database, and reads back what is not compacted. Blocks while it does: not for a runtime's
+    /// own threads.
     ///
     /// # Errors
-    /// When the file is damaged, of a newer program, held by another process, or cannot be written.
+    /// When the database is damaged, of a newer program, held by another process, or cannot be had or written.
     pub fn open(options: Options, clock: Clock) -> std::result::Result<Arc<Self>, StoreError> {
-        if let Some(folder) = options.path.parent() {
-            std::fs::create_dir_all(folder)
-                .map_err(|e| StoreError::Database { detail: format!("{}: {e}", folder.display()) })?;
-        }
-        let lock = db::lock(&options.path)?;
-        let conn = db::open_writer(&options.path)?;
+        let (home, conn) = place::Home::open(options.place.clone())?;
         let store_id = identity::of(&conn)?;
         let mut tail = Tail::default();
         frames::rebuild_tail(&conn, &mut tail)?;
+        let waiting = Arc::clone(&tail.samples);
         let tail = Arc::new(RwLock::new(tail));
         let connections = options.readers.max(2);
-        let readers = Readers::open(&options.path, connections)?;
-        let writer = Writer::new(conn, clock.clone(), Arc::clone(&tail))?;
+        let place = options.place.clone();
+        let readers = Readers::open(connections, move || place.reader())?;
+        let checkpointer = options.place.checkpointer()?;
+        let writer = Writer::new(conn, home, clock.clone(), Arc::clone(&tail))?;
         let writer = WriterHandle::start(writer, options.queue)?;
-        let checkpointer = db::Checkpointer::open(&options.path)?;
         let upkeep = Mutex::new(compact::Upkeep { maintained: None, checkpointed: None, checkpointer });
-        let raw_days = options.raw_days;
+        let retention = options.retention;
         let limits = compact::Limits { seal: options.chunk_rows.max(1), merge: options.merge_chunks.max(2) };
-        let shared = Shared { clock, tail, readers, writer, upkeep, raw_days, limits, store_id, _lock: lock };
+        let shared = Shared { clock, tail, waiting, readers, writer, upkeep, retention, limits, store_id };
         let (reads, long_reads) = (Semaphore::new(connections), Semaphore::new(connections - 1));
         Ok(Arc::new(Self {
             shared: Arc::new(shared),
@@ -120,6 +151,11 @@ impl Sqlite {
         self.shared.tail.read().unwrap_or_else(PoisonError::into_inner).len()
     }
 
+    /// Their bytes, as they were received.
+    pub fn uncompacted_bytes(&self) -> usize {
+        self.shared.tail.read().unwrap_or_else(PoisonError::into_inner).bytes()
+    }
+
     /// Which devices a twin was bound to, oldest first.
     ///
     /// # Errors
@@ -128,19 +164,15 @@ impl Sqlite {
         self.read(move |conn| {
             let sql = "SELECT g.tenant, g.gateway, b.device, b.from_us, b.to_us FROM bindings b
                        JOIN gateways g ON g.id = b.gateway WHERE b.twin = ?1 ORDER BY b.from_rank, b.id";
-            let mut statement = conn.prepare_cached(sql).map_err(db)?;
-            let mut rows = statement.query(params![twin.to_string()]).map_err(db)?;
-            let mut out = Vec::new();
-            while let Some(row) = rows.next().map_err(db)? {
-                out.push(cloud_core::Binding {
+            conn.all(sql, params![twin.to_string()], |row| {
+                Ok(cloud_core::Binding {
                     twin,
-                    gateway: frames::gateway_key(row.get(0).map_err(db)?, row.get(1).map_err(db)?)?,
-                    device: row.get(2).map_err(db)?,
-                    from_us: row.get(3).map_err(db)?,
-                    to_us: row.get(4).map_err(db)?,
-                });
-            }
-            Ok(out)
+                    gateway: frames::gateway_key(row.get(0)?, row.get(1)?)?,
+                    device: row.get(2)?,
+                    from_us: row.get(3)?,
+                    to_us: row.get(4)?,
+                })
+            })
         })
         .await
     }
@@ -148,7 +180,7 @@ impl Sqlite {
     /// Reads on a free connection, on a thread that may block.
     async fn read<R: Send + 'static>(
         &self,
-        read: impl FnOnce(&mut Connection) -> Result<R> + Send + 'static,
+        read: impl FnMut(&Conn) -> Result<R> + Send + 'static,
     ) -> Result<R> {
         let permit = permit(&self.reads).await?;
         self.blocking(move |shared| {
@@ -162,11 +194,11 @@ impl Sqlite {
     /// As `read`, for what may take long.
     async fn read_long<R: Send + 'static>(
         &self,
-        read: impl FnOnce(&mut Connection) -> Result<R> + Send + 'static,
+        mut read: impl FnMut(&Conn) -> Result<R> + Send + 'static,
     ) -> Result<R> {
         let permit = permit(&self.long_reads).await?;
         self.read(move |conn| {
-            let _permit = permit;
+            let _permit = &permit;
             read(conn)
         })
         .await
@@ -188,18 +220,18 @@ impl Sqlite {
     ) -> Result<R> {
         let shared = Arc::clone(&self.shared);
         let done = tokio::task::spawn_blocking(move || work(&shared)).await;
-        done.map_err(|e| StoreError::Database { detail: format!("storage task: {e}") })?
+        done.map_err(|e| refused(format!("storage task: {e}")))?
     }
 }
 
 async fn permit(of: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit> {
-    let closed = |_| StoreError::Database { detail: "the database is closed".into() };
+    let closed = |_| refused("the database is closed");
     Arc::clone(of).acquire_owned().await.map_err(closed)
 }
 
-impl std::fmt::Debug for Sqlite {
+impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Sqlite").finish_non_exhaustive()
+        f.debug_struct("Store").finish_non_exhaustive()
     }
 }
 
@@ -207,7 +239,7 @@ impl Drop for Shared {
     fn drop(&mut self) {
         // The writer is the last to close: it then brings the write-ahead log into the file.
         self.readers.close();
-        self.upkeep.get_mut().unwrap_or_else(PoisonError::into_inner).checkpointer.close();
+        self.upkeep.get_mut().unwrap_or_else(PoisonError::into_inner).checkpointer = None;
         self.writer.stop();
     }
 }

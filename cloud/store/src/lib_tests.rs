@@ -14,27 +14,27 @@ fn many_long_reads_leave_threads_to_writers_and_a_connection_to_short_reads() {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(8).build().unwrap();
     runtime.block_on(async {
-        let sqlite = Sqlite::open(Options::new(dir.path().join("cloud.db")), Clock::system()).unwrap();
+        let store = Store::open(Options::new(dir.path().join("cloud.db")), Clock::system()).unwrap();
         let (running, begun) = channel();
         let (ends, long): (Vec<_>, Vec<_>) = (0..32)
             .map(|_| {
                 let (end, wait) = channel::<()>();
-                let (sqlite, running) = (Arc::clone(&sqlite), running.clone());
+                let (store, running) = (Arc::clone(&store), running.clone());
                 let read = async move {
-                    let read = move |_: &mut Connection| {
+                    let read = move |_: &Conn| {
                         let _ = running.send(());
                         let _ = wait.recv();
                         Ok(())
                     };
-                    sqlite.read_long(read).await
+                    store.read_long(read).await
                 };
                 (end, tokio::spawn(read))
             })
             .unzip();
         tokio::task::spawn_blocking(move || begun.recv_timeout(LIMIT)).await.unwrap().unwrap();
-        let short = tokio::time::timeout(LIMIT, sqlite.read(|_| Ok(1)));
+        let short = tokio::time::timeout(LIMIT, store.read(|_| Ok(1)));
         assert_eq!(short.await.expect("a connection").unwrap(), 1);
-        let write = tokio::time::timeout(LIMIT, sqlite.write(|_| Ok(2)));
+        let write = tokio::time::timeout(LIMIT, store.write(|_| Ok(2)));
         assert_eq!(write.await.expect("a thread").unwrap(), 2);
         drop(ends);
         for read in long {

@@ -6,36 +6,34 @@ use cloud_core::storage::Loaded;
 use cloud_core::{PointState, Position, TwinState};
 use common::api::DesiredView;
 use common::{PointSchema, TwinId};
-use rusqlite::Connection;
 
 use crate::codec;
-use crate::db::{Result, damaged, db, from_json, from_sql};
+use crate::db::{Result, damaged, from_json, from_sql};
 use crate::frames::{gateway_key, load_ranks};
+use crate::sql::{Conn, params};
 
-pub(crate) fn load(conn: &mut Connection) -> Result<Loaded> {
+pub(crate) fn load(conn: &Conn) -> Result<Loaded> {
     // One transaction: all of it as of one moment.
-    let tx = conn.transaction().map_err(db)?;
+    let tx = conn.read()?;
     let mut loaded = Loaded::default();
     {
-        let mut statement = tx.prepare_cached("SELECT id, json FROM schemas ORDER BY id").map_err(db)?;
-        let mut rows = statement.query([]).map_err(db)?;
-        while let Some(row) = rows.next().map_err(db)? {
-            let id: i64 = row.get(0).map_err(db)?;
-            let json: Vec<u8> = row.get(1).map_err(db)?;
+        tx.each("SELECT id, json FROM schemas ORDER BY id", params![], |row| {
+            let id: i64 = row.get(0)?;
+            let json: Vec<u8> = row.get(1)?;
             let schema =
                 serde_json::from_slice(&json).map_err(|e| damaged(format_args!("schema {id}"), e))?;
             loaded.schemas.push(schema);
-        }
+            Ok(())
+        })?;
     }
     loaded.ranks = load_ranks(&tx)?.into_iter().map(|(rank, i, ..)| (i, rank)).collect();
     {
         let sql = "SELECT tenant, gateway, last_us FROM gateways WHERE last_us IS NOT NULL ORDER BY id";
-        let mut statement = tx.prepare_cached(sql).map_err(db)?;
-        let mut rows = statement.query([]).map_err(db)?;
-        while let Some(row) = rows.next().map_err(db)? {
-            let key = gateway_key(row.get(0).map_err(db)?, row.get(1).map_err(db)?)?;
-            loaded.gateways.push((key, row.get(2).map_err(db)?));
-        }
+        tx.each(sql, params![], |row| {
+            let key = gateway_key(row.get(0)?, row.get(1)?)?;
+            loaded.gateways.push((key, row.get(2)?));
+            Ok(())
+        })?;
     }
     loaded.twins = twins(&tx)?;
     add_last_values(&tx, &mut loaded.twins)?;
@@ -43,40 +41,39 @@ pub(crate) fn load(conn: &mut Connection) -> Result<Loaded> {
     Ok(loaded)
 }
 
-fn twins(conn: &Connection) -> Result<Vec<TwinState>> {
+fn twins(conn: &Conn) -> Result<Vec<TwinState>> {
     let sql = "SELECT t.twin, t.asset, t.description, t.points, t.desired_version,
                       g.gateway, b.device,
                       (SELECT max(from_rank) FROM bindings o WHERE o.twin = t.twin)
                FROM twins t
                LEFT JOIN bindings b ON b.twin = t.twin AND b.to_us IS NULL
                LEFT JOIN gateways g ON g.id = b.gateway ORDER BY t.twin";
-    let mut statement = conn.prepare_cached(sql).map_err(db)?;
-    let mut rows = statement.query([]).map_err(db)?;
     let mut out = Vec::new();
-    while let Some(row) = rows.next().map_err(db)? {
-        let id: String = row.get(0).map_err(db)?;
-        let points: String = row.get(3).map_err(db)?;
+    conn.each(sql, params![], |row| {
+        let id: String = row.get(0)?;
+        let points: String = row.get(3)?;
         let points: Vec<PointSchema> = from_json("a twin's points", &points)?;
         let points: Vec<_> = points.into_iter().map(PointState::new).collect();
-        let gateway: Option<String> = row.get(5).map_err(db)?;
-        let device: Option<String> = row.get(6).map_err(db)?;
-        let from_rank: Option<i64> = row.get(7).map_err(db)?;
+        let gateway: Option<String> = row.get(5)?;
+        let device: Option<String> = row.get(6)?;
+        let from_rank: Option<i64> = row.get(7)?;
         let binding = match gateway.zip(device) {
             Some((g, d)) => Some((g.parse().map_err(|e| damaged("a gateway's name", e))?, d)),
             None => None,
         };
         out.push(TwinState {
             id: twin_id(&id)?,
-            asset: row.get(1).map_err(db)?,
-            description: row.get(2).map_err(db)?,
+            asset: row.get(1)?,
+            description: row.get(2)?,
             binding,
             bound_from: from_sql(from_rank.unwrap_or(0)),
             online: false,
-            desired_version: from_sql(row.get(4).map_err(db)?),
+            desired_version: from_sql(row.get(4)?),
             index: points.iter().enumerate().map(|(i, p)| (p.schema.name.clone(), i)).collect(),
             points,
         });
-    }
+        Ok(())
+    })?;
     Ok(out)
 }
 
@@ -84,50 +81,48 @@ fn twin_id(text: &str) -> Result<TwinId> {
     text.parse().map_err(|e| damaged("a twin's id", e))
 }
 
-fn add_last_values(conn: &Connection, twins: &mut [TwinState]) -> Result<()> {
+fn add_last_values(conn: &Conn, twins: &mut [TwinState]) -> Result<()> {
     let index: HashMap<TwinId, usize> = twins.iter().enumerate().map(|(i, t)| (t.id, i)).collect();
     let sql = "SELECT s.twin, s.point, l.blob FROM last_values l
                JOIN series s ON s.id = l.series JOIN twins t ON t.twin = s.twin AND t.tenant = s.tenant";
-    let mut statement = conn.prepare_cached(sql).map_err(db)?;
-    let mut rows = statement.query([]).map_err(db)?;
-    while let Some(row) = rows.next().map_err(db)? {
-        let twin: String = row.get(0).map_err(db)?;
-        let point: String = row.get(1).map_err(db)?;
-        let blob: Vec<u8> = row.get(2).map_err(db)?;
+    conn.each(sql, params![], |row| {
+        let twin: String = row.get(0)?;
+        let point: String = row.get(1)?;
+        let blob: Vec<u8> = row.get(2)?;
         let Some(target) =
             index.get(&twin_id(&twin)?).and_then(|i| twins.get_mut(*i)).and_then(|t| t.point_mut(&point))
         else {
-            continue; // the twin has the point no longer
+            return Ok(()); // the twin has the point no longer
         };
         let what = || format!("the last value of {twin}/{point}");
         let last = codec::decode_rows(&blob).map_err(|e| damaged(what(), e))?.pop();
         let last = last.ok_or_else(|| damaged(what(), "empty"))?;
         if last.value.as_ref().is_some_and(|v| v.value_type() != target.schema.value_type) {
-            continue; // of an older schema
+            return Ok(()); // of an older schema
         }
         target.position = Position { ..last.at };
         target.value = last.value;
         target.quality = last.quality;
         target.source_us = last.t;
         target.received_us = last.received;
-    }
+        Ok(())
+    })?;
     Ok(())
 }
 
-fn add_desired(conn: &Connection, twins: &mut [TwinState]) -> Result<()> {
+fn add_desired(conn: &Conn, twins: &mut [TwinState]) -> Result<()> {
     let index: HashMap<TwinId, usize> = twins.iter().enumerate().map(|(i, t)| (t.id, i)).collect();
-    let mut statement = conn.prepare_cached("SELECT twin, point, view FROM desired").map_err(db)?;
-    let mut rows = statement.query([]).map_err(db)?;
-    while let Some(row) = rows.next().map_err(db)? {
-        let twin: String = row.get(0).map_err(db)?;
-        let point: String = row.get(1).map_err(db)?;
-        let view: String = row.get(2).map_err(db)?;
+    conn.each("SELECT twin, point, view FROM desired", params![], |row| {
+        let twin: String = row.get(0)?;
+        let point: String = row.get(1)?;
+        let view: String = row.get(2)?;
         let view: DesiredView = from_json("a desired value", &view)?;
         if let Some(target) =
             index.get(&twin_id(&twin)?).and_then(|i| twins.get_mut(*i)).and_then(|t| t.point_mut(&point))
         {
             target.desired = Some(view);
         }
-    }
+        Ok(())
+    })?;
     Ok(())
 }

@@ -4,9 +4,9 @@ use cloud_core::{GatewayKey, StoreError};
 use common::api::Page;
 use common::command::{LogEntry, Severity};
 use common::{TenantId, TwinId};
-use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::db::{Result, db, from_json, to_json};
+use crate::db::{Result, from_json, to_json};
+use crate::sql::{Conn, params};
 
 pub(crate) const AUDIT: &str = "audit";
 pub(crate) const EVENT: &str = "event";
@@ -31,7 +31,7 @@ fn rank_of(severity: Severity) -> i64 {
     }
 }
 
-pub(crate) fn append(conn: &Connection, new: &Entry<'_>) -> Result<()> {
+pub(crate) fn append(conn: &Conn, new: &Entry<'_>) -> Result<()> {
     let entry = new.entry;
     // One stamp from the future must not stay on top for ever.
     let sort_us = entry.at_us.min(new.now);
@@ -40,12 +40,12 @@ pub(crate) fn append(conn: &Connection, new: &Entry<'_>) -> Result<()> {
     let twin = entry.twin.map(|t| t.to_string());
     let json = to_json(entry)?;
     let values = params![new.tenant, new.gateway, new.kind, sort_us, rank_of(entry.severity), twin, json];
-    conn.prepare_cached(sql).and_then(|mut s| s.execute(values)).map_err(db)?;
+    conn.execute(sql, values)?;
     Ok(())
 }
 
 /// An entry of the cloud's own: under the tenant of its twin, or the default one.
-pub(crate) fn append_own(conn: &Connection, entry: &LogEntry, now: i64) -> Result<()> {
+pub(crate) fn append_own(conn: &Conn, entry: &LogEntry, now: i64) -> Result<()> {
     let tenant = match entry.twin {
         Some(twin) => tenant_of(conn, twin)?,
         None => None,
@@ -55,15 +55,13 @@ pub(crate) fn append_own(conn: &Connection, entry: &LogEntry, now: i64) -> Resul
 }
 
 /// Tenant of a twin.
-pub(crate) fn tenant_of(conn: &Connection, twin: TwinId) -> Result<Option<String>> {
+pub(crate) fn tenant_of(conn: &Conn, twin: TwinId) -> Result<Option<String>> {
     let sql = "SELECT tenant FROM twins WHERE twin = ?1";
-    conn.prepare_cached(sql)
-        .and_then(|mut s| s.query_row([twin.to_string()], |r| r.get(0)).optional())
-        .map_err(db)
+    conn.first(sql, params![twin.to_string()], |r| r.get(0))
 }
 
 pub(crate) fn append_refused(
-    conn: &Connection,
+    conn: &Conn,
     gateway: &GatewayKey,
     gateway_row: i64,
     twin: TwinId,
@@ -84,7 +82,7 @@ pub(crate) fn append_refused(
 }
 
 pub(crate) fn page(
-    conn: &Connection,
+    conn: &Conn,
     twins: Option<&[TwinId]>,
     min_severity: Severity,
     cursor: Option<&str>,
@@ -95,26 +93,32 @@ pub(crate) fn page(
         None => (i64::MAX, i64::MAX),
     };
     let limit = limit.clamp(1, MAX_PAGE);
-    let only =
-        if twins.is_some() { "AND twin IN (SELECT value FROM json_each(?5))" } else { "AND ?5 IS NULL" };
+    let only = only(conn, twins, "?5");
     let sql = format!(
         "SELECT sort_us, id, entry FROM log WHERE (sort_us, id) < (?1, ?2) AND severity >= ?3 {only}
          ORDER BY sort_us DESC, id DESC LIMIT ?4"
     );
-    let mut statement = conn.prepare_cached(&sql).map_err(db)?;
     let fetch = i64::try_from(limit + 1).unwrap_or(i64::MAX);
     let values = params![before_us, before_id, rank_of(min_severity), fetch, twin_list(twins)?];
-    let mut rows = statement.query(values).map_err(db)?;
     let mut items: Vec<(String, LogEntry)> = Vec::new();
-    while let Some(row) = rows.next().map_err(db)? {
-        let (us, id): (i64, i64) = (row.get(0).map_err(db)?, row.get(1).map_err(db)?);
-        let json: String = row.get(2).map_err(db)?;
+    conn.each(&sql, values, |row| {
+        let (us, id): (i64, i64) = (row.get(0)?, row.get(1)?);
+        let json: String = row.get(2)?;
         items.push((format!("{us}.{id}"), from_json("a log entry", &json)?));
-    }
+        Ok(())
+    })?;
     Ok(cut(items, limit))
 }
 
-/// Twins as a JSON array, for `json_each`.
+/// The condition that only these twins are meant, whose `twin_list` is the parameter.
+fn only(conn: &Conn, twins: Option<&[TwinId]>, parameter: &str) -> String {
+    match twins {
+        Some(_) => format!("AND twin IN ({})", conn.dialect().texts_of(parameter)),
+        None => format!("AND CAST({parameter} AS TEXT) IS NULL"),
+    }
+}
+
+/// Twins as a JSON array, for `Dialect::texts_of`.
 pub(crate) fn twin_list(twins: Option<&[TwinId]>) -> Result<Option<String>> {
     twins.map(|t| to_json(&t)).transpose()
 }
@@ -130,7 +134,7 @@ pub(crate) fn cut<T>(mut items: Vec<(String, T)>, limit: usize) -> Page<T> {
 /// A page of the views of a table with `sort_us`, `id`, `twin` and `view`, the newest first. `also`: a further condition,
 /// of the program's own text.
 pub(crate) fn views<Id: std::str::FromStr + ToString, View: serde::de::DeserializeOwned>(
-    conn: &Connection,
+    conn: &Conn,
     (table, what, also): (&str, &str, &str),
     twins: Option<&[TwinId]>,
     cursor: Option<&str>,
@@ -145,21 +149,19 @@ pub(crate) fn views<Id: std::str::FromStr + ToString, View: serde::de::Deseriali
         None => (i64::MAX, "~".to_owned()),
     };
     let limit = limit.clamp(1, MAX_PAGE);
-    let only =
-        if twins.is_some() { "AND twin IN (SELECT value FROM json_each(?4))" } else { "AND ?4 IS NULL" };
+    let only = only(conn, twins, "?4");
     let sql = format!(
         "SELECT sort_us, id, view FROM {table} WHERE (sort_us, id) < (?1, ?2) {also} {only}
          ORDER BY sort_us DESC, id DESC LIMIT ?3"
     );
-    let mut statement = conn.prepare_cached(&sql).map_err(db)?;
     let fetch = i64::try_from(limit + 1).unwrap_or(i64::MAX);
-    let mut rows = statement.query(params![before_us, before_id, fetch, twin_list(twins)?]).map_err(db)?;
     let mut items = Vec::new();
-    while let Some(row) = rows.next().map_err(db)? {
-        let us: i64 = row.get(0).map_err(db)?;
-        let (id, view): (String, String) = (row.get(1).map_err(db)?, row.get(2).map_err(db)?);
+    conn.each(&sql, params![before_us, before_id, fetch, twin_list(twins)?], |row| {
+        let us: i64 = row.get(0)?;
+        let (id, view): (String, String) = (row.get(1)?, row.get(2)?);
         items.push((format!("{us}.{id}"), from_json(what, &view)?));
-    }
+        Ok(())
+    })?;
     Ok(cut(items, limit))
 }
 

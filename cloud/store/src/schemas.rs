@@ -1,18 +1,19 @@
 //! Schemas, the twins that they speak of, who feeds which twin since when, and the series of their points.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cloud_core::{GatewayKey, StoreError};
 use common::command::{LogEntry, Severity};
 use common::names::action;
 use common::{DeviceSchema, PointId, PointSchema, Schema, SchemaHash, TwinId};
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
-use crate::db::{Result, damaged, db, from_json, from_sql, to_json, to_sql};
+use crate::db::{Result, damaged, from_json, from_sql, to_json, to_sql};
 use crate::frames::gateway_row;
 use crate::log::{self, Entry};
-use crate::tail::SeriesId;
-use crate::writer::{Cache, KnownSchema, NO_SERIES, Writer};
+use crate::sql::{Cell, Conn, Kind, Table, Tx, params};
+use crate::tail::{NO_SERIES, Numbers, SeriesId};
+use crate::writer::{Cache, KnownSchema, Writer};
 
 /// More points than any gateway has; protects the table of numbers.
 const MAX_POINTS: usize = 1 << 20;
@@ -42,7 +43,7 @@ pub(crate) fn put_schema(
 }
 
 fn put_twin(
-    tx: &Transaction<'_>,
+    tx: &Tx<'_>,
     gateway: &GatewayKey,
     gateway_row: i64,
     device: &DeviceSchema,
@@ -52,12 +53,8 @@ fn put_twin(
     let twin = device.twin.to_string();
     let points = to_json(&device.points)?;
     let find = "SELECT tenant, schema_rank, points, asset FROM twins WHERE twin = ?1";
-    let found: Option<(String, i64, String, String)> = tx
-        .prepare_cached(find)
-        .and_then(|mut s| {
-            s.query_row([&twin], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?))).optional()
-        })
-        .map_err(db)?;
+    let found: Option<(String, i64, String, String)> =
+        tx.first(find, params![&twin], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?)))?;
     let tenant = gateway.tenant.as_str();
     let values = params![twin, tenant, device.asset, device.description, points, to_sql(rank)];
     let sql = match found {
@@ -83,13 +80,13 @@ fn put_twin(
              VALUES (?1, ?2, ?3, ?4, ?5, ?6)"
         }
     };
-    tx.prepare_cached(sql).and_then(|mut s| s.execute(values)).map_err(db)?;
+    tx.execute(sql, values)?;
     Ok(())
 }
 
 /// What a gateway's word changed about a twin, for people: whoever has its credential may say so.
 fn append_change(
-    tx: &Transaction<'_>,
+    tx: &Tx<'_>,
     gateway: &GatewayKey,
     gateway_row: i64,
     action: &str,
@@ -113,11 +110,11 @@ fn append_change(
 
 /// A last value keeps its meaning only while type and unit of the point are the same.
 fn forget_changed(
-    tx: &Transaction<'_>,
+    tx: &Tx<'_>,
     tenant: &str,
     twin: &str,
     old: &[PointSchema],
-    new: &[Arc<PointSchema>],
+    new: &[PointSchema],
 ) -> Result<()> {
     let is_kept = |p: &PointSchema| {
         new.iter().any(|q| q.name == p.name && q.value_type == p.value_type && q.unit == p.unit)
@@ -125,14 +122,14 @@ fn forget_changed(
     for point in old.iter().filter(|p| !is_kept(p)) {
         let sql = "DELETE FROM last_values WHERE series =
                    (SELECT id FROM series WHERE tenant = ?1 AND twin = ?2 AND point = ?3)";
-        tx.prepare_cached(sql).and_then(|mut s| s.execute(params![tenant, twin, point.name])).map_err(db)?;
+        tx.execute(sql, params![tenant, twin, &*point.name])?;
     }
     Ok(())
 }
 
 /// Binds a twin to a device from `rank` on, unless it is bound already or from a later rank.
 fn bind(
-    tx: &Transaction<'_>,
+    tx: &Tx<'_>,
     gateway: &GatewayKey,
     gateway_row: i64,
     device: &DeviceSchema,
@@ -142,20 +139,13 @@ fn bind(
     let twin = device.twin.to_string();
     let open = "SELECT b.gateway, b.device, b.from_rank, g.gateway FROM bindings b
                 JOIN gateways g ON g.id = b.gateway WHERE b.twin = ?1 AND b.to_us IS NULL";
-    let open: Option<(i64, String, i64, String)> = tx
-        .prepare_cached(open)
-        .and_then(|mut s| {
-            s.query_row([&twin], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?))).optional()
-        })
-        .map_err(db)?;
-    let close_device = "UPDATE bindings SET to_us = max(?3, from_us), to_rank = ?4
+    let open: Option<(i64, String, i64, String)> =
+        tx.first(open, params![&twin], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?)))?;
+    let close_device =
+        "UPDATE bindings SET to_us = CASE WHEN from_us > ?3 THEN from_us ELSE ?3 END, to_rank = ?4
         WHERE gateway = ?1 AND device = ?2 AND twin <> ?5 AND to_us IS NULL AND from_rank <= ?4";
     let rank_sql = to_sql(rank);
-    let close_others = || {
-        tx.prepare_cached(close_device)
-            .and_then(|mut s| s.execute(params![gateway_row, device.name, now, rank_sql, twin]))
-            .map_err(db)
-    };
+    let close_others = || tx.execute(close_device, params![gateway_row, device.name, now, rank_sql, twin]);
     match open {
         Some((g, d, ..)) if g == gateway_row && d == device.name => return Ok(()),
         Some((_, _, from, _)) if from_sql(from) > rank => {
@@ -168,35 +158,35 @@ fn bind(
                 device.name, gateway.gateway
             );
             append_change(tx, gateway, gateway_row, action::TWIN_TAKEN_OVER, device, detail, now)?;
-            let close = "UPDATE bindings SET to_us = max(?2, from_us), to_rank = ?3
+            let close =
+                "UPDATE bindings SET to_us = CASE WHEN from_us > ?2 THEN from_us ELSE ?2 END, to_rank = ?3
                          WHERE twin = ?1 AND to_us IS NULL";
-            tx.prepare_cached(close).and_then(|mut s| s.execute(params![twin, now, rank_sql])).map_err(db)?;
+            tx.execute(close, params![twin, now, rank_sql])?;
         }
         None => {}
     }
     close_others()?;
     let still = "SELECT 1 FROM bindings WHERE gateway = ?1 AND device = ?2 AND to_us IS NULL";
-    let is_taken =
-        tx.prepare_cached(still).and_then(|mut s| s.exists(params![gateway_row, device.name])).map_err(db)?;
+    let is_taken = tx.exists(still, params![gateway_row, device.name])?;
     if is_taken {
         return Ok(()); // the device feeds another twin since a later rank
     }
     let add = "INSERT INTO bindings (tenant, twin, gateway, device, from_us, from_rank)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
     let values = params![gateway.tenant.as_str(), twin, gateway_row, device.name, now, rank_sql];
-    tx.prepare_cached(add).and_then(|mut s| s.execute(values)).map_err(db)?;
+    tx.execute(add, values)?;
     Ok(())
 }
 
 /// Whether a gateway feeds a twin or ever did: only then may it speak of it.
-pub(crate) fn was_bound(conn: &Connection, gateway_row: i64, twin: TwinId) -> Result<bool> {
+pub(crate) fn was_bound(conn: &Conn, gateway_row: i64, twin: TwinId) -> Result<bool> {
     let sql = "SELECT 1 FROM bindings WHERE twin = ?1 AND gateway = ?2";
-    conn.prepare_cached(sql).and_then(|mut s| s.exists(params![twin.to_string(), gateway_row])).map_err(db)
+    conn.exists(sql, params![twin.to_string(), gateway_row])
 }
 
 /// The schema that a frame names, stored if it is new.
 pub(crate) fn known<'a>(
-    tx: &Transaction<'_>,
+    tx: &Tx<'_>,
     cache: &'a mut Cache,
     hash: SchemaHash,
     schema: &Schema,
@@ -213,58 +203,78 @@ pub(crate) fn known<'a>(
                 });
             }
             let sql = "INSERT INTO schemas (tenant, hash, json, stored_us) VALUES (?1, ?2, ?3, ?4)
-                       ON CONFLICT (hash) DO UPDATE SET hash = hash RETURNING id";
-            let row = tx
-                .prepare_cached(sql)
-                .and_then(|mut s| {
-                    s.query_row(params![schema.tenant.as_str(), hash.0, json, now], |row| row.get(0))
-                })
-                .map_err(db)?;
-            Ok(place.insert(KnownSchema { row, series: Vec::new() }))
+                       ON CONFLICT (hash) DO UPDATE SET hash = excluded.hash RETURNING id";
+            let row = tx.one(sql, params![schema.tenant.as_str(), hash.0, json, now], |row| row.get(0))?;
+            Ok(place.insert(KnownSchema { row, series: Numbers::default() }))
         }
     }
 }
 
 /// Reads a stored schema.
-pub(crate) fn read(conn: &Connection, row: i64) -> Result<Schema> {
+pub(crate) fn read(conn: &Conn, row: i64) -> Result<Schema> {
     let sql = "SELECT json FROM schemas WHERE id = ?1";
-    let json: Vec<u8> =
-        conn.prepare_cached(sql).and_then(|mut s| s.query_row([row], |r| r.get(0))).map_err(db)?;
+    let json: Vec<u8> = conn.one(sql, params![row], |r| r.get(0))?;
     serde_json::from_slice(&json).map_err(|e| damaged(format_args!("schema {row}"), e))
 }
 
-/// The series of a point, made if it is new; none for a number that the schema lacks.
-pub(crate) fn series(
-    conn: &Connection,
+const SERIES: Table<'static> = Table {
+    name: "series",
+    columns: &[("tenant", Kind::Text), ("twin", Kind::Text), ("point", Kind::Text)],
+    on_conflict: "ON CONFLICT DO NOTHING",
+};
+
+/// Asks for the series of these points, and makes those that are new. A number that the schema lacks has none.
+pub(crate) fn add_series(
+    conn: &Conn,
     known: &mut KnownSchema,
     schema: &Schema,
-    point: PointId,
-) -> Result<Option<SeriesId>> {
-    let Some((device, named)) = schema.point(point).filter(|_| point.index() < MAX_POINTS) else {
-        return Ok(None);
-    };
-    let key = params![schema.tenant.as_str(), device.twin.to_string(), named.name];
-    let find = "SELECT id FROM series WHERE tenant = ?1 AND twin = ?2 AND point = ?3";
-    let found = conn.prepare_cached(find).and_then(|mut s| s.query_row(key, |r| r.get(0)).optional());
-    let id = match found.map_err(db)? {
-        Some(id) => id,
-        None => {
-            let add = "INSERT INTO series (tenant, twin, point) VALUES (?1, ?2, ?3)";
-            conn.prepare_cached(add).and_then(|mut s| s.insert(key)).map_err(db)?
+    points: impl IntoIterator<Item = PointId>,
+) -> Result<()> {
+    let mut by_twin: BTreeMap<TwinId, BTreeMap<&str, Vec<usize>>> = BTreeMap::new();
+    for point in points {
+        if let Some((device, named)) = schema.point(point).filter(|_| point.index() < MAX_POINTS) {
+            let of_twin = by_twin.entry(device.twin).or_default();
+            of_twin.entry(&named.name).or_default().push(point.index());
         }
-    };
-    if known.series.len() <= point.index() {
-        known.series.resize(point.index() + 1, NO_SERIES);
     }
-    known.series[point.index()] = id;
-    Ok(Some(id))
+    for (twin, mut wanted) in by_twin {
+        let (tenant, twin) = (schema.tenant.as_str(), twin.to_string());
+        take_series(conn, known, (tenant, &twin), &mut wanted)?;
+        if !wanted.is_empty() {
+            let names = wanted.keys().copied();
+            let rows = names.map(|name| [Cell::Text(tenant), Cell::Text(&twin), Cell::Text(name)]);
+            conn.insert_all(&SERIES, rows)?;
+            take_series(conn, known, (tenant, &twin), &mut wanted)?;
+        }
+    }
+    Ok(())
 }
 
-pub(crate) fn known_schemas(conn: &Connection, hashes: &[SchemaHash]) -> Result<Vec<SchemaHash>> {
-    let mut statement = conn.prepare_cached("SELECT 1 FROM schemas WHERE hash = ?1").map_err(db)?;
+/// Notes the series that are there, and takes their points out of `wanted`.
+fn take_series(
+    conn: &Conn,
+    known: &mut KnownSchema,
+    (tenant, twin): (&str, &str),
+    wanted: &mut BTreeMap<&str, Vec<usize>>,
+) -> Result<()> {
+    let sql = "SELECT point, id FROM series WHERE tenant = ?1 AND twin = ?2";
+    conn.each(sql, params![tenant, twin], |row| {
+        let (point, id): (String, SeriesId) = (row.get(0)?, row.get(1)?);
+        for index in wanted.remove(&*point).unwrap_or_default() {
+            let series = Arc::make_mut(&mut known.series);
+            if series.len() <= index {
+                series.resize(index + 1, NO_SERIES);
+            }
+            series[index] = id;
+        }
+        Ok(())
+    })
+}
+
+pub(crate) fn known_schemas(conn: &Conn, hashes: &[SchemaHash]) -> Result<Vec<SchemaHash>> {
     let mut out = Vec::new();
     for hash in hashes {
-        if statement.exists([hash.0]).map_err(db)? {
+        if conn.exists("SELECT 1 FROM schemas WHERE hash = ?1", params![hash.0])? {
             out.push(*hash);
         }
     }

@@ -1,7 +1,9 @@
 //! The traits of `cloud-core` on this storage: each method goes to a connection and to the file that knows.
 
 use async_trait::async_trait;
+use cloud_core::align::{Column, Grid};
 use cloud_core::boxes::Boxes;
+use cloud_core::history::{HistoryStorage, SamplePage};
 use cloud_core::storage::{
     Account, AccountStorage, AlarmStorage, AuditStorage, BoxStorage, CommandStorage, Created, FrameStorage,
     History, KnownIncarnation, Loaded, SetAside,
@@ -9,20 +11,22 @@ use cloud_core::storage::{
 use cloud_core::{GatewayKey, NewFrame, StoreError};
 use common::alarm::AlarmView;
 use common::api::{
-    ApiKeyView, CommandView, DesiredEntry, DesiredView, GrantView, Page, SetAsideView, UserView,
+    ApiKeyView, CommandView, DesiredEntry, DesiredView, GrantView, Interpolation, Page, SetAsideView,
+    UserView,
 };
 use common::command::{CommandUpdate, DesiredUpdate, LogEntry, Requester, Severity};
 use common::wire::Known;
 use common::{AlarmId, CommandId, CommandState, Incarnation, Schema, SchemaHash, TwinId};
 
 use crate::{
-    Sqlite, accounts, alarms, boxes, commands, compact, desired, frames, history, load, log, schemas,
+    Store, accounts, alarms, align, boxes, commands, compact, delete, desired, export, frames, history, load,
+    log, schemas,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
 
 #[async_trait]
-impl FrameStorage for Sqlite {
+impl FrameStorage for Store {
     fn store_id(&self) -> uuid::Uuid {
         self.shared.store_id
     }
@@ -62,6 +66,10 @@ impl FrameStorage for Sqlite {
         self.read(move |conn| frames::uncompacted(conn, after, limit)).await
     }
 
+    fn waiting_samples(&self) -> usize {
+        self.shared.waiting.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
     async fn compact(&self, limit: usize) -> Result<usize> {
         self.blocking(move |shared| compact::compact(shared, limit)).await
     }
@@ -82,7 +90,46 @@ impl FrameStorage for Sqlite {
 }
 
 #[async_trait]
-impl CommandStorage for Sqlite {
+impl HistoryStorage for Store {
+    async fn aligned(
+        &self,
+        points: &[(TwinId, String)],
+        grid: Grid,
+        method: Interpolation,
+    ) -> Result<Vec<Column>> {
+        let (points, tail) = (points.to_vec(), std::sync::Arc::clone(&self.shared.tail));
+        self.read_long(move |conn| align::aligned(conn, &tail, &points, grid, method)).await
+    }
+
+    async fn samples(
+        &self,
+        twin: TwinId,
+        point: &str,
+        from_us: i64,
+        to_us: i64,
+        most: usize,
+    ) -> Result<SamplePage> {
+        let point = point.to_owned();
+        let tail = std::sync::Arc::clone(&self.shared.tail);
+        let range = (from_us, to_us);
+        self.read_long(move |conn| export::samples(conn, &tail, twin, &point, range, most)).await
+    }
+
+    async fn delete_history(
+        &self,
+        twin: TwinId,
+        point: &str,
+        from_us: i64,
+        to_us: i64,
+        audit: &LogEntry,
+    ) -> Result<u64> {
+        let (point, audit, range) = (point.to_owned(), audit.clone(), (from_us, to_us));
+        self.blocking(move |shared| delete::delete(shared, twin, &point, range, audit)).await
+    }
+}
+
+#[async_trait]
+impl CommandStorage for Store {
     async fn create_command(
         &self,
         command: &CommandView,
@@ -161,7 +208,7 @@ impl CommandStorage for Sqlite {
 }
 
 #[async_trait]
-impl AlarmStorage for Sqlite {
+impl AlarmStorage for Store {
     async fn alarm(&self, id: AlarmId) -> Result<AlarmView> {
         let found = self.read(move |conn| alarms::find(conn, id)).await?;
         found.ok_or_else(|| StoreError::NotFound { what: format!("alarm {id}") })
@@ -180,7 +227,7 @@ impl AlarmStorage for Sqlite {
 }
 
 #[async_trait]
-impl AuditStorage for Sqlite {
+impl AuditStorage for Store {
     async fn append_audit(&self, entry: &LogEntry) -> Result<()> {
         let entry = entry.clone();
         self.write(move |w| {
@@ -204,7 +251,7 @@ impl AuditStorage for Sqlite {
 }
 
 #[async_trait]
-impl BoxStorage for Sqlite {
+impl BoxStorage for Store {
     async fn boxes(&self, gateway: &GatewayKey) -> Result<Boxes> {
         let gateway = gateway.clone();
         self.read(move |conn| boxes::boxes(conn, &gateway)).await
@@ -241,9 +288,9 @@ impl BoxStorage for Sqlite {
 }
 
 #[async_trait]
-impl AccountStorage for Sqlite {
+impl AccountStorage for Store {
     async fn users(&self) -> Result<Vec<UserView>> {
-        self.read(|conn| accounts::users(conn)).await
+        self.read(accounts::users).await
     }
 
     async fn user(&self, name: &str) -> Result<Account> {
@@ -290,7 +337,7 @@ impl AccountStorage for Sqlite {
     }
 
     async fn keys(&self) -> Result<Vec<ApiKeyView>> {
-        self.read(|conn| accounts::keys(conn)).await
+        self.read(accounts::keys).await
     }
 
     async fn create_key(&self, key: &ApiKeyView, token_hash: &[u8; 32]) -> Result<()> {

@@ -1,12 +1,18 @@
-//! The samples that are accepted and not yet in chunks, by series, in memory. It is built at accept, given up
-//! when their chunks are committed, and built again from the stored frames when the database is opened.
+//! The frames that are accepted and not yet in chunks, in memory as they were received: packed, a sample takes a few
+//! bytes. They are unpacked for chunks, and for a reader of what is new. The tail is built at accept, given up when the
+//! chunks are committed, and built again from the stored frames when the database is opened.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cloud_core::Position;
+use common::Sample;
+use common::wire::{Body, Frame};
 
 use crate::codec::Row;
+use crate::db::{Result, damaged};
 
 /// Rank and sequence: a frame's key.
 pub(crate) type FrameKey = (u64, u64);
@@ -14,37 +20,49 @@ pub(crate) type FrameKey = (u64, u64);
 /// Number of a point of a twin.
 pub(crate) type SeriesId = i64;
 
-#[derive(Debug, Default)]
-struct Series {
-    waiting: Vec<Row>,
-    /// On their way into chunks; still read from here until these are committed.
-    moving: Option<Arc<Vec<Row>>>,
+/// Not asked for yet, or of a point that the schema lacks.
+pub(crate) const NO_SERIES: SeriesId = 0;
+
+/// Series by a schema's numbers of points. Frames that came after each other share one.
+pub(crate) type Numbers = Arc<Vec<SeriesId>>;
+
+/// Samples that are unpacked at once, about.
+const SAMPLES_AT_ONCE: usize = 1 << 20;
+
+/// A frame that waits.
+#[derive(Debug, Clone)]
+pub(crate) struct Waiting {
+    /// As received; empty for one that holds no samples.
+    pub(crate) bytes: Arc<[u8]>,
+    /// Samples in it.
+    pub(crate) samples: usize,
+    /// What its numbers of points mean.
+    pub(crate) series: Numbers,
 }
 
 /// All of it.
 #[derive(Debug, Default)]
 pub(crate) struct Tail {
-    series: HashMap<SeriesId, Series>,
-    frames: BTreeSet<FrameKey>,
-    moving: Vec<FrameKey>,
+    frames: BTreeMap<FrameKey, Waiting>,
+    /// On their way into chunks; still read from here until these are committed.
+    moving: Vec<(FrameKey, Waiting)>,
+    /// The last that was taken: the next are those after it, so that every gateway has its turn.
+    taken: FrameKey,
+    bytes: usize,
+    /// Samples in it, those on their way included, for who must not wait for its lock.
+    pub(crate) samples: Arc<AtomicUsize>,
 }
 
 /// What is on its way into chunks.
 #[derive(Debug)]
-pub(crate) struct Batch {
-    /// Frames.
-    pub(crate) frames: Vec<FrameKey>,
-    /// Their samples by series.
-    pub(crate) rows: Vec<(SeriesId, Arc<Vec<Row>>)>,
-}
+pub(crate) struct Batch(pub(crate) Vec<(FrameKey, Waiting)>);
 
 impl Tail {
     /// Adds an accepted frame.
-    pub(crate) fn add(&mut self, frame: FrameKey, rows: impl IntoIterator<Item = (SeriesId, Row)>) {
-        self.frames.insert(frame);
-        for (series, row) in rows {
-            self.series.entry(series).or_default().waiting.push(row);
-        }
+    pub(crate) fn add(&mut self, key: FrameKey, frame: Waiting) {
+        self.bytes += frame.bytes.len();
+        self.samples.fetch_add(frame.samples, Ordering::Relaxed);
+        self.frames.insert(key, frame);
     }
 
     /// Frames that wait, those on their way included.
@@ -52,65 +70,155 @@ impl Tail {
         self.frames.len() + self.moving.len()
     }
 
-    /// All samples of a series that wait.
-    pub(crate) fn rows(&self, series: SeriesId) -> Vec<Row> {
-        let Some(s) = self.series.get(&series) else { return Vec::new() };
-        s.moving.iter().flat_map(|m| m.iter()).chain(&s.waiting).cloned().collect()
+    /// Their bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
     }
 
-    /// Takes the first `limit` frames out for chunks. Every series has one batch on its way at most: the one
-    /// before must have been dropped or put back.
-    pub(crate) fn take(&mut self, limit: usize) -> Batch {
-        let rest = match self.frames.iter().nth(limit).copied() {
-            Some(key) => self.frames.split_off(&key),
-            None => BTreeSet::new(),
-        };
-        let all = rest.is_empty();
-        self.moving = std::mem::replace(&mut self.frames, rest).into_iter().collect();
-        let Some(bound) = self.moving.last().copied() else {
-            return Batch { frames: Vec::new(), rows: Vec::new() };
-        };
-        let mut rows = Vec::new();
-        for (id, series) in &mut self.series {
-            let taken = if all {
-                std::mem::take(&mut series.waiting)
-            } else {
-                let is_taken = |row: &Row| frame_of(&row.at) <= bound;
-                let (taken, waiting) = std::mem::take(&mut series.waiting).into_iter().partition(is_taken);
-                series.waiting = waiting;
-                taken
+    /// What waits of some series. It is unpacked later, when the tail is not locked.
+    pub(crate) fn of(&self, series: &[SeriesId]) -> Snapshot {
+        let mut wanted: HashMap<SeriesId, Vec<usize>> = HashMap::new();
+        for (place, id) in series.iter().enumerate() {
+            wanted.entry(*id).or_default().push(place);
+        }
+        let points = |numbers: &Numbers| -> Points {
+            let places = |(point, id): (u32, &SeriesId)| {
+                wanted.get(id).into_iter().flatten().map(move |place| (point, *place))
             };
-            if !taken.is_empty() {
-                let taken = Arc::new(taken);
-                series.moving = Some(Arc::clone(&taken));
-                rows.push((*id, taken));
+            (0u32..).zip(numbers.iter()).flat_map(places).collect()
+        };
+        let mut last: Option<(&Numbers, Points)> = None;
+        let mut frames = Vec::new();
+        for (key, frame) in self.moving.iter().map(|(k, f)| (k, f)).chain(&self.frames) {
+            let points = match &last {
+                Some((numbers, points)) if Arc::ptr_eq(numbers, &frame.series) => Arc::clone(points),
+                _ => {
+                    let points = points(&frame.series);
+                    last = Some((&frame.series, Arc::clone(&points)));
+                    points
+                }
+            };
+            if !points.is_empty() && !frame.bytes.is_empty() {
+                frames.push((*key, Arc::clone(&frame.bytes), points));
             }
         }
-        // In the order in which their chunks stand in the database.
-        rows.sort_unstable_by_key(|(id, _)| *id);
-        Batch { frames: self.moving.clone(), rows }
+        Snapshot { series: series.len(), frames }
+    }
+
+    /// Takes at most `limit` frames out for chunks, of one gateway after the other. What was taken before must have been
+    /// dropped or put back.
+    pub(crate) fn take(&mut self, limit: usize) -> Batch {
+        if limit == 0 {
+            return Batch(Vec::new());
+        }
+        let after = (Bound::Excluded(self.taken), Bound::Unbounded);
+        let mut keys = some(self.frames.range(after), limit);
+        if keys.is_empty() {
+            keys = some(self.frames.iter(), limit);
+        }
+        self.taken = keys.last().copied().unwrap_or_default();
+        self.moving = keys.into_iter().filter_map(|key| Some((key, self.frames.remove(&key)?))).collect();
+        Batch(self.moving.clone())
     }
 
     /// The batch's chunks are committed: from now on it is read from there.
     pub(crate) fn drop_moving(&mut self) {
-        self.moving.clear();
-        self.series.retain(|_, s| {
-            s.moving = None;
-            !s.waiting.is_empty()
-        });
+        for (_, frame) in self.moving.drain(..) {
+            self.bytes -= frame.bytes.len();
+            self.samples.fetch_sub(frame.samples, Ordering::Relaxed);
+        }
     }
 
     /// The batch could not be stored: it waits again.
     pub(crate) fn put_back(&mut self) {
         self.frames.extend(self.moving.drain(..));
-        for series in self.series.values_mut() {
-            if let Some(moving) = series.moving.take() {
-                series.waiting.extend(moving.iter().cloned());
-            }
-        }
     }
 }
 
-fn frame_of(at: &Position) -> FrameKey {
-    (at.rank, at.seq)
+/// The first frames, as many as may be unpacked at once.
+fn some<'a>(frames: impl Iterator<Item = (&'a FrameKey, &'a Waiting)>, limit: usize) -> Vec<FrameKey> {
+    let mut samples = 0;
+    let fits = |(_, frame): &(&FrameKey, &Waiting)| {
+        let is_first = samples == 0;
+        samples += frame.samples;
+        is_first || samples <= SAMPLES_AT_ONCE
+    };
+    frames.take(limit).take_while(fits).map(|(key, _)| *key).collect()
+}
+
+impl Batch {
+    /// Its samples by series, in the order in which their chunks stand in the database.
+    pub(crate) fn rows(&self) -> Result<BTreeMap<SeriesId, Vec<Row>>> {
+        let mut out: BTreeMap<SeriesId, Vec<Row>> = BTreeMap::new();
+        let mut open: Option<(&Numbers, Vec<Vec<Row>>)> = None;
+        let mut close = |(numbers, points): (&Numbers, Vec<Vec<Row>>)| {
+            for (series, mut rows) in numbers.iter().zip(points).filter(|(_, rows)| !rows.is_empty()) {
+                out.entry(*series).or_default().append(&mut rows);
+            }
+        };
+        for (key, frame) in self.0.iter().filter(|(_, f)| !f.bytes.is_empty()) {
+            if !open.as_ref().is_some_and(|(numbers, _)| Arc::ptr_eq(numbers, &frame.series)) {
+                let new = (&frame.series, vec![Vec::new(); frame.series.len()]);
+                if let Some(before) = open.replace(new) {
+                    close(before);
+                }
+            }
+            let Some((numbers, points)) = &mut open else { continue };
+            for (index, sample) in (0u32..).zip(unpack(*key, &frame.bytes)?) {
+                let at = sample.point.index();
+                let is_known = numbers.get(at).is_some_and(|s| *s != NO_SERIES);
+                if let Some(rows) = points.get_mut(at).filter(|_| is_known) {
+                    rows.push(row(*key, index, sample));
+                }
+            }
+        }
+        if let Some(last) = open {
+            close(last);
+        }
+        Ok(out)
+    }
+}
+
+/// Which points of a frame are wanted, ascending, and at which place.
+type Points = Arc<[(u32, usize)]>;
+
+/// What waited of some series at a moment.
+pub(crate) struct Snapshot {
+    series: usize,
+    frames: Vec<(FrameKey, Arc<[u8]>, Points)>,
+}
+
+impl Snapshot {
+    /// The samples of each series.
+    pub(crate) fn rows(self) -> Result<Vec<Vec<Row>>> {
+        let mut out = vec![Vec::new(); self.series];
+        for (key, bytes, points) in self.frames {
+            for (index, sample) in (0u32..).zip(unpack(key, &bytes)?) {
+                let from = points.partition_point(|(point, _)| *point < sample.point.0);
+                let of = points.iter().skip(from).take_while(|(point, _)| *point == sample.point.0);
+                for (_, place) in of {
+                    out[*place].push(row(key, index, sample.clone()));
+                }
+            }
+        }
+        Ok(out)
+    }
+}
+
+fn unpack(key: FrameKey, bytes: &[u8]) -> Result<Vec<Sample>> {
+    let frame = Frame::decode(bytes).map_err(|e| damaged(format_args!("frame {}/{}", key.0, key.1), e))?;
+    match frame.body {
+        Body::Samples(samples) => Ok(samples),
+        _ => Ok(Vec::new()),
+    }
+}
+
+fn row((rank, seq): FrameKey, index: u32, sample: Sample) -> Row {
+    Row {
+        t: sample.source_us,
+        received: sample.received_us,
+        at: Position { rank, seq, index },
+        quality: sample.quality,
+        value: sample.value,
+    }
 }

@@ -3,20 +3,25 @@
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
+use crate::db::{Result, refused};
+use crate::frames;
+use crate::place::Home;
+use crate::sql::{Commit, Conn, Tx};
+use crate::tail::{Numbers, Tail};
 use cloud_core::{GatewayKey, NewFrame, StoreError};
 use common::api::CommandView;
 use common::command::CommandUpdate;
 use common::{Clock, Incarnation, IntervalSet, SchemaHash};
-use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-use crate::db::{Result, db};
-use crate::frames;
-use crate::tail::{SeriesId, Tail};
-
+/// How often a request tries to find a server that is away.
+const TRIES: u32 = 50;
+const RECONNECT_EVERY: Duration = Duration::from_millis(100);
 /// Frames in one transaction, about.
 const GROUP_FRAMES: usize = 512;
 
@@ -33,11 +38,8 @@ pub(crate) struct KnownSchema {
     /// Row of `schemas`.
     pub(crate) row: i64,
     /// Series by point number; `NO_SERIES` where not yet asked for.
-    pub(crate) series: Vec<SeriesId>,
+    pub(crate) series: Numbers,
 }
-
-/// Not asked for yet.
-pub(crate) const NO_SERIES: SeriesId = 0;
 
 /// What the writer knows without asking the database.
 #[derive(Default)]
@@ -51,38 +53,41 @@ pub(crate) struct Cache {
 
 /// The writer's side.
 pub(crate) struct Writer {
-    conn: Connection,
+    conn: Conn,
+    home: Home,
     pub(crate) clock: Clock,
     pub(crate) tail: Arc<RwLock<Tail>>,
     cache: Cache,
     is_stale: bool,
+    /// How often the connection was made again.
+    connects: u64,
+    is_stopping: Arc<AtomicBool>,
 }
 
 impl Writer {
-    pub(crate) fn new(conn: Connection, clock: Clock, tail: Arc<RwLock<Tail>>) -> Result<Self> {
+    pub(crate) fn new(conn: Conn, home: Home, clock: Clock, tail: Arc<RwLock<Tail>>) -> Result<Self> {
         let cache = frames::load_cache(&conn)?;
-        Ok(Self { conn, clock, tail, cache, is_stale: false })
+        Ok(Self { conn, home, clock, tail, cache, is_stale: false, connects: 0, is_stopping: Arc::default() })
     }
 
     /// Runs `change` in a transaction and commits. After an error nothing is changed.
-    pub(crate) fn change<R>(&mut self, change: impl FnOnce(&Transaction<'_>) -> Result<R>) -> Result<R> {
-        let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(db)?;
-        let result = change(&tx)?;
-        tx.commit().map_err(db)?;
-        Ok(result)
+    pub(crate) fn change<R>(&mut self, change: impl FnOnce(&Tx<'_>) -> Result<R>) -> Result<R> {
+        self.change_with_tail(change, |_| ())
     }
 
     /// As `change`, for what also changes the cache.
     pub(crate) fn change_with_cache<R>(
         &mut self,
-        change: impl FnOnce(&Transaction<'_>, &mut Cache) -> Result<R>,
+        change: impl FnOnce(&Tx<'_>, &mut Cache) -> Result<R>,
     ) -> Result<R> {
+        self.reconnect(Some(TRIES))?;
         self.refresh()?;
         // Until the commit: an error on the way leaves the cache ahead of the database.
         self.is_stale = true;
-        let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(db)?;
+        let tx = self.conn.write()?;
         let result = change(&tx, &mut self.cache)?;
-        tx.commit().map_err(db)?;
+        let commit = tx.commit()?;
+        self.settle(commit)?;
         self.is_stale = false;
         Ok(result)
     }
@@ -91,20 +96,23 @@ impl Writer {
     /// or neither.
     pub(crate) fn change_with_tail<R>(
         &mut self,
-        change: impl FnOnce(&Transaction<'_>) -> Result<R>,
+        change: impl FnOnce(&Tx<'_>) -> Result<R>,
         then: impl FnOnce(&mut Tail),
     ) -> Result<R> {
-        let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(db)?;
+        self.reconnect(Some(TRIES))?;
+        let tx = self.conn.write()?;
         let result = change(&tx)?;
-        let mut tail = self.tail.write().unwrap_or_else(PoisonError::into_inner);
-        tx.commit().map_err(db)?;
+        let tail = Arc::clone(&self.tail);
+        let mut tail = tail.write().unwrap_or_else(PoisonError::into_inner);
+        let commit = tx.commit()?;
+        self.settle(commit)?;
         then(&mut tail);
         Ok(result)
     }
 
     /// Brings the write-ahead log into the file.
     pub(crate) fn checkpoint(&mut self) -> Result<()> {
-        crate::db::checkpoint(&self.conn)
+        crate::sqlite::checkpoint(&self.conn)
     }
 
     fn refresh(&mut self) -> Result<()> {
@@ -115,10 +123,62 @@ impl Writer {
         Ok(())
     }
 
+    /// Connects again if the server was lost; `tries` times, or until it is there.
+    fn reconnect(&mut self, tries: Option<u32>) -> Result<()> {
+        let mut tried = 0;
+        while self.conn.is_lost() {
+            let error = match self.home.again() {
+                Ok(conn) => {
+                    tracing::info!("the database is there again");
+                    self.conn = conn;
+                    self.is_stale = true;
+                    self.connects += 1;
+                    return Ok(());
+                }
+                Err(error) => error,
+            };
+            tried += 1;
+            // Another process has it: waiting does not help.
+            let is_final = matches!(error, StoreError::Conflict { .. });
+            if is_final || tries.is_some_and(|n| tried >= n) || self.is_stopping.load(Ordering::Relaxed) {
+                return Err(error);
+            }
+            if tried == 1 {
+                tracing::warn!(%error, "the database is away, waiting for it");
+            }
+            std::thread::park_timeout(RECONNECT_EVERY);
+        }
+        Ok(())
+    }
+
+    /// Finds out what became of a commit that the server did not answer. However long it takes: whoever asked for
+    /// the change must not be told the wrong thing, and what is in memory must be as in the database.
+    fn settle(&mut self, commit: Commit) -> Result<()> {
+        let Commit::Unknown(count) = commit else { return Ok(()) };
+        tracing::warn!("the database went away within a commit, waiting for it to learn what became of it");
+        loop {
+            self.reconnect(None)?;
+            match self.home.commits(&self.conn) {
+                Ok(counted) if counted >= count => return Ok(()),
+                Ok(_) => return Err(refused("the database went away, and nothing was stored")),
+                Err(_) if self.conn.is_lost() => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Stores items, once more if the server went away on the way.
+    fn store_or_again(&mut self, items: &[frames::Item<'_>]) -> Result<Vec<frames::Stored>> {
+        let was = self.connects;
+        frames::store(self, items).or_else(|error| {
+            if self.conn.is_lost() || self.connects != was { frames::store(self, items) } else { Err(error) }
+        })
+    }
+
     fn store(&mut self, waiting: Vec<Waiting>) {
         if waiting.len() > 1 {
             let items: Vec<_> = waiting.iter().map(Waiting::item).collect();
-            if let Ok(results) = frames::store(self, &items) {
+            if let Ok(results) = self.store_or_again(&items) {
                 for (waiting, result) in waiting.into_iter().zip(results) {
                     waiting.answer(Ok(result));
                 }
@@ -127,7 +187,7 @@ impl Writer {
             // One of them may be at fault: each for itself.
         }
         for waiting in waiting {
-            let result = frames::store(self, &[waiting.item()]).map(|mut r| r.pop());
+            let result = self.store_or_again(&[waiting.item()]).map(|mut r| r.pop());
             waiting.answer(result.map(|r| r.unwrap_or(frames::Stored::Frames(Vec::new()))));
         }
     }
@@ -179,6 +239,8 @@ enum Job {
 pub(crate) struct WriterHandle {
     jobs: SyncSender<Job>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// Ends the wait for a server that is away.
+    is_stopping: Arc<AtomicBool>,
 }
 
 fn stopped<T>(_: T) -> StoreError {
@@ -192,11 +254,12 @@ fn failed_on_it() -> StoreError {
 impl WriterHandle {
     pub(crate) fn start(writer: Writer, queue: usize) -> Result<Self> {
         let (jobs, rx) = sync_channel(queue.max(1));
+        let is_stopping = Arc::clone(&writer.is_stopping);
         let thread = std::thread::Builder::new()
             .name("store-writer".into())
             .spawn(move || work(writer, &rx))
             .map_err(|e| StoreError::Database { detail: format!("writer thread: {e}") })?;
-        Ok(Self { jobs, thread: Mutex::new(Some(thread)) })
+        Ok(Self { jobs, thread: Mutex::new(Some(thread)), is_stopping })
     }
 
     /// Runs a job and waits for it. Blocks: not for a runtime's own threads.
@@ -237,6 +300,7 @@ impl WriterHandle {
     pub(crate) fn stop(&self) {
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
+            self.is_stopping.store(true, Ordering::Relaxed);
             let _ = self.jobs.send(Job::Stop);
             let _ = thread.join();
         }

@@ -13,16 +13,16 @@ use std::sync::Arc;
 
 use cloud_core::storage::FrameStorage;
 use cloud_core::{Storage, StoreError};
-use cloud_store::{Options, Sqlite};
+use cloud_store::{Class, Keep, Options, Retention, Store};
 use common::Clock;
 use common::api::Resolution;
 use contract::fixtures::*;
 
-fn open(path: &Path) -> Result<Arc<Sqlite>, StoreError> {
-    Sqlite::open(Options::new(path), Clock::system())
+fn open(path: &Path) -> Result<Arc<Store>, StoreError> {
+    Store::open(Options::new(path), Clock::system())
 }
 
-fn why(result: Result<Arc<Sqlite>, StoreError>) -> String {
+fn why(result: Result<Arc<Store>, StoreError>) -> String {
     result.err().map(|e| e.to_string()).unwrap_or_default()
 }
 
@@ -90,7 +90,7 @@ async fn samples_beyond_their_time_go_and_their_roll_ups_stay() {
     let path = dir.path().join("cloud.db");
     let day = 86_400 * SECOND;
     let options = Options { chunk_rows: 100, ..Options::new(&path) };
-    let storage: Arc<dyn Storage> = Sqlite::open(options.clone(), Clock::simulated(T0 + 10 * day)).unwrap();
+    let storage: Arc<dyn Storage> = Store::open(options.clone(), Clock::simulated(T0 + 10 * day)).unwrap();
     let s = oven(&storage).await;
     // Ten days of one sample a minute.
     for hour in 0..240u32 {
@@ -107,8 +107,10 @@ async fn samples_beyond_their_time_go_and_their_roll_ups_stay() {
     let before = storage.history(twin(1), "temp", T0, T0 + 10 * day, 240).await.unwrap();
     drop(storage);
 
-    let options = Options { raw_days: Some(3), ..options };
-    let storage: Arc<dyn Storage> = Sqlite::open(options, Clock::simulated(T0 + 10 * day)).unwrap();
+    let others = Keep { raw_days: Some(3), rollup_days: None };
+    let retention = Retention { others, ..Retention::default() };
+    let options = Options { retention, ..options };
+    let storage: Arc<dyn Storage> = Store::open(options, Clock::simulated(T0 + 10 * day)).unwrap();
     storage.compact(10).await.unwrap();
     let after = storage.history(twin(1), "temp", T0, T0 + 10 * day, 240).await.unwrap();
     assert_eq!(after, before);
@@ -124,11 +126,47 @@ async fn samples_beyond_their_time_go_and_their_roll_ups_stay() {
 }
 
 #[tokio::test]
+async fn each_class_of_points_has_its_own_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("cloud.db");
+    let day = 86_400 * SECOND;
+    let options = Options { chunk_rows: 50, ..Options::new(&path) };
+    let storage: Arc<dyn Storage> = Store::open(options.clone(), Clock::simulated(T0 + 10 * day)).unwrap();
+    let s = oven(&storage).await;
+    // Ten days of a sample every ten minutes, of two points.
+    for hour in 0..240i64 {
+        let rows = (0..6i64).flat_map(|n| {
+            let t = T0 + hour * 3600 * SECOND + n * 600 * SECOND;
+            [sample(0, t, 1.0), sample(1, t, n)]
+        });
+        storage.accept(&[s.samples(u64::try_from(hour).unwrap() + 1, rows.collect())]).await.unwrap();
+        storage.compact(10).await.unwrap();
+    }
+    drop(storage);
+    let keep = |raw, rollup| Keep { raw_days: Some(raw), rollup_days: Some(rollup) };
+    let classes = vec![Class { points: vec!["**/oven/temp".into()], keep: keep(2, 5) }];
+    let retention = Retention { classes, others: Keep::default() };
+    let options = Options { retention, ..options };
+    let storage: Arc<dyn Storage> = Store::open(options, Clock::simulated(T0 + 10 * day)).unwrap();
+    storage.compact(10).await.unwrap();
+    let count = async |point: &str, from: i64, to: i64, max: usize| {
+        let h = storage.history(twin(1), point, T0 + from * day, T0 + to * day, max).await.unwrap();
+        (h.resolution == Resolution::Raw, h.points.iter().map(|p| p.count).sum::<u64>())
+    };
+    assert_eq!(count("count", 0, 10, 100_000).await, (true, 1440), "of no class: all is kept");
+    assert_eq!(count("temp", 9, 10, 100_000).await, (true, 144));
+    let (is_raw, n) = count("temp", 6, 7, 100_000).await;
+    assert!(!is_raw && (144..200).contains(&n), "its roll-ups are kept: {n}");
+    assert_eq!(count("temp", 0, 4, 100_000).await.1, 0, "nothing is kept for ever");
+    assert_eq!(count("temp", 0, 10, 3).await.1, count("temp", 4, 10, 100_000).await.1);
+}
+
+#[tokio::test]
 async fn what_has_ended_is_forgotten_but_not_before() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("cloud.db");
     let hour = 3600 * SECOND;
-    let at = |now| -> Arc<dyn Storage> { Sqlite::open(Options::new(&path), Clock::simulated(now)).unwrap() };
+    let at = |now| -> Arc<dyn Storage> { Store::open(Options::new(&path), Clock::simulated(now)).unwrap() };
     let storage = at(T0);
     oven(&storage).await;
     let view = common::api::UserView { name: "a".into(), grants: vec![], created_us: T0 };
@@ -153,7 +191,7 @@ async fn one_damaged_chunk_is_told_and_does_not_stop_the_rest() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("cloud.db");
     let options = Options { merge_chunks: 2, ..Options::new(&path) };
-    let storage: Arc<dyn Storage> = Sqlite::open(options, Clock::system()).unwrap();
+    let storage: Arc<dyn Storage> = Store::open(options, Clock::system()).unwrap();
     let s = oven(&storage).await;
     let both = |t| vec![sample(0, T0 + t, 1.0), sample(1, T0 + t, 1i64)];
     storage.accept(&[s.samples(1, both(1))]).await.unwrap();
@@ -171,10 +209,37 @@ async fn one_damaged_chunk_is_told_and_does_not_stop_the_rest() {
 }
 
 #[tokio::test]
+async fn frames_that_cannot_be_read_do_not_keep_the_rest_from_being_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("cloud.db");
+    let storage: Arc<dyn Storage> = open(&path).unwrap();
+    let s = oven(&storage).await;
+    let frames: Vec<_> = (1..=6i32)
+        .map(|seq| s.samples(seq.unsigned_abs().into(), vec![sample(0, T0 + i64::from(seq), f64::from(seq))]))
+        .collect();
+    storage.accept(&frames).await.unwrap();
+    drop(storage);
+    let conn = rusqlite::Connection::open(&path).unwrap();
+    let harm = "UPDATE frames SET bytes = zeroblob(40) WHERE seq IN (2, 3, 4)";
+    assert_eq!(conn.execute(harm, []).unwrap(), 3);
+    let storage: Arc<dyn Storage> = open(&path).unwrap();
+    let seqs = |found: &[cloud_core::NewFrame]| found.iter().map(|f| f.frame.header.seq).collect::<Vec<_>>();
+    assert_eq!(seqs(&storage.uncompacted(None, 9).await.unwrap()), [1, 5, 6]);
+    // A whole batch of them is not the end.
+    assert_eq!(seqs(&storage.uncompacted(Some((s.rank, 1)), 2).await.unwrap()), [5]);
+    assert_eq!(storage.compact(9).await.unwrap(), 3);
+    let points = storage.history(twin(1), "temp", T0, T0 + 9, 9).await.unwrap().points;
+    assert_eq!(points.iter().map(|p| p.t_us - T0).collect::<Vec<_>>(), [1, 5, 6]);
+    // They stay for whoever wants to know what they were.
+    let left: i64 = conn.query_row("SELECT count(*) FROM frames", [], |r| r.get(0)).unwrap();
+    assert_eq!(left, 3);
+}
+
+#[tokio::test]
 async fn a_point_never_has_many_chunks() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("cloud.db");
-    let storage = Sqlite::open(Options { chunk_rows: 512, ..Options::new(&path) }, Clock::system()).unwrap();
+    let storage = Store::open(Options { chunk_rows: 512, ..Options::new(&path) }, Clock::system()).unwrap();
     let as_storage: Arc<dyn Storage> = Arc::clone(&storage) as _;
     let s = oven(&as_storage).await;
     for seq in 0..600i64 {
@@ -196,7 +261,7 @@ async fn a_point_never_has_many_chunks() {
 async fn child_that_is_killed() {
     let Some(path) = std::env::var_os("STORE_CHILD_DB") else { return };
     let storage: Arc<dyn Storage> =
-        Sqlite::open(Options { chunk_rows: 40, merge_chunks: 3, ..Options::new(path) }, Clock::system())
+        Store::open(Options { chunk_rows: 40, merge_chunks: 3, ..Options::new(path) }, Clock::system())
             .unwrap();
     let s = oven(&storage).await;
     let known = storage.hello(&s.key, &[s.incarnation]).await.unwrap();

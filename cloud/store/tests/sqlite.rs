@@ -1,4 +1,4 @@
-//! The contract on SQLite, with small chunks so that merging and sealing happen in every life.
+//! The contract on SQLite.
 
 #![allow(clippy::unwrap_used)] // all of it is tests
 
@@ -8,10 +8,8 @@ mod contract;
 use std::sync::Arc;
 
 use cloud_core::Storage;
-use cloud_store::{Options, Sqlite};
-use common::Clock;
+use cloud_store::{Place, Store};
 use contract::Backend;
-use proptest::prelude::*;
 
 struct Folder(tempfile::TempDir);
 
@@ -21,52 +19,9 @@ impl Backend for Folder {
     }
 
     fn open(&self) -> Arc<dyn Storage> {
-        let options =
-            Options { chunk_rows: 12, merge_chunks: 3, ..Options::new(self.0.path().join("cloud.db")) };
-        // Late on the day of the fixtures, so that no entry of theirs is from the future.
-        Sqlite::open(options, Clock::simulated(contract::fixtures::T0 + 3600 * 1_000_000)).unwrap()
+        let (options, clock) = contract::small(Place::Sqlite(self.0.path().join("cloud.db")));
+        Store::open(options, clock).unwrap()
     }
 }
 
-contract_tests! { Folder:
-    frames::a_store_keeps_its_identity,
-    frames::ranks_are_given_in_order_over_all_gateways_and_kept,
-    frames::a_frame_is_new_once_within_a_batch_over_batches_and_after_reopening,
-    frames::a_frame_under_a_rank_that_was_not_given_stores_nothing,
-    frames::uncompacted_frames_are_read_back_in_order_and_in_batches,
-    frames::other_kinds_change_their_tables_once,
-    frames::a_gateway_cannot_speak_of_what_is_not_its_own,
-    twins::schemas_are_kept,
-    twins::a_replaced_box_takes_over_its_twin_and_keeps_the_history,
-    twins::an_older_schema_adds_twins_and_changes_none,
-    twins::a_device_that_gets_another_twin_leaves_the_old_one,
-    twins::a_twin_of_another_tenant_cannot_be_taken,
-    twins::a_value_of_another_type_is_not_the_last_one,
-    history::what_fits_is_raw_and_what_does_not_is_rolled_up,
-    history::only_good_numbers_are_in_the_aggregates,
-    history::a_reader_beside_accepting_and_compacting_sees_each_sample_once,
-    commands::a_key_makes_one_command_for_each_requester,
-    commands::a_command_goes_forwards_only_and_late_results_are_kept,
-    commands::pages_are_stable_under_inserts,
-    commands::audit_is_filtered_by_twin_and_severity_and_the_future_does_not_stay_on_top,
-    commands::a_desired_document_changes_under_its_version,
-    alarms::the_last_word_on_an_alarm_is_kept_whatever_the_order,
-    alarms::alarms_come_in_pages_and_of_the_twins_asked_for,
-    alarms::nobody_speaks_under_the_identity_of_anothers_alarm,
-    boxes::what_is_known_of_a_gateways_boxes_is_kept_with_its_audit,
-    boxes::a_frame_set_aside_is_known_and_listed_once,
-    boxes::frames_set_aside_are_bounded,
-    accounts::sessions_live_until_their_end_and_with_their_account,
-    accounts::keys_are_what_they_were_made_for,
-    accounts::a_gateways_secret_is_replaced,
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
-
-    #[test]
-    fn storage_agrees_with_a_list_of_samples(life in contract::model::any_life()) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(contract::model::live(&Folder::fresh(), life));
-    }
-}
+contract! { Folder, 48 }

@@ -76,7 +76,7 @@ fn new_twin(gateway: &GatewayId, device: &DeviceSchema, rank: u64) -> TwinState 
     }
 }
 
-fn index_of(points: &[PointState]) -> HashMap<String, usize> {
+fn index_of(points: &[PointState]) -> HashMap<Arc<str>, usize> {
     points.iter().enumerate().map(|(i, p)| (p.schema.name.clone(), i)).collect()
 }
 
@@ -100,7 +100,7 @@ fn renew(twin: &mut TwinState, gateway: &GatewayId, device: &DeviceSchema, rank:
         let mut old: HashMap<_, _> =
             std::mem::take(&mut twin.points).into_iter().map(|p| (p.schema.name.clone(), p)).collect();
         // A value keeps its meaning only while type and unit are the same.
-        let point = |new: &Arc<common::PointSchema>| match old.remove(&new.name) {
+        let point = |new: &common::PointSchema| match old.remove(&new.name) {
             Some(p) if p.schema.value_type == new.value_type && p.schema.unit == new.unit => {
                 PointState { schema: new.clone(), ..p }
             }

@@ -53,7 +53,7 @@ fn a_changed_unit_forgets_the_value_and_refuses_old_frames_and_others_keep_their
     put_schema(&mut state, &g("g1"), &old, 1);
     apply_frame(&mut state, &old, &g("g1"), 1, &frame(1, &[(0, 20.0), (1, 5.0)]));
     let mut new = old.clone();
-    Arc::make_mut(&mut new.devices[0].points[0]).unit = "[degF]".into();
+    new.devices[0].points[0].unit = "[degF]".into();
     assert!(put_schema(&mut state, &g("g1"), &new, 2));
     let twin = &state.twins[&twin_id("oven")];
     assert_eq!((&twin.points[0].value, &twin.points[1].value), (&None, &Some(Value::F64(5.0))));
@@ -94,14 +94,9 @@ proptest! {
             let mut s = schema(gateway, &["oven"]);
             s.devices[0].points.truncate(points);
             let template = schema("g", &["x"]).devices[0].points[0].clone();
-            let name = format!("extra{points}");
-            let extra = PointSchema {
-                name,
-                access: Access::Read,
-                value_type: ValueType::Bool,
-                ..PointSchema::clone(&template)
-            };
-            s.devices[0].points.push(extra.into());
+            let mut extra = PointSchema { name: format!("extra{points}").into(), ..template };
+            (extra.access, extra.value_type) = (Access::Read, ValueType::Bool);
+            s.devices[0].points.push(extra);
             put_schema(&mut state, &g(gateway), &s, rank);
             prop_assert!(state.schemas.contains_key(&s.hash()));
             let twin = &state.twins[&twin_id("oven")];

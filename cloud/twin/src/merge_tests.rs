@@ -2,7 +2,7 @@
 
 use common::command::{DesiredState, Origin, Requester};
 use common::wire::FrameHeader;
-use common::{Incarnation, PointId, PointSchema, Quality, Sample, SchemaHash, TenantId, Value, ValueType};
+use common::{Incarnation, PointId, PointKind, Quality, Sample, SchemaHash, TenantId, Value, ValueType};
 use proptest::prelude::*;
 
 use super::*;
@@ -18,10 +18,8 @@ pub(crate) fn twin_id(device: &str) -> TwinId {
 
 /// Devices with two points each, numbered on.
 pub(crate) fn schema(gateway: &str, devices: &[&str]) -> Schema {
-    let point = |name: &str| PointSchema {
-        unit: "Cel".into(),
-        stale_ms: 1000,
-        ..PointSchema::new(name, ValueType::F64)
+    let point = |name: &str| {
+        PointKind { unit: "Cel".into(), stale_ms: 1000, ..PointKind::new(ValueType::F64) }.named(name)
     };
     let device = |(i, name): (u32, &&str)| DeviceSchema {
         name: (*name).into(),
@@ -29,7 +27,7 @@ pub(crate) fn schema(gateway: &str, devices: &[&str]) -> Schema {
         asset: format!("plant/area/line/{name}"),
         description: String::new(),
         first_point: i * 2,
-        points: vec![point("a").into(), point("b").into()],
+        points: vec![point("a"), point("b")],
     };
     Schema {
         tenant: TenantId::default(),

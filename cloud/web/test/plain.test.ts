@@ -4,7 +4,7 @@ import type { GatewayView, HistoryPoint, HistoryResponse, TwinView } from "../sr
 import { backoffMs } from "../src/live/socket";
 import { isUnder, refusal, roleAt } from "../src/state/access";
 import { formatRoute, parseRoute, type Route } from "../src/state/route";
-import { append, fromHistory, held, summary } from "../src/state/series";
+import { append, fromHistory, held, longest, shades, summary } from "../src/state/series";
 import { LENGTH, Sparks, STEP_MS } from "../src/state/sparks";
 import { Values } from "../src/state/values";
 
@@ -45,6 +45,7 @@ const history = (points: Partial<HistoryPoint>[], bucket_us?: number): HistoryRe
   twin: "t", point: "x", unit: "", from_us: 0, to_us: 1,
   resolution: bucket_us ? { kind: "rollup", bucket_us } : { kind: "raw" },
   points: points.map((p) => ({ t_us: 0, quality: "good", count: 1, good: 1, ...p })),
+  gaps: [],
 });
 
 test("a bad sample is a gap, a bucket stands at its middle with its band", () => {
@@ -52,6 +53,17 @@ test("a bad sample is a gap, a bucket stands at its middle with its band", () =>
   expect(raw.y).toEqual([1, null]);
   const rolled = fromHistory(history([{ t_us: 0, mean: 2, min: 1, max: 4 }, { t_us: 10e6, quality: "bad", good: 0 }], 10e6));
   expect(rolled).toMatchObject({ x: [5, 15], y: [2, null], min: [1, null], max: [4, null], rolled: true });
+});
+
+test("a span without data breaks the line, one of bad samples is broken by them", () => {
+  const gap = { from_us: 3e6, to_us: 8e6, cause: "gateway_down" } as const;
+  const h = { ...history([{ t_us: 1e6, value: 1 }, { t_us: 9e6, value: 2 }]), gaps: [gap] };
+  expect(fromHistory(h)).toMatchObject({ x: [1, 3, 9], y: [1, null, 2] });
+  expect(fromHistory({ ...h, gaps: [{ ...gap, cause: "bad_quality" }] }).x).toEqual([1, 9]);
+  expect(shades(h)).toEqual([{ from: 3, to: 8, cause: "gateway_down" }]);
+  const many = [1, 5, 2].map((n) => ({ from: 0, to: n, cause: "quota" as const }));
+  expect(longest(many, 0, 9, 2)).toEqual({ some: [many[1], many[2]], more: 1 });
+  expect(longest(many, 6, 9, 2)).toEqual({ some: [], more: 0 });
 });
 
 test("live values go behind the history and never before it", () => {

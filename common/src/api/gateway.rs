@@ -109,6 +109,50 @@ pub struct SwitchRequest {
     pub reason: String,
 }
 
+/// Why samples may not go to the cloud now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum LinkHold {
+    /// the day's bytes are used up
+    Day,
+    /// the month's bytes are used up
+    Month,
+    /// it is a quiet hour
+    Quiet,
+}
+
+/// What the link to the cloud carries. Bytes are those of MQTT in both directions, without TLS, TCP and IP.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct LinkUse {
+    /// Bytes of this day.
+    pub day_bytes: u64,
+    /// Bytes of this month.
+    pub month_bytes: u64,
+    /// What is left of the day's budget, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub day_left: Option<u64>,
+    /// What is left of the month's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub month_left: Option<u64>,
+    /// Why samples are held back in the buffer now. Alarms, events, commands and audit go all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<LinkHold>,
+    /// Since when, UTC us.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_since_us: Option<i64>,
+    /// Until when, unless something changes, UTC us.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_until_us: Option<i64>,
+    /// Frames of samples that are kept back now, by a hold or to go together.
+    pub held_frames: u64,
+    /// Whether samples go together, because the link is metered or thin.
+    pub together: bool,
+    /// Most bytes of backlog that may be on their way now: by the link, and by the cloud's credit.
+    pub backlog_window: u64,
+}
+
 /// How a box fares.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -123,6 +167,9 @@ pub struct GatewayHealth {
     pub switch: SwitchPosition,
     /// Whether the session with the cloud lives (as the box sees it).
     pub uplink: bool,
+    /// What the link to the cloud carries; none without a cloud.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<LinkUse>,
     /// The buffer.
     pub buffer: BufferHealth,
     /// What was dropped so far, by `<queue>:<cause>`.

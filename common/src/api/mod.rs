@@ -11,6 +11,7 @@ mod modbus;
 mod mqtt;
 mod opcua_client;
 mod problem;
+mod sets;
 mod twin;
 mod users;
 
@@ -21,10 +22,10 @@ pub use buffer::{
 };
 pub use config::{ConfigView, ReloadAttempt, ReloadReport};
 pub use gateway::{
-    AcceptRequest, BufferHealth, DeviceHealth, GatewayHealth, GatewayView, HeldBox, PollHealth, SetAsideView,
-    SwitchPosition, SwitchRequest,
+    AcceptRequest, BufferHealth, DeviceHealth, GatewayHealth, GatewayView, HeldBox, LinkHold, LinkUse,
+    PollHealth, SetAsideView, SwitchPosition, SwitchRequest,
 };
-pub use history::{HistoryPoint, HistoryResponse, Resolution};
+pub use history::{GapReason, HistoryGap, HistoryPoint, HistoryResponse, Resolution};
 pub use live::{ClientMessage, LIVE_HEADER_BYTES, LiveFrame, LiveRow, ServerMessage, TextValue};
 pub use modbus::ModbusEndpoint;
 pub use mqtt::{UnknownTopic, UnknownTopics, UnknownValue};
@@ -33,6 +34,10 @@ pub use opcua_client::{
     OpcuaPoint, OpcuaReadRequest, OpcuaTarget, OpcuaValue,
 };
 pub use problem::Problem;
+pub use sets::{
+    AlignedColumn, AlignedRequest, AlignedResponse, ExportFormat, ExportRequest, HistoryDeleted,
+    Interpolation, PointRef,
+};
 pub use twin::{
     AssetKind, AssetNode, CommandRequest, CommandStep, CommandView, DesiredEntry, DesiredPatch, DesiredView,
     Page, PointView, TwinView,

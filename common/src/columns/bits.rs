@@ -8,16 +8,6 @@ const ESCAPE: u32 = 24;
 /// The largest parameter of a Rice code.
 pub(crate) const MAX_K: u32 = 60;
 
-/// Zigzag: small numbers of either sign become small ones.
-pub(crate) fn zigzag(n: i64) -> u64 {
-    ((n << 1) ^ (n >> 63)) as u64
-}
-
-/// What `zigzag` was made of.
-pub(crate) fn unzigzag(n: u64) -> i64 {
-    (n >> 1) as i64 ^ -((n & 1) as i64)
-}
-
 /// How many bits a number has.
 pub(crate) fn length(n: u64) -> u32 {
     64 - n.leading_zeros()
@@ -96,6 +86,25 @@ impl BitWriter {
             self.short(1 << q, q + 1);
             self.put(low, k);
         }
+    }
+
+    /// Appends what another one wrote.
+    pub(crate) fn append(&mut self, other: Self) {
+        let (mut left, bytes) = (other.len(), other.finish());
+        for chunk in bytes.chunks(7) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            let n = left.min(56);
+            self.short(u64::from_le_bytes(word), n as u32);
+            left -= n;
+        }
+    }
+
+    /// Appends the shorter of two, the first if they are as long, and before it a bit that is set for the second.
+    pub fn put_shorter(&mut self, first: Self, second: Self) {
+        let is_second = second.len() < first.len();
+        self.put_flag(is_second);
+        self.append(if is_second { second } else { first });
     }
 
     /// How many bits there are.
@@ -212,6 +221,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::bytes::{unzigzag, zigzag};
 
     proptest! {
         #[test]
@@ -233,6 +243,27 @@ mod tests {
                 prop_assert_eq!(r.rice(*k).unwrap(), cut(*n, *bits));
             }
             r.end().unwrap();
+        }
+
+        #[test]
+        fn what_another_wrote_is_appended_as_if_it_were_put(
+            before in 0u32..64,
+            items in prop::collection::vec((any::<u64>(), 0u32..=64), 0..40),
+        ) {
+            let (mut at_once, mut apart, mut other) =
+                (BitWriter::default(), BitWriter::default(), BitWriter::default());
+            at_once.put(5, before);
+            apart.put(5, before);
+            for (n, bits) in &items {
+                at_once.put(*n, *bits);
+                other.put(*n, *bits);
+            }
+            apart.append(other);
+            prop_assert_eq!(apart.len(), at_once.len());
+            for w in [&mut at_once, &mut apart] {
+                w.put(0x5a, 7);
+            }
+            prop_assert_eq!(apart.finish(), at_once.finish());
         }
 
         #[test]

@@ -5,6 +5,7 @@
 
 use super::bits::{BitReader, BitWriter};
 use super::ints::{put_plain, put_residuals, put_series, take_plain, take_residuals, take_series};
+use super::runs;
 use super::step::{self, Step};
 use crate::bytes::DecodeError;
 
@@ -188,9 +189,9 @@ struct Finder {
 }
 
 impl Finder {
-    /// The place of the form for a series; others come after it.
-    fn find(&mut self, series: &[f64], after: &[f64]) -> usize {
-        let fit = self.again(series).or_else(|| self.other(series, after));
+    /// The place of the form for a series. `from_here` is all that is left: itself, then the others.
+    fn find(&mut self, series: &[f64], from_here: &[f64]) -> usize {
+        let fit = self.again(series).or_else(|| self.other(series, from_here));
         let fit = fit.unwrap_or_else(|| Fit { form: by_bits(series), patched: false });
         self.last = match self.fits.iter().position(|f| *f == fit) {
             Some(at) => at,
@@ -226,7 +227,7 @@ impl Finder {
         is_good.then_some(fit)
     }
 
-    fn other(&mut self, series: &[f64], after: &[f64]) -> Option<Fit> {
+    fn other(&mut self, series: &[f64], from_here: &[f64]) -> Option<Fit> {
         if let Some(form) = decimal(series) {
             // Fractions of two have many digits.
             let shorter = match form {
@@ -253,7 +254,7 @@ impl Finder {
             return None;
         }
         // What is too short by itself may have the factor of its neighbours.
-        let some = if series.len() < OWN { after.get(..SHARED).unwrap_or(after) } else { series };
+        let some = if series.len() < OWN { from_here.get(..SHARED).unwrap_or(from_here) } else { series };
         let found = step::find(some);
         let found = found.and_then(|Step { factor, offset }| {
             let form = Form::Scaled { factor, offset };
@@ -297,16 +298,12 @@ fn by_bits(series: &[f64]) -> Form {
 pub fn put_floats(w: &mut BitWriter, numbers: &[f64], lengths: &[usize]) {
     let mut finder = Finder::default();
     let mut chosen = Vec::with_capacity(lengths.len());
-    let mut rest = numbers;
+    let mut from_here = numbers;
     let mut series = Vec::with_capacity(lengths.len());
-    for n in lengths {
-        let (some, after) = rest.split_at((*n).min(rest.len()));
-        let from = rest;
-        rest = after;
-        if !some.is_empty() {
-            chosen.push(finder.find(some, from) as i64);
-            series.push(some);
-        }
+    for some in runs(numbers, lengths.iter().copied()).filter(|s| !s.is_empty()) {
+        chosen.push(finder.find(some, from_here) as i64);
+        series.push(some);
+        from_here = from_here.get(some.len()..).unwrap_or_default();
     }
     let (mut integers, mut patches) = (Vec::with_capacity(numbers.len()), Vec::new());
     for (some, at) in series.iter().zip(&chosen) {
@@ -328,7 +325,7 @@ pub fn put_floats(w: &mut BitWriter, numbers: &[f64], lengths: &[usize]) {
     }
     w.put(finder.fits.len() as u64, 8);
     for fit in &finder.fits {
-        w.put(u64::from(fit.patched), 1);
+        w.put_flag(fit.patched);
         fit.form.put(w);
     }
     put_plain(w, &chosen, 0, 0);
@@ -344,7 +341,7 @@ pub fn take_floats(r: &mut BitReader<'_>, lengths: &[usize]) -> Result<Vec<f64>,
     let forms = r.take(8) as usize;
     let mut fits = Vec::with_capacity(forms);
     for _ in 0..forms {
-        let patched = r.take(1) == 1;
+        let patched = r.flag();
         fits.push(Fit { form: Form::take(r)?, patched });
     }
     let filled = || lengths.iter().filter(|n| **n > 0);
@@ -354,10 +351,7 @@ pub fn take_floats(r: &mut BitReader<'_>, lengths: &[usize]) -> Result<Vec<f64>,
     let chosen = chosen.ok_or(DecodeError::Invalid { what: "form" })?;
     let integers = take_series(r, lengths, 0)?;
     let mut out = Vec::with_capacity(integers.len());
-    let mut rest = &integers[..];
-    for (n, fit) in filled().zip(&chosen) {
-        let (some, after) = rest.split_at((*n).min(rest.len()));
-        rest = after;
+    for (some, fit) in runs(&integers, filled().copied()).zip(&chosen) {
         out.extend(some.iter().map(|n| fit.form.float(*n)));
     }
     let patched = || filled().zip(&chosen).filter(|(_, fit)| fit.patched);

@@ -2,9 +2,10 @@
 //! other, such as the values of each point) has for each the predictor that leaves least: the number before or the
 //! mean of the last ones, on a line of its own slope. Arithmetic wraps, so any number at all is written.
 
-use super::bits::{BitReader, BitWriter, length, unzigzag, zigzag};
+use super::bits::{BitReader, BitWriter, length};
 use super::blocks::{BLOCK, kind, put_block, put_blocks, take_block, take_blocks};
-use crate::bytes::DecodeError;
+use super::runs;
+use crate::bytes::{DecodeError, unzigzag, zigzag};
 
 /// Fraction bits of a mean.
 const FRACTION: u32 = 8;
@@ -206,10 +207,7 @@ impl Line {
 pub fn put_series(w: &mut BitWriter, numbers: &[i64], lengths: &[usize], base: i64) {
     let (mut firsts, mut codes, mut slopes, mut kinds) = (vec![], vec![], vec![], vec![]);
     let mut residuals = Vec::with_capacity(numbers.len());
-    let mut rest = numbers;
-    for n in lengths {
-        let (series, after) = rest.split_at((*n).min(rest.len()));
-        rest = after;
+    for series in runs(numbers, lengths.iter().copied()) {
         let Some(first) = series.first() else { continue };
         firsts.push(*first);
         if series.len() < 2 {
@@ -228,11 +226,8 @@ pub fn put_series(w: &mut BitWriter, numbers: &[i64], lengths: &[usize], base: i
     put_plain(w, &codes, 0, 0);
     put_plain(w, &slopes, 0, 0);
     put_plain(w, &kinds, 0, 0);
-    let mut rest = &residuals[..];
     let mut kinds = kinds.iter();
-    for n in lengths.iter().filter(|n| **n > 1) {
-        let (series, after) = rest.split_at((n - 1).min(rest.len()));
-        rest = after;
+    for series in runs(&residuals, lengths.iter().filter(|n| **n > 1).map(|n| n - 1)) {
         for (block, kind) in series.chunks(BLOCK).zip(&mut kinds) {
             put_block(w, *kind as u32, block);
         }

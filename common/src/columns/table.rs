@@ -2,11 +2,14 @@
 //! column is the points row by row: each is expected to follow the one that it followed last time, which costs
 //! nothing while points come in turns. Then every other column stands by row or by point, as is shorter.
 
-use super::bits::{BitReader, BitWriter, unzigzag, zigzag};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::LazyLock;
+
+use super::bits::{BitReader, BitWriter};
 use super::blocks::{put_blocks, take_blocks};
 use super::ints::{put_plain, put_series, take_plain, take_series};
 use super::values::{Texts, put_values, take_values};
-use crate::bytes::{DecodeError, Reader, put_varint};
+use crate::bytes::{DecodeError, Reader, put_varint, unzigzag, zigzag};
 use crate::quality::Quality;
 use crate::sample::{PointId, Sample};
 
@@ -42,7 +45,7 @@ pub fn take_table(r: &mut Reader<'_>, base_us: i64, limit: usize) -> Result<Vec<
     if n == 0 {
         return r.end().map(|()| Vec::new());
     }
-    let texts = Texts::take(r, MAX_TEXT)?;
+    let texts = Texts::take(r, n, MAX_TEXT)?;
     let mut r = BitReader::new(r.rest());
     let (order, points) = Order::take(&mut r, n)?;
     let sources = order.take_column(&mut r, base_us)?;
@@ -90,11 +93,18 @@ struct Turns {
 }
 
 impl Turns {
+    fn of(points: usize) -> Self {
+        Self { points, follows: Vec::new(), last: None }
+    }
+
+    /// The one that followed the last one when that came before.
+    fn follower(&self) -> Option<u32> {
+        self.follows.get(self.last? as usize).copied().flatten()
+    }
+
     fn expected(&self) -> u32 {
-        let Some(last) = self.last else { return 0 };
         let seen = self.follows.len();
-        let next = if seen < self.points { seen as u32 } else { 0 };
-        self.follows.get(last as usize).copied().flatten().unwrap_or(next)
+        self.follower().unwrap_or(if seen < self.points { seen as u32 } else { 0 })
     }
 
     fn saw(&mut self, place: u32) {
@@ -112,25 +122,19 @@ impl Order {
     fn of(rows: &[Sample]) -> Self {
         let mut seen = Seen::new(rows.len());
         let (mut points, mut places) = (Vec::new(), Vec::with_capacity(rows.len()));
-        let mut follows: Vec<u32> = Vec::new();
-        let mut last: Option<u32> = None;
+        let mut turns = Turns::of(0);
         for row in rows {
             // Mostly the one that followed last time: then nothing needs to be looked up.
-            let guess = last.and_then(|l| follows.get(l as usize)).copied();
-            let place = match guess.filter(|g| points.get(*g as usize) == Some(&i64::from(row.point.0))) {
+            let is_it = |place: &u32| points.get(*place as usize) == Some(&i64::from(row.point.0));
+            let place = match turns.follower().filter(is_it) {
                 Some(place) => place,
                 None => seen.place(row.point.0, &mut points),
             };
-            if let Some(f) = last.and_then(|l| follows.get_mut(l as usize)) {
-                *f = place;
-            }
-            if place as usize == follows.len() {
-                follows.push(u32::MAX);
-            }
-            last = Some(place);
+            turns.saw(place);
             places.push(place);
         }
-        let mut turns = Turns { points: points.len(), follows: Vec::with_capacity(points.len()), last: None };
+        // Only now it is known how many points there are, which what is expected depends on.
+        let mut turns = Turns::of(points.len());
         let surprise = |place: &u32| {
             let expected = turns.expected();
             turns.saw(*place);
@@ -155,7 +159,7 @@ impl Order {
         let points = take_plain(r, count, 0, 1)?;
         let ids: Option<Vec<PointId>> = points.iter().map(|p| u32::try_from(*p).ok().map(PointId)).collect();
         let ids = ids.ok_or(DecodeError::Invalid { what: "point number" })?;
-        let mut turns = Turns { points: count, follows: Vec::with_capacity(count), last: None };
+        let mut turns = Turns::of(count);
         let mut places = Vec::with_capacity(n);
         let mut rows = Vec::with_capacity(n);
         let mut bad = false;
@@ -184,25 +188,19 @@ impl Order {
         let changes = rows.windows(2).filter(|w| w[0] != w[1]).count();
         // What seldom changes from row to row is shared by points: nothing is shorter.
         if changes * 16 <= rows.len() || self.lengths.iter().all(|n| *n == 1) {
-            w.put(0, 1);
+            w.put_flag(false);
             return put_plain(w, rows, base, 0);
         }
         let sorted: Vec<i64> = self.by_point.iter().map(|i| rows[*i as usize]).collect();
         let (mut by_row, mut by_point) = (BitWriter::default(), BitWriter::default());
         put_plain(&mut by_row, rows, base, 0);
         put_series(&mut by_point, &sorted, &self.lengths, base);
-        if by_row.len() <= by_point.len() {
-            w.put(0, 1);
-            put_plain(w, rows, base, 0);
-        } else {
-            w.put(1, 1);
-            put_series(w, &sorted, &self.lengths, base);
-        }
+        w.put_shorter(by_row, by_point);
     }
 
     /// What `put_column` wrote, by row.
     fn take_column(&self, r: &mut BitReader<'_>, base: i64) -> Result<Vec<i64>, DecodeError> {
-        if r.take(1) == 0 {
+        if !r.flag() {
             return take_plain(r, self.by_point.len(), base, 0);
         }
         let sorted = take_series(r, &self.lengths, base)?;
@@ -242,21 +240,31 @@ fn group(places: &[u32], count: usize) -> (Vec<usize>, Vec<u32>) {
     (lengths, rows)
 }
 
-/// Places of points by their numbers: a small table with open addressing.
+/// Odd, and another one in each process: points cannot be chosen so that they get in each other's way (multiply-shift,
+/// Dietzfelbinger et al. 1997).
+static FACTOR: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(0u32) | 1);
+
+/// Places of points by their numbers: a small table with open addressing. With the standard one a frame in which every
+/// point stands once took half as long again.
 struct Seen {
     slots: Vec<u32>,
+    factor: u64,
     shift: u32,
 }
 
 impl Seen {
     fn new(rows: usize) -> Self {
         let size = (rows * 2).next_power_of_two().max(2);
-        Self { slots: vec![u32::MAX; size], shift: 32 - size.trailing_zeros() }
+        Self { slots: vec![u32::MAX; size], factor: *FACTOR, shift: 64 - size.trailing_zeros() }
+    }
+
+    /// Where a point is looked for first.
+    fn home(&self, point: u32) -> usize {
+        (u64::from(point).wrapping_mul(self.factor) >> self.shift) as usize
     }
 
     fn place(&mut self, point: u32, points: &mut Vec<i64>) -> u32 {
-        // Fibonacci hashing: numbers that follow each other are spread.
-        let mut at = (point.wrapping_mul(2_654_435_769) >> self.shift) as usize;
+        let mut at = self.home(point);
         loop {
             let Some(slot) = self.slots.get_mut(at) else { return 0 };
             if *slot == u32::MAX {

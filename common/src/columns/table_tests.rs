@@ -88,7 +88,7 @@ proptest! {
     #[test]
     fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         let _ = take_table(&mut Reader::new(&bytes), 0, 4096);
-        let _ = Texts::take(&mut Reader::new(&bytes), 1 << 20);
+        let _ = Texts::take(&mut Reader::new(&bytes), 4096, 1 << 20);
     }
 
     #[test]
@@ -120,6 +120,28 @@ fn a_claimed_size_never_makes_a_large_allocation() {
     let mut bytes = vec![];
     put_varint(&mut bytes, 1 << 63);
     assert!(matches!(take_table(&mut Reader::new(&bytes), 0, 4096), Err(DecodeError::TooLarge { .. })));
+    // A row, and two million empty texts that pack to little.
+    let zeros = vec![0u8; MAX_TEXT];
+    let packed = lz4_flex::block::compress(&zeros);
+    let mut bytes = vec![1];
+    for n in [zeros.len(), zeros.len(), packed.len()] {
+        put_varint(&mut bytes, n as u64);
+    }
+    bytes.extend(packed);
+    assert!(bytes.len() < 10_000);
+    let told = take_table(&mut Reader::new(&bytes), 0, 4096).unwrap_err();
+    assert_eq!(told, DecodeError::TooLarge { what: "texts", size: MAX_TEXT, limit: 1 });
+}
+
+#[test]
+fn points_that_share_one_place_under_a_known_factor_do_not_here() {
+    // 2^32 over the golden ratio, which a reader of this code might guess.
+    let known = |point: u32| point.wrapping_mul(2_654_435_769) >> 20;
+    let points: Vec<u32> = (0..2000u32).map(|k| k.wrapping_mul(340_573_321)).collect();
+    assert!(points.iter().all(|p| known(*p) == 0));
+    let seen = Seen::new(points.len());
+    let homes: std::collections::HashSet<_> = points.iter().map(|p| seen.home(*p)).collect();
+    assert!(homes.len() > 1, "{homes:?}");
 }
 
 #[test]

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use super::bits::{BitReader, BitWriter};
 use super::floats::{put_floats, take_floats};
 use super::ints::{put_plain, put_series, take_plain, take_series};
-use crate::bytes::{DecodeError, Reader, put_varint};
+use super::runs;
+use crate::bytes::{DecodeError, Reader, pack, put_varint};
 use crate::value::Value;
 
 const NONE: u8 = 0;
@@ -17,8 +18,6 @@ const U64: u8 = 3;
 const F64: u8 = 4;
 const TEXT: u8 = 5;
 const BYTES: u8 = 6;
-/// Texts shorter than this in all are not worth compressing.
-const COMPRESS_FROM: usize = 128;
 
 fn tag(value: Option<&Value>) -> u8 {
     match value {
@@ -53,13 +52,10 @@ fn class(tag: u8) -> Class {
 /// Appends the values of series that stand one after the other, and to `texts` what is read before them.
 pub fn put_values(w: &mut BitWriter, texts: &mut Texts, values: &[Option<&Value>], lengths: &[usize]) {
     let tags: Vec<u8> = values.iter().map(|v| tag(*v)).collect();
-    let mut rest = &tags[..];
     let mut types = Vec::with_capacity(lengths.len());
     let mut others = false;
     let mut counts: [Vec<usize>; 3] = Default::default();
-    for n in lengths {
-        let (some, after) = rest.split_at((*n).min(rest.len()));
-        rest = after;
+    for some in runs(&tags, lengths.iter().copied()) {
         let Some(first) = some.first() else { continue };
         let of = *some.iter().find(|t| **t != NONE).unwrap_or(first);
         types.push(i64::from(of));
@@ -70,13 +66,10 @@ pub fn put_values(w: &mut BitWriter, texts: &mut Texts, values: &[Option<&Value>
         }
     }
     put_plain(w, &types, 0, 0);
-    w.put(u64::from(others), 1);
+    w.put_flag(others);
     if others {
-        let mut rest = &tags[..];
         let mut differing = Vec::with_capacity(tags.len());
-        for (n, of) in lengths.iter().filter(|n| **n > 0).zip(&types) {
-            let (some, after) = rest.split_at((*n).min(rest.len()));
-            rest = after;
+        for (some, of) in runs(&tags, lengths.iter().copied().filter(|n| *n > 0)).zip(&types) {
             differing.extend(some.iter().map(|t| i64::from(*t) ^ of));
         }
         put_plain(w, &differing, 0, 0);
@@ -115,7 +108,7 @@ pub fn take_values(
     let filled = || lengths.iter().filter(|n| **n > 0);
     let types = take_plain(r, filled().count(), 0, 0)?;
     let total: usize = lengths.iter().sum();
-    let differing = if r.take(1) == 1 { take_plain(r, total, 0, 0)? } else { Vec::new() };
+    let differing = if r.flag() { take_plain(r, total, 0, 0)? } else { Vec::new() };
     let mut differing = differing.into_iter();
     let mut tags = Vec::with_capacity(total);
     let mut counts: [Vec<usize>; 3] = Default::default();
@@ -188,25 +181,23 @@ impl Texts {
         if self.places.is_empty() {
             return;
         }
-        let packed = (self.bytes.len() >= COMPRESS_FROM)
-            .then(|| lz4_flex::block::compress(&self.bytes))
-            .filter(|p| p.len() < self.bytes.len());
+        let packed = pack(&self.bytes);
         let stored = packed.as_ref().unwrap_or(&self.bytes);
         put_varint(out, self.bytes.len() as u64);
         put_varint(out, stored.len() as u64);
         out.extend(stored);
     }
 
-    /// What `put` wrote, of at most `limit` bytes before compression.
+    /// What `put` wrote for at most `values` values, of at most `limit` bytes before compression.
     ///
     /// # Errors
     /// When the bytes are no such thing.
-    pub fn take(r: &mut Reader<'_>, limit: usize) -> Result<Vec<Value>, DecodeError> {
-        let n = r.varint()?;
+    pub fn take(r: &mut Reader<'_>, values: usize, limit: usize) -> Result<Vec<Value>, DecodeError> {
+        let n = r.count("texts", values)?;
         if n == 0 {
             return Ok(Vec::new());
         }
-        let length = r.count("texts", limit)?;
+        let length = r.count("bytes of texts", limit)?;
         let stored = r.sized()?;
         let unpacked;
         let bytes = if stored.len() == length {

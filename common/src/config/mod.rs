@@ -99,6 +99,24 @@ pub fn read(main: &Path) -> Result<Vec<Source>, Mistakes> {
     read_all(main, &["toml"])
 }
 
+/// Reads a file that holds a secret: it must be readable by its owner alone.
+///
+/// # Errors
+/// Why it is not read, with its path.
+pub fn read_secret(path: &Path) -> Result<String, String> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let told = |e: std::io::Error| format!("cannot read {}: {e}", path.display());
+    let mode = std::fs::metadata(path).map_err(told)?.permissions().mode();
+    if mode & 0o077 != 0 {
+        let mode = mode & 0o777;
+        return Err(format!(
+            "{} has mode {mode:o}: expected 600, readable by its owner alone",
+            path.display()
+        ));
+    }
+    std::fs::read_to_string(path).map_err(told)
+}
+
 /// Reads `main` and the files in `conf.d` beside it that end in one of `endings`: in the order of the endings, and
 /// sorted by name within each.
 ///

@@ -4,7 +4,7 @@
 //! Layout: count of frames (LEB128), schema hash 16, incarnation 16, length of the next (LEB128), columns of the headers
 //! (sequence, cut UTC us, cut us since boot, clock was synchronised, samples of each frame), then the table of all samples.
 
-use super::frame::{Body, Frame, FrameHeader};
+use super::frame::{Body, Frame, FrameHeader, MAX_SAMPLES_PER_FRAME};
 use super::message::MAX_MESSAGE_BYTES;
 use crate::bytes::{DecodeError, Reader, put_varint};
 use crate::columns::{
@@ -18,8 +18,44 @@ use crate::value::Value;
 pub const MAX_BATCH_FRAMES: usize = 1024;
 /// The most samples in one batch.
 pub const MAX_BATCH_ROWS: usize = 32_768;
-/// The most bytes of text and of bytes in one batch.
+/// The most bytes of text and of bytes in one batch, a sample's counted each time.
 const MAX_BATCH_TEXT: usize = 1 << 20;
+/// The same of one frame. With as many samples as a frame may have, of any numbers (they take less than 100 bytes each),
+/// it is well below the longest body that a reader of the frame takes.
+const MAX_FRAME_TEXT: usize = 1 << 19;
+
+/// What a batch holds so far. Asked by those who make one and those who read one: what cannot be made cannot be read.
+#[derive(Debug, Default)]
+struct Load {
+    frames: usize,
+    rows: usize,
+    text: usize,
+}
+
+impl Load {
+    /// With one more frame.
+    fn with(&self, rows: &[Sample]) -> Result<Self, DecodeError> {
+        let bytes = |s: &Sample| match &s.value {
+            Some(Value::Text(t)) => t.len(),
+            Some(Value::Bytes(b)) => b.len(),
+            _ => 0,
+        };
+        let text = rows.iter().map(bytes).sum::<usize>();
+        let load = Self { frames: self.frames + 1, rows: self.rows + rows.len(), text: self.text + text };
+        for (what, size, limit) in [
+            ("samples of a frame", rows.len(), MAX_SAMPLES_PER_FRAME),
+            ("text of a frame", text, MAX_FRAME_TEXT),
+            ("frames of a batch", load.frames, MAX_BATCH_FRAMES),
+            ("samples of a batch", load.rows, MAX_BATCH_ROWS),
+            ("text of a batch", load.text, MAX_BATCH_TEXT),
+        ] {
+            if size > limit {
+                return Err(DecodeError::TooLarge { what, size, limit });
+            }
+        }
+        Ok(load)
+    }
+}
 
 /// Frames that may go in one message.
 #[derive(Debug, Default)]
@@ -27,7 +63,7 @@ pub struct Batch {
     headers: Vec<FrameHeader>,
     sizes: Vec<i64>,
     rows: Vec<Sample>,
-    text: usize,
+    load: Load,
 }
 
 impl Batch {
@@ -37,27 +73,19 @@ impl Batch {
     /// The frame.
     pub fn push(&mut self, frame: Frame) -> Result<(), Box<Frame>> {
         let Body::Samples(rows) = &frame.body else { return Err(Box::new(frame)) };
-        let text = |s: &Sample| match &s.value {
-            Some(Value::Text(t)) => t.len(),
-            Some(Value::Bytes(b)) => b.len(),
-            _ => 0,
-        };
-        let text = self.text + rows.iter().map(text).sum::<usize>();
+        let load = self.load.with(rows);
         let is_like =
             |h: &FrameHeader| h.schema == frame.header.schema && h.incarnation == frame.header.incarnation;
-        let fits = self.headers.len() < MAX_BATCH_FRAMES
-            && self.rows.len() + rows.len() <= MAX_BATCH_ROWS
-            && text <= MAX_BATCH_TEXT
-            && self.headers.last().is_none_or(is_like);
-        match frame.body {
-            Body::Samples(rows) if fits => {
+        let load = load.ok().filter(|_| self.headers.last().is_none_or(is_like));
+        match (frame.body, load) {
+            (Body::Samples(rows), Some(load)) => {
                 self.headers.push(frame.header);
                 self.sizes.push(rows.len() as i64);
                 self.rows.extend(rows);
-                self.text = text;
+                self.load = load;
                 Ok(())
             }
-            body => Err(Box::new(Frame { header: frame.header, body })),
+            (body, _) => Err(Box::new(Frame { header: frame.header, body })),
         }
     }
 
@@ -94,6 +122,16 @@ impl Batch {
         (out.len() + 2 <= MAX_MESSAGE_BYTES).then_some(out)
     }
 
+    /// Schema and incarnation of a batch's frames, without reading these.
+    ///
+    /// # Errors
+    /// When the bytes do not begin as a batch.
+    pub fn peek(bytes: &[u8]) -> Result<(SchemaHash, Incarnation), DecodeError> {
+        let mut r = Reader::new(bytes);
+        r.count("frames", MAX_BATCH_FRAMES)?;
+        Ok((SchemaHash(r.array()?), Incarnation(r.u128()?)))
+    }
+
     /// The frames of a batch, in its order.
     ///
     /// # Errors
@@ -112,6 +150,7 @@ impl Batch {
         let rows = take_table(&mut r, cuts.first().copied().unwrap_or(0), MAX_BATCH_ROWS)?;
         let mut rows = rows.into_iter();
         let mut out = Vec::with_capacity(n);
+        let mut load = Load::default();
         for ((((seq, cut_us), mono), synchronised), size) in
             seqs.into_iter().zip(cuts).zip(monos).zip(synchronised).zip(sizes)
         {
@@ -129,7 +168,9 @@ impl Batch {
                     _ => return Err(DecodeError::Invalid { what: "flags" }),
                 },
             };
-            out.push(Frame { header, body: Body::Samples(rows.by_ref().take(size).collect()) });
+            let rows: Vec<Sample> = rows.by_ref().take(size).collect();
+            load = load.with(&rows)?;
+            out.push(Frame { header, body: Body::Samples(rows) });
         }
         match rows.len() {
             0 => Ok(out),

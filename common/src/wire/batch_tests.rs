@@ -29,6 +29,22 @@ fn row(point: u32, n: i64) -> Sample {
     }
 }
 
+/// What a batch holds within no limits but those of a table.
+fn raw(frames: &[Frame]) -> Vec<u8> {
+    let mut batch = Batch::default();
+    for frame in frames {
+        let Body::Samples(rows) = &frame.body else { panic!("samples") };
+        batch.headers.push(frame.header);
+        batch.sizes.push(rows.len() as i64);
+        batch.rows.extend(rows.iter().cloned());
+    }
+    batch.encode().unwrap()
+}
+
+fn text(point: u32, text: &str) -> Sample {
+    Sample { value: Some(Value::Text(text.into())), ..row(point, 0) }
+}
+
 fn any_frames() -> impl Strategy<Value = Vec<Frame>> {
     let rows = prop::collection::vec((0u32..20, any::<i32>()), 0..30);
     prop::collection::vec((any::<u32>(), rows), 1..30).prop_map(|frames| {
@@ -95,6 +111,56 @@ fn what_does_not_belong_is_given_back() {
     let large = frame(2, vec![row(1, 1); MAX_BATCH_ROWS]);
     assert!(batch.push(large).is_err());
     assert_eq!(batch.len(), 1);
+}
+
+#[test]
+fn what_cannot_be_made_cannot_be_read() {
+    let too_large = |frames: &[Frame]| {
+        let mut batch = Batch::default();
+        assert!(frames.iter().any(|f| batch.push(f.clone()).is_err()));
+        match Batch::decode(&raw(frames)).unwrap_err() {
+            DecodeError::TooLarge { what, .. } => what,
+            other => panic!("{other}"),
+        }
+    };
+    // Its own bytes would not be read as a frame.
+    let rows = vec![row(1, 1); MAX_SAMPLES_PER_FRAME + 1];
+    assert!(Frame::decode(&frame(1, rows.clone()).encode()).is_err());
+    assert_eq!(too_large(&[frame(1, rows)]), "samples of a frame");
+    // One text, that each of many frames would hold by itself.
+    let long = "x".repeat(200_000);
+    let frames: Vec<_> = (1..=1024).map(|seq| frame(seq, vec![text(1, &long)])).collect();
+    assert!(raw(&frames).len() < 10_000);
+    assert_eq!(too_large(&frames), "text of a batch");
+    assert_eq!(too_large(&[frame(1, vec![text(1, &long); 3])]), "text of a frame");
+}
+
+#[test]
+fn the_largest_frame_of_a_batch_can_be_read_by_itself() {
+    let mut seed = 88_172_645_463_325_252u64;
+    let mut next = || {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        seed
+    };
+    let mut rows: Vec<Sample> = Vec::new();
+    while rows.len() < MAX_SAMPLES_PER_FRAME {
+        // Nothing is expected, nothing can be packed: numbers of 64 bits, or texts of random digits.
+        let bytes: Vec<u8> = (0..32).flat_map(|_| next().to_le_bytes()).collect();
+        let value = match rows.len() % 2 {
+            0 => Value::F64(f64::from_bits(next())),
+            _ => Value::Bytes(bytes[..].into()),
+        };
+        let (point, source_us, received_us) = (PointId(next() as u32), next() as i64, next() as i64);
+        let quality = Quality::from_code(next() as u8);
+        rows.push(Sample { point, value: Some(value), quality, source_us, received_us });
+    }
+    let largest = frame(1, rows);
+    let mut batch = Batch::default();
+    batch.push(largest.clone()).unwrap();
+    assert_eq!(batch.load.text, MAX_FRAME_TEXT);
+    assert_eq!(Frame::decode(&largest.encode()).unwrap(), largest);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::samples::{decode_samples, encode_samples};
 use crate::alarm::AlarmView;
-use crate::bytes::{DecodeError, Reader};
+use crate::bytes::{DecodeError, Reader, pack};
 use crate::columns::{put_table, take_table};
 use crate::command::{CommandUpdate, DesiredUpdate, LogEntry};
 use crate::ids::{Incarnation, SchemaHash};
@@ -24,8 +24,6 @@ const FLAG_LZ4: u8 = 2;
 const HEADER_BYTES: usize = 63;
 /// More than any frame that we cut; protects a reader from a bomb.
 pub(super) const MAX_BODY_BYTES: usize = 1 << 20;
-/// Bodies shorter than this are not worth compressing.
-const COMPRESS_FROM: usize = 128;
 /// The most samples in one frame.
 pub const MAX_SAMPLES_PER_FRAME: usize = 4096;
 
@@ -188,9 +186,7 @@ impl Frame {
             Body::Gap(g) => json(g),
             Body::Desired(d) => json(d),
         };
-        let packed = (body.len() >= COMPRESS_FROM)
-            .then(|| lz4_flex::block::compress(&body))
-            .filter(|p| p.len() < body.len());
+        let packed = pack(&body);
         let stored = packed.as_ref().unwrap_or(&body);
         self.with_body(VERSION, stored, body.len(), packed.is_some())
     }

@@ -5,6 +5,7 @@ use crate::clock::format_us;
 use crate::command::{LogEntry, Severity};
 use crate::ids::GatewayId;
 use crate::names::action;
+use crate::text::counted;
 
 impl Gap {
     /// The entry that tells of it; `at_us`: when it was told, UTC us.
@@ -27,7 +28,7 @@ impl Gap {
             parts.push(format!("frames {first} to {last}{of}"));
         }
         if self.samples > 0 {
-            parts.push(format!("{} samples", self.samples));
+            parts.push(counted(self.samples, "sample"));
         }
         if let Some((from, to)) = self.times_us {
             parts.push(format!("from {} to {}", format_us(from), format_us(to)));
@@ -42,5 +43,24 @@ impl Gap {
             code: None,
             detail: parts.join(", "),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_known_of_a_loss_is_told() {
+        let gap = |samples, seqs| Gap {
+            incarnation: None,
+            seqs,
+            times_us: None,
+            samples,
+            cause: GapCause::DiskFull,
+        };
+        let told = |gap: Gap| gap.entry(&"box1".parse().unwrap(), 5).detail;
+        assert_eq!(told(gap(1, None)), "data lost, disk full, 1 sample");
+        assert_eq!(told(gap(12, Some((3, 4)))), "data lost, disk full, frames 3 to 4, 12 samples");
     }
 }

@@ -6,8 +6,8 @@
 //! its live tail, and beside it the backlog. When its configuration changes, `Renewed` and the parts of the new
 //! schema stand before the first frame of it. The cloud answers frames with `Ack` once they are durable.
 //! The backlog may be told in `Batch`es of frames to a cloud that knows them.
-//! `Heartbeat` goes up at least every second and carries the session's time, which deadlines of commands
-//! refer to. Every message is at most `MAX_MESSAGE_BYTES`.
+//! `Heartbeat` goes up at least every second (seldom over a link that is paid by the byte) and carries the session's
+//! time, which deadlines of commands refer to. `Credit` says how much backlog the cloud can take. Every message is at most `MAX_MESSAGE_BYTES`.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -65,6 +65,10 @@ pub struct Hello {
     /// named here is not sent to it. Absent from older programs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub features: Vec<String>,
+    /// The longest time between two heartbeats, ms, of a gateway whose link is paid by the byte. A cloud that names
+    /// `FEATURE_SELDOM` waits three times as long before it takes the link for lost; others get a heartbeat every second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heartbeat_ms: Option<u32>,
     /// Which box it is. Absent from older programs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<Box<Identity>>,
@@ -72,6 +76,10 @@ pub struct Hello {
 
 /// The gateway takes `Down::Alarm`.
 pub const FEATURE_ALARMS: &str = "alarms";
+/// The gateway takes `Down::Credit`.
+pub const FEATURE_CREDIT: &str = "credit";
+/// The cloud heeds `Hello::heartbeat_ms`.
+pub const FEATURE_SELDOM: &str = "seldom";
 /// The cloud takes frames of version 2.
 pub const FEATURE_COLUMNS: &str = "columns";
 /// The cloud takes `Up::Batch`.
@@ -173,6 +181,14 @@ pub struct Ack {
     pub acked: Vec<Known>,
 }
 
+/// How much backlog the cloud can take from this gateway now. It holds until the next one, or the session's end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Credit {
+    /// Most bytes of backlog that may be on their way without an ack, counted as they are sent. 0: none. A message that is
+    /// begun below it may go beyond it.
+    pub backlog_bytes: u64,
+}
+
 /// From gateway to cloud.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Up {
@@ -207,6 +223,8 @@ pub enum Down {
     Desired(Vec<DesiredOrder>),
     /// Do this with an alarm; only to a gateway that names `FEATURE_ALARMS`.
     Alarm(Box<AlarmOrder>),
+    /// So much backlog may come; only to a gateway that names `FEATURE_CREDIT`.
+    Credit(Credit),
     /// These cannot be taken; only to a gateway that names `FEATURE_SET_ASIDE`.
     SetAside(SetAside),
 }
@@ -321,7 +339,8 @@ impl Down {
             Self::Command(order) => with_json(4, order),
             Self::Desired(orders) => with_json(5, orders),
             Self::Alarm(order) => with_json(6, order),
-            Self::SetAside(set_aside) => with_json(7, set_aside),
+            Self::Credit(credit) => with_json(7, credit),
+            Self::SetAside(set_aside) => with_json(8, set_aside),
         }
     }
 
@@ -338,7 +357,8 @@ impl Down {
             4 => Self::Command(json(r.rest())?),
             5 => Self::Desired(json(r.rest())?),
             6 => Self::Alarm(json(r.rest())?),
-            7 => Self::SetAside(json(r.rest())?),
+            7 => Self::Credit(json(r.rest())?),
+            8 => Self::SetAside(json(r.rest())?),
             kind => return Err(DecodeError::Kind { what: "message", kind }),
         })
     }
@@ -365,6 +385,8 @@ mod tests {
         let known = Known { incarnation: Incarnation(u128::MAX), seqs: vec![(1, 5), (9, 9)].into() };
         let ack = Down::Ack(Ack { acked: vec![known] });
         assert_eq!(Down::decode(&ack.encode()).unwrap(), ack);
+        let credit = Down::Credit(Credit { backlog_bytes: 1 << 40 });
+        assert_eq!(Down::decode(&credit.encode()).unwrap(), credit);
         let snapshot = Up::Snapshot(Snapshot {
             schema: SchemaHash([3; 16]),
             incarnation: Incarnation(4),

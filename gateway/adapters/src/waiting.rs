@@ -9,7 +9,7 @@ use gateway_core::{Reading, WriteError};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-/// Jobs that may wait at the same time, a driver.
+/// Jobs that may wait at the same time, for each device of a driver. Those of a line share their places.
 pub(crate) const CAPACITY: usize = 16;
 
 /// Whether a job has begun. Exactly one side leaves `QUEUED`.

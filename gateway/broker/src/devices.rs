@@ -81,12 +81,12 @@ impl Keys {
         Self { text, ends }
     }
 
-    /// None for a number of no point.
-    fn get(&self, point: PointId) -> Option<&[u8]> {
+    /// Where a point's key stands in `text`; none for a number of no point.
+    fn place(&self, point: PointId) -> Option<Range<usize>> {
         let at = point.index();
         let first = at.checked_sub(1).map_or(Some(0), |before| self.ends.get(before).copied())?;
-        let key = self.text.get(first as usize..*self.ends.get(at)? as usize)?;
-        (!key.is_empty()).then_some(key)
+        let place = first as usize..*self.ends.get(at)? as usize;
+        (!place.is_empty()).then_some(place)
     }
 }
 
@@ -134,33 +134,33 @@ impl Writer {
     fn batch(&mut self, batch: &[Sample], put: &mut impl FnMut(&str, &[u8])) {
         let mut open: Option<(usize, i64)> = None;
         for sample in batch {
-            let Some(device) = self.device_of(sample.point) else { continue };
+            let Some((device, key)) = self.device_of(sample.point) else { continue };
             let Some(written) = self.written.get(sample.point.index()).copied() else { continue };
-            let key = (device, sample.source_us);
-            if open != Some(key) || written == self.message {
+            let of = (device, sample.source_us);
+            if open != Some(of) || written == self.message {
                 if open.is_some() {
                     self.end(put);
                 }
-                open = Some(key);
+                open = Some(of);
                 self.begin(device, sample.source_us);
             }
             self.written[sample.point.index()] = self.message;
-            self.value(sample);
+            self.value(key, sample);
         }
         if open.is_some() {
             self.end(put);
         }
     }
 
-    /// The device of a point; none of a number of no point.
-    fn device_of(&mut self, point: PointId) -> Option<usize> {
-        self.keys.get(point)?;
+    /// The device of a point, and where its key stands; none of a number of no point.
+    fn device_of(&mut self, point: PointId) -> Option<(usize, Range<usize>)> {
+        let key = self.keys.place(point)?;
         if !self.own.contains(&point.0) {
             let device = self.registry.point(point)?.device;
             self.own = self.registry.device(device)?.points.clone();
             self.device = device;
         }
-        Some(self.device)
+        Some((self.device, key))
     }
 
     fn begin(&mut self, device: usize, source_us: i64) {
@@ -177,8 +177,8 @@ impl Writer {
         self.json.extend_from_slice(b",\"values\":{");
     }
 
-    fn value(&mut self, sample: &Sample) {
-        let key = self.keys.get(sample.point).unwrap_or_default();
+    fn value(&mut self, key: Range<usize>, sample: &Sample) {
+        let Some(key) = self.keys.text.get(key) else { return };
         put_key(&mut self.json, key);
         put_json!(&mut self.json, &sample.value);
         if !sample.quality.is_good() {

@@ -1,6 +1,6 @@
 //! Messages by device: what stands in one, and when another begins.
 
-use common::{DeviceSchema, PointId, PointSchema, Quality, Schema, Value, ValueType};
+use common::{DeviceSchema, PointId, PointKind, Quality, Schema, Value, ValueType};
 use gateway_core::{Device, PointDefinition, RawRange};
 
 use super::*;
@@ -8,11 +8,8 @@ use super::*;
 /// Two devices, `oven` and `press`, each with the points `a`, `b` and `"c"`.
 fn registry() -> Arc<Registry> {
     let point = |n: u32| {
-        let schema = PointSchema {
-            unit: "Cel".into(),
-            stale_ms: 1000,
-            ..PointSchema::new(["a", "b", "\"c\""][(n % 3) as usize], ValueType::F64)
-        };
+        let schema = PointKind { unit: "Cel".into(), stale_ms: 1000, ..PointKind::new(ValueType::F64) }
+            .named(["a", "b", "\"c\""][(n % 3) as usize]);
         let raw = RawRange { value_type: ValueType::F64, min: 0.0, max: 1.0 };
         PointDefinition::new(schema, raw).at(PointId(n), (n / 3) as usize)
     };

@@ -521,7 +521,7 @@ async fn a_full_inbox_drops_and_counts_and_slows_nobody() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn points_are_published_coalesced_and_retained() {
-    use common::{DeviceSchema, PointId, PointSchema, Quality, Sample, Schema, Value, ValueType};
+    use common::{DeviceSchema, PointId, PointKind, Quality, Sample, Schema, Value, ValueType};
     use gateway_core::{Bus, Device, PointDefinition, Policy, RawRange, Registry};
     let rig = Rig::start(|_| {}).await;
     let schema = Schema {
@@ -536,7 +536,8 @@ async fn points_are_published_coalesced_and_retained() {
             points: vec![],
         }],
     };
-    let told = PointSchema { unit: "Cel".into(), stale_ms: 1000, ..PointSchema::new("temp", ValueType::F64) };
+    let told =
+        PointKind { unit: "Cel".into(), stale_ms: 1000, ..PointKind::new(ValueType::F64) }.named("temp");
     let raw = RawRange { value_type: ValueType::F64, min: 0.0, max: 1.0 };
     let point = PointDefinition::new(told, raw).at(PointId(0), 0);
     let device = Device { name: "oven".into(), protocol: "modbus", points: 0..1 };

@@ -78,7 +78,7 @@ impl Shared {
             subject: Subject::Desired { version: order.version, set_us: order.set_us },
             twin: order.twin,
             point: point.id,
-            name: point.schema.name.clone(),
+            name: point.schema.name.to_string(),
             path: registry.path(point.id),
             place: registry.place(point.id),
             generation: registry.generation(),
@@ -136,7 +136,7 @@ impl Shared {
         let pending = DesiredUpdate {
             twin: job.twin,
             version,
-            point: point.schema.name.clone(),
+            point: point.schema.name.to_string(),
             state: DesiredState::Pending,
             code: None,
             detail: String::new(),

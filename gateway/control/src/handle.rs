@@ -174,7 +174,7 @@ impl Handle {
             subject: Subject::Command(c.id),
             twin: c.twin,
             point: point.id,
-            name: point.schema.name.clone(),
+            name: point.schema.name.to_string(),
             path: registry.path(point.id),
             place: registry.place(point.id),
             generation: registry.generation(),

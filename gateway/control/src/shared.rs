@@ -212,7 +212,7 @@ impl Shared {
         if registry.generation() == job.generation {
             return Ok(());
         }
-        let point = registry.point(job.point).filter(|p| p.schema.name == job.name);
+        let point = registry.point(job.point).filter(|p| *p.schema.name == *job.name);
         let point = point.filter(|p| registry.device_schema(p).twin == job.twin);
         let checked = point.map(|p| check(p, &job.value));
         match checked {
@@ -424,7 +424,7 @@ impl Shared {
                 subject: Subject::Command(update.id),
                 twin: update.twin,
                 point: point.id,
-                name: point.schema.name.clone(),
+                name: point.schema.name.to_string(),
                 path: registry.path(point.id),
                 place: registry.place(point.id),
                 generation: registry.generation(),

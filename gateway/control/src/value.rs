@@ -93,7 +93,6 @@ pub(crate) fn same(point: &Point, a: &Value, b: &Value) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use common::PointSchema;
     use gateway_core::{PointDefinition, RawRange, Scale};
 
     use super::*;
@@ -102,11 +101,8 @@ mod tests {
     fn point(factor: f64, offset: f64) -> Point {
         let registry = registry();
         let setpoint = registry.point(SETPOINT).unwrap();
-        let told = PointSchema {
-            write_min: Some(-200.0),
-            write_max: Some(200.0),
-            ..PointSchema::clone(&setpoint.schema)
-        };
+        let mut told = setpoint.schema.clone();
+        (told.write_min, told.write_max) = (Some(-200.0), Some(200.0));
         let raw = RawRange { value_type: ValueType::F64, min: -1e30, max: 1e30 };
         let mut made = PointDefinition::new(told, raw);
         made.scale = Scale { factor, offset };

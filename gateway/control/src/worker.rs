@@ -57,7 +57,7 @@ fn far() -> Instant {
 
 async fn one(shared: &Arc<Shared>, device: usize, writer: &dyn DeviceWriter, job: Job) {
     let registry = shared.registry();
-    let Some(point) = registry.point(job.point).filter(|p| p.schema.name == job.name) else {
+    let Some(point) = registry.point(job.point).filter(|p| *p.schema.name == *job.name) else {
         return shared.finish(&job, Outcome::rejected(Code::Interrupted, RECONFIGURED));
     };
     let Some(outcome) = execute(shared, device, writer, point, &job).await else { return };

@@ -1,6 +1,6 @@
 //! What the box's alarms are to those who show them and bring orders.
 
-use common::alarm::{AlarmAct, AlarmId, AlarmOrder, AlarmView};
+use common::alarm::{AlarmAct, AlarmId, AlarmOrder, AlarmView, Remark};
 use common::names::Code;
 use tokio::sync::broadcast;
 
@@ -18,11 +18,20 @@ pub trait AlarmDesk: Send + Sync {
     /// One alarm.
     fn get(&self, id: AlarmId) -> Option<AlarmView>;
 
-    /// Does what somebody wants, at once.
+    /// What was said of an alarm last.
+    fn said(&self, id: AlarmId) -> Option<Remark>;
+
+    /// Does what somebody wants, at once. No comment leaves what was said before.
     ///
     /// # Errors
     /// The code and a sentence, when there is no such alarm or it cannot be changed.
-    fn act(&self, id: AlarmId, act: AlarmAct, who: &str, comment: &str) -> Result<AlarmView, (Code, String)>;
+    fn act(
+        &self,
+        id: AlarmId,
+        act: AlarmAct,
+        who: &str,
+        comment: Option<&str>,
+    ) -> Result<AlarmView, (Code, String)>;
 
     /// Every change as it happens. A slow listener misses some and is told (`RecvError::Lagged`).
     fn changes(&self) -> broadcast::Receiver<AlarmView>;

@@ -58,13 +58,13 @@ impl Changes {
             let next = new.device_named(&device.name).and_then(|i| new.device(i));
             let stays = next.is_some_and(|n| n.points == device.points);
             let by_name: HashMap<&str, &Point> = match next {
-                Some(next) if !stays => new.points_of(next).map(|p| (p.schema.name.as_str(), p)).collect(),
+                Some(next) if !stays => new.points_of(next).map(|p| (&*p.schema.name, p)).collect(),
                 _ => HashMap::new(),
             };
             for point in old.points_of(device) {
-                let name = point.schema.name.as_str();
+                let name = &*point.schema.name;
                 let now = if stays {
-                    new.point(point.id).filter(|p| p.schema.name == name)
+                    new.point(point.id).filter(|p| *p.schema.name == *name)
                 } else {
                     by_name.get(name).copied()
                 };

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use common::{PointSchema, Schema, TenantId, TwinId, ValueType};
+use common::{PointKind, Schema, TenantId, TwinId, ValueType};
 use proptest::prelude::*;
 
 use super::*;
@@ -17,11 +17,9 @@ fn registry(plant: &Plant) -> Registry {
     for (index, (name, own)) in plant.iter().enumerate() {
         let first = u32::try_from(points.len()).unwrap();
         for (point, unit) in own {
-            let schema = PointSchema {
-                unit: (*unit).to_owned(),
-                stale_ms: 1000,
-                ..PointSchema::new(point.clone(), ValueType::F64)
-            };
+            let schema =
+                PointKind { unit: (*unit).to_owned(), stale_ms: 1000, ..PointKind::new(ValueType::F64) }
+                    .named(point.clone());
             let raw = RawRange { value_type: ValueType::F64, min: 0.0, max: 1.0 };
             let id = PointId(u32::try_from(points.len()).unwrap());
             points.push(PointDefinition::new(schema, raw).at(id, index));

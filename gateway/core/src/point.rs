@@ -3,11 +3,12 @@
 //! points cost memory for a hundred points, and judging them stays in the processor's cache. How values are treated is
 //! shared by points of any name: the points of one large device all have other names, and few treatments.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
-use common::{PointId, PointSchema, Value, ValueType};
+use common::{PointId, PointKind, PointSchema, Value, ValueType};
 
 /// From raw to engineering units: `engineering = raw * factor + offset`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -82,8 +83,8 @@ pub struct Point {
     pub id: PointId,
     /// Index of its device.
     pub device: usize,
-    /// What the cloud is told; shared with the points that are the same.
-    pub schema: Arc<PointSchema>,
+    /// What the cloud is told.
+    pub schema: PointSchema,
     /// What is done with its values; shared with the points of which the same is done.
     pub treatment: Arc<Treatment>,
 }
@@ -123,7 +124,7 @@ pub struct Treatment {
 #[derive(Debug, Clone, PartialEq)]
 pub struct PointDefinition {
     /// What the cloud is told.
-    pub schema: Arc<PointSchema>,
+    pub schema: PointSchema,
     treatment: Treatment,
 }
 
@@ -155,7 +156,7 @@ impl PointDefinition {
             interlock: None,
             read_back_tolerance: 0.0,
         };
-        Self { schema: Arc::new(schema), treatment }
+        Self { schema, treatment }
     }
 
     /// As a point with a number.
@@ -164,9 +165,9 @@ impl PointDefinition {
         Point { id, device, schema, treatment: Arc::new(treatment) }
     }
 
-    fn parts(self) -> (Arc<PointSchema>, Treatment) {
+    fn parts(self) -> (PointSchema, Treatment) {
         let Self { schema, treatment } = self;
-        let PointSchema { value_type, range_min, range_max, .. } = *schema;
+        let PointKind { value_type, range_min, range_max, .. } = *schema.kind;
         (schema, Treatment { value_type, range_min, range_max, ..treatment })
     }
 }
@@ -174,33 +175,49 @@ impl PointDefinition {
 /// Parts of points that were made, to be used again.
 #[derive(Debug, Default)]
 pub struct Shared {
-    schemas: HashMap<String, Vec<Arc<PointSchema>>>,
+    names: HashSet<Arc<str>>,
+    /// The last one of each digest.
+    kinds: HashMap<u64, Arc<PointKind>>,
     treatments: Vec<Arc<Treatment>>,
 }
 
 impl Shared {
-    /// Of so many schemas of one name, and so many treatments, the last ones are looked at: a plant in which all
-    /// devices differ must not take a time that grows with its square.
-    const SCHEMAS: usize = 8;
+    /// So many treatments are looked at, the last ones: a plant in which all devices differ must not take a time that
+    /// grows with its square.
     const TREATMENTS: usize = 32;
 
     /// A point of parts that are made once.
     pub fn point(&mut self, definition: PointDefinition, id: PointId, device: usize) -> Point {
-        let (schema, treatment) = definition.parts();
-        let of_name = self.schemas.entry(schema.name.clone()).or_default();
-        let schema = one(of_name, Self::SCHEMAS, schema);
-        let treatment = one(&mut self.treatments, Self::TREATMENTS, Arc::new(treatment));
+        let (PointSchema { name, kind }, treatment) = definition.parts();
+        let name = self.names.get(&name).cloned().unwrap_or_else(|| {
+            self.names.insert(name.clone());
+            name
+        });
+        let known = self.kinds.entry(digest(&kind)).or_insert_with(|| kind.clone());
+        if *known != kind {
+            *known = kind;
+        }
+        let schema = PointSchema { name, kind: known.clone() };
+        let known = self.treatments.iter().rev().take(Self::TREATMENTS).find(|k| ***k == treatment);
+        let treatment = known.cloned().unwrap_or_else(|| {
+            let made = Arc::new(treatment);
+            self.treatments.push(made.clone());
+            made
+        });
         Point { id, device, schema, treatment }
     }
 }
 
-/// The same as one of the last ones, or this from now on.
-fn one<T: PartialEq>(known: &mut Vec<Arc<T>>, last: usize, made: Arc<T>) -> Arc<T> {
-    if let Some(same) = known.iter().rev().take(last).find(|k| **k == made) {
-        return same.clone();
-    }
-    known.push(made.clone());
-    made
+/// A number that kinds which are the same share, and others hardly ever.
+fn digest(kind: &PointKind) -> u64 {
+    let PointKind { value_type, unit, description, access, setpoint, stale_ms, labels, .. } = kind;
+    let numbers = [kind.range_min, kind.range_max, kind.write_min, kind.write_max];
+    let mut hash = DefaultHasher::new();
+    (unit, description, setpoint, stale_ms).hash(&mut hash);
+    (*value_type as u8, *access as u8).hash(&mut hash);
+    numbers.map(|n| n.map(f64::to_bits)).hash(&mut hash);
+    labels.iter().for_each(|l| (l.value, &l.text).hash(&mut hash));
+    hash.finish()
 }
 
 impl Treatment {
@@ -257,5 +274,41 @@ impl Treatment {
 
     fn holds(&self, raw: &Value) -> bool {
         raw.as_f64().is_some_and(|x| x >= self.raw.min && x <= self.raw.max)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn points_share_what_is_the_same_of_them() {
+        let raw = RawRange { value_type: ValueType::F64, min: 0.0, max: 1.0 };
+        let made = |name: &str, unit: &str, factor| {
+            let schema = PointKind { unit: unit.into(), ..PointKind::new(ValueType::F64) }.named(name);
+            let mut made = PointDefinition::new(schema, raw);
+            made.scale.factor = factor;
+            made
+        };
+        let mut shared = Shared::default();
+        let [a, b, c, d] = [("a", "bar", 1.0), ("b", "bar", 1.0), ("a", "bar", 2.0), ("a", "mbar", 1.0)]
+            .map(|(name, unit, factor)| shared.point(made(name, unit, factor), PointId(0), 0));
+        let same = |x: &Point, y: &Point| {
+            let names = Arc::ptr_eq(&x.schema.name, &y.schema.name);
+            (names, Arc::ptr_eq(&x.schema.kind, &y.schema.kind), Arc::ptr_eq(&x.treatment, &y.treatment))
+        };
+        assert_eq!(same(&a, &b), (false, true, true));
+        assert_eq!(same(&a, &c), (true, true, false));
+        assert_eq!(same(&a, &d), (true, false, true));
+        assert_eq!((c.scale.factor, d.schema.unit.as_str()), (2.0, "mbar"));
+    }
+
+    #[test]
+    fn a_treatment_is_judged_by_the_schema_that_the_point_has_in_the_end() {
+        let raw = RawRange { value_type: ValueType::F64, min: 0.0, max: 1.0 };
+        let mut made = PointDefinition::new(PointSchema::new("a", ValueType::F64), raw);
+        made.deadband = Some(Deadband::Percent(10.0));
+        (made.schema.range_min, made.schema.range_max) = (Some(0.0), Some(50.0));
+        assert_eq!(made.at(PointId(0), 0).deadband_width(), Some(5.0));
     }
 }

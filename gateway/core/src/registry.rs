@@ -79,7 +79,7 @@ impl Registry {
             }
             let mut own_names = HashSet::with_capacity(own.len());
             for point in own {
-                if !own_names.insert(point.schema.name.as_str()) {
+                if !own_names.insert(&*point.schema.name) {
                     let name = format!("{}/{}", device.name, point.schema.name);
                     return Err(RegistryError::Twice { name });
                 }
@@ -172,7 +172,7 @@ impl Registry {
 
     /// A point by the names of its device and itself.
     pub fn find(&self, device: &str, point: &str) -> Option<&Point> {
-        self.points_of(self.device(self.device_named(device)?)?).find(|p| p.schema.name == point)
+        self.points_of(self.device(self.device_named(device)?)?).find(|p| *p.schema.name == *point)
     }
 
     /// Index of the device of a twin.
@@ -182,7 +182,7 @@ impl Registry {
 
     /// A point by its twin and name.
     pub fn find_in_twin(&self, twin: common::TwinId, point: &str) -> Option<&Point> {
-        self.points_of(self.device(self.device_of_twin(twin)?)?).find(|p| p.schema.name == point)
+        self.points_of(self.device(self.device_of_twin(twin)?)?).find(|p| *p.schema.name == *point)
     }
 
     /// The points of a device.

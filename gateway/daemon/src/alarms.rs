@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use common::alarm::{AlarmAct, AlarmId, AlarmOrder, AlarmView, LONGEST_SHELF_MS};
+use common::alarm::{AlarmAct, AlarmId, AlarmOrder, AlarmView, LONGEST_SHELF_MS, Remark};
 use common::names::Code;
 use common::supervise::PartError;
 use common::wire::Body;
@@ -126,9 +126,9 @@ impl Desk {
         id: AlarmId,
         act: AlarmAct,
         who: &str,
-        comment: &str,
+        comment: Option<&str>,
     ) -> Result<AlarmView, (Code, String)> {
-        if comment.chars().count() > COMMENT_CHARS {
+        if comment.is_some_and(|c| c.chars().count() > COMMENT_CHARS) {
             return Err((Code::InvalidRequest, format!("a comment has at most {COMMENT_CHARS} characters")));
         }
         if let AlarmAct::Shelve { duration_ms } = act
@@ -234,7 +234,17 @@ impl AlarmDesk for Desk {
         Desk::get(self, id)
     }
 
-    fn act(&self, id: AlarmId, act: AlarmAct, who: &str, comment: &str) -> Result<AlarmView, (Code, String)> {
+    fn said(&self, id: AlarmId) -> Option<Remark> {
+        lock(&self.engine).said(id).cloned()
+    }
+
+    fn act(
+        &self,
+        id: AlarmId,
+        act: AlarmAct,
+        who: &str,
+        comment: Option<&str>,
+    ) -> Result<AlarmView, (Code, String)> {
         Desk::act(self, id, act, who, comment)
     }
 
@@ -249,7 +259,8 @@ impl AlarmOrders for Desk {
             tracing::warn!(alarm = %order.id, "the cloud spoke of an alarm that is not here");
             return;
         }
-        if let Err((code, detail)) = self.act(order.id, order.act, &order.requester.name, &order.comment) {
+        let comment = Some(order.comment.as_str()).filter(|c| !c.is_empty());
+        if let Err((code, detail)) = self.act(order.id, order.act, &order.requester.name, comment) {
             tracing::warn!(alarm = %order.id, %code, detail, "an alarm was not changed");
         }
     }

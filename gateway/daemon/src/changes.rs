@@ -113,6 +113,7 @@ pub(crate) fn settings(old: &Config, new: &Config, changes: &mut Changes) {
     later("broker.publish", old.broker.publish == new.broker.publish);
     later("broker.sync_ms", old.broker.sync_ms == new.broker.sync_ms);
     later("buffer", old.buffer == new.buffer);
+    later("buffer.keys_file", old.buffer_keys == new.buffer_keys);
     later("control", old.control == new.control);
 }
 

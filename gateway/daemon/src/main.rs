@@ -170,9 +170,12 @@ fn load(path: &Path, last_good: bool) -> Option<Config> {
     }
 }
 
+/// Of the OPC UA library nothing: the gateway says itself what a lost connection means for a device, once.
+const LOGGED: &str = "info,opcua=off";
+
 fn start(work: Pin<Box<dyn Future<Output = u8>>>) -> ExitCode {
     let filter = std::env::var("TWINWAY_LOG").or_else(|_| std::env::var("RUST_LOG"));
-    let filter = EnvFilter::new(filter.unwrap_or_else(|_| "info".to_owned()));
+    let filter = EnvFilter::new(filter.unwrap_or_else(|_| LOGGED.to_owned()));
     let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt()
         .with_env_filter(filter)

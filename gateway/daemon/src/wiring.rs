@@ -248,6 +248,7 @@ pub(crate) fn store_options(config: &Config) -> gateway_store::Options {
             Overflow::DropOldest => gateway_store::Overflow::DropOldest,
             Overflow::DropNewest => gateway_store::Overflow::DropNewest,
         },
+        keys: config.buffer_keys.clone(),
         ..gateway_store::Options::new(config.data_dir.join("buffer"))
     }
 }
@@ -265,6 +266,8 @@ pub(crate) fn uplink_options(config: &Config) -> Option<gateway_sync::Options> {
         machine: std::fs::read_to_string(&uplink.machine_id_file)
             .ok()
             .and_then(|id| gateway_sync::machine_hash(&id)),
+        max_delay: uplink.max_delay,
+        plan: uplink.plan.clone(),
         ..gateway_sync::Options::new(url, config.tenant.clone(), config.id.clone())
     })
 }

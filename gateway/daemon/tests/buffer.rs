@@ -48,8 +48,10 @@ async fn samples_are_counted_exported_verified_and_dropped_on_record() {
     assert!(done.frames > 0 && done.samples > 0, "{done:?}");
     let audit = rig.get("/api/v1/audit").await;
     let entries = audit["items"].as_array().unwrap();
-    let entry = entries.iter().find(|e| e["action"] == "buffer.dropped").unwrap();
-    assert!(entry["detail"].as_str().unwrap().ends_with("a test"), "{entry}");
+    for action in ["buffer.drop_asked", "buffer.dropped"] {
+        let entry = entries.iter().find(|e| e["action"] == action).unwrap();
+        assert!(entry["detail"].as_str().unwrap().ends_with("a test"), "{entry}");
+    }
     let lost = || async {
         let status: BufferStatus = serde_json::from_value(rig.get("/api/v1/buffer").await).unwrap();
         status.lost.get("operator").copied().filter(|l| l.samples == done.samples)

@@ -42,7 +42,7 @@ async fn with(text: &str, plc: &Plc, dir: tempfile::TempDir) -> Rig {
 
 async fn figure(rig: &Rig, name: &str) -> (Option<f64>, String) {
     let twin: common::api::TwinView = serde_json::from_value(rig.get("/api/v1/twins/figures").await).unwrap();
-    let point = twin.points.iter().find(|p| p.schema.name == name).unwrap();
+    let point = twin.points.iter().find(|p| *p.schema.name == *name).unwrap();
     (point.value.as_ref().and_then(common::Value::as_f64), point.quality.to_string())
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use common::alarm::{AlarmState, AlarmView, LONGEST_SHELF_MS, Priority};
+use common::alarm::{AlarmState, AlarmView, LONGEST_SHELF_MS, Priority, Remark};
 use gateway_opcua::value::time;
 use opcua::nodes::{Event, EventField};
 use opcua::types::{
@@ -80,8 +80,11 @@ pub(crate) fn occurrence(id: &ByteString) -> Option<(common::AlarmId, i64)> {
     Some((common::AlarmId(uuid::Uuid::from_bytes(uuid)), i64::from_be_bytes(raised)))
 }
 
-/// An alarm's change, or the alarm as it is.
-pub(crate) fn alarm(view: &AlarmView, condition: NodeId, source: NodeId, now_us: i64) -> Told {
+/// An alarm's change, or the alarm as it is. What was said of it last stays where the change has no words of its own.
+pub(crate) fn alarm(view: &AlarmView, said: &Remark, condition: NodeId, source: NodeId, now_us: i64) -> Told {
+    let is_of_before = view.comment.is_empty() && !said.actor.is_empty();
+    let (comment, commenter) =
+        if is_of_before { (&said.text, &said.actor) } else { (&view.comment, &view.actor) };
     let event_type: NodeId = ObjectTypeId::AlarmConditionType.into();
     let text = |t: &str| Variant::from(LocalizedText::new("", t));
     let string = |s: &str| Variant::String(UAString::from(s));
@@ -130,18 +133,19 @@ pub(crate) fn alarm(view: &AlarmView, condition: NodeId, source: NodeId, now_us:
         ("ShelvingState/CurrentState/Id", Variant::from(NodeId::from(shelf_id))),
         ("ShelvingState/UnshelveTime", Variant::Double(left_ms)),
         ("Quality", Variant::StatusCode(gateway_opcua::status::status(view.quality))),
-        ("Comment", text(&view.comment)),
-        ("ClientUserId", string(&view.actor)),
+        ("Comment", text(comment)),
+        // Of the comment (part 9, 5.5.2), if there is one.
+        ("ClientUserId", string(commenter)),
         ("InputNode", Variant::from(source)),
     ]);
     Told { event_type, time: at, condition, fields }
 }
 
 /// Start and end of a refresh, which carry nothing of their own.
-pub(crate) fn refresh(starts: bool, id: ByteString, server: NodeId) -> Told {
+pub(crate) fn refresh(starts: bool, id: ByteString, server: NodeId, now: DateTime) -> Told {
     let event_type: NodeId =
         if starts { ObjectTypeId::RefreshStartEventType } else { ObjectTypeId::RefreshEndEventType }.into();
-    plain(event_type, id, server, if starts { "refresh starts" } else { "refresh ends" }, Vec::new())
+    plain(event_type, id, server, if starts { "refresh starts" } else { "refresh ends" }, now, None)
 }
 
 /// The model has changed. Verbs (part 5, 9.33.7): 1 a node came, 2 one went, 16 a data type changed.
@@ -149,6 +153,7 @@ pub(crate) fn model_change(
     id: ByteString,
     changes: Vec<ModelChangeStructureDataType>,
     server: NodeId,
+    now: DateTime,
 ) -> Told {
     let changes = ("Changes", Variant::from(changes));
     plain(
@@ -156,7 +161,8 @@ pub(crate) fn model_change(
         id,
         server,
         "the configuration changed",
-        vec![changes],
+        now,
+        Some(changes),
     )
 }
 
@@ -165,9 +171,9 @@ fn plain(
     id: ByteString,
     source: NodeId,
     message: &str,
-    more: Vec<(&'static str, Variant)>,
+    now: DateTime,
+    more: Option<(&'static str, Variant)>,
 ) -> Told {
-    let now = DateTime::now();
     let mut fields = BTreeMap::from([
         ("EventId", Variant::ByteString(id)),
         ("EventType", Variant::from(event_type.clone())),

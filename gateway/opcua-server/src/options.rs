@@ -159,9 +159,12 @@ pub type Nameplates = HashMap<String, Nameplate>;
 pub struct CurrentNameplates(Arc<RwLock<Arc<Nameplates>>>);
 
 impl CurrentNameplates {
-    /// Those of a configuration. Set before the bus goes over to it.
+    /// Those of a configuration. Set before the bus goes over to it. The same again are those of before.
     pub fn set(&self, of: Nameplates) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(of);
+        let mut held = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if **held != of {
+            *held = Arc::new(of);
+        }
     }
 
     /// Those of now.
@@ -197,4 +200,24 @@ pub struct Parts {
     pub drops: DropCounts,
     /// Time.
     pub clock: Clock,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_nameplates_again_are_those_of_before() {
+        let current = CurrentNameplates::default();
+        let of = |template: &str| {
+            let plate = Nameplate { template: Some(template.to_owned()), ..Nameplate::default() };
+            Nameplates::from([("oven".to_owned(), plate)])
+        };
+        current.set(of("a"));
+        let first = current.now();
+        current.set(of("a"));
+        assert!(Arc::ptr_eq(&first, &current.now()));
+        current.set(of("b"));
+        assert_eq!(*current.now(), of("b"));
+    }
 }

@@ -34,6 +34,7 @@ pub(crate) async fn run(shared: Arc<Shared>, server: ServerHandle, drain: Drain)
     let missed = shared.parts.drops.counter("opcua", "alarms_slow");
     let dropped = shared.parts.drops.counter("opcua", "slow");
     let mut seen = dropped.load(Ordering::Relaxed);
+    let mut behind = false;
     let mut look = interval(LOOK_EVERY);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -52,9 +53,10 @@ pub(crate) async fn run(shared: Arc<Shared>, server: ServerHandle, drain: Drain)
                 None => return,
             },
             change = alarms.recv() => match change {
-                Ok(view) => tell_alarm(&shared, &server, &view),
+                Ok(view) => tell_alarms(&shared, &server, [&view]),
                 Err(RecvError::Lagged(n)) => {
                     missed.fetch_add(n, Ordering::Relaxed);
+                    behind = true;
                 }
                 Err(RecvError::Closed) => return,
             },
@@ -64,6 +66,11 @@ pub(crate) async fn run(shared: Arc<Shared>, server: ServerHandle, drain: Drain)
                     renew(&shared, &server);
                 }
                 look_at_all(&shared, &server);
+                // Which changes were missed is not known: what all alarms are now is told, not at each of a storm's.
+                if std::mem::take(&mut behind) {
+                    let all = shared.parts.alarms.list();
+                    tell_alarms(&shared, &server, all.iter().filter(|view| view.at_us != 0));
+                }
             }
         }
     }
@@ -77,15 +84,13 @@ fn look_at_all(shared: &Shared, server: &ServerHandle) {
     let live = shared.live(&space);
     let value = |id: &NodeId| space.find(id).map(|node| space.value(&node, &live));
     let mut notifier = server.subscriptions().data_notifier();
-    shared.watches.look(|number| shared.judged(&space, number), value, &mut notifier);
+    shared.watches.look(|number| shared.judged(&space, number), value, shared.now(), &mut notifier);
 }
 
-fn tell_alarm(shared: &Shared, server: &ServerHandle, view: &AlarmView) {
+fn tell_alarms<'a>(shared: &Shared, server: &ServerHandle, views: impl IntoIterator<Item = &'a AlarmView>) {
     let space = shared.space();
-    let Some(number) = space.alarm_number(view.id) else { return };
-    let Some((device, point)) = space.source_of(number) else { return };
-    let event = events::alarm(view, space.id(&Node::Alarm(number)), point, shared.parts.clock.now_us());
-    server.subscriptions().notify_events(std::iter::once((&event as &dyn Event, &device)));
+    let told: Vec<_> = views.into_iter().filter_map(|view| shared.condition(&space, view)).collect();
+    server.subscriptions().notify_events(told.iter().map(|(device, event)| (event as &dyn Event, device)));
 }
 
 /// The configuration has another generation.
@@ -101,12 +106,12 @@ fn renew(shared: &Shared, server: &ServerHandle) {
         }
         add_types(&mut tree, &new);
     }
-    shared.watches.renew(&new, &mut server.subscriptions().data_notifier());
+    shared.watches.renew(&new, shared.now(), &mut server.subscriptions().data_notifier());
     let changes = changes(&old, &new);
     if changes.is_empty() {
         return;
     }
-    let event = events::model_change(new_id(), changes, ObjectId::Server.into());
+    let event = events::model_change(new_id(), changes, ObjectId::Server.into(), shared.now());
     let id: NodeId = ObjectId::Server.into();
     server.subscriptions().notify_events(std::iter::once((&event as &dyn Event, &id)));
 }
@@ -145,7 +150,7 @@ fn changes(old: &Space, new: &Space) -> Vec<ModelChangeStructureDataType> {
 }
 
 fn same_points(old: &Registry, was: usize, new: &Registry, is: usize) -> bool {
-    let of = |registry: &Registry, index: usize| -> Vec<Arc<common::PointSchema>> {
+    let of = |registry: &Registry, index: usize| -> Vec<common::PointSchema> {
         let numbers = registry.device(index).map_or(0..0, |d| d.points.clone());
         numbers.filter_map(|n| registry.point(PointId(n)).map(|p| p.schema.clone())).collect()
     };

@@ -190,6 +190,7 @@ impl Watches {
         &self,
         judge: impl Fn(u32) -> Option<Sample>,
         value: impl Fn(&NodeId) -> Option<Option<Variant>>,
+        at: DateTime,
         notifier: &mut SubscriptionDataNotifier<'_>,
     ) {
         let mut table = self.lock();
@@ -207,18 +208,18 @@ impl Watches {
                 other.fresh = other.fresh.saturating_sub(1);
                 let data = match &now {
                     Some(value) => DataValue { value: value.clone(), ..DataValue::null() },
-                    None => gone(),
+                    None => gone(at),
                 };
                 other.told = now;
                 if let Some(mut batch) = notifier.notify_for(id, AttributeId::Value) {
-                    batch.data_value(DataValue { server_timestamp: Some(DateTime::now()), ..data });
+                    batch.data_value(DataValue { server_timestamp: Some(at), ..data });
                 }
             }
         }
     }
 
     /// Goes over to another space: nodes that are gone are told so, and wait for their return.
-    pub(crate) fn renew(&self, space: &Space, notifier: &mut SubscriptionDataNotifier<'_>) {
+    pub(crate) fn renew(&self, space: &Space, at: DateTime, notifier: &mut SubscriptionDataNotifier<'_>) {
         let mut table = self.lock();
         let points = std::mem::take(&mut table.points);
         let others = std::mem::take(&mut table.others);
@@ -246,7 +247,7 @@ impl Watches {
                     if found.is_none()
                         && let Some(mut batch) = notifier.notify_for(&id, AttributeId::Value)
                     {
-                        batch.data_value(gone());
+                        batch.data_value(gone(at));
                     }
                     table.others.insert(id, Other { items, told: None, fresh: FRESH });
                 }
@@ -256,12 +257,8 @@ impl Watches {
 }
 
 /// A node that is not there any more.
-fn gone() -> DataValue {
-    DataValue {
-        status: Some(StatusCode::BadNodeIdUnknown),
-        server_timestamp: Some(DateTime::now()),
-        ..DataValue::null()
-    }
+fn gone(at: DateTime) -> DataValue {
+    DataValue { status: Some(StatusCode::BadNodeIdUnknown), server_timestamp: Some(at), ..DataValue::null() }
 }
 
 impl Watch {

@@ -274,9 +274,12 @@ mod tests {
         }
 
         #[test]
-        fn any_ticks_are_a_time_or_none(ticks in any::<i64>()) {
+        fn any_ticks_are_a_time_or_none(ticks in prop_oneof![any::<i64>(), 0..=DateTime::endtimes_ticks()]) {
             let us = micros(&DateTime::from(ticks));
-            prop_assert!(us.is_none_or(|us| (us - (ticks - TICKS_TO_1970) / 10).abs() <= 1), "{us:?}");
+            let exact = (i128::from(ticks) - i128::from(TICKS_TO_1970)).div_euclid(10);
+            let is_time = (i128::from(FIRST_US) + 2..i128::from(LAST_US) - 1).contains(&exact);
+            prop_assert!(us.is_some() || !is_time, "{ticks}");
+            prop_assert!(us.is_none_or(|us| (i128::from(us) - exact).abs() <= 1), "{us:?}");
         }
     }
 }

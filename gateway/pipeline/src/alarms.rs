@@ -7,7 +7,9 @@ mod rule;
 
 use std::collections::HashMap;
 
-use common::alarm::{AlarmAct, AlarmChange, AlarmId, AlarmState, AlarmView, LONGEST_SHELF_MS};
+use common::alarm::{
+    AlarmAct, AlarmChange, AlarmId, AlarmState, AlarmView, KeptAlarm, LONGEST_SHELF_MS, Remark,
+};
 use common::{PointId, Sample};
 
 pub use rule::Rule;
@@ -43,6 +45,7 @@ struct Alarm {
     definition: AlarmDefinition,
     watch: Watch,
     now: AlarmView,
+    said: Remark,
     /// What the condition is about to become, and since when, monotonic us.
     pending: Option<(bool, u64)>,
 }
@@ -80,7 +83,8 @@ impl Alarms {
             }
             by_id.insert(definition.told.id, at);
             let watch = Watch::new(&definition, now.mono_us);
-            alarms.push(Alarm { watch, now: definition.told.clone(), pending: None, definition });
+            let (now, said) = (definition.told.clone(), Remark::default());
+            alarms.push(Alarm { watch, now, said, pending: None, definition });
         }
         Self { alarms, places, by_id, ready: false }
     }
@@ -98,9 +102,9 @@ impl Alarms {
     /// Takes over what alarms were when the program last ran, and begins to judge. What is no longer configured is
     /// told as removed, what was switched off or on as that; an alarm that was active stays so until a sample says
     /// otherwise, so that a restart raises nothing anew.
-    pub fn restore(&mut self, kept: Vec<AlarmView>, now: Now, out: &mut Vec<AlarmView>) {
+    pub fn restore(&mut self, kept: Vec<KeptAlarm>, now: Now, out: &mut Vec<AlarmView>) {
         self.ready = true;
-        for old in kept {
+        for KeptAlarm { view: old, said } in kept {
             let Some(alarm) = self.by_id.get(&old.id).and_then(|at| self.alarms.get_mut(*at)) else {
                 if old.state != AlarmState::Normal || old.shelved_until_us.is_some() {
                     let (state, change) = (AlarmState::Normal, AlarmChange::Removed);
@@ -119,6 +123,7 @@ impl Alarms {
                 }
                 continue;
             };
+            alarm.said = said;
             alarm.now.state = old.state;
             alarm.now.raised_us = old.raised_us;
             (alarm.now.shelved_until_us, alarm.now.shelved_once) = (old.shelved_until_us, old.shelved_once);
@@ -164,7 +169,7 @@ impl Alarms {
         }
     }
 
-    /// Does what somebody wants. Asking again changes nothing more.
+    /// Does what somebody wants. Asking again changes nothing more. No comment leaves what was said before.
     ///
     /// # Errors
     /// When there is no such alarm, or it is out of service.
@@ -173,7 +178,7 @@ impl Alarms {
         id: AlarmId,
         act: AlarmAct,
         actor: &str,
-        comment: &str,
+        comment: Option<&str>,
         now: Now,
         out: &mut Vec<AlarmView>,
     ) -> Result<AlarmView, ActError> {
@@ -205,7 +210,10 @@ impl Alarms {
         }
         if let Some(told) = out.get_mut(before..).and_then(<[_]>::last_mut) {
             actor.clone_into(&mut told.actor);
-            comment.clone_into(&mut told.comment);
+            if let Some(comment) = comment {
+                comment.clone_into(&mut told.comment);
+                alarm.said = Remark { text: comment.to_owned(), actor: actor.to_owned() };
+            }
             alarm.now = told.clone();
         }
         Ok(alarm.now.clone())
@@ -216,15 +224,21 @@ impl Alarms {
         Some(&self.alarms.get(*self.by_id.get(&id)?)?.now)
     }
 
+    /// What was said of an alarm last.
+    pub fn said(&self, id: AlarmId) -> Option<&Remark> {
+        Some(&self.alarms.get(*self.by_id.get(&id)?)?.said)
+    }
+
     /// All alarms as they are.
     pub fn list(&self) -> impl Iterator<Item = &AlarmView> {
         self.alarms.iter().map(|a| &a.now)
     }
 
     /// What must outlive a restart: all that are not as new.
-    pub fn kept(&self) -> Vec<AlarmView> {
-        let matters = |v: &&AlarmView| v.raised_us.is_some() || v.change != AlarmChange::Enabled;
-        self.list().filter(matters).cloned().collect()
+    pub fn kept(&self) -> Vec<KeptAlarm> {
+        let matters = |a: &&Alarm| a.now.raised_us.is_some() || a.now.change != AlarmChange::Enabled;
+        let one = |a: &Alarm| KeptAlarm { view: a.now.clone(), said: a.said.clone() };
+        self.alarms.iter().filter(matters).map(one).collect()
     }
 
     /// When `tick` must be called next at the latest, monotonic us.

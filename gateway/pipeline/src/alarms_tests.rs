@@ -65,7 +65,7 @@ impl Rig {
         Self::with(definition, vec![]).0
     }
 
-    fn with(definition: AlarmDefinition, kept: Vec<AlarmView>) -> (Self, Vec<AlarmView>) {
+    fn with(definition: AlarmDefinition, kept: Vec<KeptAlarm>) -> (Self, Vec<AlarmView>) {
         let id = definition.told.id;
         let mut alarms = Alarms::new(vec![definition], at(0));
         let mut out = Vec::new();
@@ -87,7 +87,7 @@ impl Rig {
 
     fn act(&mut self, act: AlarmAct, ms: u64) -> usize {
         let mut out = Vec::new();
-        self.alarms.act(self.id, act, "anna", "seen", at(ms), &mut out).unwrap();
+        self.alarms.act(self.id, act, "anna", Some("seen"), at(ms), &mut out).unwrap();
         out.len()
     }
 
@@ -136,7 +136,7 @@ fn acknowledging_is_of_one_occurrence_and_asking_again_changes_nothing() {
     let mut out = Vec::new();
     let unknown = AlarmId::derived(r.now().twin, "p", "other");
     let act = AlarmAct::Unshelve;
-    assert_eq!(r.alarms.act(unknown, act, "a", "", at(0), &mut out), Err(ActError::Unknown));
+    assert_eq!(r.alarms.act(unknown, act, "a", None, at(0), &mut out), Err(ActError::Unknown));
 }
 
 #[test]
@@ -220,7 +220,7 @@ fn a_restart_raises_nothing_anew_and_tells_what_the_configuration_changed() {
     r.feed(95.0, 0);
     let raised_us = r.now().raised_us.unwrap();
     r.act(AlarmAct::Acknowledge { raised_us }, 5);
-    let kept: Vec<AlarmView> =
+    let kept: Vec<KeptAlarm> =
         serde_json::from_slice(&serde_json::to_vec(&r.alarms.kept()).unwrap()).unwrap();
     let (mut again, out) = Rig::with(d(), kept.clone());
     assert!(out.is_empty());
@@ -243,6 +243,33 @@ fn a_restart_raises_nothing_anew_and_tells_what_the_configuration_changed() {
 }
 
 #[test]
+fn what_was_said_stays_when_something_else_changes() {
+    let d = || AlarmDefinition { on_delay_ms: 0, off_delay_ms: 0, ..define(Rule::Above(90.0)) };
+    let mut r = Rig::new(d());
+    let said = |r: &Rig| r.alarms.said(r.id).map(|s| (s.text.clone(), s.actor.clone())).unwrap();
+    let anna = ("seen".to_owned(), "anna".to_owned());
+    r.feed(95.0, 0);
+    assert_eq!(said(&r), (String::new(), String::new()));
+    r.act(AlarmAct::Comment, 5);
+    let act = AlarmAct::Acknowledge { raised_us: r.now().raised_us.unwrap() };
+    r.alarms.act(r.id, act, "ben", None, at(10), &mut Vec::new()).unwrap();
+    assert_eq!((r.now().actor.as_str(), r.now().comment.as_str()), ("ben", ""), "the change is his alone");
+    assert_eq!(said(&r), anna);
+    r.feed(10.0, 20);
+    assert_eq!((r.now().actor.as_str(), r.now().comment.as_str()), ("system", ""));
+    assert_eq!(said(&r), anna);
+    let kept = serde_json::to_vec(&r.alarms.kept()).unwrap();
+    let (mut again, _) = Rig::with(d(), serde_json::from_slice(&kept).unwrap());
+    assert_eq!(said(&again), anna);
+    again.alarms.act(again.id, AlarmAct::Comment, "ben", Some(""), at(30), &mut Vec::new()).unwrap();
+    assert_eq!(said(&again), (String::new(), "ben".to_owned()));
+    // What an earlier version kept has no such words.
+    let old = serde_json::to_vec(&[again.now()]).unwrap();
+    let (old, _) = Rig::with(d(), serde_json::from_slice(&old).unwrap());
+    assert_eq!((old.now().state, said(&old).0.as_str()), (AlarmState::Normal, ""));
+}
+
+#[test]
 fn a_comment_changes_nothing_else_and_outlives_a_restart() {
     let d = || AlarmDefinition { on_delay_ms: 0, off_delay_ms: 0, ..define(Rule::Above(90.0)) };
     let mut r = Rig::new(d());
@@ -257,9 +284,9 @@ fn a_comment_changes_nothing_else_and_outlives_a_restart() {
     assert!(out.is_empty());
     assert_eq!((again.now().actor.as_str(), again.now().comment.as_str()), ("anna", "seen"));
     assert_eq!(r.act(AlarmAct::Acknowledge { raised_us: raised_us.unwrap() }, 10), 1);
-    let mut out = Vec::new();
     let mut off = Rig::new(AlarmDefinition { enabled: false, ..d() });
-    let refused = off.alarms.act(off.id, AlarmAct::Comment, "anna", "seen", at(5), &mut out);
+    let mut out = Vec::new();
+    let refused = off.alarms.act(off.id, AlarmAct::Comment, "anna", Some("seen"), at(5), &mut out);
     assert!(matches!(refused, Err(ActError::OutOfService)) && out.is_empty());
 }
 
@@ -290,10 +317,10 @@ proptest! {
                 0 => r.alarms.tick(at(ms), &mut out),
                 1 => {
                     let raised_us = r.now().raised_us.unwrap_or(0);
-                    let _ = r.alarms.act(r.id, AlarmAct::Acknowledge { raised_us }, "a", "", at(ms), &mut out);
+                    let _ = r.alarms.act(r.id, AlarmAct::Acknowledge { raised_us }, "a", None, at(ms), &mut out);
                 }
-                2 => drop(r.alarms.act(r.id, AlarmAct::Shelve { duration_ms: 100 }, "a", "", at(ms), &mut out)),
-                3 => drop(r.alarms.act(r.id, AlarmAct::Comment, "a", "b", at(ms), &mut out)),
+                2 => drop(r.alarms.act(r.id, AlarmAct::Shelve { duration_ms: 100 }, "a", None, at(ms), &mut out)),
+                3 => drop(r.alarms.act(r.id, AlarmAct::Comment, "a", Some("b"), at(ms), &mut out)),
                 _ => r.alarms.feed(&sample(P, x, ms), at(ms), &mut out),
             }
             for view in out {

@@ -12,7 +12,7 @@ fn point(value_type: ValueType) -> PointDefinition {
 }
 
 fn ranged(p: &mut PointDefinition, min: f64, max: f64) {
-    let schema = Arc::make_mut(&mut p.schema);
+    let schema = &mut p.schema;
     (schema.range_min, schema.range_max) = (Some(min), Some(max));
 }
 

@@ -93,8 +93,8 @@ impl Cursor {
         if first > last {
             return None;
         }
-        let begins = |set: &IntervalSet| set.iter().map(|(start, _)| start).find(|s| *s > first);
-        let end = [begins(taken), begins(sent)].into_iter().flatten().min().map_or(last, |s| last.min(s - 1));
+        let begins = [taken, sent].into_iter().filter_map(|set| set.first_from(first));
+        let end = begins.min().map_or(last, |s| last.min(s - 1));
         Some(Run { incarnation, first, last: end })
     }
 

@@ -74,14 +74,14 @@ impl<'a> Node<'a> {
             for (number, point) in (device.first_point..).zip(&device.points) {
                 let kind = DataType::of(point.value_type);
                 let alias = NODE_ALIASES + u64::from(number);
-                self.metrics.insert((device.twin, point.name.clone()), (alias, kind));
+                self.metrics.insert((device.twin, point.name.to_string()), (alias, kind));
                 let sample = current.get(common::PointId(number));
                 let metric = match &sample {
                     Some(sample) => self.metric(sample, alias, kind, false),
                     None => Metric { timestamp_ms: Some(now_ms), ..Metric::of(kind, None) },
                 };
                 metrics.push(Metric {
-                    name: Some(point.name.clone()),
+                    name: Some(point.name.to_string()),
                     alias: Some(alias),
                     datatype: Some(kind.code()),
                     ..metric
@@ -125,7 +125,7 @@ impl<'a> Node<'a> {
             if !self.options.takes(&device.name) {
                 continue;
             }
-            let known = self.metrics.get(&(device.twin, point.name.clone()));
+            let known = self.metrics.get(&(device.twin, point.name.to_string()));
             let Some((alias, kind)) =
                 known.copied().filter(|(_, kind)| *kind == DataType::of(point.value_type))
             else {
@@ -188,7 +188,7 @@ impl<'a> Node<'a> {
         let point = device
             .points
             .iter()
-            .find(|p| metric.name.as_deref() == Some(p.name.as_str()) || by_alias(&p.name))
+            .find(|p| metric.name.as_deref() == Some(&*p.name) || by_alias(&p.name))
             .ok_or_else(|| format!("device `{}` has no such metric", device.name))?;
         let kind = DataType::of(point.value_type).code();
         let value = metric.read(Some(kind)).map_err(|e| format!("metric `{}`: {e}", point.name))?;
@@ -196,6 +196,6 @@ impl<'a> Node<'a> {
         let value = value
             .convert(point.value_type)
             .ok_or_else(|| format!("the value of metric `{}` does not fit its type", point.name))?;
-        Ok(Ask::Write { twin: device.twin, point: point.name.clone(), value })
+        Ok(Ask::Write { twin: device.twin, point: point.name.to_string(), value })
     }
 }

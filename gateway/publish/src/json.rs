@@ -51,7 +51,7 @@ pub(crate) fn messages(
         };
         open[at].names.insert(sample.point.0);
         open[at].source_us = open[at].source_us.max(sample.source_us);
-        open[at].values.insert(point.name.clone(), Json::Object(object(sample)));
+        open[at].values.insert(point.name.to_string(), Json::Object(object(sample)));
     }
     out.extend(open.iter_mut().map(Open::close));
     out

@@ -31,7 +31,7 @@ impl Shared {
     pub(crate) fn adopt(&mut self, acks: Sets, past: Sets) {
         self.past = past;
         for (incarnation, set) in acks {
-            let is_here = self.holds(incarnation);
+            let is_here = self.may_hold(incarnation);
             self.acked.insert(incarnation, set);
             if !is_here {
                 self.outlived(incarnation);

@@ -200,6 +200,42 @@ pub(crate) fn read_full(file: &dyn DiskFile, into: &mut [u8], offset: u64) -> io
     Ok(got)
 }
 
+/// What is read at once around a place that cannot be.
+const BLOCK: u64 = 4096;
+
+/// Reads as `read_full` does, with zeros for the blocks that the disk cannot read; whether there were such. What is not
+/// about blocks stays an error.
+pub(crate) fn read_around(file: &dyn DiskFile, into: &mut [u8], offset: u64) -> io::Result<(usize, bool)> {
+    match read_full(file, into, offset) {
+        Err(e) if is_bad_block(&e) => {}
+        read => return read.map(|n| (n, false)),
+    }
+    let left = usize::try_from(file.size()?.saturating_sub(offset)).unwrap_or(usize::MAX);
+    let (len, mut at, mut bad) = (into.len().min(left), 0, false);
+    while at < len {
+        let place = offset + at as u64;
+        let to = len.min(at + usize::try_from(BLOCK - place % BLOCK).unwrap_or(1));
+        let block = &mut into[at..to];
+        match read_full(file, block, place) {
+            Ok(n) if n == block.len() => {}
+            // It became shorter.
+            Ok(n) => return Ok((at + n, bad)),
+            Err(e) if is_bad_block(&e) => {
+                block.fill(0);
+                bad = true;
+            }
+            Err(e) => return Err(e),
+        }
+        at = to;
+    }
+    Ok((len, bad))
+}
+
+/// `EIO`, and what file systems with checksums say of a block (`EBADMSG`, `EUCLEAN`).
+fn is_bad_block(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(5 | 74 | 117))
+}
+
 /// Reads a small file; an error beyond `limit` bytes.
 pub(crate) fn read_small(disk: &dyn Disk, path: &Path, limit: usize) -> io::Result<Vec<u8>> {
     let file = disk.open(path, false)?;

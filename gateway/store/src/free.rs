@@ -1,19 +1,25 @@
 //! How segments go: removed, or written anew with what stays of them and of the one before. What they lose is noted
 //! before (`retain`).
 
+use std::collections::HashMap;
 use std::io;
+use std::time::Duration;
 
 use common::IntervalSet;
-use common::wire::{Frame, FrameKind, GapCause};
+use common::wire::GapCause;
+use tokio::time::Instant;
 
 use crate::disk::Disk;
 use crate::inner::lock;
-use crate::record::{Item, RecordReader};
 use crate::retain::{Losses, tell};
-use crate::segment::{Active, Segment, rewritten};
-use crate::sets::minus;
-use crate::tail::TailFrame;
-use crate::writer::Writer;
+use crate::segment::{Active, FrameRef, Segment, rewritten};
+use crate::writer::{WRITE_BYTES, Writer};
+
+/// After so many refusals a segment counts as staying; at once if the disk is full.
+const STUCK_AFTER: u32 = 3;
+/// Pause before a segment is written anew once more; doubled each time.
+const RETRY_LEAST: Duration = Duration::from_millis(250);
+const RETRY_MOST: Duration = Duration::from_secs(60);
 
 impl Writer {
     /// Removes segments. Their numbers are gone first.
@@ -34,7 +40,7 @@ impl Writer {
         let mut shared = lock(&self.inner.shared);
         shared.segments.retain(|s| !segments.iter().any(|g| g.ordinal == s.ordinal));
         for segment in segments {
-            if segment.incarnation != self.inner.incarnation && !shared.holds(segment.incarnation) {
+            if segment.incarnation != self.inner.incarnation && !shared.may_hold(segment.incarnation) {
                 shared.outlived(segment.incarnation);
             }
         }
@@ -50,73 +56,139 @@ impl Writer {
         }
     }
 
-    /// Writes a segment anew with what is still present, together with what is left of the one before it.
-    pub(crate) fn rewrite(&mut self, ordinal: u64) -> io::Result<()> {
-        let (segment, before) = {
+    /// Notes on disk what is condemned, and then frees it, first what needs no room for that. What the disk refuses to
+    /// write anew is tried again, ever more rarely unless something gave room.
+    ///
+    /// # Errors
+    /// The first refusal; what it is about stays condemned.
+    pub(crate) fn commit(&mut self) -> io::Result<()> {
+        self.stuck.retain(|ordinal, _| self.condemned.contains(ordinal));
+        let now = Instant::now();
+        let due = |stuck: &HashMap<u64, Stuck>, o: u64| stuck.get(&o).is_none_or(|s| s.not_before <= now);
+        if !self.condemned.iter().any(|o| due(&self.stuck, *o)) {
+            return Ok(());
+        }
+        if let Err(error) = self.keep_gone() {
+            tracing::warn!(%error, "what is gone is not on disk; nothing is freed until it is");
+            return Err(error);
+        }
+        let whole: Vec<Segment> = {
+            let shared = lock(&self.inner.shared);
+            self.condemned.retain(|o| shared.segments.iter().any(|s| s.ordinal == *o));
+            let goes = |s: &&Segment| s.contents.present.is_empty() && self.condemned.contains(&s.ordinal);
+            shared.segments.iter().filter(goes).cloned().collect()
+        };
+        self.remove(&whole);
+        self.condemned.retain(|o| !whole.iter().any(|s| s.ordinal == *o));
+        let mut result = Ok(());
+        for ordinal in self.condemned.clone() {
+            if whole.is_empty() && !due(&self.stuck, ordinal) {
+                continue;
+            }
+            match self.rewrite_with_what_fits(ordinal) {
+                Ok(()) => {
+                    self.condemned.retain(|o| *o != ordinal);
+                    self.stuck.remove(&ordinal);
+                }
+                Err(error) => {
+                    let stuck = self.stuck.entry(ordinal).or_insert(Stuck { tries: 0, not_before: now });
+                    stuck.refused(&error);
+                    tracing::error!(ordinal, %error, tries = stuck.tries, "segment not shrunk; it is tried again");
+                    result = result.and(Err(error));
+                }
+            }
+        }
+        result
+    }
+
+    fn rewrite_with_what_fits(&mut self, ordinal: u64) -> io::Result<()> {
+        match self.rewrite(ordinal, true) {
+            Err(error) if is_full(&error) => {
+                self.reserve.give();
+                self.rewrite(ordinal, false)
+            }
+            done => done,
+        }
+    }
+
+    /// Whether a segment is condemned and takes room for longer: it counts as staying.
+    pub(crate) fn is_stuck(&self, ordinal: u64) -> bool {
+        self.stuck.get(&ordinal).is_some_and(|s| s.tries >= STUCK_AFTER)
+    }
+
+    /// Writes a segment anew with what is still present, together with what is left of the one before it if `merge`.
+    fn rewrite(&mut self, ordinal: u64, merge: bool) -> io::Result<()> {
+        let (segment, before, json) = {
             let shared = lock(&self.inner.shared);
             let Some(at) = shared.segments.iter().position(|s| s.ordinal == ordinal) else { return Ok(()) };
             let segment = shared.segments[at].clone();
             let before = shared.segments[..at].iter().rfind(|s| s.incarnation == segment.incarnation);
             let fits = |s: &&Segment| {
-                segment.only_records()
+                merge
+                    && segment.only_records()
                     && s.only_records()
                     && s.closed
                     && s.schema == segment.schema
                     && s.bytes < self.inner.options.segment_bytes / 2
                     && !self.condemned.contains(&s.ordinal)
             };
-            (segment.clone(), before.filter(fits).cloned())
+            let json = shared.schema_json(segment.schema);
+            (segment.clone(), before.filter(fits).cloned(), json)
         };
         if segment.contents.present.is_empty() {
             self.remove(std::slice::from_ref(&segment));
             return Ok(());
         }
         let disk = self.inner.options.disk.clone();
-        let mut kept = Vec::new();
-        for part in before.iter().chain([&segment]) {
-            read_frames(&*disk, part, |frame| kept.push(frame))?;
-        }
-        let mut read = IntervalSet::new();
-        kept.iter().for_each(|f| read.insert_range(f.seq, f.seq));
-        let known = || lock(&self.inner.shared).schema_json(segment.schema);
-        let json = segment.schema_json(&*disk)?.or_else(known).unwrap_or_default();
+        let parts: Vec<Segment> = before.into_iter().chain([segment.clone()]).collect();
+        let json = segment.schema_json(&*disk)?.or(json).unwrap_or_default();
         let path = segment.path.with_file_name(rewritten(&segment.path, ordinal));
         let beside = path.with_extension("tmp");
         let _ = disk.remove(&beside);
-        let first = kept.first().map_or(segment.first(), |f| f.seq);
-        let mut active = Active::create(
-            &*disk,
-            beside.clone(),
-            ordinal,
-            segment.incarnation,
-            first,
-            (segment.schema, &json),
-        )?;
-        kept.iter().for_each(|f| active.push(f));
-        let mut parts = before.iter().chain([&segment]);
-        active.segment.contents.times_known = parts.all(|p| p.contents.times_known);
-        let written = active.close().and_then(|s| disk.rename(&beside, &path).map(|()| s));
+        let first = parts.iter().map(Segment::first).find(|n| *n > 0).unwrap_or_default();
+        let schema = (segment.schema, &json[..]);
+        let mut active = Active::create(&*disk, beside.clone(), ordinal, segment.incarnation, first, schema)?;
+        let mut read = IntervalSet::new();
+        let filled = parts.iter().try_for_each(|part| copy(&*disk, part, &mut active, &mut read));
+        let contents = &mut active.segment.contents;
+        if !contents.present.is_subset(&contents.kept) {
+            parts.iter().for_each(|p| contents.add_times(p.contents.times));
+        }
+        contents.times_known = parts.iter().all(|p| p.contents.times_known);
+        let written = filled.and_then(|()| active.close());
+        let written = written.and_then(|s| disk.rename(&beside, &path).map(|()| s));
         let mut small = written.inspect_err(|_| drop(disk.remove(&beside)))?;
         disk.sync_dir(&self.dir)?;
         small.path = path;
         let mut shared = lock(&self.inner.shared);
-        for part in before.iter().chain([&segment]) {
+        for part in &parts {
             let now = shared.segments.iter().find(|s| s.ordinal == part.ordinal);
             let now = now.map(|s| s.contents.present.clone()).unwrap_or_default();
             // Damage may have been told meanwhile; what else was not read is lost with the old file.
-            small.contents.present = minus(&small.contents.present, &minus(&part.contents.present, &now));
-            let seqs = minus(&now, &read);
+            small.contents.present = small.contents.present.minus(&part.contents.present.minus(&now));
+            let seqs = now.minus(&read);
+            shared.retell_for(part, &seqs);
+            if part.incarnation == self.inner.incarnation {
+                shared.tail.forget(&seqs);
+            }
             tell(&mut shared, part, &Losses { seqs, ..Losses::default() }, GapCause::Damaged);
         }
-        shared.segments.retain(|s| before.as_ref().is_none_or(|b| b.ordinal != s.ordinal));
+        let merged = |s: &Segment| s.ordinal != ordinal && parts.iter().any(|p| p.ordinal == s.ordinal);
+        shared.segments.retain(|s| !merged(s));
         if let Some(known) = shared.segments.iter_mut().find(|s| s.ordinal == ordinal) {
             *known = small;
         }
         drop(shared);
-        for old in before.iter().chain([&segment]) {
-            disk.remove(&old.path)?;
+        for old in &parts {
+            // A start finds both and keeps the new one.
+            if let Err(error) = disk.remove(&old.path) {
+                tracing::warn!(path = %old.path.display(), %error, "segment that was written anew is not removed");
+            }
         }
-        disk.sync_dir(&self.dir)
+        if let Err(error) = disk.sync_dir(&self.dir) {
+            tracing::warn!(%error, "removal of segments may not survive a power cut");
+        }
+        Ok(())
     }
 
     /// Keeps on disk what is gone. Incarnations of which nothing is left are forgotten.
@@ -126,7 +198,7 @@ impl Writer {
             if !shared.gone_dirty {
                 return Ok(());
             }
-            let held = |i: &common::Incarnation| *i == self.inner.incarnation || shared.holds(*i);
+            let held = |i: &common::Incarnation| *i == self.inner.incarnation || shared.may_hold(*i);
             let sets: crate::gone::Sets =
                 shared.gone.iter().filter(|(i, _)| held(i)).map(|(i, s)| (*i, s.clone())).collect();
             shared.gone.clone_from(&sets);
@@ -137,26 +209,37 @@ impl Writer {
     }
 }
 
-/// Hands over the frames of a segment that are present and sound.
-pub(crate) fn read_frames(
-    disk: &dyn Disk,
-    segment: &Segment,
-    mut take: impl FnMut(TailFrame),
-) -> io::Result<()> {
-    let file = disk.open(&segment.path, false)?;
-    let mut reader = RecordReader::new(&*file, segment.incarnation, segment.start, segment.contents.end);
-    let mut last = 0;
-    while let Some(item) = reader.next()? {
-        let Item::Frame { seq, bytes, .. } = item else { continue };
-        if seq <= last || !segment.contents.present.contains(seq) {
-            continue;
+/// Writes what is present of a segment into another, not all of it in memory at once.
+fn copy(disk: &dyn Disk, from: &Segment, to: &mut Active, read: &mut IntervalSet) -> io::Result<()> {
+    let mut written = Ok(());
+    from.frames(disk, |seq, bytes| {
+        to.push(FrameRef::of(seq, &bytes), None);
+        read.insert(seq);
+        if to.pending() >= WRITE_BYTES {
+            written = to.write();
         }
-        last = seq;
-        let kind = Frame::peek_kind(&bytes).unwrap_or(FrameKind::Other);
-        let (cut_us, synchronised) = Frame::peek(&bytes).map_or((0, false), |h| (h.cut_us, h.synchronised));
-        let times = (kind == FrameKind::Samples).then_some(segment.contents.times).flatten();
-        let (at, schema) = (tokio::time::Instant::now(), segment.schema);
-        take(TailFrame { seq, bytes: bytes.into(), schema, kind, times, cut_us, synchronised, at });
+        written.is_ok()
+    })?;
+    written
+}
+
+/// Whether the disk has no room.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// A condemned segment that the disk refused to write anew.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stuck {
+    tries: u32,
+    not_before: Instant,
+}
+
+impl Stuck {
+    /// A full disk does not get emptier by waiting.
+    fn refused(&mut self, error: &io::Error) {
+        self.tries = if is_full(error) { self.tries.max(STUCK_AFTER) } else { self.tries + 1 };
+        let pause = RETRY_LEAST * 2u32.saturating_pow(self.tries.min(16));
+        self.not_before = Instant::now() + pause.min(RETRY_MOST);
     }
-    Ok(())
 }

@@ -1,6 +1,6 @@
 //! Which numbers are missing from the log on purpose, told as lost or freed because the cloud has them, and which gaps
-//! are not told yet. Durable, and written before the frames go: so every other hole that a start finds is damage, and
-//! is told; a gap is told whenever the power goes; and what was told as lost does not come back. One small file,
+//! are not told yet. Durable, and written before the frames go: so every other hole that a start finds is damage, unless a
+//! file that it could not read may fill it, and is told; a gap is told whenever the power goes; and what was told as lost does not come back. One small file,
 //! replaced as a whole: on a full disk it needs next to nothing, and sled would forget it with the power.
 
 use std::collections::HashMap;

@@ -7,7 +7,6 @@ use common::{PointId, Sample, Schema, SchemaHash};
 use gateway_core::{History, Keep, Registry};
 
 use crate::inner::lock;
-use crate::record::{Item, RecordReader};
 use crate::segment::Segment;
 use crate::store::Store;
 
@@ -65,14 +64,11 @@ impl History for Store {
             if renumber.is_empty() {
                 continue;
             }
-            let Ok(file) = disk.open(&segment.path, false) else { continue };
-            let mut reader =
-                RecordReader::new(&*file, segment.incarnation, segment.start, segment.contents.end);
-            while let Ok(Some(item)) = reader.next() {
-                if let Item::Frame { bytes, .. } = item {
-                    found.take(&bytes, renumber);
-                }
-            }
+            // What cannot be read is passed over.
+            let _ = segment.frames(disk, |_, bytes| {
+                found.take(&bytes, renumber);
+                true
+            });
         }
         found.finish()
     }

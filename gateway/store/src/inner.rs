@@ -2,10 +2,9 @@
 //! (numbers and the table of last values), then `shared` (tail, index, acks). The writer thread takes
 //! neither while it touches a file.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use common::command::{LogEntry, Severity};
 use common::wire::{Body, Frame, FrameHeader, FrameKind, Gap, GapCause, Known};
 use common::{Clock, Incarnation, IntervalSet, Sample, SchemaHash};
 use gateway_core::{FrameId, LogError, Points, Registry, Watermark};
@@ -15,11 +14,13 @@ use tokio::time::Instant;
 use crate::commands::Commands;
 use crate::gone::Sets;
 use crate::options::Options;
-use crate::retain::DropOrder;
+use crate::order::DropOrder;
+use crate::recover::Unread;
 use crate::segment::Segment;
-use crate::sets::{minus, missing};
 use crate::table::Table;
 use crate::tail::{Tail, TailFrame};
+use crate::tell::name_of;
+use crate::walk::Suspect;
 
 /// Unsynced bytes from which the writer does not wait for the interval to pass.
 pub(crate) const BATCH_BYTES: usize = 1 << 20;
@@ -118,12 +119,20 @@ pub(crate) struct Shared {
     pub(crate) holds: HashMap<String, Hold>,
     /// Found and not told yet; and whether people are told as well.
     pub(crate) gaps: Vec<(Gap, bool)>,
+    /// Found where the disk could not read, and not judged yet.
+    pub(crate) suspects: Vec<Suspect>,
+    /// Files that the start did not read.
+    pub(crate) unread: Vec<Unread>,
+    /// Ordinals of segments of which it was said that they cannot be read.
+    pub(crate) unread_told: HashSet<u64>,
     /// Somebody waits in `durable`.
     pub(crate) sync_wanted: bool,
     /// Acks came that may free something.
     pub(crate) retain_wanted: bool,
     /// Somebody asks for samples to be dropped.
     pub(crate) drop_wanted: Option<DropOrder>,
+    /// Until that is done.
+    pub(crate) dropping: bool,
     pub(crate) closing: bool,
 }
 
@@ -131,23 +140,25 @@ impl Shared {
     /// Frames of a segment that the cloud does not have.
     pub(crate) fn unacked(&self, segment: &Segment) -> u64 {
         match self.acked.get(&segment.incarnation) {
-            Some(acked) => missing(&segment.contents.present, acked),
+            Some(acked) => segment.contents.present.minus_len(acked),
             None => segment.contents.present.len(),
         }
+    }
+
+    /// The segments with frames from a reader's cursor on, whatever its lag.
+    pub(crate) fn wanted_by(&self, hold: &Hold) -> &[Segment] {
+        let of_cursor = |s: &Segment| s.incarnation == hold.from.incarnation;
+        let first = self.segments.iter().position(|s| of_cursor(s) && s.last() >= hold.from.seq);
+        // Without segments of its incarnation the reader has all of them, or lost them.
+        let later = || self.segments.iter().rposition(of_cursor).map_or(0, |at| at + 1);
+        self.segments.get(first.unwrap_or_else(later)..).unwrap_or(&[])
     }
 
     /// Ordinal from which some reader beside the cloud wants all segments: those with frames after its cursor,
     /// as far as they are within its lag.
     pub(crate) fn held_from(&self) -> u64 {
         let of = |hold: &Hold| {
-            let of_cursor = |s: &&Segment| s.incarnation == hold.from.incarnation;
-            // Without segments of its incarnation the reader has all of them, or lost them.
-            let first = self.segments.iter().filter(of_cursor).find(|s| s.last() >= hold.from.seq);
-            let newer = || {
-                let last = self.segments.iter().rfind(of_cursor).map(|s| s.ordinal);
-                self.segments.iter().map(|s| s.ordinal).find(|o| last.is_none_or(|l| *o > l))
-            };
-            let wanted = first.map(|s| s.ordinal).or_else(newer).unwrap_or(u64::MAX);
+            let wanted = self.wanted_by(hold).first().map_or(u64::MAX, |s| s.ordinal);
             let mut bytes = 0u64;
             let within = self.segments.iter().rev().take_while(|s| {
                 bytes = bytes.saturating_add(s.bytes);
@@ -161,7 +172,7 @@ impl Shared {
     /// Takes frames for lost; `gap` tells it later.
     pub(crate) fn lose(&mut self, incarnation: Incarnation, seqs: &IntervalSet) {
         for segment in self.segments.iter_mut().filter(|s| s.incarnation == incarnation) {
-            segment.contents.present = minus(&segment.contents.present, seqs);
+            segment.contents.present = segment.contents.present.minus(seqs);
         }
         self.free(incarnation, seqs);
     }
@@ -174,6 +185,25 @@ impl Shared {
         }
     }
 
+    /// Records of a segment are lost that nobody can read: gaps that they may have told are told again, since there is
+    /// nothing else that knows them.
+    pub(crate) fn retell_for(&mut self, segment: &Segment, lost: &IntervalSet) {
+        let acked = self.acked.get(&segment.incarnation).cloned().unwrap_or_default();
+        if lost.intersection(&segment.contents.kept).is_subset(&acked) {
+            return;
+        }
+        let mut untold = Vec::new();
+        for (incarnation, gone) in &self.gone {
+            let acked = self.acked.get(incarnation).cloned().unwrap_or_default();
+            untold.extend(gone.difference(&acked).map(|run| (*incarnation, run)));
+        }
+        for (incarnation, run) in untold {
+            let (incarnation, seqs) = (Some(incarnation), Some(run));
+            let gap = Gap { incarnation, seqs, times_us: None, samples: 0, cause: GapCause::Damaged };
+            self.retell(gap, false);
+        }
+    }
+
     /// Frames up to `durable` are on disk, and what they tell is told.
     pub(crate) fn told(&mut self, durable: u64) {
         let before = self.telling.len();
@@ -181,7 +211,7 @@ impl Shared {
         self.gone_dirty |= self.telling.len() < before;
     }
 
-    fn next_to_tell(&mut self) -> Option<(Gap, bool)> {
+    pub(crate) fn next_to_tell(&mut self) -> Option<(Gap, bool)> {
         let next = (!self.gaps.is_empty()).then(|| self.gaps.remove(0))?;
         self.telling.push((UNTOLD, next.0.clone()));
         Some(next)
@@ -195,6 +225,11 @@ impl Shared {
     /// Whether frames of an incarnation are in segments.
     pub(crate) fn holds(&self, incarnation: Incarnation) -> bool {
         self.segments.iter().any(|s| s.incarnation == incarnation)
+    }
+
+    /// The same, or what was not read may hold some.
+    pub(crate) fn may_hold(&self, incarnation: Incarnation) -> bool {
+        !self.unread.is_empty() || self.holds(incarnation)
     }
 
     /// The schema of a generation that is still at hand.
@@ -368,53 +403,6 @@ impl Inner {
         Err(LogError::Write { detail: detail.unwrap_or_else(|| "the disk is too slow".to_owned()) })
     }
 
-    /// Tells of something that the buffer itself did or met.
-    pub(crate) fn event(&self, action: &str, severity: Severity, detail: String) {
-        let entry = LogEntry {
-            at_us: self.clock.now_us(),
-            actor: "system".to_owned(),
-            action: action.to_owned(),
-            target: "buffer".to_owned(),
-            twin: None,
-            severity,
-            code: None,
-            detail,
-        };
-        if let Err(error) = self.append_own(Body::Event(entry)) {
-            tracing::warn!(action, %error, "event of the buffer is lost");
-        }
-    }
-
-    /// Tells what was lost. Called with no lock held.
-    pub(crate) fn tell_losses(&self) {
-        {
-            let mut shared = lock(&self.shared);
-            let (loss, over) = (std::mem::take(&mut shared.loss), std::mem::take(&mut shared.over));
-            for (loss, cause) in [(loss, GapCause::DiskFull), (over, GapCause::Quota)] {
-                if loss.frames > 0 {
-                    let (times_us, samples) = (loss.times, loss.samples);
-                    shared.gap(Gap { incarnation: None, seqs: None, times_us, samples, cause });
-                    shared.dropped.entry(name_of(cause)).or_default().frames += loss.frames;
-                }
-            }
-        }
-        // One by one, so that each is known as untold until its frame has a number.
-        let next = || lock(&self.shared).next_to_tell();
-        while let Some((gap, event)) = next() {
-            let detail = format!(
-                "cause {}, samples {}, incarnation {}, sequences {}",
-                name_of(gap.cause),
-                gap.samples,
-                gap.incarnation.map_or_else(|| "none".to_owned(), |i| i.to_string()),
-                gap.seqs.map_or_else(|| "none".to_owned(), |(a, b)| format!("{a} to {b}")),
-            );
-            tracing::error!(detail, "frames are missing");
-            if self.append_own(Body::Gap(gap)).is_ok() && event {
-                self.event("buffer.gap", Severity::Alarm, detail);
-            }
-        }
-    }
-
     /// Takes acks. What is said of numbers that were never given out is not believed.
     pub(crate) fn ack(&self, known: &[Known]) {
         let head = lock(&self.appender).head;
@@ -441,20 +429,6 @@ impl Inner {
         if wake {
             self.work.notify_all();
         }
-    }
-}
-
-/// A cause's name in counts and messages.
-pub(crate) fn name_of(cause: GapCause) -> &'static str {
-    match cause {
-        GapCause::Quota => "quota",
-        GapCause::DiskFull => "disk_full",
-        GapCause::Overrun => "overrun",
-        GapCause::Damaged => "damaged",
-        GapCause::Age => "age",
-        GapCause::Operator => "operator",
-        GapCause::CloudLost => "cloud_lost",
-        GapCause::Other => "other",
     }
 }
 

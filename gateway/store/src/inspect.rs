@@ -8,14 +8,11 @@ use common::api::{
 };
 use common::wire::{Body, Frame};
 use common::{IntervalSet, PointId, Sample, Schema, SchemaHash};
-use gateway_core::{FrameLog, LogError};
-use tokio::sync::oneshot;
+use gateway_core::FrameLog;
 
 use crate::inner::{Shared, lock};
-use crate::record::{Item, RecordReader};
-use crate::retain::{DropOrder, Dropped};
+use crate::recover::Unread;
 use crate::segment::Segment;
-use crate::sets::{minus, missing};
 use crate::store::Store;
 
 /// A sample of the buffer with the names that it had when it was taken.
@@ -43,10 +40,12 @@ impl Store {
         for segment in &shared.segments {
             let acked = shared.acked.get(&segment.incarnation).unwrap_or(&none);
             let present = &segment.contents.present;
-            let samples = minus(present, &segment.contents.kept);
-            for (class, seqs) in classes.iter_mut().zip([&samples, &minus(present, &samples)]) {
+            let samples = present.minus(&segment.contents.kept);
+            for (class, seqs) in
+                classes.iter_mut().zip([&samples, &present.intersection(&segment.contents.kept)])
+            {
                 class.frames += seqs.len();
-                class.unacked_frames += missing(seqs, acked);
+                class.unacked_frames += seqs.minus_len(acked);
             }
         }
         let records = shared.segments.iter().filter(|s| s.only_records()).map(|s| s.bytes).sum();
@@ -77,22 +76,13 @@ impl Store {
         };
         let mut readers = vec![cloud];
         for (name, hold) in &shared.holds {
-            // Segments of its incarnation from its cursor on, and all later ones.
-            let from = shared
-                .segments
-                .iter()
-                .position(|s| s.incarnation == hold.from.incarnation && s.last() >= hold.from.seq);
-            let later = || {
-                let of = shared.segments.iter().rposition(|s| s.incarnation == hold.from.incarnation);
-                of.map_or(0, |at| at + 1)
-            };
-            let rest = shared.segments.get(from.unwrap_or_else(later)..).unwrap_or(&[]);
+            let rest = shared.wanted_by(hold);
             let before: IntervalSet = match hold.from.seq.checked_sub(1) {
                 Some(last) if last > 0 => vec![(1, last)].into(),
                 _ => IntervalSet::new(),
             };
             let frames = |s: &Segment| match s.incarnation == hold.from.incarnation {
-                true => missing(&s.contents.present, &before),
+                true => s.contents.present.minus_len(&before),
                 false => s.contents.present.len(),
             };
             readers.push(BufferReader {
@@ -109,7 +99,15 @@ impl Store {
     /// Reads all that is on disk and compares each record with its checksum and the log with what it should hold.
     pub fn verify(&self) -> BufferVerify {
         let mut report = BufferVerify::default();
-        let segments = lock(&self.inner.shared).segments.clone();
+        let (segments, unread) = {
+            let shared = lock(&self.inner.shared);
+            (shared.segments.clone(), shared.unread.clone())
+        };
+        for Unread { path, why, .. } in unread {
+            let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let detail = format!("not read by the last start, and left where it is: {why}");
+            report.damage.push(BufferDamage { file, seqs: None, detail });
+        }
         for segment in segments {
             let file = segment.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             match self.verify_segment(&segment) {
@@ -121,8 +119,8 @@ impl Store {
                     let now = lock(&self.inner.shared);
                     let now = now.segments.iter().find(|s| s.ordinal == segment.ordinal);
                     let expected = now.map(|s| s.contents.present.clone()).unwrap_or_default();
-                    let gone = minus(&segment.contents.present, &expected);
-                    for (first, last) in minus(&minus(&segment.contents.present, &gone), &sound).iter() {
+                    let unsound = segment.contents.present.intersection(&expected).minus(&sound);
+                    for (first, last) in unsound.iter() {
                         let detail = "records are not sound".to_owned();
                         let (file, seqs) = (file.clone(), Some((first, last)));
                         report.damage.push(BufferDamage { file, seqs, detail });
@@ -137,17 +135,11 @@ impl Store {
     }
 
     fn verify_segment(&self, segment: &Segment) -> std::io::Result<IntervalSet> {
-        let file = self.inner.options.disk.open(&segment.path, false)?;
-        let end = segment.contents.end;
-        let mut reader = RecordReader::new(&*file, segment.incarnation, segment.start, end);
         let mut sound = IntervalSet::new();
-        while let Some(item) = reader.next()? {
-            if let Item::Frame { seq, .. } = item
-                && segment.contents.present.contains(seq)
-            {
-                sound.insert(seq);
-            }
-        }
+        segment.frames(&*self.inner.options.disk, |seq, _| {
+            sound.insert(seq);
+            true
+        })?;
         Ok(sound)
     }
 
@@ -177,16 +169,16 @@ impl Store {
                 let json = segment.schema_json(&*self.inner.options.disk).ok().flatten();
                 Names::new(&json.or_else(|| FrameLog::schema_json(self, segment.schema)).unwrap_or_default())
             });
-            let Ok(file) = self.inner.options.disk.open(&segment.path, false) else { continue };
-            let mut reader =
-                RecordReader::new(&*file, segment.incarnation, segment.start, segment.contents.end);
-            while let Ok(Some(item)) = reader.next() {
-                if let Item::Frame { seq, bytes, .. } = item
-                    && segment.contents.present.contains(seq)
-                    && !hand_over(own, &bytes)
-                {
-                    return;
-                }
+            let mut goes_on = true;
+            let read = segment.frames(&*self.inner.options.disk, |_, bytes| {
+                goes_on = hand_over(own, &bytes);
+                goes_on
+            });
+            if let Err(error) = read {
+                tracing::warn!(path = %segment.path.display(), %error, "segment is not exported");
+            }
+            if !goes_on {
+                return;
             }
         }
         for (schema, bytes) in after {
@@ -197,28 +189,6 @@ impl Store {
                 return;
             }
         }
-    }
-
-    /// Drops the samples of frames that were cut in `from_us..=to_us`, whether the cloud has them or not. What it lacks is
-    /// told as a gap. Records stay.
-    ///
-    /// # Errors
-    /// When the disk refuses, or another order is being carried out.
-    pub async fn drop_cut(&self, from_us: i64, to_us: i64) -> Result<Dropped, LogError> {
-        let (done, told) = oneshot::channel();
-        {
-            let mut shared = lock(&self.inner.shared);
-            if shared.closing {
-                return Err(LogError::Closed);
-            }
-            if shared.drop_wanted.is_some() {
-                return Err(LogError::Write { detail: "another order to drop is waiting".to_owned() });
-            }
-            shared.drop_wanted = Some(DropOrder { from_us, to_us, done });
-        }
-        self.inner.work.notify_all();
-        let told = told.await.map_err(|_| LogError::Closed)?;
-        told.map_err(|e| LogError::Write { detail: e.to_string() })
     }
 }
 

@@ -1,5 +1,6 @@
-//! The buffer: an append-only segment log of frames, durable within a bounded time, freed only by the
-//! cloud's end-to-end acks. sled beside it keeps what can be rebuilt (acks, last commands).
+//! The buffer: an append-only segment log of frames, durable within a bounded time. What the cloud has acknowledged end to
+//! end goes first; what goes without that, for the quota, a full disk, age, damage or an order, is told as a gap. sled beside it
+//! keeps what can be rebuilt (acks, last commands).
 //!
 //! Way of a frame: `append` numbers and encodes it into the tail in memory; one writer thread brings the
 //! tail to disk in groups and moves the durable watermark; `read` serves it from the tail or the segments.
@@ -12,6 +13,7 @@
 mod acks;
 mod commands;
 pub mod disk;
+mod encrypt;
 mod feed;
 mod free;
 mod gone;
@@ -20,22 +22,25 @@ mod inner;
 mod inspect;
 mod notes;
 mod options;
+mod order;
 mod quarantine;
 mod record;
 mod recover;
 mod reserve;
 mod retain;
 mod segment;
-mod sets;
 mod state;
 mod store;
 mod table;
 mod tail;
+mod tell;
+mod walk;
 mod writer;
 
+pub use encrypt::{Key, Keys};
 pub use feed::{FeedOptions, feed};
 pub use inspect::Exported;
 pub use options::{OpenError, Options, Overflow};
-pub use retain::Dropped;
+pub use order::{DropError, Dropped};
 pub use state::sled_statics;
 pub use store::Store;

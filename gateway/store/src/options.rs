@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::disk::{Disk, SystemDisk};
+use crate::encrypt::Keys;
 
 /// What goes when the quota is reached and the cloud lacks all that is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -43,6 +44,9 @@ pub struct Options {
     pub ring: bool,
     /// Most bytes of frames in memory that are not on disk. Beyond it `append` refuses. Default 8 MiB.
     pub tail_bytes: usize,
+    /// Keys with which files are encrypted: the first for what is written from now on, the others for what was written
+    /// with them. Default: none; what was written without a key is read in any case.
+    pub keys: Keys,
     /// The file system of the log. Default: the system's.
     pub disk: Arc<dyn Disk>,
 }
@@ -61,6 +65,7 @@ impl Options {
             segment_bytes: 16 << 20,
             ring: true,
             tail_bytes: 8 << 20,
+            keys: Keys::default(),
             disk: Arc::new(SystemDisk),
         }
     }
@@ -106,6 +111,14 @@ pub enum OpenError {
         path: PathBuf,
         /// What the system said.
         source: std::io::Error,
+    },
+    /// It is encrypted, and not with a key that was given.
+    #[error("{} is {detail}; give the key that it was written with, or move the buffer's folder away and lose what is in it", path.display())]
+    Key {
+        /// A file of it.
+        path: PathBuf,
+        /// Which key it wants.
+        detail: String,
     },
     /// No random numbers for a new incarnation.
     #[error("no random source: {detail}")]

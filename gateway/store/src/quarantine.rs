@@ -1,5 +1,5 @@
 //! Where files go that cannot be used: moved aside, never deleted at once, so that somebody can look at them; and
-//! never more than a share of the disk. Nothing that is here is read again.
+//! never more than a share of the disk, and nothing while the disk is full. Nothing that is here is read again.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -70,6 +70,19 @@ impl Quarantine {
                 count -= 1;
             }
         }
+    }
+
+    /// Removes all files, since the disk is full: nobody can use them, and what would go instead is wanted. Whether that
+    /// gave room.
+    pub(crate) fn empty(&self) -> bool {
+        let mut bytes = 0;
+        for file in self.files().into_iter().filter(|f| f.bytes > 0) {
+            if self.disk.remove(&file.path).is_ok() {
+                tracing::warn!(path = %file.path.display(), bytes = file.bytes, "disk is full: removed from quarantine");
+                bytes += file.bytes;
+            }
+        }
+        bytes > 0
     }
 
     fn files(&self) -> Vec<Aside> {

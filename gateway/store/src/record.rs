@@ -3,14 +3,15 @@
 //! that is not a frame (the schema at the start, the footer at the end).
 //!
 //! After damage the reader looks for the next place where a sound record of the same incarnation starts:
-//! every frame carries the 16 random bytes of its incarnation, which is what is searched for.
+//! every frame carries the 16 random bytes of its incarnation, which is what is searched for. Blocks that the disk
+//! cannot read are damage as well.
 
 use std::io;
 
 use common::Incarnation;
 use common::wire::{Frame, FrameHeader};
 
-use crate::disk::{DiskFile, read_full};
+use crate::disk::{DiskFile, read_around, read_full};
 
 /// Marks a record that is not a frame.
 pub(crate) const SPECIAL: u32 = 1 << 31;
@@ -77,17 +78,33 @@ pub(crate) struct RecordReader<'a> {
     buffer: Vec<u8>,
     /// Next byte to look at within `buffer`.
     at: usize,
+    /// Met blocks that the disk cannot read.
+    unreadable: bool,
 }
 
 impl<'a> RecordReader<'a> {
     pub(crate) fn new(file: &'a dyn DiskFile, incarnation: Incarnation, offset: u64, end: u64) -> Self {
-        Self { file, incarnation, base: offset, end, chunk: CHUNK, buffer: Vec::new(), at: 0 }
+        Self {
+            file,
+            incarnation,
+            base: offset,
+            end,
+            chunk: CHUNK,
+            buffer: Vec::new(),
+            at: 0,
+            unreadable: false,
+        }
     }
 
     /// For one record here and there: reads little at once.
     pub(crate) fn small(mut self) -> Self {
         self.chunk = 1 << 10;
         self
+    }
+
+    /// Whether the disk could not read some block on the way: the damage may be the disk's and pass.
+    pub(crate) fn met_unreadable(&self) -> bool {
+        self.unreadable
     }
 
     /// File offset of the next byte.
@@ -108,9 +125,10 @@ impl<'a> RecordReader<'a> {
         let left = usize::try_from(self.end.saturating_sub(from)).unwrap_or(usize::MAX);
         let want = n.max(self.chunk).saturating_sub(have).min(left);
         self.buffer.resize(have + want, 0);
-        let got = read_full(self.file, &mut self.buffer[have..], from);
-        self.buffer.truncate(have + *got.as_ref().unwrap_or(&0));
-        got.map(drop)
+        let read = read_around(self.file, &mut self.buffer[have..], from);
+        self.buffer.truncate(have + read.as_ref().map_or(0, |(n, _)| *n));
+        self.unreadable |= read?.1;
+        Ok(())
     }
 
     /// The content of a sound record at the current place.
@@ -190,12 +208,12 @@ impl<'a> RecordReader<'a> {
 /// The header of the first sound frame of any incarnation, for a file that does not say which one it is of.
 ///
 /// # Errors
-/// When the file cannot be read.
+/// When the file cannot be read, but for single blocks.
 pub(crate) fn first_frame(file: &dyn DiskFile, end: u64) -> io::Result<Option<FrameHeader>> {
     let mut window = vec![0; CHUNK];
     let mut base = 0;
     while base < end {
-        let got = read_full(file, &mut window, base)?;
+        let (got, _) = read_around(file, &mut window, base)?;
         for at in 0..got.saturating_sub(PREFIX) {
             let Some(head) = window.get(at + PREFIX..got).and_then(|c| Frame::peek(c).ok()) else { continue };
             let offset = base + at as u64;
@@ -217,7 +235,7 @@ pub(crate) fn first_frame(file: &dyn DiskFile, end: u64) -> io::Result<Option<Fr
 /// Whether there is nothing in it.
 ///
 /// # Errors
-/// When the file cannot be read.
+/// When any of it cannot be read.
 pub(crate) fn only_zeros(file: &dyn DiskFile, end: u64) -> io::Result<bool> {
     let mut window = vec![0; CHUNK];
     let mut base = 0;

@@ -1,9 +1,10 @@
 //! What an earlier run left: the segments' index, and what is damaged. Every pattern of bytes is got
-//! through; sound records before and after damage are kept.
+//! through; sound records before and after damage are kept. What cannot be read now may be read at another start, and
+//! what another version wrote by another program: such a file stays, and of the numbers that may be in it nothing is said.
 
 use std::collections::HashMap;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use common::wire::{Body, Frame, Gap, GapCause};
 use common::{Incarnation, IntervalSet};
@@ -14,7 +15,6 @@ use crate::gone::Sets;
 use crate::quarantine::Quarantine;
 use crate::record::{Item, RecordReader};
 use crate::segment::{self, Found, Segment};
-use crate::sets::minus;
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -25,8 +25,22 @@ pub(crate) struct Recovered {
     pub(crate) gaps: Vec<Gap>,
     /// Incarnation, and the last sound sequence before damage that nothing sound follows in its file.
     damage: Vec<(Incarnation, u64)>,
+    /// Files that stay where they are, unread.
+    pub(crate) unread: Vec<Unread>,
+    /// Ordinals of segments whose files still hold what is gone.
+    pub(crate) to_shrink: Vec<u64>,
     /// Ordinal for the next segment.
     pub(crate) next_ordinal: u64,
+}
+
+/// A file that could not be read, or is not for this program.
+#[derive(Debug, Clone)]
+pub(crate) struct Unread {
+    pub(crate) path: PathBuf,
+    /// As its name says.
+    ordinal: Option<u64>,
+    pub(crate) bytes: u64,
+    pub(crate) why: String,
 }
 
 /// Reads the folder of segments.
@@ -60,18 +74,29 @@ pub(crate) fn recover(
                 let _ = disk.remove(&path);
                 continue;
             }
-            (Ok(Kind::File(_)), Ok(Found::OtherVersion(version))) => {
-                format!("segment of version {version}, which this program does not read")
+            (Ok(Kind::File(_)), Ok(Found::Foreign)) => "segment in which nothing is sound",
+            (Ok(Kind::Folder | Kind::Other), _) => "not a file",
+            // What stands in it is wrong, and stays so.
+            (Ok(Kind::File(_)), Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
+                "segment whose head is damaged"
             }
-            (Ok(Kind::File(_)), Ok(Found::Foreign)) => "segment in which nothing is sound".to_owned(),
-            (Ok(Kind::File(_)), Err(error)) => format!("segment that cannot be read: {error}"),
-            (Ok(_), _) => "not a file".to_owned(),
-            (Err(error), _) => format!("segment that cannot be looked at: {error}"),
+            (kind, opened) => {
+                let why = match opened {
+                    Ok(Found::OtherVersion(version)) => format!("version {version}, not for this program"),
+                    Err(error) => error.to_string(),
+                    Ok(_) => kind.as_ref().err().map(ToString::to_string).unwrap_or_default(),
+                };
+                let bytes = if let Ok(Kind::File(bytes)) = kind { bytes } else { 0 };
+                tracing::error!(path = %path.display(), why, "segment cannot be read and is left where it is");
+                found.unread.push(Unread { path, ordinal: named, bytes, why });
+                continue;
+            }
         };
-        quarantine.take(&path, &what);
+        quarantine.take(&path, what);
         found.gaps.push(damaged(None, None));
     }
     found.segments.sort_by_key(|s| s.ordinal);
+    found.to_shrink.retain(|o| found.segments.iter().any(|s| s.ordinal == *o));
     once(&mut found.segments);
     judge(&mut found, gone);
     Ok(found)
@@ -80,18 +105,26 @@ pub(crate) fn recover(
 fn add(disk: &dyn Disk, found: &mut Recovered, opened: segment::Opened, gone: &Sets) {
     let segment::Opened { mut segment, damage } = opened;
     found.next_ordinal = found.next_ordinal.max(segment.ordinal.saturating_add(1));
+    let all = segment.contents.present.len();
     if let Some(gone) = gone.get(&segment.incarnation) {
-        segment.contents.present = minus(&segment.contents.present, gone);
+        segment.contents.present = segment.contents.present.minus(gone);
     }
-    // A rewriting that ended before the old file was removed: both have what is not gone, unless one is damaged.
+    let shrinks = segment.contents.present.len() < all;
+    // A rewriting that ended before the old file was removed: both have what is not gone, unless one is damaged, and
+    // the later is the smaller.
     if let Some(at) = found.segments.iter().position(|s| s.ordinal == segment.ordinal) {
         let other = &found.segments[at];
-        if other.contents.present.len() > segment.contents.present.len() {
+        let has = |s: &Segment| (s.contents.present.len(), segment::times_rewritten(&s.path));
+        if has(other) > has(&segment) {
             let _ = disk.remove(&segment.path);
             return;
         }
         let _ = disk.remove(&other.path);
         found.segments.remove(at);
+        found.to_shrink.retain(|o| *o != segment.ordinal);
+    }
+    if shrinks {
+        found.to_shrink.push(segment.ordinal);
     }
     let incarnation = segment.incarnation;
     let ends = damage.into_iter().filter(|(_, after)| after.is_none());
@@ -105,7 +138,7 @@ fn once(segments: &mut [Segment]) {
     let mut later: HashMap<Incarnation, IntervalSet> = HashMap::new();
     for segment in segments.iter_mut().rev() {
         let seen = later.entry(segment.incarnation).or_default();
-        segment.contents.present = minus(&segment.contents.present, seen);
+        segment.contents.present = segment.contents.present.minus(seen);
         seen.extend(&segment.contents.present);
     }
 }
@@ -129,11 +162,24 @@ fn judge(found: &mut Recovered, gone: &Sets) {
         for (_, before) in found.damage.iter().filter(|(i, _)| *i == incarnation) {
             expected.insert(before + 1);
         }
-        for (first, last) in minus(&expected, there).iter() {
+        let missing: Vec<_> = expected.difference(there).collect();
+        for (first, last) in missing {
+            if may_be_unread(found, incarnation, (first, last)) {
+                continue;
+            }
             tracing::error!(%incarnation, first, last, "frames are missing from the log");
             found.gaps.push(damaged(Some(incarnation), Some((first, last))));
         }
     }
+}
+
+/// Whether numbers may be in a file that was not read: one whose ordinal lies among those of the segments around them.
+fn may_be_unread(found: &Recovered, incarnation: Incarnation, (first, last): (u64, u64)) -> bool {
+    let own = || found.segments.iter().filter(|s| s.incarnation == incarnation);
+    let before = own().filter_map(|s| Some((s.contents.present.last_to(first - 1)?, s.ordinal))).max();
+    let after = own().filter_map(|s| Some((s.contents.present.first_from(last + 1)?, s.ordinal))).min();
+    let (before, after) = (before.map_or(0, |b| b.1), after.map_or(u64::MAX, |a| a.1));
+    found.unread.iter().any(|u| u.ordinal.is_none_or(|o| (before..=after).contains(&o)))
 }
 
 fn damaged(incarnation: Option<Incarnation>, seqs: Option<(u64, u64)>) -> Gap {

@@ -1,6 +1,7 @@
 //! Some room of the disk that is taken beforehand and given back when the disk is full: what is dropped then must be
 //! told first, and to tell it takes a few bytes.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::disk::{Disk, Kind, write_all};
+use crate::free::is_full;
 
 /// Pause after a refusal of the disk before the room is taken again.
 const PAUSE: Duration = Duration::from_secs(10);
@@ -17,19 +19,24 @@ const PAUSE: Duration = Duration::from_secs(10);
 pub(crate) struct Reserve {
     disk: Arc<dyn Disk>,
     path: PathBuf,
-    bytes: usize,
-    held: bool,
+    /// What is wanted.
+    bytes: u64,
+    /// What is held: less where the disk had no more.
+    held: u64,
     not_before: Option<Instant>,
 }
 
 impl Reserve {
     pub(crate) fn new(disk: Arc<dyn Disk>, dir: &Path, bytes: u64) -> Self {
         let path = dir.join("reserve");
-        let held = matches!(disk.kind(&path), Ok(Kind::File(size)) if size == bytes);
-        Self { disk, path, bytes: usize::try_from(bytes).unwrap_or(0), held, not_before: None }
+        let held = match disk.kind(&path) {
+            Ok(Kind::File(size)) if size <= bytes => size,
+            _ => 0,
+        };
+        Self { disk, path, bytes, held, not_before: None }
     }
 
-    /// Takes the room if it is not taken; if the disk has none, later.
+    /// Takes what is lacking of the room; if the disk has it not, later.
     pub(crate) fn take(&mut self) {
         if self.not_before.is_none_or(|at| Instant::now() >= at) {
             self.take_now();
@@ -38,37 +45,50 @@ impl Reserve {
 
     /// The same also just after a refusal: for when something was freed.
     pub(crate) fn take_now(&mut self) {
-        if self.held {
+        if self.held == self.bytes {
             return;
         }
-        let _ = self.disk.remove(&self.path);
+        match self.fill() {
+            Ok(()) => {}
+            Err(error) => {
+                tracing::debug!(%error, "no room to keep in reserve");
+                self.give();
+            }
+        }
+        if self.held < self.bytes {
+            self.not_before = Some(Instant::now() + PAUSE);
+        }
+    }
+
+    /// Fills the file up, on a full disk as far as that goes: what is left of it is better here than in the log, which
+    /// without a note could not free anything.
+    fn fill(&mut self) -> io::Result<()> {
+        let file = if self.held > 0 {
+            self.disk.open(&self.path, true)?
+        } else {
+            let _ = self.disk.remove(&self.path);
+            self.disk.create(&self.path)?
+        };
         // Bytes that no file system can make smaller.
-        let mut state = 0x9E37_79B9_7F4A_7C15u64;
-        let noise = (0..self.bytes).map(|_| {
+        let mut state = 0x9E37_79B9_7F4A_7C15u64 ^ self.held;
+        let noise = (self.held..self.bytes).map(|_| {
             state ^= state << 13;
             state ^= state >> 7;
             state ^= state << 17;
             state.to_le_bytes()[0]
         });
         let noise: Vec<u8> = noise.collect();
-        let taken = self.disk.create(&self.path).and_then(|file| {
-            write_all(&*file, &noise, 0)?;
-            file.sync()
-        });
-        match taken {
-            Ok(()) => self.held = true,
-            Err(error) => {
-                tracing::debug!(%error, "no room to keep in reserve");
-                let _ = self.disk.remove(&self.path);
-                self.not_before = Some(Instant::now() + PAUSE);
-            }
+        match write_all(&*file, &noise, self.held) {
+            Err(e) if !is_full(&e) => return Err(e),
+            _ => file.sync()?,
         }
+        self.held = file.size()?.min(self.bytes);
+        Ok(())
     }
 
     /// Gives the room back.
     pub(crate) fn give(&mut self) {
-        if std::mem::take(&mut self.held) {
-            let _ = self.disk.remove(&self.path);
-        }
+        let _ = self.disk.remove(&self.path);
+        self.held = 0;
     }
 }

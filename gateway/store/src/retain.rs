@@ -7,56 +7,39 @@
 //! told is noted on disk (`gone`), the segment is removed or written anew with what stays, the gap is told in the log, the
 //! note that it is not goes. A frame keeps name and bytes.
 
-use std::io;
 use std::time::Duration;
 
 use common::IntervalSet;
 use common::wire::{Body, Frame, FrameKind, Gap, GapCause};
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::free::read_frames;
 use crate::inner::{Shared, lock, source_times, widen};
 use crate::options::Overflow;
-use crate::segment::Segment;
-use crate::sets::minus;
+use crate::order::Dropped;
+use crate::segment::{FrameRef, Segment};
 use crate::writer::Writer;
 
 /// Many restarts make many small segments; more than this are not kept.
 const MAX_SEGMENTS: usize = 512;
+/// From so many segments that the disk refuses to write anew, one goes as a whole.
+const MAX_STUCK: usize = 3;
+/// Pause after a full disk gave no room; doubled each time.
+pub(crate) const SPACE_PAUSE_LEAST: Duration = Duration::from_millis(500);
+const SPACE_PAUSE_MOST: Duration = Duration::from_secs(60);
 /// Gaps told of one segment; runs beyond are told as one.
 const MAX_RUNS: usize = 32;
 /// How often age is looked at while nothing is written.
 const LOOK_LEAST: Duration = Duration::from_millis(100);
 const LOOK_MOST: Duration = Duration::from_secs(60);
 
-/// A person's order to drop samples that were cut within a time, whether the cloud has them or not.
-#[derive(Debug)]
-pub(crate) struct DropOrder {
-    pub(crate) from_us: i64,
-    pub(crate) to_us: i64,
-    pub(crate) done: oneshot::Sender<io::Result<Dropped>>,
-}
-
-/// What an order to drop did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Dropped {
-    /// Frames that the cloud lacked, told as a gap.
-    pub frames: u64,
-    /// Their samples.
-    pub samples: u64,
-    /// Frames that the cloud has.
-    pub acked_frames: u64,
-}
-
 /// Which frames of a segment go.
 #[derive(Debug, Clone, Copy)]
-enum Which {
+pub(crate) enum Which {
     /// Samples, and what the cloud has.
     Samples,
     Records,
     All,
-    /// Samples that were cut within these times.
+    /// Samples that a synchronised clock cut within these times.
     Cut(i64, i64),
 }
 
@@ -72,25 +55,47 @@ impl Writer {
     pub(crate) fn retain(&mut self) {
         self.free_unneeded();
         self.expire();
-        self.shrink(self.quota(), GapCause::Quota);
-        self.commit();
+        self.shrink(self.quota() - self.share_of_records(), GapCause::Quota);
+        // What the disk refuses is said there and tried again.
+        let _ = self.commit();
     }
 
     fn quota(&self) -> u64 {
-        self.inner.options.quota_bytes - self.inner.options.reserve_bytes()
+        let options = &self.inner.options;
+        // Files that wait for another start take their room, but not all of it.
+        let unread: u64 = lock(&self.inner.shared).unread.iter().map(|u| u.bytes).sum();
+        options.quota_bytes - options.reserve_bytes() - unread.min(options.quota_bytes / 2)
     }
 
-    /// The disk is full: makes room for a segment.
+    /// The disk is full: makes room for a segment, if there is anything to make it of; what freed nothing is tried ever
+    /// more rarely.
     pub(crate) fn make_space(&mut self) {
-        self.reserve.give();
-        if self.condemned.is_empty() {
-            let used: u64 = lock(&self.inner.shared).segments.iter().map(|s| s.bytes).sum();
-            let target = used.saturating_sub(self.inner.options.segment_bytes);
-            self.shrink(target, GapCause::DiskFull);
+        if self.quarantine.empty() {
+            return;
         }
-        self.commit();
+        let inner = self.inner.clone();
+        let used = || lock(&inner.shared).segments.iter().map(|s| s.bytes).sum::<u64>();
+        let before = used();
+        let target = before.saturating_sub(inner.options.segment_bytes);
+        let may = self.space_at.is_none_or(|at| Instant::now() >= at);
+        if !may || (self.condemned.is_empty() && self.victim(target, &[], GapCause::DiskFull).is_none()) {
+            return;
+        }
+        self.reserve.give();
+        for _ in 0..=MAX_STUCK {
+            // What waits for its note comes first.
+            if self.condemned.iter().all(|o| self.is_stuck(*o)) {
+                self.shrink(target, GapCause::DiskFull);
+            }
+            if self.commit().is_ok() || used() < before || !self.condemned.iter().all(|o| self.is_stuck(*o)) {
+                break;
+            }
+        }
         // Before the log fills what is free now: the next time needs it again.
         self.reserve.take_now();
+        self.space_pause = if used() < before { SPACE_PAUSE_LEAST } else { self.space_pause * 2 };
+        self.space_pause = self.space_pause.min(SPACE_PAUSE_MOST);
+        self.space_at = (used() >= before).then(|| Instant::now() + self.space_pause);
     }
 
     /// Removes empty segments and, without a ring, acknowledged ones.
@@ -140,10 +145,8 @@ impl Writer {
                 free && age.is_some_and(|age| s.contents.newest_us.is_some_and(|at| at < before(age)))
             };
             let which = |s: &Segment| {
-                let samples_alone = minus(&s.contents.present, &s.contents.kept);
-                let holds_records = samples_alone != s.contents.present;
-                let records_go = holds_records && too_old(&s, records);
-                let samples_go = !s.only_records() && too_old(&s, samples);
+                let records_go = too_old(&s, records) && !s.contents.present.is_disjoint(&s.contents.kept);
+                let samples_go = too_old(&s, samples) && !s.only_records();
                 match (records_go, samples_go) {
                     (true, true) => Some(Which::All),
                     (true, false) => Some(Which::Records),
@@ -160,29 +163,42 @@ impl Writer {
 
     fn shrink(&mut self, target: u64, cause: GapCause) {
         let mut acked = Vec::new();
-        while let Some(victim) = self.victim(target, &acked) {
+        while let Some(victim) = self.victim(target, &acked, cause) {
             match victim {
                 Victim::Acked(segment) => acked.push(segment),
                 Victim::Lossy(segment, which) => drop(self.condemn(&segment, which, cause)),
             }
         }
         self.remove(&acked);
-        if self.inner.options.overflow == Overflow::DropNewest {
+        if self.inner.options.overflow == Overflow::DropNewest && cause == GapCause::Quota {
             let mut shared = lock(&self.inner.shared);
-            shared.refusing = self.bytes_left(&shared, &[]) > self.quota();
+            shared.refusing = self.left(&shared, &[]).1 > target;
         }
     }
 
-    /// Bytes of what stays.
-    fn bytes_left(&self, shared: &Shared, going: &[Segment]) -> u64 {
+    /// What records still may take is theirs where samples are refused: records are taken then.
+    fn share_of_records(&self) -> u64 {
+        if self.inner.options.overflow != Overflow::DropNewest {
+            return 0;
+        }
+        let most = self.inner.options.records_quota().min(self.quota() / 2);
+        let shared = lock(&self.inner.shared);
+        let records: u64 = shared.segments.iter().filter(|s| s.only_records()).map(|s| s.bytes).sum();
+        most.saturating_sub(records)
+    }
+
+    /// How many segments stay, and their bytes. What the disk refuses to write anew takes its room.
+    fn left(&self, shared: &Shared, going: &[Segment]) -> (usize, u64) {
         let stays = |s: &&Segment| {
-            !self.condemned.contains(&s.ordinal) && !going.iter().any(|g| g.ordinal == s.ordinal)
+            let condemned = self.condemned.contains(&s.ordinal) && !self.is_stuck(s.ordinal);
+            !condemned && !going.iter().any(|g| g.ordinal == s.ordinal)
         };
-        shared.segments.iter().filter(stays).map(|s| s.bytes).sum()
+        shared.segments.iter().filter(stays).fold((0, 0), |(n, bytes), s| (n + 1, bytes + s.bytes))
     }
 
     /// What goes next; none if what stays is within its bounds.
-    fn victim(&self, target: u64, going: &[Segment]) -> Option<Victim> {
+    fn victim(&self, target: u64, going: &[Segment], cause: GapCause) -> Option<Victim> {
+        let quota = self.quota();
         let shared = lock(&self.inner.shared);
         let active = self.active_ordinal();
         let free = |s: &&Segment| {
@@ -196,8 +212,8 @@ impl Writer {
         if record_bytes > self.inner.options.records_quota() {
             return oldest_records().map(|s| Victim::Lossy(s, Which::All));
         }
-        let count = shared.segments.len() - going.len() - self.condemned.len();
-        if self.bytes_left(&shared, going) <= target && count <= MAX_SEGMENTS {
+        let (count, bytes) = self.left(&shared, going);
+        if bytes <= target && count <= MAX_SEGMENTS {
             return None;
         }
         // A reader beside the cloud loses before the cloud does: its cursor tells it as a gap.
@@ -209,44 +225,56 @@ impl Writer {
             return Some(Victim::Acked((*acked).clone()));
         }
         if self.inner.options.overflow == Overflow::DropNewest {
-            return None;
+            // Samples are refused already; a full disk is no reason to give records for them.
+            let records = oldest_records().filter(|_| cause == GapCause::Quota && bytes > quota);
+            return records.map(|s| Victim::Lossy(s, Which::All));
+        }
+        // Too large to be written anew, by a disk that is full: as a whole, it gives the room that the others need.
+        let mut stuck = shared.segments.iter().filter(|s| self.is_stuck(s.ordinal));
+        let first_stuck = stuck.next().map(|s| Victim::Lossy(s.clone(), Which::All));
+        if stuck.count() + 1 >= MAX_STUCK && first_stuck.is_some() {
+            return first_stuck;
         }
         let samples = candidates.iter().find(|s| !s.only_records()).map(|s| (*s).clone());
         let samples = samples.map(|s| Victim::Lossy(s, Which::Samples));
-        samples.or_else(|| oldest_records().map(|s| Victim::Lossy(s, Which::All)))
+        let records = || oldest_records().map(|s| Victim::Lossy(s, Which::All));
+        samples.or_else(records).or(first_stuck)
     }
 
     /// Takes frames of a segment out of the index and has it told; `commit` does the rest.
-    fn condemn(&mut self, segment: &Segment, which: Which, cause: GapCause) -> Dropped {
+    pub(crate) fn condemn(&mut self, segment: &Segment, which: Which, cause: GapCause) -> Dropped {
         let acked = lock(&self.inner.shared).acked.get(&segment.incarnation).cloned().unwrap_or_default();
         let contents = &segment.contents;
         let mut targets = match which {
             Which::Samples => {
-                let unacked = minus(&contents.present, &acked);
-                let unacked_records = minus(&unacked, &minus(&unacked, &contents.kept));
-                minus(&contents.present, &unacked_records)
+                let unacked_records = contents.present.minus(&acked).intersection(&contents.kept);
+                contents.present.minus(&unacked_records)
             }
-            Which::Records => minus(&contents.present, &minus(&contents.present, &contents.kept)),
+            Which::Records => contents.present.intersection(&contents.kept),
             Which::All => contents.present.clone(),
             Which::Cut(..) => IntervalSet::new(),
         };
-        let lossless = minus(&targets, &acked).is_empty() && !matches!(which, Which::Cut(..));
+        let lossless = targets.is_subset(&acked) && !matches!(which, Which::Cut(..));
         let (mut samples, mut times, mut told_by_them) = (0, None, Vec::new());
+        let mut sound = IntervalSet::new();
         // What cannot be read is lost all the same, uncounted.
         let read = if lossless {
             Ok(())
         } else {
-            read_frames(&*self.inner.options.disk, segment, |frame| {
+            segment.frames(&*self.inner.options.disk, |seq, bytes| {
+                let frame = FrameRef::of(seq, &bytes);
+                sound.insert(seq);
                 if let Which::Cut(from, to) = which
                     && frame.kind == FrameKind::Samples
+                    && frame.synchronised
                     && (from..=to).contains(&frame.cut_us)
                 {
-                    targets.insert(frame.seq);
+                    targets.insert(seq);
                 }
-                if !targets.contains(frame.seq) || acked.contains(frame.seq) {
-                    return;
+                if !targets.contains(seq) || acked.contains(seq) {
+                    return true;
                 }
-                match Frame::decode(&frame.bytes).map(|f| f.body) {
+                match Frame::decode(frame.bytes).map(|f| f.body) {
                     Ok(body @ Body::Samples(_)) => {
                         samples += body.sample_count() as u64;
                         times = widen(times, source_times(&body));
@@ -255,15 +283,19 @@ impl Writer {
                     Ok(Body::Gap(gap)) => told_by_them.push(gap),
                     _ => {}
                 }
+                true
             })
         };
         if let Err(error) = read {
             tracing::error!(path = %segment.path.display(), %error, "segment cannot be read; what it loses is not counted");
         }
-        let losses = Losses { seqs: minus(&targets, &acked), samples, times };
-        let freed = minus(&targets, &losses.seqs);
+        let losses = Losses { seqs: targets.minus(&acked), samples, times };
+        let freed = targets.minus(&losses.seqs);
         let told = Dropped { frames: losses.seqs.len(), samples, acked_frames: freed.len() };
         let mut shared = lock(&self.inner.shared);
+        if !lossless {
+            shared.retell_for(segment, &losses.seqs.minus(&sound));
+        }
         tell(&mut shared, segment, &losses, cause);
         if segment.incarnation == self.inner.incarnation {
             shared.tail.forget(&targets);
@@ -271,57 +303,16 @@ impl Writer {
         told_by_them.into_iter().for_each(|gap| shared.retell(gap, false));
         shared.free(segment.incarnation, &freed);
         if let Some(known) = shared.segments.iter_mut().find(|s| s.ordinal == segment.ordinal) {
-            known.contents.present = minus(&known.contents.present, &freed);
+            known.contents.present = known.contents.present.minus(&freed);
         }
-        self.condemned.push(segment.ordinal);
+        if told.frames + told.acked_frames == 0 && matches!(which, Which::Cut(..)) {
+            return told;
+        }
+        self.stuck.remove(&segment.ordinal);
+        if !self.condemned.contains(&segment.ordinal) {
+            self.condemned.push(segment.ordinal);
+        }
         told
-    }
-
-    /// Notes on disk what is condemned, and then frees it.
-    pub(crate) fn commit(&mut self) {
-        if self.condemned.is_empty() {
-            return;
-        }
-        if let Err(error) = self.keep_gone() {
-            tracing::warn!(%error, "what is gone is not on disk; nothing is freed until it is");
-            return;
-        }
-        let mut again = Vec::new();
-        for ordinal in std::mem::take(&mut self.condemned) {
-            if let Err(error) = self.rewrite(ordinal) {
-                tracing::error!(ordinal, %error, "segment not shrunk; it is tried again");
-                again.push(ordinal);
-            }
-        }
-        self.condemned = again;
-    }
-
-    /// Carries out an order to drop.
-    pub(crate) fn drop_ordered(&mut self, order: DropOrder) {
-        let mut all = Dropped::default();
-        let result = self.roll().map(|()| {
-            let segments = lock(&self.inner.shared).segments.clone();
-            for segment in &segments {
-                if self.condemned.contains(&segment.ordinal) {
-                    continue;
-                }
-                let done = self.condemn(segment, Which::Cut(order.from_us, order.to_us), GapCause::Operator);
-                all.frames += done.frames;
-                all.samples += done.samples;
-                all.acked_frames += done.acked_frames;
-                if done.frames + done.acked_frames == 0 {
-                    self.condemned.pop();
-                }
-            }
-            self.commit();
-            all
-        });
-        if let Err(error) = &result {
-            self.failed(error);
-        }
-        // Told first: who asked finds it in the log.
-        self.inner.tell_losses();
-        let _ = order.done.send(result);
     }
 }
 

@@ -11,9 +11,8 @@ use common::wire::{Frame, FrameKind};
 use common::{Incarnation, IntervalSet, Schema, SchemaHash};
 use serde::{Deserialize, Serialize};
 
-use crate::disk::{Disk, DiskFile, read_full, write_all};
+use crate::disk::{Disk, DiskFile, read_around, write_all};
 use crate::record::{self, Item, MAX_CONTENT, RecordReader, SPECIAL, put};
-use crate::sets::minus;
 use crate::tail::TailFrame;
 
 const MAGIC: &[u8; 6] = b"TWSEG\n";
@@ -54,17 +53,55 @@ pub(crate) struct Contents {
     /// When the newest frame was cut; none if any was cut by a clock that was not synchronised.
     #[serde(default)]
     pub(crate) newest_us: Option<i64>,
+    /// Least and greatest cut time of what a synchronised clock cut, `NO_CUTS` if that is nothing; none if unknown, as in a
+    /// footer of before.
+    #[serde(default)]
+    pub(crate) cuts: Option<(i64, i64)>,
+}
+
+/// No time is within it.
+const NO_CUTS: (i64, i64) = (i64::MAX, i64::MIN);
+
+/// A frame, as a segment takes it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FrameRef<'a> {
+    pub(crate) seq: u64,
+    pub(crate) bytes: &'a [u8],
+    pub(crate) kind: FrameKind,
+    pub(crate) cut_us: i64,
+    /// Whether the clock was synchronised then.
+    pub(crate) synchronised: bool,
+}
+
+impl<'a> FrameRef<'a> {
+    /// One that was read, by what it says of itself.
+    pub(crate) fn of(seq: u64, bytes: &'a [u8]) -> Self {
+        let kind = Frame::peek_kind(bytes).unwrap_or(FrameKind::Other);
+        let (cut_us, synchronised) = Frame::peek(bytes).map_or((0, false), |h| (h.cut_us, h.synchronised));
+        Self { seq, bytes, kind, cut_us, synchronised }
+    }
+}
+
+impl<'a> From<&'a TailFrame> for FrameRef<'a> {
+    fn from(frame: &'a TailFrame) -> Self {
+        let TailFrame { seq, bytes, kind, cut_us, synchronised, .. } = frame;
+        Self { seq: *seq, bytes, kind: *kind, cut_us: *cut_us, synchronised: *synchronised }
+    }
 }
 
 impl Contents {
-    fn add(&mut self, seq: u64, offset: u64, len: usize, kind: FrameKind, cut: (i64, bool)) {
-        let (cut_us, synchronised) = cut;
+    fn add(&mut self, frame: FrameRef<'_>, offset: u64) {
+        let FrameRef { seq, bytes, kind, cut_us, synchronised } = frame;
         self.newest_us = match self.newest_us {
             _ if !synchronised => None,
             Some(newest) => Some(newest.max(cut_us)),
             // Of none before, or of one that has no age.
             None => self.present.is_empty().then_some(cut_us),
         };
+        if let Some((least, greatest)) = self.cuts.as_mut().filter(|_| synchronised) {
+            *least = cut_us.min(*least);
+            *greatest = cut_us.max(*greatest);
+        }
         self.present.insert(seq);
         if kind != FrameKind::Samples {
             self.kept.insert(seq);
@@ -75,10 +112,10 @@ impl Contents {
         if self.marks.last().is_none_or(|m| offset - m.offset >= MARK_EVERY) {
             self.marks.push(Mark { seq, offset, cut_us });
         }
-        self.end = offset + (crate::record::PREFIX + len) as u64;
+        self.end = offset + (crate::record::PREFIX + bytes.len()) as u64;
     }
 
-    fn add_times(&mut self, times: Option<(i64, i64)>) {
+    pub(crate) fn add_times(&mut self, times: Option<(i64, i64)>) {
         self.times = match (self.times, times) {
             (Some(a), Some(b)) => Some((a.0.min(b.0), a.1.max(b.1))),
             (a, b) => a.or(b),
@@ -119,7 +156,13 @@ impl Segment {
 
     /// Whether it holds no samples.
     pub(crate) fn only_records(&self) -> bool {
-        minus(&self.contents.present, &self.contents.kept).is_empty()
+        self.contents.present.is_subset(&self.contents.kept)
+    }
+
+    /// Whether it may hold samples that a synchronised clock cut within these times.
+    pub(crate) fn may_hold_cut(&self, from_us: i64, to_us: i64) -> bool {
+        let overlaps = |(least, greatest)| least <= to_us && greatest >= from_us;
+        !self.only_records() && self.contents.cuts.is_none_or(overlaps)
     }
 
     pub(crate) fn last(&self) -> u64 {
@@ -128,6 +171,29 @@ impl Segment {
 
     pub(crate) fn first(&self) -> u64 {
         self.contents.present.iter().next().map_or(0, |(s, _)| s)
+    }
+
+    /// Hands over number and bytes of the frames that are present and sound, in order, until `take` says no. What is
+    /// not sound is passed over: `Store::read` tells of it.
+    pub(crate) fn frames(
+        &self,
+        disk: &dyn Disk,
+        mut take: impl FnMut(u64, Vec<u8>) -> bool,
+    ) -> io::Result<()> {
+        let file = disk.open(&self.path, false)?;
+        let mut reader = RecordReader::new(&*file, self.incarnation, self.start, self.contents.end);
+        let mut last = 0;
+        while let Some(item) = reader.next()? {
+            let Item::Frame { seq, bytes, .. } = item else { continue };
+            // A number again: only its first record counts.
+            if seq > last && self.contents.present.contains(seq) {
+                last = seq;
+                if !take(seq, bytes) {
+                    break;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The schema's canonical JSON, from the file.
@@ -145,9 +211,13 @@ pub(crate) fn file_name(ordinal: u64) -> String {
 /// Name of a segment that is written anew: one that no file had before, so that who still reads the old one does not
 /// meet another under its name.
 pub(crate) fn rewritten(old: &Path, ordinal: u64) -> String {
-    let name = old.file_stem().and_then(|s| s.to_str()).unwrap_or_default();
-    let before: u64 = name.split_once('-').and_then(|(_, n)| n.parse().ok()).unwrap_or(0);
-    format!("{ordinal:016x}-{}.seg", before + 1)
+    format!("{ordinal:016x}-{}.seg", times_rewritten(old) + 1)
+}
+
+/// How often a segment was written anew, by its file's name.
+pub(crate) fn times_rewritten(path: &Path) -> u64 {
+    let name = path.file_stem().and_then(|s| s.to_str()).unwrap_or_default();
+    name.split_once('-').and_then(|(_, n)| n.parse().ok()).unwrap_or(0)
 }
 
 /// Ordinal in a file's name.
@@ -182,7 +252,7 @@ impl Active {
         put(&mut head, SPECIAL, &packed);
         let file = disk.create(&path)?;
         let at = head.len() as u64;
-        let contents = Contents { end: at, times_known: true, ..Contents::default() };
+        let contents = Contents { end: at, times_known: true, cuts: Some(NO_CUTS), ..Contents::default() };
         let segment = Segment {
             path,
             ordinal,
@@ -203,13 +273,13 @@ impl Active {
         Ok(active)
     }
 
-    /// Adds a frame; it is written by `write`.
-    pub(crate) fn push(&mut self, frame: &TailFrame) {
+    /// Adds a frame with the source times of its samples; it is written by `write`.
+    pub(crate) fn push(&mut self, frame: FrameRef<'_>, times: Option<(i64, i64)>) {
         let contents = &mut self.segment.contents;
-        contents.add(frame.seq, self.at, frame.bytes.len(), frame.kind, (frame.cut_us, frame.synchronised));
-        contents.add_times(frame.times);
+        contents.add(frame, self.at);
+        contents.add_times(times);
         let before = self.pending.len();
-        put(&mut self.pending, 0, &frame.bytes);
+        put(&mut self.pending, 0, frame.bytes);
         self.at += (self.pending.len() - before) as u64;
     }
 
@@ -297,7 +367,7 @@ pub(crate) fn open(disk: &dyn Disk, path: &Path, ordinal: Option<u64>) -> io::Re
     let file = disk.open(path, false)?;
     let size = file.size()?;
     let mut head = [0; HEADER_BYTES];
-    if read_full(&*file, &mut head, 0)? < HEADER_BYTES {
+    if read_around(&*file, &mut head, 0)?.0 < HEADER_BYTES {
         return Ok(Found::Nothing);
     }
     let parsed = match parse_header(&head) {
@@ -342,6 +412,7 @@ fn scan(file: &dyn DiskFile, mut segment: Segment, first: u64) -> io::Result<Ope
     let mut reader = RecordReader::new(file, segment.incarnation, segment.start, segment.bytes);
     let contents = &mut segment.contents;
     contents.end = segment.start;
+    contents.cuts = Some(NO_CUTS);
     let mut damage = Vec::new();
     let mut last = first.saturating_sub(1);
     let mut broken = false;
@@ -352,9 +423,7 @@ fn scan(file: &dyn DiskFile, mut segment: Segment, first: u64) -> io::Result<Ope
                     damage.push((last, Some(seq)));
                 }
                 last = seq;
-                let kind = Frame::peek_kind(&bytes).unwrap_or(FrameKind::Other);
-                let cut = Frame::peek(&bytes).map_or((0, false), |h| (h.cut_us, h.synchronised));
-                contents.add(seq, offset, bytes.len(), kind, cut);
+                contents.add(FrameRef::of(seq, &bytes), offset);
             }
             // A number again: only its first record counts.
             Item::Frame { .. } => {}
@@ -392,7 +461,7 @@ fn parse_header(head: &[u8; HEADER_BYTES]) -> Result<(Incarnation, u64, u64, Sch
 fn read_footer(file: &dyn DiskFile, incarnation: Incarnation, size: u64) -> io::Result<Option<Contents>> {
     let Some(at) = size.checked_sub(TRAILER_BYTES as u64) else { return Ok(None) };
     let mut trailer = [0; TRAILER_BYTES];
-    if read_full(file, &mut trailer, at)? < TRAILER_BYTES {
+    if read_around(file, &mut trailer, at)?.0 < TRAILER_BYTES {
         return Ok(None);
     }
     let (offset, magic) = trailer.split_at(8);

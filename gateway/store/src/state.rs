@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::commands::Known;
+use crate::encrypt::Keys;
 
 const ACKS: &str = "ack/";
 const COMMANDS: &str = "cmd/";
@@ -21,6 +22,7 @@ const PAST: &str = "past";
 #[derive(Debug)]
 pub(crate) struct State {
     db: Option<sled::Db>,
+    keys: Keys,
     /// There while the state has failed in use: the next start sets it aside.
     suspect: PathBuf,
 }
@@ -37,7 +39,7 @@ pub fn sled_statics() {
 pub(crate) type Sets = Vec<(Incarnation, IntervalSet)>;
 
 impl State {
-    pub(crate) fn open(path: &Path) -> Self {
+    pub(crate) fn open(path: &Path, keys: Keys) -> Self {
         let suspect = path.with_extension("suspect");
         let trusted = if suspect.exists() { Err("it failed in use".to_owned()) } else { open(path) };
         let db = trusted.or_else(|error| {
@@ -47,10 +49,10 @@ impl State {
             open(path)
         });
         match db {
-            Ok(db) => Self { db: Some(db), suspect },
+            Ok(db) => Self { db: Some(db), keys, suspect },
             Err(error) => {
                 tracing::error!(path = %path.display(), error, "state cannot be kept");
-                Self { db: None, suspect }
+                Self { db: None, keys, suspect }
             }
         }
     }
@@ -73,13 +75,16 @@ impl State {
     }
 
     fn all<T: DeserializeOwned>(&mut self, prefix: &'static str) -> Vec<(String, T)> {
+        let keys = self.keys.clone();
         let read = self.contained("read", |db| {
             let mut out = Vec::new();
             for item in db.scan_prefix(prefix) {
                 let (key, value) = item?;
                 let key = String::from_utf8_lossy(&key[prefix.len()..]).into_owned();
                 // An entry that cannot be read is as good as lost.
-                if let Ok(value) = serde_json::from_slice(&value) {
+                if let Ok(value) = keys.open(&value)
+                    && let Ok(value) = serde_json::from_slice(&value)
+                {
                     out.push((key, value));
                 }
             }
@@ -103,9 +108,10 @@ impl State {
     }
 
     pub(crate) fn keep_past(&mut self, past: &Sets) {
+        let keys = self.keys.clone();
         self.contained("write", |db| {
             let mut batch = sled::Batch::default();
-            put(&mut batch, PAST.to_owned(), Some(past));
+            put(&mut batch, &keys, PAST.to_owned(), Some(past));
             db.apply_batch(batch)
         });
     }
@@ -116,13 +122,14 @@ impl State {
 
     /// Keeps what changed; an empty set is forgotten.
     pub(crate) fn keep(&mut self, acks: &Sets, commands: &[(CommandId, Option<Known>)]) {
+        let keys = self.keys.clone();
         self.contained("write", |db| {
             let mut batch = sled::Batch::default();
             for (incarnation, set) in acks {
-                put(&mut batch, format!("{ACKS}{incarnation}"), (!set.is_empty()).then_some(set));
+                put(&mut batch, &keys, format!("{ACKS}{incarnation}"), (!set.is_empty()).then_some(set));
             }
             for (id, known) in commands {
-                put(&mut batch, format!("{COMMANDS}{id}"), known.as_ref());
+                put(&mut batch, &keys, format!("{COMMANDS}{id}"), known.as_ref());
             }
             db.apply_batch(batch)
         });
@@ -140,8 +147,8 @@ impl Drop for State {
     }
 }
 
-fn put<T: Serialize>(batch: &mut sled::Batch, key: String, value: Option<&T>) {
-    match value.and_then(|v| serde_json::to_vec(v).ok()) {
+fn put<T: Serialize>(batch: &mut sled::Batch, keys: &Keys, key: String, value: Option<&T>) {
+    match value.and_then(|v| keys.seal(serde_json::to_vec(v).ok()?).ok()) {
         Some(value) => batch.insert(key.as_bytes(), value),
         None => batch.remove(key.as_bytes()),
     }

@@ -10,23 +10,22 @@ use async_trait::async_trait;
 use common::api::BufferHealth;
 use common::command::CommandUpdate;
 use common::supervise::PartError;
-use common::wire::{Body, Gap, GapCause, Known, Snapshot, StreamRange};
+use common::wire::{Body, Known, Snapshot, StreamRange};
 use common::{Clock, Drain, Incarnation, IntervalSet, SchemaHash};
 use gateway_core::{FrameId, FrameLog, Lacking, LogError, Points, Registry, Watermark};
 use tokio::sync::watch;
 
 use crate::acks::told;
 use crate::commands::Commands;
-use crate::disk::{Kind, SystemDisk, make_dirs};
+use crate::disk::{Disk, Kind, SystemDisk, make_dirs};
+use crate::encrypt::{self, EncryptedDisk};
 use crate::gone::Gone;
 use crate::inner::{Appender, Hold, Inner, Progress, Shared, lock};
 use crate::notes::Notes;
 use crate::options::{OpenError, Options};
 use crate::quarantine::Quarantine;
-use crate::record::{Item, RecordReader};
 use crate::recover::{recover, replay_commands};
 use crate::segment::Segment;
-use crate::sets::minus;
 use crate::state::{Sets, State};
 use crate::table::Table;
 use crate::writer::Writer;
@@ -36,15 +35,13 @@ const KEEP_EVERY: Duration = Duration::from_secs(1);
 /// A disk that does not answer for so long refuses.
 const DURABLE_LIMIT: Duration = Duration::from_secs(5);
 
-type Frames = Vec<(u64, Vec<u8>)>;
-
 /// The buffer. Dropping it brings what is in memory to disk.
 #[derive(Debug)]
 pub struct Store {
     pub(crate) inner: Arc<Inner>,
     state: Mutex<State>,
     notes: Mutex<Notes>,
-    pub(crate) quarantine: Quarantine,
+    pub(crate) quarantine: Arc<Quarantine>,
     writer: Mutex<Option<JoinHandle<()>>>,
     /// Held as long as the store lives.
     _lock: File,
@@ -52,30 +49,39 @@ pub struct Store {
 
 impl Store {
     /// Opens the buffer, gets through what an earlier run left, and begins a new incarnation. Blocks for
-    /// the time of reading the one segment that a crash left open.
+    /// the time of reading all footers, and the segments that a crash left open.
     ///
     /// # Errors
     /// When another process has it, or the folder cannot be made or read. Damaged content is no error.
     pub fn open(options: Options, clock: Clock, registry: Arc<Registry>) -> Result<Arc<Self>, OpenError> {
-        let options = options.bounded();
-        let (dir, disk) = (options.dir.clone(), options.disk.clone());
+        let mut options = options.bounded();
+        let dir = options.dir.clone();
         let log_dir = dir.join("log");
         make_dirs(&SystemDisk, &dir).map_err(at(&dir))?;
         let lock_file = take_lock(&dir)?;
-        let quarantine = Quarantine::open(disk.clone(), &dir, options.quarantine_bytes());
+        // Before anything takes what it cannot read for damaged.
+        if let Some((path, detail)) =
+            [&log_dir, &dir].iter().find_map(|d| encrypt::without_key(&*options.disk, d, &options.keys))
+        {
+            return Err(OpenError::Key { path, detail });
+        }
+        let disk: Arc<dyn Disk> = Arc::new(EncryptedDisk::over(options.disk, options.keys.clone()));
+        options.disk = disk.clone();
+        let quarantine = Arc::new(Quarantine::open(disk.clone(), &dir, options.quarantine_bytes()));
         if matches!(disk.kind(&log_dir), Ok(Kind::File(_) | Kind::Other)) {
             quarantine.take(&log_dir, "no folder where the log should be");
         }
         make_dirs(&*disk, &log_dir).map_err(at(&log_dir))?;
         let incarnation = Incarnation::random().map_err(|e| OpenError::Random { detail: e.to_string() })?;
-        let mut state = State::open(&dir.join("state"));
+        let mut state = State::open(&dir.join("state"), options.keys.clone());
         let (acks, past) = (state.acks(), state.past());
         let (gone_file, gone, untold) = Gone::open(disk.clone(), &dir, &quarantine);
         let found = recover(&*disk, &log_dir, &gone, &quarantine).map_err(at(&log_dir))?;
         let mut commands = Commands::default();
         state.commands().into_iter().for_each(|known| commands.restore(known));
         replay_commands(&*disk, &found.segments, &mut commands);
-        let mut shared = Shared { segments: found.segments, commands, gone, ..Shared::default() };
+        let (segments, unread) = (found.segments, found.unread);
+        let mut shared = Shared { segments, unread, commands, gone, ..Shared::default() };
         shared.generations.push(registry.clone());
         shared.adopt(acks, past);
         untold.into_iter().for_each(|gap| shared.retell(gap, true));
@@ -102,7 +108,9 @@ impl Store {
         });
         // Told before anyone can ask.
         inner.tell_losses();
-        let writer = Writer::new(inner.clone(), log_dir.clone(), gone_file, found.next_ordinal);
+        inner.tell_unread();
+        let mut writer = Writer::new(inner.clone(), log_dir.clone(), gone_file, quarantine.clone());
+        (writer.condemned, writer.next_ordinal) = (found.to_shrink, found.next_ordinal);
         let thread = std::thread::Builder::new()
             .name("buffer-writer".to_owned())
             .spawn(move || writer.run())
@@ -183,82 +191,6 @@ impl Store {
         if flush {
             state.flush();
         }
-    }
-
-    /// Frames from a segment, from `from` on; none if the file is no longer there.
-    fn read_segment(&self, segment: &Segment, from: u64, max_bytes: usize) -> Option<Frames> {
-        let mut out = Vec::new();
-        let file = match self.inner.options.disk.open(&segment.path, false) {
-            Ok(file) => file,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return None,
-            Err(error) => {
-                tracing::error!(path = %segment.path.display(), %error, "segment cannot be read");
-                return Some(out);
-            }
-        };
-        // What is not sound at a mark says nothing of what stands before it.
-        let (begin, start) = segment.place_of(from);
-        let mut reader = RecordReader::new(&*file, segment.incarnation, start, segment.contents.end);
-        let mut bytes = 0;
-        let mut broken = false;
-        let mut last = None;
-        loop {
-            match reader.next() {
-                Ok(Some(Item::Frame { seq, bytes: frame, .. })) => {
-                    if std::mem::take(&mut broken) {
-                        self.damaged(segment, last.map_or(begin, |l| l + 1), Some(seq));
-                    }
-                    last = Some(seq);
-                    if seq < from || !segment.contents.present.contains(seq) {
-                        continue;
-                    }
-                    if !out.is_empty() && bytes + frame.len() > max_bytes {
-                        break;
-                    }
-                    bytes += frame.len();
-                    out.push((seq, frame));
-                }
-                Ok(Some(Item::Damage { .. })) => broken = true,
-                Ok(Some(Item::Special(_)) | None) => {
-                    if broken {
-                        self.damaged(segment, last.map_or(begin, |l| l + 1), None);
-                    }
-                    break;
-                }
-                Err(error) => {
-                    tracing::error!(path = %segment.path.display(), %error, "segment cannot be read on");
-                    break;
-                }
-            }
-        }
-        Some(out)
-    }
-
-    /// Records from `first` on, up to a sound one, are damaged: told once.
-    fn damaged(&self, segment: &Segment, first: u64, after: Option<u64>) {
-        let last = after.map_or(segment.last(), |a| a.saturating_sub(1));
-        if first > last {
-            return;
-        }
-        let mut shared = lock(&self.inner.shared);
-        let Some(known) = shared.segments.iter().find(|s| s.ordinal == segment.ordinal) else { return };
-        let all: IntervalSet = vec![(first, last)].into();
-        let others = minus(&all, &known.contents.present);
-        let lost = minus(&all, &others);
-        let acked = shared.acked.get(&segment.incarnation).cloned().unwrap_or_default();
-        shared.lose(segment.incarnation, &lost);
-        for (first, last) in minus(&lost, &acked).iter() {
-            tracing::error!(path = %segment.path.display(), first, last, "segment is damaged");
-            shared.gap(Gap {
-                incarnation: Some(segment.incarnation),
-                seqs: Some((first, last)),
-                times_us: None,
-                samples: 0,
-                cause: GapCause::Damaged,
-            });
-        }
-        drop(shared);
-        self.inner.tell_losses();
     }
 }
 
@@ -402,7 +334,11 @@ impl FrameLog for Store {
 
     fn hold(&self, reader: &str, from: FrameId, lag_bytes: u64) {
         let mut shared = lock(&self.inner.shared);
-        shared.holds.insert(reader.to_owned(), Hold { from, lag_bytes });
+        if lag_bytes == 0 {
+            shared.holds.remove(reader);
+        } else {
+            shared.holds.insert(reader.to_owned(), Hold { from, lag_bytes });
+        }
         let wake = !self.inner.options.ring;
         shared.retain_wanted |= wake;
         drop(shared);
@@ -441,7 +377,7 @@ impl FrameLog for Store {
             .segments
             .iter()
             .find_map(|s| {
-                let (first, _) = minus(&s.contents.present, acked(s.incarnation)).iter().next()?;
+                let (first, _) = s.contents.present.difference(acked(s.incarnation)).next()?;
                 let in_tail = (s.incarnation == inner.incarnation)
                     .then(|| shared.tail.after(first - 1).next().filter(|f| f.seq == first))
                     .flatten();

@@ -2,6 +2,7 @@
 //! it gives the segment up and writes everything that is not known to be on disk into a new one: after a
 //! failed sync the system may have dropped what it held.
 
+use std::collections::HashMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -13,10 +14,13 @@ use common::command::Severity;
 use common::supervise::panic_text;
 use tokio::time::Instant;
 
+use crate::free::{Stuck, is_full};
 use crate::gone::Gone;
 use crate::inner::{BATCH_BYTES, Inner, lock};
+use crate::order::{DropOrder, Dropping};
+use crate::quarantine::Quarantine;
 use crate::reserve::Reserve;
-use crate::retain::DropOrder;
+use crate::retain::SPACE_PAUSE_LEAST;
 use crate::segment::{Active, Segment, file_name, write_footer};
 use crate::tail::TailFrame;
 
@@ -25,7 +29,7 @@ const RETRY: Duration = Duration::from_millis(500);
 /// The same while somebody waits in `durable`.
 const RETRY_URGENT: Duration = Duration::from_millis(20);
 /// What is collected before it is written.
-const WRITE_BYTES: usize = 1 << 20;
+pub(crate) const WRITE_BYTES: usize = 1 << 20;
 
 /// The thread's own.
 pub(crate) struct Writer {
@@ -34,9 +38,17 @@ pub(crate) struct Writer {
     pub(crate) active: Option<Active>,
     pub(crate) gone: Gone,
     pub(crate) reserve: Reserve,
+    pub(crate) quarantine: Arc<Quarantine>,
     /// Ordinals of segments that lose something, as soon as that is noted on disk.
     pub(crate) condemned: Vec<u64>,
-    next_ordinal: u64,
+    /// Those of them that the disk refused to write anew.
+    pub(crate) stuck: HashMap<u64, Stuck>,
+    /// When a full disk is next asked for room.
+    pub(crate) space_at: Option<Instant>,
+    pub(crate) space_pause: Duration,
+    /// An order to drop that is being carried out.
+    pub(crate) dropping: Option<Dropping>,
+    pub(crate) next_ordinal: u64,
     failed_at: Option<Instant>,
     /// When age is to be looked at, if nothing is written until then.
     pub(crate) look_at: Option<Instant>,
@@ -50,11 +62,12 @@ enum Job {
     Write(Vec<TailFrame>),
     Retain,
     Drop(DropOrder),
+    GoOnDropping,
     Close,
 }
 
 impl Writer {
-    pub(crate) fn new(inner: Arc<Inner>, dir: PathBuf, gone: Gone, next_ordinal: u64) -> Self {
+    pub(crate) fn new(inner: Arc<Inner>, dir: PathBuf, gone: Gone, quarantine: Arc<Quarantine>) -> Self {
         let options = &inner.options;
         Self {
             reserve: Reserve::new(options.disk.clone(), &options.dir, options.reserve_bytes()),
@@ -62,8 +75,13 @@ impl Writer {
             dir,
             active: None,
             gone,
+            quarantine,
             condemned: Vec::new(),
-            next_ordinal,
+            stuck: HashMap::new(),
+            space_at: None,
+            space_pause: SPACE_PAUSE_LEAST,
+            dropping: None,
+            next_ordinal: 1,
             failed_at: None,
             look_at: None,
             to_begin: true,
@@ -78,13 +96,21 @@ impl Writer {
         while let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.work())) {
             let error = io::Error::other(format!("writer panicked: {}", panic_text(panic)));
             let told = catch_unwind(AssertUnwindSafe(|| self.failed(&error)));
-            let shared = lock(&inner.shared);
+            // Who ordered something is told that it was not done.
+            self.dropping = None;
+            let mut shared = lock(&inner.shared);
+            shared.dropping = shared.drop_wanted.is_some();
             if told.is_err() || shared.closing {
                 tracing::error!(%error, "writer of the buffer ended");
                 break;
             }
             drop(inner.work.wait_timeout_while(shared, RETRY, |s| !s.closing));
         }
+        // An order that comes now, or waits, is not carried out.
+        let mut shared = lock(&inner.shared);
+        shared.closing = true;
+        shared.drop_wanted = None;
+        drop(shared);
         inner.progress.send_modify(|p| p.closed = true);
     }
 
@@ -104,7 +130,8 @@ impl Writer {
                     self.retain();
                     self.inner.tell_losses();
                 }
-                Job::Drop(order) => self.drop_ordered(order),
+                Job::Drop(order) => self.begin_drop(order),
+                Job::GoOnDropping => self.go_on_dropping(),
                 Job::Close => {
                     self.finish();
                     return;
@@ -149,6 +176,10 @@ impl Writer {
                     Some(due - now)
                 }
             };
+            // What is due goes first.
+            if self.dropping.is_some() {
+                return Job::GoOnDropping;
+            }
             shared = match wait {
                 None => self.inner.work.wait(shared).unwrap_or_else(PoisonError::into_inner),
                 Some(wait) => {
@@ -160,7 +191,7 @@ impl Writer {
     }
 
     /// Brings frames to disk, or says why not.
-    fn attempt(&mut self, frames: &[TailFrame]) {
+    pub(crate) fn attempt(&mut self, frames: &[TailFrame]) {
         let Some(last) = frames.last().map(|f| f.seq) else { return };
         match self.write(frames) {
             Ok(()) => self.succeeded(last),
@@ -179,7 +210,7 @@ impl Writer {
                 self.create(frame.seq, frame.schema)?;
             }
             let Some(active) = &mut self.active else { continue };
-            active.push(frame);
+            active.push(frame.into(), frame.times);
             if active.pending() >= WRITE_BYTES {
                 active.write()?;
             }
@@ -226,8 +257,18 @@ impl Writer {
         }
     }
 
-    fn put_in_index(&self, segment: Segment) {
+    /// The index has it as it is on disk from here on, and the tail knows that in the same moment: who takes both finds
+    /// each frame once. What was told as lost while it was written stays lost.
+    fn put_in_index(&self, mut segment: Segment) {
         let mut shared = lock(&self.inner.shared);
+        if segment.incarnation == self.inner.incarnation {
+            let last = segment.last();
+            shared.tail.set_durable(last);
+            shared.told(last);
+        }
+        if let Some(gone) = shared.gone.get(&segment.incarnation) {
+            segment.contents.present = segment.contents.present.minus(gone);
+        }
         match shared.segments.iter_mut().rev().find(|s| s.ordinal == segment.ordinal) {
             Some(known) => *known = segment,
             None => shared.segments.push(segment),
@@ -235,10 +276,6 @@ impl Writer {
     }
 
     fn set_durable(&self, seq: u64) {
-        let mut shared = lock(&self.inner.shared);
-        shared.tail.set_durable(seq);
-        shared.told(seq);
-        drop(shared);
         self.inner.watermark.send_modify(|w| w.durable = w.durable.max(seq));
     }
 
@@ -250,6 +287,7 @@ impl Writer {
         self.set_durable(last);
         self.inner.progress.send_modify(|p| p.durable = p.durable.max(last));
         self.failed_at = None;
+        self.space_at = None;
         if let Some(fault) = fault {
             tracing::info!("buffer writes again");
             self.inner.event("buffer.recovered", Severity::Info, format!("after: {fault}"));
@@ -259,10 +297,9 @@ impl Writer {
     fn succeeded(&mut self, last: u64) {
         self.reached(last);
         self.close_earlier();
+        self.judge_suspects();
         self.retain();
-        if let Err(error) = self.keep_gone() {
-            tracing::warn!(%error, "what is gone is not on disk");
-        }
+        self.note_gone();
         self.reserve.take();
         self.inner.tell_losses();
     }
@@ -282,7 +319,7 @@ impl Writer {
             tracing::error!(error = detail, "buffer cannot write");
             self.inner.event("buffer.fault", Severity::Alarm, detail);
         }
-        if error.kind() == io::ErrorKind::StorageFull || error.kind() == io::ErrorKind::QuotaExceeded {
+        if is_full(error) {
             self.make_space();
         }
     }
@@ -342,8 +379,16 @@ impl Writer {
                 break;
             }
         }
+        // Once more, if the disk refused it after the last frames: the next start would tell the same losses again.
+        self.note_gone();
         if let Err(error) = self.roll() {
             tracing::warn!(%error, "last segment not closed");
+        }
+    }
+
+    fn note_gone(&mut self) {
+        if let Err(error) = self.keep_gone() {
+            tracing::warn!(%error, "what is gone is not on disk");
         }
     }
 

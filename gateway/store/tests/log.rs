@@ -115,6 +115,10 @@ async fn what_another_reader_wants_stays_up_to_its_lag_and_not_longer() {
     store.hold("host", next, u64::MAX);
     eventually("the rest is freed", || store.health().disk_bytes < before / 4).await;
     assert!(gaps(&store).is_empty());
+    assert_eq!(store.status().readers.len(), 2);
+    // A reader that is gone is no reader.
+    store.hold("host", FrameId { seq: u64::MAX, ..next }, 0);
+    assert_eq!(store.status().readers.len(), 1);
 }
 
 #[tokio::test]
@@ -427,4 +431,74 @@ async fn status_counts_by_class_and_verify_finds_what_is_unsound_while_it_runs()
     let damage = &report.damage[0];
     assert!(damage.file.ends_with(".seg") && damage.seqs.is_some_and(|(a, b)| a == b), "{damage:?}");
     assert!(gaps(&store).is_empty(), "it only looks");
+}
+
+/// Damage that is found in the segment that is being written stays told: the next group does not bring the frame back.
+#[tokio::test]
+async fn damage_in_the_segment_that_is_written_stays_told() {
+    let dir = memory_dir();
+    let disk = disk::ModelDisk::new(dir.path());
+    let store = open(gateway_store::Options { disk: Arc::new(disk.clone()), ..options(dir.path()) });
+    let mut first = None;
+    for n in 0..120 {
+        let id = store.append(samples(500, n)).unwrap();
+        first.get_or_insert(store.read(id.incarnation, id.seq, 1).unwrap().remove(0));
+        store.durable(id).await.unwrap();
+    }
+    let path = disk.files(&dir.path().join("log")).remove(0);
+    let (seq, frame) = first.unwrap();
+    disk.edit(&path, |bytes| {
+        let at = bytes.windows(frame.len()).position(|w| w == &frame[..]).unwrap();
+        bytes[at + frame.len() / 2] ^= 1;
+    });
+    let incarnation = store.incarnation();
+    assert_eq!(store.read(incarnation, seq, 1).unwrap()[0].0, 2);
+    for n in 0..3 {
+        let id = store.append(samples(10, n)).unwrap();
+        store.durable(id).await.unwrap();
+        assert_eq!(store.verify().damage, vec![], "it is expected again");
+        let oldest = store.ranges().iter().find(|r| r.incarnation == incarnation).unwrap().first;
+        assert_eq!(oldest, 2);
+    }
+    let told = gaps(&store);
+    assert!(told.len() == 1 && told[0].seqs == Some((1, 1)), "{told:?}");
+}
+
+/// Whoever looks while groups come to disk finds each frame once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_export_while_it_is_written_has_each_sample_once() {
+    let dir = memory_dir();
+    let disk = disk::ModelDisk::new(dir.path());
+    let options = gateway_store::Options {
+        disk: Arc::new(disk),
+        segment_bytes: 16 << 10,
+        sync_interval: Duration::ZERO,
+        ..options(dir.path())
+    };
+    let store = open(options);
+    let done = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let looking = std::thread::spawn({
+        let (store, done) = (store.clone(), done.clone());
+        move || {
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                let mut times = Vec::new();
+                store.export(0, i64::MAX, |e| {
+                    times.push(e.sample.source_us);
+                    true
+                });
+                let taken = times.len();
+                times.sort_unstable();
+                times.dedup();
+                assert_eq!(times.len(), taken, "some are there twice");
+            }
+        }
+    });
+    for n in 0..1000 {
+        let id = store.append(samples(1, n)).unwrap();
+        if n % 10 == 0 {
+            store.durable(id).await.unwrap();
+        }
+    }
+    done.store(true, std::sync::atomic::Ordering::Relaxed);
+    looking.join().unwrap();
 }

@@ -41,7 +41,7 @@ fn run(steps: &[Step], quota: u64) -> (Model, std::sync::Arc<gateway_store::Stor
     let dir = tempfile::tempdir().unwrap();
     let rt = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut o = options(dir.path());
-    (o.segment_bytes, o.quota_bytes) = (16 << 10, quota);
+    (o.segment_bytes, o.quota_bytes, o.keys) = (16 << 10, quota, keys(steps.len() % 2 == 1));
     let mut store = open(o.clone());
     let mut model = Model { frames: vec![(store.incarnation(), BTreeMap::new())], acked: BTreeMap::new() };
     // The log adds gaps and events of its own: the model learns them by reading.

@@ -78,6 +78,7 @@ struct Rules {
     ring: bool,
     /// Whether what was durable may be dropped, if that is told.
     may_drop: bool,
+    encrypted: bool,
 }
 
 /// What sled may be after a loss of power.
@@ -237,6 +238,7 @@ impl Site {
             quota_bytes: self.rules.quota,
             ring: self.rules.ring,
             sync_interval: Duration::from_millis(2),
+            keys: keys(self.rules.encrypted),
             disk: Arc::new(self.disk.clone()),
             ..options(self.dir.path())
         };
@@ -374,20 +376,24 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_was_flushed_survives_a_loss_of_power(lives in lives(None), ring in any::<bool>()) {
-        run(&lives, Rules { quota: ROOM, ring, may_drop: false });
+    fn what_was_flushed_survives_a_loss_of_power(
+        lives in lives(None), ring in any::<bool>(), encrypted in any::<bool>(),
+    ) {
+        run(&lives, Rules { quota: ROOM, ring, may_drop: false, encrypted });
     }
 
     #[test]
-    fn a_disk_that_fails_before_costs_nothing_that_was_said_to_be_flushed(lives in lives(Some(Fault::Broken))) {
-        run(&lives, Rules { quota: ROOM, ring: true, may_drop: false });
+    fn a_disk_that_fails_before_costs_nothing_that_was_said_to_be_flushed(
+        lives in lives(Some(Fault::Broken)), encrypted in any::<bool>(),
+    ) {
+        run(&lives, Rules { quota: ROOM, ring: true, may_drop: false, encrypted });
     }
 
     #[test]
     fn what_goes_for_the_quota_or_for_a_full_disk_is_told_whenever_power_goes(
-        lives in lives(Some(Fault::Full)), ring in any::<bool>(),
+        lives in lives(Some(Fault::Full)), ring in any::<bool>(), encrypted in any::<bool>(),
     ) {
         // About 16 segments.
-        run(&lives, Rules { quota: 256 << 10, ring, may_drop: true });
+        run(&lives, Rules { quota: 256 << 10, ring, may_drop: true, encrypted });
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use common::wire::{Body, Frame, GapCause, Known};
 use common::{Clock, IntervalSet};
 use gateway_core::{FrameId, FrameLog, LogError};
-use gateway_store::{Options, Overflow, Store};
+use gateway_store::{DropError, Options, Overflow, Store};
 use rig::*;
 
 fn small(dir: &std::path::Path) -> Options {
@@ -162,6 +162,35 @@ async fn when_the_oldest_are_to_stay_the_newest_are_refused_counted_and_told() {
     assert!(samples >= refused && told.iter().all(|g| g.cause == GapCause::Quota), "{told:?} {refused}");
 }
 
+/// Also with events that come while samples are refused, the buffer takes no more of the disk than it may.
+#[tokio::test]
+async fn while_the_newest_are_refused_records_stay_within_the_quota() {
+    let dir = memory_dir();
+    let disk = disk::ModelDisk::new(dir.path());
+    let options =
+        Options { disk: Arc::new(disk.clone()), overflow: Overflow::DropNewest, ..small(dir.path()) };
+    let store = open(options);
+    let mut n = 0;
+    while let Ok(id) = store.append(samples(400, n)) {
+        store.durable(id).await.unwrap();
+        n += 1;
+    }
+    let mut random = disk::Random::new(1);
+    for n in 0..60 {
+        let noise: String = (0..256).map(|_| format!("{:016x}", random.number())).collect();
+        put(&store, audit(&format!("{n} {noise}"))).await;
+        // And a segment that is being filled.
+        let used = disk.used_under(&dir.path().join("log"));
+        assert!(used <= (256 << 10) + (24 << 10), "{used} bytes after {n}");
+    }
+    assert!(audits(&store).last().unwrap().starts_with("59 "));
+    assert!(audits(&store).len() >= 6, "they have a share");
+    assert!(seqs(&store).contains(1), "and the oldest samples stay");
+    let (there, lost) = (seqs(&store), lost(&store));
+    let last = store.watermark().borrow().durable;
+    assert!((1..=last).all(|s| there.contains(s) || lost.contains(s)));
+}
+
 #[tokio::test]
 async fn what_is_too_old_goes_by_class_and_is_told_unless_the_cloud_has_it() {
     let dir = tempfile::tempdir().unwrap();
@@ -252,4 +281,109 @@ async fn old_records_go_and_samples_stay() {
     assert!(told.iter().any(|g| g.seqs == Some((4, 4)) && g.cause == GapCause::Age), "{told:?}");
     let values = store.history(&[common::PointId(5)], 0, i64::MAX, 10_000);
     assert_eq!(values.len(), 9 * 8, "and samples are found by time as before");
+}
+
+/// An order reads only what may hold such frames, a segment at a time: what is to be written goes between.
+#[tokio::test]
+async fn an_order_to_drop_lets_writes_through_and_reads_no_more_than_it_must() {
+    let dir = memory_dir();
+    let disk = disk::ModelDisk::new(dir.path());
+    let options = Options { disk: Arc::new(disk.clone()), quota_bytes: 4 << 20, ..small(dir.path()) };
+    let store = open(options);
+    for n in 0..150 {
+        put(&store, samples(400, n)).await;
+    }
+    let now = Clock::system().now_us();
+    let before = disk.reads();
+    let nothing = store.drop_cut(0, 1_000_000).await.unwrap();
+    assert_eq!((nothing.frames, disk.reads()), (0, before), "by their footers no segment has such frames");
+    // A disk so slow that it has read nothing yet.
+    disk.let_read(Some(0));
+    let order = tokio::spawn({
+        let store = store.clone();
+        async move { store.drop_cut(0, now).await }
+    });
+    let busy = async || {
+        let second = tokio::time::timeout(Duration::from_millis(20), store.drop_cut(0, now)).await;
+        matches!(second, Ok(Err(DropError::Busy)))
+    };
+    eventually("it reads", || disk.reading_waits()).await;
+    let id = store.append(samples(10, 999)).unwrap();
+    // Asked for, and not to be had before the reading ends.
+    let _ = tokio::time::timeout(Duration::from_millis(20), store.durable(id)).await;
+    // Enough for two or three of its many segments.
+    disk.let_read(Some(8));
+    let written = store.durable(id).await;
+    let (finished, is_busy) = (order.is_finished(), busy().await);
+    // Before anything is judged: the log cannot end while a reading waits.
+    disk.let_read(None);
+    assert!(written.is_ok() && !finished && is_busy, "{written:?} {finished} {is_busy}");
+    let done = tokio::time::timeout(Duration::from_secs(20), order).await.unwrap().unwrap().unwrap();
+    assert_eq!((done.frames, done.samples), (150, 150 * 400));
+    synced(&store).await;
+    let samples_left = store.status().samples.frames;
+    assert_eq!(samples_left, 1);
+    assert_eq!(store.drop_cut(0, now).await.unwrap().frames, 0, "and another is taken");
+}
+
+/// A clock that was not set says nothing of when a frame was cut.
+#[tokio::test]
+async fn an_order_to_drop_leaves_what_an_unset_clock_cut() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(small(dir.path()));
+    for n in 0..3 {
+        put(&store, samples(100, n)).await;
+    }
+    let incarnation = store.incarnation();
+    let written = read_all(&store, incarnation);
+    store.close();
+    drop(store);
+    let path = std::fs::read_dir(dir.path().join("log")).unwrap().next().unwrap().unwrap().path();
+    let mut bytes = std::fs::read(&path).unwrap();
+    // The second as it would be from a clock that was not set.
+    let old = &written[1].1;
+    let mut frame = Frame::decode(old).unwrap();
+    frame.header.synchronised = false;
+    let new = frame.encode();
+    let at = bytes.windows(old.len()).position(|w| w == &old[..]).unwrap();
+    assert_eq!(new.len(), old.len());
+    bytes[at..at + new.len()].copy_from_slice(&new);
+    let crc = crc32fast::hash(&[&bytes[at - 8..at - 4], &new[..]].concat());
+    bytes[at - 4..at].copy_from_slice(&crc.to_le_bytes());
+    std::fs::write(&path, &bytes).unwrap();
+    let store = open(small(dir.path()));
+    assert_eq!(store.drop_cut(0, i64::MAX).await.unwrap().frames, 2);
+    assert_eq!(read_all(&store, incarnation).iter().map(|f| f.0).collect::<Vec<_>>(), [2]);
+}
+
+/// Nobody waits for ever for an order that came as the log closed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_that_comes_as_the_log_closes_is_refused() {
+    let dir = memory_dir();
+    let disk = disk::ModelDisk::new(dir.path());
+    let options = Options { disk: Arc::new(disk.clone()), ..small(dir.path()) };
+    let store = open(options);
+    put(&store, samples(10, 1)).await;
+    // The writer is in a call to the disk that takes its time.
+    let (met, is_met) = std::sync::mpsc::channel();
+    let (go_on, held) = std::sync::mpsc::channel::<()>();
+    let held = std::sync::Mutex::new(held);
+    disk.cut_after(1, move || {
+        met.send(()).unwrap();
+        held.lock().unwrap().recv().unwrap();
+    });
+    store.append(samples(10, 2)).unwrap();
+    is_met.recv_timeout(Duration::from_secs(20)).unwrap();
+    let mut order = Box::pin(store.drop_cut(0, i64::MAX));
+    let soon = tokio::time::timeout(Duration::from_millis(20), &mut order).await;
+    assert!(soon.is_err(), "nobody could carry it out");
+    let closing = std::thread::spawn({
+        let store = store.clone();
+        move || store.close()
+    });
+    eventually("it closes", || store.append(audit("x")) == Err(LogError::Closed)).await;
+    go_on.send(()).unwrap();
+    closing.join().unwrap();
+    let told = tokio::time::timeout(Duration::from_secs(20), order).await.expect("it waits for ever");
+    assert!(matches!(told, Err(DropError::Closed)));
 }

@@ -1,5 +1,7 @@
 //! What to send next: live before what must be sent again before backlog, each within its window of frames
-//! without an ack. Pure: no socket, no file, time is given.
+//! without an ack. Frames of samples may be kept back: then what is urgent goes as it comes, the backlog is searched for
+//! what of it is urgent before its samples go, and those of live frames go together once they are released. Pure: no
+//! socket, no file, time is given.
 //!
 //! What the cloud has is what it said in this session, not what the log remembers of earlier ones: a cloud
 //! that was restored from a backup gets again what it lacks.
@@ -11,6 +13,8 @@ use common::wire::{Known, StreamRange};
 use common::{Incarnation, IntervalSet};
 use gateway_core::FrameId;
 use tokio::time::Instant;
+
+use crate::pace::Acked;
 
 /// How often a frame is sent in one session. One that the cloud refuses so often waits for the next.
 const TRIES: u32 = 5;
@@ -27,6 +31,7 @@ pub(crate) enum Lane {
 pub(crate) struct Window {
     pub(crate) live: usize,
     pub(crate) backlog: usize,
+    /// Most bytes of live frames.
     pub(crate) bytes: usize,
 }
 
@@ -45,6 +50,29 @@ pub(crate) struct Want {
     pub(crate) from: u64,
     /// Not beyond this.
     pub(crate) last: u64,
+    /// What of it is urgent is to be sent, frames of samples to be kept back.
+    pub(crate) keeps: bool,
+    /// Which queue of the backlog it is from.
+    place: Place,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Live,
+    Again,
+    Later,
+    Backlog,
+}
+
+/// What becomes of frames of samples.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Samples {
+    /// They leave as they come.
+    AtOnce,
+    /// They wait for others and go together.
+    Together,
+    /// They stay in the buffer, also those of the backlog.
+    Held,
 }
 
 /// One session's sending.
@@ -58,10 +86,27 @@ pub(crate) struct Flow {
     known: HashMap<Incarnation, IntervalSet>,
     /// What may be missing in the cloud, in the order to send it; `first` moves on.
     backlog: VecDeque<StreamRange>,
+    /// The same of frames of samples: what is urgent between them has been sent.
+    later: VecDeque<StreamRange>,
+    later_frames: u64,
     again: VecDeque<FrameId>,
     inflight: HashMap<FrameId, Sent>,
     tries: HashMap<FrameId, u32>,
     used: [(usize, usize); 2],
+    /// Most bytes of backlog on their way.
+    backlog_bytes: usize,
+    samples: Samples,
+    kept: Kept,
+}
+
+/// Frames of samples that are kept back.
+#[derive(Debug, Default)]
+struct Kept {
+    /// In the order to send them.
+    ranges: VecDeque<StreamRange>,
+    frames: u64,
+    bytes: usize,
+    since: Option<Instant>,
 }
 
 impl Flow {
@@ -89,11 +134,75 @@ impl Flow {
             head: snapshot,
             known: all,
             backlog,
+            later: VecDeque::new(),
+            later_frames: 0,
             again: VecDeque::new(),
             inflight: HashMap::new(),
             tries: HashMap::new(),
             used: [(0, 0); 2],
+            backlog_bytes: window.bytes,
+            samples: Samples::AtOnce,
+            kept: Kept::default(),
         }
+    }
+
+    /// How much backlog may be on its way from now on.
+    pub(crate) fn set_backlog_bytes(&mut self, bytes: usize) {
+        self.backlog_bytes = bytes;
+    }
+
+    /// What becomes of frames of samples from now on.
+    pub(crate) fn set_samples(&mut self, samples: Samples) {
+        self.samples = samples;
+    }
+
+    /// A frame of samples that was read for `want` is not to go yet.
+    pub(crate) fn keep(&mut self, want: Want, seq: u64, bytes: usize, at: Instant) {
+        let incarnation = want.incarnation;
+        if !self.is_needed(FrameId { incarnation, seq }) {
+            return;
+        }
+        let ranges = if want.lane == Lane::Live {
+            self.kept.frames += 1;
+            self.kept.bytes += bytes;
+            self.kept.since.get_or_insert(at);
+            &mut self.kept.ranges
+        } else {
+            self.later_frames += 1;
+            &mut self.later
+        };
+        // What lies between and has been sent is not sent again.
+        match ranges.back_mut().filter(|r| r.incarnation == incarnation && r.last < seq) {
+            Some(range) => range.last = seq,
+            None => ranges.push_back(StreamRange { incarnation, first: seq, last: seq }),
+        }
+    }
+
+    /// Live frames that are kept back: how many bytes in the log, and since when there are any.
+    pub(crate) fn kept(&self) -> Option<(usize, Instant)> {
+        self.kept.since.map(|since| (self.kept.bytes, since))
+    }
+
+    /// How many frames are kept back in all.
+    pub(crate) fn kept_frames(&self) -> u64 {
+        self.kept.frames + self.later_frames
+    }
+
+    /// Live frames that were kept back go next, before older backlog.
+    pub(crate) fn release(&mut self) {
+        let kept = std::mem::take(&mut self.kept);
+        self.later_frames += kept.frames;
+        kept.ranges.into_iter().rev().for_each(|range| self.later.push_front(range));
+    }
+
+    /// For how long the oldest frame has been on its way.
+    pub(crate) fn oldest(&self, now: Instant) -> Duration {
+        self.inflight.values().map(|s| now.saturating_duration_since(s.at)).max().unwrap_or_default()
+    }
+
+    /// Whether nothing of the backlog is on its way.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.used[Lane::Backlog as usize].0 == 0
     }
 
     /// The log's head moved.
@@ -109,8 +218,10 @@ impl Flow {
     /// Whether the lane's window has room.
     pub(crate) fn has_room(&self, lane: Lane) -> bool {
         let (frames, bytes) = self.used[lane as usize];
-        let limit = if lane == Lane::Live { self.window.live } else { self.window.backlog };
-        frames < limit && bytes < self.window.bytes
+        match lane {
+            Lane::Live => frames < self.window.live && bytes < self.window.bytes,
+            Lane::Backlog => frames < self.window.backlog && bytes < self.backlog_bytes,
+        }
     }
 
     /// What the cloud has of an incarnation.
@@ -129,34 +240,40 @@ impl Flow {
             incarnation: self.current,
             from: self.live,
             last: self.head,
+            keeps: self.samples != Samples::AtOnce,
+            place: Place::Live,
         })
     }
 
     /// What to read for the backlog lane: only while live has nothing to send.
     pub(crate) fn want_backlog(&mut self) -> Option<Want> {
-        if self.live <= self.head || !self.has_room(Lane::Backlog) {
+        if self.live <= self.head {
             return None;
         }
-        let lane = Lane::Backlog;
-        while let Some(frame) = self.again.front().copied() {
-            if !self.is_known(frame) {
-                return Some(Want { lane, incarnation: frame.incarnation, from: frame.seq, last: frame.seq });
+        let (lane, searches) = (Lane::Backlog, self.samples != Samples::AtOnce);
+        // What is urgent is little, and waits for no credit.
+        if searches
+            && self.used[lane as usize].0 < self.window.backlog
+            && let Some((incarnation, from, last)) = next(&self.known, &mut self.backlog)
+        {
+            return Some(Want { lane, incarnation, from, last, keeps: true, place: Place::Backlog });
+        }
+        if self.samples == Samples::Held || !self.has_room(lane) {
+            return None;
+        }
+        let keeps = false;
+        while let Some(FrameId { incarnation, seq }) = self.again.front().copied() {
+            if !self.is_known(FrameId { incarnation, seq }) {
+                return Some(Want { lane, incarnation, from: seq, last: seq, keeps, place: Place::Again });
             }
             self.again.pop_front();
         }
-        while let Some(range) = self.backlog.front_mut() {
-            let known = self.known.get(&range.incarnation);
-            let next = known.map_or(Some(range.first), |k| k.first_missing(range.first));
-            match next.filter(|n| *n <= range.last) {
-                Some(next) => {
-                    range.first = next;
-                    let (incarnation, last) = (range.incarnation, range.last);
-                    return Some(Want { lane, incarnation, from: next, last });
-                }
-                None => drop(self.backlog.pop_front()),
-            }
+        if let Some((incarnation, from, last)) = next(&self.known, &mut self.later) {
+            return Some(Want { lane, incarnation, from, last, keeps, place: Place::Later });
         }
-        None
+        self.later_frames = 0;
+        let (incarnation, from, last) = next(&self.known, &mut self.backlog)?;
+        Some(Want { lane, incarnation, from, last, keeps, place: Place::Backlog })
     }
 
     /// The log was read for `want` and gave the frames up to `to` (none: it has none there). Returns which
@@ -165,24 +282,19 @@ impl Flow {
         let reached = seqs.iter().copied().filter(|s| *s <= want.last).max();
         // Nothing there: retention was faster, or it is damaged; a gap tells of it.
         let next = reached.map_or(want.last.saturating_add(1), |r| r + 1);
-        match want.lane {
-            Lane::Live => self.live = self.live.max(next),
-            Lane::Backlog
-                if self.again.front().is_some_and(|f| {
-                    f.seq == want.from && want.from == want.last && f.incarnation == want.incarnation
-                }) =>
-            {
-                self.again.pop_front();
-            }
-            Lane::Backlog => {
-                let same = |r: &&mut StreamRange| r.incarnation == want.incarnation;
-                if let Some(range) = self.backlog.front_mut().filter(same) {
-                    range.first = range.first.max(next);
-                    if range.first > range.last {
-                        self.backlog.pop_front();
-                    }
+        match want.place {
+            Place::Live => self.live = self.live.max(next),
+            Place::Again => {
+                let read = FrameId { incarnation: want.incarnation, seq: want.from };
+                if self.again.front() == Some(&read) {
+                    self.again.pop_front();
                 }
             }
+            Place::Later => {
+                self.later_frames = self.later_frames.saturating_sub(seqs.len() as u64);
+                passed(&mut self.later, want, next);
+            }
+            Place::Backlog => passed(&mut self.backlog, want, next),
         }
         let id = |seq: &u64| FrameId { incarnation: want.incarnation, seq: *seq };
         seqs.iter()
@@ -203,25 +315,37 @@ impl Flow {
         self.inflight.insert(frame, Sent { lane, bytes, at });
     }
 
-    /// The cloud has these; returns how many of them were sent and without an ack.
-    pub(crate) fn acked(&mut self, known: &[Known]) -> u64 {
+    /// The cloud has these; what that says of those that were sent and without an ack.
+    pub(crate) fn acked(&mut self, known: &[Known], now: Instant) -> Acked {
         for k in known {
             self.known.entry(k.incarnation).or_default().extend(&k.seqs);
         }
         let done: Vec<FrameId> = self.inflight.keys().filter(|f| self.is_known(**f)).copied().collect();
+        let mut acked = Acked { frames: done.len() as u64, ..Acked::default() };
+        let mut took: [Option<Duration>; 2] = [None; 2];
         for frame in &done {
-            self.free(*frame);
-            self.tries.remove(frame);
+            if let Some(sent) = self.free(*frame) {
+                acked.bytes += sent.bytes;
+                let took = &mut took[sent.lane as usize];
+                let this = now.saturating_duration_since(sent.at);
+                *took = Some(took.map_or(this, |t| t.min(this)));
+            }
+            // Which time of sending the ack answers is not known.
+            if self.tries.remove(frame).is_some() {
+                took = [None; 2];
+            }
         }
-        done.len() as u64
+        acked.backlog_took = took[Lane::Backlog as usize];
+        acked.took = took[Lane::Live as usize].or(acked.backlog_took);
+        acked
     }
 
-    fn free(&mut self, frame: FrameId) {
-        if let Some(sent) = self.inflight.remove(&frame) {
-            let used = &mut self.used[sent.lane as usize];
-            used.0 -= 1;
-            used.1 -= sent.bytes;
-        }
+    fn free(&mut self, frame: FrameId) -> Option<Sent> {
+        let sent = self.inflight.remove(&frame)?;
+        let used = &mut self.used[sent.lane as usize];
+        used.0 -= 1;
+        used.1 -= sent.bytes;
+        Some(sent)
     }
 
     /// The backlog that was sent together goes again one by one, and with it what was read and not sent.
@@ -231,6 +355,7 @@ impl Flow {
         frames.sort_unstable();
         for frame in frames {
             self.free(frame);
+            *self.tries.entry(frame).or_insert(1) += 1;
             self.again.push_back(frame);
         }
         self.again.extend(read);
@@ -253,6 +378,39 @@ impl Flow {
             }
         }
         given_up
+    }
+}
+
+/// Where the cloud lacks something next; what it has is left behind.
+fn next(
+    known: &HashMap<Incarnation, IntervalSet>,
+    ranges: &mut VecDeque<StreamRange>,
+) -> Option<(Incarnation, u64, u64)> {
+    while let Some(range) = ranges.front_mut() {
+        let known = known.get(&range.incarnation);
+        let next = known.map_or(Some(range.first), |k| k.first_missing(range.first));
+        match next.filter(|n| *n <= range.last) {
+            Some(next) => {
+                range.first = next;
+                return Some((range.incarnation, next, range.last));
+            }
+            None => drop(ranges.pop_front()),
+        }
+    }
+    None
+}
+
+/// What was wanted has been read up to `next`. Others may stand before it by now.
+fn passed(ranges: &mut VecDeque<StreamRange>, want: Want, next: u64) {
+    let is_read =
+        |r: &StreamRange| r.incarnation == want.incarnation && (r.first..=r.last).contains(&want.from);
+    if let Some(at) = ranges.iter().position(is_read)
+        && let Some(range) = ranges.get_mut(at)
+    {
+        range.first = range.first.max(next);
+        if range.first > range.last {
+            ranges.remove(at);
+        }
     }
 }
 

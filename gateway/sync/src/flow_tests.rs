@@ -53,9 +53,9 @@ fn live_goes_before_backlog_and_each_keeps_its_window() {
     flow.set_head(17);
     // Two more fill the live window; the rest waits, and so does the backlog.
     assert_eq!(seqs(&pump(&mut flow, at)), [(Live, 2, 13), (Live, 2, 14)]);
-    assert_eq!(flow.acked(&[known(OLD, vec![(3, 3)])]), 1);
+    assert_eq!(flow.acked(&[known(OLD, vec![(3, 3)])], at).frames, 1);
     assert_eq!(seqs(&pump(&mut flow, at)), []);
-    assert_eq!(flow.acked(&[known(NOW, vec![(11, 13)])]), 3);
+    assert_eq!(flow.acked(&[known(NOW, vec![(11, 13)])], at).frames, 3);
     assert_eq!(seqs(&pump(&mut flow, at)), [(Live, 2, 15), (Live, 2, 16), (Live, 2, 17), (Backlog, 2, 3)]);
 }
 
@@ -117,7 +117,7 @@ proptest! {
                 // Lost on the way at most three times in four, and acked at once or later by being known.
                 if let Some(0 | 1) = fate.next() {
                     cloud.insert(key);
-                    flow.acked(&[known(frame.incarnation, vec![(frame.seq, frame.seq)])]);
+                    flow.acked(&[known(frame.incarnation, vec![(frame.seq, frame.seq)])], at);
                 }
             }
             at += after;

@@ -2,17 +2,21 @@
 //! from the bus; acks, commands and desired values come down. It blocks nobody: the log goes on whether
 //! there is a session or not.
 //!
-//! `flow` decides what to send next and knows no socket; `link` is the MQTT client and knows no frame;
+//! `flow` decides what to send next and knows no socket; `pace` how much of it may be on its way, and `meter` whether the
+//! link may carry it; `link` is the MQTT client and knows no frame;
 //! `session` joins the two for the life of one connection; `uplink` makes the next session.
 
 mod flow;
 mod identity;
 mod link;
+mod meter;
 mod options;
 mod outgoing;
+mod pace;
 mod session;
 mod uplink;
 
 pub use identity::machine_hash;
+pub use meter::{Plan, Quiet};
 pub use options::{Error, Options, Tls, UplinkStatus, Url};
 pub use uplink::{HealthSource, Uplink};

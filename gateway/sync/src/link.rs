@@ -24,6 +24,11 @@ const MAX_PACKET_BYTES: usize = 300 << 10;
 /// Requests that wait for the client: more than all windows together.
 const REQUESTS: usize = 1024;
 const KEEP_ALIVE: Duration = Duration::from_secs(2);
+/// Where signs of life are few. A ping that is not answered within it is the end of the link.
+const SELDOM_ALIVE: Duration = Duration::from_secs(20);
+/// About what MQTT adds to a message: kind, lengths, number.
+const AROUND: usize = 7;
+const PING_BYTES: u64 = 4;
 /// Seconds to connect, and for the socket to take what is written.
 const NETWORK_TIMEOUT_S: u64 = 4;
 
@@ -45,18 +50,26 @@ pub(crate) struct Link {
     began: Instant,
     /// When the last packet came, ms since `began`.
     heard_ms: Arc<AtomicU64>,
+    /// Bytes that went over it, in both directions, for who takes them from here.
+    carried: Arc<AtomicU64>,
     task: JoinHandle<()>,
 }
 
 impl Link {
     /// Begins to connect.
-    pub(crate) fn connect(options: &Options, up: String, down: String) -> Result<Self, Error> {
+    pub(crate) fn connect(
+        options: &Options,
+        seldom: bool,
+        carried: Arc<AtomicU64>,
+        up: String,
+        down: String,
+    ) -> Result<Self, Error> {
         let id = format!("{}/{}", options.tenant, options.gateway);
         // rumqttc takes an IPv6 address in brackets, as it makes `host:port` of it.
         let mut mqtt = MqttOptions::new(id, options.host.clone(), options.port);
         mqtt.set_credentials(options.username.clone(), options.password.clone())
             .set_clean_session(true)
-            .set_keep_alive(KEEP_ALIVE)
+            .set_keep_alive(if seldom { SELDOM_ALIVE } else { KEEP_ALIVE })
             .set_max_packet_size(MAX_PACKET_BYTES, MAX_PACKET_BYTES)
             .set_inflight(200);
         if let Some(tls) = &options.tls {
@@ -70,8 +83,8 @@ impl Link {
         let (to, incoming) = mpsc::channel(64);
         let heard_ms = Arc::new(AtomicU64::new(0));
         let began = Instant::now();
-        let task = tokio::spawn(poll(event_loop, to, heard_ms.clone(), began));
-        Ok(Self { client, up, down, incoming, began, heard_ms, task })
+        let task = tokio::spawn(poll(event_loop, to, heard_ms.clone(), carried.clone(), began));
+        Ok(Self { client, up, down, incoming, began, heard_ms, carried, task })
     }
 
     /// What comes in next.
@@ -91,12 +104,21 @@ impl Link {
 
     /// Hands a message to the client; false if it takes none now.
     pub(crate) fn publish(&self, message: Vec<u8>) -> bool {
-        self.client.try_publish(&self.up, QoS::AtLeastOnce, false, message).is_ok()
+        self.hand_over(QoS::AtLeastOnce, message)
     }
 
     /// The same for what a later one replaces.
     pub(crate) fn publish_once(&self, message: Vec<u8>) -> bool {
-        self.client.try_publish(&self.up, QoS::AtMostOnce, false, message).is_ok()
+        self.hand_over(QoS::AtMostOnce, message)
+    }
+
+    fn hand_over(&self, qos: QoS, message: Vec<u8>) -> bool {
+        let bytes = message.len() + self.up.len() + AROUND;
+        let taken = self.client.try_publish(&self.up, qos, false, message).is_ok();
+        if taken {
+            self.carried.fetch_add(bytes as u64, Ordering::Relaxed);
+        }
+        taken
     }
 
     /// Says goodbye.
@@ -122,6 +144,7 @@ async fn poll(
     mut event_loop: EventLoop,
     to: mpsc::Sender<Incoming>,
     heard_ms: Arc<AtomicU64>,
+    carried: Arc<AtomicU64>,
     began: Instant,
 ) {
     loop {
@@ -129,6 +152,7 @@ async fn poll(
             Ok(Event::Incoming(packet)) => {
                 let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
                 heard_ms.store(ms, Ordering::Relaxed);
+                carried.fetch_add(heard_bytes(&packet), Ordering::Relaxed);
                 match packet {
                     Packet::ConnAck(_) => Incoming::Connected,
                     Packet::SubAck(_) => Incoming::Subscribed,
@@ -159,6 +183,14 @@ async fn poll(
         if to.send(incoming).await.is_err() || down {
             return;
         }
+    }
+}
+
+/// Bytes of a packet that came; a ping's answer stands for the ping as well.
+fn heard_bytes(packet: &Packet) -> u64 {
+    match packet {
+        Packet::Publish(p) => (p.payload.len() + p.topic.len() + AROUND) as u64,
+        _ => PING_BYTES,
     }
 }
 

@@ -3,9 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use common::api::LinkUse;
 use common::names::Code;
 use common::supervise::Backoff;
 use common::{GatewayId, TenantId};
+
+use crate::meter::Plan;
 
 /// How the cloud's certificate is checked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -73,8 +76,14 @@ pub struct Options {
     pub live_window: usize,
     /// Most backlog frames without an ack. Default 32.
     pub backlog_window: usize,
-    /// Most bytes without an ack in each of the two. Default 1 MiB.
+    /// Most bytes without an ack in each of the two. Default 1 MiB. Backlog gets less where the link or the cloud asks
+    /// for it.
     pub window_bytes: usize,
+    /// For a link that is paid by the byte: samples wait for so long at most, to go together, and signs of life are
+    /// few. Default: none, they go at once.
+    pub max_delay: Option<Duration>,
+    /// What the link may carry. Default: all.
+    pub plan: Plan,
     /// How long to wait for `HelloAck`. Default 4 s.
     pub hello_timeout: Duration,
     /// A link without any word for so long is dead. Default 5 s.
@@ -105,6 +114,8 @@ impl Options {
             live_window: 128,
             backlog_window: 32,
             window_bytes: 1 << 20,
+            max_delay: None,
+            plan: Plan::default(),
             hello_timeout: Duration::from_secs(4),
             silence: Duration::from_secs(5),
             resend_after: Duration::from_secs(10),
@@ -136,6 +147,8 @@ pub struct UplinkStatus {
     pub acked: u64,
     /// Frames that the cloud could not take and set aside.
     pub set_aside: u64,
+    /// What the link carries.
+    pub link: LinkUse,
 }
 
 /// Why a session could not begin or ended.

@@ -31,6 +31,8 @@ pub(crate) struct Outgoing {
     /// Schema of all of them; none if the first has no header that can be read.
     pub(crate) schema: Option<SchemaHash>,
     pub(crate) bytes: Vec<u8>,
+    /// It goes whatever the window of the backlog is.
+    pub(crate) urgent: bool,
 }
 
 impl Outgoing {
@@ -46,6 +48,7 @@ impl Outgoing {
             frames: vec![frame],
             schema: Frame::peek(bytes).ok().map(|h| h.schema),
             bytes: Up::encode_frame(first.as_deref().unwrap_or(bytes)),
+            urgent: false,
         }
     }
 }
@@ -73,6 +76,7 @@ pub(crate) fn together(incarnation: Incarnation, frames: &[(u64, Vec<u8>)], spea
                 frames: members.iter().map(|(seq, _)| FrameId { incarnation, seq: *seq }).collect(),
                 schema: Frame::peek(first).ok().map(|h| h.schema),
                 bytes: Up::Batch(encoded).encode(),
+                urgent: false,
             }),
             _ => out.extend(each(incarnation, members, speaks)),
         }

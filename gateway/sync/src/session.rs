@@ -1,36 +1,51 @@
 //! One session: hello, schemas, snapshot, then the live tail and the backlog beside it, until the link or
 //! the cloud ends it.
 
+mod pump;
+
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::{Pin, pin};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use common::api::SwitchPosition;
 use common::names::topic;
+use common::supervise::PartState;
 use common::wire::{
-    Down, FEATURE_ALARMS, FEATURE_SET_ASIDE, Heartbeat, Hello, HelloAck, MAX_BATCH_FRAMES, Up, split_schema,
+    Down, FEATURE_ALARMS, FEATURE_CREDIT, FEATURE_SELDOM, FEATURE_SET_ASIDE, Heartbeat, Hello, HelloAck,
+    MAX_BATCH_FRAMES, Up, split_schema,
 };
 use common::{Drain, SchemaHash};
 use gateway_core::{FrameId, LogError};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use crate::flow::{Flow, Lane, Want, Window};
+use crate::flow::{Flow, Lane, Samples, Want, Window};
 use crate::link::{Incoming, Link};
 use crate::options::Error;
-use crate::outgoing::{Outgoing, Speaks, each, together};
+use crate::outgoing::{Outgoing, Speaks};
+use crate::pace::Pace;
 use crate::uplink::Uplink;
 
 const HEARTBEAT: Duration = Duration::from_millis(800);
+/// Over a thin link, and over a metered one to a cloud that is not told how seldom they come.
+const THIN_HEARTBEAT: Duration = Duration::from_millis(3600);
+/// Over a metered link.
+const SELDOM_HEARTBEAT: Duration = Duration::from_secs(30);
+/// Without any word for so long the link is dead, where pings are few.
+const SELDOM_SILENCE: Duration = Duration::from_secs(45);
 /// When the client takes no more, it is asked again after this.
 const RETRY: Duration = Duration::from_millis(2);
-/// Read from the log at once.
-const READ_BYTES: usize = 128 << 10;
-/// So many live frames are in the log's memory for sure.
-const NEAR: u64 = 8;
 
-/// What was read: sequences, and the messages of those that the cloud lacks.
-type Read = (Vec<u64>, Vec<Outgoing>);
+/// What was read: sequences, the messages of those that the cloud lacks, and those of frames to be kept back, with their
+/// bytes.
+#[derive(Default)]
+struct Read {
+    seqs: Vec<u64>,
+    messages: Vec<Outgoing>,
+    kept: Vec<(u64, usize)>,
+}
+
 type Reading = Pin<Box<dyn Future<Output = (Want, Result<Read, LogError>)> + Send>>;
 
 /// Runs a session to its end; `Ok` only when drained.
@@ -38,11 +53,15 @@ pub(crate) async fn run(uplink: &Uplink, drain: &Drain) -> Result<(), Error> {
     let options = &uplink.options;
     let up = topic::up(&options.tenant, &options.gateway);
     let down = topic::down(&options.tenant, &options.gateway);
-    let mut link = Link::connect(options, up, down)?;
+    let before = uplink.pace.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let is_still = options.max_delay.is_some() || before.as_ref().is_some_and(Pace::is_thin);
+    let mut link = Link::connect(options, is_still, uplink.carried.clone(), up, down)?;
+    let began = Instant::now();
     let (ack, named) = tokio::select! {
         ack = hello(uplink, &mut link) => ack?,
         () = drain.started() => return Ok(()),
     };
+    let pace = Pace::new(options.window_bytes, began.elapsed(), Instant::now()).after(before);
     tracing::info!(session = ack.session, "uplink connected");
     uplink.connected();
     judge(uplink, &ack).await;
@@ -56,8 +75,9 @@ pub(crate) async fn run(uplink: &Uplink, drain: &Drain) -> Result<(), Error> {
         waiting: VecDeque::new(),
         speaks: Speaks::of(&ack),
     };
-    let mut session = Session::start(uplink, link, &ack, agreed).await?;
+    let mut session = Session::start(uplink, link, &ack, agreed, (pace, is_still)).await?;
     let ended = session.go_on(drain).await;
+    session.leave();
     if ended.is_ok() {
         session.link.disconnect().await;
     }
@@ -122,9 +142,10 @@ fn greeting(uplink: &Uplink) -> Hello {
             .alarms
             .iter()
             .map(|_| FEATURE_ALARMS)
-            .chain([FEATURE_SET_ASIDE])
+            .chain([FEATURE_CREDIT, FEATURE_SET_ASIDE])
             .map(str::to_owned)
             .collect(),
+        heartbeat_ms: options.max_delay.and(u32::try_from(SELDOM_HEARTBEAT.as_millis()).ok()),
         identity: None,
     }
 }
@@ -158,6 +179,13 @@ struct Session<'a> {
     /// The client took nothing.
     blocked: bool,
     agreed: Agreed,
+    pace: Pace,
+    samples: Samples,
+    /// Pings are few on this link.
+    is_still: bool,
+    /// The cloud knows how seldom heartbeats come.
+    seldom: bool,
+    beat_at: Option<Instant>,
 }
 
 /// Schemas that the cloud was told of in this session, and what it told.
@@ -196,7 +224,9 @@ impl<'a> Session<'a> {
         link: Link,
         ack: &HelloAck,
         mut agreed: Agreed,
+        (pace, is_still): (Pace, bool),
     ) -> Result<Self, Error> {
+        let is_held = uplink.look(false).is_some();
         let head = uplink.log.watermark().borrow().head;
         let parts = uplink.log.snapshot();
         // The configuration may have changed since the hello.
@@ -207,7 +237,8 @@ impl<'a> Session<'a> {
             }
         }
         let seq = parts.first().map_or(head, |s| s.seq);
-        for part in parts {
+        // Values are samples: while those are held, the cloud goes without them.
+        for part in parts.into_iter().filter(|_| !is_held) {
             must(link.publish(Up::Snapshot(part).encode()))?;
         }
         let o = &uplink.options;
@@ -225,7 +256,21 @@ impl<'a> Session<'a> {
             reading: [None, None],
             blocked: false,
             agreed,
+            pace,
+            samples: Samples::AtOnce,
+            is_still,
+            seldom: ack.features.iter().any(|f| f == FEATURE_SELDOM),
+            beat_at: None,
         })
+    }
+
+    /// What was learned of the link is for the next session.
+    fn leave(&mut self) {
+        let stalled = self.flow.oldest(Instant::now());
+        self.pace.end(stalled, Instant::now());
+        let (most, now) = (self.uplink.options.window_bytes, Instant::now());
+        let pace = std::mem::replace(&mut self.pace, Pace::new(most, Duration::ZERO, now));
+        *self.uplink.pace.lock().unwrap_or_else(PoisonError::into_inner) = Some(pace);
     }
 
     async fn go_on(&mut self, drain: &Drain) -> Result<(), Error> {
@@ -234,6 +279,7 @@ impl<'a> Session<'a> {
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.flow.set_head(watermark.borrow_and_update().head);
         let mut stop = pin!(drain.started());
+        self.choose();
         loop {
             if let Some(schema) = self.pump() {
                 self.agreed.name(self.uplink, schema).await;
@@ -272,8 +318,13 @@ impl<'a> Session<'a> {
         };
         match Down::decode(&bytes) {
             Ok(Down::Ack(ack)) => {
-                let acked = self.flow.acked(&ack.acked);
-                self.uplink.count(|s| s.acked += acked);
+                let now = Instant::now();
+                let acked = self.flow.acked(&ack.acked, now);
+                self.pace.acked(acked, now);
+                if self.uplink.has_budget() {
+                    self.choose();
+                }
+                self.uplink.count(|s| s.acked += acked.frames);
                 if let Err(error) = self.uplink.log.ack(&ack.acked) {
                     tracing::warn!(%error, "acks not kept");
                 }
@@ -284,6 +335,7 @@ impl<'a> Session<'a> {
                 Some(alarms) => alarms.alarm(*order),
                 None => tracing::warn!("the cloud spoke of alarms, which nobody takes here"),
             },
+            Ok(Down::Credit(credit)) => self.pace.credit(credit.backlog_bytes),
             Ok(Down::SetAside(aside)) => {
                 // Once: what was on its way together is asked for by the same word.
                 if aside.apart && self.agreed.speaks.batch {
@@ -307,131 +359,48 @@ impl<'a> Session<'a> {
         self.agreed.speaks.batch = false;
         self.reading[Lane::Backlog as usize] = None;
         let read = std::mem::take(&mut self.ready[Lane::Backlog as usize]);
-        self.flow.apart(read.into_iter().flat_map(|message| message.frames));
+        let (together, single): (VecDeque<_>, VecDeque<_>) =
+            read.into_iter().partition(|message| message.frames.len() > 1);
+        self.ready[Lane::Backlog as usize] = single;
+        self.flow.apart(together.into_iter().flat_map(|message| message.frames));
     }
 
     /// Life sign, and what time has changed.
     fn beat(&mut self) -> Result<(), Error> {
-        let silence = self.uplink.options.silence;
+        self.choose();
+        let metered = self.uplink.options.max_delay.is_some();
+        let every = match (metered, self.seldom) {
+            (true, true) => SELDOM_HEARTBEAT,
+            (true, false) => THIN_HEARTBEAT,
+            _ if self.pace.is_thin() => THIN_HEARTBEAT,
+            _ => HEARTBEAT,
+        };
+        let silence = match self.is_still {
+            true => self.uplink.options.silence.max(SELDOM_SILENCE),
+            false => self.uplink.options.silence,
+        };
         if self.link.silence() >= silence {
             return Err(Error::Silence { what: "word from the cloud", limit_ms: silence.as_millis() });
         }
-        let health = (self.uplink.health)();
-        let beat = Heartbeat { session_us: self.uplink.clock.mono_us(), health };
-        self.link.publish_once(Up::Heartbeat(Box::new(beat)).encode());
-        for frame in self.flow.expire(Instant::now(), self.uplink.options.resend_after) {
+        // The ticks do not come to the millisecond.
+        if self.beat_at.is_none_or(|at| at.elapsed() + HEARTBEAT / 2 >= every) {
+            self.beat_at = Some(Instant::now());
+            let mut health = (self.uplink.health)();
+            if metered {
+                let all = health.devices.len() + health.parts.len();
+                health.devices.retain(|d| !d.connected);
+                health.parts.retain(|p| p.state != PartState::Running);
+                health.left_out += (all - health.devices.len() - health.parts.len()) as u64;
+            }
+            let beat = Heartbeat { session_us: self.uplink.clock.mono_us(), health };
+            self.link.publish_once(Up::Heartbeat(Box::new(beat)).encode());
+        }
+        let after = self.uplink.options.resend_after.max(self.pace.patience());
+        for frame in self.flow.expire(Instant::now(), after) {
             let FrameId { incarnation, seq } = frame;
             tracing::warn!(%incarnation, seq, "cloud does not take a frame; it waits for the next session");
         }
         Ok(())
-    }
-
-    /// Sends and reads as far as windows and client allow. Gives the schema of the next live frame if the cloud does
-    /// not take it for the current one: it must be told first.
-    fn pump(&mut self) -> Option<SchemaHash> {
-        self.send_waiting();
-        self.pump_lane(Lane::Live);
-        if let Some(message) = self.ready[Lane::Live as usize].front().filter(|_| !self.blocked)
-            && let Some(schema) = self.unnamed(message)
-        {
-            return Some(schema);
-        }
-        // Live before backlog: nothing that is ready or wanted may wait for it.
-        if self.ready[Lane::Live as usize].is_empty() && self.reading[Lane::Live as usize].is_none() {
-            self.pump_lane(Lane::Backlog);
-        }
-        None
-    }
-
-    fn unnamed(&self, message: &Outgoing) -> Option<SchemaHash> {
-        message.schema.filter(|schema| *schema != self.agreed.current)
-    }
-
-    fn send_waiting(&mut self) {
-        while !self.blocked
-            && let Some(message) = self.agreed.waiting.front()
-        {
-            if !self.link.publish(message.clone()) {
-                self.blocked = true;
-                return;
-            }
-            self.agreed.waiting.pop_front();
-        }
-    }
-
-    fn pump_lane(&mut self, lane: Lane) {
-        loop {
-            self.send_ready(lane);
-            if self.blocked || !self.ready[lane as usize].is_empty() || self.reading[lane as usize].is_some()
-            {
-                return;
-            }
-            let want = match lane {
-                Lane::Live => self.flow.want_live(),
-                Lane::Backlog => self.flow.want_backlog(),
-            };
-            let Some(want) = want else { return };
-            let log = self.uplink.log.clone();
-            let (speaks, known) = (self.agreed.speaks, self.flow.known(want.incarnation));
-            let read = move || {
-                let mut frames = log.read(want.incarnation, want.from, READ_BYTES)?;
-                let seqs = frames.iter().map(|(seq, _)| *seq).collect();
-                frames.retain(|(seq, _)| *seq <= want.last && !known.contains(*seq));
-                let messages = match lane {
-                    Lane::Live => each(want.incarnation, &frames, speaks),
-                    Lane::Backlog => together(want.incarnation, &frames, speaks),
-                };
-                Ok((seqs, messages))
-            };
-            if lane == Lane::Live && self.flow.lag() <= NEAR {
-                self.take(want, read());
-                continue;
-            }
-            self.reading[lane as usize] = Some(Box::pin(async move {
-                let read = tokio::task::spawn_blocking(read).await;
-                (want, read.unwrap_or(Err(LogError::Closed)))
-            }));
-            return;
-        }
-    }
-
-    fn take(&mut self, want: Want, read: Result<Read, LogError>) {
-        let (seqs, messages) = read.unwrap_or_else(|error| {
-            tracing::warn!(incarnation = %want.incarnation, from = want.from, %error, "frames not read");
-            (Vec::new(), Vec::new())
-        });
-        self.flow.read(want, &seqs);
-        self.ready[want.lane as usize].extend(messages);
-    }
-
-    fn send_ready(&mut self, lane: Lane) {
-        let mut sent = 0;
-        while !self.blocked && self.flow.has_room(lane) {
-            let Some(message) = self.ready[lane as usize].front() else { break };
-            if lane == Lane::Live && self.unnamed(message).is_some() {
-                break;
-            }
-            if message.frames.iter().any(|f| self.flow.is_needed(*f)) {
-                if !self.link.publish(message.bytes.clone()) {
-                    self.blocked = true;
-                    break;
-                }
-                let (now, each) = (Instant::now(), message.bytes_each());
-                for frame in
-                    message.frames.iter().filter(|f| self.flow.is_needed(**f)).copied().collect::<Vec<_>>()
-                {
-                    self.flow.sent(frame, lane, each, now);
-                    sent += 1;
-                }
-            }
-            self.ready[lane as usize].pop_front();
-        }
-        if sent > 0 {
-            self.uplink.count(|s| match lane {
-                Lane::Live => s.sent_live += sent,
-                Lane::Backlog => s.sent_backlog += sent,
-            });
-        }
     }
 }
 

@@ -1,9 +1,10 @@
 //! The part: one session after another, with jittered pauses.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use common::api::GatewayHealth;
-use common::command::LogEntry;
+use common::api::{GatewayHealth, LinkHold};
+use common::command::{LogEntry, Severity};
 use common::names::{Code, action};
 use common::supervise::PartError;
 use common::wire::{Body, Known, Refusal};
@@ -13,7 +14,9 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::identity::{Book, entry};
+use crate::meter::{self, Meter};
 use crate::options::{Error, Options, UplinkStatus};
+use crate::pace::Pace;
 use crate::session;
 
 /// Where heartbeats get the box's health from.
@@ -28,6 +31,11 @@ pub struct Uplink {
     pub(crate) clock: Clock,
     pub(crate) health: HealthSource,
     pub(crate) book: Arc<Book>,
+    /// Bytes that are not in the meter yet.
+    pub(crate) carried: Arc<AtomicU64>,
+    meter: Mutex<Meter>,
+    /// Of the session before: what it learned of the link.
+    pub(crate) pace: Mutex<Option<Pace>>,
     status: watch::Sender<UplinkStatus>,
 }
 
@@ -41,8 +49,20 @@ impl Uplink {
         health: HealthSource,
     ) -> Self {
         let status = UplinkStatus { since_us: clock.now_us(), ..UplinkStatus::default() };
-        let (book, status) = (Arc::default(), watch::Sender::new(status));
-        Self { options, log, orders, alarms: None, clock, health, book, status }
+        let meter = Meter::new(options.plan.clone(), log.note(meter::NOTE).as_deref());
+        Self {
+            options,
+            log,
+            orders,
+            alarms: None,
+            clock,
+            health,
+            book: Arc::default(),
+            carried: Arc::default(),
+            meter: Mutex::new(meter),
+            pace: Mutex::default(),
+            status: watch::Sender::new(status),
+        }
     }
 
     /// Takes orders about alarms as well, and says so to the cloud.
@@ -65,10 +85,12 @@ impl Uplink {
         let backoff = self.options.backoff;
         let mut attempt = 0;
         let mut is_held = false;
+        self.look(false);
         while !drain.is_started() {
             let began = Instant::now();
             // Boxed: a session holds much, and the supervisor's tasks should be small.
             let ended = Box::pin(session::run(self, &drain)).await;
+            self.look(ended.is_ok());
             let was_connected = self.status.borrow().connected;
             let error = match ended {
                 Ok(()) => {
@@ -105,7 +127,11 @@ impl Uplink {
     /// Logs an entry: it is seen at the box, and goes to the cloud with the rest.
     pub(crate) fn tell(&self, entry: LogEntry) {
         let entry = LogEntry { at_us: self.clock.now_us(), ..entry };
-        tracing::error!(action = entry.action, "{}", entry.detail);
+        match entry.severity {
+            Severity::Alarm => tracing::error!(action = entry.action, "{}", entry.detail),
+            Severity::Warning => tracing::warn!(action = entry.action, "{}", entry.detail),
+            Severity::Info => tracing::info!(action = entry.action, "{}", entry.detail),
+        }
         if let Err(error) = self.log.append(Body::Event(entry)) {
             tracing::warn!(%error, "event of the uplink is lost");
         }
@@ -135,6 +161,66 @@ impl Uplink {
             );
             self.tell(entry(action::FRAME_SET_ASIDE, detail));
         }
+    }
+
+    /// Counts what the link carried and looks whether samples may go on; why not, if so. `last`: the count is kept to
+    /// the byte.
+    pub(crate) fn look(&self, last: bool) -> Option<LinkHold> {
+        let now = self.clock.now_us();
+        let (note, status, changed) = {
+            let mut meter = self.meter();
+            meter.add(self.carried.swap(0, Ordering::Relaxed));
+            let changed = meter.look(now, self.clock.is_synchronised());
+            (meter.note(now, last), meter.status(), changed)
+        };
+        self.status.send_modify(|s| {
+            let (held_frames, together, backlog_window) =
+                (s.link.held_frames, s.link.together, s.link.backlog_window);
+            s.link = common::api::LinkUse { held_frames, together, backlog_window, ..status };
+        });
+        if let Some(note) = note {
+            let log = self.log.clone();
+            let keep = move || {
+                if let Err(error) = log.set_note(meter::NOTE, &note) {
+                    tracing::warn!(%error, "count of the link's bytes not kept");
+                }
+            };
+            // At the end there may be nobody left to wait for it.
+            if last { keep() } else { drop(tokio::task::spawn_blocking(keep)) }
+        }
+        if changed {
+            self.tell_hold(status.held);
+        }
+        status.held
+    }
+
+    fn meter(&self) -> MutexGuard<'_, Meter> {
+        self.meter.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether bytes are counted against a budget.
+    pub(crate) fn has_budget(&self) -> bool {
+        self.options.plan.day_bytes.is_some() || self.options.plan.month_bytes.is_some()
+    }
+
+    fn tell_hold(&self, hold: Option<LinkHold>) {
+        let (action, severity, detail) = match hold {
+            None => (action::UPLINK_RELEASED, Severity::Info, "samples go to the cloud again"),
+            Some(LinkHold::Quiet) => {
+                (action::UPLINK_HELD, Severity::Info, "quiet hours: samples wait in the buffer")
+            }
+            Some(LinkHold::Day) => (
+                action::UPLINK_HELD,
+                Severity::Warning,
+                "the day's bytes are used up: samples wait in the buffer; alarms, events, commands and audit go on",
+            ),
+            Some(LinkHold::Month) => (
+                action::UPLINK_HELD,
+                Severity::Warning,
+                "the month's bytes are used up: samples wait in the buffer; alarms, events, commands and audit go on",
+            ),
+        };
+        self.tell(LogEntry { severity, ..entry(action, detail.to_owned()) });
     }
 
     pub(crate) fn connected(&self) {

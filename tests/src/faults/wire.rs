@@ -144,6 +144,7 @@ mod tests {
             remote: false,
             features: Vec::new(),
             identity: None,
+            heartbeat_ms: None,
         };
         Up::Hello(Box::new(hello)).encode()
     }

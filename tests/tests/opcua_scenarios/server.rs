@@ -91,7 +91,7 @@ async fn value(api: &Api, point: &str) -> Option<Value> {
 
 async fn quality(api: &Api, point: &str) -> String {
     let twin = api.twin("forming/press").await.expect("the twin");
-    let point = twin.points.into_iter().find(|p| p.schema.name == point).expect("the point");
+    let point = twin.points.into_iter().find(|p| *p.schema.name == *point).expect("the point");
     point.quality.to_string()
 }
 

@@ -49,7 +49,8 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("cloud-core", &["common"]),
     ("cloud-ingest", &["common", "cloud-core"]),
     ("cloud-twin", &["common", "cloud-core"]),
-    ("cloud-store", &["common", "cloud-core"]),
+    // Its tests run against a real server.
+    ("cloud-store", &["common", "cloud-core", "test-postgres"]),
     ("cloud-live", &["common", "cloud-core"]),
     // The route that upgrades to a WebSocket hands it to the live channel.
     ("cloud-api", &["common", "cloud-core", "cloud-live"]),
@@ -68,8 +69,10 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
         ],
     ),
     ("twinway", &["common", "gateway-modbus"]),
-    // Its oven has certificates of its own, as any device that speaks OPC UA.
-    ("demo", &["common", "gateway-modbus", "gateway-opcua", "twinway-gateway", "twinway-cloud"]),
+    // Its oven has certificates of its own, as any device that speaks OPC UA, and is tried with the gateway's client.
+    ("demo", &["common", "gateway-adapters", "gateway-opcua", "twinway-gateway", "twinway-cloud"]),
+    // A server of the distribution, for tests.
+    ("test-postgres", &[]),
 ];
 
 fn metadata() -> Value {

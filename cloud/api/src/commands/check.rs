@@ -43,19 +43,20 @@ pub(crate) fn check_write(point: &PointSchema, value: &Value) -> Result<Value, P
 
 #[cfg(test)]
 mod tests {
-    use common::Access;
+    use common::{Access, PointKind};
 
     use super::*;
 
     fn point(value_type: ValueType, access: Access, limits: Option<(f64, f64)>) -> PointSchema {
-        PointSchema {
+        PointKind {
             unit: "degC".into(),
             access,
             write_min: limits.map(|l| l.0),
             write_max: limits.map(|l| l.1),
             stale_ms: 1000,
-            ..PointSchema::new("p", value_type)
+            ..PointKind::new(value_type)
         }
+        .named("p")
     }
 
     fn code(point: &PointSchema, value: impl Into<Option<Value>>) -> Option<Code> {

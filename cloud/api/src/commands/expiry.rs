@@ -88,7 +88,9 @@ impl Commands {
                 .filter(|(_, _, d)| {
                     d.state == DesiredState::Pending && d.expires_us.saturating_add(GRACE_US) < now_us
                 })
-                .map(|(twin, point, d)| (twin.id, twin.asset.clone(), point.schema.name.clone(), d.version))
+                .map(|(twin, point, d)| {
+                    (twin.id, twin.asset.clone(), point.schema.name.to_string(), d.version)
+                })
                 .collect()
         };
         for (twin, asset, point, version) in over {

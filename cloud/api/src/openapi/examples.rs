@@ -96,8 +96,9 @@ pub(super) fn history() -> Json {
         "resolution": {"kind": "rollup", "bucket_us": 60_000_000},
         "points": [{
             "t_us": 1_794_996_420_000_000_i64, "value": 109.8, "quality": "good",
-            "min": 109.1, "max": 110.4, "mean": 109.9, "count": 60, "good": 60
-        }]
+            "min": 109.1, "max": 110.4, "mean": 109.9, "first": 109.4, "count": 60, "good": 60
+        }],
+        "gaps": [{"from_us": 1_794_998_000_000_000_i64, "to_us": 1_794_998_042_000_000_i64, "cause": "gateway_down"}]
     })
 }
 
@@ -173,8 +174,8 @@ pub(super) fn page(row: &Json) -> Json {
 #[cfg(test)]
 mod tests {
     use common::api::{
-        ApiKeyView, AssetNode, CommandRequest, CommandView, DesiredPatch, GatewayView, HistoryResponse, Page,
-        TwinView, UserView,
+        ApiKeyView, AssetNode, CommandRequest, CommandView, DesiredPatch, GatewayView, HeldBox,
+        HistoryResponse, Page, SetAsideView, TwinView, UserView,
     };
     use common::command::LogEntry;
     use serde::de::DeserializeOwned;

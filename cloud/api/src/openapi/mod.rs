@@ -5,6 +5,7 @@ mod examples;
 mod operations;
 mod parameters;
 mod schemas;
+mod sets;
 
 use std::sync::LazyLock;
 

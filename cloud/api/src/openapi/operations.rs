@@ -28,7 +28,7 @@ pub(super) const TAGS: &[(&str, &str)] = &[
     ("service", "the service itself"),
 ];
 
-const JSON: &[&str] = &["application/json"];
+pub(super) const JSON: &[&str] = &["application/json"];
 const PATCH: &[&str] = &["application/merge-patch+json", "application/json"];
 const ETAG: (&str, &str) = ("etag", "version of the desired values in quotes, for If-Match");
 
@@ -61,7 +61,7 @@ pub(super) struct Doc {
     pub(super) errors: &'static [Code],
 }
 
-fn doc(tag: &'static str, summary: &'static str, about: &'static str) -> Doc {
+pub(super) fn doc(tag: &'static str, summary: &'static str, about: &'static str) -> Doc {
     Doc {
         tag,
         summary,
@@ -77,23 +77,34 @@ fn doc(tag: &'static str, summary: &'static str, about: &'static str) -> Doc {
 }
 
 impl Doc {
-    fn with(mut self, parameters: impl IntoIterator<Item = Parameter>) -> Self {
+    pub(super) fn with(mut self, parameters: impl IntoIterator<Item = Parameter>) -> Self {
         self.parameters.extend(parameters);
         self
     }
 
-    fn takes(mut self, media: &'static [&'static str], schema: &'static str, example: Json) -> Self {
+    pub(super) fn takes(
+        mut self,
+        media: &'static [&'static str],
+        schema: &'static str,
+        example: Json,
+    ) -> Self {
         self.body = Some(Body { media, schema, example });
         self
     }
 
-    fn gives(mut self, status: u16, about: &'static str, schema: &'static str, example: Json) -> Self {
+    pub(super) fn gives(
+        mut self,
+        status: u16,
+        about: &'static str,
+        schema: &'static str,
+        example: Json,
+    ) -> Self {
         (self.status, self.answer_about) = (status, about);
         self.answer = Answer::Json { schema, example: Some(example) };
         self
     }
 
-    fn text(mut self, about: &'static str, media: &'static str, example: &'static str) -> Self {
+    pub(super) fn text(mut self, about: &'static str, media: &'static str, example: &'static str) -> Self {
         self.answer_about = about;
         self.answer = Answer::Text { media, example };
         self
@@ -109,7 +120,7 @@ impl Doc {
         self
     }
 
-    fn fails(mut self, errors: &'static [Code]) -> Self {
+    pub(super) fn fails(mut self, errors: &'static [Code]) -> Self {
         self.errors = errors;
         self
     }
@@ -131,7 +142,8 @@ pub(super) fn describe(op: Op) -> Doc {
         Op::GetTwin => doc("twins", "A twin with its points and values", "")
             .gives(200, "the twin", "TwinView", ex::twin())
             .heads(&[ETAG]),
-        Op::History => doc("twins", "A point's history", "Raw samples where they fit, roll-ups where they do not.")
+        Op::History => doc("twins", "A point's history", "Raw samples where they fit, roll-ups where they do not; and where samples are missing or bad, with the cause: as \
+             gateways told it, as holes in their streams show it, or as the samples' quality says.")
             .with([
                 query("from", "start: RFC 3339, microseconds since 1970, `now`, or a time ago; default `-1h`", "-15m"),
                 query("to", "end (excluded), in the same forms; default `now`", "now"),
@@ -139,6 +151,7 @@ pub(super) fn describe(op: Op) -> Doc {
             ])
             .gives(200, "the history", "HistoryResponse", ex::history())
             .fails(&[Code::UnknownPoint]),
+        Op::DeleteHistory | Op::AlignHistory | Op::ExportHistory => super::sets::describe(op),
         Op::ListAssets => doc("twins", "The asset tree", "The whole tree as far as the caller sees it, by path.")
             .gives(200, "the nodes", "AssetNodePage", ex::page(&ex::asset())),
         Op::ListGateways => doc(

@@ -3,10 +3,11 @@
 use common::Value;
 use common::alarm::AlarmView;
 use common::api::{
-    AcceptRequest, AcknowledgeRequest, ApiKeyCreated, ApiKeyRequest, ApiKeyView, AssetNode, ClientMessage,
-    CommandRequest, CommandView, DesiredEntry, GatewayCredential, GatewayRequest, GatewayView, HeldBox,
-    HistoryResponse, PasswordRequest, Problem, ServerMessage, SessionRequest, SessionResponse, SetAsideView,
-    ShelveRequest, TwinView, UnshelveRequest, UserRequest, UserView, WhoAmI,
+    AcceptRequest, AcknowledgeRequest, AlignedRequest, AlignedResponse, ApiKeyCreated, ApiKeyRequest,
+    ApiKeyView, AssetNode, ClientMessage, CommandRequest, CommandView, DesiredEntry, ExportRequest,
+    GatewayCredential, GatewayRequest, GatewayView, HeldBox, HistoryDeleted, HistoryResponse,
+    PasswordRequest, Problem, ServerMessage, SessionRequest, SessionResponse, SetAsideView, ShelveRequest,
+    TwinView, UnshelveRequest, UserRequest, UserView, WhoAmI,
 };
 use common::command::LogEntry;
 use utoipa::openapi::schema::{
@@ -51,6 +52,10 @@ pub(super) fn all() -> Schemas {
     add_page::<TwinView>(&mut out);
     add::<DesiredEntry>(&mut out);
     add::<HistoryResponse>(&mut out);
+    add::<HistoryDeleted>(&mut out);
+    add::<AlignedRequest>(&mut out);
+    add::<AlignedResponse>(&mut out);
+    add::<ExportRequest>(&mut out);
     add::<CommandRequest>(&mut out);
     add_page::<CommandView>(&mut out);
     add_page::<AlarmView>(&mut out);

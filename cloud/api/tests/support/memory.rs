@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use async_trait::async_trait;
+use cloud_core::align::{Column, Grid, Knot, align};
 use cloud_core::boxes::Boxes;
+use cloud_core::history::{ExportRow, HistoryStorage, SamplePage};
 use cloud_core::storage::{
     Account, AccountStorage, AlarmStorage, AuditStorage, BoxStorage, CommandStorage, Created, FrameStorage,
     History, KnownIncarnation, Loaded, SetAside,
@@ -12,8 +14,8 @@ use cloud_core::storage::{
 use cloud_core::{GatewayKey, NewFrame, StoreError};
 use common::alarm::{AlarmState, AlarmView};
 use common::api::{
-    ApiKeyView, CommandStep, CommandView, DesiredEntry, DesiredView, GrantView, HistoryPoint, Page,
-    Resolution, SetAsideView, UserView,
+    ApiKeyView, CommandStep, CommandView, DesiredEntry, DesiredView, GrantView, HistoryPoint, Interpolation,
+    Page, Resolution, SetAsideView, UserView,
 };
 use common::command::{CommandUpdate, DesiredState, DesiredUpdate, LogEntry, Requester, Severity};
 use common::{AlarmId, CommandId, CommandState, Incarnation, Quality, Schema, SchemaHash, TwinId, Value};
@@ -130,6 +132,7 @@ impl FrameStorage for Memory {
             t_us: from_us + i,
             value: Some(Value::F64(21.5)),
             quality: Quality::GOOD,
+            first: None,
             min: None,
             max: None,
             mean: None,
@@ -137,7 +140,41 @@ impl FrameStorage for Memory {
             good: 1,
         };
         let n = (to_us - from_us).min(i64::try_from(max.min(3)).unwrap());
-        Ok(History { resolution: Resolution::Raw, points: (0..n).map(row).collect() })
+        Ok(History {
+            resolution: Resolution::Raw,
+            points: (0..n).map(row).collect(),
+            gaps: vec![],
+            heard_us: Some(from_us + 10),
+        })
+    }
+}
+
+#[async_trait]
+impl HistoryStorage for Memory {
+    async fn aligned(&self, points: &[(TwinId, String)], grid: Grid, _: Interpolation) -> Done<Vec<Column>> {
+        drop(self.t()?);
+        let knot = Knot { t_us: grid.from_us, quality: Quality::GOOD, value: Some(Value::F64(21.5)) };
+        Ok(points
+            .iter()
+            .map(|_| align(std::slice::from_ref(&knot), &[], grid, Interpolation::Previous))
+            .collect())
+    }
+
+    /// Three samples, one a page; the storage fails after them for the point `mode`.
+    async fn samples(&self, _: TwinId, point: &str, from_us: i64, to_us: i64, _: usize) -> Done<SamplePage> {
+        drop(self.t()?);
+        let n = u32::try_from((to_us - from_us).min(3)).unwrap();
+        if n < 3 && point == "mode" {
+            return Err(StoreError::Database { detail: "disk gone".into() });
+        }
+        let value = Some(Value::F64(f64::from(n)));
+        let row = ExportRow { t_us: from_us, received_us: from_us + 1, quality: Quality::GOOD, value };
+        Ok(SamplePage { rows: vec![row], next_us: (n > 1).then(|| to_us - i64::from(n) + 1) })
+    }
+
+    async fn delete_history(&self, _: TwinId, _: &str, _: i64, _: i64, audit: &LogEntry) -> Done<u64> {
+        self.t()?.audit.push(audit.clone());
+        Ok(3)
     }
 }
 

@@ -19,7 +19,7 @@ use cloud_live::Live;
 use common::alarm::{AlarmChange, AlarmId, AlarmKind, AlarmOrder, AlarmState, AlarmView, Priority};
 use common::api::{GatewayView, GrantView, Role};
 use common::command::{CommandOrder, DesiredOrder};
-use common::{Access, Clock, Drain, PointSchema, TenantId, TwinId, ValueType};
+use common::{Access, Clock, Drain, PointKind, TenantId, TwinId, ValueType};
 use memory::Memory;
 use serde_json::Value as Json;
 use tower::ServiceExt as _;
@@ -114,13 +114,16 @@ impl Downlink for Gateways {
 }
 
 fn point(name: &str, value_type: ValueType, access: Access, limits: Option<(f64, f64)>) -> PointState {
-    PointState::new(PointSchema {
-        unit: "degC".into(),
-        access,
-        write_min: limits.map(|l| l.0),
-        write_max: limits.map(|l| l.1),
-        ..PointSchema::new(name, value_type)
-    })
+    PointState::new(
+        PointKind {
+            unit: "degC".into(),
+            access,
+            write_min: limits.map(|l| l.0),
+            write_max: limits.map(|l| l.1),
+            ..PointKind::new(value_type)
+        }
+        .named(name),
+    )
 }
 
 fn twin(id: TwinId, asset: &str, gateway: &str) -> TwinState {
@@ -160,6 +163,8 @@ pub struct Answer {
     pub status: StatusCode,
     pub headers: axum::http::HeaderMap,
     pub body: Vec<u8>,
+    /// Whether the body ended early.
+    pub is_cut_off: bool,
 }
 
 impl Answer {
@@ -220,8 +225,10 @@ impl Ask<'_> {
         let response: Response<Body> =
             self.rig.router.clone().oneshot(request.body(self.body).unwrap()).await.unwrap();
         let (parts, body) = response.into_parts();
-        let body = axum::body::to_bytes(body, usize::MAX).await.unwrap().to_vec();
-        Answer { status: parts.status, headers: parts.headers, body }
+        let body = axum::body::to_bytes(body, usize::MAX).await;
+        let is_cut_off = body.is_err();
+        let body = body.unwrap_or_default().to_vec();
+        Answer { status: parts.status, headers: parts.headers, body, is_cut_off }
     }
 }
 

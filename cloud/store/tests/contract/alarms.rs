@@ -34,6 +34,12 @@ fn alarm(twin: TwinId, name: &str, state: AlarmState, at_us: i64) -> AlarmView {
     }
 }
 
+/// An alarm that is active.
+#[allow(dead_code)] // not every test file that has these helpers uses it
+pub(crate) fn active(twin: TwinId, name: &str) -> AlarmView {
+    alarm(twin, name, AlarmState::Active, T0 - 9)
+}
+
 fn told(view: &AlarmView) -> Body {
     Body::Alarm(Box::new(view.clone()))
 }

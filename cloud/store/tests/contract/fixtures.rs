@@ -6,8 +6,8 @@ use cloud_core::{GatewayKey, NewFrame, Storage};
 use common::command::{LogEntry, Origin, Requester, Severity};
 use common::wire::{Body, Frame, FrameHeader};
 use common::{
-    DeviceSchema, Incarnation, PointId, PointSchema, Quality, Sample, Schema, TenantId, TwinId, Value,
-    ValueType,
+    DeviceSchema, Incarnation, PointId, PointKind, PointSchema, Quality, Sample, Schema, TenantId, TwinId,
+    Value, ValueType,
 };
 use uuid::Uuid;
 
@@ -24,7 +24,7 @@ pub(crate) fn twin(n: u128) -> TwinId {
 }
 
 pub(crate) fn point(name: &str, value_type: ValueType) -> PointSchema {
-    PointSchema { stale_ms: 1000, ..PointSchema::new(name, value_type) }
+    PointKind { stale_ms: 1000, ..PointKind::new(value_type) }.named(name)
 }
 
 /// The points of every device here, in order.
@@ -39,7 +39,7 @@ pub(crate) fn schema(gateway: &GatewayKey, devices: &[(&str, TwinId)]) -> Schema
         asset: format!("plant/coating/line1/{name}"),
         description: String::new(),
         first_point: i * 4,
-        points: POINTS.iter().map(|(name, t)| point(name, *t).into()).collect(),
+        points: POINTS.iter().map(|(name, t)| point(name, *t)).collect(),
     };
     Schema {
         tenant: gateway.tenant.clone(),

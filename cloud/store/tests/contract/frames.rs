@@ -92,9 +92,12 @@ pub(crate) async fn uncompacted_frames_are_read_back_in_order_and_in_batches(bac
     let found: Vec<_> = found.iter().map(plain).collect();
     assert_eq!(found, [&c, &b, &a].map(plain));
     // The first by rank and sequence go first.
+    assert_eq!(storage.waiting_samples(), 2);
     assert_eq!(storage.compact(2).await.unwrap(), 2);
+    assert_eq!(storage.waiting_samples(), 1);
     assert_eq!(storage.uncompacted(None, 9).await.unwrap().len(), 1);
     assert_eq!(storage.compact(9).await.unwrap(), 1);
+    assert_eq!(storage.waiting_samples(), 0);
     assert_eq!(storage.compact(9).await.unwrap(), 0);
     assert!(storage.uncompacted(None, 9).await.unwrap().is_empty());
 }

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use cloud_core::{Storage, StoreError};
-use common::api::Resolution;
+use cloud_core::{NewFrame, Storage, StoreError};
+use common::api::{GapReason, Resolution};
+use common::wire::{Body, Gap, GapCause};
 use common::{Quality, Sample, Value};
 
 use super::Backend;
@@ -116,4 +117,100 @@ pub(crate) async fn a_reader_beside_accepting_and_compacting_sees_each_sample_on
     }
     let both = async { tokio::try_join!(compacting, reading) };
     tokio::time::timeout(std::time::Duration::from_secs(60), both).await.unwrap().unwrap();
+}
+
+/// A frame that was cut at a time.
+fn cut(s: &Stream, seq: u64, at_us: i64, body: Body) -> NewFrame {
+    let mut new = s.frame(seq, body);
+    let mut frame = (*new.frame).clone();
+    frame.header.cut_us = at_us;
+    new.bytes = frame.encode().into();
+    new.frame = Arc::new(frame);
+    new
+}
+
+fn brief(h: &cloud_core::storage::History) -> Vec<(i64, i64, GapReason, Option<u64>)> {
+    let second = |t: i64| (t - T0) / SECOND;
+    h.gaps.iter().map(|g| (second(g.from_us), second(g.to_us), g.cause, g.count)).collect()
+}
+
+pub(crate) async fn holes_in_a_stream_and_what_gateways_told_are_gaps(backend: &impl Backend) {
+    let storage = backend.open();
+    let first = oven(&storage).await;
+    let at = |s: &Stream, seq, second: i64| {
+        let t = T0 + second * SECOND;
+        cut(s, seq, t, Body::Samples(vec![sample(0, t, 1.5)]))
+    };
+    let lost = |s: &Stream, seqs, times_us| Gap {
+        incarnation: Some(s.incarnation),
+        seqs: Some(seqs),
+        times_us,
+        samples: 40,
+        cause: GapCause::Quota,
+    };
+    let frames: Vec<_> =
+        [(1, 0), (2, 10), (6, 50), (9, 80)].iter().map(|(n, t)| at(&first, *n, *t)).collect();
+    storage.accept(&frames).await.unwrap();
+    let history = async |storage: &Arc<dyn Storage>, point: &str| {
+        storage.history(twin(1), point, T0, T0 + 1000 * SECOND, 1000).await.unwrap()
+    };
+    let h = history(&storage, "temp").await;
+    assert_eq!(h.heard_us, Some(T0 + 80 * SECOND));
+    assert_eq!(brief(&h), [(10, 50, GapReason::Awaited, None), (50, 80, GapReason::Awaited, None)]);
+    // Another boot, which tells what became of one of them; what stands between the boots is missing too.
+    let s = Stream { ..Stream::start(&storage, (*first.schema).clone(), 12).await };
+    let told = Body::Gap(lost(&first, (3, 5), Some((T0 + 12 * SECOND, T0 + 49 * SECOND - 1))));
+    let overrun = Gap { incarnation: None, seqs: None, times_us: None, samples: 3, cause: GapCause::Overrun };
+    let frames = [
+        at(&s, 1, 200),
+        cut(&s, 2, T0 + 201 * SECOND, told),
+        at(&s, 3, 210),
+        cut(&s, 4, T0 + 215 * SECOND, Body::Gap(overrun)),
+        // Late, and in the middle: it closes a part of a hole.
+        at(&first, 8, 70),
+    ];
+    assert_eq!(storage.accept(&frames).await.unwrap(), [true; 5]);
+    assert_eq!(storage.accept(&frames).await.unwrap(), [false; 5]);
+    let expected = [
+        (12, 49, GapReason::Quota, Some(40)),
+        (50, 70, GapReason::Awaited, None),
+        (80, 200, GapReason::GatewayDown, None),
+        (210, 215, GapReason::Overrun, Some(3)),
+    ];
+    for point in ["temp", "nothing"] {
+        assert_eq!(brief(&history(&storage, point).await), expected, "{point}");
+    }
+    compact_all(&storage).await;
+    drop(storage);
+    let storage = backend.open();
+    assert_eq!(brief(&history(&storage, "temp").await), expected, "durable, and after compaction");
+    let part = storage.history(twin(1), "temp", T0 + 60 * SECOND, T0 + 90 * SECOND, 10).await.unwrap();
+    assert_eq!(brief(&part), [(60, 70, GapReason::Awaited, None), (80, 90, GapReason::GatewayDown, None)]);
+    // The rest comes: nothing is missing of that boot but what was told.
+    storage.accept(&[at(&first, 7, 60)]).await.unwrap();
+    assert_eq!(brief(&history(&storage, "temp").await)[..2], [expected[0], expected[2]]);
+    // Another gateway's holes are not this twin's.
+    let other = Stream::start(&storage, schema(&key("g2"), &[("press", twin(2))]), 21).await;
+    storage.accept(&[at(&other, 1, 0), at(&other, 5, 90)]).await.unwrap();
+    assert_eq!(brief(&history(&storage, "temp").await).len(), 3);
+    let press = storage.history(twin(2), "temp", T0, T0 + 1000 * SECOND, 1000).await.unwrap();
+    assert_eq!(brief(&press), [(0, 90, GapReason::Awaited, None)]);
+}
+
+pub(crate) async fn bad_samples_are_gaps_until_the_next_one(backend: &impl Backend) {
+    let storage = backend.open();
+    let s = oven(&storage).await;
+    let bad = |t: i64| Sample::bad(common::PointId(0), Quality::BAD_TIMEOUT, T0 + t * SECOND);
+    let good = |t: i64| sample(0, T0 + t * SECOND, 1.0);
+    storage.accept(&[s.samples(1, vec![good(0), bad(10), bad(20), good(30), bad(50)])]).await.unwrap();
+    for _ in 0..2 {
+        let h = storage.history(twin(1), "temp", T0, T0 + 60 * SECOND, 100).await.unwrap();
+        let expected = [(10, 30, GapReason::BadQuality, Some(2)), (50, 60, GapReason::BadQuality, Some(1))];
+        assert_eq!(brief(&h), expected);
+        assert_eq!(h.gaps[0].quality, Some(Quality::BAD_TIMEOUT));
+        // The range begins within one.
+        let h = storage.history(twin(1), "temp", T0 + 25 * SECOND, T0 + 60 * SECOND, 100).await.unwrap();
+        assert_eq!(brief(&h)[0], (25, 30, GapReason::BadQuality, None));
+        compact_all(&storage).await;
+    }
 }

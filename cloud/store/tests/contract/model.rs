@@ -198,7 +198,7 @@ async fn last_values(storage: &Arc<dyn Storage>, model: &Model) {
     let mut last: BTreeMap<(TwinId, String), (Position, Option<Value>)> = BTreeMap::new();
     for t in &loaded.twins {
         for p in t.points.iter().filter(|p| p.position != Position::default()) {
-            last.insert((t.id, p.schema.name.clone()), (p.position, p.value.clone()));
+            last.insert((t.id, p.schema.name.to_string()), (p.position, p.value.clone()));
         }
     }
     let mut after = None;
@@ -211,7 +211,7 @@ async fn last_values(storage: &Arc<dyn Storage>, model: &Model) {
             for (index, sample) in (0u32..).zip(samples) {
                 let (device, point) = new.schema.point(sample.point).unwrap();
                 let at = Position { rank: new.rank, seq: new.frame.header.seq, index };
-                let slot = last.entry((device.twin, point.name.clone())).or_default();
+                let slot = last.entry((device.twin, point.name.to_string())).or_default();
                 if at > slot.0 {
                     *slot = (at, sample.value.clone());
                 }

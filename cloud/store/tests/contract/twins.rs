@@ -113,8 +113,8 @@ pub(crate) async fn a_value_of_another_type_is_not_the_last_one(backend: &impl B
     storage.accept(&[s.samples(1, vec![sample(0, T0, 1.0), sample(1, T0, 7i64)])]).await.unwrap();
     compact_all(&storage).await;
     let mut changed = schema(&key("g1"), &[("oven", twin(1))]);
-    std::sync::Arc::make_mut(&mut changed.devices[0].points[0]).value_type = ValueType::I64;
-    std::sync::Arc::make_mut(&mut changed.devices[0].points[0]).unit = "K".into();
+    changed.devices[0].points[0].value_type = ValueType::I64;
+    changed.devices[0].points[0].unit = "K".into();
     Stream::start(&storage, changed, 12).await;
     let t = &storage.load().await.unwrap().twins[0];
     assert_eq!(

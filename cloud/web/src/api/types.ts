@@ -181,6 +181,7 @@ export interface HistoryPoint {
   t_us: number;
   value?: Value;
   quality: Quality;
+  first?: Value;
   min?: number;
   max?: number;
   mean?: number;
@@ -196,6 +197,20 @@ export interface HistoryResponse {
   to_us: number;
   resolution: { kind: "raw" } | { kind: "rollup"; bucket_us: number };
   points: HistoryPoint[];
+  gaps: HistoryGap[];
+}
+
+export type GapReason =
+  | "bad_quality" | "clock_unsynchronised" | "gateway_down" | "gateway_offline" | "awaited" | "quota" | "age" | "disk_full"
+  | "overrun" | "damaged" | "operator" | "deleted" | "other";
+
+export interface HistoryGap {
+  from_us: number;
+  to_us: number;
+  cause: GapReason;
+  quality?: Quality;
+  count?: number;
+  partial?: boolean;
 }
 
 export interface BufferHealth {

@@ -1,6 +1,6 @@
 // Texts of the views that load later, in English; their type is what a translation must have.
 import type { ErrorCode } from "../api/client";
-import type { CommandState, Role } from "../api/types";
+import type { CommandState, GapReason, Role } from "../api/types";
 
 const codes: Record<ErrorCode, string> = {
   network: "no answer from the cloud",
@@ -112,6 +112,22 @@ export const enLater = {
     setpoint: "setpoint",
     band: "min to max",
     value: "value",
+    moreGaps: (n: number) => `and ${n} more spans without data`,
+    gap: {
+      bad_quality: "bad quality",
+      clock_unsynchronised: "clock not synchronised",
+      gateway_down: "gateway did not run",
+      gateway_offline: "gateway not connected, may still come",
+      awaited: "not delivered yet",
+      quota: "dropped: the gateway's buffer was full",
+      age: "dropped: older than the gateway was to keep",
+      disk_full: "lost: the gateway's disk was full",
+      overrun: "lost: the gateway was too slow",
+      damaged: "lost: the gateway's log was damaged",
+      operator: "dropped by a person at the gateway",
+      deleted: "deleted in the cloud",
+      other: "lost for a cause that this page does not know",
+    } as Record<GapReason, string>,
   },
   command: {
     title: "Command",

@@ -1,5 +1,5 @@
 // Rows of a history as the columns a chart draws, with live values behind them. Pure.
-import type { HistoryResponse } from "../api/types";
+import type { GapReason, HistoryGap, HistoryResponse } from "../api/types";
 import { asNumber } from "./values";
 
 export interface Series {
@@ -28,7 +28,31 @@ export function fromHistory(h: HistoryResponse): Series {
     s.min.push(usable ? orNull(p.min) : null);
     s.max.push(usable ? orNull(p.max) : null);
   }
+  for (const g of h.gaps) if (isUnknown(g)) breakAt(s, g.from_us / 1e6);
   return s;
+}
+
+/** Whether nobody knows what was: samples are missing, not bad. */
+const isUnknown = (g: HistoryGap): boolean => g.cause !== "bad_quality" && g.cause !== "clock_unsynchronised";
+
+/** Breaks the line: nothing is drawn from the last value before `x` to the next behind it. */
+function breakAt(s: Series, x: number): void {
+  const after = s.x.findIndex((at) => at > x);
+  if (after <= 0) return;
+  for (const column of [s.y, s.min, s.max]) column.splice(after, 0, null);
+  s.x.splice(after, 0, x);
+}
+
+/** Gaps as the chart shades them. */
+export interface Shade { from: number; to: number; cause: GapReason }
+
+export const shades = (h: HistoryResponse): Shade[] =>
+  h.gaps.map((g) => ({ from: g.from_us / 1e6, to: g.to_us / 1e6, cause: g.cause }));
+
+/** The longest gaps of a range, longest first; and how many more there are. */
+export function longest(all: Shade[], from: number, to: number, most: number): { some: Shade[]; more: number } {
+  const within = all.filter((g) => g.from < to && g.to > from).sort((a, b) => b.to - b.from - (a.to - a.from));
+  return { some: within.slice(0, most), more: Math.max(0, within.length - most) };
 }
 
 /** Adds one live value, if it is later than the last. */

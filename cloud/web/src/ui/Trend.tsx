@@ -9,11 +9,13 @@ import * as format from "../format";
 import { t } from "../i18n";
 import { tl } from "../i18n/later";
 import { link, now, values } from "../state/plant";
-import { append, EMPTY, fromHistory, held, summary, type Series } from "../state/series";
+import { append, EMPTY, fromHistory, held, longest, shades, summary, type Series, type Shade } from "../state/series";
 import type { Chart } from "./TrendChart";
 
 const PRESETS = [300_000, 900_000, 3_600_000, 8 * 3_600_000, 24 * 3_600_000, 7 * 24 * 3_600_000] as const;
 const LEAST_MS = 2_000;
+/** Gaps told in words; the chart shades them all. */
+const GAPS_TOLD = 3;
 
 /** What is looked at: the last so many ms, or a fixed window. */
 type Window = { span: number; to: number | null };
@@ -40,6 +42,7 @@ export function Trend({ twin, point, slot, setpoint, setpointSlot }: Props): JSX
   const main = useRef<Series>(EMPTY);
   const target = useRef<Series>(EMPTY);
   const reload = useSignal(0);
+  const gaps = useSignal<Shade[]>([]);
 
   const window_ = (): [number, number] => {
     const { span, to } = view.peek();
@@ -49,7 +52,7 @@ export function Trend({ twin, point, slot, setpoint, setpointSlot }: Props): JSX
   const draw = (): void => {
     const [from, to] = window_();
     const until = view.peek().to === null && values.mark(slot, to) !== "stale" ? to / 1000 : 0;
-    chart.current?.draw(held(main.current, until), setpoint ? held(target.current, until) : null, from / 1000, to / 1000);
+    chart.current?.draw(held(main.current, until), setpoint ? held(target.current, until) : null, from / 1000, to / 1000, gaps.peek());
     const s = summary(main.current, from / 1000, to / 1000);
     const text = (n: number): string => format.withUnit(point, n);
     told.value = s ? x.summary(text(s.min), text(s.max), text(s.last)) : loadedOnce.peek() ? x.empty : "";
@@ -69,6 +72,7 @@ export function Trend({ twin, point, slot, setpoint, setpointSlot }: Props): JSX
         onReset: reset,
         onCursor: (text) => { readout.value = text; },
         unit: format.unit(point.unit),
+        cause: (g) => tl.value.trend.gap[g.cause],
       });
       draw();
     }, (e: unknown) => { error.value = String(e); });
@@ -106,6 +110,7 @@ export function Trend({ twin, point, slot, setpoint, setpointSlot }: Props): JSX
       if (signal.aborted) return;
       main.current = fromHistory(own);
       target.current = wanted ? fromHistory(wanted) : EMPTY;
+      gaps.value = shades(own);
       resolution.value = { kind: own.resolution, rows: own.points.length };
       error.value = "";
       loadedOnce.value = true;
@@ -165,6 +170,7 @@ export function Trend({ twin, point, slot, setpoint, setpointSlot }: Props): JSX
   const { span, to } = view.value;
   const r = resolution.value;
   const ages = t.value.age;
+  const missing = longest(gaps.value, (to ?? now.peek()) / 1000 - span / 1000, (to ?? now.peek()) / 1000, GAPS_TOLD);
   return (
     <section class="trend" aria-labelledby="trend-title">
       <div class="bar">
@@ -204,6 +210,17 @@ export function Trend({ twin, point, slot, setpoint, setpointSlot }: Props): JSX
       <p class="hint resolution">
         {r && (r.kind.kind === "raw" ? x.raw(r.rows) : x.rollup(format.span(r.kind.bucket_us / 1000, ages), r.rows))}
       </p>
+      {missing.some.length > 0 && (
+        <ul class="hint gaps">
+          {missing.some.map((g) => (
+            <li key={`${g.from}${g.cause}`}>
+              <span class="key gap" />
+              {`${format.stamp(g.from * 1000)} (${format.span((g.to - g.from) * 1000, ages)}): ${x.gap[g.cause]}`}
+            </li>
+          ))}
+          {missing.more > 0 && <li>{x.moreGaps(missing.more)}</li>}
+        </ul>
+      )}
       <p class="error" role="alert">
         {error.value}{" "}
         {error.value && <button type="button" onClick={() => reload.value++}>{t.value.app.again}</button>}

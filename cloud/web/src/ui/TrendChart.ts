@@ -2,7 +2,7 @@
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 import { clock, stamp } from "../format";
-import type { Series } from "../state/series";
+import type { Series, Shade } from "../state/series";
 
 export interface ChartOptions {
   /** Values hold until the next one. */
@@ -14,10 +14,12 @@ export interface ChartOptions {
   onReset: () => void;
   /** What stands under the pointer; empty when it leaves. */
   onCursor: (text: string) => void;
+  /** Why there is nothing, in words. */
+  cause: (gap: Shade) => string;
 }
 
 export interface Chart {
-  draw(main: Series, target: Series | null, from: number, to: number): void;
+  draw(main: Series, target: Series | null, from: number, to: number, gaps: Shade[]): void;
   destroy(): void;
 }
 
@@ -75,6 +77,7 @@ export function makeChart(host: HTMLElement, o: ChartOptions): Chart {
         ],
         bands: [{ series: [2, 1], fill: colour("trend-band") }],
         hooks: {
+          drawClear: [(u) => shade(u, colour("trend-gap"))],
           setSelect: [
             (u) => {
               if (u.select.width < 4) return;
@@ -96,7 +99,21 @@ export function makeChart(host: HTMLElement, o: ChartOptions): Chart {
     return o.stepped ? o.text(v) : v.toFixed(Math.max(0, Math.min(6, -Math.floor(Math.log10(step) + 1e-9)))).replace("-", "−");
   }
 
+  /** Behind the lines: where there is nothing to go by, at least a pixel wide. */
+  function shade(u: uPlot, fill: string): void {
+    const { left, top, width: across, height } = u.bbox;
+    u.ctx.fillStyle = fill;
+    for (const g of last?.[4] ?? []) {
+      const from = Math.max(left, u.valToPos(g.from, "x", true));
+      const to = Math.min(left + across, u.valToPos(g.to, "x", true));
+      if (to >= left && from <= left + across) u.ctx.fillRect(from, top, Math.max(devicePixelRatio, to - from), height);
+    }
+  }
+
   function readout(u: uPlot): string {
+    const at = u.cursor.left === undefined || u.cursor.left < 0 ? NaN : u.posToVal(u.cursor.left, "x");
+    const gap = last?.[4].find((g) => g.from <= at && at < g.to);
+    if (gap) return `${stamp(at * 1000)}  ${o.cause(gap)}`;
     const i = u.cursor.idx;
     if (i === null || i === undefined) return "";
     const [x, min, max, , y] = u.data;
@@ -113,8 +130,8 @@ export function makeChart(host: HTMLElement, o: ChartOptions): Chart {
     if (last) draw(...last);
   };
 
-  function draw(main: Series, target: Series | null, from: number, to: number): void {
-    last = [main, target, from, to];
+  function draw(main: Series, target: Series | null, from: number, to: number, gaps: Shade[]): void {
+    last = [main, target, from, to, gaps];
     if (!plot) return;
     window_ = [from, to];
     const own: uPlot.AlignedData = [main.x, main.rolled ? main.min : main.x.map(() => null), main.rolled ? main.max : main.x.map(() => null), main.y];

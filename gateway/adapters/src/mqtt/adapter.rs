@@ -126,7 +126,7 @@ impl Adapter {
 fn names(context: &Context, id: PointId) -> (String, String) {
     let registry = context.registry.now();
     let Some(point) = registry.point(id) else { return Default::default() };
-    (registry.device_schema(point).name.clone(), point.schema.name.clone())
+    (registry.device_schema(point).name.clone(), point.schema.name.to_string())
 }
 
 #[async_trait]

@@ -388,14 +388,11 @@ async fn own_labels(session: &Session, limits: Limits, found: &mut [Found]) -> R
     let is_variable = |at: &usize| found.get(*at).is_some_and(|f| f.class == NodeClass::Variable);
     let told: Vec<_> = found.iter().filter_map(property).filter(|(at, ..)| is_variable(at)).collect();
     let mut own: HashMap<usize, Vec<Label>> = HashMap::new();
-    for chunk in told.chunks(limits.read) {
-        let asked: Vec<ReadValueId> =
-            chunk.iter().map(|(.., node)| ReadValueId::from(node.clone())).collect();
-        let read = limits.read_in_parts(session, &asked).await?;
-        for ((at, property, _), value) in chunk.iter().zip(read) {
-            if let Some(value) = value.value {
-                labels::merge(own.entry(*at).or_default(), *property, &value);
-            }
+    let asked: Vec<ReadValueId> = told.iter().map(|(.., node)| ReadValueId::from(node.clone())).collect();
+    let read = limits.read_in_parts(session, &asked).await?;
+    for ((at, property, _), value) in told.into_iter().zip(read) {
+        if let Some(value) = value.value {
+            labels::merge(own.entry(at).or_default(), property, &value);
         }
     }
     for (at, labels) in own {

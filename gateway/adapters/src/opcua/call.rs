@@ -2,20 +2,19 @@
 
 use common::Value;
 use common::names::Code;
-use gateway_core::{Permit, Reading, WriteError};
+use gateway_core::{Reading, WriteError};
 use gateway_opcua::value;
 use opcua::client::Session;
 use opcua::types::{
     Argument as Declared, AttributeId, BrowseDescription, BrowseDirection, CallMethodRequest, NodeId,
     ReadValueId, ReferenceTypeId, StatusCode, TimestampsToReturn, Variant, VariantScalarTypeId as Scalar,
 };
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 
-use super::adapter::Connected;
 use super::point::Argument;
 use super::spec::Spec;
-use super::types;
-use super::write::{admit, judge};
+use super::types::{self, Unknown};
+use super::write::{Gate, judge};
 use crate::waiting::not_sent;
 
 /// The argument that stands for what is written.
@@ -23,17 +22,16 @@ const VALUE: &str = "$value";
 
 /// Calls the method of a point.
 pub(super) async fn method(
-    connected: &Connected,
+    gate: &Gate<'_>,
     spec: &Spec,
     object: NodeId,
     method: NodeId,
     raw: Value,
-    deadline: Instant,
-    permit: Permit,
 ) -> Result<Reading, WriteError> {
-    let prepared = timeout_at(deadline, Box::pin(declared(&connected.session, &method))).await;
+    let session = &gate.connected.session;
+    let prepared = timeout_at(gate.deadline, Box::pin(declared(session, &method))).await;
     let late = || not_sent(Code::Expired, "the deadline passed before the method's arguments were known");
-    let types = prepared.map_err(|_| late())?.map_err(|e| not_sent(Code::TypeMismatch, e))?;
+    let types = prepared.map_err(|_| late())?.map_err(|e| not_sent(e.code(), e.to_string()))?;
     let arguments = arguments(spec.arguments.as_deref(), &types, &raw)
         .map_err(|detail| not_sent(Code::TypeMismatch, detail))?;
     let request = CallMethodRequest {
@@ -41,8 +39,8 @@ pub(super) async fn method(
         method_id: method,
         input_arguments: (!arguments.is_empty()).then_some(arguments),
     };
-    admit(deadline, &permit)?;
-    let result = Box::pin(connected.session.call_one(request)).await;
+    gate.admit()?;
+    let result = Box::pin(session.call_one(request)).await;
     let detail = result.as_ref().ok().map(|r| refused(r.input_argument_results.as_deref()));
     match judge(result.map(|r| Some(r.status_code))) {
         Ok(()) => Ok(Reading { raw: None }),
@@ -60,7 +58,7 @@ fn refused(results: Option<&[StatusCode]>) -> String {
 }
 
 /// The types of a method's arguments, as it declares them.
-async fn declared(session: &Session, method: &NodeId) -> Result<Vec<Scalar>, String> {
+async fn declared(session: &Session, method: &NodeId) -> Result<Vec<Scalar>, Unknown> {
     let description = BrowseDescription {
         node_id: method.clone(),
         browse_direction: BrowseDirection::Forward,
@@ -70,32 +68,36 @@ async fn declared(session: &Session, method: &NodeId) -> Result<Vec<Scalar>, Str
         // The browse name.
         result_mask: 8,
     };
-    let browsed = session.browse(&[description], 0, None).await.map_err(|e| e.to_string())?;
-    let first = browsed.into_iter().next().ok_or("the server does not know the method")?;
+    let unheard = |e: opcua::types::Error| Unknown::Unheard(e.status());
+    let browsed = session.browse(&[description], 0, None).await.map_err(unheard)?;
+    let first = browsed.into_iter().next().ok_or(Unknown::Server(StatusCode::BadUnexpectedError))?;
     if first.status_code.is_bad() {
-        return Err(format!("method {method}: {}", first.status_code));
+        return Err(Unknown::Server(first.status_code));
     }
     let inputs =
         first.references.into_iter().flatten().find(|r| r.browse_name.name.as_ref() == "InputArguments");
     // A method without arguments has no such property.
     let Some(inputs) = inputs else { return Ok(Vec::new()) };
     let asked = [ReadValueId::new(inputs.node_id.node_id, AttributeId::Value)];
-    let read = session.read(&asked, TimestampsToReturn::Neither, 0.0).await.map_err(|e| e.to_string())?;
-    let Some(Variant::Array(array)) = read.into_iter().next().and_then(|v| v.value) else {
-        return Ok(Vec::new());
-    };
+    let read = session.read(&asked, TimestampsToReturn::Neither, 0.0).await.map_err(unheard)?;
+    let told = read.into_iter().next().ok_or(Unknown::Server(StatusCode::BadUnexpectedError))?;
+    if let Some(status) = told.status.filter(|s| s.is_bad()) {
+        return Err(Unknown::Server(status));
+    }
+    let Some(Variant::Array(array)) = told.value else { return Ok(Vec::new()) };
+    let other = |detail: &str| Unknown::Argument(detail.to_owned());
     let mut found = Vec::new();
     for value in &array.values {
         let Variant::ExtensionObject(object) = value else {
-            return Err("its arguments cannot be read".to_owned());
+            return Err(other("its arguments cannot be read"));
         };
-        let declared = object.inner_as::<Declared>().ok_or("its arguments cannot be read")?;
+        let declared = object.inner_as::<Declared>().ok_or_else(|| other("its arguments cannot be read"))?;
         let name = declared.name.as_ref();
         if declared.value_rank >= 0 {
-            return Err(format!("argument `{name}` is an array, which is not given"));
+            return Err(other(&format!("argument `{name}` is an array, which is not given")));
         }
-        let scalar = types::builtin(session, &declared.data_type).await.map_err(|e| e.to_string())?;
-        found.push(scalar.ok_or_else(|| format!("argument `{name}` has no single type"))?);
+        let scalar = types::builtin(session, &declared.data_type).await?;
+        found.push(scalar.ok_or_else(|| other(&format!("argument `{name}` has no single type")))?);
     }
     Ok(found)
 }

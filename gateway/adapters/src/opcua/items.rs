@@ -10,7 +10,7 @@ use opcua::client::services::{CreateMonitoredItems, CreateSubscription, DeleteSu
 use opcua::client::{Session, UARequest};
 use opcua::types::{
     DataChangeFilter, DataChangeTrigger, DeadbandType, Error, ExtensionObject, MonitoredItemCreateRequest,
-    MonitoringMode, MonitoringParameters, NodeId, StatusCode, TimestampsToReturn,
+    MonitoringMode, MonitoringParameters, StatusCode, TimestampsToReturn,
 };
 use tokio::time::Instant;
 
@@ -24,8 +24,8 @@ use super::spec::{Place, Spec, Specs};
 pub(super) struct Subscription {
     pub(super) id: u32,
     pub(super) points: Vec<Place>,
-    /// Nodes whose events it sends.
-    pub(super) events: Vec<NodeId>,
+    /// Places of the nodes whose events it sends, in the device's configuration.
+    pub(super) events: Vec<usize>,
     /// Number of the next message.
     pub(super) next: u32,
     /// When it was heard last.
@@ -71,15 +71,11 @@ pub(super) struct Ground<'g> {
     pub(super) indices: &'g [Option<u16>],
 }
 
-/// Creates a subscription with its points.
+/// Creates a subscription without anything in it.
 ///
 /// # Errors
-/// When the server takes no subscription, or the connection is lost. A point that is refused is no error.
-pub(super) async fn create(
-    ground: Ground<'_>,
-    points: Vec<Place>,
-    events: Vec<NodeId>,
-) -> Result<(Subscription, Refused), Error> {
+/// When the server takes none, or the connection is lost.
+pub(super) async fn create(ground: Ground<'_>) -> Result<Subscription, Error> {
     let Ground { session, config, .. } = ground;
     let keep_alive = config.keep_alive_count();
     let lifetime = config.session_ms.div_ceil(config.publishing_ms.max(1)).clamp(1, 100_000);
@@ -100,19 +96,15 @@ pub(super) async fn create(
     let silence =
         publishing.saturating_mul(made.revised_max_keep_alive_count.saturating_add(1)) + config.timeout();
     let silence = silence.max(Duration::from_millis(config.silence_ms));
-    let id = made.subscription_id;
-    let refused = fill(ground, id, &points).await?;
-    for (node, status) in super::events::fill(session, id, &events).await? {
-        tracing::warn!(%node, %status, "no events of this node");
-    }
-    let heard = Instant::now();
-    Ok((Subscription { id, points, events, next: 1, heard, silence, publishing }, refused))
+    let (id, heard) = (made.subscription_id, Instant::now());
+    let (points, events) = (Vec::new(), Vec::new());
+    Ok(Subscription { id, points, events, next: 1, heard, silence, publishing })
 }
 
 /// Creates the items of points in a subscription that is there.
 ///
 /// # Errors
-/// When the subscription is gone or the connection is lost.
+/// When the subscription is gone or the connection is lost. A point that is refused is no error.
 pub(super) async fn fill(ground: Ground<'_>, subscription: u32, points: &[Place]) -> Result<Refused, Error> {
     let mut refused = Vec::new();
     let mut waiting: Vec<(Filter, Vec<Place>)> = vec![(Filter::Full, points.to_vec())];
@@ -195,11 +187,12 @@ fn is_filter(status: StatusCode) -> bool {
 
 fn request(ground: Ground<'_>, at: Place, filter: Filter) -> MonitoredItemCreateRequest {
     let Ground { specs, indices, .. } = ground;
-    let known = specs.get(at).and_then(|spec| Some((spec, specs.node(spec, indices)?)));
     // One that is not known is asked for all the same: each request has its answer, and the server refuses no node.
-    let Some((spec, node)) = known else { return MonitoredItemCreateRequest::default() };
+    let (Some(spec), Some(item_to_monitor)) = (specs.get(at), specs.read(at, indices)) else {
+        return MonitoredItemCreateRequest::default();
+    };
     MonitoredItemCreateRequest {
-        item_to_monitor: spec.read(node),
+        item_to_monitor,
         monitoring_mode: MonitoringMode::Reporting,
         requested_parameters: MonitoringParameters {
             client_handle: at.handle(),

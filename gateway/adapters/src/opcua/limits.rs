@@ -31,15 +31,25 @@ impl Limits {
     /// Reads attributes without their times, in as many calls as the server needs: an answer for each, in their order.
     ///
     /// # Errors
-    /// When the server refuses a call, or the connection is lost.
+    /// When the server refuses a call or answers less than was asked, or the connection is lost.
     pub(super) async fn read_in_parts(
         self,
         session: &Session,
         asked: &[ReadValueId],
     ) -> Result<Vec<DataValue>, Error> {
+        self.read_with(session, asked, TimestampsToReturn::Neither).await
+    }
+
+    /// The same with times.
+    pub(super) async fn read_with(
+        self,
+        session: &Session,
+        asked: &[ReadValueId],
+        times: TimestampsToReturn,
+    ) -> Result<Vec<DataValue>, Error> {
         let mut values = Vec::with_capacity(asked.len());
         for part in asked.chunks(self.read) {
-            let read = session.read(part, TimestampsToReturn::Neither, 0.0).await?;
+            let read = session.read(part, times, 0.0).await?;
             if read.len() != part.len() {
                 let detail = format!("{} answers to {} reads", read.len(), part.len());
                 return Err(Error::new(StatusCode::BadUnexpectedError, detail));

@@ -1,7 +1,6 @@
 //! What a session's subscriptions and polls bring: in order, nothing twice, and what was missed asked for again.
 
-use common::{Quality, Sample};
-use gateway_opcua::status;
+use common::Sample;
 use opcua::types::{
     DataChangeNotification, Error, EventNotificationList, NotificationMessage, PublishResponse,
     StatusChangeNotification, StatusCode,
@@ -44,8 +43,7 @@ impl Live<'_> {
 
     async fn message(&mut self, answer: PublishResponse) -> Step {
         let id = answer.subscription_id;
-        let Some(at) = self.memory.subscriptions.iter().position(|s| s.id == id) else { return Ok(()) };
-        let Some(subscription) = self.memory.subscriptions.get_mut(at) else { return Ok(()) };
+        let Some(subscription) = self.memory.subscription(id) else { return Ok(()) };
         subscription.heard = Instant::now();
         let message = answer.notification_message;
         let number = message.sequence_number;
@@ -71,14 +69,14 @@ impl Live<'_> {
         }
         if !has_data {
             // A sign of life bears the number of the next message.
-            if let Some(subscription) = self.memory.subscriptions.get_mut(at) {
+            if let Some(subscription) = self.memory.subscription(id) {
                 subscription.next = number;
             }
             self.reporter.good();
             return Ok(());
         }
         self.publisher.acknowledge(id, number);
-        if let Some(subscription) = self.memory.subscriptions.get_mut(at) {
+        if let Some(subscription) = self.memory.subscription(id) {
             subscription.next = publish::after(number);
         }
         self.take(id, message).await
@@ -129,13 +127,9 @@ impl Live<'_> {
                 self.shared.context.raw.send(samples);
                 self.reporter.good();
             }
-            Err((points, status)) => {
-                self.reporter.bad(self.connected, &format!("not read: {status}"));
-                let now_us = self.shared.context.clock.now_us();
-                let quality = status::quality(status);
-                let quality = if quality.is_bad() { quality } else { Quality::BAD };
-                let ids = points.iter().filter_map(|at| self.shared.specs.get(*at));
-                self.shared.context.raw.send(ids.map(|s| Sample::bad(s.id, quality, now_us)).collect());
+            Err((points, error)) => {
+                self.reporter.bad(self.connected, &format!("not read: {error}"));
+                self.shared.bad(points.into_iter().map(|at| (at, error.status())));
             }
         }
     }
@@ -152,7 +146,7 @@ fn by_time(samples: &mut [Sample]) {
 
 #[cfg(test)]
 mod tests {
-    use common::PointId;
+    use common::{PointId, Quality};
 
     use super::*;
 

@@ -5,15 +5,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use opcua::types::{DataValue, ReadValueId, StatusCode, TimestampsToReturn};
+use opcua::types::{DataValue, Error, ReadValueId, TimestampsToReturn};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::adapter::{Connected, Shared};
+use super::items::Ground;
 use super::spec::Place;
 
 /// Values by the place of their points, or the points that were not read and why.
-pub(super) type Polled = Result<Vec<(Place, DataValue)>, (Vec<Place>, StatusCode)>;
+pub(super) type Polled = Result<Vec<(Place, DataValue)>, (Vec<Place>, Error)>;
 
 /// Answers that may wait.
 const WAITING: usize = 16;
@@ -76,25 +77,33 @@ async fn read(
     points: Vec<Place>,
     tell: mpsc::Sender<Polled>,
 ) {
-    let asked = |at: &Place| {
-        let spec = shared.specs.get(*at);
-        let node = spec.and_then(|s| Some((s, shared.specs.node(s, &connected.indices)?)));
-        node.map(|(spec, node)| spec.read(node)).unwrap_or_default()
+    let ground = Ground {
+        session: &connected.session,
+        config: &shared.config,
+        specs: &shared.specs,
+        limits: connected.limits,
+        indices: &connected.indices,
     };
     let mut tick = interval(period);
     tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
         tick.tick().await;
         for chunk in points.chunks(connected.limits.read) {
-            let asked: Vec<ReadValueId> = chunk.iter().map(asked).collect();
-            let answer = connected.session.read(&asked, TimestampsToReturn::Both, 0.0).await;
-            let polled = match answer {
-                Ok(values) => Ok(chunk.iter().copied().zip(values).collect()),
-                Err(error) => Err((chunk.to_vec(), error.status())),
-            };
-            if tell.send(polled).await.is_err() {
+            if tell.send(once(ground, chunk).await).await.is_err() {
                 return;
             }
         }
+    }
+}
+
+/// Reads points once: a value for each of them, or none at all.
+pub(super) async fn once(ground: Ground<'_>, points: &[Place]) -> Polled {
+    let Ground { session, specs, limits, indices, .. } = ground;
+    // One that is not known is asked for all the same: each has its answer, and the server refuses no node.
+    let asked: Vec<ReadValueId> =
+        points.iter().map(|at| specs.read(*at, indices).unwrap_or_default()).collect();
+    match limits.read_with(session, &asked, TimestampsToReturn::Both).await {
+        Ok(values) => Ok(points.iter().copied().zip(values).collect()),
+        Err(error) => Err((points.to_vec(), error)),
     }
 }

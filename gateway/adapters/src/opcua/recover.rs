@@ -1,52 +1,35 @@
 //! What is done when a subscription is lost, silent or left behind by a session: it is taken over from the old session,
 //! or made anew; and points are read or tried again.
 
+use futures_util::FutureExt;
 use opcua::client::UARequest;
 use opcua::client::services::TransferSubscriptions;
-use opcua::types::{DataValue, Error, NodeId, ReadValueId, TimestampsToReturn};
+use opcua::types::StatusCode;
 
-use super::items;
-use super::session::{Ended, Live, Step};
-use super::spec::Place;
+use super::items::Subscription;
+use super::session::{Ended, Live, Memory, Step};
+use super::spec::{Place, Spec};
+use super::{items, poll};
 
-/// Takes the subscriptions of an earlier session over, with what they have kept; those that the server does not give
-/// are made anew.
-///
-/// # Errors
-/// When the connection is lost again, or the server takes no subscription.
-pub(super) async fn transfer(live: &mut Live<'_>) -> Result<(), Error> {
+/// Takes the subscriptions of an earlier session over, with what they have kept. Those that the server does not give
+/// are forgotten.
+pub(super) async fn transfer(live: &mut Live<'_>) {
     let old = std::mem::take(&mut live.memory.subscriptions);
-    let ids: Vec<u32> = old.iter().map(|s| s.id).collect();
+    if old.is_empty() {
+        return;
+    }
     let asked = TransferSubscriptions::new(&live.session)
-        .subscription_ids(ids)
+        .subscription_ids(old.iter().map(|s| s.id).collect())
         .send_initial_values(true)
         .send(live.session.channel())
         .await;
-    let results = asked.ok().and_then(|a| a.results).unwrap_or_default();
-    let (mut lost, mut events) = (Vec::new(), Vec::new());
-    for (at, mut subscription) in old.into_iter().enumerate() {
-        match results.get(at) {
-            Some(result) if result.status_code.is_good() => {
-                subscription.heard = tokio::time::Instant::now();
-                live.memory.subscriptions.push(subscription);
-            }
-            _ => {
-                lost.extend(subscription.points);
-                events.extend(subscription.events);
-            }
-        }
-    }
-    tracing::info!(
-        taken_over = live.memory.subscriptions.len(),
-        lost = lost.len(),
-        "subscriptions after a new session"
+    let mut results = asked.ok().and_then(|a| a.results).unwrap_or_default().into_iter();
+    let all = old.len();
+    live.memory.subscriptions.extend(
+        old.into_iter().filter(|_| results.next().is_some_and(|result| result.status_code.is_good())),
     );
-    if !live.memory.subscriptions.is_empty() {
-        live.catch_up_soon();
-    }
-    // Also of those that were taken over: their queues did not hold all.
-    live.backfill().await?;
-    live.subscribe(lost, events).await
+    let taken_over = live.memory.subscriptions.len();
+    tracing::info!(taken_over, lost = all - taken_over, "subscriptions after a new session");
 }
 
 /// Makes a subscription anew.
@@ -64,7 +47,7 @@ pub(super) async fn renew_all(live: &mut Live<'_>) -> Step {
     anew(live, points.concat(), events.concat()).await
 }
 
-async fn anew(live: &mut Live<'_>, points: Vec<Place>, events: Vec<NodeId>) -> Step {
+async fn anew(live: &mut Live<'_>, points: Vec<Place>, events: Vec<usize>) -> Step {
     live.publisher.clear();
     let made = live.subscribe(points, events).await;
     made.map_err(|e| Ended::Lost(format!("no subscription: {e}")))?;
@@ -74,48 +57,40 @@ async fn anew(live: &mut Live<'_>, points: Vec<Place>, events: Vec<NodeId>) -> S
 
 /// Reads once what no subscription has told anything of since the connection is back.
 pub(super) async fn read_all(live: &mut Live<'_>) -> Step {
-    let specs = &live.shared.specs;
-    let left = |at: &Place| specs.get(*at).is_some_and(super::spec::Spec::is_left_behind);
+    let (specs, failed) = (&live.shared.specs, &live.memory.failed);
+    // What was refused stays so until the server takes it.
+    let left = |at: &Place| !failed.contains(at) && specs.get(*at).is_some_and(Spec::is_left_behind);
     let all = live.memory.subscriptions.iter().flat_map(|s| s.points.iter().copied());
     let points: Vec<Place> = all.filter(left).collect();
     for chunk in points.chunks(live.limits.read) {
-        let asked: Vec<ReadValueId> = chunk.iter().map(|at| read_of(live, *at)).collect();
-        let read = live.session.read(&asked, TimestampsToReturn::Both, 0.0).await;
-        let read = read.map_err(|e| Ended::Lost(format!("not read: {e}")))?;
-        take(live, chunk, read);
+        let read = poll::once(live.ground(), chunk).boxed().await;
+        match &read {
+            // The server answers, though not what was asked: the points tell it.
+            Err((_, error)) if error.status() != StatusCode::BadUnexpectedError => {
+                return Err(Ended::Lost(format!("not read: {error}")));
+            }
+            _ => live.polled(read),
+        }
     }
     Ok(())
 }
 
-fn read_of(live: &Live<'_>, at: Place) -> ReadValueId {
-    let specs = &live.shared.specs;
-    let known = specs.get(at).and_then(|spec| Some((spec, specs.node(spec, &live.memory.indices)?)));
-    known.map(|(spec, node)| spec.read(node)).unwrap_or_default()
-}
-
-fn take(live: &mut Live<'_>, points: &[Place], values: Vec<DataValue>) {
-    let now_us = live.shared.context.clock.now_us();
-    let mut samples = Vec::with_capacity(values.len());
-    for (at, value) in points.iter().zip(values) {
-        let Some(spec) = live.shared.specs.get(*at) else { continue };
-        // What was refused stays so until the server takes it.
-        if !live.failed.contains(at) {
-            samples.push(live.shared.sample(spec, value, now_us, live.reporter));
-        }
-    }
-    live.shared.context.raw.send(samples);
-}
-
 /// Tries points again that the server refused.
 pub(super) async fn retry(live: &mut Live<'_>) -> Step {
-    let mut failed = std::mem::take(&mut live.failed);
-    let of = |s: &items::Subscription| s.points.iter().copied().filter(|p| failed.contains(p)).collect();
-    let places: Vec<(u32, Vec<Place>)> = live.memory.subscriptions.iter().map(|s| (s.id, of(s))).collect();
+    let Memory { subscriptions, failed, .. } = &*live.memory;
+    let of = |s: &Subscription| s.points.iter().copied().filter(|p| failed.contains(p)).collect();
+    let places: Vec<(u32, Vec<Place>)> = subscriptions.iter().map(|s| (s.id, of(s))).collect();
     for (id, points) in places.into_iter().filter(|(_, p)| !p.is_empty()) {
-        points.iter().for_each(|p| _ = failed.remove(p));
-        let made = items::fill(live.ground(), id, &points).await;
-        live.refused(made.map_err(|e| Ended::Lost(format!("not subscribed: {e}")))?);
+        points.iter().for_each(|p| _ = live.memory.failed.remove(p));
+        match items::fill(live.ground(), id, &points).await {
+            Ok(refused) => live.refused(refused),
+            Err(error) => {
+                // Which of them the server has now is not known: all of the subscription is made anew.
+                live.memory.subscriptions.retain(|s| s.id != id);
+                live.memory.begun.push(id);
+                return Err(Ended::Lost(format!("not subscribed: {error}")));
+            }
+        }
     }
-    live.failed.extend(failed);
     Ok(())
 }

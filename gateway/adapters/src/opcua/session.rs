@@ -56,6 +56,10 @@ pub(super) struct Memory {
     /// Subscriptions that the server may still have, and where it had which namespace when they were made.
     pub(super) subscriptions: Vec<Subscription>,
     pub(super) indices: Indices,
+    /// Subscriptions that were begun, and of which it is not known what the server has.
+    pub(super) begun: Vec<u32>,
+    /// Points of subscriptions that the server refused.
+    pub(super) failed: BTreeSet<Place>,
     /// Whether all points were told bad since there was a connection.
     pub(super) told: bool,
     /// Whether the last session was set up.
@@ -65,6 +69,11 @@ pub(super) struct Memory {
 }
 
 impl Memory {
+    /// A subscription by its id: any of them may be made anew meanwhile.
+    pub(super) fn subscription(&mut self, id: u32) -> Option<&mut Subscription> {
+        self.subscriptions.iter_mut().find(|s| s.id == id)
+    }
+
     /// The error that a connection was not made for, with the certificate that was taken before.
     pub(super) fn renewed(&self, error: ConnectError) -> ConnectError {
         match error {
@@ -110,7 +119,6 @@ pub(super) async fn run(
         asked: Instant::now(),
         limits,
         publisher: Publisher::new(),
-        failed: BTreeSet::new(),
         retry_at: None,
         catch_up: None,
         connected: false,
@@ -150,7 +158,11 @@ async fn pump(events: SessionEventLoop<TcpConnector>, tell: mpsc::Sender<Signal>
                     Signal::Silent
                 }
             }
-            Some(Ok(_)) => continue,
+            Some(Ok(_)) => {
+                // What has come is worked on before more of it is decoded: servers tell of all subscriptions at once.
+                tokio::task::yield_now().await;
+                continue;
+            }
         };
         if tell.send(signal).await.is_err() {
             return StatusCode::BadConnectionClosed;
@@ -169,8 +181,6 @@ pub(super) struct Live<'l> {
     asked: Instant,
     pub(super) limits: Limits,
     pub(super) publisher: Publisher,
-    /// Points that the server refused.
-    pub(super) failed: BTreeSet<Place>,
     pub(super) retry_at: Option<Instant>,
     /// When all values are read once, because they were told bad while the server kept its subscriptions.
     pub(super) catch_up: Option<Instant>,

@@ -1,6 +1,7 @@
 //! What a connection begins with: the server's namespaces and limits, the subscriptions that the points need, and the
 //! values that were missed before.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use opcua::types::{Error, NodeId, ReadValueId, StatusCode, TimestampsToReturn, V
 use tokio::time::Instant;
 
 use super::adapter::Connected;
-use super::items::{self, Ground};
+use super::items::{self, Ground, Subscription};
 use super::session::Live;
 use super::spec::{Place, Spec};
 use super::{history, limits, recover};
@@ -28,31 +29,46 @@ impl Live<'_> {
             self.types().await;
         }
         let indices = self.shared.specs.indices(&namespaces);
-        let events = self.shared.config.events.iter();
-        let notifiers: Vec<NodeId> = events.filter_map(|e| e.resolve(&namespaces)).collect();
-        let is_same = self.memory.indices == indices;
-        self.memory.indices = indices.clone();
-        self.unresolved();
-        let connected = Connected::new(self.session.clone(), self.limits, namespaces, indices);
-        if !is_same || self.memory.subscriptions.is_empty() {
-            let old = std::mem::take(&mut self.memory.subscriptions).into_iter().map(|s| s.id).collect();
-            if !fresh {
-                items::delete(&self.session, old).await;
-            }
-            self.backfill().await?;
-            self.subscribe(self.subscribed(), notifiers).await?;
+        let mut gone = std::mem::take(&mut self.memory.begun);
+        if std::mem::replace(&mut self.memory.indices, indices.clone()) != indices {
+            gone.extend(self.memory.subscriptions.drain(..).map(|s| s.id));
+            self.memory.failed.clear();
         } else if fresh {
-            recover::transfer(self).await?;
-        } else {
-            // The server kept all but what its queues did not hold; what was missed shows by its number.
-            self.backfill().await?;
-            let now = Instant::now();
-            self.memory.subscriptions.iter_mut().for_each(|s| s.heard = now);
+            recover::transfer(self).await;
+        }
+        // A session that goes on kept all but what its queues did not hold; what was missed shows by its number.
+        if !fresh {
+            items::delete(&self.session, gone).await;
+        }
+        self.unresolved();
+        let has_kept = !self.memory.subscriptions.is_empty();
+        self.complete().await?;
+        self.backfill().await?;
+        let now = Instant::now();
+        self.memory.subscriptions.iter_mut().for_each(|s| s.heard = now);
+        if has_kept {
             self.catch_up_soon();
         }
         self.set_publisher();
+        let connected = Connected::new(self.session.clone(), self.limits, namespaces, indices);
         self.shared.set_connected(Some(Arc::new(connected)));
         Ok(())
+    }
+
+    /// Subscribes what no subscription has: at first all, later what was broken off or the server did not keep.
+    async fn complete(&mut self) -> Result<(), Error> {
+        let kept = &self.memory.subscriptions;
+        let known: HashSet<Place> = kept.iter().flat_map(|s| s.points.iter().copied()).collect();
+        let mut points = self.subscribed();
+        points.retain(|at| !known.contains(at));
+        let places = 0..self.shared.config.events.len();
+        let events = places.filter(|at| kept.iter().all(|s| !s.events.contains(at)));
+        let events =
+            events.filter(|at| self.shared.specs.event(*at, &self.memory.indices).is_some()).collect();
+        if self.memory.failed.iter().any(|at| known.contains(at)) {
+            self.retry_at = Some(Instant::now());
+        }
+        self.subscribe(points, events).await
     }
 
     /// Definitions of the server's own structures, if a point is a field of one.
@@ -68,12 +84,17 @@ impl Live<'_> {
         }
     }
 
-    /// Points whose namespace the server does not have.
+    /// Points, and nodes of events, whose namespace the server does not have.
     fn unresolved(&mut self) {
         let (shared, indices) = (self.shared, self.memory.indices.clone());
         let specs = &shared.specs;
         if indices.iter().all(Option::is_some) {
             return;
+        }
+        for (at, node) in shared.config.events.iter().enumerate() {
+            if specs.event(at, &indices).is_none() {
+                self.reporter.bad(true, &format!("no events of {node}: the server has no such namespace"));
+            }
         }
         let missing: Vec<(Place, &Spec)> =
             specs.iter().filter(|(_, s)| specs.node(s, &indices).is_none()).collect();
@@ -103,25 +124,32 @@ impl Live<'_> {
     }
 
     /// Subscribes points, over as many subscriptions as the server's limits need.
-    pub(super) async fn subscribe(
-        &mut self,
-        points: Vec<Place>,
-        notifiers: Vec<NodeId>,
-    ) -> Result<(), Error> {
-        let mut notifiers = Some(notifiers).filter(|n| !n.is_empty());
+    pub(super) async fn subscribe(&mut self, points: Vec<Place>, events: Vec<usize>) -> Result<(), Error> {
+        // Each is asked for once: what is refused again is told so.
+        points.iter().for_each(|at| _ = self.memory.failed.remove(at));
+        let mut events = Some(events).filter(|e| !e.is_empty());
         let chunks = points.chunks(self.limits.per_subscription).map(<[Place]>::to_vec);
         // Without points there is one for events alone.
-        let none = (points.is_empty() && notifiers.is_some()).then(Vec::new);
+        let none = (points.is_empty() && events.is_some()).then(Vec::new);
         for chunk in chunks.chain(none) {
-            let events = notifiers.take().unwrap_or_default();
-            let (subscription, refused) = items::create(self.ground(), chunk, events).await?;
-            self.memory.subscriptions.push(subscription);
+            let made = items::create(self.ground()).await?;
+            // It counts when all of it was asked for: what is broken off is asked for in another one.
+            self.memory.begun.push(made.id);
+            let refused = items::fill(self.ground(), made.id, &chunk).await?;
+            let events = events.take().unwrap_or_default();
+            let nodes = events.iter().filter_map(|at| self.shared.specs.event(*at, &self.memory.indices));
+            let nodes: Vec<NodeId> = nodes.collect();
+            for (node, status) in super::events::fill(&self.session, made.id, &nodes).await? {
+                tracing::warn!(%node, %status, "no events of this node");
+            }
+            self.memory.begun.pop();
+            self.memory.subscriptions.push(Subscription { points: chunk, events, ..made });
             self.refused(refused);
         }
         Ok(())
     }
 
-    /// Values of the time without connection, before the subscriptions tell what is now.
+    /// Values of the time without connection. What changes meanwhile is in the subscriptions, which are there before.
     pub(super) async fn backfill(&mut self) -> Result<(), Error> {
         let now_us = self.shared.context.clock.now_us();
         let shared = self.shared;
@@ -163,11 +191,11 @@ impl Live<'_> {
             let Some(spec) = self.shared.specs.get(*at) else { continue };
             let node = self.shared.specs.node_ref(spec);
             self.reporter.bad(true, &format!("{node} refused: {status}"));
-            self.failed.insert(*at);
+            self.memory.failed.insert(*at);
         }
         self.shared.bad(refused);
-        if !self.failed.is_empty() {
-            self.retry_at = Some(Instant::now() + RETRY);
+        if !self.memory.failed.is_empty() {
+            self.retry_at.get_or_insert_with(|| Instant::now() + RETRY);
         }
     }
 

@@ -167,14 +167,17 @@ impl Spec {
     }
 }
 
-/// Where a server has the namespaces of the device's points: one for each, none for one that it has not.
+/// Where a server has the namespaces of the device's nodes: one for each, none for one that it has not.
 pub(super) type Indices = Arc<[Option<u16>]>;
 
 /// All points of a device, in the order of their numbers.
 #[derive(Debug)]
 pub(super) struct Specs {
     all: Vec<Spec>,
+    /// Of points and of nodes whose events are wanted.
     namespaces: Vec<Namespace>,
+    /// Nodes whose events are wanted, each with the place of its namespace.
+    events: Vec<(u32, Identifier)>,
 }
 
 impl Specs {
@@ -183,7 +186,12 @@ impl Specs {
         device: &DeviceConfig,
         points: impl ExactSizeIterator<Item = (PointId, PointConfig, Access, ValueType)>,
     ) -> Self {
-        let mut made = Self { all: Vec::with_capacity(points.len()), namespaces: Vec::new() };
+        let (all, namespaces) = (Vec::with_capacity(points.len()), Vec::new());
+        let mut made = Self { all, namespaces, events: Vec::with_capacity(device.events.len()) };
+        for NodeRef { namespace, identifier } in device.events.iter().cloned() {
+            let namespace = made.namespace(namespace);
+            made.events.push((namespace, identifier));
+        }
         let mut kinds = Kinds::default();
         for (id, config, access, value_type) in points {
             let has_more = config.index.is_some() || config.field.is_some() || config.history;
@@ -251,7 +259,14 @@ impl Specs {
         }
     }
 
-    /// Where a server has the namespaces of the points.
+    /// A node whose events are wanted, in a server; none if it does not have the namespace.
+    pub(super) fn event(&self, at: usize, indices: &[Option<u16>]) -> Option<NodeId> {
+        let (namespace, identifier) = self.events.get(at)?;
+        let namespace = indices.get(*namespace as usize).copied().flatten()?;
+        Some(NodeId { namespace, identifier: identifier.clone() })
+    }
+
+    /// Where a server has the namespaces of the device's nodes.
     pub(super) fn indices(&self, namespaces: &[String]) -> Indices {
         self.namespaces.iter().map(|n| n.index(namespaces)).collect()
     }
@@ -260,6 +275,12 @@ impl Specs {
     pub(super) fn node(&self, spec: &Spec, indices: &[Option<u16>]) -> Option<NodeId> {
         let namespace = indices.get(spec.namespace as usize).copied().flatten()?;
         Some(NodeId { namespace, identifier: spec.identifier.clone() })
+    }
+
+    /// What a server is asked for a point's value; none if it does not have the namespace.
+    pub(super) fn read(&self, at: Place, indices: &[Option<u16>]) -> Option<ReadValueId> {
+        let spec = self.get(at)?;
+        Some(spec.read(self.node(spec, indices)?))
     }
 }
 
@@ -343,6 +364,17 @@ mod tests {
             [text("ns=2;s=x"), text("ns=1;s=y"), text("ns=3;i=4")]
         );
         assert_eq!(nodes(&["urn:0", "urn:b"]), [None, text("ns=1;s=y"), text("ns=3;i=4")]);
+
+        let mut device = DeviceConfig::new("opc.tcp://h");
+        device.events = vec!["i=2253".parse().unwrap(), "nsu=urn:a;s=x".parse().unwrap()];
+        let specs = Specs::new(&device, std::iter::empty());
+        let events = |namespaces: &[&str]| {
+            let names: Vec<String> = namespaces.iter().map(|n| (*n).to_owned()).collect();
+            let indices = specs.indices(&names);
+            [0, 1].map(|at| Some(specs.event(at, &indices)?.to_string()))
+        };
+        assert_eq!(events(&["urn:0", "urn:b", "urn:a"]), [text("i=2253"), text("ns=2;s=x")]);
+        assert_eq!(events(&["urn:0", "urn:b"]), [text("i=2253"), None]);
     }
 
     #[test]

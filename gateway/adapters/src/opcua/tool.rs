@@ -8,7 +8,7 @@ use common::{Value, ValueType};
 use futures_util::{FutureExt, StreamExt};
 use gateway_opcua::{NodeRef, value};
 use opcua::client::{Session, SessionPollResult};
-use opcua::types::{NodeId, ReadValueId, StatusCode, TimestampsToReturn, Variant};
+use opcua::types::{DataValue, NodeId, ReadValueId, StatusCode, TimestampsToReturn, Variant};
 use tokio::time::timeout;
 
 use super::browse::{self, Bounds, Browsed};
@@ -136,20 +136,16 @@ impl Tool {
     /// # Errors
     /// What the server says.
     pub async fn read(&self, nodes: &[NodeId]) -> Result<Vec<NodeValue>, StatusCode> {
-        let mut all = Vec::with_capacity(nodes.len());
-        for chunk in nodes.chunks(self.limits.read) {
-            let asked: Vec<_> = chunk.iter().map(|n| ReadValueId::new_value(n.clone())).collect();
-            let read = self.session.read(&asked, TimestampsToReturn::Both, 0.0).boxed().await;
-            for data in read.map_err(|e| e.status())? {
-                let held = data.value.unwrap_or(Variant::Empty);
-                let value = value::value(&held, ValueType::Text).ok();
-                let text = value.as_ref().map_or_else(|| held.to_string(), ToString::to_string);
-                let source_us = data.source_timestamp.as_ref().and_then(value::micros);
-                let status = data.status.unwrap_or(StatusCode::Good);
-                all.push(NodeValue { value, text, status, source_us });
-            }
-        }
-        Ok(all)
+        let asked: Vec<_> = nodes.iter().map(|n| ReadValueId::new_value(n.clone())).collect();
+        let read = self.limits.read_with(&self.session, &asked, TimestampsToReturn::Both).boxed().await;
+        let one = |data: DataValue| {
+            let held = data.value.unwrap_or(Variant::Empty);
+            let value = value::value(&held, ValueType::Text).ok();
+            let text = value.as_ref().map_or_else(|| held.to_string(), ToString::to_string);
+            let source_us = data.source_timestamp.as_ref().and_then(value::micros);
+            NodeValue { value, text, status: data.status.unwrap_or(StatusCode::Good), source_us }
+        };
+        Ok(read.map_err(|e| e.status())?.into_iter().map(one).collect())
     }
 
     /// Ends the session in good order.

@@ -1,6 +1,7 @@
 //! Of which type a node is, so that a write is exactly of it. Nothing is guessed: a node whose type cannot be told is
 //! not written.
 
+use common::names::Code;
 use opcua::client::Session;
 use opcua::types::{
     AttributeId, BrowseDescription, BrowseDirection, DataValue, NodeId, ReadValueId, ReferenceTypeId,
@@ -23,19 +24,36 @@ pub(super) struct NodeType {
 /// Why the type of a node is not known.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Unknown {
+    /// The server did not answer: the connection is lost, or time is over.
+    #[error("the server was not heard when it was asked for the type: {0}")]
+    Unheard(StatusCode),
     /// The server does not tell.
-    #[error("the server does not tell the type of the node: {0}")]
+    #[error("the server does not tell the type: {0}")]
     Server(StatusCode),
     /// It is no type that is written.
     #[error("the node is of type {0}, which is not written")]
     Other(String),
+    /// An argument of a method is none that is given.
+    #[error("{0}")]
+    Argument(String),
+}
+
+impl Unknown {
+    /// Why nothing was written.
+    pub(super) fn code(&self) -> Code {
+        match self {
+            Self::Unheard(_) => Code::NotConnected,
+            Self::Server(_) => Code::DeviceRefused,
+            Self::Other(_) | Self::Argument(_) => Code::TypeMismatch,
+        }
+    }
 }
 
 /// The type of a variable, by its attributes; of one that may hold several types, by the value that it holds.
 pub(super) async fn of(session: &Session, limits: Limits, node: &NodeId) -> Result<NodeType, Unknown> {
     let ask = |a: AttributeId| ReadValueId::new(node.clone(), a);
     let asked = [ask(AttributeId::DataType), ask(AttributeId::ValueRank), ask(AttributeId::Value)];
-    let read = limits.read_in_parts(session, &asked).await.map_err(|e| Unknown::Server(e.status()))?;
+    let read = limits.read_in_parts(session, &asked).await.map_err(|e| Unknown::Unheard(e.status()))?;
     let [data_type, rank, value] = read.as_slice() else {
         return Err(Unknown::Server(StatusCode::BadUnexpectedError));
     };
@@ -92,7 +110,7 @@ async fn parent(session: &Session, id: &NodeId) -> Result<Option<NodeId>, Unknow
         node_class_mask: 0,
         result_mask: 0,
     };
-    let browsed = session.browse(&[description], 1, None).await.map_err(|e| Unknown::Server(e.status()))?;
+    let browsed = session.browse(&[description], 1, None).await.map_err(|e| Unknown::Unheard(e.status()))?;
     let first = browsed.into_iter().next().and_then(|r| r.references).and_then(|r| r.into_iter().next());
     Ok(first.map(|r| r.node_id.node_id))
 }

@@ -41,6 +41,7 @@ impl DeviceWriter for Writer {
         permit: Permit,
     ) -> Result<Reading, WriteError> {
         let (at, spec, connected) = self.find(point)?;
+        let gate = Gate { shared: &self.0, connected: connected.clone(), deadline, permit };
         if !spec.access.is_writable() {
             let path = self.0.context.registry.path(point);
             return Err(not_sent(Code::NotWritable, format!("{path} is read only")));
@@ -48,18 +49,22 @@ impl DeviceWriter for Writer {
         let node = self.0.specs.node(spec, &connected.indices).ok_or_else(no_namespace)?;
         if let Some(method) = &spec.method {
             let method = method.resolve(&connected.namespaces).ok_or_else(no_namespace)?;
-            return Box::pin(call::method(&connected, spec, node, method, raw, deadline, permit)).await;
+            return Box::pin(call::method(&gate, spec, node, method, raw)).await;
         }
         let prepared = timeout_at(deadline, Box::pin(prepare(&connected, at, spec, &node, &raw))).await;
         let late = || not_sent(Code::Expired, "the deadline passed before the node's type was known");
         let (variant, request) = prepared.map_err(|_| late())??;
-        admit(deadline, &permit)?;
+        gate.admit()?;
         let sent = Box::pin(connected.session.write(&[request])).await;
         judge(sent.map(|r| r.first().copied()))?;
         if spec.access == Access::Write {
             return Ok(Reading { raw: None });
         }
         let read = Box::pin(read_back(&connected, spec, &node, &variant)).await;
+        let read = read.and_then(|raw| {
+            // A server that started anew may have another node there.
+            if gate.is_current() { Ok(raw) } else { Err("the connection was lost".to_owned()) }
+        });
         read.map(|raw| Reading { raw: Some(raw) })
             .map_err(|detail| WriteError::Unsure { detail: format!("written, but not read back: {detail}") })
     }
@@ -92,12 +97,33 @@ impl Writer {
     }
 }
 
-/// Asked right before something is sent.
-pub(super) fn admit(deadline: Instant, permit: &Permit) -> Result<(), WriteError> {
-    if Instant::now() >= deadline {
-        return Err(not_sent(Code::Expired, "the deadline passed before the server was asked"));
+/// What is asked right before something is sent.
+pub(super) struct Gate<'g> {
+    shared: &'g Shared,
+    /// Where the nodes were looked up.
+    pub(super) connected: Arc<Connected>,
+    pub(super) deadline: Instant,
+    permit: Permit,
+}
+
+impl Gate<'_> {
+    pub(super) fn admit(&self) -> Result<(), WriteError> {
+        if Instant::now() >= self.deadline {
+            return Err(not_sent(Code::Expired, "the deadline passed before the server was asked"));
+        }
+        (self.permit)().map_err(|(code, detail)| not_sent(code, detail))?;
+        if self.is_current() {
+            Ok(())
+        } else {
+            Err(not_sent(Code::NotConnected, "the connection was lost before the server was asked"))
+        }
     }
-    permit().map_err(|(code, detail)| not_sent(code, detail))
+
+    /// Whether the connection is still the one in which the nodes were looked up: the session outlives it, and in the
+    /// next one their ids may be those of other nodes.
+    fn is_current(&self) -> bool {
+        self.shared.connected().is_some_and(|now| Arc::ptr_eq(&now, &self.connected))
+    }
 }
 
 /// The value in the node's type, and the request.
@@ -109,7 +135,7 @@ async fn prepare(
     raw: &Value,
 ) -> Result<(Variant, WriteValue), WriteError> {
     let known = connected.node_type(at, node).await;
-    let known = known.map_err(|e| not_sent(Code::TypeMismatch, e.to_string()))?;
+    let known = known.map_err(|e| not_sent(e.code(), e.to_string()))?;
     let range = spec.range();
     if known.array != range.has_range() {
         let detail =

@@ -109,7 +109,7 @@ impl Adapter {
         let mut writable = HashMap::new();
         for (id, point, access) in points {
             point.check().map_err(from_key)?;
-            let own = || context.registry.point(id).map(|p| p.schema.name.clone()).unwrap_or_default();
+            let own = || context.registry.point(id).map(|p| p.schema.name.to_string()).unwrap_or_default();
             let metric = point.metric.unwrap_or_else(own);
             match access {
                 Access::Write => return Err(Error::WriteOnly { point: context.registry.path(id) }),

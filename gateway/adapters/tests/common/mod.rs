@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::command::LogEntry;
-use common::{Access, Clock, DeviceSchema, PointId, PointSchema, Sample, Schema, TwinId, Value, ValueType};
+use common::{Access, Clock, DeviceSchema, PointId, PointKind, Sample, Schema, TwinId, Value, ValueType};
 use gateway_adapters::Context;
 use gateway_core::{Device, DropCounts, Health, PointDefinition, RawRange, RawSender, Registry};
 use tokio::sync::mpsc;
@@ -28,7 +28,7 @@ pub(crate) fn registry(points: &[(ValueType, RawRange, Access)]) -> Arc<Registry
         }],
     };
     let point = |(i, (value_type, raw, access)): (usize, &(ValueType, RawRange, Access))| {
-        let schema = PointSchema { access: *access, ..PointSchema::new(format!("p{i}"), *value_type) };
+        let schema = PointKind { access: *access, ..PointKind::new(*value_type) }.named(format!("p{i}"));
         PointDefinition::new(schema, *raw).at(PointId(i as u32), 0)
     };
     let device = Device { name: "plc".into(), protocol: "modbus", points: 0..points.len() as u32 };

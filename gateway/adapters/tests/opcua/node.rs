@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use common::command::LogEntry;
 use common::{PointId, Quality, Sample, Value, ValueType};
 use gateway_adapters::opcua::Bounds;
 use gateway_core::{Permit, Reading, WriteError};
@@ -146,6 +147,42 @@ async fn messages_that_were_lost_on_the_way_are_asked_for_again() {
     rig.stop().await;
 }
 
+/// One of two subscriptions ends in a message that is asked for again; the numbers of the other are not taken for its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_that_ended_in_a_lost_message_is_made_anew_and_the_other_goes_on() {
+    let mut plant = Plant::start(&[]);
+    let cable = Cable::new(plant.server.port).await;
+    let url = format!("opc.tcp://127.0.0.1:{}", cable.port);
+    let (first, second) = (point("Many1", ""), point("Many2", ""));
+    let points: [Given<'_>; 2] = [(ValueType::F64, &first), (ValueType::F64, &second)];
+    let mut rig = plant.rig(&url, "max_items_per_subscription = 1", &points);
+    rig.ends.value(0, 1.0).await;
+    plant.server.say("set Many2 2.5");
+    rig.ends.value(1, 2.5).await;
+    // The first one's numbers run ahead of the second one's.
+    for n in 0..10 {
+        plant.server.say(&format!("set Many1 {n}.5"));
+        rig.ends.value(0, f64::from(n) + 0.5).await;
+    }
+    cable.swallow();
+    plant.server.say("expire");
+    plant.server.say("set Many1 50.0");
+    // Until that is sent.
+    plant.server.say("count 20");
+    plant.grown(20).await;
+    cable.cut();
+    rig.ends.until("cut", |s| s.quality == Quality::BAD_NOT_CONNECTED).await;
+    cable.mend();
+    rig.ends.value(0, 50.0).await;
+    plant.server.say("set Many1 -1.0");
+    rig.ends.value(0, -1.0).await;
+    for n in 0..3 {
+        plant.server.say(&format!("set Many2 -{n}.5"));
+        rig.ends.value(1, -(f64::from(n) + 0.5)).await;
+    }
+    rig.stop().await;
+}
+
 /// Nothing arrives, and nothing says so: it is noticed, and the new session takes the old one's subscriptions over.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_into_the_void_is_found_and_its_subscriptions_are_taken_over() {
@@ -179,6 +216,77 @@ async fn subscriptions_that_the_server_forgot_are_made_anew() {
     rig.ends.value(0, 1.0).await;
     plant.server.say("set Temp 2.0");
     rig.ends.value(0, 2.0).await;
+    rig.stop().await;
+}
+
+/// Each point has a subscription of its own, and the connection breaks between the first and the second.
+#[tokio::test(flavor = "multi_thread")]
+async fn points_whose_subscription_broke_off_are_subscribed_later() {
+    let mut plant = Plant::start(&[]);
+    plant.server.say("break 2");
+    let points: Vec<String> = (1..4).map(|n| point(&format!("Many{n}"), "")).collect();
+    let points: Vec<Given<'_>> = points.iter().map(|p| (ValueType::F64, p.as_str())).collect();
+    let mut rig = plant.near("max_items_per_subscription = 1", &points);
+    let mut seen = BTreeSet::new();
+    while seen.len() < 3 {
+        let sample = rig.ends.next().await;
+        if sample.quality.is_good() {
+            seen.insert(sample.point.0);
+        }
+    }
+    for n in 1..4 {
+        plant.server.say(&format!("set Many{n} -1.0"));
+        rig.ends.value(n - 1, -1.0).await;
+    }
+    rig.stop().await;
+}
+
+/// Two points of a server, the second of which it does not have, behind a cable.
+async fn with_one_refused(plant: &mut Plant) -> (Rig, Cable) {
+    plant.server.say("delete Many3");
+    let cable = Cable::new(plant.server.port).await;
+    let url = format!("opc.tcp://127.0.0.1:{}", cable.port);
+    let (temp, many) = (point("Temp", ""), point("Many3", ""));
+    let points: [Given<'_>; 2] = [(ValueType::F64, &temp), (ValueType::F64, &many)];
+    let mut rig = plant.rig(&url, "silence_ms = 1000\ntimeout_ms = 500", &points);
+    let refused = |s: &Sample| s.point == PointId(1) && s.quality == Quality::BAD_UNKNOWN;
+    rig.ends.until("refused", refused).await;
+    (rig, cable)
+}
+
+fn gone(sample: &Sample) -> bool {
+    sample.point == PointId(1) && sample.quality == Quality::BAD_NOT_CONNECTED
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_refused_is_tried_again_once_another_session_has_its_subscription() {
+    let mut plant = Plant::start(&[]);
+    let (mut rig, cable) = with_one_refused(&mut plant).await;
+    cable.swallow();
+    rig.ends.until("gone", gone).await;
+    plant.server.say("add Many3");
+    cable.mend();
+    rig.ends.value(1, 3.0).await;
+    assert_eq!(plant.server.get_number("items"), 2);
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_point_that_was_subscribed_anew_is_not_tried_again() {
+    let mut plant = Plant::start(&[]);
+    let (mut rig, cable) = with_one_refused(&mut plant).await;
+    plant.restart(&[]);
+    rig.ends.value(1, 3.0).await;
+    cable.swallow();
+    rig.ends.until("gone", gone).await;
+    cable.mend();
+    rig.ends.value(1, 3.0).await;
+    // Long enough for another try.
+    for n in 0..10 {
+        plant.server.say(&format!("set Temp {n}.0"));
+        rig.ends.value(0, f64::from(n)).await;
+    }
+    assert_eq!(plant.server.get_number("items"), 2);
     rig.stop().await;
 }
 
@@ -275,27 +383,49 @@ async fn what_the_servers_queue_lost_is_flagged_and_counted() {
     rig.stop().await;
 }
 
+/// The next event of the alarm that says a state.
+async fn alarm(rig: &mut Rig, state: &str) -> LogEntry {
+    let mut told = Vec::new();
+    let found = async {
+        loop {
+            let entry = rig.ends.events.recv().await.unwrap();
+            told.push(entry.detail.clone());
+            let is_alarm = entry.action == "opcua.event" && entry.detail.contains("TempAlarm");
+            if is_alarm && entry.detail.contains(state) {
+                return entry;
+            }
+        }
+    };
+    let found = tokio::time::timeout(LIMIT, found).await;
+    found.unwrap_or_else(|_| panic!("no `{state}` in {told:?}"))
+}
+
+/// A device without points whose namespaces moved: its events are those of the same node.
+#[tokio::test(flavor = "multi_thread")]
+async fn events_alone_follow_their_node_when_namespaces_move() {
+    let mut plant = Plant::start(&[]);
+    let mut rig = plant.near(&format!("events = [\"{NS};s=Plant\"]"), &[]);
+    for shift in ["shift=1", "shift=2"] {
+        assert_eq!(rig.ends.event().await, "device.online");
+        plant.server.say("alarm 90");
+        alarm(&mut rig, " active").await;
+        plant.restart(&[shift]);
+        while rig.ends.event().await != "device.offline" {}
+    }
+    assert_eq!(rig.ends.event().await, "device.online");
+    plant.server.say("alarm 90");
+    alarm(&mut rig, " active").await;
+    rig.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn alarms_come_as_events_when_they_go_and_come() {
     let mut plant = Plant::start(&[]);
     let mut rig = plant.near("events = [\"i=2253\"]", &[(ValueType::F64, &point("Temp", ""))]);
     rig.ends.value(0, 20.5).await;
-    let mut told = Vec::new();
     for (temperature, state) in [(90.0, " active"), (20.0, " no longer active")] {
         plant.server.say(&format!("alarm {temperature}"));
-        let found = async {
-            loop {
-                let entry = rig.ends.events.recv().await.unwrap();
-                if entry.action == "opcua.event" && entry.detail.contains("TempAlarm") {
-                    told.push(entry.detail.clone());
-                    if entry.detail.contains(state) {
-                        return entry;
-                    }
-                }
-            }
-        };
-        let entry = tokio::time::timeout(LIMIT, found).await;
-        let entry = entry.unwrap_or_else(|_| panic!("no `{state}` in {told:?}"));
+        let entry = alarm(&mut rig, state).await;
         assert!(entry.target.starts_with("plc"), "{entry:?}");
     }
     rig.stop().await;

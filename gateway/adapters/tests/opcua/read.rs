@@ -102,6 +102,24 @@ async fn a_bad_node_disables_itself_and_is_taken_when_it_comes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_lacks_values_leaves_no_point_as_it_was() {
+    let mut server = Server::start(&[]);
+    let points = [
+        (ValueType::F64, "node = \"ns=2;s=Temp\", poll_ms = 50"),
+        (ValueType::I64, "node = \"ns=2;s=Locked\", poll_ms = 50"),
+    ];
+    let mut rig = Rig::new(&device(&server, ""), &points);
+    rig.ends.value(0, 20.5).await;
+    rig.ends.value(1, 1i64).await;
+    server.say("short 1");
+    rig.ends.until("not answered", |s| s.point == PointId(1) && s.quality.is_bad()).await;
+    assert_eq!(rig.adapter.status(PointId(1)), Some(StatusCode::BadUnexpectedError));
+    server.say("short 0");
+    rig.ends.value(1, 1i64).await;
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn events_of_the_server_are_entries_of_the_log() {
     let mut server = Server::start(&[]);
     let mut rig =

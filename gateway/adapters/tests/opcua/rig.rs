@@ -89,9 +89,10 @@ impl Server {
         self.line(&format!("done {line}"));
     }
 
-    /// Has it do something that it does not come back from at once.
+    /// Has it do something that it does not come back from at once, and waits until it has begun.
     pub(crate) fn begin(&mut self, line: &str) {
         writeln!(self.input, "{line}").unwrap();
+        self.line(&format!("begun {line}"));
     }
 
     /// A value as python writes it.
@@ -100,6 +101,14 @@ impl Server {
         let line = self.line("value ");
         self.line("done ");
         line.trim_start_matches("value ").to_owned()
+    }
+
+    /// A number that it tells.
+    pub(crate) fn get_number(&mut self, what: &str) -> u64 {
+        writeln!(self.input, "{what}").unwrap();
+        let line = self.line("value ");
+        self.line("done ");
+        line.trim_start_matches("value ").parse().unwrap()
     }
 
     pub(crate) fn url(&self) -> String {

@@ -3,7 +3,9 @@
 //
 // Arguments as key=value: port (0: any), folder (of its certificates), per_call, per_subscription (its limits), shift
 // (namespaces before ours). Says `ready <port>` and then obeys lines on standard input: `set <name> <json>`, `get <name>`,
-// `count <ms>`, `delete <name>`, `alarm <temperature>`, `sessions`, `forget` (all subscriptions).
+// `count <ms>`, `delete <name>`, `add <name>` (one of the many), `alarm <temperature>`, `sessions`, `items` (that are
+// monitored), `forget` (all subscriptions), `expire` (the oldest
+// one, which says so and stays), `break <n>` (the connection, instead of making the n-th subscription from now).
 "use strict";
 const path = require("node:path");
 const readline = require("node:readline");
@@ -12,11 +14,13 @@ const { OPCUACertificateManager } = require("node-opcua-certificate-manager");
 const { nodesets } = require("node-opcua-nodesets");
 const { DataType, Variant } = require("node-opcua-variant");
 const { MessageSecurityMode, SecurityPolicy } = require("node-opcua-secure-channel");
+const { StatusChangeNotification } = require("node-opcua-service-subscription");
 const { StatusCodes } = require("node-opcua-status-code");
 
 const OURS = "http://twinway.test/node";
 const options = Object.fromEntries(process.argv.slice(2).map((a) => a.split(/=(.*)/s)));
 const made = {};
+let many;
 
 async function main() {
   const serverCertificateManager = new OPCUACertificateManager({
@@ -71,6 +75,7 @@ function fill(server) {
     nodeId: id("Plant"),
     organizedBy: space.rootFolder.objects,
     eventSourceOf: space.rootFolder.objects.server,
+    eventNotifier: 1,
   });
   const add = (name, dataType, value, more = {}) => {
     made[name] = ns.addVariable({
@@ -89,7 +94,8 @@ function fill(server) {
   add("Speed", "Int16", 10, writable);
   add("Count", "UInt32", 0, { minimumSamplingInterval: 0 });
   add("Resets", "Int32", 0);
-  for (let n = 0; n < 30; n++) add(`Many${n}`, "Double", n);
+  many = (n) => add(`Many${n}`, "Double", n);
+  for (let n = 0; n < 30; n++) many(n);
   add("Logged", "UInt32", 0, { accessLevel: "CurrentRead | HistoryRead", userAccessLevel: "CurrentRead | HistoryRead" });
   space.installHistoricalDataNode(made.Logged, { maxOnlineValues: 10_000 });
 
@@ -131,6 +137,12 @@ function set(name, value) {
   made[name].setValueFromSource(new Variant({ dataType: held, value }));
 }
 
+// Each with its session, oldest first.
+function subscriptions(server) {
+  const of = (session) => session.publishEngine.subscriptions.map((s) => [session, s]);
+  return Object.values(server.engine._sessions).flatMap(of).sort(([, a], [, b]) => a.id - b.id);
+}
+
 async function obey(server, line) {
   const [verb, name, ...rest] = line.split(" ");
   if (verb === "set") set(name, JSON.parse(rest.join(" ")));
@@ -145,12 +157,24 @@ async function obey(server, line) {
   } else if (verb === "delete") {
     server.engine.addressSpace.deleteNode(made[name]);
     delete made[name];
-  } else if (verb === "alarm") set("Temp", Number(name));
+  } else if (verb === "add") many(Number(name.replace("Many", "")));
+  else if (verb === "alarm") set("Temp", Number(name));
   else if (verb === "sessions") console.log("value", server.engine.currentSessionCount);
-  else if (verb === "forget") {
-    for (const session of Object.values(server.engine._sessions)) {
-      for (const subscription of [...session.publishEngine.subscriptions]) session.deleteSubscription(subscription.id);
-    }
+  else if (verb === "items") {
+    console.log("value", subscriptions(server).reduce((sum, [, s]) => sum + s.monitoredItemCount, 0));
+  } else if (verb === "forget") {
+    for (const [session, subscription] of subscriptions(server)) session.deleteSubscription(subscription.id);
+  } else if (verb === "expire") {
+    const [[, oldest]] = subscriptions(server);
+    oldest._addNotificationMessage(new StatusChangeNotification({ status: StatusCodes.BadTimeout }));
+  } else if (verb === "break") {
+    const make = server._on_CreateSubscriptionRequest;
+    let left = Number(name);
+    server._on_CreateSubscriptionRequest = (message, channel) => {
+      left -= 1;
+      if (left !== 0) return make.call(server, message, channel);
+      channel.abruptlyInterrupt();
+    };
   } else throw new Error("what?");
 }
 

@@ -4,7 +4,8 @@ Arguments as key=value: port (0: any), shift (namespaces before ours), folder (o
 all), uri, host and days (of its certificate: whom it is for, how long it is valid), ca (signs it), x509 (sign-in by the
 certificate user-cert.der of the folder alone), many (further variables), structure, history. Says `ready <port>` and then
 obeys lines on standard input: `set <name> <python literal>`, `bad <name of a Double> <status code>`, `delete <name>`,
-`add <name>`, `get <name>`, `count <ms>`, `event <text>`, `hang <seconds>`, `stop`.
+`add <name>`, `get <name>`, `count <ms>`, `event <text>`, `hang <seconds>`, `short <values>` (that answers to several
+reads lack from now on), `lag <seconds>` (until it tells a history that it has read), `stop`.
 """
 
 import ast
@@ -17,6 +18,7 @@ from pathlib import Path
 from asyncua import Server, ua
 from asyncua.crypto import uacrypto
 from asyncua.crypto.permission_rules import SimpleRoleRuleset, User, UserRole
+from asyncua.server.internal_session import InternalSession
 from asyncua.server.user_managers import UserManager
 
 import certificates
@@ -37,6 +39,29 @@ class Users(UserManager):
             return User(role=UserRole.User, name="anonymous")
         ok = username == "operator" and password == "secret"
         return User(role=UserRole.User, name=username) if ok else None
+
+
+read = InternalSession.read
+LACKING = 0
+
+
+async def read_short(session, params):
+    results = await read(session, params)
+    return results[: len(results) - LACKING] if len(results) > 1 else results
+
+
+InternalSession.read = read_short
+history_read = InternalSession.history_read
+LAG = 0.0
+
+
+async def history_read_late(session, params):
+    results = await history_read(session, params)
+    await asyncio.sleep(LAG)
+    return results
+
+
+InternalSession.history_read = history_read_late
 
 
 def own(value):
@@ -109,6 +134,7 @@ async def counter(node, ms):
 
 
 async def obey(server, plant, made, line):
+    global LACKING, LAG
     verb, _, rest = line.partition(" ")
     name, _, text = rest.partition(" ")
     if verb == "set":
@@ -133,7 +159,12 @@ async def obey(server, plant, made, line):
         generator.event.Severity = 700
         await generator.trigger(message=rest)
     elif verb == "hang":
+        print("begun", line, flush=True)
         time.sleep(float(name))
+    elif verb == "short":
+        LACKING = int(name)
+    elif verb == "lag":
+        LAG = float(name)
     print("done", line, flush=True)
 
 

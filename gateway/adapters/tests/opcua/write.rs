@@ -1,6 +1,6 @@
 //! Writes and calls, as control asks for them.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::names::Code;
@@ -70,6 +70,58 @@ async fn without_permit_time_or_connection_nothing_is_sent() {
     rig.ends.until("gone", |s| s.quality.is_bad()).await;
     let refused = write(&rig, 0, 1i64).await;
     assert!(matches!(&refused, Err(WriteError::NotSent { code: Code::NotConnected, .. })), "{refused:?}");
+    rig.stop().await;
+}
+
+/// The server starts anew, with its nodes under other ids, when all is ready for the write.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_sent_to_a_node_of_an_earlier_connection() {
+    let server = Server::start(&[]);
+    let node = "w node = \"nsu=http://twinway.test/plant;s=Speed\"";
+    let keys = format!("{}\nreconnect_max_ms = 500", device(&server));
+    let mut rig = Rig::new(&keys, &[(ValueType::I64, node)]);
+    rig.ends.value(0, 10i64).await;
+    let writer = rig.writer();
+    let both = Arc::new(Mutex::new((rig, server)));
+    let (held, runtime) = (both.clone(), tokio::runtime::Handle::current());
+    let permit: Permit = Arc::new(move || {
+        let (rig, server) = &mut *held.lock().unwrap();
+        server.kill();
+        *server = Server::start(&[&format!("port={}", server.port), "shift=1"]);
+        tokio::task::block_in_place(|| runtime.block_on(rig.ends.value(0, 10i64)));
+        Ok(())
+    });
+    let later = Instant::now() + Duration::from_secs(60);
+    let refused = writer.write(PointId(0), 1i64.into(), later, permit.clone()).await;
+    assert!(matches!(&refused, Err(WriteError::NotSent { code: Code::NotConnected, .. })), "{refused:?}");
+    drop(permit);
+    let (rig, mut server) = Arc::into_inner(both).unwrap().into_inner().unwrap();
+    assert_eq!(server.get("Speed"), "10");
+    assert_eq!(write(&rig, 0, 42i64).await, Ok(Reading { raw: Some(42i64.into()) }));
+    rig.stop().await;
+}
+
+/// Whether a node can be written is not known as long as its server is not heard: that says nothing of its type.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_type_that_the_server_does_not_tell_is_no_wrong_type() {
+    let mut server = Server::start(&[]);
+    let points = [
+        (ValueType::I64, "w node = \"ns=2;s=Speed\""),
+        (ValueType::I64, "w node = \"ns=2;s=Missing\""),
+        (ValueType::Bool, "call node = \"ns=2;s=Plant\", method = \"ns=2;s=Missing\""),
+        (ValueType::Bool, "call node = \"ns=2;s=Plant\", method = \"ns=2;s=Reset\""),
+    ];
+    let mut rig = Rig::new(&format!("{}\ntimeout_ms = 500", device(&server)), &points);
+    rig.ends.value(0, 10i64).await;
+    let code = |done: Result<Reading, WriteError>| match done {
+        Err(WriteError::NotSent { code, .. }) => code,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(code(write(&rig, 1, 1i64).await), Code::DeviceRefused);
+    assert_eq!(code(write(&rig, 2, true).await), Code::DeviceRefused);
+    server.begin("hang 2");
+    let both = tokio::join!(write(&rig, 0, 1i64), write(&rig, 3, true));
+    assert_eq!((code(both.0), code(both.1)), (Code::NotConnected, Code::NotConnected));
     rig.stop().await;
 }
 

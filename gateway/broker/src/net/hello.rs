@@ -163,13 +163,9 @@ async fn enter(
 
 /// A client id that nobody has.
 fn chosen_id() -> Option<String> {
-    use std::fmt::Write as _;
     let mut bytes = [0; 12];
     getrandom::fill(&mut bytes).ok()?;
-    Some(bytes.iter().fold("auto-".to_owned(), |mut id, b| {
-        let _ = write!(id, "{b:02x}");
-        id
-    }))
+    Some(format!("auto-{}", common::text::hex(&bytes)))
 }
 
 /// The code of CONNACK in MQTT 3.1.1.

@@ -11,7 +11,7 @@ use common::command::{
 use common::names::Code;
 use common::wire::{Body, Known, Snapshot, StreamRange};
 use common::{
-    Access, CommandId, DeviceSchema, Incarnation, IntervalSet, PointId, PointSchema, Quality, Sample, Schema,
+    Access, CommandId, DeviceSchema, Incarnation, IntervalSet, PointId, PointKind, Quality, Sample, Schema,
     SchemaHash, TwinId, Value, ValueType,
 };
 use gateway_core::{
@@ -183,11 +183,14 @@ pub(super) const COUNT: PointId = PointId(4);
 /// `setpoint` f64 0..200 in a u16 of tenths; `pump` bool with an interlock; `temp`, `door` read only;
 /// `count` i64 -5..50 in an i16 without scale.
 pub(crate) fn registry() -> Arc<Registry> {
-    let schema = |name: &str, value_type, limits: Option<(f64, f64)>| PointSchema {
-        access: if limits.is_some() { Access::ReadWrite } else { Access::Read },
-        write_min: limits.map(|l| l.0),
-        write_max: limits.map(|l| l.1),
-        ..PointSchema::new(name, value_type)
+    let schema = |name: &str, value_type, limits: Option<(f64, f64)>| {
+        PointKind {
+            access: if limits.is_some() { Access::ReadWrite } else { Access::Read },
+            write_min: limits.map(|l| l.0),
+            write_max: limits.map(|l| l.1),
+            ..PointKind::new(value_type)
+        }
+        .named(name)
     };
     let point = |id: PointId, schema, factor, raw, interlock: Option<&str>| {
         let mut made = PointDefinition::new(schema, raw);

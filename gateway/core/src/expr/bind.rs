@@ -17,7 +17,7 @@ pub fn parse_formula(registry: &Registry, device: usize, text: &str) -> Result<F
         let missing = format!("expected a point, there is no `{device}/{name}`");
         let hint = match registry.device_named(device).and_then(|i| registry.device(i)) {
             Some(d) => {
-                let names = registry.points_of(d).map(|p| p.schema.name.as_str());
+                let names = registry.points_of(d).map(|p| &*p.schema.name);
                 nearest(name, names).map(|n| format!("`{device}/{n}`"))
             }
             None => nearest(device, registry.devices().map(|(_, d)| d.name.as_str()))

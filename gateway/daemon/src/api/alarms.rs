@@ -68,6 +68,7 @@ pub(super) async fn act<R: Asked>(
         return Err(invalid("a comment is plain text"));
     }
     let id = id.parse().map_err(|_| Problem::new(Code::NotFound, format!("there is no alarm `{id}`")))?;
-    let done = api.vitals.alarms.act(id, act, &caller.name, &comment);
+    let comment = Some(comment.as_str()).filter(|c| !c.is_empty());
+    let done = api.vitals.alarms.act(id, act, &caller.name, comment);
     done.map(Json).map_err(|(code, detail)| Problem::new(code, detail))
 }

@@ -1,5 +1,7 @@
 //! The buffer in detail: what is there, whether it is sound, its samples for others, and dropping some on order.
 
+use std::io::Write as _;
+
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::{Extension, State};
@@ -9,9 +11,10 @@ use common::api::{BufferDropRequest, BufferDropped, BufferStatus, BufferVerify, 
 use common::clock::{format_us, parse_us};
 use common::command::{LogEntry, Severity};
 use common::names::{Code, action};
+use common::text::csv_field;
 use common::wire::Body as FrameBody;
 use gateway_core::{FrameLog, LogError};
-use gateway_store::{Exported, Store};
+use gateway_store::{DropError, Dropped, Exported, Store};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
@@ -130,27 +133,17 @@ fn line(out: &mut Vec<u8>, format: Format, e: &Exported<'_>) {
             out.extend(serde_json::to_vec(&line).unwrap_or_default());
         }
         Format::Csv => {
-            let value = s.value.as_ref().map(ToString::to_string).unwrap_or_default();
-            let quality = s.quality.to_string();
-            let cells = [&time, &received, e.device, e.point, &value, e.unit, &quality];
-            for (n, cell) in cells.iter().enumerate() {
-                if n > 0 {
-                    out.push(b',');
-                }
-                out.extend(quoted(cell).as_bytes());
-            }
+            let value = match &s.value {
+                Some(common::Value::Text(text)) => csv_field(text),
+                Some(number) => number.to_string(),
+                None => String::new(),
+            };
+            let [device, point, unit] = [e.device, e.point, e.unit].map(csv_field);
+            // Writing to memory cannot fail.
+            let _ = write!(out, "{time},{received},{device},{point},{value},{unit},{}", s.quality);
         }
     }
     out.push(b'\n');
-}
-
-/// A cell of CSV (RFC 4180).
-fn quoted(cell: &str) -> std::borrow::Cow<'_, str> {
-    if cell.contains(['"', ',', '\n', '\r']) {
-        format!("\"{}\"", cell.replace('"', "\"\"")).into()
-    } else {
-        cell.into()
-    }
 }
 
 /// Nothing is dropped whose order is not on record first.
@@ -168,23 +161,48 @@ pub(super) async fn drop_samples(
         return Err(invalid("from_us is later than to_us"));
     }
     let (from, to) = (format_us(request.from_us), format_us(request.to_us));
-    let entry = LogEntry {
-        at_us: api.vitals.clock.now_us(),
-        actor: caller.name.clone(),
-        action: action::BUFFER_DROPPED.to_owned(),
-        target: "buffer".to_owned(),
-        twin: None,
-        severity: Severity::Warning,
-        code: None,
-        detail: format!("samples cut from {from} to {to}: {}", request.reason),
-    };
     let log = &api.vitals.log;
+    let audit = |action: &str, code: Option<Code>, detail: String| {
+        log.append(FrameBody::Audit(LogEntry {
+            at_us: api.vitals.clock.now_us(),
+            actor: caller.name.clone(),
+            action: action.to_owned(),
+            target: "buffer".to_owned(),
+            twin: None,
+            severity: Severity::Warning,
+            code,
+            detail,
+        }))
+    };
     let refused = |e: LogError| Problem::new(Code::AuditUnavailable, e.to_string());
-    let frame = log.append(FrameBody::Audit(entry)).map_err(refused)?;
+    let asked = format!("samples cut from {from} to {to}: {}", request.reason);
+    let frame = audit(action::BUFFER_DROP_ASKED, None, asked.clone()).map_err(refused)?;
     log.durable(frame).await.map_err(refused)?;
     let done = log.store().drop_cut(request.from_us, request.to_us).await;
-    let done = done.map_err(|e| Problem::new(Code::Internal, e.to_string()))?;
+    let told = match &done {
+        Ok(d) => {
+            let Dropped { frames, samples, acked_frames } = d;
+            let detail = format!(
+                "{frames} frames with {samples} samples that the cloud lacked, {acked_frames} that it has; {asked}"
+            );
+            audit(action::BUFFER_DROPPED, None, detail)
+        }
+        Err(e) => audit(action::BUFFER_DROP_REFUSED, Some(code_of(e)), format!("{e}; {asked}")),
+    };
+    // The order is on record, and the gap tells what it cost.
+    if let Err(error) = told {
+        tracing::error!(%error, asked, ?done, "end of an order to drop is not on record");
+    }
+    let done = done.map_err(|e| Problem::new(code_of(&e), e.to_string()))?;
     Ok(Json(BufferDropped { frames: done.frames, samples: done.samples, acked_frames: done.acked_frames }))
+}
+
+fn code_of(error: &DropError) -> Code {
+    match error {
+        DropError::Busy => Code::Conflict,
+        DropError::Closed => Code::Unavailable,
+        DropError::Disk { .. } => Code::Internal,
+    }
 }
 
 #[cfg(test)]
@@ -210,6 +228,12 @@ mod tests {
             text,
             "1970-01-01T00:00:01.000001Z,1970-01-01T00:00:02.000000Z,\"oven, left\",t,\"a \"\"b\"\",\nc\",Cel,good\n"
         );
+        let sample = Sample { value: Some(Value::F64(-1.5)), ..sample.clone() };
+        let formula = Exported { device: "=1+1", point: "-t", unit: "Cel", sample: &sample };
+        let mut out = Vec::new();
+        line(&mut out, Format::Csv, &formula);
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.ends_with(",'=1+1,'-t,-1.5,Cel,good\n"), "{text}");
         let mut out = Vec::new();
         line(&mut out, Format::Jsonl, &exported);
         let read: serde_json::Value = serde_json::from_slice(&out).unwrap();

@@ -5,6 +5,7 @@ use axum::extract::{Path, State};
 use axum::http::Uri;
 use common::api::{HistoryPoint, HistoryResponse, Problem, Resolution};
 use common::clock::parse_us;
+use common::gaps::of_rows;
 use common::names::Code;
 use common::{Quality, Sample};
 use serde::Deserialize;
@@ -50,8 +51,9 @@ pub(super) async fn history(
     let read = tokio::task::spawn_blocking(move || log.store().history(&[id], from_us, to_us, MOST_SAMPLES));
     let samples = read.await.map_err(|e| Problem::new(Code::Internal, e.to_string()))?;
     let (resolution, points) = rows(&samples, from_us, to_us, max_points);
+    let gaps = of_rows(&points, resolution, None, (from_us, to_us.min(now_us)));
     let (twin, unit) = (device.asset.clone(), known.schema.unit.clone());
-    Ok(Json(HistoryResponse { twin, point, unit, from_us, to_us, resolution, points }))
+    Ok(Json(HistoryResponse { twin, point, unit, from_us, to_us, resolution, points, gaps }))
 }
 
 /// Every sample, or one row for each bucket that holds samples. `samples` are in order of time.
@@ -74,6 +76,7 @@ fn raw(s: &Sample) -> HistoryPoint {
         t_us: s.source_us,
         value: s.value.clone().filter(|_| !s.quality.is_bad()),
         quality: s.quality,
+        first: None,
         min: None,
         max: None,
         mean: None,
@@ -91,6 +94,7 @@ fn rolled(bucket: &[Sample], t_us: i64) -> HistoryPoint {
         t_us,
         value: good.last().and_then(|s| s.value.clone()),
         quality: worst,
+        first: good.first().and_then(|s| s.value.clone()),
         min: numbers.iter().copied().reduce(f64::min),
         max: numbers.iter().copied().reduce(f64::max),
         mean: (!numbers.is_empty()).then(|| numbers.iter().sum::<f64>() / numbers.len() as f64),

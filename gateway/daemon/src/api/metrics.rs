@@ -69,6 +69,20 @@ fn page(api: &Api) -> Page {
         for (kind, count) in [("live", status.sent_live), ("backlog", status.sent_backlog)] {
             frames.get_or_create(&labels(&[("kind", kind)])).inc_by(count);
         }
+        let (bytes, left) =
+            (page.gauges(metric::GATEWAY_UPLINK_BYTES), page.gauges(metric::GATEWAY_UPLINK_LEFT));
+        let link = status.link;
+        for (period, carried, of_budget) in
+            [("day", link.day_bytes, link.day_left), ("month", link.month_bytes, link.month_left)]
+        {
+            let whole = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+            bytes.get_or_create(&labels(&[("period", period)])).set(whole(carried));
+            if let Some(of_budget) = of_budget {
+                left.get_or_create(&labels(&[("period", period)])).set(whole(of_budget));
+            }
+        }
+        page.gauge(metric::GATEWAY_UPLINK_HELD, u64::from(link.held.is_some()));
+        page.gauge(metric::GATEWAY_UPLINK_HELD_FRAMES, link.held_frames);
     }
     let commands = page.counters(metric::GATEWAY_COMMANDS);
     for (state, code, count) in api.vitals.control.counts() {

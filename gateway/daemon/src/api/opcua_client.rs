@@ -187,7 +187,7 @@ pub(super) async fn points(State(api): State<Api>) -> Json<Page<OpcuaPoint>> {
     let registry = api.points.now();
     let one = |(device, id, node, status): (String, common::PointId, String, String)| OpcuaPoint {
         device,
-        point: registry.point(id).map(|p| p.schema.name.clone()).unwrap_or_default(),
+        point: registry.point(id).map(|p| p.schema.name.to_string()).unwrap_or_default(),
         node,
         status,
     };

@@ -104,7 +104,7 @@ impl Api {
         let points = own.into_iter().flatten().map(|point| {
             let sample = self.current.judged(point.id, point.schema.stale_ms, now_us);
             PointView {
-                schema: common::PointSchema::clone(&point.schema),
+                schema: point.schema.clone(),
                 value: sample.value.filter(|_| !sample.quality.is_bad()),
                 quality: sample.quality,
                 source_us: sample.source_us,

@@ -146,7 +146,7 @@ fn definition(
             id: AlarmId::derived(device.twin, &point.schema.name, &name),
             twin: device.twin,
             asset: device.asset.clone(),
-            point: point.schema.name.clone(),
+            point: point.schema.name.to_string(),
             name,
             kind: section.kind,
             priority: section.priority,

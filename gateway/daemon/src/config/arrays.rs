@@ -34,7 +34,7 @@ mod tests {
     #[test]
     fn an_array_is_as_many_points_in_order() {
         let config = load("type = \"i16\", array = 3, stride = 4").unwrap();
-        let names: Vec<_> = config.registry.points().map(|p| p.schema.name.clone()).collect();
+        let names: Vec<_> = config.registry.points().map(|p| p.schema.name.to_string()).collect();
         assert_eq!(names, ["zone_0", "zone_1", "zone_2", "last"]);
         let places: Vec<_> =
             config.devices[0].point.iter().map(|p| p.modbus.as_ref().unwrap().address).collect();

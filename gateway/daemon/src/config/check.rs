@@ -5,6 +5,7 @@ use gateway_adapters::modbus::LineConfig;
 
 use super::Uplink;
 use super::files::Files;
+use super::sections::Calendar;
 
 pub(super) fn sections(files: &Files<'_>, mistakes: &mut Vec<Mistake>) {
     let f = &files.merged;
@@ -87,6 +88,29 @@ pub(super) fn uplink(files: &Files<'_>, mistakes: &mut Vec<Mistake>) -> Option<U
     if !(65_536..=1 << 30).contains(&section.window_bytes) {
         no("window_bytes", format!("{} is not within 65536 to 1073741824", section.window_bytes));
     }
+    if !(1..=3600).contains(&section.max_delay_s) {
+        no("max_delay_s", format!("{} is not within 1 to 3600", section.max_delay_s));
+    }
+    for (key, mb) in [("day_mb", section.day_mb), ("month_mb", section.month_mb)] {
+        if let Some(mb) = mb.filter(|mb| !(0.01..=1e8).contains(mb)) {
+            no(key, format!("{mb} is not within 0.01 to 100000000"));
+        }
+    }
+    let mut quiet = Vec::new();
+    for part in &section.quiet {
+        match part.parse() {
+            Ok(part) => quiet.push(part),
+            Err(message) => no("quiet", message),
+        }
+    }
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // within the above, else refused
+    let bytes = |mb: f64| (mb * 1e6) as u64;
+    let plan = gateway_sync::Plan {
+        day_bytes: section.day_mb.map(bytes),
+        month_bytes: section.month_mb.map(bytes),
+        quiet,
+        utc: section.calendar == Calendar::Utc,
+    };
     let url = address.ok()?;
     if !url.tls && section.ca_file.is_some() {
         no("ca_file", "`mqtt` uses no certificates: use `mqtts`, or leave it out".to_owned());
@@ -99,5 +123,7 @@ pub(super) fn uplink(files: &Files<'_>, mistakes: &mut Vec<Mistake>) -> Option<U
         password: String::new(),
         window_bytes: section.window_bytes,
         machine_id_file: section.machine_id_file.clone(),
+        max_delay: section.metered.then(|| std::time::Duration::from_secs(section.max_delay_s)),
+        plan,
     })
 }

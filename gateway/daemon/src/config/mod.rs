@@ -76,6 +76,8 @@ pub struct Config {
     pub opcua_users: gateway_broker::Users,
     /// The buffer.
     pub buffer: BufferSection,
+    /// What it is encrypted with.
+    pub buffer_keys: gateway_store::Keys,
     /// The command path.
     pub control: ControlSection,
     /// Modbus lines that devices name.
@@ -107,6 +109,10 @@ pub struct Uplink {
     pub window_bytes: usize,
     /// File that tells the machine from others.
     pub machine_id_file: PathBuf,
+    /// How long samples may wait to go together; none: the link is not paid by the byte.
+    pub max_delay: Option<std::time::Duration>,
+    /// What the link may carry.
+    pub plan: gateway_sync::Plan,
 }
 
 impl std::fmt::Debug for Uplink {
@@ -157,7 +163,6 @@ pub fn read_sources(path: &Path) -> Result<Vec<Source>, Mistakes> {
 /// SHA-256 of names and texts of files.
 pub(crate) fn digest(sources: &[Source]) -> String {
     use sha2::{Digest, Sha256};
-    use std::fmt::Write;
     let mut hash = Sha256::new();
     for source in sources {
         for part in [source.path.as_os_str().as_encoded_bytes(), source.text.as_bytes()] {
@@ -165,10 +170,7 @@ pub(crate) fn digest(sources: &[Source]) -> String {
             hash.update(part);
         }
     }
-    hash.finalize().iter().fold(String::new(), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    common::text::hex(&hash.finalize())
 }
 
 /// What was found in a configuration.
@@ -279,6 +281,7 @@ fn build(files: &mut Files<'_>) -> (Option<Config>, Vec<Mistake>) {
         opcua_server,
         opcua_users: gateway_broker::Users::default(),
         buffer,
+        buffer_keys: gateway_store::Keys::default(),
         control,
         lines,
         publish,

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use common::config::{Mistake, did_you_mean};
 use common::ids::check_name;
 use common::schema::Label;
-use common::{Access, DeviceSchema, PointId, PointSchema, Schema, TwinId, Value, ValueType};
+use common::{Access, DeviceSchema, PointId, PointKind, Schema, TwinId, Value, ValueType};
 use gateway_core::point::Shared;
 use gateway_core::{Deadband, Device, PointDefinition, RawRange, Registry, Scale};
 
@@ -266,8 +266,7 @@ fn point(d: &DeviceSection, p: &PointSection, wrong: Wrong<'_>) -> Option<PointD
         );
     }
     let limits = limits(p, device_writable, number, wrong);
-    let schema = PointSchema {
-        name: p.name.clone(),
+    let kind = PointKind {
         value_type: p.value_type,
         unit: p.unit.clone(),
         description: p.description.clone(),
@@ -280,7 +279,7 @@ fn point(d: &DeviceSection, p: &PointSection, wrong: Wrong<'_>) -> Option<PointD
         stale_ms,
         labels: p.labels.iter().map(|l| Label { value: l.value, text: l.text.clone() }).collect(),
     };
-    let mut made = PointDefinition::new(schema, raw);
+    let mut made = PointDefinition::new(kind.named(p.name.as_str()), raw);
     made.scale = Scale { factor: p.scale, offset: p.offset };
     made.deadband = deadband;
     made.max_interval_ms = p.max_interval_ms;

@@ -247,7 +247,7 @@ fn clash(registry: &Registry, section: &PublishSection, topic: &Template, per: P
             continue;
         }
         let points: Vec<&str> = match per {
-            Per::Point => device.points.iter().map(|p| p.name.as_str()).collect(),
+            Per::Point => device.points.iter().map(|p| &*p.name).collect(),
             Per::Device => vec![""],
         };
         for point in points {

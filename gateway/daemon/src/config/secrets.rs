@@ -1,11 +1,14 @@
-//! Files that hold secrets: the uplink's password and the tokens of the local API. They must be readable by
+//! Files that hold secrets: the uplink's password, the tokens of the local API, the buffer's keys. They must be readable by
 //! their owner alone.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use common::api::Role;
-use common::config::{Mistake, line_column};
+use common::config::{Mistake, line_column, read_secret as read};
+use gateway_store::{Key, Keys};
+use sha2::{Digest as _, Sha256};
 
 use super::Config;
 use super::files::Files;
@@ -19,6 +22,27 @@ pub struct Token {
     pub role: Role,
     /// SHA-256 of the token.
     pub hash: [u8; 32],
+}
+
+/// Roles by their names in `tokens_file`.
+const ROLES: [(&str, Role); 4] = [
+    ("viewer", Role::Viewer),
+    ("operator", Role::Operator),
+    ("engineer", Role::Engineer),
+    ("admin", Role::Admin),
+];
+
+impl Token {
+    /// A token by its text.
+    pub fn new(name: &str, role: Role, text: &str) -> Self {
+        Self { name: name.to_owned(), role, hash: Sha256::digest(text).into() }
+    }
+
+    /// As it stands in `tokens_file`.
+    pub fn line(&self) -> String {
+        let role = ROLES.iter().find(|(_, role)| *role == self.role).map_or("", |(name, _)| name);
+        format!("{}:{role}:{}", self.name, common::text::hex(&self.hash))
+    }
 }
 
 pub(super) fn load(files: &Files<'_>, config: &mut Option<Config>, mistakes: &mut Vec<Mistake>) {
@@ -66,6 +90,16 @@ pub(super) fn load(files: &Files<'_>, config: &mut Option<Config>, mistakes: &mu
         }
     }
     broker(files, config, mistakes);
+    if let Some(path) = &files.merged.buffer.keys_file {
+        match read(path).and_then(|text| keys(path, &text)) {
+            Ok(keys) => {
+                if let Some(config) = config {
+                    config.buffer_keys = keys;
+                }
+            }
+            Err(message) => mistakes.push(files.mistake("buffer", "keys_file", message)),
+        }
+    }
     if let Some(section) = &files.merged.opcua_server
         && let Some(path) = &section.passwords_file
     {
@@ -155,17 +189,18 @@ fn users(path: &Path, mistakes: &mut Vec<Mistake>) -> Result<gateway_broker::Use
     }
 }
 
-fn read(path: &Path) -> Result<String, String> {
-    let told = |e: std::io::Error| format!("cannot read {}: {e}", path.display());
-    let mode = std::fs::metadata(path).map_err(told)?.permissions().mode();
-    if mode & 0o077 != 0 {
-        let mode = mode & 0o777;
-        return Err(format!(
-            "{} has mode {mode:o}: expected 600, readable by its owner alone",
-            path.display()
-        ));
-    }
-    std::fs::read_to_string(path).map_err(told)
+/// One key a line. What stands there is not shown.
+fn keys(path: &Path, text: &str) -> Result<Keys, String> {
+    let lines = text.lines().map(str::trim).enumerate().filter(|(_, l)| !l.is_empty() && !l.starts_with('#'));
+    let key = |(n, line): (usize, &str)| {
+        let bytes = BASE64_STANDARD.decode(line).ok().and_then(|b| b.try_into().ok());
+        bytes.map(Key::new).ok_or_else(|| {
+            let (path, line) = (path.display(), n + 1);
+            format!("line {line} of {path} is no key: expected 32 bytes in base64, as of `openssl rand -base64 32`")
+        })
+    };
+    let keys = lines.map(key).collect::<Result<Vec<_>, _>>()?;
+    if keys.is_empty() { Err(format!("{} has no key", path.display())) } else { Ok(keys.into()) }
 }
 
 fn tokens(path: &Path, text: &str, mistakes: &mut Vec<Mistake>) -> Vec<Token> {
@@ -201,13 +236,8 @@ fn token(line: &str) -> Result<Token, String> {
     else {
         return Err(expected());
     };
-    let role = match role {
-        "viewer" => Role::Viewer,
-        "operator" => Role::Operator,
-        "engineer" => Role::Engineer,
-        "admin" => Role::Admin,
-        _ => return Err("expected a role: viewer, operator, engineer or admin".to_owned()),
-    };
+    let role = ROLES.iter().find(|(name, _)| *name == role).map(|(_, role)| *role);
+    let role = role.ok_or("expected a role: viewer, operator, engineer or admin")?;
     common::ids::check_name(name).map_err(|e| e.to_string())?;
     let mut hash = [0; 32];
     if hex.len() != 64 || !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
@@ -218,4 +248,20 @@ fn token(line: &str) -> Result<Token, String> {
         *byte = u8::from_str_radix(text, 16).map_err(|_| expected())?;
     }
     Ok(Token { name: name.to_owned(), role, hash })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_read_as_it_is_written() {
+        for (_, role) in ROLES {
+            let made = Token::new("anna", role, "secret");
+            assert_eq!(token(&made.line()), Ok(made));
+        }
+        // By `printf secret | sha256sum`.
+        let line = "anna:viewer:2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
+        assert_eq!(Token::new("anna", Role::Viewer, "secret").line(), line);
+    }
 }

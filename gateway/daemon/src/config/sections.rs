@@ -89,6 +89,30 @@ pub struct UplinkSection {
     /// File that tells this machine from others: with another content, a box that has lost its state is another one
     /// to the cloud. Default `/etc/machine-id`.
     pub machine_id_file: PathBuf,
+    /// Whether the link is paid by the byte: samples go together, and signs of life are few. Default false.
+    pub metered: bool,
+    /// On a metered link: samples wait for so long at most to go together, s. Default 60.
+    pub max_delay_s: u64,
+    /// Most MB (of 1,000,000 bytes) a day, in both directions. When they are used up, samples wait in the buffer.
+    /// Default: any.
+    pub day_mb: Option<f64>,
+    /// The same for a month. Default: any.
+    pub month_mb: Option<f64>,
+    /// Parts of the day, such as `22:00-06:00`, in which samples wait in the buffer. Default: none.
+    pub quiet: Vec<String>,
+    /// The calendar of days, months and quiet hours: the box's own zone, or UTC. Default `local`.
+    pub calendar: Calendar,
+}
+
+/// Whose calendar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Calendar {
+    /// of the box's time zone
+    #[default]
+    Local,
+    /// of UTC
+    Utc,
 }
 
 impl Default for UplinkSection {
@@ -100,6 +124,12 @@ impl Default for UplinkSection {
             ca_file: None,
             window_bytes: 1024 * 1024,
             machine_id_file: "/etc/machine-id".into(),
+            metered: false,
+            max_delay_s: 60,
+            day_mb: None,
+            month_mb: None,
+            quiet: Vec::new(),
+            calendar: Calendar::default(),
         }
     }
 }
@@ -149,6 +179,10 @@ pub struct BufferSection {
     pub records_max_age_h: u64,
     /// Their share of the quota beyond what stands among samples, percent. Default 25.
     pub records_percent: u64,
+    /// File with the keys that the buffer is encrypted with, readable by its owner alone: one a line, 32 random bytes in
+    /// base64. The first is for what is written from now on, the others for what was written with them. Default: none,
+    /// and nothing is encrypted.
+    pub keys_file: Option<PathBuf>,
 }
 
 /// What goes when the quota is reached.
@@ -173,6 +207,7 @@ impl Default for BufferSection {
             max_age_h: 0,
             records_max_age_h: 0,
             records_percent: 25,
+            keys_file: None,
         }
     }
 }

@@ -236,6 +236,9 @@ fn every_mistake_is_told_with_file_line_key_and_what_was_expected() {
             "stale_ms = 9000",
         ),
         ("id = \"g1\"", "id = \"g1\"\n[uplink]\nurl = \"mqtt://x\"", 3, "uplink.password_file", "missing"),
+        ("id = \"g1\"", "id = \"g1\"\n[uplink]\nquiet = [\"22:00\"]", 4, "uplink.quiet", "22:00-06:30"),
+        ("id = \"g1\"", "id = \"g1\"\n[uplink]\nday_mb = 0", 4, "uplink.day_mb", "0.01 to"),
+        ("id = \"g1\"", "id = \"g1\"\n[uplink]\nmax_delay_s = 0", 4, "uplink.max_delay_s", "1 to 3600"),
         ("name = \"plc\"", "name = \"p l c\"", 4, "device[0].name", "is not a name"),
         ("asset = \"p/c/plc\"", "asset = \"p//plc\"", 5, "device[0].asset", "is not a place"),
         ("host = \"h\"", "host = \"\"", 7, "device[0].modbus.host", "expected a name"),
@@ -437,6 +440,37 @@ fn secrets_must_be_private_and_well_formed() {
     assert!(!format!("{uplink:?}").contains("secret"));
     let gone = Config::load(&dir.path().join("none.toml")).unwrap_err().to_string();
     assert!(gone.contains("cannot read"), "{gone}");
+}
+
+#[test]
+fn keys_of_the_buffer_are_read_and_wrong_ones_are_not_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let (main, keys) = (dir.path().join("gateway.toml"), dir.path().join("keys"));
+    std::fs::write(&main, format!("{BASE}[buffer]\nkeys_file = {keys:?}\n")).unwrap();
+    let with = |text: &str, mode: u32| {
+        std::fs::write(&keys, text).unwrap();
+        std::fs::set_permissions(&keys, std::fs::Permissions::from_mode(mode)).unwrap();
+        Config::load(&main)
+    };
+    let [one, two] = ["A", "B"].map(|c| format!("{}=\n", c.repeat(43)));
+    let config = with(&format!("# since May\n{one}\n{two}"), 0o400).unwrap();
+    assert_eq!(config.buffer_keys, vec![gateway_store::Key::new([0; 32]), key_of(&two)].into());
+    for (text, mode, told) in [
+        ("", 0o600, "has no key"),
+        ("AAAA\n", 0o600, "line 1 of"),
+        (&format!("{one}{}", "C".repeat(44)), 0o600, "line 2 of"),
+        (&one, 0o640, "has mode 640"),
+    ] {
+        let error = with(text, mode).unwrap_err().to_string();
+        assert!(error.contains("buffer.keys_file") && error.contains(told), "{error}");
+        assert!(!error.contains("CCCC"), "{error}");
+    }
+}
+
+fn key_of(line: &str) -> gateway_store::Key {
+    use base64::Engine as _;
+    let bytes = base64::prelude::BASE64_STANDARD.decode(line.trim()).unwrap();
+    gateway_store::Key::new(bytes.try_into().unwrap())
 }
 
 #[test]

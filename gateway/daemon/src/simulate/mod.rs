@@ -184,7 +184,7 @@ impl Simulator {
 /// Where the setpoint of a point stands now, in engineering units.
 fn setpoint(memory: &Memory, points: &[Moving], at: usize) -> Option<f64> {
     let Motion::Follow { setpoint, .. } = &points.get(at)?.motion else { return None };
-    let target = points.iter().find(|m| m.point.schema.name == *setpoint)?;
+    let target = points.iter().find(|m| *m.point.schema.name == **setpoint)?;
     let place = &target.place;
     let raw = place.format.decoder().decode(&memory.bytes(place.table, place.address, place.count())).ok()?;
     target.point.to_engineering(&raw)?.as_f64()

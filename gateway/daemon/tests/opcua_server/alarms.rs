@@ -172,8 +172,21 @@ async fn a_comment_is_told_and_kept_with_who_said_it_and_no_client_switches_an_a
     ] {
         assert_eq!(ua.status(call("i=9029", arguments)).await, status);
     }
-    // An occurrence that was commented is acknowledged by the event that raised it.
-    ua.ok(call("i=9111", say(&raised, "localized", json!("seen")))).await;
+    // An occurrence that was commented is acknowledged by the event that raised it. Nothing is said of that, and what was
+    // said stays, also when the alarm clears by itself.
+    let keeps = |e: &Value| {
+        assert_eq!(
+            (&e["Comment"], &e["ClientUserId"]),
+            (&json!("the fan is on again"), &json!("operator")),
+            "{e}"
+        );
+    };
+    ua.ok(call("i=9111", say(&raised, "localized", json!("")))).await;
+    keeps(&ua.event("acknowledged", |e| e["AckedState/Id"] == true).await);
+    plc.set(0, 100);
+    keeps(&ua.event("cleared", |e| e["ActiveState/Id"] == false).await);
+    let now = ua.ok(json!({ "do": "read", "node": format!("{condition}/Comment") })).await;
+    assert_eq!(now["value"], "the fan is on again");
 
     // Every condition has these two; here they are of the configuration.
     for (name, of_type) in [("Enable", "i=9027"), ("Disable", "i=9028")] {

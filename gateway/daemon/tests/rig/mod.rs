@@ -277,7 +277,7 @@ impl Rig {
     /// Value of a point if it has one, and its quality.
     pub(crate) async fn point(&self, name: &str) -> (Option<f64>, String) {
         let twin = self.twin().await;
-        let point = twin.points.iter().find(|p| p.schema.name == name).unwrap();
+        let point = twin.points.iter().find(|p| *p.schema.name == *name).unwrap();
         (point.value.as_ref().and_then(common::Value::as_f64), point.quality.to_string())
     }
 

@@ -12,7 +12,7 @@ use super::{Shared, standard_method};
 use crate::auth::Caller;
 use crate::events::{self, Told};
 use crate::refusal;
-use crate::space::{ALARM_FIELDS, Node, Part, Space, is_switch, written};
+use crate::space::{ALARM_FIELDS, Method, Node, Part, Space, written};
 
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
 const LONGEST_REASON: usize = 500;
@@ -38,8 +38,7 @@ async fn one(
     caller: &Caller,
     call: &MethodCall,
 ) -> Result<Vec<Variant>, StatusCode> {
-    let method = standard_method(call.method_id());
-    if matches!(method, Some("ConditionRefresh" | "ConditionRefresh2")) {
+    if matches!(standard_method(call.method_id()), Some("ConditionRefresh" | "ConditionRefresh2")) {
         // Who may subscribe may ask for what the subscription tells.
         let of_type =
             *call.object_id() == ObjectTypeId::ConditionType || *call.object_id() == ObjectId::Server;
@@ -55,9 +54,9 @@ async fn one(
     let named = |number: usize| match own {
         Some(Node::AlarmField(of, field)) => {
             let path = ALARM_FIELDS.get(field).filter(|_| of == number)?;
-            path.rsplit('/').next()
+            Method::at(path)
         }
-        _ => method,
+        _ => Method::of_type(call.method_id()),
     };
     let allowed = if caller.may_command() { Ok(()) } else { Err(StatusCode::BadUserAccessDenied) };
     // Of a shelf the state machine is called or, as part 9, 5.8.10 asks for as well, the condition.
@@ -66,24 +65,27 @@ async fn one(
         Node::AlarmField(number, field) if ALARM_FIELDS.get(field) == Some(&"ShelvingState") => Some(number),
         _ => None,
     };
-    let shelving = shelf.and_then(|number| {
-        let method = named(number).filter(|m| ["TimedShelve", "OneShotShelve", "Unshelve"].contains(m))?;
-        Some((number, method))
-    });
+    let shelving = shelf.and_then(|number| Some((number, named(number).filter(|m| m.is_of_shelf())?)));
     if let Some((number, method)) = shelving {
         allowed?;
-        return shelve(shared, space, number, caller, method, call.arguments());
+        return shelve(shared, space, number, caller, method.name(), call.arguments());
+    }
+    let of_alarm = match object {
+        Node::Alarm(number) => named(number).map(|method| (number, method)),
+        _ => None,
+    };
+    if let Some((number, method)) = of_alarm {
+        if !method.is_callable {
+            return Err(StatusCode::BadNotExecutable);
+        }
+        allowed?;
+        return match method.name() {
+            "Acknowledge" => acknowledge(shared, space, number, caller, call.arguments()),
+            "AddComment" => comment(shared, space, number, caller, call.arguments()),
+            _ => Err(StatusCode::BadMethodInvalid),
+        };
     }
     match object {
-        Node::Alarm(number) if named(number) == Some("Acknowledge") => {
-            allowed?;
-            acknowledge(shared, space, number, caller, call.arguments())
-        }
-        Node::Alarm(number) if named(number) == Some("AddComment") => {
-            allowed?;
-            comment(shared, space, number, caller, call.arguments())
-        }
-        Node::Alarm(number) if named(number).is_some_and(is_switch) => Err(StatusCode::BadNotExecutable),
         Node::Device(index) if own == Some(Node::Part(index, Part::Command)) => {
             allowed?;
             device_command(shared, space, index, caller, call.arguments()).await
@@ -105,7 +107,7 @@ fn acknowledge(
     if !now.state.is_unacknowledged() {
         return Err(StatusCode::BadConditionBranchAlreadyAcked);
     }
-    act(shared, now.id, AlarmAct::Acknowledge { raised_us }, caller, &comment.unwrap_or_default())
+    act(shared, now.id, AlarmAct::Acknowledge { raised_us }, caller, comment.as_deref())
 }
 
 /// Says something about an alarm as it was told (part 9, 5.5.6). Nothing said leaves what was said before.
@@ -118,7 +120,7 @@ fn comment(
 ) -> Result<Vec<Variant>, StatusCode> {
     let (now, comment) = said(shared, space, number, arguments)?;
     match comment {
-        Some(comment) => act(shared, now.id, AlarmAct::Comment, caller, &comment),
+        Some(comment) => act(shared, now.id, AlarmAct::Comment, caller, Some(&comment)),
         None => Ok(Vec::new()),
     }
 }
@@ -168,7 +170,7 @@ fn act(
     id: AlarmId,
     act: AlarmAct,
     caller: &Caller,
-    comment: &str,
+    comment: Option<&str>,
 ) -> Result<Vec<Variant>, StatusCode> {
     let done = shared.parts.alarms.act(id, act, &caller.name, comment);
     done.map(|_| Vec::new()).map_err(|(code, _)| match code {
@@ -205,7 +207,7 @@ fn shelve(
         _ if now.shelved_until_us.is_none() => return Err(StatusCode::BadConditionNotShelved),
         _ => AlarmAct::Unshelve,
     };
-    act(shared, id, wanted, caller, "")
+    act(shared, id, wanted, caller, None)
 }
 
 fn count(arguments: &[Variant], wanted: usize) -> StatusCode {
@@ -268,17 +270,14 @@ fn refresh(
     }
     let server: NodeId = ObjectId::Server.into();
     let mut told: Vec<(NodeId, Told)> =
-        vec![(server.clone(), events::refresh(true, new_id(), server.clone()))];
+        vec![(server.clone(), events::refresh(true, new_id(), server.clone(), shared.now()))];
     for view in shared.parts.alarms.list() {
-        let Some(number) = space.alarm_number(view.id) else { continue };
-        let Some((device, point)) = space.source_of(number) else { continue };
-        let now_us = shared.parts.clock.now_us();
-        let event = events::alarm(&view, space.id(&Node::Alarm(number)), point, now_us);
+        let Some((device, event)) = shared.condition(space, &view) else { continue };
         if event.field("Retain") == Variant::Boolean(true) {
             told.push((device, event));
         }
     }
-    told.push((server.clone(), events::refresh(false, new_id(), server)));
+    told.push((server.clone(), events::refresh(false, new_id(), server, shared.now())));
     context.subscriptions.notify_events(told.iter().map(|(id, e)| (e as &dyn Event, id)));
     Ok(Vec::new())
 }

@@ -99,7 +99,7 @@ pub(super) async fn command(
     let unknown = || (Code::UnknownPoint, "there is no such point".to_owned());
     let point = space.registry.point(common::PointId(number)).ok_or_else(unknown)?;
     let twin = space.registry.device_schema(point).twin;
-    let request = CommandRequest { point: point.schema.name.clone(), value, ttl_ms: TTL_MS, reason };
+    let request = CommandRequest { point: point.schema.name.to_string(), value, ttl_ms: TTL_MS, reason };
     let requester = Requester { name: caller.name.clone(), origin: Origin::Opcua };
     // No client of OPC UA says that it asks again: each write is a command of its own.
     let key = format!("opcua:{}", CommandId::new());

@@ -11,8 +11,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use common::Sample;
-use common::alarm::AlarmView;
+use common::alarm::{AlarmView, Remark};
 use common::api::{DeviceHealth, SwitchPosition};
+use gateway_opcua::value::time;
 use opcua::nodes::DefaultTypeTree;
 use opcua::server::CreateMonitoredItem;
 use opcua::server::diagnostics::NamespaceMetadata;
@@ -22,14 +23,15 @@ use opcua::server::node_manager::{
     impl_translate_browse_paths_using_browse,
 };
 use opcua::types::{
-    MethodId, MonitoringMode, NodeClass, NodeId, ObjectTypeId, ReadRawModifiedDetails, StatusCode,
+    DateTime, MethodId, MonitoringMode, NodeClass, NodeId, ObjectTypeId, ReadRawModifiedDetails, StatusCode,
     TimestampsToReturn,
 };
 
 use tokio::sync::Semaphore;
 
+use crate::events::{self, Told};
 use crate::options::{Options, Parts};
-use crate::space::{Live, Namespaces, Space};
+use crate::space::{Live, Method, Namespaces, Node, Space};
 use crate::watch::Watches;
 
 pub(crate) use call::new_id;
@@ -74,8 +76,7 @@ impl Shared {
 
     /// Whether devices are called otherwise than the space shows.
     pub(crate) fn has_other_nameplates(&self) -> bool {
-        let (space, now) = (self.space(), self.parts.nameplates.now());
-        !Arc::ptr_eq(&now, &space.nameplates) && now != space.nameplates
+        !Arc::ptr_eq(&self.parts.nameplates.now(), &self.space().nameplates)
     }
 
     /// Makes the space anew; gives the old and the new one.
@@ -94,6 +95,20 @@ impl Shared {
             sample.value = None;
         }
         Some(sample)
+    }
+
+    /// The gateway's time.
+    pub(crate) fn now(&self) -> DateTime {
+        time(self.parts.clock.now_us())
+    }
+
+    /// An alarm as an event, with the device that it is of.
+    pub(crate) fn condition(&self, space: &Space, view: &AlarmView) -> Option<(NodeId, Told)> {
+        let number = space.alarm_number(view.id)?;
+        let (device, point) = space.source_of(number)?;
+        let said = self.parts.alarms.said(view.id).unwrap_or_default();
+        let now_us = self.parts.clock.now_us();
+        Some((device, events::alarm(view, &said, space.id(&Node::Alarm(number)), point, now_us)))
     }
 
     pub(crate) fn live<'s>(&'s self, space: &'s Space) -> LiveParts<'s> {
@@ -119,6 +134,11 @@ impl Live for LiveParts<'_> {
     fn alarm(&self, number: usize) -> Option<AlarmView> {
         let id = self.space.alarms.get(number)?.id;
         self.shared.parts.alarms.get(id)
+    }
+
+    fn said(&self, number: usize) -> Option<Remark> {
+        let id = self.space.alarms.get(number)?.id;
+        self.shared.parts.alarms.said(id)
     }
 
     fn now_us(&self) -> i64 {
@@ -157,26 +177,17 @@ impl Manager {
     }
 }
 
-/// Methods of the standard's types that are called on our conditions, and the condition type itself.
+/// Methods of the condition type itself: they ask for all conditions anew.
+const REFRESH: [(MethodId, &str); 2] = [
+    (MethodId::ConditionType_ConditionRefresh, "ConditionRefresh"),
+    (MethodId::ConditionType_ConditionRefresh2, "ConditionRefresh2"),
+];
+
+/// Methods of the standard's types that are called on our conditions, and of the condition type itself.
 pub(crate) fn standard_method(id: &NodeId) -> Option<&'static str> {
-    let methods = [
-        (MethodId::AcknowledgeableConditionType_Acknowledge, "Acknowledge"),
-        (MethodId::ConditionType_AddComment, "AddComment"),
-        (MethodId::ConditionType_Enable, "Enable"),
-        (MethodId::ConditionType_Disable, "Disable"),
-        (MethodId::AlarmConditionType_ShelvingState_TimedShelve, "TimedShelve"),
-        (MethodId::AlarmConditionType_ShelvingState_OneShotShelve, "OneShotShelve"),
-        (MethodId::AlarmConditionType_ShelvingState_Unshelve, "Unshelve"),
-        (MethodId::ShelvedStateMachineType_TimedShelve, "TimedShelve"),
-        (MethodId::ShelvedStateMachineType_OneShotShelve, "OneShotShelve"),
-        (MethodId::ShelvedStateMachineType_Unshelve, "Unshelve"),
-        (MethodId::ConditionType_ConditionRefresh, "ConditionRefresh"),
-        (MethodId::ConditionType_ConditionRefresh2, "ConditionRefresh2"),
-    ];
-    if id.namespace != 0 {
-        return None;
-    }
-    methods.into_iter().find(|(method, _)| NodeId::from(*method) == *id).map(|(_, name)| name)
+    let refresh =
+        || REFRESH.into_iter().find(|(method, _)| NodeId::from(*method) == *id).map(|(_, name)| name);
+    Method::of_type(id).map(Method::name).or_else(refresh)
 }
 
 /// Types of devices as the server's tree of types has them.

@@ -50,7 +50,7 @@ pub(super) fn create(shared: &Shared, context: &RequestContext, items: &mut [&mu
                     let enabled = item.monitoring_mode() != MonitoringMode::Disabled;
                     let now = || shared.judged(&space, number);
                     let first = shared.watches.add_point((number, &id), handle, kept, enabled, now);
-                    read::of_sample(first)
+                    read::of_sample(first, shared.now())
                 } else {
                     shared.watches.add_other(&id, handle, kept);
                     read::current(shared, &space, &node)

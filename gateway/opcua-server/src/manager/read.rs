@@ -8,11 +8,11 @@ use opcua::types::{
 
 use super::{Shared, standard_method};
 use crate::auth::Caller;
-use crate::space::{Node, READ, Space, access_level, is_switch};
+use crate::space::{Method, Node, READ, Space, access_level};
 use crate::watch::data_value;
 
-fn refused(status: StatusCode) -> DataValue {
-    DataValue { status: Some(status), server_timestamp: Some(DateTime::now()), ..DataValue::null() }
+fn refused(now: DateTime, status: StatusCode) -> DataValue {
+    DataValue { status: Some(status), server_timestamp: Some(now), ..DataValue::null() }
 }
 
 /// What a client gets to read.
@@ -23,8 +23,10 @@ pub(super) fn value(
     what: &ParsedReadValueId,
     timestamps: TimestampsToReturn,
 ) -> DataValue {
+    let now = shared.now();
+    let refused = |status| refused(now, status);
     if let Some(name) = standard_method(&what.node_id) {
-        return of_method(context, name, what);
+        return of_method(context, name, what, now);
     }
     let Some(node) = space.find(&what.node_id) else { return refused(StatusCode::BadNodeIdUnknown) };
     if what.attribute_id != AttributeId::Value {
@@ -54,14 +56,14 @@ pub(super) fn value(
 
 /// The value of a variable now, with both times.
 pub(super) fn current(shared: &Shared, space: &Space, node: &Node) -> DataValue {
-    let now = DateTime::now();
+    let now = shared.now();
     match node {
         Node::Point(number) => {
             let readable = space.schema(*number).is_some_and(|s| access_level(s) & READ != 0);
-            of_sample(shared.judged(space, *number).filter(|_| readable))
+            of_sample(shared.judged(space, *number).filter(|_| readable), now)
         }
         node => match space.attributes(node).and_then(|a| a.variable) {
-            None => refused(StatusCode::BadAttributeIdInvalid),
+            None => refused(now, StatusCode::BadAttributeIdInvalid),
             Some(_) => DataValue {
                 value: space.value(node, &shared.live(space)),
                 source_timestamp: Some(now),
@@ -73,10 +75,10 @@ pub(super) fn current(shared: &Shared, space: &Space, node: &Node) -> DataValue 
 }
 
 /// A point's sample; none if it cannot be read.
-pub(super) fn of_sample(sample: Option<common::Sample>) -> DataValue {
-    let Some(sample) = sample else { return refused(StatusCode::BadNotReadable) };
+pub(super) fn of_sample(sample: Option<common::Sample>, now: DateTime) -> DataValue {
+    let Some(sample) = sample else { return refused(now, StatusCode::BadNotReadable) };
     let data = data_value(&sample, sample.value.as_ref(), false);
-    DataValue { server_timestamp: data.server_timestamp.or(Some(DateTime::now())), ..data }
+    DataValue { server_timestamp: data.server_timestamp.or(Some(now)), ..data }
 }
 
 fn stamp(data: DataValue, timestamps: TimestampsToReturn) -> DataValue {
@@ -90,7 +92,8 @@ fn stamp(data: DataValue, timestamps: TimestampsToReturn) -> DataValue {
 }
 
 /// Attributes of the standard's methods that this manager answers for.
-fn of_method(context: &RequestContext, name: &str, what: &ParsedReadValueId) -> DataValue {
+fn of_method(context: &RequestContext, name: &str, what: &ParsedReadValueId, now: DateTime) -> DataValue {
+    let is_callable = Method::of_type(&what.node_id).is_none_or(|m| m.is_callable);
     let value = match what.attribute_id {
         AttributeId::NodeId => Variant::from(what.node_id.clone()),
         AttributeId::NodeClass => Variant::from(NodeClass::Method as i32),
@@ -98,11 +101,9 @@ fn of_method(context: &RequestContext, name: &str, what: &ParsedReadValueId) -> 
         AttributeId::DisplayName => Variant::from(LocalizedText::new("", name)),
         AttributeId::Description => Variant::from(LocalizedText::null()),
         AttributeId::WriteMask | AttributeId::UserWriteMask => Variant::from(0u32),
-        AttributeId::Executable => Variant::from(!is_switch(name)),
-        AttributeId::UserExecutable => {
-            Variant::from(!is_switch(name) && Caller::of(&context.token).may_command())
-        }
-        _ => return refused(StatusCode::BadAttributeIdInvalid),
+        AttributeId::Executable => Variant::from(is_callable),
+        AttributeId::UserExecutable => Variant::from(is_callable && Caller::of(&context.token).may_command()),
+        _ => return refused(now, StatusCode::BadAttributeIdInvalid),
     };
     DataValue { value: Some(value), ..DataValue::null() }
 }

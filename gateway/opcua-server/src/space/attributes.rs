@@ -1,17 +1,16 @@
 //! What a node says of itself, and the values of those that are no points.
 
 use common::PointId;
-use common::alarm::AlarmView;
+use common::alarm::{AlarmView, Remark};
 use common::api::{DeviceHealth, SwitchPosition};
 use gateway_opcua::value::time;
-use opcua::types::argument::Argument;
 use opcua::types::{
     AttributeId, DataTypeId, LocalizedText, NodeClass, NodeId, QualifiedName, UAString, Variant,
 };
 
 use super::kind::{self, READ};
-use super::references::{is_method, is_switch};
-use super::{ALARM_FIELDS, Node, Part, Property, Space};
+use super::methods::argument;
+use super::{ALARM_FIELDS, Method, Node, Part, Property, Space};
 use crate::events;
 
 /// What is known only while the gateway runs.
@@ -19,6 +18,8 @@ pub(crate) trait Live {
     fn switch(&self) -> SwitchPosition;
     fn health(&self, device: usize) -> Option<DeviceHealth>;
     fn alarm(&self, number: usize) -> Option<AlarmView>;
+    /// What was said of an alarm last.
+    fn said(&self, number: usize) -> Option<Remark>;
     /// UTC us.
     fn now_us(&self) -> i64;
     /// The label of a point's value now.
@@ -120,7 +121,7 @@ impl Space {
                     ..object(class, &name, "")
                 };
                 match name.as_str() {
-                    _ if is_method(path) => standard(NodeClass::Method),
+                    _ if Method::at(path).is_some() => standard(NodeClass::Method),
                     "ShelvingState" => standard(NodeClass::Object),
                     "InputArguments" => variable(0, &name, DataTypeId::Argument, 1),
                     "Id" if *path == "ShelvingState/CurrentState/Id" => {
@@ -145,7 +146,7 @@ impl Space {
     fn of_point(&self, schema: &common::PointSchema) -> Attributes {
         Attributes {
             class: NodeClass::Variable,
-            browse_name: QualifiedName::new(self.namespaces.own, schema.name.clone()),
+            browse_name: QualifiedName::new(self.namespaces.own, &*schema.name),
             display_name: LocalizedText::new("", &schema.name),
             description: schema.description.clone(),
             variable: Some((kind::data_type(schema.value_type).into(), -1, kind::access_level(schema))),
@@ -158,7 +159,9 @@ impl Space {
         let of = self.attributes(node)?;
         let user = |level: u8| if may_write { level } else { level & !kind::WRITE };
         let callable = match node {
-            Node::AlarmField(_, field) => !ALARM_FIELDS.get(*field).is_some_and(|path| is_switch(path)),
+            Node::AlarmField(_, field) => {
+                ALARM_FIELDS.get(*field).and_then(|path| Method::at(path)).is_none_or(|m| m.is_callable)
+            }
             _ => true,
         };
         Some(match (attribute, &of.variable) {
@@ -209,23 +212,13 @@ impl Space {
             Node::Part(index, part) => self.part_value(*index, *part, live)?,
             Node::AlarmField(number, field) => {
                 let path = *ALARM_FIELDS.get(*field)?;
-                if matches!(path, "Acknowledge/InputArguments" | "AddComment/InputArguments") {
-                    return Some(Variant::from(vec![
-                        argument(
-                            "EventId",
-                            DataTypeId::ByteString,
-                            "which occurrence: the EventId of its event",
-                        ),
-                        argument("Comment", DataTypeId::LocalizedText, "for the record"),
-                    ]));
-                }
-                if path == "ShelvingState/TimedShelve/InputArguments" {
-                    let what = "how long it stays on the shelf, ms";
-                    return Some(Variant::from(vec![argument("ShelvingTime", DataTypeId::Duration, what)]));
+                if let Some(inputs) = Method::inputs_at(path) {
+                    return Some(Variant::from(inputs));
                 }
                 let alarm = self.alarms.get(*number)?;
                 let source = self.id(&Node::Point(alarm.point));
-                let fields = events::alarm(&live.alarm(*number)?, NodeId::null(), source, live.now_us());
+                let (view, said) = (live.alarm(*number)?, live.said(*number)?);
+                let fields = events::alarm(&view, &said, NodeId::null(), source, live.now_us());
                 match fields.field(path) {
                     Variant::Empty => return None,
                     value => value,
@@ -279,15 +272,5 @@ impl Space {
         let found = self.alarms.get(alarm)?;
         let point = self.registry.point(PointId(found.point))?;
         Some((self.id(&Node::Device(point.device)), self.id(&Node::Point(found.point))))
-    }
-}
-
-fn argument(name: &str, data_type: DataTypeId, description: &str) -> Argument {
-    Argument {
-        name: name.into(),
-        data_type: data_type.into(),
-        value_rank: -1,
-        array_dimensions: None,
-        description: LocalizedText::new("", description),
     }
 }

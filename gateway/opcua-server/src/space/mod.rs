@@ -3,6 +3,7 @@
 
 mod attributes;
 mod kind;
+mod methods;
 pub(crate) mod node;
 mod nodeset;
 mod references;
@@ -20,9 +21,10 @@ use opcua::types::{Identifier, NodeId};
 
 pub(crate) use attributes::{Attributes, Live};
 pub(crate) use kind::{HISTORY_READ, READ, WRITE, access_level, variant, written};
+pub(crate) use methods::Method;
 pub(crate) use node::{Node, Part, Property, Text};
 pub use nodeset::nodeset_xml;
-pub(crate) use references::{Reference, Target, is_switch};
+pub(crate) use references::{Reference, Target};
 use types::DeviceType;
 
 use crate::options::{Nameplate, Nameplates};
@@ -217,7 +219,7 @@ impl Space {
         let device = |index: usize| self.registry.device(index).map(|d| d.name.as_str());
         let point = |number: u32| {
             let point = self.registry.point(PointId(number))?;
-            Some((device(point.device)?, point.schema.name.as_str()))
+            Some((device(point.device)?, &*point.schema.name))
         };
         let text = match node {
             Node::Gateway => Text::Gateway,
@@ -258,7 +260,7 @@ impl Space {
         let is = |number: u32| {
             let found = self.registry.point(PointId(number))?;
             let own = self.registry.device(found.device)?;
-            (found.schema.name == point && own.name == device).then_some(number)
+            (*found.schema.name == *point && own.name == device).then_some(number)
         };
         // Two names with one hash: looked for among all of the device.
         is(number).or_else(|| self.registry.find(device, point).map(|p| p.id.0))
@@ -269,7 +271,7 @@ impl Space {
     }
 
     pub(crate) fn schema(&self, number: u32) -> Option<&PointSchema> {
-        self.registry.point(PointId(number)).map(|p| &*p.schema)
+        self.registry.point(PointId(number)).map(|p| &p.schema)
     }
 
     /// What the cloud is told of a device.

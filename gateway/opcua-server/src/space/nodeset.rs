@@ -95,7 +95,7 @@ fn write_node(space: &Space, node: &Node, of: &Attributes, out: &mut String) {
         |number: usize, member: usize| Some(&space.types.get(number)?.members.get(member)?.schema);
     let valued = match node {
         Node::Property(number, p) => space.schema(*number).map(|s| (s, *p)),
-        Node::MemberProperty(number, member, p) => schema_of(*number, *member).map(|s| (&**s, *p)),
+        Node::MemberProperty(number, member, p) => schema_of(*number, *member).map(|s| (s, *p)),
         _ => None,
     };
     if let Some((schema, property)) = valued {

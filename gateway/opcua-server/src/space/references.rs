@@ -4,7 +4,7 @@ use gateway_core::registry::Device;
 use opcua::types::{NodeId, ObjectId, ObjectTypeId, ReferenceTypeId, VariableTypeId};
 
 use super::kind::Kind;
-use super::{ALARM_FIELDS, Node, Part, Property, Space};
+use super::{ALARM_FIELDS, Method, Node, Part, Property, Space};
 
 /// The other end of a reference.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -236,7 +236,7 @@ impl Space {
                 "ShelvingState/CurrentState" => {
                     Target::Standard(VariableTypeId::FiniteStateVariableType.into())
                 }
-                path if is_method(path) => return None,
+                path if Method::at(path).is_some() => return None,
                 "EnabledState" | "ActiveState" | "AckedState" => {
                     Target::Standard(VariableTypeId::TwoStateVariableType.into())
                 }
@@ -261,20 +261,7 @@ fn field_reference(path: &str) -> ReferenceTypeId {
         | "Comment"
         | "ShelvingState"
         | "ShelvingState/CurrentState" => ReferenceTypeId::HasComponent,
-        path if is_method(path) => ReferenceTypeId::HasComponent,
+        path if Method::at(path).is_some() => ReferenceTypeId::HasComponent,
         _ => ReferenceTypeId::HasProperty,
     }
-}
-
-/// Whether a field of an alarm is a method.
-pub(super) fn is_method(path: &str) -> bool {
-    let name = path.rsplit('/').next().unwrap_or(path);
-    is_switch(name)
-        || matches!(name, "Acknowledge" | "AddComment" | "TimedShelve" | "OneShotShelve" | "Unshelve")
-}
-
-/// Whether a method switches an alarm on or off: every condition has both, and here nobody may call them, because an
-/// alarm is in service as its configuration says.
-pub(crate) fn is_switch(name: &str) -> bool {
-    matches!(name, "Enable" | "Disable")
 }

@@ -39,21 +39,14 @@ pub(crate) fn registry(devices: &[(&str, &str, Vec<PointSchema>)]) -> Arc<Regist
 }
 
 fn sample() -> Space {
-    let analog = PointSchema {
-        unit: "Cel".into(),
-        range_min: Some(0.0),
-        range_max: Some(100.0),
-        ..point("temperature", ValueType::F64)
-    };
-    let fan = PointSchema {
-        labels: vec![Label { value: 0, text: "off".into() }, Label { value: 1, text: "on".into() }],
-        ..point("fan", ValueType::Bool)
-    };
-    let mode = PointSchema {
-        labels: vec![Label { value: 3, text: "auto".into() }, Label { value: 9, text: "hand".into() }],
-        access: Access::ReadWrite,
-        ..point("mode", ValueType::U64)
-    };
+    let mut analog = point("temperature", ValueType::F64);
+    analog.unit = "Cel".into();
+    (analog.range_min, analog.range_max) = (Some(0.0), Some(100.0));
+    let mut fan = point("fan", ValueType::Bool);
+    fan.labels = vec![Label { value: 0, text: "off".into() }, Label { value: 1, text: "on".into() }];
+    let mut mode = point("mode", ValueType::U64);
+    mode.labels = vec![Label { value: 3, text: "auto".into() }, Label { value: 9, text: "hand".into() }];
+    mode.access = Access::ReadWrite;
     let pump = vec![analog.clone(), fan, mode];
     let registry = registry(&[
         ("pump1", "plant/hall/pump1", pump.clone()),
@@ -131,7 +124,7 @@ fn devices_of_a_template_share_a_type_that_says_what_all_of_them_have() {
     assert_eq!(of("pump1"), of("pump2"));
     assert_ne!(of("pump1"), of("meter"));
     let pump = space.types.iter().find(|t| t.name == "pump").unwrap();
-    let rules: Vec<_> = pump.members.iter().map(|m| (m.schema.name.as_str(), m.mandatory)).collect();
+    let rules: Vec<_> = pump.members.iter().map(|m| (&*m.schema.name, m.mandatory)).collect();
     assert_eq!(rules, [("temperature", true), ("fan", true), ("mode", false)]);
 }
 

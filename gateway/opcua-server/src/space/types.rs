@@ -23,14 +23,14 @@ pub(super) struct DeviceType {
 #[derive(Debug)]
 pub(super) struct Member {
     /// As the first device has it.
-    pub(super) schema: Arc<PointSchema>,
+    pub(super) schema: PointSchema,
     /// Whether all have it.
     pub(super) mandatory: bool,
 }
 
 impl DeviceType {
     pub(super) fn member(&self, name: &str) -> Option<usize> {
-        self.members.iter().position(|m| m.schema.name == name)
+        self.members.iter().position(|m| *m.schema.name == *name)
     }
 }
 
@@ -64,8 +64,8 @@ pub(super) fn all(registry: &Registry, nameplates: &Nameplates) -> (Vec<DeviceTy
 
 /// What devices have in common: a point that two have in different ways is none of the type.
 fn members(registry: &Registry, devices: &[usize]) -> Vec<Member> {
-    let mut found: Vec<(Arc<PointSchema>, usize, bool)> = Vec::new();
-    let mut places: HashMap<String, usize> = HashMap::new();
+    let mut found: Vec<(PointSchema, usize, bool)> = Vec::new();
+    let mut places: HashMap<Arc<str>, usize> = HashMap::new();
     for device in devices.iter().filter_map(|d| registry.device(*d)) {
         for point in registry.points_of(device) {
             let schema = &point.schema;

@@ -1,5 +1,6 @@
 //! One certificate, read: what it says of itself, and whether another one signed it. Pure; any bytes are taken.
 
+use common::text::hex;
 use opcua::crypto::{CertificateStore, X509};
 use sha2::{Digest, Sha256};
 use x509_cert::crl::CertificateList;
@@ -221,13 +222,4 @@ fn address(bytes: &[u8]) -> Option<String> {
         return Some(std::net::Ipv4Addr::from(v4).to_string());
     }
     <[u8; 16]>::try_from(bytes).ok().map(|v6| std::net::Ipv6Addr::from(v6).to_string())
-}
-
-/// Lower-case hex digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::new(), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
 }

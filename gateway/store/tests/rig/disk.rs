@@ -8,8 +8,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use gateway_store::disk::{Disk, DiskFile, Kind};
 
@@ -106,6 +107,7 @@ pub(crate) enum Call {
     Rename,
     Remove,
     Open,
+    Read,
 }
 
 type Look = Box<dyn Fn() + Send>;
@@ -123,9 +125,19 @@ struct Inside {
     /// No call counts and none fails.
     held: bool,
     faults: HashMap<u8, (Fault, u64)>,
+    /// Readings that come before those that fail.
+    sound_readings: u64,
     /// Bytes that fit on it.
     room: Option<u64>,
     forbidden: Vec<PathBuf>,
+    /// Readings so far.
+    reads: u64,
+    /// How many more are let through; all if none.
+    readings_left: Option<u64>,
+    let_through: Arc<Condvar>,
+    reading_waits: bool,
+    /// Bytes that cannot be read, by file.
+    bad: Vec<(usize, Range<usize>)>,
     /// Most bytes that a write takes at once.
     short: Option<usize>,
 }
@@ -164,6 +176,10 @@ impl Inside {
         if self.off {
             return Err(eio());
         }
+        self.fault(call)
+    }
+
+    fn fault(&mut self, call: Call) -> io::Result<()> {
         if let Some((fault, left)) = self.faults.get_mut(&(call as u8)).filter(|(_, left)| *left > 0) {
             *left -= 1;
             return Err(if *fault == Fault::Full { enospc() } else { eio() });
@@ -250,6 +266,12 @@ impl ModelDisk {
         self.lock().faults.insert(call as u8, (fault, n));
     }
 
+    /// The next `n` readings fail, but for so many before them.
+    pub(crate) fn fail_readings_after(&self, sound: u64, n: u64) {
+        self.lock().sound_readings = sound;
+        self.fail(Call::Read, Fault::Broken, n);
+    }
+
     /// Only so many bytes more than now fit on it; no bound if none.
     pub(crate) fn leave(&self, bytes: Option<u64>) {
         let mut inside = self.lock();
@@ -265,6 +287,42 @@ impl ModelDisk {
     /// A file that may not be opened.
     pub(crate) fn forbid(&self, path: &Path) {
         self.lock().forbidden.push(path.to_owned());
+    }
+
+    /// So many readings more are let through, and the next waits; all if none.
+    pub(crate) fn let_read(&self, readings: Option<u64>) {
+        let mut inside = self.lock();
+        inside.readings_left = readings;
+        inside.let_through.notify_all();
+    }
+
+    /// Whether one waits.
+    pub(crate) fn reading_waits(&self) -> bool {
+        self.lock().reading_waits
+    }
+
+    /// Readings so far.
+    pub(crate) fn reads(&self) -> u64 {
+        self.lock().reads
+    }
+
+    /// The same may be opened again.
+    pub(crate) fn permit(&self) {
+        self.lock().forbidden.clear();
+    }
+
+    /// Bytes of a file become unreadable, as those of a bad sector.
+    pub(crate) fn spoil(&self, path: &Path, bytes: Range<usize>) {
+        let mut inside = self.lock();
+        let Ok(Node::File(at)) = inside.node(path) else { panic!("no file {}", path.display()) };
+        inside.bad.push((at, bytes));
+    }
+
+    /// What a file holds.
+    pub(crate) fn content(&self, path: &Path) -> Vec<u8> {
+        let inside = self.lock();
+        let Ok(Node::File(at)) = inside.node(path) else { panic!("no file {}", path.display()) };
+        inside.inodes[at].now.clone()
     }
 
     /// Names of the files in a folder.
@@ -516,13 +574,30 @@ impl DiskFile for ModelFile {
     }
 
     fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
-        let inside = self.disk.lock();
+        let mut inside = self.disk.lock();
+        let let_through = inside.let_through.clone();
+        while inside.readings_left == Some(0) {
+            inside.reading_waits = true;
+            inside = let_through.wait(inside).unwrap();
+        }
+        inside.reading_waits = false;
+        let sound = inside.sound_readings > 0;
+        inside.sound_readings = inside.sound_readings.saturating_sub(1);
+        inside.readings_left = inside.readings_left.map(|left| left - 1);
+        inside.reads += 1;
         if inside.off {
             return Err(eio());
+        }
+        // Not counted as a call: power that goes before a reading is power that goes before the next call.
+        if !inside.held && !sound {
+            inside.fault(Call::Read)?;
         }
         let bytes = &inside.inodes[self.at].now;
         let from = usize::try_from(offset).unwrap().min(bytes.len());
         let n = into.len().min(bytes.len() - from);
+        if inside.bad.iter().any(|(at, bad)| *at == self.at && bad.start < from + n && from < bad.end) {
+            return Err(eio());
+        }
         into[..n].copy_from_slice(&bytes[from..from + n]);
         Ok(n)
     }

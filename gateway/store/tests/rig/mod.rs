@@ -10,11 +10,11 @@ use std::time::Duration;
 use common::command::{LogEntry, Severity};
 use common::wire::{Body, Frame, Gap, MAX_MESSAGE_BYTES};
 use common::{
-    Clock, DeviceSchema, Incarnation, PointId, PointSchema, Quality, Sample, Schema, TenantId, TwinId, Value,
+    Clock, DeviceSchema, Incarnation, PointId, PointKind, Quality, Sample, Schema, TenantId, TwinId, Value,
     ValueType,
 };
 use gateway_core::{Device, FrameLog, PointDefinition, RawRange, Registry};
-use gateway_store::{Options, Store};
+use gateway_store::{Key, Keys, Options, Store};
 
 pub(crate) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
@@ -23,11 +23,8 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
 pub(crate) fn registry(points: u32, unit: &str) -> Arc<Registry> {
     let (tenant, gateway) = (TenantId::default(), "g1".parse().unwrap());
     let point = |n: u32| {
-        let schema = PointSchema {
-            unit: unit.to_owned(),
-            stale_ms: 1000,
-            ..PointSchema::new(format!("p{n}"), ValueType::F64)
-        };
+        let schema = PointKind { unit: unit.to_owned(), stale_ms: 1000, ..PointKind::new(ValueType::F64) }
+            .named(format!("p{n}"));
         let raw = RawRange { value_type: ValueType::F64, min: f64::MIN, max: f64::MAX };
         PointDefinition::new(schema, raw).at(PointId(n), 0)
     };
@@ -56,6 +53,12 @@ pub(crate) fn open(options: Options) -> Arc<Store> {
 
 pub(crate) fn options(dir: &Path) -> Options {
     Options::new(dir)
+}
+
+/// A key to write with, or none.
+pub(crate) fn keys(encrypted: bool) -> Keys {
+    let key = Key::new(std::array::from_fn(|n| u8::try_from(n).unwrap()));
+    Keys::from(if encrypted { vec![key] } else { vec![] })
 }
 
 pub(crate) fn sample(point: u32, x: f64, at_us: i64) -> Sample {

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use bytes::BytesMut;
 use common::wire::{
-    Ack, Batch, Down, FEATURE_COLUMNS, Frame, Heartbeat, Hello, HelloAck, Known, Refusal, SetAside, Up,
+    Ack, Batch, Credit, Down, FEATURE_COLUMNS, Frame, FrameKind, Heartbeat, Hello, HelloAck, Known, Refusal,
+    SetAside, Up,
 };
 use common::{Incarnation, IntervalSet};
 use gateway_core::FrameId;
@@ -48,14 +49,28 @@ pub(crate) struct Script {
     pub(crate) set_aside: Vec<Known>,
     /// Batches cannot be read, and it says so.
     pub(crate) apart: bool,
+    /// Told with the answer to hello.
+    pub(crate) credit: Option<u64>,
 }
 
 impl Default for Script {
     fn default() -> Self {
         let (refusal, want_schema, mute, lose, break_after) = (None, false, false, false, None);
-        let (store, seen, set_aside, apart) = (None, None, Vec::new(), false);
+        let (store, seen, set_aside, apart, credit) = (None, None, Vec::new(), false, None);
         let features = vec![FEATURE_COLUMNS];
-        Self { features, refusal, want_schema, mute, lose, break_after, store, seen, set_aside, apart }
+        Self {
+            features,
+            refusal,
+            want_schema,
+            mute,
+            lose,
+            break_after,
+            store,
+            seen,
+            set_aside,
+            apart,
+            credit,
+        }
     }
 }
 
@@ -69,6 +84,8 @@ pub(crate) struct State {
     /// How often each frame came.
     pub(crate) stored: BTreeMap<FrameId, u32>,
     pub(crate) known: BTreeMap<Incarnation, IntervalSet>,
+    /// Frames that held no samples.
+    pub(crate) urgent: Vec<FrameId>,
     pub(crate) beats: Vec<Heartbeat>,
     down: Option<mpsc::Sender<Down>>,
 }
@@ -182,7 +199,7 @@ impl Cloud {
                 s.down = Some(to.clone());
                 let known = s.known.iter().map(|(i, seqs)| Known { incarnation: *i, seqs: seqs.clone() });
                 let want_schemas = if s.script.want_schema { vec![schema] } else { vec![] };
-                Ok(vec![Down::HelloAck(HelloAck {
+                let ack = Down::HelloAck(HelloAck {
                     session: s.sessions,
                     known: known.collect(),
                     want_schemas,
@@ -190,7 +207,9 @@ impl Cloud {
                     store: s.script.store,
                     seen: s.script.seen,
                     set_aside: s.script.set_aside.clone(),
-                })])
+                });
+                let credit = s.script.credit.map(|backlog_bytes| Down::Credit(Credit { backlog_bytes }));
+                Ok([Some(ack), credit].into_iter().flatten().collect())
             }
             Up::Schema(part) => {
                 assert_eq!(part.bytes, super::SCHEMA_JSON);
@@ -214,7 +233,9 @@ impl Cloud {
                 let header = Frame::peek(&bytes).unwrap();
                 let id = FrameId { incarnation: header.incarnation, seq: header.seq };
                 let sent = super::frame(id.incarnation, id.seq);
-                if s.script.features.contains(&FEATURE_COLUMNS) {
+                if Frame::peek_kind(&bytes) != Ok(FrameKind::Samples) {
+                    s.urgent.push(id);
+                } else if s.script.features.contains(&FEATURE_COLUMNS) {
                     assert_eq!(bytes, sent);
                 } else {
                     assert_eq!(bytes, Frame::as_first(&sent).unwrap());

@@ -1,6 +1,8 @@
 //! What the uplink's tests share: a log in memory, orders that only listen, and a cloud that speaks real MQTT
 //! over TCP by a script.
 
+#![allow(dead_code)] // each test takes its part
+
 pub(crate) mod cloud;
 
 use std::collections::BTreeMap;
@@ -9,7 +11,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use common::api::{BufferHealth, CommandRequest, GatewayHealth, SwitchPosition};
-use common::command::{CommandOrder, CommandUpdate, DesiredOrder, LogEntry, Requester};
+use common::command::{CommandOrder, CommandUpdate, DesiredOrder, LogEntry, Requester, Severity};
 use common::names::Code;
 use common::supervise::Backoff;
 use common::wire::{Body, Frame, FrameHeader, Known, Snapshot, StreamRange};
@@ -72,6 +74,31 @@ impl Log {
         }
     }
 
+    /// Something that is urgent.
+    pub(crate) fn event(&self) -> FrameId {
+        let entry = LogEntry {
+            at_us: 0,
+            actor: "system".to_owned(),
+            action: "device.offline".to_owned(),
+            target: "plc".to_owned(),
+            twin: None,
+            severity: Severity::Warning,
+            code: None,
+            detail: String::new(),
+        };
+        self.append(Body::Event(entry)).unwrap()
+    }
+
+    /// Actions of the events in it.
+    pub(crate) fn events(&self) -> Vec<String> {
+        let frames = self.frames.lock().unwrap();
+        let event = |bytes: &Vec<u8>| match Frame::decode(bytes).unwrap().body {
+            Body::Event(entry) => Some(entry.action),
+            _ => None,
+        };
+        frames.values().filter_map(event).collect()
+    }
+
     pub(crate) fn all(&self) -> Vec<FrameId> {
         self.frames.lock().unwrap().keys().copied().collect()
     }
@@ -89,12 +116,17 @@ impl FrameLog for Log {
     }
 
     fn append(&self, body: Body) -> Result<FrameId, LogError> {
-        if let Body::Event(entry) = body {
-            self.told.lock().unwrap().push(entry);
+        if let Body::Event(entry) = &body {
+            self.told.lock().unwrap().push(entry.clone());
         }
         let mut frames = self.frames.lock().unwrap();
         let id = FrameId { incarnation: NOW, seq: self.watermark.borrow().head + 1 };
-        frames.insert(id, frame(NOW, id.seq));
+        let samples = frame(NOW, id.seq);
+        let bytes = match body {
+            Body::Samples(_) => samples,
+            body => Frame { header: Frame::peek(&samples).unwrap(), body }.encode(),
+        };
+        frames.insert(id, bytes);
         self.watermark.send_modify(|w| w.head = id.seq);
         Ok(id)
     }
@@ -246,6 +278,7 @@ pub(crate) fn health() -> GatewayHealth {
         clock_synchronised: true,
         switch: SwitchPosition::Remote,
         uplink: true,
+        link: None,
         buffer: BufferHealth::default(),
         dropped: BTreeMap::new(),
         devices: vec![],

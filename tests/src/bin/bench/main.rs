@@ -1,6 +1,8 @@
 //! The figures: `make bench`, or one group by name (`make bench ONLY=loop`). Each figure is one line of JSON on
 //! standard output; what is done meanwhile goes to standard error. Real processes, real sockets.
 //!
+//! `--seconds <n>` is the length of each figure of `ingest`.
+//!
 //! After `field` or `opcua`, beginnings of figures' names choose among them. `--previous <twinway-gateway>` takes the same
 //! figures of the field of an older gateway in the same run.
 
@@ -9,8 +11,11 @@
 mod broker;
 mod buffer;
 mod command;
+mod drain;
 mod field;
 mod figure;
+mod history;
+mod ingest;
 mod live;
 mod opcua;
 mod outage;
@@ -42,9 +47,16 @@ async fn main() -> ExitCode {
     });
     // One TLS provider for every client here.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    let seconds = only.iter().position(|a| a == "--seconds").map(|at| {
+        only.remove(at);
+        if at < only.len() { only.remove(at).parse().expect("a number of seconds") } else { 0 }
+    });
     let chosen = only.first().is_some_and(|g| g == "field" || g == "opcua");
     let figures = if chosen { only.split_off(1) } else { Vec::new() };
-    let known = ["start", "loop", "command", "field", "broker", "scale", "opcua", "buffer", "wire"];
+    let known = [
+        "start", "loop", "command", "field", "broker", "scale", "opcua", "buffer", "wire", "ingest",
+        "history", "drain",
+    ];
     if let Some(unknown) = only.iter().find(|g| !known.contains(&g.as_str())) {
         eprintln!("no group `{unknown}`: there are {}", known.join(", "));
         return ExitCode::from(2);
@@ -76,8 +88,17 @@ async fn main() -> ExitCode {
     if wanted("opcua") {
         opcua::opcua(&figures).await;
     }
+    if wanted("drain") {
+        drain::drain().await;
+    }
     if wanted("wire") {
         wire::wire().await;
+    }
+    if wanted("history") {
+        history::history().await;
+    }
+    if wanted("ingest") {
+        ingest::ingest(seconds.unwrap_or(30)).await;
     }
     if wanted("start") {
         start::demo().await;

@@ -28,9 +28,11 @@ struct Entry<T> {
     work: T,
 }
 
-/// Phases of all but the fastest entries are whole steps, the same for all lines of a box. So what many lines ask goes
-/// out together, and the processor wakes forty times a second for it, not a thousand times.
+/// Phases of entries whose period is a multiple of this are whole steps, the same for all lines of a box. So what many
+/// lines ask goes out together, and the processor wakes forty times a second for it, not a thousand times.
 const STEP_MS: u64 = 25;
+/// A period of fewer steps has too few phases: too much of it would be due at once.
+const FEWEST_STEPS: u64 = 4;
 
 type Heap = BinaryHeap<Reverse<(Instant, Id)>>;
 
@@ -227,8 +229,9 @@ pub(super) fn epoch(now: Instant, since_us: u64) -> Instant {
 /// multiples of the golden ratio).
 fn phase(number: u64, period: Duration) -> Duration {
     let ms = u64::try_from(period.as_millis()).unwrap_or(u64::MAX).max(1);
+    let is_stepped = ms.is_multiple_of(STEP_MS) && ms >= FEWEST_STEPS * STEP_MS;
     // The timer's own grid is 1 ms: a finer phase would only be rounded.
-    let step = if ms >= 2 * STEP_MS { STEP_MS } else { 1 };
+    let step = if is_stepped { STEP_MS } else { 1 };
     let part = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let slot = (u128::from(part) * u128::from(ms / step)) >> 64;
     Duration::from_millis(u64::try_from(slot).unwrap_or(0) * step)

@@ -65,6 +65,33 @@ fn times_do_not_drift_and_entries_are_spread_over_the_period() {
     assert!(widest < 100, "a tenth of the period stands empty: {phases:?}");
 }
 
+/// The largest part of the entries of a period that is due in one millisecond, and whether all their times, over some
+/// periods, are whole steps.
+fn at_once(period_ms: u64) -> (f64, bool) {
+    let mut due: std::collections::BTreeMap<u64, u32> = std::collections::BTreeMap::new();
+    let phases = (0..1000).map(|n| u64::try_from(phase(n, ms(period_ms)).as_millis()).unwrap());
+    let mut is_stepped = true;
+    for at in phases {
+        assert!(at < period_ms);
+        *due.entry(at).or_default() += 1;
+        is_stepped &= (0..40).all(|n| (at + n * period_ms).is_multiple_of(STEP_MS));
+    }
+    (f64::from(*due.values().max().unwrap()) / 1000.0, is_stepped)
+}
+
+#[test]
+fn entries_of_any_period_are_spread_and_step_together_where_their_period_does() {
+    for (period, most, stepped) in
+        [(10, 0.11, false), (50, 0.03, false), (60, 0.03, false), (74, 0.03, false), (110, 0.02, false)]
+            .into_iter()
+            .chain([(100, 0.26, true), (250, 0.11, true), (1000, 0.03, true)])
+    {
+        let (part, is_stepped) = at_once(period);
+        assert!(part <= most, "{period} ms: {part} of the entries at once");
+        assert_eq!(is_stepped, stepped, "{period} ms");
+    }
+}
+
 #[test]
 fn a_fast_entry_waits_for_one_request_at_most() {
     let start = Instant::now();

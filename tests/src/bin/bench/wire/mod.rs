@@ -3,7 +3,7 @@
 //! that the store encodes and the uplink sends, with what MQTT adds; TLS and TCP are not counted.
 
 mod peers;
-mod plant;
+pub mod plant;
 mod rest;
 
 use std::time::Instant;

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use cloud_core::storage::FrameStorage as _;
 use cloud_core::{GatewayKey, NewFrame};
-use cloud_store::{Options, Sqlite};
+use cloud_store::{Options, Store};
 use common::wire::{Body, Frame, FrameHeader};
 use common::{Clock, DeviceSchema, Incarnation, PointSchema, Schema, TwinId, Value, ValueType};
 
@@ -27,7 +27,7 @@ fn schema(plant: &mut Plant) -> Schema {
         asset: "plant/area/line/d".into(),
         description: String::new(),
         first_point: 0,
-        points: (0..POINTS).map(point).map(Into::into).collect(),
+        points: (0..POINTS).map(point).collect(),
     };
     let (tenant, gateway) = (Default::default(), "box1".parse().expect("a name"));
     Schema { tenant, gateway, devices: vec![device] }
@@ -38,7 +38,7 @@ fn schema(plant: &mut Plant) -> Schema {
 pub async fn rest(name: &str, goal: &str, jitter_us: u64) {
     let dir = tempfile::tempdir().expect("a folder");
     let path = dir.path().join("rest.db");
-    let storage = Sqlite::open(Options::new(&path), Clock::system()).expect("a database");
+    let storage = Store::open(Options::new(&path), Clock::system()).expect("a database");
     let mut plant = Plant::new(POINTS, jitter_us, 2);
     let bound = plant.entropy_bits() / 8.0;
     let schema = Arc::new(schema(&mut plant));

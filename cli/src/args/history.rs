@@ -1,0 +1,102 @@
+//! Arguments of `history` for several points, and for deletion.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+/// `history align`, `export`, `delete`.
+#[derive(Debug, Subcommand)]
+pub enum HistoryOf {
+    /// Points side by side at the rows of a grid
+    Align(Align),
+    /// Samples of points as a file, CSV or Parquet
+    Export(Export),
+    /// Delete a part of a point's history: an admin's, and on record
+    Delete(Delete),
+}
+
+/// Points and a range.
+#[derive(Debug, Args)]
+#[group(skip)]
+pub struct Set {
+    /// Points as TWIN:POINT, such as `line1/oven:zone1_temperature`
+    #[arg(required = true, value_name = "TWIN:POINT", value_parser = point)]
+    pub points: Vec<(String, String)>,
+    /// Start: RFC 3339, microseconds since 1970, or a time ago such as -15m
+    #[arg(long, default_value = "-1h", allow_hyphen_values = true, value_name = "TIME")]
+    pub from: String,
+    /// End, in the same forms
+    #[arg(long, default_value = "now", allow_hyphen_values = true, value_name = "TIME")]
+    pub to: String,
+}
+
+/// `history align`.
+#[derive(Debug, Args)]
+pub struct Align {
+    /// Which
+    #[command(flatten)]
+    pub set: Set,
+    /// Distance of the rows: `10s`, `1m`
+    #[arg(long, default_value = "1m", value_parser = humantime::parse_duration, value_name = "TIME")]
+    pub step: Duration,
+    /// What stands between two samples: the one before, or a line
+    #[arg(long, value_enum, default_value = "previous")]
+    pub method: Method,
+    /// Shape of the text output
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: AlignFormat,
+}
+
+/// What stands between two samples.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Method {
+    /// the one before
+    Previous,
+    /// a line
+    Linear,
+}
+
+/// Shape of a grid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum AlignFormat {
+    /// columns
+    Table,
+    /// comma-separated values with a header
+    Csv,
+}
+
+/// `history export`.
+#[derive(Debug, Args)]
+pub struct Export {
+    /// Which
+    #[command(flatten)]
+    pub set: Set,
+    /// File to write; it appears when it is whole. `.parquet` or `.csv`
+    #[arg(long, value_name = "FILE")]
+    pub file: PathBuf,
+}
+
+/// `history delete`.
+#[derive(Debug, Args)]
+pub struct Delete {
+    /// The point as TWIN:POINT
+    #[arg(value_name = "TWIN:POINT", value_parser = point)]
+    pub point: (String, String),
+    /// Start, as for a history
+    #[arg(long, allow_hyphen_values = true, value_name = "TIME")]
+    pub from: String,
+    /// End (excluded)
+    #[arg(long, allow_hyphen_values = true, value_name = "TIME")]
+    pub to: String,
+    /// Why, for the audit
+    #[arg(long, default_value = "")]
+    pub reason: String,
+}
+
+fn point(text: &str) -> Result<(String, String), String> {
+    let parts = text.rsplit_once(':').filter(|(twin, point)| !twin.is_empty() && !point.is_empty());
+    parts
+        .map(|(t, p)| (t.to_owned(), p.to_owned()))
+        .ok_or_else(|| "use TWIN:POINT, such as line1/oven:temp".to_owned())
+}

@@ -1,0 +1,51 @@
+//! Points aligned to a grid.
+
+use axum::Json;
+use axum::extract::State;
+use cloud_core::align::Grid;
+use common::api::{AlignedColumn, AlignedRequest, AlignedResponse};
+
+use super::{find, range};
+use crate::context::Api;
+use crate::error::ApiError;
+use crate::guard::Caller;
+use crate::request::Body;
+
+/// Most cells of an answer.
+const MOST_CELLS: usize = 1_000_000;
+
+pub(crate) async fn aligned(
+    State(api): State<Api>,
+    caller: Caller,
+    Body(request): Body<AlignedRequest>,
+) -> Result<Json<AlignedResponse>, ApiError> {
+    let found = find(&api, &caller, &request.points)?;
+    let (from_us, to_us) = range(&api, request.from.as_deref(), request.to.as_deref())?;
+    let step_us =
+        i64::try_from(request.step_ms).ok().and_then(|ms| ms.checked_mul(1_000)).filter(|us| *us > 0);
+    let step_us = step_us.ok_or_else(|| ApiError::invalid("`step_ms` is at least 1"))?;
+    let grid = Grid::within(from_us, to_us, step_us);
+    if grid.rows.saturating_mul(found.len()) > MOST_CELLS {
+        return Err(ApiError::invalid(format!(
+            "{} rows of {} points are more than {MOST_CELLS} cells: ask for fewer points, a shorter range or a larger \
+             `step_ms`",
+            grid.rows,
+            found.len()
+        )));
+    }
+    let points: Vec<_> = found.iter().map(|f| (f.twin, f.point.clone())).collect();
+    let columns = api.storage.aligned(&points, grid, request.method).await?;
+    let column = |(f, c): (super::Found, cloud_core::align::Column)| AlignedColumn {
+        twin: f.asset,
+        point: f.point,
+        unit: f.unit,
+        values: c.values,
+        quality: c.quality,
+    };
+    Ok(Json(AlignedResponse {
+        from_us: grid.from_us,
+        step_us,
+        rows: grid.rows,
+        columns: found.into_iter().zip(columns).map(column).collect(),
+    }))
+}

@@ -1,0 +1,106 @@
+//! Histories of several points: aligned to a grid, and exported; and the deletion of a part of one.
+
+mod aligned;
+mod csv;
+mod export;
+mod parquet;
+
+pub(crate) use aligned::aligned;
+pub(crate) use export::export;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use common::TwinId;
+use common::api::{HistoryDeleted, PointRef};
+use common::clock::{format_us, parse_us};
+use common::command::{LogEntry, Severity};
+use common::names::{Code, action};
+use serde::Deserialize;
+
+use crate::context::Api;
+use crate::error::ApiError;
+use crate::guard::{Caller, TwinRef, find_twin};
+use crate::request::{Params, check_reason};
+
+/// Most points of a set.
+const MOST_POINTS: usize = 1_000;
+
+/// A point that was found.
+struct Found {
+    twin: TwinId,
+    asset: String,
+    point: String,
+    unit: String,
+}
+
+/// The points of a request, each seen by the caller.
+fn find(api: &Api, caller: &Caller, points: &[PointRef]) -> Result<Vec<Found>, ApiError> {
+    if !(1..=MOST_POINTS).contains(&points.len()) {
+        return Err(ApiError::invalid(format!(
+            "`points` are 1 to {MOST_POINTS}, these are {}",
+            points.len()
+        )));
+    }
+    let one = |p: &PointRef| {
+        let twin = find_twin(api, caller, &p.twin)?;
+        let unit = unit_of(api, &twin, &p.point)?;
+        Ok(Found { twin: twin.id, asset: twin.asset, point: p.point.clone(), unit })
+    };
+    points.iter().map(one).collect()
+}
+
+/// Unit of a point, which must be there.
+fn unit_of(api: &Api, twin: &TwinRef, point: &str) -> Result<String, ApiError> {
+    let state = api.world.read();
+    let schema = state.twins.get(&twin.id).and_then(|t| t.point(point)).map(|p| &p.schema);
+    schema.map(|s| s.unit.clone()).ok_or_else(|| {
+        ApiError::new(Code::UnknownPoint, format!("the twin {} has no point `{point}`", twin.asset))
+    })
+}
+
+/// The range of a request.
+fn range(api: &Api, from: Option<&str>, to: Option<&str>) -> Result<(i64, i64), ApiError> {
+    let now_us = api.clock.now_us();
+    let time = |name: &str, text: &str| {
+        parse_us(text, now_us).map_err(|e| ApiError::invalid(format!("`{name}`: {e}")))
+    };
+    let (from_us, to_us) = (time("from", from.unwrap_or("-1h"))?, time("to", to.unwrap_or("now"))?);
+    if from_us >= to_us {
+        return Err(ApiError::invalid("`from` must lie before `to`"));
+    }
+    Ok((from_us, to_us))
+}
+
+#[derive(Deserialize)]
+pub(crate) struct DeleteQuery {
+    from: String,
+    to: String,
+    #[serde(default)]
+    reason: String,
+}
+
+pub(crate) async fn delete(
+    State(api): State<Api>,
+    caller: Caller,
+    twin: TwinRef,
+    Path((_, point)): Path<(String, String)>,
+    Params(query): Params<DeleteQuery>,
+) -> Result<Json<HistoryDeleted>, ApiError> {
+    let (from_us, to_us) = range(&api, Some(&query.from), Some(&query.to))?;
+    check_reason(&query.reason)?;
+    unit_of(&api, &twin, &point)?;
+    let because =
+        if query.reason.is_empty() { String::new() } else { format!(", because: {}", query.reason) };
+    let audit = LogEntry {
+        at_us: api.clock.now_us(),
+        actor: caller.access.name.clone(),
+        action: action::HISTORY_DELETED.into(),
+        target: format!("{}/{point}", twin.asset),
+        twin: Some(twin.id),
+        severity: Severity::Warning,
+        code: None,
+        detail: format!("from {} to {}{because}", format_us(from_us), format_us(to_us)),
+    };
+    let samples = api.storage.delete_history(twin.id, &point, from_us, to_us, &audit).await?;
+    Ok(Json(HistoryDeleted { samples }))
+}

@@ -1,0 +1,125 @@
+//! Where a point's history has nothing to go by, and why: holes in what its gateways sent, and what they said of their
+//! losses. Pure: storage reads what is needed, this makes gaps of it. Gaps in the samples themselves are in `common::gaps`.
+
+use common::IntervalSet;
+use common::api::{GapReason, HistoryGap};
+use common::wire::{Gap, GapCause};
+
+/// Frames of one incarnation that follow on each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Run {
+    /// Rank of the incarnation.
+    pub rank: u64,
+    /// First sequence.
+    pub first: u64,
+    /// Last sequence.
+    pub last: u64,
+    /// When the first was cut, UTC us; none where it was stored before that was kept.
+    pub first_us: Option<i64>,
+    /// When the last was cut.
+    pub last_us: Option<i64>,
+}
+
+/// A loss that a gateway told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// Rank of the incarnation that lost, or of the one that told it.
+    pub rank: u64,
+    /// Frames lost.
+    pub seqs: Option<(u64, u64)>,
+    /// Times of the first and last sample lost, UTC us.
+    pub times_us: Option<(i64, i64)>,
+    /// Samples lost; 0 where nobody knows.
+    pub samples: u64,
+    /// Why.
+    pub cause: GapReason,
+    /// When it was told, by the gateway's clock, UTC us.
+    pub told_us: i64,
+    /// When the frame before that one was cut: what has no other time was lost since then.
+    pub since_us: Option<i64>,
+}
+
+/// A loss as history shows it.
+pub fn reason(cause: GapCause) -> GapReason {
+    match cause {
+        GapCause::Quota => GapReason::Quota,
+        GapCause::DiskFull => GapReason::DiskFull,
+        GapCause::Overrun => GapReason::Overrun,
+        GapCause::Damaged => GapReason::Damaged,
+        GapCause::Age => GapReason::Age,
+        GapCause::Operator => GapReason::Operator,
+        GapCause::CloudLost => GapReason::CloudLost,
+        GapCause::Other => GapReason::Other,
+    }
+}
+
+impl Told {
+    /// What a gap frame says; `rank` of the incarnation that lost, `told_us` of the frame.
+    pub fn new(gap: &Gap, rank: u64, told_us: i64, since_us: Option<i64>) -> Self {
+        let (seqs, times_us, samples) = (gap.seqs, gap.times_us, gap.samples);
+        Self { rank, seqs, times_us, samples, cause: reason(gap.cause), told_us, since_us }
+    }
+}
+
+fn gap(from_us: i64, to_us: i64, cause: GapReason, count: Option<u64>) -> HistoryGap {
+    HistoryGap { from_us, to_us, cause, quality: None, count, partial: false }
+}
+
+/// Gaps in what gateways sent. `runs` by rank and sequence, of all incarnations that feed a twin. What was told as lost
+/// and came all the same is no gap.
+pub fn of_streams(runs: &[Run], told: &[Told]) -> Vec<HistoryGap> {
+    let mut gaps: Vec<HistoryGap> = told.iter().filter_map(|t| of_told(runs, t)).collect();
+    for pair in runs.windows(2) {
+        let [a, b] = pair else { continue };
+        let (Some(from), Some(to)) = (a.last_us, b.first_us) else { continue };
+        if from >= to {
+            continue;
+        }
+        if a.rank != b.rank {
+            gaps.push(gap(from, to, GapReason::GatewayDown, None));
+            continue;
+        }
+        let explained = told.iter().filter(|t| t.rank == a.rank).filter_map(|t| t.seqs);
+        if !covers(explained, a.last + 1, b.first.saturating_sub(1)) {
+            gaps.push(gap(from, to, GapReason::Awaited, None));
+        }
+    }
+    gaps
+}
+
+fn covers(some: impl Iterator<Item = (u64, u64)>, first: u64, last: u64) -> bool {
+    let mut all = IntervalSet::new();
+    some.filter(|(a, b)| a <= b).for_each(|(a, b)| all.insert_range(a, b));
+    first > last || all.run_of(first).is_some_and(|(_, end)| end >= last)
+}
+
+fn of_told(runs: &[Run], told: &Told) -> Option<HistoryGap> {
+    let count = (told.samples > 0).then_some(told.samples);
+    if let Some((first, last)) = told.seqs {
+        let there = runs.iter().filter(|r| r.rank == told.rank).map(|r| (r.first, r.last));
+        if covers(there, first, last) {
+            return None;
+        }
+    }
+    if let Some((from, to)) = told.times_us {
+        return Some(gap(from, to.max(from).saturating_add(1), told.cause, count));
+    }
+    let Some((first, last)) = told.seqs else {
+        let from = told.since_us.unwrap_or(told.told_us).min(told.told_us);
+        return Some(gap(from, told.told_us.saturating_add(1), told.cause, count));
+    };
+    // Between the frames around them, also those of the incarnations before and after.
+    let before = |r: &&Run| (r.rank, r.last) < (told.rank, first);
+    let after = |r: &&Run| (r.rank, r.first) > (told.rank, last);
+    let from = runs.iter().filter(before).filter_map(|r| r.last_us).next_back();
+    let to = runs.iter().find(after).and_then(|r| r.first_us);
+    match (from, to) {
+        (Some(from), to) => Some(gap(from, to.unwrap_or(told.told_us).max(from + 1), told.cause, count)),
+        (None, Some(to)) => Some(gap(to.saturating_sub(1), to, told.cause, count)),
+        (None, None) => Some(gap(told.told_us, told.told_us.saturating_add(1), told.cause, count)),
+    }
+}
+
+#[cfg(test)]
+#[path = "gaps_tests.rs"]
+mod tests;

@@ -1,0 +1,52 @@
+//! Tests of gaps in streams.
+
+use super::*;
+
+fn run(rank: u64, first: u64, last: u64, first_us: i64, last_us: i64) -> Run {
+    Run { rank, first, last, first_us: Some(first_us), last_us: Some(last_us) }
+}
+
+fn told(rank: u64, seqs: Option<(u64, u64)>, cause: GapReason) -> Told {
+    Told { rank, seqs, times_us: None, samples: 7, cause, told_us: 900, since_us: Some(890) }
+}
+
+fn brief(gaps: &[HistoryGap]) -> Vec<(i64, i64, GapReason, Option<u64>)> {
+    gaps.iter().map(|g| (g.from_us, g.to_us, g.cause, g.count)).collect()
+}
+
+#[test]
+fn a_hole_is_awaited_until_the_gateway_says_that_it_is_lost() {
+    let runs = [run(1, 1, 5, 10, 50), run(1, 9, 9, 90, 90), run(2, 1, 3, 500, 520)];
+    let gaps = of_streams(&runs, &[]);
+    assert_eq!(brief(&gaps), [(50, 90, GapReason::Awaited, None), (90, 500, GapReason::GatewayDown, None)]);
+    let gaps = of_streams(&runs, &[told(1, Some((6, 7)), GapReason::Quota)]);
+    assert!(gaps.iter().any(|g| g.cause == GapReason::Awaited), "8 is still missing: {gaps:?}");
+    let gaps = of_streams(&runs[..2], &[told(1, Some((6, 8)), GapReason::Quota)]);
+    assert_eq!(brief(&gaps), [(50, 90, GapReason::Quota, Some(7))]);
+}
+
+#[test]
+fn what_was_told_as_lost_and_came_is_no_gap() {
+    let runs = [run(1, 1, 9, 10, 90)];
+    assert!(of_streams(&runs, &[told(1, Some((6, 8)), GapReason::Damaged)]).is_empty());
+}
+
+#[test]
+fn a_loss_without_frames_is_between_the_two_frames_around_its_word() {
+    let gaps = of_streams(&[run(1, 1, 9, 10, 900)], &[told(1, None, GapReason::Overrun)]);
+    assert_eq!(brief(&gaps), [(890, 901, GapReason::Overrun, Some(7))]);
+}
+
+#[test]
+fn frames_lost_at_the_end_of_an_incarnation_lie_before_the_next() {
+    let runs = [run(1, 1, 5, 10, 50), run(2, 1, 3, 500, 520)];
+    let gaps = of_streams(&runs, &[told(1, Some((6, 6)), GapReason::Damaged)]);
+    assert!(brief(&gaps).contains(&(50, 500, GapReason::Damaged, Some(7))), "{gaps:?}");
+}
+
+#[test]
+fn holes_without_known_times_are_not_guessed() {
+    let mut old = run(1, 1, 5, 0, 0);
+    old.last_us = None;
+    assert!(of_streams(&[old, run(1, 9, 9, 90, 90)], &[]).is_empty());
+}

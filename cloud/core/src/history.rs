@@ -1,0 +1,69 @@
+//! What storage does with whole histories: several points aligned, samples in pages for an export, and deletion.
+
+use async_trait::async_trait;
+use common::TwinId;
+use common::api::Interpolation;
+use common::command::LogEntry;
+use common::{Quality, Value};
+
+use crate::align::{Column, Grid};
+use crate::storage::StoreError;
+
+/// A sample as an export gives it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ExportRow {
+    /// Source time, UTC us.
+    pub t_us: i64,
+    /// When the gateway received it, UTC us.
+    pub received_us: i64,
+    /// Quality.
+    pub quality: Quality,
+    /// Value; none when the read failed.
+    pub value: Option<Value>,
+}
+
+/// A page of a point's samples.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct SamplePage {
+    /// By time.
+    pub rows: Vec<ExportRow>,
+    /// Where the next page begins; none at the end.
+    pub next_us: Option<i64>,
+}
+
+/// Histories as a whole.
+#[async_trait]
+pub trait HistoryStorage: Send + Sync {
+    /// Points aligned to a grid, in the order given. What is not known has no value and says so by its quality: before
+    /// the first sample, from a gap until the next sample, and while samples are bad. A line needs samples on both sides,
+    /// at most one step beyond the last row. Unknown twin: `NotFound`.
+    async fn aligned(
+        &self,
+        points: &[(TwinId, String)],
+        grid: Grid,
+        method: Interpolation,
+    ) -> Result<Vec<Column>, StoreError>;
+
+    /// Every sample of a point in `from_us..to_us` from the earliest on, about `most` of them; ask again from `next_us`
+    /// on. All samples of one time are in one page. What retention removed is not there.
+    async fn samples(
+        &self,
+        twin: TwinId,
+        point: &str,
+        from_us: i64,
+        to_us: i64,
+        most: usize,
+    ) -> Result<SamplePage, StoreError>;
+
+    /// Deletes a point's samples in `from_us..to_us` from samples and roll-ups, with an audit entry, in one
+    /// transaction; history shows a gap in their place. How many there were. What is accepted later stays. `Conflict`
+    /// where retention removed samples and the range is not of whole days (UTC): only roll-ups are left of them.
+    async fn delete_history(
+        &self,
+        twin: TwinId,
+        point: &str,
+        from_us: i64,
+        to_us: i64,
+        audit: &LogEntry,
+    ) -> Result<u64, StoreError>;
+}

@@ -1,0 +1,233 @@
+//! Backups of an SQLite database, made while it is used, and put back. A backup is one file with its SHA-256 beside it
+//! (`sha256sum -c` reads it), and is read back in full before it counts. Of a PostgreSQL database the server's own tools
+//! make them.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use cloud_core::StoreError;
+use common::wire::Frame;
+use rusqlite::backup::Backup;
+use rusqlite::{Connection, OpenFlags};
+use sha2::{Digest as _, Sha256};
+
+use crate::db::{MIGRATIONS, Result, damaged, newer, refused};
+use crate::sqlite::{self, db};
+use crate::{bucket, codec};
+
+/// A backup that was read in full and is whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    /// Its size.
+    pub bytes: u64,
+    /// SHA-256 of the file, in hexadecimal.
+    pub digest: String,
+    /// Chunks of samples and roll-ups, each decoded.
+    pub chunks: u64,
+    /// Frames that were not compacted yet, each decoded.
+    pub frames: u64,
+    /// Whether the file beside it says the same digest; none if there is no such file.
+    pub digest_fits: Option<bool>,
+}
+
+/// Copies a database as of one moment, while others may use it, and verifies the copy. The file appears when it is whole.
+///
+/// # Errors
+/// When there is something at `to`, the database cannot be read or is damaged, or the file cannot be written.
+pub fn backup(from: &Path, to: &Path) -> Result<Verified> {
+    if to.exists() {
+        return Err(refused(format!("{}: is there already; give another name", to.display())));
+    }
+    let part = beside(to, ".part");
+    remove(&part)?;
+    let made = copy(from, &part).and_then(|()| verify(&part));
+    let verified = match made {
+        Ok(verified) => verified,
+        Err(error) => {
+            let _ = remove(&part);
+            return Err(error);
+        }
+    };
+    let name = to.file_name().unwrap_or_default().to_string_lossy();
+    let line = format!("{}  {name}\n", verified.digest);
+    let sum = digest_file(to);
+    std::fs::write(&sum, line).and_then(|()| sync(&sum)).map_err(io(&sum))?;
+    sync(&part).and_then(|()| std::fs::rename(&part, to)).map_err(io(to))?;
+    sync_folder(to)?;
+    Ok(Verified { digest_fits: Some(true), ..verified })
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    let source = open_reader(from)?;
+    let mut target = Connection::open(to).map_err(in_file(to))?;
+    // All in one step: then it is of one moment, and who writes meanwhile goes on in the write-ahead log.
+    Backup::new(&source, &mut target).and_then(|b| b.step(-1)).map_err(in_file(to))?;
+    // The copy is one file, without a log beside it.
+    let mode: String = target
+        .pragma_update_and_check(None, "journal_mode", "DELETE", |row| row.get(0))
+        .map_err(in_file(to))?;
+    if !mode.eq_ignore_ascii_case("delete") {
+        return Err(refused(format!("{}: journal mode stays {mode}", to.display())));
+    }
+    target.close().map_err(|(_, e)| in_file(to)(e))
+}
+
+/// Reads a backup in full: the file's digest, SQLite's own structures, and every chunk and frame.
+///
+/// # Errors
+/// When anything of it is damaged, or it is of a newer program.
+pub fn verify(file: &Path) -> Result<Verified> {
+    let (bytes, digest) = sha256(file)?;
+    let digest_fits = match std::fs::read_to_string(digest_file(file)) {
+        Ok(line) => Some(line.split_whitespace().next() == Some(&digest)),
+        Err(_) => None,
+    };
+    if digest_fits == Some(false) {
+        let sum = digest_file(file);
+        return Err(damaged(file.display(), format_args!("its digest is not what {} says", sum.display())));
+    }
+    let conn = open_reader(file)?;
+    let version: i64 =
+        conn.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(in_file(file))?;
+    if !usize::try_from(version).is_ok_and(|n| (1..=MIGRATIONS.len()).contains(&n)) {
+        return Err(newer(file.display(), version));
+    }
+    let check: String =
+        conn.pragma_query_value(None, "integrity_check", |row| row.get(0)).map_err(in_file(file))?;
+    if check != "ok" {
+        return Err(damaged(file.display(), check));
+    }
+    let mut orphans = conn.prepare("PRAGMA foreign_key_check").map_err(db)?;
+    if orphans.exists([]).map_err(in_file(file))? {
+        return Err(damaged(file.display(), "rows refer to others that are not there"));
+    }
+    let chunks = each(&conn, "SELECT level, blob FROM chunks WHERE class < 10", |level, blob| {
+        let done =
+            if level == 0 { codec::decode_rows(blob).map(drop) } else { bucket::decode(blob).map(drop) };
+        done.map_err(|e| damaged(format_args!("{}: a chunk", file.display()), e))
+    })?;
+    let frames = each(&conn, "SELECT 0, bytes FROM frames", |_, bytes| {
+        let done = Frame::decode(bytes).map(drop);
+        done.map_err(|e| damaged(format_args!("{}: a frame", file.display()), e))
+    })?;
+    Ok(Verified { bytes, digest, chunks, frames, digest_fits })
+}
+
+fn each(conn: &Connection, sql: &str, check: impl Fn(i64, &[u8]) -> Result<()>) -> Result<u64> {
+    let mut statement = conn.prepare(sql).map_err(db)?;
+    let mut rows = statement.query([]).map_err(db)?;
+    let mut n = 0;
+    while let Some(row) = rows.next().map_err(db)? {
+        let blob = row.get_ref(1).map_err(db)?.as_blob().map_err(|e| damaged("a blob", e))?;
+        check(row.get(0).map_err(db)?, blob)?;
+        n += 1;
+    }
+    Ok(n)
+}
+
+/// Verifies a backup and puts it in the place of a database, under a new identity. Where the database that was there was
+/// moved to, if there was one.
+///
+/// # Errors
+/// When a cloud uses the database, the backup is damaged, or there is a database and `replace` is false. Nothing has
+/// changed then.
+pub fn restore(file: &Path, to: &Path, replace: bool) -> Result<Option<PathBuf>> {
+    if let Some(folder) = to.parent() {
+        std::fs::create_dir_all(folder).map_err(io(folder))?;
+    }
+    let _lock = sqlite::lock(to)?;
+    let aside = beside(to, ".before-restore");
+    if to.exists() && !replace {
+        return Err(refused(format!("{}: is there already; replace it if it is to go", to.display())));
+    }
+    if to.exists() && aside.exists() {
+        let what = "is there from the last time; move it elsewhere first";
+        return Err(refused(format!("{}: {what}", aside.display())));
+    }
+    verify(file)?;
+    let part = beside(to, ".restoring");
+    remove(&part)?;
+    std::fs::copy(file, &part).map_err(io(&part))?;
+    let conn = Connection::open(&part).map_err(in_file(&part))?;
+    let has: bool = conn
+        .prepare("SELECT 1 FROM sqlite_schema WHERE name = 'store'")
+        .and_then(|mut s| s.exists([]))
+        .map_err(in_file(&part))?;
+    if has {
+        // The next opening gives it a new one.
+        conn.execute("DELETE FROM store", []).map_err(in_file(&part))?;
+    }
+    conn.close().map_err(|(_, e)| in_file(&part)(e))?;
+    sync(&part).map_err(io(&part))?;
+    let was_there = to.exists();
+    for end in ["", "-wal", "-shm"] {
+        // What its log holds belongs to the old one.
+        let old = beside(to, end);
+        if old.exists() {
+            std::fs::rename(&old, beside(&aside, end)).map_err(io(&old))?;
+        }
+    }
+    std::fs::rename(&part, to).map_err(io(to))?;
+    sync_folder(to)?;
+    Ok(was_there.then_some(aside))
+}
+
+fn open_reader(path: &Path) -> Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(path, flags).map_err(in_file(path))?;
+    conn.busy_timeout(std::time::Duration::from_secs(5)).map_err(in_file(path))?;
+    Ok(conn)
+}
+
+fn in_file(path: &Path) -> impl Fn(rusqlite::Error) -> StoreError + '_ {
+    |e| refused(format!("{}: {}", path.display(), db(e)))
+}
+
+fn io(path: &Path) -> impl Fn(std::io::Error) -> StoreError + '_ {
+    |e| refused(format!("{}: {e}", path.display()))
+}
+
+fn beside(path: &Path, end: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(end);
+    PathBuf::from(name)
+}
+
+/// Where the digest of a backup stands.
+fn digest_file(path: &Path) -> PathBuf {
+    beside(path, ".sha256")
+}
+
+fn remove(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(io(path)(e)),
+        _ => Ok(()),
+    }
+}
+
+fn sync(path: &Path) -> std::io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+fn sync_folder(of: &Path) -> Result<()> {
+    let folder = of.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    sync(folder).map_err(io(folder))
+}
+
+/// Size and SHA-256 of a file.
+fn sha256(path: &Path) -> Result<(u64, String)> {
+    let mut file = File::open(path).map_err(io(path))?;
+    let (mut hash, mut bytes) = (Sha256::new(), 0);
+    let mut block = vec![0; 1 << 20];
+    loop {
+        let n = file.read(&mut block).map_err(io(path))?;
+        if n == 0 {
+            break;
+        }
+        hash.update(&block[..n]);
+        bytes += n as u64;
+    }
+    Ok((bytes, hash.finalize().iter().map(|b| format!("{b:02x}")).collect()))
+}

@@ -1,0 +1,51 @@
+//! A point's samples in pages: as many chunks at a time as a page takes, so that memory does not grow with the range.
+
+use std::sync::{PoisonError, RwLock};
+
+use cloud_core::history::{ExportRow, SamplePage};
+use common::TwinId;
+
+use crate::codec::Row;
+use crate::compact::REMOVED;
+use crate::db::Result;
+use crate::history::{Source, find};
+use crate::sql::Conn;
+use crate::tail::Tail;
+
+pub(crate) fn samples(
+    conn: &Conn,
+    tail: &RwLock<Tail>,
+    twin: TwinId,
+    point: &str,
+    (from, to): (i64, i64),
+    most: usize,
+) -> Result<SamplePage> {
+    let guard = tail.read().unwrap_or_else(PoisonError::into_inner);
+    let tx = conn.read()?;
+    let series = find(&tx, twin, point)?;
+    let tail = guard.of(series.as_slice());
+    drop(guard);
+    let Some(series) = series.filter(|_| from < to) else { return Ok(SamplePage::default()) };
+    let source = Source { conn: &tx, series, tail: tail.rows()?.pop().unwrap_or_default() };
+    let mut chunks = source.chunks(from, to)?;
+    chunks.retain(|c| c.class != REMOVED);
+    // By their beginnings: up to the beginning of the first chunk that is left out, all is there.
+    let (mut n, mut taken) = (0, 0);
+    for (i, chunk) in chunks.iter().enumerate() {
+        if n >= most as u64 && chunk.t_min > from {
+            break;
+        }
+        n += chunk.n;
+        taken = i + 1;
+    }
+    let next_us = chunks.get(taken).map(|c| c.t_min.min(to)).filter(|t| *t < to);
+    let end = next_us.unwrap_or(to);
+    let is_within = |r: &Row| from <= r.t && r.t < end;
+    let mut rows: Vec<Row> = source.tail.iter().filter(|r| is_within(r)).cloned().collect();
+    for chunk in chunks.iter().take(taken) {
+        rows.extend(source.samples(chunk)?.into_iter().filter(is_within));
+    }
+    rows.sort_unstable_by_key(Row::key);
+    let row = |r: Row| ExportRow { t_us: r.t, received_us: r.received, quality: r.quality, value: r.value };
+    Ok(SamplePage { rows: rows.into_iter().map(row).collect(), next_us })
+}

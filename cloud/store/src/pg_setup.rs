@@ -1,0 +1,129 @@
+//! A PostgreSQL database before it is used: whether it may be, who has it, and its tables.
+
+use cloud_core::StoreError;
+use postgres::Client;
+use postgres::error::SqlState;
+
+use crate::db::{MIGRATIONS, Result, newer, refused};
+use crate::pg::{Server, told};
+
+/// Key of the lock that the process which writes holds, over the whole database: `twinway` in ASCII.
+const LOCK: i64 = 0x74_77_69_6e_77_61_79;
+const LOCK_MS: u32 = 3_000;
+
+fn sql(error: postgres::Error) -> StoreError {
+    refused(told(&error))
+}
+
+fn setting(client: &mut Client, name: &str) -> Result<String> {
+    let row = client.query_one("SELECT current_setting($1)", &[&name]).map_err(sql)?;
+    row.try_get(0).map_err(sql)
+}
+
+/// Refuses a database that cannot hold what we store; warns of a server that may lose what it has acknowledged.
+pub(crate) fn check(client: &mut Client, server: &Server) -> Result<()> {
+    let encoding = setting(client, "server_encoding")?;
+    if encoding != "UTF8" {
+        return Err(refused(format!(
+            "{server}: its encoding is {encoding}; make it anew with `CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0`"
+        )));
+    }
+    let version = setting(client, "server_version_num")?;
+    if version.parse::<u32>().is_ok_and(|n| n < 130_000) {
+        return Err(refused(format!(
+            "{server}: it is PostgreSQL {}; 13 or newer is needed",
+            setting(client, "server_version")?
+        )));
+    }
+    for name in ["fsync", "full_page_writes"] {
+        if setting(client, name)? != "on" {
+            tracing::warn!(%server, "`{name}` is off on the server: what is acknowledged may be lost when it crashes");
+        }
+    }
+    Ok(())
+}
+
+/// Keeps other processes out while the connection lives: what is in memory here would not see their changes. Waits a
+/// little: the server may not have noticed yet that the one before is gone.
+pub(crate) fn lock(client: &mut Client, server: &Server) -> Result<()> {
+    let sql = format!("SET lock_timeout = {LOCK_MS}; SELECT pg_advisory_lock({LOCK}); SET lock_timeout = 0");
+    client.batch_execute(&sql).map_err(|e| match e.code() {
+        Some(&SqlState::LOCK_NOT_AVAILABLE) => refused(format!("{server} is in use by another process")),
+        _ => refused(told(&e)),
+    })
+}
+
+/// Brings the database to this program's form.
+pub(crate) fn migrate(client: &mut Client, server: &Server) -> Result<()> {
+    let known = client.query_one("SELECT to_regclass('twinway') IS NOT NULL", &[]).map_err(sql)?;
+    let found: i64 = if known.try_get(0).map_err(sql)? {
+        let row = client.query_one("SELECT version FROM twinway", &[]).map_err(sql)?;
+        row.try_get(0).map_err(sql)?
+    } else {
+        0
+    };
+    let Some(done) = usize::try_from(found).ok().filter(|n| *n <= MIGRATIONS.len()) else {
+        return Err(newer(server, found));
+    };
+    for (version, (common, more)) in (1i64..).zip(MIGRATIONS).skip(done) {
+        let mut tx = client.transaction().map_err(sql)?;
+        if version == 1 {
+            // commits: counts transactions that wrote. owner: the process that wrote last.
+            let own = "CREATE TABLE twinway (version BIGINT NOT NULL, owner TEXT NOT NULL, commits BIGINT NOT NULL);
+                       INSERT INTO twinway VALUES (0, '', 0)";
+            tx.batch_execute(own).map_err(sql)?;
+        }
+        tx.batch_execute(&tables(common)).map_err(sql)?;
+        tx.batch_execute(more).map_err(sql)?;
+        tx.execute("UPDATE twinway SET version = $1", &[&version]).map_err(sql)?;
+        tx.commit().map_err(sql)?;
+        tracing::info!(%server, version, "database brought to version");
+    }
+    Ok(())
+}
+
+/// Notes who has the database now; how many commits it has counted.
+pub(crate) fn own(client: &mut Client, owner: &str) -> Result<i64> {
+    let row = client.query_one("UPDATE twinway SET owner = $1 RETURNING commits", &[&owner]).map_err(sql)?;
+    row.try_get(0).map_err(sql)
+}
+
+/// Makes sure that nobody has had the database since; how many commits it has counted.
+pub(crate) fn still_own(client: &mut Client, owner: &str) -> Result<i64> {
+    let row = client.query_one("SELECT owner, commits FROM twinway", &[]).map_err(sql)?;
+    if row.try_get::<_, String>(0).map_err(sql)? != owner {
+        let what = "another process has had the database since it was lost; start this one anew".into();
+        return Err(StoreError::Conflict { what });
+    }
+    row.try_get(1).map_err(sql)
+}
+
+/// The text of tables as PostgreSQL reads it: its names of types, texts by their bytes as SQLite compares them, no
+/// triggers (written for each) and no words for SQLite's storage.
+fn tables(sqlite: &str) -> String {
+    let mut out = String::with_capacity(sqlite.len());
+    let mut in_trigger = false;
+    for line in sqlite.lines() {
+        in_trigger |= line.starts_with("CREATE TRIGGER");
+        if !in_trigger {
+            let line = line
+                .replace(
+                    "INTEGER PRIMARY KEY AUTOINCREMENT",
+                    "BIGINT GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY",
+                )
+                .replace("id INTEGER PRIMARY KEY", "id BIGINT GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY")
+                .replace("INTEGER", "BIGINT")
+                .replace(" REAL", " DOUBLE PRECISION")
+                .replace(" BLOB", " BYTEA")
+                .replace(" TEXT", " TEXT COLLATE \"C\"")
+                .replace(" user ", " \"user\" ")
+                .replace("(user)", "(\"user\")")
+                .replace(") STRICT, WITHOUT ROWID", ")")
+                .replace(") STRICT", ")");
+            out.push_str(&line);
+            out.push('\n');
+        }
+        in_trigger &= !line.ends_with("END;");
+    }
+    out
+}

@@ -1,0 +1,95 @@
+//! Where the database is, and who may write there: one process at a time.
+
+use std::path::PathBuf;
+
+use cloud_core::StoreError;
+
+use crate::db::{Result, refused};
+use crate::pg::{Pg, Server};
+use crate::sql::Conn;
+use crate::sqlite::{self, Checkpointer};
+
+/// Where the database is.
+#[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant)] // one a process
+pub enum Place {
+    /// A file. Its folder is made if it is missing; a lock file stands beside it.
+    Sqlite(PathBuf),
+    /// A database of a server. It must exist, and holds nothing else.
+    Postgres(Server),
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Sqlite(path) => path.display().fmt(f),
+            Self::Postgres(server) => server.fmt(f),
+        }
+    }
+}
+
+impl Place {
+    /// A connection for reading.
+    pub(crate) fn reader(&self) -> Result<Conn> {
+        match self {
+            Self::Sqlite(path) => sqlite::open_reader(path),
+            Self::Postgres(server) => Pg::reader(server).map(Conn::Pg),
+        }
+    }
+
+    pub(crate) fn checkpointer(&self) -> Result<Option<Checkpointer>> {
+        match self {
+            Self::Sqlite(path) => Checkpointer::open(path).map(Some),
+            Self::Postgres(_) => Ok(None),
+        }
+    }
+}
+
+/// The right to write at a place, which nobody else has while this lives.
+pub(crate) struct Home {
+    place: Place,
+    /// Names this opening: whoever finds another's name knows that his memory of the database is outdated.
+    owner: String,
+    _lock: Option<sqlite::Lock>,
+}
+
+impl Home {
+    /// Takes the place, brings the database to this program's form, and gives the connection that writes.
+    pub(crate) fn open(place: Place) -> Result<(Self, Conn)> {
+        let owner = uuid::Uuid::new_v4().to_string();
+        match &place {
+            Place::Sqlite(path) => {
+                if let Some(folder) = path.parent() {
+                    std::fs::create_dir_all(folder)
+                        .map_err(|e| refused(format!("{}: {e}", folder.display())))?;
+                }
+                let lock = Some(sqlite::lock(path)?);
+                let conn = sqlite::open_writer(path)?;
+                Ok((Self { place, owner, _lock: lock }, conn))
+            }
+            Place::Postgres(server) => {
+                let conn = Conn::Pg(Pg::writer(server, &owner)?);
+                Ok((Self { place, owner, _lock: None }, conn))
+            }
+        }
+    }
+
+    /// The connection that writes once more, after the first was lost.
+    ///
+    /// # Errors
+    /// When the server is still away, or another process has had the database meanwhile.
+    pub(crate) fn again(&self) -> Result<Conn> {
+        match &self.place {
+            Place::Sqlite(path) => sqlite::open_writer(path),
+            Place::Postgres(server) => Pg::writer_again(server, &self.owner).map(Conn::Pg),
+        }
+    }
+
+    /// How many commits the server has counted.
+    pub(crate) fn commits(&self, conn: &Conn) -> Result<i64> {
+        match conn {
+            Conn::Pg(pg) => pg.commits(),
+            Conn::Sqlite(_) => Err(StoreError::Database { detail: "SQLite answers each commit".into() }),
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! A backup is of one moment, whole, and told from what it was; damage is found before anything is put back.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)] // all of it is tests
+
+#[allow(dead_code, unused_macros)]
+mod contract;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use cloud_core::Storage;
+use cloud_store::{Options, Store, backup, restore, verify};
+use common::Clock;
+use contract::fixtures::*;
+
+fn open(path: &Path) -> Arc<dyn Storage> {
+    Store::open(Options { chunk_rows: 50, merge_chunks: 3, ..Options::new(path) }, Clock::system()).unwrap()
+}
+
+async fn samples(storage: &Arc<dyn Storage>) -> Vec<i64> {
+    let h = storage.history(twin(1), "temp", T0, T0 + 1_000_000 * SECOND, 10_000_000).await.unwrap();
+    h.points.iter().map(|p| (p.t_us - T0) / SECOND).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_beside_a_writer_is_of_one_moment() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, file) = (dir.path().join("cloud.db"), dir.path().join("backup.db"));
+    let storage = open(&path);
+    let s = oven(&storage).await;
+    let sent = Arc::new(AtomicU64::new(0));
+    let writing = {
+        let (storage, s, sent) = (Arc::clone(&storage), s.clone(), Arc::clone(&sent));
+        tokio::spawn(async move {
+            for seq in 1..=600u64 {
+                let t = T0 + i64::try_from(seq).unwrap() * SECOND;
+                storage.accept(&[s.samples(seq, vec![sample(0, t, 1.5)])]).await.unwrap();
+                sent.store(seq, Ordering::SeqCst);
+                if seq % 7 == 0 {
+                    storage.compact(5).await.unwrap();
+                }
+            }
+        })
+    };
+    while sent.load(Ordering::SeqCst) < 100 {
+        tokio::task::yield_now().await;
+    }
+    let (from, to) = (path.clone(), file.clone());
+    let before = sent.load(Ordering::SeqCst);
+    let made = tokio::task::spawn_blocking(move || backup(&from, &to)).await.unwrap().unwrap();
+    writing.await.unwrap();
+    assert_eq!(verify(&file).unwrap(), made);
+    assert!(made.chunks > 0 && made.frames > 0, "{made:?}");
+    let sum = std::fs::read_to_string(dir.path().join("backup.db.sha256")).unwrap();
+    assert_eq!(sum, format!("{}  backup.db\n", made.digest));
+    let again = backup(&path, &file).unwrap_err().to_string();
+    assert!(again.contains("there already"), "{again}");
+
+    let other = dir.path().join("elsewhere/cloud.db");
+    assert_eq!(restore(&file, &other, false).unwrap(), None);
+    let restored = open(&other);
+    let found = samples(&restored).await;
+    let n = i64::try_from(found.len()).unwrap();
+    assert!(n >= i64::try_from(before).unwrap(), "{n} of at least {before}");
+    assert_eq!(found, (1..=n).collect::<Vec<_>>(), "all up to one moment");
+    let known = restored.hello(&s.key, &[s.incarnation]).await.unwrap();
+    assert_eq!((known[0].rank, known[0].seqs.last()), (s.rank, Some(found.len() as u64)), "as its marks say");
+    assert_ne!(restored.store_id(), storage.store_id());
+    assert!(!restored.store_id().is_nil());
+    let id = restored.store_id();
+    drop(restored);
+    assert_eq!(open(&other).store_id(), id, "the new identity stays");
+}
+
+#[tokio::test]
+async fn nothing_is_put_over_a_database_that_is_used_or_not_given_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, file) = (dir.path().join("cloud.db"), dir.path().join("backup.db"));
+    let storage = open(&path);
+    let s = oven(&storage).await;
+    storage.accept(&[s.samples(1, vec![sample(0, T0 + SECOND, 1.0)])]).await.unwrap();
+    backup(&path, &file).unwrap();
+    storage.accept(&[s.samples(2, vec![sample(0, T0 + 2 * SECOND, 1.0)])]).await.unwrap();
+    let told = restore(&file, &path, true).unwrap_err().to_string();
+    assert!(told.contains("in use"), "{told}");
+    drop(storage);
+    let told = restore(&file, &path, false).unwrap_err().to_string();
+    assert!(told.contains("replace"), "{told}");
+    assert_eq!(samples(&open(&path)).await, [1, 2]);
+    let aside = restore(&file, &path, true).unwrap().unwrap();
+    assert_eq!(samples(&open(&path)).await, [1]);
+    assert_eq!(samples(&open(&aside)).await, [1, 2], "what was there is kept");
+    let told = restore(&file, &path, true).unwrap_err().to_string();
+    assert!(told.contains("last time"), "{told}");
+}
+
+#[tokio::test]
+async fn damage_is_found_wherever_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, file) = (dir.path().join("cloud.db"), dir.path().join("backup.db"));
+    let storage = open(&path);
+    let s = oven(&storage).await;
+    let rows = |seq: i64| {
+        (0..100).map(|i| sample(0, T0 + seq * SECOND + i, f64::from(u32::try_from(i).unwrap()))).collect()
+    };
+    for seq in 1..20 {
+        storage.accept(&[s.samples(u64::try_from(seq).unwrap(), rows(seq))]).await.unwrap();
+    }
+    compact_all(&storage).await;
+    storage.accept(&[s.samples(20, rows(20))]).await.unwrap();
+    backup(&path, &file).unwrap();
+    let whole = std::fs::read(&file).unwrap();
+    let sum = dir.path().join("backup.db.sha256");
+    for at in [0, 100, whole.len() / 2, whole.len() - 1] {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x10;
+        std::fs::write(&file, bytes).unwrap();
+        let told = verify(&file).unwrap_err().to_string();
+        assert!(told.contains("digest"), "byte {at}: {told}");
+        assert!(restore(&file, &dir.path().join("new.db"), false).is_err());
+        assert!(!dir.path().join("new.db").exists());
+    }
+    // Without the digest what is in it must tell.
+    std::fs::remove_file(&sum).unwrap();
+    std::fs::write(&file, &whole[..whole.len() - 8192]).unwrap();
+    assert!(verify(&file).is_err(), "cut");
+    std::fs::write(&file, &whole).unwrap();
+    assert_eq!(verify(&file).unwrap().digest_fits, None);
+    let conn = rusqlite::Connection::open(&file).unwrap();
+    let sql = "SELECT id, blob FROM chunks WHERE level = 0 LIMIT 1";
+    let (id, mut blob): (i64, Vec<u8>) = conn.query_row(sql, [], |r| Ok((r.get(0)?, r.get(1)?))).unwrap();
+    blob[20] ^= 1;
+    assert_eq!(
+        conn.execute("UPDATE chunks SET blob = ?2 WHERE id = ?1", rusqlite::params![id, blob]).unwrap(),
+        1
+    );
+    drop(conn);
+    let told = verify(&file).unwrap_err().to_string();
+    assert!(told.contains("chunk"), "{told}");
+}

@@ -1,0 +1,189 @@
+//! What goes up: reads from the log and hands to the client, as far as flow, pace and plan allow.
+
+use common::SchemaHash;
+use common::wire::{Frame, FrameKind};
+use gateway_core::LogError;
+use tokio::time::Instant;
+
+use super::{Read, Session};
+use crate::flow::{Lane, Samples, Want};
+use crate::outgoing::{Outgoing, each, together};
+
+/// Read from the log at once.
+const READ_BYTES: usize = 128 << 10;
+/// So many live frames are in the log's memory for sure.
+const NEAR: u64 = 8;
+/// Frames kept back that make a message worth sending, in bytes of the log.
+const WORTH_BYTES: usize = 128 << 10;
+
+impl Session<'_> {
+    /// Looks what is to become of samples now.
+    pub(super) fn choose(&mut self) {
+        self.samples = match self.uplink.look(false) {
+            Some(_) => Samples::Held,
+            None if self.uplink.options.max_delay.is_some() => Samples::Together,
+            None if self.pace.is_thin() && self.agreed.speaks.batch => Samples::Together,
+            None => Samples::AtOnce,
+        };
+        self.flow.set_samples(self.samples);
+        let (held_frames, together) = (self.flow.kept_frames(), self.samples == Samples::Together);
+        let window = self.pace.window() as u64;
+        self.uplink.count(|s| {
+            s.link.held_frames = held_frames;
+            s.link.together = together;
+            s.link.backlog_window = window;
+        });
+    }
+
+    /// Lets go what was kept back, if it is time.
+    pub(super) fn release(&mut self) {
+        let Some((bytes, since)) = self.flow.kept() else { return };
+        let is_due = match (self.samples, self.uplink.options.max_delay) {
+            (Samples::Held, _) => false,
+            (Samples::AtOnce, _) => true,
+            (Samples::Together, Some(delay)) => bytes >= WORTH_BYTES || since.elapsed() >= delay,
+            // One message after another: each takes what came in the meantime.
+            (Samples::Together, None) => {
+                let backlog = Lane::Backlog as usize;
+                self.flow.is_idle() && self.ready[backlog].is_empty() && self.reading[backlog].is_none()
+            }
+        };
+        if is_due {
+            self.flow.release();
+        }
+    }
+
+    /// Sends and reads as far as windows and client allow. Gives the schema of the next frame if the cloud was not told
+    /// of it, or of a live one does not take it for the current one: it must be told first.
+    pub(super) fn pump(&mut self) -> Option<SchemaHash> {
+        self.send_waiting();
+        self.flow.set_backlog_bytes(self.pace.window());
+        self.pump_lane(Lane::Live);
+        if let Some(message) = self.ready[Lane::Live as usize].front().filter(|_| !self.blocked)
+            && let Some(schema) = self.unnamed(message)
+        {
+            return Some(schema);
+        }
+        self.release();
+        // Live before backlog: nothing that is ready or wanted may wait for it.
+        if self.ready[Lane::Live as usize].is_empty() && self.reading[Lane::Live as usize].is_none() {
+            self.pump_lane(Lane::Backlog);
+        }
+        // What was kept back may be of a schema that is new since the hello.
+        let next = self.ready[Lane::Backlog as usize].front().filter(|_| !self.blocked)?;
+        next.schema.filter(|schema| !self.agreed.known.contains(schema))
+    }
+
+    fn unnamed(&self, message: &Outgoing) -> Option<SchemaHash> {
+        message.schema.filter(|schema| *schema != self.agreed.current)
+    }
+
+    fn send_waiting(&mut self) {
+        while !self.blocked
+            && let Some(message) = self.agreed.waiting.front()
+        {
+            if !self.link.publish(message.clone()) {
+                self.blocked = true;
+                return;
+            }
+            self.agreed.waiting.pop_front();
+        }
+    }
+
+    fn pump_lane(&mut self, lane: Lane) {
+        loop {
+            self.send_ready(lane);
+            if self.blocked || !self.ready[lane as usize].is_empty() || self.reading[lane as usize].is_some()
+            {
+                return;
+            }
+            let want = match lane {
+                Lane::Live => self.flow.want_live(),
+                Lane::Backlog => self.flow.want_backlog(),
+            };
+            let Some(want) = want else { return };
+            let log = self.uplink.log.clone();
+            let (speaks, known) = (self.agreed.speaks, self.flow.known(want.incarnation));
+            let keeps = want.keeps;
+            let bytes = if lane == Lane::Live || keeps { READ_BYTES } else { self.pace.read_bytes() };
+            let read = move || {
+                let mut frames = log.read(want.incarnation, want.from, bytes)?;
+                let seqs = frames.iter().map(|(seq, _)| *seq).collect();
+                frames.retain(|(seq, _)| *seq <= want.last && !known.contains(*seq));
+                let mut kept = Vec::new();
+                if keeps {
+                    frames.retain(|(seq, bytes)| {
+                        let is_kept = Frame::peek_kind(bytes) == Ok(FrameKind::Samples);
+                        if is_kept {
+                            kept.push((*seq, bytes.len()));
+                        }
+                        !is_kept
+                    });
+                }
+                let messages = match lane {
+                    Lane::Live => each(want.incarnation, &frames, speaks),
+                    Lane::Backlog => together(want.incarnation, &frames, speaks),
+                };
+                Ok(Read { seqs, messages, kept })
+            };
+            if lane == Lane::Live && self.flow.lag() <= NEAR {
+                self.take(want, read());
+                continue;
+            }
+            self.reading[lane as usize] = Some(Box::pin(async move {
+                let read = tokio::task::spawn_blocking(read).await;
+                (want, read.unwrap_or(Err(LogError::Closed)))
+            }));
+            return;
+        }
+    }
+
+    pub(super) fn take(&mut self, want: Want, read: Result<Read, LogError>) {
+        let Read { seqs, mut messages, kept } = read.unwrap_or_else(|error| {
+            tracing::warn!(incarnation = %want.incarnation, from = want.from, %error, "frames not read");
+            Read::default()
+        });
+        messages.iter_mut().for_each(|m| m.urgent = want.keeps);
+        self.flow.read(want, &seqs);
+        for (seq, bytes) in kept {
+            self.flow.keep(want, seq, bytes, Instant::now());
+        }
+        self.ready[want.lane as usize].extend(messages);
+    }
+
+    fn send_ready(&mut self, lane: Lane) {
+        let mut sent = 0;
+        while !self.blocked
+            && let Some(message) =
+                self.ready[lane as usize].front().filter(|m| m.urgent || self.flow.has_room(lane))
+        {
+            let is_told = match lane {
+                Lane::Live => self.unnamed(message).is_none(),
+                Lane::Backlog => message.schema.is_none_or(|schema| self.agreed.known.contains(&schema)),
+            };
+            if !is_told {
+                break;
+            }
+            if message.frames.iter().any(|f| self.flow.is_needed(*f)) {
+                if !self.link.publish(message.bytes.clone()) {
+                    self.blocked = true;
+                    break;
+                }
+                let (now, each) = (Instant::now(), message.bytes_each());
+                for frame in
+                    message.frames.iter().filter(|f| self.flow.is_needed(**f)).copied().collect::<Vec<_>>()
+                {
+                    self.flow.sent(frame, lane, each, now);
+                    sent += 1;
+                }
+            }
+            self.ready[lane as usize].pop_front();
+        }
+        if sent > 0 {
+            self.uplink.count(|s| match lane {
+                Lane::Live => s.sent_live += sent,
+                Lane::Backlog => s.sent_backlog += sent,
+            });
+        }
+    }
+}

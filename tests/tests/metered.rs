@@ -1,0 +1,110 @@
+//! A link that is paid by the byte, through the real programs: when the month's bytes are used up, samples wait in the
+//! buffer and what is urgent goes on, also after kill -9; with more bytes all of them come, each at its own time.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use common::Drain;
+use common::api::{LinkHold, Page, SwitchPosition};
+use common::command::LogEntry;
+use common::names::action;
+use reqwest::Method;
+use tests::field::{SensorCounts, numbered_device, numbered_sensor};
+use tests::gateway::Setup;
+use tests::oracle::Oracle;
+use tests::{Cloud, Gateway, until};
+
+const POINTS: u64 = 20;
+const LIMIT: Duration = Duration::from_secs(90);
+
+/// Doubles of which no codec can make less than they are.
+fn value(k: u64) -> f64 {
+    let mixed = k.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (k << 17).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    f64::from_bits((0x3ff << 52) | (mixed >> 12))
+}
+
+async fn told(cloud: &Cloud, action: &str) -> bool {
+    let page: Page<LogEntry> = cloud.api().get("/api/v1/audit?limit=200").await;
+    page.items.iter().any(|e| e.action == action)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_budget_holds_back_waits_in_the_buffer_and_comes_at_its_own_time() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let cloud = Cloud::start(&dir.path().join("cloud")).await;
+    let secret = cloud.gateway_secret("box1").await;
+    let setup = |month_mb: f64| Setup {
+        uplink: Some((cloud.ingress, secret.clone())),
+        devices: numbered_device(POINTS),
+        extra: format!("metered = true\nmax_delay_s = 1\nmonth_mb = {month_mb:?}\ncalendar = \"utc\"\n"),
+        ..Setup::default()
+    };
+    let mut gateway = Gateway::start(&dir.path().join("box"), &setup(0.1)).await;
+    let base_us = common::Clock::system().now_us() - 60_000_000;
+    let oracle = Oracle::new(POINTS, base_us);
+    let counts = Arc::new(SensorCounts::default());
+    let drain = Drain::new();
+    let sensor = numbered_sensor(gateway.broker, POINTS, 2000, base_us, value, counts.clone(), drain.clone());
+    let sensor = tokio::spawn(sensor);
+    let mut watch = tokio::spawn({
+        let (oracle, api) = (oracle.clone(), gateway.api());
+        async move { oracle.watch(api).await }
+    });
+    let held = async |gateway: &Gateway| gateway.health().await.link.expect("an uplink").held;
+    until("the month's bytes are used up", LIMIT, || async {
+        (held(&gateway).await == Some(LinkHold::Month)).then_some(())
+    })
+    .await;
+    until("the cloud is told", LIMIT, || async { told(&cloud, action::UPLINK_HELD).await.then_some(()) })
+        .await;
+    gateway.set_switch(SwitchPosition::Remote).await;
+    until("what is urgent goes on", LIMIT, || async {
+        told(&cloud, action::SWITCH_REMOTE).await.then_some(())
+    })
+    .await;
+    let metrics = gateway.api().request(Method::GET, "/metrics").send().await.expect("metrics");
+    let metrics = metrics.text().await.expect("text");
+    assert!(metrics.contains("twinway_gateway_uplink_held 1"), "{metrics}");
+    assert!(metrics.contains("twinway_gateway_uplink_bytes_left{period=\"month\"} 0"), "{metrics}");
+
+    gateway.process.kill();
+    watch.await.expect("the watermark ended with the gateway");
+    gateway = Gateway::start(&dir.path().join("box"), &setup(0.1)).await;
+    watch = tokio::spawn({
+        let (oracle, api) = (oracle.clone(), gateway.api());
+        async move { oracle.watch(api).await }
+    });
+    let link = gateway.health().await.link.expect("an uplink");
+    assert!(link.month_bytes >= 100_000 && link.held == Some(LinkHold::Month), "{link:?}");
+    let before = counts.sent.load(Ordering::SeqCst);
+    until("more samples are durable", LIMIT, || async { (oracle.durable() >= before + 3000).then_some(()) })
+        .await;
+    drain.start();
+    sensor.await.expect("the sensor ends");
+    let buffer = gateway.health().await.buffer;
+    assert!(buffer.unacked_frames > 100, "{buffer:?}");
+
+    gateway.configure(&setup(1000.0));
+    let answer =
+        gateway.api().request(Method::POST, "/api/v1/config/reload").send().await.expect("an answer");
+    assert!(answer.status().is_success(), "{}", answer.text().await.unwrap_or_default());
+    until("an empty buffer", LIMIT, || async {
+        let buffer = gateway.health().await.buffer;
+        (buffer.unacked_frames == 0 && buffer.durable_seq == buffer.last_seq).then_some(())
+    })
+    .await;
+    assert_eq!(held(&gateway).await, None);
+    until("the cloud is told", LIMIT, || async { told(&cloud, action::UPLINK_RELEASED).await.then_some(()) })
+        .await;
+    let verdict = oracle.compare(cloud.api(), "hall/load", value).await;
+    assert_eq!(
+        (verdict.lost, verdict.doubled, verdict.changed, verdict.dropped),
+        (0, 0, 0, 0),
+        "{verdict:?}"
+    );
+    assert!(verdict.durable > 5_000, "{verdict:?}");
+    gateway.process.signal("TERM");
+    gateway.process.wait(LIMIT).await;
+    watch.await.expect("the watermark ended with the gateway");
+}
