@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
-/// 2024-01-01: a clock before this was never set.
-const NEVER_SET_BEFORE_US: i64 = 1_704_067_200_000_000;
+/// 2024-01-01, UTC us: a clock of ours before this was never set.
+pub const NEVER_SET_BEFORE_US: i64 = 1_704_067_200_000_000;
 /// Where systemd-timesyncd says that it has synchronised the clock since boot.
 const TIMESYNC_MARK: &str = "/run/systemd/timesync/synchronized";
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use common::api::GatewayCredential;
+use common::api::{ApiKeyCreated, GatewayCredential};
 use reqwest::Method;
 use serde::Deserialize;
 
@@ -21,6 +21,7 @@ pub struct Cloud {
     /// Where gateways connect to.
     pub ingress: SocketAddr,
     dir: PathBuf,
+    env: Vec<(String, String)>,
     api: Option<Api>,
 }
 
@@ -33,23 +34,33 @@ struct Addresses {
 impl Cloud {
     /// Starts one for the first time in `dir` and signs in as its first admin.
     pub async fn start(dir: &Path) -> Self {
-        Self::start_with(dir, "").await
+        Self::start_as(dir, "", Vec::new()).await
     }
 
     /// As `start`, with more sections of its configuration.
     pub async fn start_with(dir: &Path, sections: &str) -> Self {
+        Self::start_as(dir, sections, Vec::new()).await
+    }
+
+    /// As `start`, with more in its environment, also after each restart.
+    pub async fn start_under(dir: &Path, env: Vec<(String, String)>) -> Self {
+        Self::start_as(dir, "", env).await
+    }
+
+    async fn start_as(dir: &Path, sections: &str, env: Vec<(String, String)>) -> Self {
         std::fs::create_dir_all(dir.join("conf.d")).expect("a folder");
         std::fs::write(dir.join("conf.d/more.toml"), sections).expect("a configuration");
-        let mut cloud = Self::spawn(dir).await;
+        let mut cloud = Self::spawn(dir, env).await.unwrap_or_else(|e| panic!("{e}"));
         let password = cloud.first_password();
         cloud.api = Some(Api::login(&format!("http://{}", cloud.http), "admin", &password).await);
         cloud
     }
 
-    async fn spawn(dir: &Path) -> Self {
+    async fn spawn(dir: &Path, env: Vec<(String, String)>) -> Result<Self, String> {
         std::fs::create_dir_all(dir).expect("a folder");
         // Where it was before, so that a page and gateways find it again.
-        let before = addresses(dir);
+        let (now, old) = (dir.join("data/addresses.json"), dir.join("addresses.before.json"));
+        let before = addresses(&now).or_else(|| addresses(&old));
         let port = |f: fn(&Addresses) -> SocketAddr| before.as_ref().map_or(0, |a| f(a).port());
         let config = format!(
             "[cloud]\ndata_dir = {:?}\n[http]\nlisten = \"127.0.0.1:{}\"\n[ingress]\nlisten = \"127.0.0.1:{}\"\n",
@@ -59,26 +70,48 @@ impl Cloud {
         );
         let file = dir.join("cloud.toml");
         std::fs::write(&file, config).expect("a configuration");
-        let _ = std::fs::remove_file(dir.join("data/addresses.json"));
+        let _ = std::fs::rename(&now, &old);
         let file = file.to_str().expect("a UTF-8 path");
         let mut process =
-            Process::start(&program("twinway-cloud"), &["run", "--config", file], dir.join("log"));
+            Process::start_with(&program("twinway-cloud"), &["run", "--config", file], dir.join("log"), &env);
         let found = until("addresses of the cloud", Duration::from_secs(20), || {
-            if let Some(status) = process.ended() {
-                panic!("cloud ended with {status}:\n{}", process.log());
-            }
-            let found = addresses(dir);
+            let found = match process.ended() {
+                Some(status) => Some(Err(format!("cloud ended with {status}:\n{}", process.log()))),
+                None => addresses(&now).map(Ok),
+            };
             async move { found }
         })
-        .await;
-        Self { process, http: found.http, ingress: found.ingress, dir: dir.to_owned(), api: None }
+        .await?;
+        Ok(Self { process, http: found.http, ingress: found.ingress, dir: dir.to_owned(), env, api: None })
     }
 
     /// Starts it again, after an end, with the same state and addresses. Tokens stay valid.
     pub async fn restart(self) -> Self {
-        let Self { process, dir, api, .. } = self;
+        let Self { process, dir, env, api, .. } = self;
         drop(process);
-        Self { api, ..Self::spawn(&dir).await }
+        let again = Self::spawn(&dir, env).await.unwrap_or_else(|e| panic!("{e}"));
+        Self { api, ..again }
+    }
+
+    /// The same as a service manager would: again, while it says that it cannot and ends.
+    ///
+    /// # Panics
+    /// When it is not up in time, or panics.
+    pub async fn restart_on_failure(self) -> Self {
+        let Self { process, dir, env, api, .. } = self;
+        drop(process);
+        let again = crate::wait::up(|| Self::spawn(&dir, env.clone())).await;
+        Self { api, ..again }
+    }
+
+    /// From now on it is asked under a key that no clock ends.
+    pub async fn use_key(&mut self) {
+        let body = serde_json::json!({ "name": "harness", "grants": [{ "path": "", "role": "admin" }] });
+        let answer = self.api().request(Method::POST, "/api/v1/keys").json(&body).send().await;
+        let answer = answer.expect("an answer");
+        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap_or_default());
+        let made: ApiKeyCreated = answer.json().await.expect("a key");
+        self.api = Some(self.api().clone().with_token(made.key));
     }
 
     /// The password that the first start printed.
@@ -103,6 +136,6 @@ impl Cloud {
     }
 }
 
-fn addresses(dir: &Path) -> Option<Addresses> {
-    serde_json::from_str(&std::fs::read_to_string(dir.join("data/addresses.json")).ok()?).ok()
+fn addresses(file: &Path) -> Option<Addresses> {
+    serde_json::from_str(&std::fs::read_to_string(file).ok()?).ok()
 }

@@ -219,7 +219,7 @@ impl Numbered {
         let settle = async {
             while !all() {
                 // What was under way when a connection broke is never written at most once: silence is the end.
-                let idle = if qos == QoS::AtMostOnce { 300 } else { 5000 };
+                let idle = if qos == QoS::AtMostOnce { 800 } else { 5000 };
                 match tokio::time::timeout(Duration::from_millis(idle), pump.next()).await {
                     Ok(Ok(_)) => {}
                     Ok(Err(_)) | Err(_) => return,

@@ -24,6 +24,8 @@ pub struct Setup {
     pub broker: String,
     /// Another program than the one built here.
     pub program: Option<PathBuf>,
+    /// More in its environment.
+    pub env: Vec<(String, String)>,
 }
 
 /// A running gateway named `box1`.
@@ -51,6 +53,14 @@ impl Gateway {
         Self::spawn(dir, setup).ready().await
     }
 
+    /// Starts one as a service manager would: again, while it says that it cannot and ends.
+    ///
+    /// # Panics
+    /// When it is not up in time, or panics.
+    pub async fn start_on_failure(dir: &Path, setup: &Setup) -> Self {
+        crate::wait::up(|| Self::spawn(dir, setup).ready_or_ended()).await
+    }
+
     /// Starts one and does not wait for it.
     pub fn spawn(dir: &Path, setup: &Setup) -> Starting {
         std::fs::create_dir_all(dir).expect("a folder");
@@ -59,7 +69,7 @@ impl Gateway {
         let _ = std::fs::rename(dir.join("data/addresses.json"), dir.join(BEFORE));
         let file = file.to_str().expect("a UTF-8 path");
         let program = setup.program.clone().unwrap_or_else(|| program("twinway-gateway"));
-        let process = Process::start(&program, &["run", "--config", file], dir.join("log"));
+        let process = Process::start_with(&program, &["run", "--config", file], dir.join("log"), &setup.env);
         Starting { process, dir: dir.to_owned(), socket }
     }
 
@@ -80,10 +90,18 @@ impl Gateway {
 
     /// Sets the switch.
     pub async fn set_switch(&self, position: SwitchPosition) {
+        self.try_set_switch(position).await.unwrap_or_else(|why| panic!("{why}"));
+    }
+
+    /// Sets the switch, unless the gateway refuses.
+    ///
+    /// # Errors
+    /// What it answers then.
+    pub async fn try_set_switch(&self, position: SwitchPosition) -> Result<(), String> {
         let body = SwitchRequest { position, reason: "test".into() };
         let answer =
             self.api().request(Method::PUT, "/api/v1/switch").json(&body).send().await.expect("an answer");
-        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap_or_default());
+        if answer.status().is_success() { Ok(()) } else { Err(answer.text().await.unwrap_or_default()) }
     }
 
     /// How it fares.
@@ -132,16 +150,21 @@ impl Starting {
     }
 
     /// Waits until it serves.
-    pub async fn ready(mut self) -> Gateway {
+    pub async fn ready(self) -> Gateway {
+        self.ready_or_ended().await.unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    /// Waits until it serves, or says why it ended.
+    async fn ready_or_ended(mut self) -> Result<Gateway, String> {
         let found = until("addresses of the gateway", Duration::from_secs(20), || {
-            if let Some(status) = self.process.ended() {
-                panic!("gateway ended with {status}:\n{}", self.process.log());
-            }
-            let found = addresses(&self.dir.join("data/addresses.json"));
+            let found = match self.process.ended() {
+                Some(status) => Some(Err(format!("gateway ended with {status}:\n{}", self.process.log()))),
+                None => addresses(&self.dir.join("data/addresses.json")).map(Ok),
+            };
             async move { found }
         });
-        let broker = found.await.broker;
-        Gateway { process: self.process, broker, dir: self.dir, socket: self.socket }
+        let broker = found.await?.broker;
+        Ok(Gateway { process: self.process, broker, dir: self.dir, socket: self.socket })
     }
 }
 

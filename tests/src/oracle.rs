@@ -86,6 +86,20 @@ impl Oracle {
         self.durable.lock().expect("no panic holds it").values().map(|run| run.samples).sum()
     }
 
+    /// Incarnations of which something is durable.
+    pub fn incarnations(&self) -> BTreeSet<String> {
+        let durable = self.durable.lock().expect("no panic holds it");
+        durable.keys().map(|(incarnation, _)| incarnation.clone()).collect()
+    }
+
+    /// Only these incarnations are still promised: the disk on which the others were is not the box's any more.
+    pub fn release_all_but(&self, kept: &BTreeSet<String>) {
+        self.durable
+            .lock()
+            .expect("no panic holds it")
+            .retain(|(incarnation, _), _| kept.contains(incarnation));
+    }
+
     /// The same with a memory of its own: what is told to one from here on, the other does not know.
     #[must_use]
     pub fn apart(&self) -> Self {

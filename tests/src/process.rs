@@ -29,11 +29,17 @@ pub struct Process {
 impl Process {
     /// Starts `program` with `args`; what it prints goes to `log`.
     pub fn start(program: &Path, args: &[&str], log: PathBuf) -> Self {
+        Self::start_with(program, args, log, &[])
+    }
+
+    /// The same with more in its environment.
+    pub fn start_with(program: &Path, args: &[&str], log: PathBuf, env: &[(String, String)]) -> Self {
         let out = File::options().create(true).append(true).open(&log).expect("a log file");
         let err = out.try_clone().expect("a log file");
         let child = Command::new(program)
             .args(args)
             .env("RUST_BACKTRACE", "1")
+            .envs(env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(out)
             .stderr(err)

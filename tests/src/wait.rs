@@ -20,3 +20,22 @@ where
         sleep(Duration::from_millis(10)).await;
     }
 }
+
+/// Starts a program again while it ends and says why, as a service manager would.
+///
+/// # Panics
+/// When it is not up in time, or panicked.
+pub async fn up<T, F, Fut>(mut start: F) -> T
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Result<T, String>>,
+{
+    let end = Instant::now() + Duration::from_secs(20);
+    loop {
+        match start().await {
+            Ok(up) => return up,
+            Err(why) => assert!(Instant::now() < end && !why.contains("panicked"), "{why}"),
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+}

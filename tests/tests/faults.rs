@@ -1,17 +1,22 @@
 //! The fault harness over a handful of fixed seeds, and the check that its judge is one: what is broken on purpose,
 //! on the wire or in what was seen, is found. `make faults SEEDS=1000` runs many.
 
+use std::time::Duration;
+
 use common::CommandState;
 use common::names::action;
 use tests::faults::draw::{Fault, Plan, Random};
 use tests::faults::judge::{Evidence, Kind, judge};
-use tests::faults::link::Lie;
+use tests::faults::link::{Lie, Shape};
+use tests::faults::shim::{Number, Shim};
 use tests::faults::{Site, run};
+use tests::gateway::{Setup, registers_device};
 use tests::oracle::WatermarkLine;
+use tests::{Cloud, Gateway};
 use tokio::task::JoinSet;
 
 /// Chosen for many kinds of fault in few seeds.
-const SEEDS: [u64; 5] = [3, 4, 5, 6, 12];
+const SEEDS: [u64; 7] = [303, 307, 308, 309, 311, 313, 315];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_handful_of_seeds_lose_double_and_repeat_nothing() {
@@ -29,7 +34,7 @@ async fn a_handful_of_seeds_lose_double_and_repeat_nothing() {
 #[test]
 fn the_fixed_seeds_hold_every_kind_of_fault_of_a_process_and_many_of_the_link() {
     let plans = SEEDS.map(Plan::of);
-    let has = |lane: fn(&Plan) -> &Vec<(std::time::Duration, Fault)>, name: &str| {
+    let has = |lane: fn(&Plan) -> &Vec<(Duration, Fault)>, name: &str| {
         plans.iter().flat_map(lane).any(|(_, fault)| fault.name() == name)
     };
     for name in ["kill -9", "SIGSTOP"] {
@@ -41,16 +46,26 @@ fn the_fixed_seeds_hold_every_kind_of_fault_of_a_process_and_many_of_the_link() 
     let link: std::collections::BTreeSet<_> =
         plans.iter().flat_map(|p| &p.link).map(|(_, fault)| fault.name()).collect();
     assert!(link.len() >= 7, "{link:?}");
+    for name in ["loss of power", "full disk", "write errors", "clock at 1970", "restored backup"] {
+        assert!(
+            plans.iter().flat_map(Plan::steps).any(|(_, fault)| fault.name() == name),
+            "{name}: {plans:?}"
+        );
+    }
 }
 
-/// A run without any fault, as the judge sees it.
+/// A run without any fault, as the judge sees it; if the link is to lie, it does so of batches and of single frames.
 async fn honest(lie: Lie) -> Evidence {
     let dir = tempfile::tempdir().expect("a folder");
     let mut site = Site::start(dir.path()).await;
     if lie != Lie::None {
+        // A backlog goes in batches.
+        site.link.shape(Shape { closed: true, ..Shape::default() });
+        tokio::time::sleep(Duration::from_millis(1500)).await;
         site.link.lie(lie);
-        tests::until("frames that were lied about", std::time::Duration::from_secs(20), || async {
-            (site.link.lies() >= 3).then_some(())
+        site.link.shape(Shape::default());
+        tests::until("frames and batches that were lied about", Duration::from_secs(40), || async {
+            (site.link.lies() >= 3 && site.link.lies_of_batches() >= 1).then_some(())
         })
         .await;
         site.link.lie(Lie::None);
@@ -109,6 +124,10 @@ async fn what_is_broken_in_what_was_seen_is_found() {
     broken(Kind::CommandEnd, |e| e.written.clear());
     broken(Kind::CommandEnd, |e| state(e, CommandState::Rejected));
     broken(Kind::CommandEnd, |e| state(e, CommandState::Sent));
+    broken(Kind::CommandEnd, |e| {
+        e.box_ended = true;
+        state(e, CommandState::Executing);
+    });
     broken(Kind::CommandEnd, |e| e.commands[0].gateway.as_mut().expect("known").state = CommandState::Failed);
     broken(Kind::UnknownNeedless, |e| state(e, CommandState::Unknown));
     broken(Kind::AuditGap, |e| e.audit.retain(|a| a.action != action::COMMAND_SUCCEEDED));
@@ -133,4 +152,79 @@ async fn a_forged_acknowledgement_is_found_as_a_loss() {
 async fn frames_that_come_again_under_other_numbers_are_found_as_doubled() {
     let found = kinds(&honest(Lie::OtherNumber).await);
     assert!(found.contains(&Kind::Doubled) && found.contains(&Kind::AckForged), "{found:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_incarnation_that_goes_on_after_a_restart_is_found_as_numbers_used_twice_and_as_a_loss() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut site = Site::start(dir.path()).await;
+    site.link.lie(Lie::OneIncarnation);
+    let gateway = vec![(Duration::from_millis(1000), Fault::Kill(Duration::ZERO))];
+    site.suffer(&Plan { gateway, ..Plan::default() }).await;
+    let found = kinds(&site.settle().await);
+    assert!(found.contains(&Kind::NumberReused) && found.contains(&Kind::Lost), "{found:?}");
+}
+
+/// Power is lost, and with it all that is not synced; before, syncs do nothing if the disk lies.
+async fn without_power(lies: bool, of_gateway: bool) -> Vec<Kind> {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut site = Site::start(dir.path()).await;
+    let control = if of_gateway { site.of_gateway() } else { site.of_cloud() };
+    control.set(Number::SyncLies, i64::from(lies));
+    let power = vec![(Duration::from_millis(1500), Fault::Power(Duration::ZERO, 0))];
+    let mut plan = Plan::default();
+    if of_gateway {
+        // What the cloud has already is lost by no gateway.
+        plan.link = vec![(Duration::ZERO, Fault::Cut(Duration::from_millis(2000)))];
+        plan.gateway = power;
+    } else {
+        plan.cloud = power;
+    }
+    site.suffer(&plan).await;
+    kinds(&site.settle().await)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_whose_syncs_do_nothing_is_found_to_lose_and_one_whose_syncs_work_is_not() {
+    assert_eq!(without_power(false, true).await, []);
+    let found = without_power(true, true).await;
+    assert!(found.contains(&Kind::Lost), "{found:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cloud_whose_syncs_do_nothing_is_found_to_forget_and_one_whose_syncs_work_is_not() {
+    assert_eq!(without_power(false, false).await, []);
+    let found = without_power(true, false).await;
+    assert!(found.contains(&Kind::AckForgotten), "{found:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_shim_sees_all_that_both_programs_do_to_their_folders() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (of_box, of_cloud) = (dir.path().join("box"), dir.path().join("cloud"));
+    let (mut box_shim, mut cloud_shim) = (Shim::new(&of_box.join("data")), Shim::new(&of_cloud.join("data")));
+    let mut cloud = Cloud::start_under(&of_cloud, cloud_shim.env()).await;
+    let uplink = Some((cloud.ingress, cloud.gateway_secret("box1").await));
+    let plc = tests::field::ModbusDevice::start().await;
+    let devices = registers_device(plc.addr, 2, 50);
+    let setup = Setup { uplink, devices, env: box_shim.env(), ..Setup::default() };
+    let mut gateway = Gateway::start(&of_box, &setup).await;
+    tests::until("a value in the cloud", Duration::from_secs(20), || cloud.api().value("hall/plc", "r0"))
+        .await;
+    for process in [&mut gateway.process, &mut cloud.process] {
+        process.signal("TERM");
+        process.wait(Duration::from_secs(20)).await;
+    }
+    for shim in [&mut box_shim, &mut cloud_shim] {
+        assert_eq!(shim.unseen(), [] as [std::path::PathBuf; 0]);
+        let counts = shim.control.counts();
+        assert!(counts[..2].iter().all(|(_, count)| *count > 3), "{counts:?}");
+        assert!(counts[2..].iter().all(|(_, count)| *count == 0), "{counts:?}");
+    }
+    // It would have been found.
+    let database = of_cloud.join("data/cloud.db");
+    let mut bytes = std::fs::read(&database).expect("the database");
+    bytes[100] ^= 1;
+    std::fs::write(&database, bytes).expect("the database");
+    assert_eq!(cloud_shim.unseen(), [database]);
 }

@@ -308,10 +308,23 @@ pub fn place(config: &Config) -> Result<Place, StartError> {
     }
 }
 
-/// The folder holds hashes of secrets: nobody else reads it.
+/// The folder holds hashes of secrets: nobody else reads it. Its name is durable, so that a loss of power does not
+/// take it with all that the database has synced.
 fn make_private(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+    let absent = path.ancestors().filter(|p| !p.as_os_str().is_empty()).take_while(|p| !p.exists()).count();
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    let above =
+        |p: &Path| p.parent().filter(|a| !a.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
+    let sync = |p: &Path| std::fs::File::open(above(p))?.sync_all();
+    for made in path.ancestors().take(absent) {
+        sync(made)?;
+    }
+    if absent == 0 {
+        // Made by a start that did not come to this, or by somebody else in a folder that we may not read.
+        let _ = sync(path);
+    }
+    Ok(())
 }
 
 fn ingress_options(config: &Config) -> cloud_ingest::Options {

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use tests::faults::{Report, run};
 use tokio::task::JoinSet;
@@ -56,8 +57,7 @@ async fn main() -> ExitCode {
         return ExitCode::from(64);
     };
     let mut waiting = from..from + seeds;
-    let (mut running, mut done, mut failed) = (JoinSet::new(), BTreeMap::<String, u64>::new(), 0u64);
-    let (mut durable, mut written) = (0, 0);
+    let (mut running, mut all) = (JoinSet::new(), Summary::default());
     loop {
         while running.len() < jobs
             && let Some(seed) = waiting.next()
@@ -67,34 +67,92 @@ async fn main() -> ExitCode {
         let Some(ended) = running.join_next().await else { break };
         match ended.expect("panics are caught within") {
             Ok(report) => {
-                let took = report.took.as_secs_f64();
-                let (sent, wrote) = report.commands;
-                println!(
-                    "seed {}: {took:.1} s, {} samples, {wrote} of {sent} commands written; {}",
-                    report.seed,
-                    report.durable,
-                    report.done.join(", ")
-                );
-                durable += report.durable;
-                written += wrote;
-                for fault in report.done {
-                    *done.entry(fault).or_default() += 1;
-                }
+                println!("{}", line(&report));
+                all.add(report);
             }
             Err(failure) => {
-                failed += 1;
+                all.failed.push(failure.clone());
                 println!("FAILED {failure}");
             }
         }
     }
-    println!(
-        "{seeds} seeds, {failed} failed; {durable} durable samples, {written} writes; faults of the seeds that passed:"
-    );
-    for (fault, times) in done {
-        println!("  {times:5} {fault}");
+    all.print(seeds);
+    if all.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn line(report: &Report) -> String {
+    format!(
+        "seed {}: {:.1} s, {} samples, {} of {} commands written; {}",
+        report.seed,
+        report.took.as_secs_f64(),
+        report.durable,
+        report.commands.1,
+        report.commands.0,
+        report.done.join(", ")
+    )
+}
+
+/// What many seeds came to.
+#[derive(Default)]
+struct Summary {
+    failed: Vec<String>,
+    took: Vec<Duration>,
+    durable: u64,
+    stored: u64,
+    frames: u64,
+    commands: (usize, usize),
+    done: BTreeMap<String, u64>,
+    shims: BTreeMap<String, u64>,
+}
+
+impl Summary {
+    fn add(&mut self, report: Report) {
+        self.took.push(report.took);
+        self.durable += report.durable;
+        self.stored += report.stored;
+        self.frames += report.frames;
+        self.commands.0 += report.commands.0;
+        self.commands.1 += report.commands.1;
+        for fault in report.done {
+            *self.done.entry(fault).or_default() += 1;
+        }
+        for (name, count) in report.shims {
+            *self.shims.entry(name).or_default() += count;
+        }
     }
-    println!(
-        "not tried: loss of power, a full disk, short writes, single lost packets, wrong clocks, two boxes of one name, restored backups"
-    );
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+
+    /// As `docs/BENCHMARKS.md` shows it.
+    fn print(&mut self, seeds: u64) {
+        self.took.sort_unstable();
+        let at = |part: usize| {
+            self.took.get((self.took.len() * part / 100).min(self.took.len().saturating_sub(1)))
+        };
+        let took = |part| at(part).map_or(0.0, Duration::as_secs_f64);
+        println!(
+            "\n{seeds} seeds, {} failed; a seed took {:.1} s at median, {:.1} s at p95\n",
+            self.failed.len(),
+            took(50),
+            took(95)
+        );
+        let rows = [
+            ("samples that the gateway said were durable, each looked for in the history", self.durable),
+            (
+                "samples in the history, each compared with what the plant sent, for value, order and doubles",
+                self.stored,
+            ),
+            ("frames of samples on the wire, each looked at for a second meaning of its number", self.frames),
+            ("commands, each looked at for its end on both sides and in the audit", self.commands.0 as u64),
+            ("writes at the plant, each looked for among the commands", self.commands.1 as u64),
+        ];
+        println!("| checked | |\n|---|---:|");
+        rows.iter().for_each(|(what, count)| println!("| {what} | {count} |"));
+        println!("\n| injected, in the seeds that passed | times |\n|---|---:|");
+        self.done.iter().for_each(|(fault, times)| println!("| {fault} | {times} |"));
+        println!("\n| seen and done beneath the programs | |\n|---|---:|");
+        self.shims.iter().for_each(|(what, count)| println!("| {what} | {count} |"));
+        println!("\nnot tried: single lost packets (TCP makes latency of them)");
+        for failure in &self.failed {
+            println!("FAILED {failure}");
+        }
+    }
 }

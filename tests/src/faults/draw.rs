@@ -53,6 +53,17 @@ pub enum Damage {
     Log,
 }
 
+/// What a disk refuses with an error of its own (`EIO`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// bytes
+    Writes,
+    /// to make them durable
+    Syncs,
+    /// to make, move, remove or cut files
+    Names,
+}
+
 /// One fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -84,6 +95,22 @@ pub enum Fault {
     Tear(Way),
     /// the next so many messages come twice, as from a broker in between
     Repeat(Way, u64),
+    /// power is lost, for so long: what was not synced is on the disk or not, by a seed of its own
+    Power(Duration, u64),
+    /// its folder is copied while it is down, and so long after the next start the copy is put back
+    Restore(Duration),
+    /// the disk is full for so long, but for so many bytes
+    Full(Duration, u64),
+    /// the disk refuses the next so many calls
+    Refuse(Refused, u64),
+    /// the next so many writes take a part only
+    Short(u64),
+    /// each sync takes the second at least, for as long as the first says
+    SlowDisk(Duration, Duration),
+    /// the wall clock is wrong by so many us, for so long, and then right again
+    Clock(Duration, i64),
+    /// the wall clock stands at 1970, for so long, and then jumps to what it is
+    Epoch(Duration),
 }
 
 impl Fault {
@@ -106,6 +133,17 @@ impl Fault {
             Self::Thin(..) => "bandwidth",
             Self::Tear(_) => "torn packet",
             Self::Repeat(..) => "repeated message",
+            Self::Power(..) => "loss of power",
+            Self::Restore(_) => "restored backup",
+            Self::Full(..) => "full disk",
+            Self::Refuse(Refused::Writes, _) => "write errors",
+            Self::Refuse(Refused::Syncs, _) => "sync errors",
+            Self::Refuse(Refused::Names, _) => "errors on names",
+            Self::Short(_) => "short writes",
+            Self::SlowDisk(..) => "slow disk",
+            Self::Clock(_, us) if us > 0 => "clock forward and back",
+            Self::Clock(..) => "clock back and forward",
+            Self::Epoch(_) => "clock at 1970",
         }
     }
 
@@ -122,8 +160,16 @@ impl Fault {
             | Self::Blackhole(d)
             | Self::HalfOpen(_, d)
             | Self::Delay(d, _)
-            | Self::Thin(_, d) => d,
-            Self::Reset | Self::Tear(_) | Self::Repeat(..) => Duration::ZERO,
+            | Self::Thin(_, d)
+            | Self::Power(d, _)
+            | Self::Restore(d)
+            | Self::Full(d, _)
+            | Self::SlowDisk(d, _)
+            | Self::Clock(d, _)
+            | Self::Epoch(d) => d,
+            Self::Reset | Self::Tear(_) | Self::Repeat(..) | Self::Refuse(..) | Self::Short(_) => {
+                Duration::ZERO
+            }
         }
     }
 }
@@ -131,7 +177,7 @@ impl Fault {
 /// A fault and when it begins, after the start of all.
 pub type Step = (Duration, Fault);
 
-/// What happens in a run. The three go on beside each other.
+/// What happens in a run. The lanes go on beside each other.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Plan {
     /// What happens to the gateway's process.
@@ -140,6 +186,14 @@ pub struct Plan {
     pub cloud: Vec<Step>,
     /// What happens to the link between them.
     pub link: Vec<Step>,
+    /// What happens to the gateway's disk.
+    pub gateway_disk: Vec<Step>,
+    /// What happens to the cloud's disk.
+    pub cloud_disk: Vec<Step>,
+    /// What happens to the gateway's wall clock.
+    pub gateway_clock: Vec<Step>,
+    /// What happens to the cloud's wall clock.
+    pub cloud_clock: Vec<Step>,
     /// When commands are sent, and to which of the plant's registers.
     pub commands: Vec<(Duration, usize)>,
 }
@@ -194,7 +248,73 @@ impl Plan {
                 };
             }
         }
+        plan.machines(r);
         plan
+    }
+
+    /// All that happens, lane by lane.
+    pub fn steps(&self) -> impl Iterator<Item = &Step> {
+        let processes = [&self.gateway, &self.cloud, &self.link];
+        let machines = [&self.gateway_disk, &self.cloud_disk, &self.gateway_clock, &self.cloud_clock];
+        processes.into_iter().chain(machines).flatten()
+    }
+
+    /// Disks, clocks and power.
+    fn machines(&mut self, r: &mut Random) {
+        // A third of the seeds is about processes and the link alone.
+        if r.within(0, 2) == 0 {
+            return;
+        }
+        // Half of the others about one disk or clock alone: then it is plain what broke.
+        if r.within(0, 1) == 0 {
+            (self.gateway, self.cloud, self.link) = (Vec::new(), Vec::new(), Vec::new());
+        }
+        match r.within(0, 9) {
+            0 => self.gateway_disk = lane(r, Self::disk_fault),
+            1 => self.cloud_disk = lane(r, Self::disk_fault),
+            2 => self.gateway_clock = lane(r, Self::clock_fault),
+            3 => self.cloud_clock = lane(r, Self::clock_fault),
+            4 => self.gateway = lane(r, Self::power_fault),
+            5 => self.cloud = lane(r, Self::power_fault),
+            6 => self.gateway = vec![(r.ms(50, 1500), Fault::Restore(r.ms(300, 2000)))],
+            7 => self.cloud = vec![(r.ms(50, 1500), Fault::Restore(r.ms(300, 2000)))],
+            8 => {
+                self.gateway = lane(r, Self::power_fault);
+                self.gateway_disk = lane(r, Self::disk_fault);
+            }
+            _ => {
+                self.cloud = lane(r, Self::power_fault);
+                self.cloud_disk = lane(r, Self::disk_fault);
+            }
+        }
+    }
+
+    fn power_fault(r: &mut Random) -> Fault {
+        Fault::Power(r.ms(0, 400), r.number().max(1))
+    }
+
+    fn disk_fault(r: &mut Random) -> Fault {
+        match r.within(0, 7) {
+            0..=2 => Fault::Full(r.ms(100, 1500), r.within(0, 3) * r.within(0, 20_000)),
+            3 => Fault::Refuse(Refused::Writes, r.within(1, 6)),
+            4 => Fault::Refuse(Refused::Syncs, r.within(1, 4)),
+            5 => Fault::Refuse(Refused::Names, r.within(1, 4)),
+            6 => Fault::Short(r.within(1, 30)),
+            _ => Fault::SlowDisk(r.ms(300, 1500), r.ms(5, 150)),
+        }
+    }
+
+    fn clock_fault(r: &mut Random) -> Fault {
+        const S: i64 = 1_000_000;
+        let by = |r: &mut Random, most: i64| i64::try_from(r.within(1, most.unsigned_abs())).unwrap_or(1);
+        match r.within(0, 5) {
+            0 | 1 => Fault::Epoch(r.ms(200, 1500)),
+            2 => Fault::Clock(r.ms(200, 1500), by(r, 10 * S)),
+            3 => Fault::Clock(r.ms(200, 1500), by(r, 400 * 86_400 * S)),
+            // A sensor's own time is believed for an hour from now on.
+            4 => Fault::Clock(r.ms(200, 1500), -by(r, 10 * S)),
+            _ => Fault::Clock(r.ms(200, 1500), -by(r, 3500 * S)),
+        }
     }
 
     fn gateway_fault(r: &mut Random) -> Fault {
@@ -249,12 +369,11 @@ mod tests {
     fn a_seed_is_the_same_plan_and_seeds_are_different_ones() {
         assert_eq!(Plan::of(7), Plan::of(7));
         let plans: Vec<Plan> = (0..200).map(Plan::of).collect();
-        assert!(plans.iter().all(|p| p.gateway.len() + p.cloud.len() + p.link.len() > 0));
-        let mut names: Vec<_> =
-            plans.iter().flat_map(|p| [&p.gateway, &p.cloud, &p.link]).flatten().collect();
-        names.sort_by_key(|(_, f)| f.name());
-        names.dedup_by_key(|(_, f)| f.name());
-        assert_eq!(names.len(), 16, "every kind of fault is drawn");
+        assert!(plans.iter().all(|p| p.steps().count() > 0));
+        let mut names: Vec<_> = plans.iter().flat_map(Plan::steps).map(|(_, f)| f.name()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), 27, "every kind of fault is drawn: {names:?}");
         // As published with the algorithm: the plan of a seed is for ever.
         assert_eq!(Random::new(1_234_567).number(), 6_457_827_717_110_365_317);
     }

@@ -8,7 +8,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use common::wire::{Ack, Body, Down, Frame, Known, Up};
+use common::Incarnation;
+use common::wire::{Ack, Batch, Body, Down, Frame, Known, Up};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
@@ -52,6 +53,9 @@ pub enum Lie {
     SwallowAndAcknowledge,
     /// Frames of samples come a second time under another number, so that no dedup can know them.
     OtherNumber,
+    /// Frames of samples of all incarnations have the name of the first one, so that numbers come again, and what the
+    /// cloud says of that one the gateway hears of its current one.
+    OneIncarnation,
 }
 
 #[derive(Debug, Default)]
@@ -61,6 +65,10 @@ struct Orders {
     lie: Lie,
     /// How many frames were lied about.
     lies: u64,
+    /// How many batches of them.
+    batches: u64,
+    /// The first incarnation that was seen, and the last.
+    incarnations: Option<(Incarnation, Incarnation)>,
     /// What goes to the gateway beside what the cloud says.
     inject: Vec<u8>,
 }
@@ -151,6 +159,11 @@ impl Link {
         lock(&self.shared.orders).lies
     }
 
+    /// About how many batches of frames it lied.
+    pub fn lies_of_batches(&self) -> u64 {
+        lock(&self.shared.orders).batches
+    }
+
     /// An honest and quick link again. What is half open is reset, as a host would that knows nothing of it.
     pub fn heal(&self) {
         self.shape(Shape::default());
@@ -163,10 +176,52 @@ impl Link {
         }
     }
 
+    /// The cloud behind it has a store from before.
+    pub fn cloud_restored(&self) {
+        self.reset();
+        lock(&self.shared.wire).cloud_restored();
+    }
+
     /// What passed so far.
     pub fn wire(&self) -> Wire {
         lock(&self.shared.wire).clone()
     }
+}
+
+/// What becomes of a message when the link may lie.
+enum Told {
+    Same,
+    Nothing,
+    Other(Vec<u8>),
+}
+
+/// As a gateway encodes them: one alone, many as a batch.
+fn encode(mut frames: Vec<Frame>) -> Vec<u8> {
+    if frames.len() == 1 {
+        return Up::encode_frame(&frames.remove(0).encode());
+    }
+    let mut batch = Batch::default();
+    for frame in frames {
+        batch.push(frame).expect("room for as many as before");
+    }
+    Up::Batch(batch.encode().expect("frames")).encode()
+}
+
+/// What the cloud says of the first incarnation, said of the last one too.
+fn of_the_first(orders: &Orders, payload: &[u8]) -> Option<Vec<u8>> {
+    let (first, last) = orders.incarnations.filter(|(first, last)| first != last)?;
+    let also = |known: &mut Vec<Known>| {
+        let of = known.iter().find(|k| k.incarnation == first).cloned()?;
+        known.push(Known { incarnation: last, ..of });
+        Some(())
+    };
+    let mut down = Down::decode(payload).ok()?;
+    match &mut down {
+        Down::Ack(ack) => also(&mut ack.acked)?,
+        Down::HelloAck(ack) => also(&mut ack.known)?,
+        _ => return None,
+    }
+    Some(down.encode())
 }
 
 /// Serves one connection.
@@ -250,48 +305,64 @@ impl Shared {
             out.extend_from_slice(packet);
             return false;
         };
-        if way == Way::Up && self.lie(&mut orders, id, payload, out) {
-            return false;
-        }
+        let changed = match way {
+            Way::Up => match self.lie(&mut orders, id, payload, out) {
+                Told::Nothing => return false,
+                Told::Other(payload) => Some(payload),
+                Told::Same => None,
+            },
+            Way::Down => of_the_first(&orders, payload),
+        };
         match way {
-            Way::Up => lock(&self.wire).up(payload),
+            Way::Up => lock(&self.wire).up(changed.as_deref().unwrap_or(payload)),
             Way::Down => lock(&self.wire).down(payload),
         }
-        out.extend_from_slice(packet);
+        let packet = changed.map_or_else(|| packet.to_vec(), |payload| packet::replaced(packet, &payload));
+        out.extend_from_slice(&packet);
         if let Some((_, left)) = orders.repeat.as_mut().filter(|(of, left)| *of == way && *left > 0) {
             *left -= 1;
-            out.extend_from_slice(packet);
+            out.extend_from_slice(&packet);
         }
         false
     }
 
-    /// Whether the packet is dealt with.
-    fn lie(&self, orders: &mut Orders, id: Option<u16>, payload: &[u8], out: &mut Vec<u8>) -> bool {
+    /// What the cloud is told instead of a message with samples.
+    fn lie(&self, orders: &mut Orders, id: Option<u16>, payload: &[u8], out: &mut Vec<u8>) -> Told {
         if orders.lie == Lie::None {
-            return false;
+            return Told::Same;
         }
-        let (Ok(Up::Frame(bytes)), Some(id)) = (Up::decode(payload), id) else { return false };
-        let Ok(mut frame) = Frame::decode(&bytes) else { return false };
-        let Body::Samples(_) = frame.body else { return false };
-        orders.lies += 1;
+        let mut frames = match Up::decode(payload) {
+            Ok(Up::Frame(bytes)) => Vec::from_iter(Frame::decode(&bytes)),
+            Ok(Up::Batch(bytes)) => Batch::decode(&bytes).unwrap_or_default(),
+            _ => Vec::new(),
+        };
+        frames.retain(|frame| matches!(frame.body, Body::Samples(_)));
+        let (Some(first), Some(id)) = (frames.first(), id) else { return Told::Same };
+        let incarnation = first.header.incarnation;
+        orders.lies += frames.len() as u64;
+        orders.batches += u64::from(frames.len() > 1);
         let (tenant, gateway) = ("default".parse().expect("a tenant"), "box1".parse().expect("a gateway"));
         match orders.lie {
-            Lie::None => false,
+            Lie::None => Told::Same,
             Lie::SwallowAndAcknowledge => {
-                let seq = frame.header.seq;
-                let acked =
-                    vec![Known { incarnation: frame.header.incarnation, seqs: vec![(seq, seq)].into() }];
+                let seqs: Vec<_> = frames.iter().map(|f| (f.header.seq, f.header.seq)).collect();
+                let acked = vec![Known { incarnation, seqs: seqs.into() }];
                 let topic = common::names::topic::down(&tenant, &gateway);
                 orders.inject.extend(packet::puback(id));
                 orders.inject.extend(packet::message(&topic, &Down::Ack(Ack { acked }).encode()));
                 self.injected.notify_one();
-                true
+                Told::Nothing
             }
             Lie::OtherNumber => {
-                frame.header.seq += 1_000_000;
-                let again = Up::encode_frame(&frame.encode());
-                out.extend(packet::message(&common::names::topic::up(&tenant, &gateway), &again));
-                false
+                frames.iter_mut().for_each(|f| f.header.seq += 1_000_000);
+                out.extend(packet::message(&common::names::topic::up(&tenant, &gateway), &encode(frames)));
+                Told::Same
+            }
+            Lie::OneIncarnation => {
+                let (first, last) = orders.incarnations.get_or_insert((incarnation, incarnation));
+                *last = incarnation;
+                frames.iter_mut().for_each(|f| f.header.incarnation = *first);
+                Told::Other(encode(frames))
             }
         }
     }

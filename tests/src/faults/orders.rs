@@ -69,13 +69,13 @@ async fn ask(api: &Api, register: usize, word: u16, reason: &str) -> Option<Comm
 }
 
 /// What both sides say of them now.
-pub(super) async fn look(orders: &[Order], cloud: &Api, gateway: &Api) -> Vec<Sent> {
+pub(super) async fn look(orders: &[Order], cloud: &Api, gateway: &Api, untimed: bool) -> Vec<Sent> {
     let mut all = Vec::new();
     for order in orders {
         let (mut at_cloud, mut at_box) = (None, None);
         if let Some(id) = order.id {
             let path = format!("/api/v1/commands/{id}");
-            at_cloud = Some(cloud.get(&path).await);
+            at_cloud = cloud.try_get(&path).await;
             at_box = gateway.try_get(&path).await;
         }
         let Order { reason, register, word, .. } = order;
@@ -85,6 +85,7 @@ pub(super) async fn look(orders: &[Order], cloud: &Api, gateway: &Api) -> Vec<Se
             word: *word,
             cloud: at_cloud,
             gateway: at_box,
+            untimed,
         });
     }
     all

@@ -33,10 +33,19 @@ pub fn publish(packet: &[u8]) -> Option<(Option<u16>, &[u8])> {
     Some((Some(id), packet.get(at + 2..)?))
 }
 
-/// A PUBLISH of quality 0.
-pub fn message(topic: &str, payload: &[u8]) -> Vec<u8> {
-    let mut left = 2 + topic.len() + payload.len();
-    let mut packet = vec![0x30];
+/// The same PUBLISH with something else in it.
+pub fn replaced(packet: &[u8], payload: &[u8]) -> Vec<u8> {
+    let (header, _) = remaining(packet).expect("a whole packet");
+    let (_, old) = publish(packet).expect("a PUBLISH");
+    let before = &packet[header..packet.len() - old.len()];
+    let mut out = vec![packet[0]];
+    put_length(before.len() + payload.len(), &mut out);
+    out.extend(before);
+    out.extend(payload);
+    out
+}
+
+fn put_length(mut left: usize, packet: &mut Vec<u8>) {
     loop {
         let low = u8::try_from(left & 0x7f).expect("seven bits");
         left >>= 7;
@@ -45,6 +54,12 @@ pub fn message(topic: &str, payload: &[u8]) -> Vec<u8> {
             break;
         }
     }
+}
+
+/// A PUBLISH of quality 0.
+pub fn message(topic: &str, payload: &[u8]) -> Vec<u8> {
+    let mut packet = vec![0x30];
+    put_length(2 + topic.len() + payload.len(), &mut packet);
     packet.extend(u16::try_from(topic.len()).expect("a short topic").to_be_bytes());
     packet.extend(topic.as_bytes());
     packet.extend(payload);
@@ -72,6 +87,10 @@ mod tests {
         }
         let acknowledged = [0x32, 7, 0, 1, b'a', 1, 2, 9, 8];
         assert_eq!(publish(&acknowledged), Some((Some(258), &[9u8, 8][..])));
+        assert_eq!(replaced(&acknowledged, &[9, 8]), acknowledged);
+        let longer = replaced(&acknowledged, &[5; 300]);
+        assert_eq!(length(&longer), Some(longer.len()));
+        assert_eq!(publish(&longer), Some((Some(258), &[5u8; 300][..])));
         assert_eq!(publish(&puback(3)), None);
         assert_eq!(length(&[0x30]), None);
     }

@@ -9,6 +9,8 @@ use std::time::Duration;
 use common::api::{Page, SwitchPosition, TwinView};
 use common::command::LogEntry;
 use common::{Drain, Value};
+use futures_util::FutureExt as _;
+use futures_util::future::join_all;
 use rumqttc::QoS;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -16,8 +18,10 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::draw::{Fault, Plan, REGISTERS, Step};
 use super::judge::{Evidence, value};
 use super::link::{Link, Shape};
+use super::machine;
 use super::orders;
 use super::processes::{Box1, cloud as suffer_cloud};
+use super::shim::{Control, Shim};
 use crate::field::{ModbusDevice, Numbered, SensorCounts, numbered_device};
 use crate::gateway::{Setup, registers_device};
 use crate::oracle::Oracle;
@@ -27,7 +31,7 @@ const POINTS: u64 = 5;
 /// Samples a second.
 const RATE: u64 = 500;
 /// How long it may take until all is well again.
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(40);
 /// Samples that must become durable after the last fault before the sensor ends.
 const AFTERWARDS: u64 = 200;
 
@@ -36,7 +40,8 @@ pub struct Site {
     /// The link between gateway and cloud.
     pub link: Link,
     plc: ModbusDevice,
-    cloud: Option<Cloud>,
+    cloud: Option<(Cloud, Shim)>,
+    controls: [Control; 2],
     box1: Option<Box1>,
     oracle: Oracle,
     base_us: i64,
@@ -47,13 +52,19 @@ pub struct Site {
     lives: Arc<AtomicU64>,
     backwards: Arc<Mutex<Vec<String>>>,
     orders: Mutex<Vec<orders::Order>>,
+    /// Whether the cloud's store is one from before.
+    restored: bool,
+    /// Whether a clock jumped.
+    untimed: bool,
 }
 
 impl Site {
     /// Starts everything in `dir`, healthy.
     pub async fn start(dir: &Path) -> Self {
         let plc = ModbusDevice::start().await;
-        let cloud = Cloud::start(&dir.join("cloud")).await;
+        let shim = Shim::new(&dir.join("cloud/data"));
+        let mut cloud = Cloud::start_under(&dir.join("cloud"), shim.env()).await;
+        cloud.use_key().await;
         let link = Link::start(cloud.ingress).await;
         let secret = cloud.gateway_secret("box1").await;
         let devices = numbered_device(POINTS) + &registers_device(plc.addr, REGISTERS, 50);
@@ -82,7 +93,8 @@ impl Site {
         Self {
             link,
             plc,
-            cloud: Some(cloud),
+            controls: [box1.shim.control.clone(), shim.control.clone()],
+            cloud: Some((cloud, shim)),
             box1: Some(box1),
             oracle,
             base_us,
@@ -93,31 +105,54 @@ impl Site {
             lives,
             backwards,
             orders: Mutex::default(),
+            restored: false,
+            untimed: false,
         }
+    }
+
+    /// The disk and the clock of the gateway.
+    pub fn of_gateway(&self) -> &Control {
+        &self.controls[0]
+    }
+
+    /// The disk and the clock of the cloud.
+    pub fn of_cloud(&self) -> &Control {
+        &self.controls[1]
     }
 
     /// Goes through a plan; says what was done. All is healthy afterwards.
     pub async fn suffer(&mut self, plan: &Plan) -> Vec<String> {
         let start = Instant::now();
         let (cloud, box1) = (self.cloud.take().expect("a cloud"), self.box1.take().expect("a gateway"));
-        let sending = tokio::spawn(orders::send(cloud.api().unpooled(), plan.commands.clone(), start));
-        let ((box1, mut done), (cloud, of_cloud), of_link) = tokio::join!(
+        let sending = tokio::spawn(orders::send(cloud.0.api().unpooled(), plan.commands.clone(), start));
+        let [of_box, of_cloud] = &self.controls;
+        let ((box1, mut done), (cloud, cloud_done), machines_done) = tokio::join!(
             box1.suffer(&plan.gateway, start),
-            suffer_cloud(cloud, &plan.cloud, start, self.lives.clone()),
-            suffer_link(&self.link, &plan.link, start),
+            suffer_cloud(cloud, &plan.cloud, start, self.lives.clone(), &self.link),
+            join_all([
+                suffer_link(&self.link, &plan.link, start).boxed(),
+                machine::suffer("gateway", of_box, &plan.gateway_disk, start).boxed(),
+                machine::suffer("cloud", of_cloud, &plan.cloud_disk, start).boxed(),
+                machine::suffer("gateway", of_box, &plan.gateway_clock, start).boxed(),
+                machine::suffer("cloud", of_cloud, &plan.cloud_clock, start).boxed(),
+            ]),
         );
+        self.restored |= plan.cloud.iter().any(|(_, fault)| matches!(fault, Fault::Restore(_)));
+        self.untimed |= !plan.gateway_clock.is_empty() || !plan.cloud_clock.is_empty();
         self.link.heal();
+        self.controls.iter().for_each(Control::heal);
         let sent = timeout(LIMIT, sending).await.expect("the cloud answers again").expect("no panic");
         *self.orders.lock().expect("no panic holds it") = sent;
         (self.cloud, self.box1) = (Some(cloud), Some(box1));
-        done.extend(of_cloud);
-        done.extend(of_link);
+        done.extend(cloud_done);
+        done.extend(machines_done.into_iter().flatten());
         done
     }
 
     /// Ends the sensor once all is well, waits until everything has arrived, and gathers what there is to judge.
     pub async fn settle(self) -> Evidence {
-        let (running, box1) = (self.cloud.expect("a cloud"), self.box1.expect("a gateway"));
+        let restored = self.restored;
+        let ((running, _), box1) = (self.cloud.expect("a cloud"), self.box1.expect("a gateway"));
         let (cloud, at_box) = (running.api().unpooled(), box1.gateway.api());
         let goal = self.oracle.durable() + AFTERWARDS;
         until("durable samples after the faults", LIMIT, || async {
@@ -136,22 +171,35 @@ impl Site {
         let orders = self.orders.into_inner().expect("no panic holds it");
         // What does not settle in time is for the judge.
         let settled = async {
-            while !orders::are_settled(&orders::look(&orders, &cloud, &at_box).await) {
+            while !orders::are_settled(&orders::look(&orders, &cloud, &at_box, self.untimed).await) {
                 sleep(Duration::from_millis(50)).await;
             }
         };
-        let _ = timeout(Duration::from_secs(4), settled).await;
-        until("an empty buffer", LIMIT, || async {
-            let buffer = box1.gateway.health().await.buffer;
-            (buffer.unacked_frames == 0 && buffer.durable_seq == buffer.last_seq).then_some(())
-        })
-        .await;
+        let _ = timeout(Duration::from_secs(15), settled).await;
+        // All that was there when this began is durable at both sides. What comes meanwhile need not be.
+        let (began, head) = (Instant::now(), box1.gateway.health().await.buffer.last_seq);
+        loop {
+            let (asked, buffer) = (Instant::now(), box1.gateway.health().await.buffer);
+            let is_newer = Duration::from_millis(buffer.oldest_unacked_ms) < asked - began;
+            if buffer.durable_seq >= head && (buffer.unacked_frames == 0 || is_newer) {
+                break;
+            }
+            assert!(began.elapsed() < LIMIT, "the buffer is not empty within {LIMIT:?}: {buffer:?}");
+            sleep(Duration::from_millis(20)).await;
+        }
         let arrived = async {
             while numbers(&cloud, self.base_us).await.as_ref() != Some(&last) {
                 sleep(Duration::from_millis(20)).await;
             }
         };
-        let _ = timeout(Duration::from_secs(3), arrived).await;
+        let _ = timeout(Duration::from_secs(10), arrived).await;
+        // The age that the buffer tells is that of frames whose time it knows: a backlog may still be on its way.
+        let arrived = async {
+            while self.oracle.judge(&self.oracle.history(&cloud, "hall/load").await, value).lost > 0 {
+                sleep(Duration::from_millis(300)).await;
+            }
+        };
+        let _ = timeout(Duration::from_secs(8), arrived).await;
         self.poll.abort();
         let twin = cloud.twin("hall/load").await.expect("the twin");
         let backwards = self.backwards.lock().expect("no panic holds it").clone();
@@ -163,13 +211,24 @@ impl Site {
             last,
             twin: states(&twin, self.base_us),
             backwards,
-            commands: orders::look(&orders, &cloud, &at_box).await,
+            commands: orders::look(&orders, &cloud, &at_box, self.untimed).await,
             written: self.plc.written(),
             audit: audit(&cloud).await,
             corrupted: box1.corrupted,
+            restored: restored || box1.restored,
+            box_ended: box1.ended,
+            shims: counts(&self.controls),
             oracle: self.oracle,
         }
     }
+}
+
+/// What was seen and done beneath both programs.
+fn counts(controls: &[Control]) -> BTreeMap<String, u64> {
+    let of = |(of, control): (&str, &Control)| {
+        control.counts().map(|(name, count)| (format!("{of}: {name}"), count))
+    };
+    ["gateway", "cloud"].into_iter().zip(controls).flat_map(of).collect()
 }
 
 /// Number and value of the twin's points that the sensor feeds.

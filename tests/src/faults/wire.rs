@@ -32,6 +32,11 @@ impl Wire {
         self.violations.push(Violation { kind, detail });
     }
 
+    /// The cloud's store is one from before: nobody knows any more what it acknowledged since.
+    pub fn cloud_restored(&mut self) {
+        self.acknowledged.clear();
+    }
+
     /// A message of the gateway, on its way to the cloud.
     pub fn up(&mut self, payload: &[u8]) {
         match Up::decode(payload) {

@@ -1,6 +1,6 @@
 //! Times in payloads: numbers with a unit, and RFC 3339. Pure and total.
 
-use common::clock::parse_us;
+use common::clock::{NEVER_SET_BEFORE_US, parse_us};
 use serde_json::Value as Json;
 
 use super::config::TimestampUnit;
@@ -10,9 +10,10 @@ pub(super) const FUTURE_US: i64 = 3_600_000_000;
 /// 2000-01-01: a stamp before this comes from a clock that was never set.
 const NEVER_SET_US: i64 = 946_684_800_000_000;
 
-/// A time that can be true at `now_us`.
+/// A time that can be true at `now_us`. Where our own clock was never set, it says nothing against the source's.
 pub(crate) fn believed(stamp: Option<i64>, now_us: i64) -> Option<i64> {
-    stamp.filter(|us| (NEVER_SET_US..=now_us.saturating_add(FUTURE_US)).contains(us))
+    let last = if now_us < NEVER_SET_BEFORE_US { i64::MAX } else { now_us.saturating_add(FUTURE_US) };
+    stamp.filter(|us| (NEVER_SET_US..=last).contains(us))
 }
 
 /// UTC in microseconds from a JSON timestamp.
@@ -85,6 +86,16 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_stamp_is_held_against_our_clock_only_if_that_was_ever_set() {
+        let now = 1_800_000_000_000_000;
+        assert_eq!(believed(Some(now + FUTURE_US), now), Some(now + FUTURE_US));
+        assert_eq!(believed(Some(now + FUTURE_US + 1), now), None);
+        assert_eq!(believed(Some(now), 5_000_000), Some(now));
+        assert_eq!(believed(Some(5_000_000), 5_000_000), None);
+        assert_eq!(believed(None, now), None);
+    }
 
     #[test]
     fn numbers_have_the_unit_of_the_configuration() {
