@@ -66,6 +66,9 @@ pub enum Verb {
     History(History),
     /// Gateways and how they fare
     Gateways,
+    /// One gateway of the cloud: which box speaks under its name, and what of it could not be taken
+    #[command(subcommand)]
+    Gateway(Gateway),
     /// Commands, or one of them with its steps
     Commands {
         /// One command
@@ -134,6 +137,30 @@ pub enum Verb {
     Completions {
         /// Which shell
         shell: clap_complete::Shell,
+    },
+}
+
+/// `gateway`.
+#[derive(Debug, Subcommand)]
+pub enum Gateway {
+    /// Let a box in that is held back, in place of the one before
+    Accept {
+        /// The gateway
+        gateway: String,
+        /// Incarnation of the box, if several are held back
+        #[arg(long)]
+        incarnation: Option<common::Incarnation>,
+        /// Why, for the audit
+        #[arg(long)]
+        reason: String,
+    },
+    /// Frames that the cloud could not take and set aside, newest first
+    SetAside {
+        /// The gateway
+        gateway: String,
+        /// Most frames to show
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        limit: u32,
     },
 }
 

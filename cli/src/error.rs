@@ -130,6 +130,9 @@ pub fn remedy_of(code: Code) -> Option<&'static str> {
         Code::NotConnected | Code::DeviceTimeout => "see the device's state in `twinway status`",
         Code::ReadbackMismatch => "look at the device: it holds another value than was written",
         Code::Interrupted => "look at the point before you repeat the command",
+        Code::IdentityConflict => {
+            "see `twinway gateways`, and let the box in with `twinway gateway accept <name>` if it is the right one"
+        }
         Code::ChangedSince => "somebody changed the point meanwhile: decide anew",
         _ => return None,
     })

@@ -338,6 +338,16 @@ async fn points_are_aligned_exported_and_deleted() {
 async fn gateways_buffer_and_audit_are_listed() {
     let rig = Rig::cloud().await;
     rig.run(&["gateways"]).await.code(0).has(&["g1", "connected", "remote", "1.0 MiB"]);
+    let listed = rig.run(&["gateways"]).await.code(0).has(&["1 held"]);
+    assert!(
+        listed.err.contains("10.0.0.9:5") && listed.err.contains("another box is this gateway"),
+        "{listed:?}"
+    );
+    rig.run(&["gateway", "accept", "g1", "--reason", "new box"]).await.code(0).has(&["10.0.0.9:5", "as g1"]);
+    let other = ["gateway", "accept", "g1", "--reason", "new box", "--incarnation", &"0f".repeat(16)];
+    assert!(rig.run(&other).await.code(1).err.contains("no such box"));
+    rig.run(&["gateway", "accept", "g1", "--reason", " "]).await.code(2);
+    rig.run(&["gateway", "set-aside", "g1"]).await.code(0).has(&["frame", "41", "2.0 KiB", "no table"]);
     assert_eq!(rig.run(&["-o", "json", "gateways"]).await.code(0).json()[0]["id"], "g1");
     rig.run(&["buffer", "status"]).await.code(0).has(&[
         "12 frames, the oldest 4s",

@@ -24,7 +24,7 @@ pub mod wire;
 pub use alarm::{AlarmId, AlarmView};
 pub use clock::Clock;
 pub use command::{CommandId, CommandState};
-pub use ids::{GatewayId, Incarnation, SchemaHash, TenantId, TwinId};
+pub use ids::{BoxId, GatewayId, Incarnation, SchemaHash, TenantId, TwinId};
 pub use interval::IntervalSet;
 pub use quality::{Quality, QualityClass};
 pub use sample::{PointId, Sample};

@@ -93,6 +93,8 @@ codes! {
     NotSupported = "not_supported";
     /// Somebody changed the point since.
     ChangedSince = "changed_since";
+    /// Another box has this gateway's identity.
+    IdentityConflict = "identity_conflict";
 }
 
 // By hand: the derive does not see a rename that a macro hands it.
@@ -165,6 +167,7 @@ pub mod metric {
         CLOUD_FRAMES = "twinway_cloud_frames", "frames received, by result accepted or duplicate";
         CLOUD_SAMPLES = "twinway_cloud_samples", "samples accepted";
         CLOUD_REFUSED = "twinway_cloud_refused", "publishes or sessions refused, by cause";
+        CLOUD_SET_ASIDE = "twinway_cloud_frames_set_aside", "frames that could not be read or stored and are kept aside, by cause";
         CLOUD_COMMIT_SECONDS = "twinway_cloud_commit_seconds", "time of one durable commit of frames";
         CLOUD_SESSIONS = "twinway_cloud_gateway_sessions", "gateways with a live session";
         CLOUD_LIVE_CLIENTS = "twinway_cloud_live_clients", "clients of the live channel";
@@ -286,6 +289,20 @@ pub mod action {
         DESIRED_SET = "desired.set";
         /// A gateway signed in while an older session of it lived, which was closed.
         GATEWAY_TAKEN_OVER = "gateway.taken_over";
+        /// Two boxes have one gateway's identity; one of them is held back.
+        GATEWAY_DUPLICATE = "gateway.duplicate";
+        /// The cloud holds this box back.
+        GATEWAY_HELD = "gateway.held";
+        /// Somebody had another box let in under a gateway's name.
+        GATEWAY_ACCEPTED = "gateway.accepted";
+        /// Another box, or another state of it, speaks under a gateway's name from now on.
+        GATEWAY_REPLACED = "gateway.replaced";
+        /// A box came back with an older state: it was restored from a backup, or is a copy.
+        GATEWAY_RESTORED = "gateway.restored";
+        /// The cloud lacks what it had acknowledged: it was restored from a backup, or is another.
+        CLOUD_RESTORED = "cloud.restored";
+        /// Frames that the cloud could not read or store were set aside.
+        FRAME_SET_ASIDE = "frame.set_aside";
         /// Somebody trusts a certificate of OPC UA from now on.
         CERTIFICATE_TRUSTED = "certificate.trusted";
         /// Somebody trusts a certificate of OPC UA no longer.

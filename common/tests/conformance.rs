@@ -14,11 +14,12 @@ use common::command::{
 use common::names::Code;
 use common::supervise::{PartState, PartStatus};
 use common::wire::{
-    Ack, Batch, Body, Credit, Down, Frame, FrameHeader, Gap, GapCause, Heartbeat, Hello, HelloAck, Known,
-    Refusal, SchemaPart, Snapshot, StreamRange, Up,
+    Ack, Batch, Body, Credit, Down, Frame, FrameHeader, Gap, GapCause, Heartbeat, Hello, HelloAck, Identity,
+    Known, Refusal, SchemaPart, SetAside, Snapshot, StreamRange, Up,
 };
-use common::{Incarnation, PointId, Quality, Sample, SchemaHash, TwinId, Value};
+use common::{BoxId, Incarnation, PointId, Quality, Sample, SchemaHash, TwinId, Value};
 use kept::{is_kept, kept};
+use uuid::Uuid;
 
 const T0: i64 = 1_795_046_400_000_000;
 
@@ -271,11 +272,87 @@ fn health() -> GatewayHealth {
             since_us: T0,
         }],
         left_out: 4,
+        uplink_error: None,
     }
 }
 
 fn known() -> Vec<Known> {
     vec![Known { incarnation: header(1).incarnation, seqs: vec![(1, 40), (43, 43)].into() }]
+}
+
+/// The causes of gaps in the order in which they came; the first four alone are read by every cloud.
+#[test]
+fn gaps_are_read_and_written_with_every_cause() {
+    for (name, cause, first) in [
+        ("frame-1-gap-quota.hex", GapCause::Quota, GapCause::Quota),
+        ("frame-1-gap-overrun.hex", GapCause::Overrun, GapCause::Overrun),
+        ("frame-1-gap-damaged.hex", GapCause::Damaged, GapCause::Damaged),
+        ("frame-1-gap-age.hex", GapCause::Age, GapCause::Quota),
+        ("frame-1-gap-operator.hex", GapCause::Operator, GapCause::Quota),
+        ("frame-1-gap-cloud-lost.hex", GapCause::CloudLost, GapCause::Damaged),
+    ] {
+        let with = |cause| {
+            let incarnation = Some(Incarnation(7));
+            let gap = Gap { incarnation, seqs: Some((3, 9)), times_us: None, samples: 0, cause };
+            Frame { header: header(45), body: Body::Gap(gap) }
+        };
+        is_kept(name, &with(cause).encode());
+        assert_eq!(Frame::decode(&kept(name)).expect(name), with(cause), "{name}");
+        let older = Frame::with_first_cause(&kept(name));
+        assert_eq!(older, (cause != first).then(|| with(first).encode()), "{name}");
+    }
+    assert!(Frame::with_first_cause(&kept("frame-1-event-lz4.hex")).is_none());
+}
+
+/// A hello of a gateway that tells which box it is.
+#[test]
+fn the_gateway_s_hello_is_read_with_an_identity() {
+    let identity = Identity {
+        box_id: BoxId(Uuid::from_u128(0x9a1c_7f40_58f1_4d5e_8a8e_0d6f_3c1b_2a10)),
+        machine: Some("5e".repeat(16)),
+        line: vec![Incarnation(1), Incarnation(2)],
+        answered: Some(Incarnation(2)),
+        store: Some(Uuid::from_u128(0x0192_d5a0_7d3e_4c11_8f43_6a1c_3a0f_9b01)),
+        attempt: 4,
+        acked: vec![Known { incarnation: Incarnation(2), seqs: vec![(1, 7)].into() }],
+    };
+    let hello = Up::Hello(Box::new(Hello {
+        tenant: "default".parse().expect("a name"),
+        gateway: "line1".parse().expect("a name"),
+        version: "0.1.0".into(),
+        incarnation: Incarnation(3),
+        streams: vec![StreamRange { incarnation: Incarnation(2), first: 5, last: 9 }],
+        schema: SchemaHash([0xab; 16]),
+        schemas: vec![SchemaHash([0xab; 16])],
+        session_us: 1_000,
+        remote: false,
+        features: vec!["alarms".into(), "set_aside".into()],
+        heartbeat_ms: None,
+        identity: Some(Box::new(identity)),
+    }));
+    is_kept("up-1-hello-identity.hex", &hello.encode());
+    assert_eq!(Up::decode(&kept("up-1-hello-identity.hex")).expect("a message"), hello);
+}
+
+#[test]
+fn what_the_cloud_sets_aside_is_read_and_written_as_ever() {
+    let known = Known { incarnation: Incarnation(2), seqs: vec![(8, 8)].into() };
+    let ack = HelloAck {
+        session: 9,
+        store: Some(Uuid::from_u128(0x0192_d5a0_7d3e_4c11_8f43_6a1c_3a0f_9b01)),
+        seen: Some(Incarnation(2)),
+        set_aside: vec![known.clone()],
+        ..HelloAck::default()
+    };
+    let set = |frames, apart| Down::SetAside(SetAside { frames, detail: "no table".into(), apart });
+    for (name, message) in [
+        ("down-1-hello-ack-store.hex", Down::HelloAck(ack)),
+        ("down-8-set-aside.hex", set(vec![known], false)),
+        ("down-8-set-aside-apart.hex", set(vec![], true)),
+    ] {
+        is_kept(name, &message.encode());
+        assert_eq!(Down::decode(&kept(name)).expect(name), message, "{name}");
+    }
 }
 
 #[test]
@@ -293,6 +370,7 @@ fn messages_up_are_read_and_written_as_ever() {
         remote: true,
         features: vec!["alarms".into()],
         heartbeat_ms: None,
+        identity: None,
     };
     let older = Hello { features: Vec::new(), ..hello.clone() };
     let part = SchemaPart { hash: header.schema, index: 1, count: 3, bytes: b"{\"a\":1}".to_vec() };
@@ -317,13 +395,14 @@ fn messages_down_are_read_and_written_as_ever() {
     // Of a cloud before it had features, and of one that has.
     let hello = |features: &[&str]| {
         let features = features.iter().map(|f| (*f).to_owned()).collect();
-        Down::HelloAck(HelloAck { session: 9, known: Vec::new(), want_schemas: Vec::new(), features })
+        Down::HelloAck(HelloAck { session: 9, features, ..HelloAck::default() })
     };
     let some = HelloAck {
         session: 10,
         known: known(),
         want_schemas: vec![SchemaHash([1; 16])],
         features: vec!["batch".into()],
+        ..HelloAck::default()
     };
     let order = CommandOrder {
         id: command_id(),

@@ -19,6 +19,23 @@ pub(super) async fn gateways(ctx: &Context) -> Result<Exit> {
     if gateways.is_empty() {
         ctx.out.note("no gateways");
     }
+    for g in &gateways {
+        for held in &g.held {
+            let which = held.box_id.map_or_else(|| "of an older program".to_owned(), |b| b.to_string());
+            ctx.out.note(&format!(
+                "{}: box {which} from {} (incarnation {}) is held back since {}: {}",
+                g.id,
+                held.peer,
+                held.incarnation,
+                time(held.since_us),
+                held.reason
+            ));
+        }
+        if let Some(error) = g.health.as_ref().filter(|_| !g.connected).and_then(|h| h.uplink_error.as_ref())
+        {
+            ctx.out.note(&format!("{}: {error}", g.id));
+        }
+    }
     Ok(Exit::Ok)
 }
 
@@ -29,10 +46,13 @@ pub(super) fn gateway_table(gateways: &[GatewayView], now_us: i64) -> Table {
     ];
     let mut table = Table::new(&columns);
     for g in gateways {
-        let link = if g.connected { "connected" } else { "offline" };
+        let mut link = if g.connected { "connected" } else { "offline" }.to_owned();
+        if !g.held.is_empty() {
+            link += &format!(", {} held", g.held.len());
+        }
         let mut row = vec![
             g.id.to_string(),
-            link.to_owned(),
+            link,
             age(g.since_us, now_us),
             age(g.last_seen_us, now_us),
             g.twins.to_string(),

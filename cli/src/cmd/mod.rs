@@ -7,6 +7,7 @@ mod buffer_box;
 mod check;
 mod command;
 mod discover;
+mod gateway;
 mod history;
 mod history_sets;
 mod lists;
@@ -107,6 +108,7 @@ pub(crate) async fn run(cli: Cli, out: Out) -> Result<Exit> {
         Verb::Send(s) => write::write(&ctx, &s.twin, &s.assignment, s.write, s.wait).await,
         Verb::History(h) => history::history(&ctx, h).await,
         Verb::Gateways => lists::gateways(&ctx).await,
+        Verb::Gateway(verb) => gateway::gateway(&ctx, verb).await,
         Verb::Commands { id: Some(id), .. } => command::one(&ctx, &id).await,
         Verb::Commands { id: None, limit } => lists::commands(&ctx, limit).await,
         Verb::Alarms(verb) => alarms::alarms(&ctx, verb).await,

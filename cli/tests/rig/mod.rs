@@ -127,6 +127,39 @@ fn device(name: &str, protocol: &str, connected: bool) -> DeviceHealth {
     }
 }
 
+fn held() -> HeldBox {
+    HeldBox {
+        box_id: None,
+        incarnation: common::Incarnation(7),
+        peer: "10.0.0.9:5".into(),
+        version: "0.1.0".into(),
+        since_us: NOW_US,
+        last_us: NOW_US,
+        reason: "another box is this gateway".into(),
+    }
+}
+
+/// Lets the box in that is held back.
+async fn accept(Part(id): Part<String>, Json(request): Json<AcceptRequest>) -> Response {
+    if id != "g1" || request.incarnation.is_some_and(|i| i != held().incarnation) {
+        return Problem::new(Code::Conflict, "no such box").into_response();
+    }
+    assert_eq!(request.reason, "new box");
+    Json(held()).into_response()
+}
+
+async fn set_aside() -> Json<Page<SetAsideView>> {
+    let frame = SetAsideView {
+        incarnation: Some(common::Incarnation(7)),
+        seq: Some(41),
+        at_us: NOW_US,
+        cause: "frame".into(),
+        detail: "no table".into(),
+        bytes: 2048,
+    };
+    Json(Page { items: vec![frame], next_cursor: None })
+}
+
 pub(crate) fn gateway() -> GatewayView {
     GatewayView {
         id: "g1".parse().unwrap(),
@@ -134,7 +167,9 @@ pub(crate) fn gateway() -> GatewayView {
         since_us: NOW_US,
         last_seen_us: NOW_US,
         twins: 2,
+        held: vec![held()],
         health: Some(GatewayHealth {
+            uplink_error: None,
             left_out: 0,
             version: "0.1.0".into(),
             uptime_ms: 3_600_000,
@@ -203,6 +238,8 @@ fn router(world: Shared) -> Router {
         .route("/commands", get(commands))
         .route("/commands/{id}", get(one_command))
         .route("/gateways", get(async || Json(Page { items: vec![gateway()], next_cursor: None })))
+        .route("/gateways/{id}/accept", post(accept))
+        .route("/gateways/{id}/set-aside", get(set_aside))
         .route("/audit", get(audit))
         .route("/switch", get(switch).put(set_switch))
         .route("/live", get(live))

@@ -61,7 +61,7 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::NotFound { what } => Self::not_found(&what),
-            StoreError::Conflict { what } => Self::new(Code::Conflict, what),
+            StoreError::Conflict { what } | StoreError::Refused { what } => Self::new(Code::Conflict, what),
             StoreError::Database { detail } => {
                 tracing::error!(detail, "storage refuses");
                 Self::new(Code::Unavailable, "storage is not available, try again later")

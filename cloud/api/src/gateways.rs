@@ -1,17 +1,20 @@
 //! Gateways: how they fare, and what they sign in with.
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use common::api::{GatewayCredential, GatewayRequest, GatewayView, Page};
-use common::command::Severity;
-use common::names::action;
+use cloud_core::{BoxError, GatewayKey};
+use common::api::{
+    AcceptRequest, GatewayCredential, GatewayRequest, GatewayView, HeldBox, Page, SetAsideView,
+};
+use common::command::{LogEntry, Severity};
+use common::names::{Code, action};
 
 use crate::auth::token;
 use crate::context::Api;
 use crate::error::ApiError;
 use crate::guard::Caller;
-use crate::request::{Body, Paging, Params, cursor};
+use crate::request::{Body, Paging, Params, check_reason, cursor, cursor_error};
 
 pub(crate) async fn list(
     State(api): State<Api>,
@@ -45,6 +48,8 @@ fn as_seen(api: &Api, caller: &Caller, mut gateway: GatewayView) -> Option<Gatew
     if !hidden.is_empty() {
         gateway.health = None;
     }
+    // Who may not let them in is not told where they come from.
+    gateway.held.iter_mut().for_each(|held| held.peer.clear());
     Some(gateway)
 }
 
@@ -67,6 +72,59 @@ pub(crate) async fn enrol(
     )
     .await?;
     api.storage.set_gateway_secret(&key, &hash, api.clock.now_us()).await?;
-    api.downlink.end_session(&key);
+    api.downlink.credential_changed(&key).await?;
     Ok((StatusCode::CREATED, Json(GatewayCredential { gateway: key.gateway, secret })))
+}
+
+fn known(api: &Api, id: &str) -> Result<GatewayKey, ApiError> {
+    let found = api.downlink.gateways().into_iter().find(|g| g.id.as_str() == id);
+    Ok(api.gateway_key(found.ok_or_else(|| ApiError::not_found("gateway"))?.id))
+}
+
+/// Lets a box in that is held back under a gateway's name.
+pub(crate) async fn accept(
+    State(api): State<Api>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Body(request): Body<AcceptRequest>,
+) -> Result<Json<HeldBox>, ApiError> {
+    check_reason(&request.reason)?;
+    let key = known(&api, &id)?;
+    let entry = LogEntry {
+        at_us: api.clock.now_us(),
+        actor: caller.access.name.clone(),
+        action: action::GATEWAY_ACCEPTED.into(),
+        target: key.gateway.to_string(),
+        twin: None,
+        severity: Severity::Warning,
+        code: None,
+        detail: request.reason,
+    };
+    match api.downlink.accept_box(&key, request.incarnation, entry).await {
+        Ok(held) => Ok(Json(held)),
+        Err(BoxError::Storage(error)) => Err(error.into()),
+        Err(BoxError::Which { held }) => {
+            let all: Vec<_> = held.iter().map(|h| format!("{} from {}", h.incarnation, h.peer)).collect();
+            let detail = match &all[..] {
+                [] => "no box is held back under this name".to_owned(),
+                all => format!(
+                    "no such box, or more than one: name the incarnation of one of {}",
+                    all.join(", ")
+                ),
+            };
+            Err(ApiError::new(Code::Conflict, detail))
+        }
+    }
+}
+
+/// Frames of a gateway that could not be taken.
+pub(crate) async fn set_aside(
+    State(api): State<Api>,
+    _caller: Caller,
+    Path(id): Path<String>,
+    Params(paging): Params<Paging>,
+) -> Result<Json<Page<SetAsideView>>, ApiError> {
+    let key = known(&api, &id)?;
+    let page = api.storage.set_aside_page(&key, paging.cursor.as_deref(), paging.rows()?).await;
+    Ok(Json(page.map_err(cursor_error)?))
 }

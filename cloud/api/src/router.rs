@@ -63,6 +63,8 @@ fn handler(route: &Route) -> MethodRouter<Api> {
         Op::UnshelveAlarm => on(filter, alarms::unshelve),
         Op::ListGateways => on(filter, gateways::list),
         Op::EnrolGateway => on(filter, gateways::enrol),
+        Op::AcceptBox => on(filter, gateways::accept),
+        Op::ListSetAside => on(filter, gateways::set_aside),
         Op::ListAudit => on(filter, audit::list),
         Op::ListAssets => on(filter, twins::tree),
         Op::ListUsers => on(filter, users::list),

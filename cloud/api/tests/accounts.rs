@@ -257,3 +257,39 @@ async fn the_audit_of_accounts_is_for_admins_of_all() {
     let list = rig.ask("GET", query).bearer(&admin).send().await.ok(200).json();
     assert_eq!(list["items"], json!([]));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_box_that_is_held_back_is_seen_and_let_in_by_an_admin() {
+    let rig = Rig::new();
+    let held = |n: u128, peer: &str| common::api::HeldBox {
+        box_id: None,
+        incarnation: common::Incarnation(n),
+        peer: peer.into(),
+        version: "1".into(),
+        since_us: 1,
+        last_us: 2,
+        reason: "another box is this gateway".into(),
+    };
+    *rig.gateways.held.lock().unwrap() = vec![held(1, "10.0.0.1:5"), held(2, "10.0.0.2:5")];
+    let (admin, engineer) = (rig.admin(), rig.token("e", &[("", Role::Engineer)]));
+    let list = rig.ask("GET", "/api/v1/gateways").bearer(&admin).send().await.ok(200).json();
+    assert_eq!(list["items"][0]["held"][1]["peer"], "10.0.0.2:5");
+    let accept = async |token: &str, body| {
+        rig.ask("POST", "/api/v1/gateways/gw1/accept").bearer(token).json(&body).send().await
+    };
+    assert_eq!(accept(&engineer, json!({"reason": "new box"})).await.problem(403), "forbidden");
+    assert_eq!(accept(&admin, json!({"reason": ""})).await.problem(400), "invalid_request");
+    let both = accept(&admin, json!({"reason": "new box"})).await;
+    assert_eq!(both.problem(409), "conflict");
+    let one = json!({"reason": "new box", "incarnation": format!("{:032x}", 2)});
+    assert_eq!(accept(&admin, one).await.ok(200).json()["peer"], "10.0.0.2:5");
+    let accepted = rig.gateways.accepted.lock().unwrap().clone();
+    assert_eq!((accepted[0].action.as_str(), accepted[0].detail.as_str()), ("gateway.accepted", "new box"));
+    let path = "/api/v1/gateways/none/accept";
+    rig.ask("POST", path).bearer(&admin).json(&json!({"reason": "x"})).send().await.problem(404);
+    let aside = async |id: &str| {
+        rig.ask("GET", &format!("/api/v1/gateways/{id}/set-aside")).bearer(&engineer).send().await
+    };
+    assert_eq!(aside("gw1").await.ok(200).json()["items"], json!([]));
+    aside("none").await.problem(404);
+}

@@ -76,6 +76,7 @@ async fn every_route_holds_for_every_role_and_place() {
         let id = match route.rule {
             Rule::Command => command.clone(),
             Rule::Alarm => alarm.id.to_string(),
+            Rule::Whole => "gw1".to_owned(),
             _ => OVEN.to_string(),
         };
         let path =

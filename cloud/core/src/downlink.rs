@@ -1,11 +1,12 @@
 //! The way to gateways, for those who have orders for them.
 
 use async_trait::async_trait;
+use common::Incarnation;
 use common::alarm::AlarmOrder;
-use common::api::GatewayView;
-use common::command::{CommandOrder, DesiredOrder};
+use common::api::{GatewayView, HeldBox};
+use common::command::{CommandOrder, DesiredOrder, LogEntry};
 
-use crate::storage::GatewayKey;
+use crate::storage::{GatewayKey, StoreError};
 
 /// Why an order was not handed to a live session.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -28,6 +29,20 @@ pub enum DownlinkError {
         /// Which gateway.
         gateway: String,
     },
+}
+
+/// Why a box was not let in.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum BoxError {
+    /// No box is held back that is meant, or several are.
+    #[error("{} boxes are held back", held.len())]
+    Which {
+        /// Those that are held.
+        held: Vec<HeldBox>,
+    },
+    /// It cannot be kept.
+    #[error("storage")]
+    Storage(#[from] StoreError),
 }
 
 /// Live sessions of gateways. An order goes to a live session or nowhere: never queued for later.
@@ -55,8 +70,24 @@ pub trait Downlink: Send + Sync {
     /// When there is no live session that takes it, or its program does not know alarms.
     async fn alarm(&self, gateway: &GatewayKey, order: AlarmOrder) -> Result<(), DownlinkError>;
 
-    /// Ends the gateway's session, if it has one: its credential no longer holds.
-    fn end_session(&self, gateway: &GatewayKey);
+    /// The gateway was given another credential: its sessions end, and who has the new one is let in, whichever box it
+    /// is.
+    ///
+    /// # Errors
+    /// When storage refuses; the sessions go on.
+    async fn credential_changed(&self, gateway: &GatewayKey) -> Result<(), StoreError>;
+
+    /// Lets a box in that is held back, in place of the one before: the one of this incarnation, or the only one. The
+    /// entry is put into the audit with what was done.
+    ///
+    /// # Errors
+    /// When no such box is held, several are and none is named, or storage refuses.
+    async fn accept_box(
+        &self,
+        gateway: &GatewayKey,
+        incarnation: Option<Incarnation>,
+        audit: LogEntry,
+    ) -> Result<HeldBox, BoxError>;
 
     /// All gateways that were ever seen, and how they fare.
     fn gateways(&self) -> Vec<GatewayView>;

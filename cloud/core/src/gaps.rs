@@ -48,6 +48,7 @@ pub fn reason(cause: GapCause) -> GapReason {
         GapCause::Damaged => GapReason::Damaged,
         GapCause::Age => GapReason::Age,
         GapCause::Operator => GapReason::Operator,
+        GapCause::CloudLost => GapReason::CloudLost,
         GapCause::Other => GapReason::Other,
     }
 }

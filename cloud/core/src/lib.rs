@@ -4,6 +4,7 @@
 pub mod access;
 pub mod align;
 pub mod assets;
+pub mod boxes;
 pub mod downlink;
 pub mod gaps;
 pub mod history;
@@ -13,7 +14,7 @@ pub mod storage;
 
 pub use access::{Access, Scope};
 pub use align::Grid;
-pub use downlink::{Downlink, DownlinkError};
+pub use downlink::{BoxError, Downlink, DownlinkError};
 pub use history::HistoryStorage;
 pub use live::LiveSink;
 pub use state::{Applied, PointState, Position, State, TwinState, World};

@@ -7,16 +7,17 @@ use async_trait::async_trait;
 use common::alarm::AlarmView;
 use common::api::{
     ApiKeyView, CommandView, DesiredEntry, DesiredView, GrantView, HistoryGap, HistoryPoint, Page,
-    Resolution, UserView,
+    Resolution, SetAsideView, UserView,
 };
 use common::command::{CommandUpdate, DesiredUpdate, LogEntry, Requester, Severity};
-use common::wire::Frame;
+use common::wire::{Frame, Known};
 use common::{
     AlarmId, CommandId, CommandState, GatewayId, Incarnation, IntervalSet, Schema, SchemaHash, TenantId,
     TwinId,
 };
 use uuid::Uuid;
 
+use crate::boxes::Boxes;
 use crate::history::HistoryStorage;
 use crate::state::TwinState;
 
@@ -33,6 +34,12 @@ pub enum StoreError {
     #[error("conflict: {what}")]
     Conflict {
         /// What.
+        what: String,
+    },
+    /// The database refuses this very content, and would again. Nothing was changed.
+    #[error("content refused: {what}")]
+    Refused {
+        /// What it said.
         what: String,
     },
     /// The database refuses. Nothing was changed.
@@ -296,6 +303,54 @@ pub trait AuditStorage: Send + Sync {
     ) -> Result<Page<LogEntry>, StoreError>;
 }
 
+/// A frame that could not be read or stored.
+#[derive(Debug, Clone)]
+pub struct SetAside {
+    /// From whom.
+    pub gateway: Arc<GatewayKey>,
+    /// Its rank and sequence; none if they cannot be read.
+    pub name: Option<(u64, u64)>,
+    /// What was at fault, in one word.
+    pub cause: &'static str,
+    /// The same for people.
+    pub detail: String,
+    /// As received.
+    pub bytes: Arc<[u8]>,
+    /// When, UTC us.
+    pub at_us: i64,
+}
+
+/// The boxes behind gateways' names, and what they sent that could not be taken.
+#[async_trait]
+pub trait BoxStorage: Send + Sync {
+    /// What is known of a gateway's boxes; the default if nothing is.
+    async fn boxes(&self, gateway: &GatewayKey) -> Result<Boxes, StoreError>;
+
+    /// Keeps it, with entries for the audit.
+    async fn keep_boxes(
+        &self,
+        gateway: &GatewayKey,
+        boxes: &Boxes,
+        audit: &[LogEntry],
+    ) -> Result<(), StoreError>;
+
+    /// Keeps frames aside with the marks of those that have a name: they count as stored. True for each that is new;
+    /// one without a name is known by its bytes. Of each gateway at most 1,000 frames and 16 MiB are kept, the newest.
+    /// A rank that `hello` did not give to the gateway: `NotFound`, nothing stored.
+    async fn set_aside(&self, frames: &[SetAside], audit: &[LogEntry]) -> Result<Vec<bool>, StoreError>;
+
+    /// Frames of a gateway that are kept aside, newest first.
+    async fn set_aside_page(
+        &self,
+        gateway: &GatewayKey,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<SetAsideView>, StoreError>;
+
+    /// The names of those that have one.
+    async fn set_aside_names(&self, gateway: &GatewayKey) -> Result<Vec<Known>, StoreError>;
+}
+
 /// An account with its password's hash.
 #[derive(Debug, Clone)]
 pub struct Account {
@@ -364,11 +419,17 @@ pub trait AccountStorage: Send + Sync {
 
 /// All of storage.
 pub trait Storage:
-    FrameStorage + HistoryStorage + CommandStorage + AlarmStorage + AuditStorage + AccountStorage
+    FrameStorage + HistoryStorage + CommandStorage + AlarmStorage + AuditStorage + AccountStorage + BoxStorage
 {
 }
 
-impl<T: FrameStorage + HistoryStorage + CommandStorage + AlarmStorage + AuditStorage + AccountStorage> Storage
-    for T
+impl<T> Storage for T where
+    T: FrameStorage
+        + HistoryStorage
+        + CommandStorage
+        + AlarmStorage
+        + AuditStorage
+        + AccountStorage
+        + BoxStorage
 {
 }

@@ -12,6 +12,7 @@ use common::{Drain, Incarnation, IntervalSet};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Duration, Instant};
 
+use crate::aside::Poison;
 use crate::handle::Shared;
 use crate::outbox::{End, Outbox};
 
@@ -120,13 +121,38 @@ async fn by_session(shared: &Shared, batch: Vec<Work>) {
         groups.entry(work.outbox.session).or_default().push(work);
     }
     for group in groups.values() {
-        if let Err(error) = commit(shared, group).await
+        let stored = match commit(shared, group).await {
+            Err(error) if is_of_content(&error) => one_by_one(shared, group).await,
+            stored => stored,
+        };
+        if let Err(error) = stored
             && let Some(work) = group.first()
         {
             tracing::error!(%error, gateway = %work.frame.gateway, frames = group.len(), "frames not stored");
             work.outbox.end(End::refused("storage", Code::Unavailable, "frames cannot be stored now"));
         }
     }
+}
+
+/// One frame's content must not keep those after it from storage: what can never be stored is set aside.
+async fn one_by_one(shared: &Shared, group: &[Work]) -> Result<(), StoreError> {
+    for work in group {
+        let detail = match commit(shared, std::slice::from_ref(work)).await {
+            Ok(()) => continue,
+            Err(StoreError::Conflict { what } | StoreError::Refused { what }) => what,
+            Err(error) => return Err(error),
+        };
+        let frame = &work.frame;
+        let (incarnation, seq) = (frame.frame.header.incarnation, frame.frame.header.seq);
+        let name = Some((frame.rank, incarnation, seq));
+        let poison = Poison { name, cause: "storage", detail, bytes: frame.bytes.clone() };
+        shared.aside(&frame.gateway, &work.outbox, work.pkid, poison).await?;
+    }
+    Ok(())
+}
+
+fn is_of_content(error: &StoreError) -> bool {
+    matches!(error, StoreError::Conflict { .. } | StoreError::Refused { .. })
 }
 
 async fn commit(shared: &Shared, batch: &[Work]) -> Result<(), StoreError> {

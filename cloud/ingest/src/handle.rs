@@ -5,15 +5,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use cloud_core::{Downlink, DownlinkError, GatewayKey};
+use cloud_core::{BoxError, Downlink, DownlinkError, GatewayKey, StoreError};
+use common::Incarnation;
 use common::alarm::AlarmOrder;
-use common::api::{GatewayHealth, GatewayView};
-use common::command::{CommandOrder, DesiredOrder};
-use common::names::Code;
+use common::api::{GatewayHealth, GatewayView, HeldBox};
+use common::command::{CommandOrder, DesiredOrder, LogEntry, Severity};
+use common::names::{Code, action};
 use common::wire::{self, Body, Down, FEATURE_ALARMS, FEATURE_CREDIT, Frame};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+use crate::aside::Told;
+use crate::boxes::Book;
 use crate::credit::{ACTIVE, Credit};
 use crate::options::{Options, Parts};
 use crate::outbox::{End, Outbox};
@@ -36,6 +39,9 @@ pub(crate) struct Shared {
     pub(crate) packed: Arc<Semaphore>,
     pub(crate) unpackers: Semaphore,
     pub(crate) credit: Credit,
+    /// Who speaks under which name.
+    pub(crate) book: Book,
+    pub(crate) told: Told,
     table: Mutex<Table>,
     next_session: AtomicU64,
 }
@@ -43,6 +49,8 @@ pub(crate) struct Shared {
 #[derive(Default)]
 struct Table {
     sessions: HashMap<GatewayKey, Session>,
+    /// Signed in, and not let in yet.
+    waiting: Vec<(GatewayKey, Arc<Outbox>)>,
     seen: BTreeMap<GatewayKey, Seen>,
 }
 
@@ -63,13 +71,19 @@ struct Seen {
     since_us: i64,
     last_seen_us: i64,
     health: Option<GatewayHealth>,
+    /// Boxes that are held back.
+    held: Vec<HeldBox>,
+}
+
+impl Seen {
+    fn new(at_us: i64) -> Self {
+        Self { connected: false, since_us: at_us, last_seen_us: at_us, health: None, held: Vec::new() }
+    }
 }
 
 impl Shared {
     pub(crate) fn new(options: Options, mut parts: Parts) -> Self {
-        let seen = |(key, at): (GatewayKey, i64)| {
-            (key, Seen { connected: false, since_us: at, last_seen_us: at, health: None })
-        };
+        let seen = |(key, at): (GatewayKey, i64)| (key, Seen::new(at));
         let seen = std::mem::take(&mut parts.gateways).into_iter().map(seen).collect();
         let bytes = || Arc::new(Semaphore::new(options.waiting_bytes.min(Semaphore::MAX_PERMITS)));
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
@@ -81,9 +95,11 @@ impl Shared {
             credit: Credit::default(),
             // Numbers of sessions grow over restarts as well.
             next_session: AtomicU64::new(u64::try_from(parts.clock.now_us()).unwrap_or(1)),
+            book: Book::new(parts.clock.now_us()),
+            told: Told::default(),
             options,
             parts,
-            table: Mutex::new(Table { sessions: HashMap::new(), seen }),
+            table: Mutex::new(Table { seen, ..Table::default() }),
         }
     }
 
@@ -142,19 +158,99 @@ impl Shared {
         self.next_session.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Enters a session that has signed in. An older one of the same gateway is ended; true if there was one.
-    pub(crate) fn enter(&self, key: &GatewayKey, outbox: Arc<Outbox>) -> bool {
+    /// A session has signed in, and its gateway says hello next.
+    pub(crate) fn wait(&self, key: &GatewayKey, outbox: Arc<Outbox>) {
+        self.table().waiting.push((key.clone(), outbox));
+    }
+
+    /// Enters a session that is let in. An older one of the same gateway is ended, and people are told if nobody has yet.
+    pub(crate) async fn enter(&self, key: &GatewayKey, outbox: &Arc<Outbox>, is_told: bool) {
+        let session = || Session {
+            outbox: outbox.clone(),
+            time: None,
+            features: Vec::new(),
+            backlog_at: None,
+            credit: None,
+        };
+        let older = {
+            let mut table = self.table();
+            if table.sessions.get(key).is_some_and(|s| s.outbox.session == outbox.session) {
+                return;
+            }
+            let older = table.sessions.insert(key.clone(), session());
+            self.parts.metrics.sessions(table.sessions.len());
+            older
+        };
+        let Some(older) = older else { return };
+        older.outbox.end(End::TakenOver);
+        if is_told {
+            return;
+        }
+        let entry = LogEntry {
+            at_us: self.parts.clock.now_us(),
+            actor: "system".into(),
+            action: action::GATEWAY_TAKEN_OVER.into(),
+            target: key.gateway.to_string(),
+            twin: None,
+            severity: Severity::Warning,
+            code: Some(Code::Conflict),
+            detail:
+                "said hello while an older session lived, which was closed: a link that broke without a word"
+                    .into(),
+        };
+        if let Err(error) = self.parts.storage.append_audit(&entry).await {
+            tracing::error!(%error, gateway = %key, "audit entry not stored");
+        }
+        self.parts.sink.event(&entry);
+    }
+
+    /// Whether another session of the gateway lives, and when its last word came, UTC us.
+    pub(crate) fn standing(&self, key: &GatewayKey, session: u64) -> (bool, Option<i64>) {
+        let table = self.table();
+        let live = table.sessions.get(key).is_some_and(|s| {
+            let heard = s.time.is_some_and(|(_, at)| at.elapsed() < self.options.silence);
+            s.outbox.session != session && heard && !s.outbox.ended.is_cancelled()
+        });
+        (live, table.seen.get(key).map(|s| s.last_seen_us))
+    }
+
+    /// Boxes of a gateway that are held back, for those who look.
+    pub(crate) fn show_held(&self, key: &GatewayKey, held: Vec<HeldBox>) {
+        let now = self.parts.clock.now_us();
         let mut table = self.table();
-        let session = Session { outbox, time: None, features: Vec::new(), backlog_at: None, credit: None };
-        let older = table.sessions.insert(key.clone(), session);
-        self.parts.metrics.sessions(table.sessions.len());
+        if held.is_empty() && !table.seen.contains_key(key) {
+            return;
+        }
+        let seen = table.seen.entry(key.clone()).or_insert_with(|| Seen::new(now));
+        let changed = seen.held != held;
+        seen.held = held;
         drop(table);
-        older.inspect(|o| o.outbox.end(End::TakenOver)).is_some()
+        if changed {
+            self.tell(key);
+        }
+    }
+
+    /// Ends all sessions of a gateway, also those that have not said hello.
+    pub(crate) fn end_sessions(&self, key: &GatewayKey, why: &End) {
+        let table = self.table();
+        let waiting = table.waiting.iter().filter(|(k, _)| k == key).map(|(_, o)| o);
+        let entered = table.sessions.get(key).map(|s| &s.outbox);
+        let all: Vec<_> = waiting.chain(entered).cloned().collect();
+        drop(table);
+        all.iter().for_each(|outbox| outbox.end(why.clone()));
+    }
+
+    /// Whether a session's gateway named a feature.
+    pub(crate) fn knows(&self, key: &GatewayKey, session: u64, feature: &str) -> bool {
+        let table = self.table();
+        let live = table.sessions.get(key).filter(|s| s.outbox.session == session);
+        live.is_some_and(|s| s.features.iter().any(|f| f == feature))
     }
 
     /// Takes a session out, if it is still the gateway's.
     pub(crate) fn leave(&self, key: &GatewayKey, session: u64) {
         let mut table = self.table();
+        table.waiting.retain(|(_, outbox)| outbox.session != session);
         if table.sessions.get(key).is_none_or(|s| s.outbox.session != session) {
             return;
         }
@@ -196,12 +292,7 @@ impl Shared {
         let mut table = self.table();
         let Some(live) = table.sessions.get_mut(key).filter(|s| s.outbox.session == session) else { return };
         live.time = Some((session_us, Instant::now()));
-        let seen = table.seen.entry(key.clone()).or_insert(Seen {
-            connected: false,
-            since_us: now,
-            last_seen_us: now,
-            health: None,
-        });
+        let seen = table.seen.entry(key.clone()).or_insert_with(|| Seen::new(now));
         seen.last_seen_us = now;
         note(seen, now);
         drop(table);
@@ -241,6 +332,7 @@ impl Seen {
             last_seen_us: self.last_seen_us,
             twins,
             health: self.health.clone(),
+            held: self.held.clone(),
         }
     }
 }
@@ -282,12 +374,17 @@ impl Downlink for Handle {
         if live.message(&Down::Alarm(Box::new(order))) { Ok(()) } else { Err(full()) }
     }
 
-    fn end_session(&self, gateway: &GatewayKey) {
-        let outbox = self.0.table().sessions.get(gateway).map(|s| s.outbox.clone());
-        if let Some(outbox) = outbox {
-            let detail = "the gateway was given another secret";
-            outbox.end(End::refused("credentials", Code::Unauthenticated, detail));
-        }
+    async fn credential_changed(&self, gateway: &GatewayKey) -> Result<(), StoreError> {
+        self.open(gateway).await
+    }
+
+    async fn accept_box(
+        &self,
+        gateway: &GatewayKey,
+        incarnation: Option<Incarnation>,
+        audit: LogEntry,
+    ) -> Result<HeldBox, BoxError> {
+        self.accept(gateway, incarnation, audit).await
     }
 
     fn gateways(&self) -> Vec<GatewayView> {

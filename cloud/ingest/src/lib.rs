@@ -2,6 +2,8 @@
 //! own topic and hear its own, nothing else; nothing is retained, queued for later or passed on; and a frame
 //! is acknowledged only after it is durable.
 
+mod aside;
+mod boxes;
 mod committer;
 mod credit;
 mod handle;
@@ -10,6 +12,7 @@ mod metrics;
 mod mqtt;
 mod options;
 mod outbox;
+mod restored;
 mod schemas;
 mod session;
 mod sink;

@@ -28,6 +28,7 @@ pub struct Metrics {
     frames: Family<Outcome, Counter>,
     samples: Counter,
     refused: Family<Cause, Counter>,
+    set_aside: Family<Cause, Counter>,
     commit_seconds: Histogram,
     sessions: Gauge,
 }
@@ -38,6 +39,7 @@ impl Default for Metrics {
             frames: Family::default(),
             samples: Counter::default(),
             refused: Family::default(),
+            set_aside: Family::default(),
             commit_seconds: Histogram::new(exponential_buckets(0.0005, 2.0, 14)),
             sessions: Gauge::default(),
         }
@@ -53,6 +55,8 @@ impl Metrics {
         registry.register(name, help, self.samples.clone());
         let (name, help) = metric::CLOUD_REFUSED;
         registry.register(name, help, self.refused.clone());
+        let (name, help) = metric::CLOUD_SET_ASIDE;
+        registry.register(name, help, self.set_aside.clone());
         let (name, help) = metric::CLOUD_COMMIT_SECONDS;
         registry.register(name, help, self.commit_seconds.clone());
         let (name, help) = metric::CLOUD_SESSIONS;
@@ -66,6 +70,10 @@ impl Metrics {
 
     pub(crate) fn refuse(&self, cause: &'static str) {
         self.refused.get_or_create(&Cause { cause }).inc();
+    }
+
+    pub(crate) fn set_aside(&self, cause: &'static str) {
+        self.set_aside.get_or_create(&Cause { cause }).inc();
     }
 
     pub(crate) fn committed(&self, accepted: u64, duplicate: u64, samples: u64, seconds: f64) {

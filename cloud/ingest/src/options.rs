@@ -44,6 +44,8 @@ pub struct Options {
     pub waiting_samples: usize,
     /// Pause before a failed commit is tried once more.
     pub retry_after: Duration,
+    /// When a gateway's box was silent for so long, another one takes its place without a person. Default 24 h.
+    pub replace_after: Duration,
 }
 
 impl Options {
@@ -60,6 +62,7 @@ impl Options {
             waiting_bytes: 32 << 20,
             waiting_samples: 16_000_000,
             retry_after: Duration::from_millis(200),
+            replace_after: Duration::from_secs(24 * 3600),
         }
     }
 }

@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use cloud_core::GatewayKey;
 use common::Drain;
-use common::command::{LogEntry, Severity};
-use common::names::{Code, action, topic};
+use common::names::{Code, topic};
 use rumqttc::mqttbytes::v4::{
     ConnAck, Connect, ConnectReturnCode, Packet, Publish, SubAck, Subscribe, SubscribeReasonCode, UnsubAck,
 };
@@ -69,8 +68,8 @@ pub(crate) async fn serve(
     };
     let session = async move {
         // Entered and left together, whatever happens in between.
-        let _entered = Entered::new(&shared, &key, &outbox).await;
-        let talk = Talk::new(shared.clone(), key.clone(), outbox.clone(), queues);
+        let _signed_in = SignedIn::new(&shared, &key, &outbox);
+        let talk = Talk::new(shared.clone(), key.clone(), outbox.clone(), peer, queues);
         let up = topic::up(&key.tenant, &key.gateway);
         let mut session = Session { input, keep_alive, up, down, subscribed: false, outbox, talk };
         let end = session.run(&drain).await;
@@ -183,39 +182,20 @@ fn is_same(a: &[u8; 32], b: &[u8; 32]) -> bool {
 }
 
 /// A session's place in the table; given up when dropped.
-struct Entered<'a> {
+struct SignedIn<'a> {
     shared: &'a Shared,
     key: &'a GatewayKey,
     session: u64,
 }
 
-impl<'a> Entered<'a> {
-    async fn new(shared: &'a Shared, key: &'a GatewayKey, outbox: &Arc<Outbox>) -> Self {
-        let entered = Self { shared, key, session: outbox.session };
-        if shared.enter(key, outbox.clone()) {
-            let entry = LogEntry {
-                at_us: shared.parts.clock.now_us(),
-                actor: "system".into(),
-                action: action::GATEWAY_TAKEN_OVER.into(),
-                target: key.gateway.to_string(),
-                twin: None,
-                severity: Severity::Warning,
-                code: Some(Code::Conflict),
-                detail:
-                    "signed in while an older session lived, which was closed: a broken link, or two boxes \
-                         with one identity"
-                        .into(),
-            };
-            if let Err(error) = shared.parts.storage.append_audit(&entry).await {
-                tracing::error!(%error, gateway = %key, "audit entry not stored");
-            }
-            shared.parts.sink.event(&entry);
-        }
-        entered
+impl<'a> SignedIn<'a> {
+    fn new(shared: &'a Shared, key: &'a GatewayKey, outbox: &Arc<Outbox>) -> Self {
+        shared.wait(key, outbox.clone());
+        Self { shared, key, session: outbox.session }
     }
 }
 
-impl Drop for Entered<'_> {
+impl Drop for SignedIn<'_> {
     fn drop(&mut self) {
         self.shared.leave(self.key, self.session);
     }

@@ -1,21 +1,25 @@
 //! What a gateway says in its session, in which order it may say it, and the answers.
 
 use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cloud_core::{GatewayKey, NewFrame, StoreError};
 use common::names::Code;
 use common::wire::{
-    Batch, Down, FEATURE_BATCH, FEATURE_COLUMNS, FEATURE_SELDOM, Frame, Hello, HelloAck, Known,
-    MAX_MESSAGE_BYTES, SchemaPart, Snapshot, Up,
+    Batch, Down, FEATURE_BATCH, FEATURE_COLUMNS, FEATURE_GAP_CAUSES, FEATURE_SELDOM, FEATURE_SET_ASIDE,
+    Frame, Hello, HelloAck, Known, MAX_MESSAGE_BYTES, SchemaPart, Snapshot, Up,
 };
 use common::{Incarnation, Schema, SchemaHash};
 use tokio::sync::mpsc;
 
+use crate::aside::Poison;
+use crate::boxes::storage_failed;
 use crate::committer::{Queues, Work};
 use crate::handle::Shared;
 use crate::outbox::{End, Outbox};
+use crate::restored;
 use crate::schemas::{self, Assembly};
 use crate::unpack::{self, Packed};
 
@@ -34,6 +38,7 @@ pub(crate) struct Talk {
     pub(crate) shared: Arc<Shared>,
     pub(crate) key: Arc<GatewayKey>,
     outbox: Arc<Outbox>,
+    peer: SocketAddr,
     queues: Queues,
     /// Made for the first batch.
     unpacker: Option<mpsc::Sender<Packed>>,
@@ -48,8 +53,24 @@ struct Agreed {
     current: (SchemaHash, u64),
     /// Schemas that frames may name; none while the gateway has still to send it.
     schemas: HashMap<SchemaHash, Option<Arc<Schema>>>,
+    /// Why older schemas are not taken: their frames are set aside.
+    refused: HashMap<SchemaHash, String>,
     /// Without a word for so long the link is lost.
     silence: Duration,
+}
+
+/// Why a frame is not taken.
+enum Misplaced {
+    /// The session ends.
+    End(End),
+    /// It never will be.
+    Poison { name: Option<(u64, Incarnation, u64)>, cause: &'static str, detail: String },
+}
+
+impl From<End> for Misplaced {
+    fn from(end: End) -> Self {
+        Self::End(end)
+    }
 }
 
 fn refuse<T>(cause: &'static str, code: Code, detail: impl Into<String>) -> Result<T, End> {
@@ -61,9 +82,19 @@ impl Talk {
         shared: Arc<Shared>,
         key: Arc<GatewayKey>,
         outbox: Arc<Outbox>,
+        peer: SocketAddr,
         queues: Queues,
     ) -> Self {
-        Self { shared, key, outbox, queues, unpacker: None, agreed: None, assembly: Assembly::default() }
+        Self {
+            shared,
+            key,
+            outbox,
+            peer,
+            queues,
+            unpacker: None,
+            agreed: None,
+            assembly: Assembly::default(),
+        }
     }
 
     /// For how long a gateway that was answered may say nothing: from then on it gives signs of life.
@@ -102,7 +133,13 @@ impl Talk {
             let detail = format!("hello of {}/{} in a session of {}", hello.tenant, hello.gateway, self.key);
             return refuse("hello", Code::Forbidden, detail);
         }
+        let peer = self.peer.to_string();
+        let seen = self.shared.let_in(&self.key, &self.outbox, &peer, &hello).await?;
         let mut incarnations: Vec<_> = hello.streams.iter().map(|s| s.incarnation).collect();
+        // Older than what the box still holds.
+        let acked = restored::acked(&hello).iter().map(|k| k.incarnation);
+        let gone: Vec<_> = acked.filter(|i| !incarnations.contains(i)).collect();
+        incarnations.splice(0..0, gone);
         if !incarnations.contains(&hello.incarnation) {
             incarnations.push(hello.incarnation);
         }
@@ -126,12 +163,17 @@ impl Talk {
         // Without the current schema nothing new can be taken: it comes first.
         want_schemas.sort_by_key(|hash| (*hash != hello.schema, *hash));
         let known = known.into_iter().map(|k| Known { incarnation: k.incarnation, seqs: k.seqs }).collect();
-        let features = [FEATURE_COLUMNS, FEATURE_BATCH, FEATURE_SELDOM].map(str::to_owned).to_vec();
-        let ack = fitting(HelloAck { session: self.outbox.session, known, want_schemas, features });
+        let features =
+            [FEATURE_COLUMNS, FEATURE_BATCH, FEATURE_GAP_CAUSES, FEATURE_SELDOM].map(str::to_owned).to_vec();
+        let mut ack =
+            HelloAck { session: self.outbox.session, known, want_schemas, features, ..HelloAck::default() };
+        self.tell_more(&hello, seen, &incarnations, &mut ack).await?;
+        let ack = fitting(ack);
         let current = schemas.get(&hello.schema).cloned().flatten();
         let pause = hello.heartbeat_ms.map_or(Duration::ZERO, |ms| Duration::from_millis(ms.into()));
         let silence = (pause.min(LONGEST_PAUSE) * SILENT_PAUSES).max(self.shared.options.silence);
-        self.agreed = Some(Agreed { ranks, current: (hello.schema, rank), schemas, silence });
+        let (current_schema, refused) = ((hello.schema, rank), HashMap::new());
+        self.agreed = Some(Agreed { ranks, current: current_schema, schemas, refused, silence });
         self.assembly = Assembly::default();
         tracing::info!(gateway = %self.key, session = ack.session, version = hello.version, "session agreed");
         if let Some(schema) = &current {
@@ -143,6 +185,38 @@ impl Talk {
         self.shared.connected(&self.key, self.outbox.session, hello.session_us, hello.features);
         if current.is_some() {
             self.shared.parts.sink.session_started(&self.key);
+        }
+        Ok(())
+    }
+
+    /// What a gateway that tells which box it is hears beside the rest; and people, if the cloud lacks what it had.
+    async fn tell_more(
+        &self,
+        hello: &Hello,
+        seen: Option<Incarnation>,
+        incarnations: &[Incarnation],
+        ack: &mut HelloAck,
+    ) -> Result<(), End> {
+        let parts = &self.shared.parts;
+        if hello.identity.is_some() {
+            (ack.store, ack.seen) = (Some(parts.storage.store_id()), seen);
+        }
+        if let Some(entry) = restored::entry(
+            &self.key,
+            hello,
+            &ack.known,
+            seen,
+            parts.storage.store_id(),
+            parts.clock.now_us(),
+        ) {
+            parts.storage.append_audit(&entry).await.map_err(|e| storage_failed(&self.key, &e))?;
+            tracing::error!(gateway = %self.key, detail = entry.detail, "the store is older than the gateway");
+            parts.sink.event(&entry);
+        }
+        if hello.features.iter().any(|f| f == FEATURE_SET_ASIDE) {
+            let names = parts.storage.set_aside_names(&self.key).await;
+            ack.set_aside = names.map_err(|e| storage_failed(&self.key, &e))?;
+            ack.set_aside.retain(|k| incarnations.contains(&k.incarnation));
         }
         Ok(())
     }
@@ -191,8 +265,23 @@ impl Talk {
         }
         let invalid = |e: schemas::SchemaError| End::refused("schema", Code::InvalidRequest, e.to_string());
         let Some(json) = self.assembly.put(part).map_err(invalid)? else { return Ok(()) };
-        let schema = Arc::new(schemas::read(&json, hash, &self.key).map_err(invalid)?);
-        self.put_schema(&schema, rank, is_current).await?;
+        let read = schemas::read(&json, hash, &self.key).map(Arc::new).map_err(invalid);
+        let taken = match read {
+            Ok(schema) => self.put_schema(&schema, rank, is_current).await.map(|()| schema),
+            Err(end) => Err(end),
+        };
+        let schema = match taken {
+            Ok(schema) => schema,
+            // What only older frames refer to must not keep out what is new.
+            Err(End::Refused { cause: "schema" | "conflict", detail, .. }) if !is_current => {
+                tracing::error!(gateway = %self.key, %hash, detail, "an older schema is not taken");
+                if let Some(agreed) = &mut self.agreed {
+                    agreed.refused.insert(hash, detail);
+                }
+                return Ok(());
+            }
+            Err(end) => return Err(end),
+        };
         let Some(agreed) = &mut self.agreed else { return Ok(()) };
         agreed.schemas.insert(hash, Some(schema));
         if is_current {
@@ -211,7 +300,11 @@ impl Talk {
     }
 
     fn snapshot(&self, snapshot: &Snapshot) -> Result<(), End> {
-        let (rank, schema) = self.place(snapshot.incarnation, snapshot.schema, snapshot.seq, 0)?;
+        let place = self.place(snapshot.incarnation, snapshot.schema, snapshot.seq, 0);
+        let (rank, schema) = place.map_err(|e| match e {
+            Misplaced::End(end) => end,
+            Misplaced::Poison { cause, detail, .. } => End::refused(cause, Code::InvalidRequest, detail),
+        })?;
         self.shared.parts.sink.snapshot(&self.key, rank, &schema, snapshot);
         Ok(())
     }
@@ -219,10 +312,24 @@ impl Talk {
     async fn frame(&self, bytes: Vec<u8>, pkid: Option<u16>) -> Result<(), End> {
         let frame = match Frame::decode(&bytes) {
             Ok(frame) => frame,
-            Err(e) => return refuse("frame", Code::InvalidRequest, e.to_string()),
+            Err(e) => {
+                let Some(agreed) = &self.agreed else {
+                    return refuse("not_ready", Code::Conflict, "samples came before the hello");
+                };
+                let header = Frame::peek(&bytes).ok().filter(|h| (1..=MAX_SEQ).contains(&h.seq));
+                let name =
+                    header.and_then(|h| Some((*agreed.ranks.get(&h.incarnation)?, h.incarnation, h.seq)));
+                return self.aside(name, "frame", e.to_string(), bytes, pkid).await;
+            }
         };
         let header = &frame.header;
-        let (rank, schema) = self.place(header.incarnation, header.schema, header.seq, 1)?;
+        let (rank, schema) = match self.place(header.incarnation, header.schema, header.seq, 1) {
+            Ok(place) => place,
+            Err(Misplaced::End(end)) => return Err(end),
+            Err(Misplaced::Poison { name, cause, detail }) => {
+                return self.aside(name, cause, detail, bytes, pkid).await;
+            }
+        };
         // Where storage is slower than the gateway, the gateway waits here.
         let room = self.shared.room(&self.shared.budget, &frame, bytes.len()).await?;
         let wire_bytes = bytes.len();
@@ -238,13 +345,34 @@ impl Talk {
         self.queues.live.send(work).await.map_err(|_| End::Draining)
     }
 
+    /// Sets a frame aside, which no later session could take either.
+    async fn aside(
+        &self,
+        name: Option<(u64, Incarnation, u64)>,
+        cause: &'static str,
+        detail: String,
+        bytes: Vec<u8>,
+        pkid: Option<u16>,
+    ) -> Result<(), End> {
+        let poison = Poison { name, cause, detail, bytes: bytes.into() };
+        let set = self.shared.aside(&self.key, &self.outbox, pkid, poison).await;
+        set.map_err(|e| storage_failed(&self.key, &e))
+    }
+
     /// Goes on its way to be taken apart. All of its frames are of one schema and incarnation.
     async fn batch(&mut self, bytes: Vec<u8>, pkid: Option<u16>) -> Result<(), End> {
         let (schema, incarnation) = match Batch::peek(&bytes) {
             Ok(peeked) => peeked,
-            Err(e) => return refuse("frame", Code::InvalidRequest, e.to_string()),
+            Err(e) => return self.shared.apart(&self.key, &self.outbox, e.to_string(), pkid),
         };
-        let (rank, schema) = self.place(incarnation, schema, 1, 1)?;
+        let (rank, schema) = match self.place(incarnation, schema, 1, 1) {
+            Ok((rank, schema)) => (rank, Ok(schema)),
+            Err(Misplaced::Poison { name: Some((rank, ..)), cause, detail }) => (rank, Err((cause, detail))),
+            Err(Misplaced::Poison { detail, .. }) => {
+                return self.shared.apart(&self.key, &self.outbox, detail, pkid);
+            }
+            Err(Misplaced::End(end)) => return Err(end),
+        };
         let size = u32::try_from(bytes.len().min(self.shared.options.waiting_bytes)).unwrap_or(u32::MAX);
         let room = self.shared.packed.clone().acquire_many_owned(size).await.map_err(|_| End::Draining)?;
         self.shared.has_backlog(&self.key, self.outbox.session);
@@ -256,36 +384,40 @@ impl Talk {
         unpacker.send(Packed { bytes, pkid, rank, schema, _room: room }).await.map_err(gone)
     }
 
-    /// Rank and schema of samples; refused if the session has not agreed on them.
+    /// Rank and schema of samples; none if the session has not agreed on them.
     fn place(
         &self,
         incarnation: Incarnation,
         schema: SchemaHash,
         seq: u64,
         first: u64,
-    ) -> Result<(u64, Arc<Schema>), End> {
+    ) -> Result<(u64, Arc<Schema>), Misplaced> {
         let Some(agreed) = &self.agreed else {
-            return refuse("not_ready", Code::Conflict, "samples came before the hello");
+            return Err(End::refused("not_ready", Code::Conflict, "samples came before the hello").into());
         };
         let Some(&rank) = agreed.ranks.get(&incarnation) else {
             let detail = format!("incarnation {incarnation} was not announced");
-            return refuse("incarnation", Code::InvalidRequest, detail);
-        };
-        let Some(schema) = agreed.schemas.get(&schema).cloned().flatten() else {
-            return refuse("schema", Code::InvalidRequest, format!("schema {schema} is not known"));
+            return Err(End::refused("incarnation", Code::InvalidRequest, detail).into());
         };
         if !(first..=MAX_SEQ).contains(&seq) {
-            return refuse("frame", Code::InvalidRequest, format!("sequence {seq} cannot be"));
+            let detail = format!("sequence {seq} cannot be");
+            return Err(Misplaced::Poison { name: None, cause: "frame", detail });
         }
-        Ok((rank, schema))
+        if let Some(schema) = agreed.schemas.get(&schema).cloned().flatten() {
+            return Ok((rank, schema));
+        }
+        let is_older = schema != agreed.current.0 && agreed.schemas.contains_key(&schema);
+        let why = agreed.refused.get(&schema).cloned();
+        let detail = why.unwrap_or_else(|| format!("schema {schema} is not known"));
+        if is_older {
+            let name = Some((rank, incarnation, seq));
+            return Err(Misplaced::Poison { name, cause: "schema", detail });
+        }
+        Err(End::refused("schema", Code::InvalidRequest, detail).into())
     }
 
     fn storage_failed<T>(&self, error: &StoreError) -> Result<T, End> {
-        if let StoreError::Conflict { what } = error {
-            return refuse("conflict", Code::Conflict, what.clone());
-        }
-        tracing::error!(%error, gateway = %self.key, "storage failed");
-        refuse("storage", Code::Unavailable, "storage is not available now")
+        Err(storage_failed(&self.key, error))
     }
 }
 

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use cloud_core::{GatewayKey, NewFrame};
 use common::Schema;
-use common::names::Code;
-use common::wire::{Batch, DecodeError, Frame};
+use common::wire::{Batch, DecodeError, Frame, FrameHeader};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
+use crate::aside::Poison;
+use crate::boxes::storage_failed;
 use crate::committer::{Queues, Work};
 use crate::handle::Shared;
 use crate::outbox::{End, Outbox};
@@ -22,12 +23,13 @@ pub(crate) struct Packed {
     pub(crate) bytes: Vec<u8>,
     pub(crate) pkid: Option<u16>,
     pub(crate) rank: u64,
-    pub(crate) schema: Arc<Schema>,
+    /// Of all its frames; else why they are not taken, cause and detail.
+    pub(crate) schema: Result<Arc<Schema>, (&'static str, String)>,
     /// Its share of the bytes that may wait.
     pub(crate) _room: OwnedSemaphorePermit,
 }
 
-/// Takes batches apart until their session is gone and none is left, or one of them does not do.
+/// Takes batches apart until their session is gone and none is left, or storage fails.
 pub(crate) fn start(
     shared: Arc<Shared>,
     key: Arc<GatewayKey>,
@@ -54,7 +56,6 @@ async fn one(
     queues: &Queues,
     batch: Packed,
 ) -> Result<(), End> {
-    let refuse = |detail: String| End::refused("frame", Code::InvalidRequest, detail);
     let _turn = shared.unpackers.acquire().await.map_err(|_| End::Draining)?;
     let Packed { bytes, pkid, rank, schema, _room } = batch;
     let packed = bytes.len();
@@ -63,28 +64,41 @@ async fn one(
         // The bytes that each has by itself.
         Ok(frames.map(|frame| (frame.encode(), frame)).map(|(bytes, frame)| (frame, bytes)).collect())
     };
-    let frames = tokio::task::spawn_blocking(unpack)
-        .await
-        .map_err(|_| refuse("a batch that cannot be read".into()))?;
-    let frames = frames.map_err(|e| refuse(e.to_string()))?;
+    let unpacked = tokio::task::spawn_blocking(unpack).await;
+    let unpacked = unpacked.map_err(|e| e.to_string()).and_then(|frames| frames.map_err(|e| e.to_string()));
+    let frames = match unpacked {
+        Ok(frames) => frames,
+        Err(detail) => return shared.apart(key, outbox, detail, pkid),
+    };
     let Some(last) = frames.len().checked_sub(1) else {
-        return Err(refuse("a batch without frames".into()));
+        return shared.apart(key, outbox, "a batch without frames".into(), pkid);
     };
     let each = packed.div_ceil(frames.len());
     for (at, (frame, bytes)) in frames.into_iter().enumerate() {
-        if !(1..=MAX_SEQ).contains(&frame.header.seq) {
-            return Err(refuse(format!("sequence {} cannot be", frame.header.seq)));
-        }
+        let pkid = pkid.filter(|_| at == last);
+        let FrameHeader { incarnation, seq, .. } = frame.header;
+        let placed = match &schema {
+            _ if !(1..=MAX_SEQ).contains(&seq) => Err((None, "frame", format!("sequence {seq} cannot be"))),
+            Ok(schema) => Ok(schema.clone()),
+            Err((cause, detail)) => Err((Some((rank, incarnation, seq)), *cause, detail.clone())),
+        };
+        let schema = match placed {
+            Ok(schema) => schema,
+            Err((name, cause, detail)) => {
+                let poison = Poison { name, cause, detail, bytes: bytes.into() };
+                shared.aside(key, outbox, pkid, poison).await.map_err(|e| storage_failed(key, &e))?;
+                continue;
+            }
+        };
         let room = shared.room(&shared.backlog, &frame, bytes.len()).await?;
         let frame = NewFrame {
             gateway: key.clone(),
             rank,
             frame: Arc::new(frame),
             bytes: bytes.into(),
-            schema: schema.clone(),
+            schema,
             received_us: shared.parts.clock.now_us(),
         };
-        let pkid = pkid.filter(|_| at == last);
         let work = Work { frame, pkid, wire_bytes: each, outbox: outbox.clone(), _bytes: room };
         queues.backlog.send(work).await.map_err(|_| End::Draining)?;
     }

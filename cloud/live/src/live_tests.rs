@@ -295,6 +295,7 @@ async fn words_about_one_gateway_take_one_place_in_the_queue() {
             last_seen_us: at,
             twins: 0,
             health: None,
+            held: vec![],
         }),
     };
     for at in 0..100 {

@@ -333,6 +333,7 @@ fn ingress_options(config: &Config) -> cloud_ingest::Options {
     cloud_ingest::Options {
         tls: tls.map(|(cert, key)| cloud_ingest::Tls { cert, key }),
         max_connections: ingress.max_connections,
+        replace_after: Duration::from_secs(ingress.replace_after_h.saturating_mul(3600)),
         ..cloud_ingest::Options::new(ingress.listen)
     }
 }

@@ -97,12 +97,14 @@ pub struct IngressSection {
     pub tls_key: Option<PathBuf>,
     /// Connections at a time.
     pub max_connections: usize,
+    /// When a gateway's box was silent for so many hours, another one takes its place without a person.
+    pub replace_after_h: u64,
 }
 
 impl Default for IngressSection {
     fn default() -> Self {
         let listen = SocketAddr::from(([127, 0, 0, 1], 1884));
-        Self { listen, tls_cert: None, tls_key: None, max_connections: 4096 }
+        Self { listen, tls_cert: None, tls_key: None, max_connections: 4096, replace_after_h: 24 }
     }
 }
 
@@ -304,6 +306,7 @@ impl Config {
         };
         at_least_one("http", "session_hours", self.http.session_hours.into());
         at_least_one("ingress", "max_connections", self.ingress.max_connections as u64);
+        at_least_one("ingress", "replace_after_h", self.ingress.replace_after_h);
         at_least_one("history", "compact_ms", self.history.compact_ms);
         at_least_one("history", "compact_frames", self.history.compact_frames as u64);
         at_least_one("history", "raw_days", self.history.raw_days.unwrap_or(1).into());

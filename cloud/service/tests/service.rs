@@ -171,6 +171,7 @@ impl Gateway {
             session_us: 1_000_000,
             remote: true,
             features: vec![common::wire::FEATURE_ALARMS.to_owned()],
+            identity: None,
             heartbeat_ms: None,
         };
         gateway.say(&Up::Hello(Box::new(hello))).await;
@@ -373,6 +374,7 @@ async fn events_heartbeats_metrics_and_readiness_are_served() {
     let (mut gateway, _) = Gateway::connect(handle.ingress_addr(), &api.secret().await, 7, 0).await;
     let health = common::api::GatewayHealth {
         left_out: 0,
+        uplink_error: None,
         version: "9.9".into(),
         uptime_ms: 1,
         clock_synchronised: true,

@@ -15,6 +15,7 @@ pub(crate) const MIGRATIONS: &[(&str, &str)] = &[
     (include_str!("identity.sql"), ""),
     (include_str!("gaps.sql"), ""),
     (include_str!("deletions.sql"), ""),
+    (include_str!("boxes.sql"), ""),
 ];
 
 /// A result of this crate.

@@ -8,6 +8,7 @@ mod accounts;
 mod alarms;
 mod align;
 mod backup;
+mod boxes;
 mod bucket;
 mod codec;
 mod commands;

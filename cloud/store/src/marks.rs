@@ -108,7 +108,7 @@ impl<'a> Pending<'a> {
 
     /// Stores all of it.
     pub(crate) fn store(self, tx: &Conn) -> Result<()> {
-        if self.frames.is_empty() {
+        if self.frames.is_empty() && self.runs.is_empty() {
             return Ok(());
         }
         tx.insert_all(&FRAMES, self.frames)?;

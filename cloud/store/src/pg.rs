@@ -204,7 +204,7 @@ impl Pg {
             if is_loss(&e) || client.is_closed() {
                 self.is_lost.set(true);
             }
-            refused(told(&e))
+            meaning(&e)
         })
     }
 
@@ -374,6 +374,16 @@ fn is_loss(error: &postgres::Error) -> bool {
             ends.contains(code) || matches!(e.severity(), "FATAL" | "PANIC")
         }
         None => error.is_closed() || error.source().is_some_and(|cause| cause.is::<std::io::Error>()),
+    }
+}
+
+/// What a statement's error means to a caller. Of what is stored are data exceptions, violations of constraints and
+/// limits of the program: classes 22, 23 and 54.
+fn meaning(error: &postgres::Error) -> StoreError {
+    let of_content = |code: &SqlState| ["22", "23", "54"].iter().any(|class| code.code().starts_with(class));
+    match error.code() {
+        Some(code) if of_content(code) => StoreError::Refused { what: told(error) },
+        _ => refused(told(error)),
     }
 }
 

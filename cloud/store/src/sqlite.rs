@@ -16,6 +16,9 @@ const STATEMENTS: usize = 128;
 /// What a statement's error means to a caller.
 pub(crate) fn db(error: rusqlite::Error) -> StoreError {
     let code = error.sqlite_error_code();
+    if let Some(ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::TooBig) = code {
+        return StoreError::Refused { what: error.to_string() };
+    }
     let what = match code {
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => "it is damaged or no database: ",
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => "another process holds it: ",

@@ -2,22 +2,25 @@
 
 use async_trait::async_trait;
 use cloud_core::align::{Column, Grid};
+use cloud_core::boxes::Boxes;
 use cloud_core::history::{HistoryStorage, SamplePage};
 use cloud_core::storage::{
-    Account, AccountStorage, AlarmStorage, AuditStorage, CommandStorage, Created, FrameStorage, History,
-    KnownIncarnation, Loaded,
+    Account, AccountStorage, AlarmStorage, AuditStorage, BoxStorage, CommandStorage, Created, FrameStorage,
+    History, KnownIncarnation, Loaded, SetAside,
 };
 use cloud_core::{GatewayKey, NewFrame, StoreError};
 use common::alarm::AlarmView;
 use common::api::{
-    ApiKeyView, CommandView, DesiredEntry, DesiredView, GrantView, Interpolation, Page, UserView,
+    ApiKeyView, CommandView, DesiredEntry, DesiredView, GrantView, Interpolation, Page, SetAsideView,
+    UserView,
 };
 use common::command::{CommandUpdate, DesiredUpdate, LogEntry, Requester, Severity};
+use common::wire::Known;
 use common::{AlarmId, CommandId, CommandState, Incarnation, Schema, SchemaHash, TwinId};
 
 use crate::{
-    Store, accounts, alarms, align, commands, compact, delete, desired, export, frames, history, load, log,
-    schemas,
+    Store, accounts, alarms, align, boxes, commands, compact, delete, desired, export, frames, history, load,
+    log, schemas,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -244,6 +247,43 @@ impl AuditStorage for Store {
         let (twins, cursor) = (twins.map(<[_]>::to_vec), cursor.map(str::to_owned));
         self.read_long(move |conn| log::page(conn, twins.as_deref(), min_severity, cursor.as_deref(), limit))
             .await
+    }
+}
+
+#[async_trait]
+impl BoxStorage for Store {
+    async fn boxes(&self, gateway: &GatewayKey) -> Result<Boxes> {
+        let gateway = gateway.clone();
+        self.read(move |conn| boxes::boxes(conn, &gateway)).await
+    }
+
+    async fn keep_boxes(&self, gateway: &GatewayKey, boxes: &Boxes, audit: &[LogEntry]) -> Result<()> {
+        let (gateway, kept, audit) = (gateway.clone(), boxes.clone(), audit.to_vec());
+        self.write(move |w| {
+            let now = w.clock.now_us();
+            w.change(|tx| boxes::keep(tx, &gateway, &kept, &audit, now))
+        })
+        .await
+    }
+
+    async fn set_aside(&self, frames: &[SetAside], audit: &[LogEntry]) -> Result<Vec<bool>> {
+        let (frames, audit) = (frames.to_vec(), audit.to_vec());
+        self.write(move |w| boxes::set_aside(w, &frames, &audit)).await
+    }
+
+    async fn set_aside_page(
+        &self,
+        gateway: &GatewayKey,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<SetAsideView>> {
+        let (gateway, cursor) = (gateway.clone(), cursor.map(str::to_owned));
+        self.read_long(move |conn| boxes::set_aside_page(conn, &gateway, cursor.as_deref(), limit)).await
+    }
+
+    async fn set_aside_names(&self, gateway: &GatewayKey) -> Result<Vec<Known>> {
+        let gateway = gateway.clone();
+        self.read(move |conn| boxes::set_aside_names(conn, &gateway)).await
     }
 }
 

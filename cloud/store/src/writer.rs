@@ -247,6 +247,10 @@ fn stopped<T>(_: T) -> StoreError {
     StoreError::Database { detail: "the writer has stopped, or the request made it fail".into() }
 }
 
+fn failed_on_it() -> StoreError {
+    StoreError::Refused { what: "the writer failed on it: see the cloud's log".into() }
+}
+
 impl WriterHandle {
     pub(crate) fn start(writer: Writer, queue: usize) -> Result<Self> {
         let (jobs, rx) = sync_channel(queue.max(1));
@@ -275,7 +279,14 @@ impl WriterHandle {
     pub(crate) fn accept(&self, frames: Vec<NewFrame>) -> Result<Vec<bool>> {
         let (reply, answer) = sync_channel(1);
         self.jobs.send(Job::Store(Waiting::Frames { frames, reply })).map_err(stopped)?;
-        answer.recv().map_err(stopped)?
+        // Without an answer and with a writer that goes on, these very frames made it fail.
+        let failed = |e| if self.goes_on() { failed_on_it() } else { stopped(e) };
+        answer.recv().map_err(failed)?
+    }
+
+    fn goes_on(&self) -> bool {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        thread.as_ref().is_some_and(|t| !t.is_finished())
     }
 
     /// Puts a command one step on, together with frames that wait. Blocks as `run` does.

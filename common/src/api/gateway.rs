@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::GatewayId;
+use crate::ids::{BoxId, GatewayId, Incarnation};
 use crate::supervise::PartStatus;
 
 /// The buffer.
@@ -182,6 +182,9 @@ pub struct GatewayHealth {
     /// box itself lists all.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub left_out: u64,
+    /// Why there is no session with the cloud, if there should be one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uplink_error: Option<String>,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // as serde calls it
@@ -206,4 +209,63 @@ pub struct GatewayView {
     /// Its last heartbeat.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<GatewayHealth>,
+    /// Boxes that speak under its name and are held back. The box itself tells none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held: Vec<HeldBox>,
+}
+
+/// A box that the cloud holds back: another one has the same gateway's identity.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct HeldBox {
+    /// The box; none of an older program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub box_id: Option<BoxId>,
+    /// Its incarnation, as hex.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub incarnation: Incarnation,
+    /// Where it came from last.
+    pub peer: String,
+    /// Version of its program.
+    pub version: String,
+    /// Since when it is held, UTC us.
+    pub since_us: i64,
+    /// When it tried last, UTC us.
+    pub last_us: i64,
+    /// Why, and what to do.
+    pub reason: String,
+}
+
+/// Body of `POST /api/v1/gateways/{id}/accept`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct AcceptRequest {
+    /// Incarnation of the box that is held, as hex; none if only one is.
+    #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub incarnation: Option<Incarnation>,
+    /// Why, for the audit.
+    pub reason: String,
+}
+
+/// A frame that the cloud could not read or store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct SetAsideView {
+    /// Its incarnation, as hex; none if that cannot be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub incarnation: Option<Incarnation>,
+    /// Its sequence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seq: Option<u64>,
+    /// When, UTC us.
+    pub at_us: i64,
+    /// `frame`, `batch`, `schema` or `storage`.
+    pub cause: String,
+    /// What is wrong with it.
+    pub detail: String,
+    /// Its size, in bytes.
+    pub bytes: u64,
 }

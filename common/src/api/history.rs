@@ -100,6 +100,8 @@ pub enum GapReason {
     Damaged,
     /// a person had them dropped at the gateway
     Operator,
+    /// the cloud lost them: it was restored from a backup, and the gateway no longer had them
+    CloudLost,
     /// a person had them deleted in the cloud
     Deleted,
     /// a cause that this program does not know
@@ -122,6 +124,7 @@ impl GapReason {
             Self::Overrun => "overrun",
             Self::Damaged => "damaged",
             Self::Operator => "operator",
+            Self::CloudLost => "cloud_lost",
             Self::Deleted => "deleted",
             Self::Other => "other",
         }
@@ -141,6 +144,9 @@ impl GapReason {
             Self::Overrun => "lost by the gateway, its buffer was too slow",
             Self::Damaged => "lost by the gateway, its log was damaged",
             Self::Operator => "dropped by a person at the gateway",
+            Self::CloudLost => {
+                "lost by the cloud, which was restored from a backup, and no longer at the gateway"
+            }
             Self::Deleted => "deleted by a person in the cloud",
             Self::Other => "lost by the gateway for a cause that this program does not know",
         }

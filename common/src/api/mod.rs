@@ -22,8 +22,8 @@ pub use buffer::{
 };
 pub use config::{ConfigView, ReloadAttempt, ReloadReport};
 pub use gateway::{
-    BufferHealth, DeviceHealth, GatewayHealth, GatewayView, LinkHold, LinkUse, PollHealth, SwitchPosition,
-    SwitchRequest,
+    AcceptRequest, BufferHealth, DeviceHealth, GatewayHealth, GatewayView, HeldBox, LinkHold, LinkUse,
+    PollHealth, SetAsideView, SwitchPosition, SwitchRequest,
 };
 pub use history::{GapReason, HistoryGap, HistoryPoint, HistoryResponse, Resolution};
 pub use live::{ClientMessage, LIVE_HEADER_BYTES, LiveFrame, LiveRow, ServerMessage, TextValue};

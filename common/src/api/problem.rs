@@ -59,6 +59,7 @@ fn status_of(code: Code) -> (u16, &'static str) {
         Code::OutOfLimits | Code::OutOfRawLimits | Code::NotWritable => (422, "value refused"),
         Code::Conflict
         | Code::IdempotencyConflict
+        | Code::IdentityConflict
         | Code::GatewayOffline
         | Code::Interlocked
         | Code::InterlockInput

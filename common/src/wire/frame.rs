@@ -68,9 +68,23 @@ pub enum GapCause {
     Age,
     /// A person had them dropped.
     Operator,
+    /// The cloud had acknowledged them and lacks them now, and the box has them no longer.
+    CloudLost,
     /// A cause that this program does not know.
     #[serde(other)]
     Other,
+}
+
+impl GapCause {
+    /// The same for a cloud that knows the first four causes and cannot read a frame with another: the nearest of them.
+    #[must_use]
+    pub fn as_first(self) -> Self {
+        match self {
+            Self::Age | Self::Operator => Self::Quota,
+            Self::CloudLost | Self::Other => Self::Damaged,
+            first => first,
+        }
+    }
 }
 
 /// What is missing, and why.
@@ -197,6 +211,17 @@ impl Frame {
     pub fn as_first(bytes: &[u8]) -> Option<Vec<u8>> {
         (bytes.first() == Some(&VERSION_COLUMNS))
             .then(|| Self::decode(bytes).ok().map(|f| f.encode_first()))?
+    }
+
+    /// A gap's bytes for a cloud that knows the first causes only: the same frame by the same name. None if it is no gap,
+    /// or has one of these.
+    pub fn with_first_cause(bytes: &[u8]) -> Option<Vec<u8>> {
+        if bytes.get(1) != Some(&KIND_GAP) {
+            return None;
+        }
+        let Ok(Self { header, body: Body::Gap(gap) }) = Self::decode(bytes) else { return None };
+        let cause = gap.cause.as_first();
+        (cause != gap.cause).then(|| Self { header, body: Body::Gap(Gap { cause, ..gap }) }.encode_first())
     }
 
     /// Reads the header alone.

@@ -17,6 +17,9 @@ impl Gap {
             GapCause::Damaged => "damaged log",
             GapCause::Age => "age: older than they were to be kept",
             GapCause::Operator => "a person had them dropped",
+            GapCause::CloudLost => {
+                "the cloud had acknowledged them and lacks them: its store is older, or another, and the box has them no longer"
+            }
             GapCause::Other => "a cause that this version does not know",
         };
         let mut parts = vec![format!("data lost, {cause}")];

@@ -10,8 +10,10 @@
 //! time, which deadlines of commands refer to. `Credit` says how much backlog the cloud can take. Every message is at most `MAX_MESSAGE_BYTES`.
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::frame::SampleRow;
+use super::identity::{Identity, SetAside};
 use super::samples::{decode_samples, encode_samples};
 use crate::alarm::AlarmOrder;
 use crate::api::GatewayHealth;
@@ -67,6 +69,9 @@ pub struct Hello {
     /// `FEATURE_SELDOM` waits three times as long before it takes the link for lost; others get a heartbeat every second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heartbeat_ms: Option<u32>,
+    /// Which box it is. Absent from older programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Box<Identity>>,
 }
 
 /// The gateway takes `Down::Alarm`.
@@ -79,6 +84,10 @@ pub const FEATURE_SELDOM: &str = "seldom";
 pub const FEATURE_COLUMNS: &str = "columns";
 /// The cloud takes `Up::Batch`.
 pub const FEATURE_BATCH: &str = "batch";
+/// The cloud takes the causes of gaps that came after the first ones, and any that it does not know.
+pub const FEATURE_GAP_CAUSES: &str = "gap_causes";
+/// The gateway takes `Down::SetAside`.
+pub const FEATURE_SET_ASIDE: &str = "set_aside";
 
 /// What the cloud has of one incarnation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,7 +99,7 @@ pub struct Known {
 }
 
 /// The cloud's answer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HelloAck {
     /// Number of this session; grows.
     pub session: u64,
@@ -102,6 +111,15 @@ pub struct HelloAck {
     /// here is not sent to it. Absent from older programs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub features: Vec<String>,
+    /// Identity of the cloud's store. Absent from older programs, as what follows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<Uuid>,
+    /// The incarnation that this gateway's last hello before this one was of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<Incarnation>,
+    /// Frames of the hello's incarnations that were set aside, `known` as well.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub set_aside: Vec<Known>,
 }
 
 /// The cloud will not talk, or will not take one message.
@@ -207,6 +225,8 @@ pub enum Down {
     Alarm(Box<AlarmOrder>),
     /// So much backlog may come; only to a gateway that names `FEATURE_CREDIT`.
     Credit(Credit),
+    /// These cannot be taken; only to a gateway that names `FEATURE_SET_ASIDE`.
+    SetAside(SetAside),
 }
 
 fn start(kind: u8) -> Vec<u8> {
@@ -320,6 +340,7 @@ impl Down {
             Self::Desired(orders) => with_json(5, orders),
             Self::Alarm(order) => with_json(6, order),
             Self::Credit(credit) => with_json(7, credit),
+            Self::SetAside(set_aside) => with_json(8, set_aside),
         }
     }
 
@@ -337,6 +358,7 @@ impl Down {
             5 => Self::Desired(json(r.rest())?),
             6 => Self::Alarm(json(r.rest())?),
             7 => Self::Credit(json(r.rest())?),
+            8 => Self::SetAside(json(r.rest())?),
             kind => return Err(DecodeError::Kind { what: "message", kind }),
         })
     }

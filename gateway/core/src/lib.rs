@@ -23,7 +23,7 @@ pub use current::Current;
 pub use generation::{Changes, Points};
 pub use health::Health;
 pub use history::{History, Keep};
-pub use log::{FrameId, FrameLog, LogError, Watermark};
+pub use log::{FrameId, FrameLog, Lacking, LogError, Watermark};
 pub use messages::{Message, Messages, Publish};
 pub use notes::Notes;
 pub use orders::Orders;

@@ -59,6 +59,15 @@ pub enum LogError {
     Closed,
 }
 
+/// Frames that the cloud had acknowledged and lacks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Lacking {
+    /// Those that are still here, and are sent again.
+    pub again: u64,
+    /// Those that are not: told as gaps.
+    pub gone: u64,
+}
+
 /// The buffer.
 #[async_trait]
 pub trait FrameLog: Send + Sync {
@@ -114,6 +123,17 @@ pub trait FrameLog: Send + Sync {
     /// # Errors
     /// When the note cannot be kept; it will be asked for again.
     fn ack(&self, known: &[Known]) -> Result<(), LogError>;
+
+    /// Takes back acknowledgements of frames that the cloud lacks now, as far as it says what it has of their
+    /// incarnation. What is no longer here is told as a gap.
+    fn lacks(&self, _known: &[Known]) -> Lacking {
+        Lacking::default()
+    }
+
+    /// All acknowledgements that are remembered, also of incarnations that are no longer here, those first.
+    fn acks(&self) -> Vec<Known> {
+        Vec::new()
+    }
 
     /// A reader beside the cloud still wants the frames from `from` on: they are kept when there is room, up to
     /// `lag_bytes` of the newest. It never makes the log drop what the cloud lacks.

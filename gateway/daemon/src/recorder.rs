@@ -10,7 +10,7 @@ use common::command::{CommandUpdate, LogEntry};
 use common::supervise::PartError;
 use common::wire::{Body, Frame, Known, Snapshot, StreamRange};
 use common::{Drain, Incarnation, IntervalSet, PointId, SchemaHash};
-use gateway_core::{FrameId, FrameLog, LogError, Registry, Watermark};
+use gateway_core::{FrameId, FrameLog, Lacking, LogError, Registry, Watermark};
 use gateway_store::Store;
 use tokio::sync::watch;
 
@@ -333,6 +333,14 @@ impl FrameLog for Recorder {
 
     fn ack(&self, known: &[Known]) -> Result<(), LogError> {
         self.store.ack(known)
+    }
+
+    fn lacks(&self, known: &[Known]) -> Lacking {
+        self.store.lacks(known)
+    }
+
+    fn acks(&self) -> Vec<Known> {
+        self.store.acks()
     }
 
     fn hold(&self, reader: &str, from: FrameId, lag_bytes: u64) {

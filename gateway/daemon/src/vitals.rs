@@ -1,5 +1,6 @@
 //! What the API and heartbeats tell of the whole gateway.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use common::Clock;
@@ -36,18 +37,24 @@ impl Vitals {
     }
 
     pub(crate) fn health(&self) -> GatewayHealth {
+        let uplink = self.uplink();
+        let mut dropped: BTreeMap<String, u64> = self.drops.list().into_iter().collect();
+        if let Some(set_aside) = uplink.as_ref().map(|u| u.set_aside).filter(|n| *n > 0) {
+            dropped.insert("uplink:set_aside".to_owned(), set_aside);
+        }
         GatewayHealth {
             version: VERSION.to_owned(),
             uptime_ms: self.clock.mono_us() / 1000,
             clock_synchronised: self.clock.is_synchronised(),
             switch: self.control.switch(),
-            uplink: self.uplink().is_some_and(|u| u.connected),
-            link: self.uplink().map(|u| u.link),
+            uplink: uplink.as_ref().is_some_and(|u| u.connected),
+            link: uplink.as_ref().map(|u| u.link.clone()),
             buffer: self.log.health(),
-            dropped: self.drops.list().into_iter().collect(),
+            dropped,
             devices: self.health.list(),
             parts: self.parts.iter().flat_map(Parts::list).collect(),
             left_out: 0,
+            uplink_error: uplink.filter(|u| !u.connected).and_then(|u| u.last_error),
         }
     }
 
@@ -68,6 +75,7 @@ impl Vitals {
         for part in &mut health.parts {
             cut(&mut part.last_error);
         }
+        cut(&mut health.uplink_error);
         health.left_out = (all - health.devices.len() - health.parts.len()) as u64;
         health
     }

@@ -263,6 +263,9 @@ pub(crate) fn uplink_options(config: &Config) -> Option<gateway_sync::Options> {
         password: uplink.password.clone(),
         version: VERSION.to_owned(),
         window_bytes: uplink.window_bytes,
+        machine: std::fs::read_to_string(&uplink.machine_id_file)
+            .ok()
+            .and_then(|id| gateway_sync::machine_hash(&id)),
         max_delay: uplink.max_delay,
         plan: uplink.plan.clone(),
         ..gateway_sync::Options::new(url, config.tenant.clone(), config.id.clone())

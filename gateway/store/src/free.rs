@@ -41,9 +41,7 @@ impl Writer {
         shared.segments.retain(|s| !segments.iter().any(|g| g.ordinal == s.ordinal));
         for segment in segments {
             if segment.incarnation != self.inner.incarnation && !shared.may_hold(segment.incarnation) {
-                // Kept as empty so that the state forgets it as well.
-                shared.acked.insert(segment.incarnation, IntervalSet::new());
-                shared.acked_dirty = true;
+                shared.outlived(segment.incarnation);
             }
         }
         drop(shared);

@@ -96,6 +96,9 @@ pub(crate) struct Shared {
     pub(crate) acked: HashMap<Incarnation, IntervalSet>,
     /// Whether `acked` changed since the state was kept.
     pub(crate) acked_dirty: bool,
+    /// The same of incarnations that are no longer here, oldest first.
+    pub(crate) past: Vec<(Incarnation, IntervalSet)>,
+    pub(crate) past_dirty: bool,
     /// Numbers that are missing on purpose; see `gone`.
     pub(crate) gone: Sets,
     pub(crate) gone_dirty: bool,

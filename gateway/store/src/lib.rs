@@ -10,6 +10,7 @@
 //!
 //! Not here: no network, and no knowledge of who reads.
 
+mod acks;
 mod commands;
 pub mod disk;
 mod encrypt;

@@ -15,6 +15,8 @@ use crate::encrypt::Keys;
 
 const ACKS: &str = "ack/";
 const COMMANDS: &str = "cmd/";
+/// Acks of incarnations that are no longer here, in one entry.
+const PAST: &str = "past";
 
 /// The state; without a database it keeps nothing, and nothing else suffers.
 #[derive(Debug)]
@@ -98,6 +100,20 @@ impl State {
 
     pub(crate) fn acks(&mut self) -> Sets {
         self.sets(ACKS)
+    }
+
+    /// Acks of incarnations that were gone already, oldest first.
+    pub(crate) fn past(&mut self) -> Sets {
+        self.all::<Sets>(PAST).pop().map(|(_, past)| past).unwrap_or_default()
+    }
+
+    pub(crate) fn keep_past(&mut self, past: &Sets) {
+        let keys = self.keys.clone();
+        self.contained("write", |db| {
+            let mut batch = sled::Batch::default();
+            put(&mut batch, &keys, PAST.to_owned(), Some(past));
+            db.apply_batch(batch)
+        });
     }
 
     pub(crate) fn commands(&mut self) -> Vec<Known> {

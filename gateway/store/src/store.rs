@@ -10,11 +10,12 @@ use async_trait::async_trait;
 use common::api::BufferHealth;
 use common::command::CommandUpdate;
 use common::supervise::PartError;
-use common::wire::{Body, Gap, Known, Snapshot, StreamRange};
+use common::wire::{Body, Known, Snapshot, StreamRange};
 use common::{Clock, Drain, Incarnation, IntervalSet, SchemaHash};
-use gateway_core::{FrameId, FrameLog, LogError, Points, Registry, Watermark};
+use gateway_core::{FrameId, FrameLog, Lacking, LogError, Points, Registry, Watermark};
 use tokio::sync::watch;
 
+use crate::acks::told;
 use crate::commands::Commands;
 use crate::disk::{Disk, Kind, SystemDisk, make_dirs};
 use crate::encrypt::{self, EncryptedDisk};
@@ -75,7 +76,7 @@ impl Store {
         make_dirs(&*disk, &log_dir).map_err(at(&log_dir))?;
         let incarnation = Incarnation::random().map_err(|e| OpenError::Random { detail: e.to_string() })?;
         let mut state = State::open(&dir.join("state"), options.keys.clone());
-        let acks = state.acks();
+        let (acks, past) = (state.acks(), state.past());
         let (gone_file, gone, untold) = Gone::open(disk.clone(), &dir, &quarantine);
         let found = recover(&*disk, &log_dir, &gone, &quarantine).map_err(at(&log_dir))?;
         let mut commands = Commands::default();
@@ -84,7 +85,7 @@ impl Store {
         let (segments, unread) = (found.segments, found.unread);
         let mut shared = Shared { segments, unread, commands, gone, ..Shared::default() };
         shared.generations.push(registry.clone());
-        adopt_acks(&mut shared, acks);
+        shared.adopt(acks, past);
         untold.into_iter().for_each(|gap| shared.retell(gap, true));
         for gap in found.gaps {
             let told = told(&gap, &shared);
@@ -170,8 +171,9 @@ impl Store {
     }
 
     fn keep(&self, flush: bool) {
-        let (acks, commands) = {
+        let (acks, past, commands) = {
             let mut shared = lock(&self.inner.shared);
+            let past = std::mem::take(&mut shared.past_dirty).then(|| shared.past.clone());
             let commands = shared.commands.take_dirty();
             let mut acks = Sets::new();
             if std::mem::take(&mut shared.acked_dirty) {
@@ -179,9 +181,12 @@ impl Store {
                 // Empty ones stood there so that the state forgets them.
                 shared.acked.retain(|_, set| !set.is_empty());
             }
-            (acks, commands)
+            (acks, past, commands)
         };
         let mut state = lock(&self.state);
+        if let Some(past) = past {
+            state.keep_past(&past);
+        }
         if !(acks.is_empty() && commands.is_empty()) {
             state.keep(&acks, &commands);
         }
@@ -321,6 +326,14 @@ impl FrameLog for Store {
         Ok(())
     }
 
+    fn lacks(&self, known: &[Known]) -> Lacking {
+        self.inner.lacks(known)
+    }
+
+    fn acks(&self) -> Vec<Known> {
+        self.inner.acks()
+    }
+
     fn hold(&self, reader: &str, from: FrameId, lag_bytes: u64) {
         let mut shared = lock(&self.inner.shared);
         if lag_bytes == 0 {
@@ -419,18 +432,4 @@ fn take_lock(dir: &Path) -> Result<File, OpenError> {
         Err(TryLockError::WouldBlock) => Err(OpenError::Locked { dir: dir.to_owned() }),
         Err(TryLockError::Error(source)) => Err(OpenError::Io { path, source }),
     }
-}
-
-/// Takes over the acks of incarnations that are still there; the others are forgotten by the state.
-fn adopt_acks(shared: &mut Shared, acks: Sets) {
-    let kept = |(i, set)| if shared.may_hold(i) { (i, set) } else { (i, IntervalSet::new()) };
-    let acked: std::collections::HashMap<Incarnation, IntervalSet> = acks.into_iter().map(kept).collect();
-    shared.acked_dirty = acked.values().any(IntervalSet::is_empty);
-    shared.acked = acked;
-}
-
-/// Whether nobody needs to be told of damage: the cloud has the frames.
-fn told(gap: &Gap, shared: &Shared) -> bool {
-    let (Some(incarnation), Some((first, last))) = (gap.incarnation, gap.seqs) else { return false };
-    shared.acked.get(&incarnation).is_some_and(|acked| acked.contains_range(first, last))
 }

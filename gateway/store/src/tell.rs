@@ -77,6 +77,7 @@ pub(crate) fn name_of(cause: GapCause) -> &'static str {
         GapCause::Damaged => "damaged",
         GapCause::Age => "age",
         GapCause::Operator => "operator",
+        GapCause::CloudLost => "cloud_lost",
         GapCause::Other => "other",
     }
 }

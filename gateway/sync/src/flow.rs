@@ -348,6 +348,19 @@ impl Flow {
         Some(sent)
     }
 
+    /// The backlog that was sent together goes again one by one, and with it what was read and not sent.
+    pub(crate) fn apart(&mut self, read: impl IntoIterator<Item = FrameId>) {
+        let of_backlog = |(frame, sent): (&FrameId, &Sent)| (sent.lane == Lane::Backlog).then_some(*frame);
+        let mut frames: Vec<FrameId> = self.inflight.iter().filter_map(of_backlog).collect();
+        frames.sort_unstable();
+        for frame in frames {
+            self.free(frame);
+            *self.tries.entry(frame).or_insert(1) += 1;
+            self.again.push_back(frame);
+        }
+        self.again.extend(read);
+    }
+
     /// Frames that wait too long for an ack are sent again, a few times. Returns those given up.
     pub(crate) fn expire(&mut self, now: Instant, after: Duration) -> Vec<FrameId> {
         let late = |s: &Sent| now.saturating_duration_since(s.at) >= after;

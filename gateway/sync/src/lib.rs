@@ -7,6 +7,7 @@
 //! `session` joins the two for the life of one connection; `uplink` makes the next session.
 
 mod flow;
+mod identity;
 mod link;
 mod meter;
 mod options;
@@ -15,6 +16,7 @@ mod pace;
 mod session;
 mod uplink;
 
+pub use identity::machine_hash;
 pub use meter::{Plan, Quiet};
 pub use options::{Error, Options, Tls, UplinkStatus, Url};
 pub use uplink::{HealthSource, Uplink};

@@ -167,7 +167,17 @@ async fn poll(
                 Incoming::Down(Error::Link { detail: "closed".to_owned() })
             }
             Ok(Event::Outgoing(_)) => continue,
-            Err(error) => Incoming::Down(Error::Link { detail: error.to_string() }),
+            Err(error) => {
+                // What came before the end, such as the cloud's reason for it, is read and waits.
+                for event in std::mem::take(&mut event_loop.state.events) {
+                    if let Event::Incoming(Packet::Publish(publish)) = event
+                        && to.send(Incoming::Message(publish.payload)).await.is_err()
+                    {
+                        return;
+                    }
+                }
+                Incoming::Down(Error::Link { detail: error.to_string() })
+            }
         };
         let down = matches!(incoming, Incoming::Down(_));
         if to.send(incoming).await.is_err() || down {

@@ -90,6 +90,10 @@ pub struct Options {
     pub silence: Duration,
     /// A frame without an ack for so long is sent again. Default 10 s.
     pub resend_after: Duration,
+    /// Hash of what the machine calls itself, see `machine_hash`; none if it does not.
+    pub machine: Option<String>,
+    /// Pause before a box that the cloud holds back asks again. Default 10 s.
+    pub held_retry: Duration,
     /// Pauses between sessions. Default 100 ms to 1 s: a twin is current again within about a second of the
     /// cloud's return, and one refused connection a second costs neither side anything.
     pub backoff: Backoff,
@@ -115,6 +119,8 @@ impl Options {
             hello_timeout: Duration::from_secs(4),
             silence: Duration::from_secs(5),
             resend_after: Duration::from_secs(10),
+            machine: None,
+            held_retry: Duration::from_secs(10),
             backoff: Backoff {
                 first: Duration::from_millis(100),
                 longest: Duration::from_secs(1),
@@ -139,6 +145,8 @@ pub struct UplinkStatus {
     pub sent_backlog: u64,
     /// Frames sent and acknowledged.
     pub acked: u64,
+    /// Frames that the cloud could not take and set aside.
+    pub set_aside: u64,
     /// What the link carries.
     pub link: LinkUse,
 }

@@ -1,7 +1,7 @@
 //! Frames become messages: one for each, or one for many of the backlog, in the words that the cloud knows. Frames stand
 //! in the log in the newest version; a cloud that does not know it gets the same frames in the first. Pure.
 
-use common::wire::{Batch, FEATURE_BATCH, FEATURE_COLUMNS, Frame, HelloAck, Up};
+use common::wire::{Batch, FEATURE_BATCH, FEATURE_COLUMNS, FEATURE_GAP_CAUSES, Frame, HelloAck, Up};
 use common::{Incarnation, SchemaHash};
 use gateway_core::FrameId;
 
@@ -10,12 +10,17 @@ use gateway_core::FrameId;
 pub(crate) struct Speaks {
     pub(crate) columns: bool,
     pub(crate) batch: bool,
+    pub(crate) gap_causes: bool,
 }
 
 impl Speaks {
     pub(crate) fn of(ack: &HelloAck) -> Self {
         let knows = |feature| ack.features.iter().any(|f| f == feature);
-        Self { columns: knows(FEATURE_COLUMNS), batch: knows(FEATURE_BATCH) }
+        Self {
+            columns: knows(FEATURE_COLUMNS),
+            batch: knows(FEATURE_BATCH),
+            gap_causes: knows(FEATURE_GAP_CAUSES),
+        }
     }
 }
 
@@ -38,6 +43,7 @@ impl Outgoing {
 
     fn single(frame: FrameId, bytes: &[u8], speaks: Speaks) -> Self {
         let first = if speaks.columns { None } else { Frame::as_first(bytes) };
+        let first = first.or_else(|| if speaks.gap_causes { None } else { Frame::with_first_cause(bytes) });
         Self {
             frames: vec![frame],
             schema: Frame::peek(bytes).ok().map(|h| h.schema),

@@ -6,7 +6,7 @@ use common::{PointId, Quality, Sample, Value};
 use super::*;
 
 const BOOT: Incarnation = Incarnation(5);
-const ALL: Speaks = Speaks { columns: true, batch: true };
+const ALL: Speaks = Speaks { columns: true, batch: true, gap_causes: true };
 
 fn frame(seq: u64, schema: u8) -> Frame {
     let header = FrameHeader {
@@ -95,4 +95,23 @@ fn batches_stay_within_their_limits() {
     assert!(messages.iter().all(|m| m.frames.len() <= MAX_BATCH_FRAMES));
     assert_eq!(messages.len(), 3);
     assert_eq!(read(&messages).len(), 3000);
+}
+
+#[test]
+fn a_gap_goes_to_an_older_cloud_with_a_cause_that_it_knows() {
+    let with = |cause| {
+        let gap = Gap { incarnation: None, seqs: None, times_us: None, samples: 3, cause };
+        Frame { body: Body::Gap(gap), ..frame(1, 1) }.encode()
+    };
+    let sent = |bytes: Vec<u8>, speaks| each(BOOT, &[(1, bytes)], speaks).remove(0).bytes;
+    for (cause, older) in [
+        (GapCause::Age, GapCause::Quota),
+        (GapCause::CloudLost, GapCause::Damaged),
+        (GapCause::DiskFull, GapCause::DiskFull),
+    ] {
+        assert_eq!(sent(with(cause), ALL), Up::encode_frame(&with(cause)));
+        let speaks = Speaks { gap_causes: false, ..ALL };
+        assert_eq!(sent(with(cause), speaks), Up::encode_frame(&with(older)));
+        assert_eq!(sent(with(cause), Speaks::default()), Up::encode_frame(&with(older)));
+    }
 }

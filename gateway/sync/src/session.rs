@@ -13,8 +13,8 @@ use common::api::SwitchPosition;
 use common::names::topic;
 use common::supervise::PartState;
 use common::wire::{
-    Down, FEATURE_ALARMS, FEATURE_CREDIT, FEATURE_SELDOM, Heartbeat, Hello, HelloAck, MAX_BATCH_FRAMES, Up,
-    split_schema,
+    Down, FEATURE_ALARMS, FEATURE_CREDIT, FEATURE_SELDOM, FEATURE_SET_ASIDE, Heartbeat, Hello, HelloAck,
+    MAX_BATCH_FRAMES, Up, split_schema,
 };
 use common::{Drain, SchemaHash};
 use gateway_core::{FrameId, LogError};
@@ -64,6 +64,7 @@ pub(crate) async fn run(uplink: &Uplink, drain: &Drain) -> Result<(), Error> {
     let pace = Pace::new(options.window_bytes, began.elapsed(), Instant::now()).after(before);
     tracing::info!(session = ack.session, "uplink connected");
     uplink.connected();
+    judge(uplink, &ack).await;
     if let Err(error) = uplink.log.ack(&ack.known) {
         tracing::warn!(%error, "acks not kept");
     }
@@ -83,6 +84,14 @@ pub(crate) async fn run(uplink: &Uplink, drain: &Drain) -> Result<(), Error> {
     ended
 }
 
+/// Holds the cloud's answer against what is remembered of it, and tells what differs.
+async fn judge(uplink: &Uplink, ack: &HelloAck) {
+    let (book, log, answer) = (uplink.book.clone(), uplink.log.clone(), ack.clone());
+    let told = tokio::task::spawn_blocking(move || book.answered(&*log, &answer)).await.unwrap_or_default();
+    told.into_iter().for_each(|entry| uplink.tell(entry));
+    uplink.set_aside(ack.set_aside.clone(), "the cloud's audit says why").await;
+}
+
 /// Connects, subscribes and says hello; the cloud's answer.
 async fn hello(uplink: &Uplink, link: &mut Link) -> Result<(HelloAck, Hello), Error> {
     let mut said = greeting(uplink);
@@ -94,6 +103,10 @@ async fn hello(uplink: &Uplink, link: &mut Link) -> Result<(HelloAck, Hello), Er
                 Incoming::Connected => link.subscribe()?,
                 Incoming::Subscribed => {
                     said = greeting(uplink);
+                    let (book, log) = (uplink.book.clone(), uplink.log.clone());
+                    let machine = uplink.options.machine.clone();
+                    let who = tokio::task::spawn_blocking(move || book.identity(&*log, machine)).await;
+                    said.identity = who.ok().map(Box::new);
                     if !link.publish(Up::Hello(Box::new(said.clone())).encode()) {
                         return Err(Error::Link { detail: "client takes nothing".to_owned() });
                     }
@@ -129,10 +142,11 @@ fn greeting(uplink: &Uplink) -> Hello {
             .alarms
             .iter()
             .map(|_| FEATURE_ALARMS)
-            .chain([FEATURE_CREDIT])
+            .chain([FEATURE_CREDIT, FEATURE_SET_ASIDE])
             .map(str::to_owned)
             .collect(),
         heartbeat_ms: options.max_delay.and(u32::try_from(SELDOM_HEARTBEAT.as_millis()).ok()),
+        identity: None,
     }
 }
 
@@ -276,7 +290,7 @@ impl<'a> Session<'a> {
                 biased;
                 () = &mut stop => return Ok(()),
                 _ = beat.tick() => self.beat()?,
-                incoming = self.link.next() => self.incoming(incoming)?,
+                incoming = self.link.next() => self.incoming(incoming).await?,
                 changed = watermark.changed() => {
                     if changed.is_err() {
                         return Err(Error::Link { detail: "log is closed".to_owned() });
@@ -296,7 +310,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn incoming(&mut self, incoming: Incoming) -> Result<(), Error> {
+    async fn incoming(&mut self, incoming: Incoming) -> Result<(), Error> {
         let bytes = match incoming {
             Incoming::Message(bytes) => bytes,
             Incoming::Down(error) => return Err(error),
@@ -322,6 +336,13 @@ impl<'a> Session<'a> {
                 None => tracing::warn!("the cloud spoke of alarms, which nobody takes here"),
             },
             Ok(Down::Credit(credit)) => self.pace.credit(credit.backlog_bytes),
+            Ok(Down::SetAside(aside)) => {
+                // Once: what was on its way together is asked for by the same word.
+                if aside.apart && self.agreed.speaks.batch {
+                    self.apart(&aside.detail);
+                }
+                self.uplink.set_aside(aside.frames, &aside.detail).await;
+            }
             Ok(Down::Refusal(r)) => {
                 tracing::warn!(code = %r.code, detail = r.detail, "cloud refused a message");
                 self.uplink.refused(&r);
@@ -330,6 +351,18 @@ impl<'a> Session<'a> {
             Err(error) => tracing::warn!(%error, "message that cannot be read"),
         }
         Ok(())
+    }
+
+    /// The cloud cannot read frames that go together: one by one it can tell which is at fault.
+    fn apart(&mut self, detail: &str) {
+        tracing::warn!(detail, "the backlog goes frame by frame in this session");
+        self.agreed.speaks.batch = false;
+        self.reading[Lane::Backlog as usize] = None;
+        let read = std::mem::take(&mut self.ready[Lane::Backlog as usize]);
+        let (together, single): (VecDeque<_>, VecDeque<_>) =
+            read.into_iter().partition(|message| message.frames.len() > 1);
+        self.ready[Lane::Backlog as usize] = single;
+        self.flow.apart(together.into_iter().flat_map(|message| message.frames));
     }
 
     /// Life sign, and what time has changed.

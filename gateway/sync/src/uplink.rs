@@ -5,14 +5,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use common::api::{GatewayHealth, LinkHold};
 use common::command::{LogEntry, Severity};
-use common::names::action;
+use common::names::{Code, action};
 use common::supervise::PartError;
-use common::wire::{Body, Refusal};
+use common::wire::{Body, Known, Refusal};
 use common::{Clock, Drain};
 use gateway_core::{AlarmOrders, FrameLog, Orders};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::identity::{Book, entry};
 use crate::meter::{self, Meter};
 use crate::options::{Error, Options, UplinkStatus};
 use crate::pace::Pace;
@@ -29,6 +30,7 @@ pub struct Uplink {
     pub(crate) alarms: Option<Arc<dyn AlarmOrders>>,
     pub(crate) clock: Clock,
     pub(crate) health: HealthSource,
+    pub(crate) book: Arc<Book>,
     /// Bytes that are not in the meter yet.
     pub(crate) carried: Arc<AtomicU64>,
     meter: Mutex<Meter>,
@@ -55,6 +57,7 @@ impl Uplink {
             alarms: None,
             clock,
             health,
+            book: Arc::default(),
             carried: Arc::default(),
             meter: Mutex::new(meter),
             pace: Mutex::default(),
@@ -81,6 +84,7 @@ impl Uplink {
     pub async fn run(&self, drain: Drain) -> Result<(), PartError> {
         let backoff = self.options.backoff;
         let mut attempt = 0;
+        let mut is_held = false;
         self.look(false);
         while !drain.is_started() {
             let began = Instant::now();
@@ -99,7 +103,12 @@ impl Uplink {
             if was_connected && began.elapsed() >= backoff.healthy_after {
                 attempt = 0;
             }
-            let pause = backoff.pause(attempt);
+            let held = matches!(error, Error::Refused { code: Code::IdentityConflict, .. });
+            if held && !is_held {
+                self.tell(entry(action::GATEWAY_HELD, error.to_string()));
+            }
+            is_held = held || (is_held && !was_connected);
+            let pause = if held { self.options.held_retry } else { backoff.pause(attempt) };
             // The first failure and every tenth are worth a line at this level.
             if attempt % 10 == 0 {
                 tracing::warn!(%error, attempt, pause_ms = pause.as_millis(), "uplink down");
@@ -113,6 +122,45 @@ impl Uplink {
             }
         }
         Ok(())
+    }
+
+    /// Logs an entry: it is seen at the box, and goes to the cloud with the rest.
+    pub(crate) fn tell(&self, entry: LogEntry) {
+        let entry = LogEntry { at_us: self.clock.now_us(), ..entry };
+        match entry.severity {
+            Severity::Alarm => tracing::error!(action = entry.action, "{}", entry.detail),
+            Severity::Warning => tracing::warn!(action = entry.action, "{}", entry.detail),
+            Severity::Info => tracing::info!(action = entry.action, "{}", entry.detail),
+        }
+        if let Err(error) = self.log.append(Body::Event(entry)) {
+            tracing::warn!(%error, "event of the uplink is lost");
+        }
+    }
+
+    /// The cloud set frames aside: told once.
+    pub(crate) async fn set_aside(&self, frames: Vec<Known>, why: &str) {
+        if frames.is_empty() {
+            return;
+        }
+        let (book, log) = (self.book.clone(), self.log.clone());
+        let new =
+            tokio::task::spawn_blocking(move || book.set_aside(&*log, &frames)).await.unwrap_or_default();
+        for Known { incarnation, seqs } in new {
+            self.count(|s| s.set_aside += seqs.len());
+            let names: Vec<_> = seqs
+                .iter()
+                .take(16)
+                .map(|(a, b)| if a == b { a.to_string() } else { format!("{a} to {b}") })
+                .collect();
+            let detail = format!(
+                "the cloud could not take {} frames ({} of incarnation {incarnation}) and set them aside: {why}. They are not \
+                 in its history; its administrator finds them with `twinway gateway set-aside {}`",
+                seqs.len(),
+                names.join(", "),
+                self.options.gateway,
+            );
+            self.tell(entry(action::FRAME_SET_ASIDE, detail));
+        }
     }
 
     /// Counts what the link carried and looks whether samples may go on; why not, if so. `last`: the count is kept to
@@ -141,7 +189,7 @@ impl Uplink {
             if last { keep() } else { drop(tokio::task::spawn_blocking(keep)) }
         }
         if changed {
-            self.tell(status.held, now);
+            self.tell_hold(status.held);
         }
         status.held
     }
@@ -155,7 +203,7 @@ impl Uplink {
         self.options.plan.day_bytes.is_some() || self.options.plan.month_bytes.is_some()
     }
 
-    fn tell(&self, hold: Option<LinkHold>, at_us: i64) {
+    fn tell_hold(&self, hold: Option<LinkHold>) {
         let (action, severity, detail) = match hold {
             None => (action::UPLINK_RELEASED, Severity::Info, "samples go to the cloud again"),
             Some(LinkHold::Quiet) => {
@@ -172,19 +220,7 @@ impl Uplink {
                 "the month's bytes are used up: samples wait in the buffer; alarms, events, commands and audit go on",
             ),
         };
-        let entry = LogEntry {
-            at_us,
-            actor: "system".to_owned(),
-            action: action.to_owned(),
-            target: "uplink".to_owned(),
-            twin: None,
-            severity,
-            code: None,
-            detail: detail.to_owned(),
-        };
-        if let Err(error) = self.log.append(Body::Event(entry)) {
-            tracing::warn!(%error, "cannot log an event");
-        }
+        self.tell(LogEntry { severity, ..entry(action, detail.to_owned()) });
     }
 
     pub(crate) fn connected(&self) {

@@ -148,6 +148,7 @@ mod tests {
             session_us: 0,
             remote: false,
             features: Vec::new(),
+            identity: None,
             heartbeat_ms: None,
         };
         Up::Hello(Box::new(hello)).encode()
@@ -160,15 +161,7 @@ mod tests {
     fn honest() -> Wire {
         let mut wire = Wire::default();
         wire.up(&hello());
-        wire.down(
-            &Down::HelloAck(HelloAck {
-                session: 1,
-                known: Vec::new(),
-                want_schemas: Vec::new(),
-                features: Vec::new(),
-            })
-            .encode(),
-        );
+        wire.down(&Down::HelloAck(HelloAck { session: 1, ..HelloAck::default() }).encode());
         (1..=3).for_each(|seq| wire.up(&frame(seq, 5)));
         wire.up(&frame(2, 5));
         wire.down(&Down::Ack(Ack { acked: known(1, 2) }).encode());
@@ -179,8 +172,7 @@ mod tests {
     fn an_honest_wire_is_not_blamed() {
         let mut wire = honest();
         wire.up(&hello());
-        let again =
-            HelloAck { session: 2, known: known(1, 3), want_schemas: Vec::new(), features: Vec::new() };
+        let again = HelloAck { session: 2, known: known(1, 3), ..HelloAck::default() };
         wire.down(&Down::HelloAck(again).encode());
         assert_eq!(kinds(&wire), []);
     }
@@ -189,8 +181,7 @@ mod tests {
     fn a_cloud_that_acknowledged_before_it_stored_is_caught_at_the_next_hello() {
         let mut wire = honest();
         wire.up(&hello());
-        let again =
-            HelloAck { session: 2, known: known(1, 1), want_schemas: Vec::new(), features: Vec::new() };
+        let again = HelloAck { session: 2, known: known(1, 1), ..HelloAck::default() };
         wire.down(&Down::HelloAck(again).encode());
         assert_eq!(kinds(&wire), [Kind::AckForgotten]);
     }

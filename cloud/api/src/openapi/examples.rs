@@ -123,6 +123,23 @@ pub(super) fn gateway() -> Json {
     })
 }
 
+/// A box that is held back.
+pub(super) fn held() -> Json {
+    json!({
+        "box_id": "9a1c7f40-58f1-4d5e-8a8e-0d6f3c1b2a10", "incarnation": "00112233445566778899aabbccddeeff",
+        "peer": "10.0.4.17:50112", "version": "0.1.0", "since_us": 1_794_990_000_000_000_i64,
+        "last_us": 1_795_000_000_000_000_i64, "reason": "another box is this gateway. ..."
+    })
+}
+
+/// A frame that could not be taken.
+pub(super) fn set_aside() -> Json {
+    json!({
+        "incarnation": "00112233445566778899aabbccddeeff", "seq": 41, "at_us": 1_795_000_000_000_000_i64,
+        "cause": "frame", "detail": "13 bytes more expected", "bytes": 811
+    })
+}
+
 /// A node of the tree.
 pub(super) fn asset() -> Json {
     json!({
@@ -157,8 +174,8 @@ pub(super) fn page(row: &Json) -> Json {
 #[cfg(test)]
 mod tests {
     use common::api::{
-        ApiKeyView, AssetNode, CommandRequest, CommandView, DesiredPatch, GatewayView, HistoryResponse, Page,
-        TwinView, UserView,
+        ApiKeyView, AssetNode, CommandRequest, CommandView, DesiredPatch, GatewayView, HeldBox,
+        HistoryResponse, Page, SetAsideView, TwinView, UserView,
     };
     use common::command::LogEntry;
     use serde::de::DeserializeOwned;
@@ -182,6 +199,8 @@ mod tests {
         read::<HistoryResponse>(history());
         read::<LogEntry>(log_entry());
         read::<GatewayView>(gateway());
+        read::<HeldBox>(held());
+        read::<SetAsideView>(set_aside());
         read::<AssetNode>(asset());
         read::<UserView>(user());
         read::<ApiKeyView>(key());

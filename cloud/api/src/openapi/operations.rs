@@ -168,6 +168,22 @@ pub(super) fn describe(op: Op) -> Doc {
         )
         .takes(JSON, "GatewayRequest", json!({"id": "gw1"}))
         .gives(201, "the credential", "GatewayCredential", json!({"gateway": "gw1", "secret": "bX8J...43 characters"})),
+        Op::AcceptBox => doc(
+            "gateways",
+            "Let a box in that is held back",
+            "A gateway's name is one box's at a time: another one is held back. This puts it in place of the first, which is held from then on.",
+        )
+        .takes(JSON, "AcceptRequest", json!({"reason": "the box was replaced"}))
+        .gives(200, "the box", "HeldBox", ex::held())
+        .fails(&[Code::NotFound, Code::Conflict]),
+        Op::ListSetAside => doc(
+            "gateways",
+            "Frames of a gateway that could not be taken",
+            "Newest first; at most 1,000 are kept of a gateway, and 16 MiB. They are not in the history.",
+        )
+        .with(paging())
+        .gives(200, "a page of frames", "SetAsideViewPage", ex::page(&ex::set_aside()))
+        .fails(&[Code::NotFound]),
         Op::ListAudit => doc(
             "audit",
             "Audit and events, newest first",

@@ -52,6 +52,9 @@ pub(super) fn of_path(path: &str) -> Vec<Parameter> {
         let example = json!("5d0a6c1e-6a0b-5b0e-9d0c-2f4b8f6d7a10");
         out.push(parameter("id", ParameterIn::Path, "id of the alarm", uuid, example));
     }
+    if path.contains("/gateways/{id}") {
+        out.push(parameter("id", ParameterIn::Path, "name of the gateway", text(), json!("gw1")));
+    }
     if path.contains("{point}") {
         out.push(parameter(
             "point",

@@ -3,10 +3,11 @@
 use common::Value;
 use common::alarm::AlarmView;
 use common::api::{
-    AcknowledgeRequest, AlignedRequest, AlignedResponse, ApiKeyCreated, ApiKeyRequest, ApiKeyView, AssetNode,
-    ClientMessage, CommandRequest, CommandView, DesiredEntry, ExportRequest, GatewayCredential,
-    GatewayRequest, GatewayView, HistoryDeleted, HistoryResponse, PasswordRequest, Problem, ServerMessage,
-    SessionRequest, SessionResponse, ShelveRequest, TwinView, UnshelveRequest, UserRequest, UserView, WhoAmI,
+    AcceptRequest, AcknowledgeRequest, AlignedRequest, AlignedResponse, ApiKeyCreated, ApiKeyRequest,
+    ApiKeyView, AssetNode, ClientMessage, CommandRequest, CommandView, DesiredEntry, ExportRequest,
+    GatewayCredential, GatewayRequest, GatewayView, HeldBox, HistoryDeleted, HistoryResponse,
+    PasswordRequest, Problem, ServerMessage, SessionRequest, SessionResponse, SetAsideView, ShelveRequest,
+    TwinView, UnshelveRequest, UserRequest, UserView, WhoAmI,
 };
 use common::command::LogEntry;
 use utoipa::openapi::schema::{
@@ -62,6 +63,9 @@ pub(super) fn all() -> Schemas {
     add::<ShelveRequest>(&mut out);
     add::<UnshelveRequest>(&mut out);
     add_page::<GatewayView>(&mut out);
+    add::<AcceptRequest>(&mut out);
+    add_page::<SetAsideView>(&mut out);
+    add::<HeldBox>(&mut out);
     add::<GatewayRequest>(&mut out);
     add::<GatewayCredential>(&mut out);
     add_page::<LogEntry>(&mut out);

@@ -5,16 +5,17 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 use cloud_core::align::{Column, Grid, Knot, align};
+use cloud_core::boxes::Boxes;
 use cloud_core::history::{ExportRow, HistoryStorage, SamplePage};
 use cloud_core::storage::{
-    Account, AccountStorage, AlarmStorage, AuditStorage, CommandStorage, Created, FrameStorage, History,
-    KnownIncarnation, Loaded,
+    Account, AccountStorage, AlarmStorage, AuditStorage, BoxStorage, CommandStorage, Created, FrameStorage,
+    History, KnownIncarnation, Loaded, SetAside,
 };
 use cloud_core::{GatewayKey, NewFrame, StoreError};
 use common::alarm::{AlarmState, AlarmView};
 use common::api::{
     ApiKeyView, CommandStep, CommandView, DesiredEntry, DesiredView, GrantView, HistoryPoint, Interpolation,
-    Page, Resolution, UserView,
+    Page, Resolution, SetAsideView, UserView,
 };
 use common::command::{CommandUpdate, DesiredState, DesiredUpdate, LogEntry, Requester, Severity};
 use common::{AlarmId, CommandId, CommandState, Incarnation, Quality, Schema, SchemaHash, TwinId, Value};
@@ -31,6 +32,7 @@ struct Tables {
     by_key: BTreeMap<(String, String), (CommandId, Vec<u8>)>,
     desired: BTreeMap<TwinId, (u64, BTreeMap<String, DesiredView>)>,
     alarms: BTreeMap<AlarmId, AlarmView>,
+    set_aside: Vec<SetAsideView>,
     broken: bool,
 }
 
@@ -306,6 +308,40 @@ impl AlarmStorage for Memory {
         let mut found: Vec<_> = t.alarms.values().filter(fits).cloned().collect();
         found.sort_by_key(|a| std::cmp::Reverse((a.at_us, a.id)));
         paged(found, cursor, limit)
+    }
+}
+
+#[async_trait]
+impl BoxStorage for Memory {
+    async fn boxes(&self, _: &GatewayKey) -> Done<Boxes> {
+        Ok(Boxes::default())
+    }
+    async fn keep_boxes(&self, _: &GatewayKey, _: &Boxes, audit: &[LogEntry]) -> Done<()> {
+        self.t()?.audit.extend_from_slice(audit);
+        Ok(())
+    }
+    async fn set_aside(&self, frames: &[SetAside], _: &[LogEntry]) -> Done<Vec<bool>> {
+        let view = |f: &SetAside| SetAsideView {
+            incarnation: None,
+            seq: f.name.map(|n| n.1),
+            at_us: f.at_us,
+            cause: f.cause.into(),
+            detail: f.detail.clone(),
+            bytes: f.bytes.len() as u64,
+        };
+        self.t()?.set_aside.extend(frames.iter().map(view));
+        Ok(frames.iter().map(|_| true).collect())
+    }
+    async fn set_aside_page(
+        &self,
+        _: &GatewayKey,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Done<Page<SetAsideView>> {
+        paged(self.t()?.set_aside.iter().rev().cloned().collect(), cursor, limit)
+    }
+    async fn set_aside_names(&self, _: &GatewayKey) -> Done<Vec<common::wire::Known>> {
+        Ok(vec![])
     }
 }
 

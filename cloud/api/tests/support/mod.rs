@@ -38,6 +38,9 @@ pub struct Gateways {
     pub orders: Mutex<Vec<CommandOrder>>,
     pub desired: Mutex<Vec<DesiredOrder>>,
     pub alarms: Mutex<Vec<AlarmOrder>>,
+    /// Boxes that are held back.
+    pub held: Mutex<Vec<common::api::HeldBox>>,
+    pub accepted: Mutex<Vec<common::command::LogEntry>>,
     /// Gateways whose program knows no alarms.
     pub old: Mutex<Vec<String>>,
 }
@@ -76,8 +79,24 @@ impl Downlink for Gateways {
         Ok(())
     }
 
-    fn end_session(&self, gateway: &GatewayKey) {
+    async fn credential_changed(&self, gateway: &GatewayKey) -> Result<(), cloud_core::StoreError> {
         self.sessions.lock().unwrap().remove(gateway.gateway.as_str());
+        Ok(())
+    }
+
+    async fn accept_box(
+        &self,
+        _: &GatewayKey,
+        incarnation: Option<common::Incarnation>,
+        audit: common::command::LogEntry,
+    ) -> Result<common::api::HeldBox, cloud_core::BoxError> {
+        let mut held = self.held.lock().unwrap();
+        let fits = |h: &&common::api::HeldBox| incarnation.is_none_or(|i| h.incarnation == i);
+        let found: Vec<_> = held.iter().filter(fits).cloned().collect();
+        let [found] = &found[..] else { return Err(cloud_core::BoxError::Which { held: held.clone() }) };
+        held.retain(|h| h != found);
+        self.accepted.lock().unwrap().push(audit);
+        Ok(found.clone())
     }
 
     fn gateways(&self) -> Vec<GatewayView> {
@@ -88,6 +107,7 @@ impl Downlink for Gateways {
             last_seen_us: NOW_US,
             twins: 1,
             health: None,
+            held: self.held.lock().unwrap().clone(),
         };
         vec![view("gw1"), view("gw2")]
     }

@@ -12,10 +12,11 @@ use std::time::Duration;
 use ::bytes::BytesMut;
 use async_trait::async_trait;
 use cloud_core::align::{Column, Grid};
+use cloud_core::boxes::Boxes;
 use cloud_core::history::{HistoryStorage, SamplePage};
 use cloud_core::storage::{
-    Account, AccountStorage, AuditStorage, CommandStorage, Created, FrameStorage, History, KnownIncarnation,
-    Loaded,
+    Account, AccountStorage, AuditStorage, BoxStorage, CommandStorage, Created, FrameStorage, History,
+    KnownIncarnation, Loaded, SetAside,
 };
 use cloud_core::{GatewayKey, NewFrame, StoreError, World};
 use cloud_ingest::{Handle, Ingress, Metrics, Options, Parts, Sink};
@@ -46,6 +47,10 @@ pub struct Store {
     pub open: watch::Sender<bool>,
     /// So many commits fail first.
     pub failing: AtomicUsize,
+    /// Sequences whose content is refused.
+    pub refusing: Mutex<Vec<u64>>,
+    pub boxes: Mutex<HashMap<GatewayKey, Boxes>>,
+    pub aside: Mutex<Vec<SetAside>>,
     pub commits: AtomicUsize,
     /// Samples that it says it has to compact.
     pub waiting: AtomicUsize,
@@ -59,6 +64,9 @@ impl Default for Store {
             audit: Mutex::default(),
             open: watch::Sender::new(true),
             failing: AtomicUsize::new(0),
+            refusing: Mutex::default(),
+            boxes: Mutex::default(),
+            aside: Mutex::default(),
             commits: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
         }
@@ -92,6 +100,9 @@ impl FrameStorage for Store {
             self.failing.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok();
         if fails {
             return Err(StoreError::Database { detail: "on purpose".into() });
+        }
+        if frames.iter().any(|f| self.refusing.lock().unwrap().contains(&f.frame.header.seq)) {
+            return Err(StoreError::Refused { what: "not this one".into() });
         }
         self.commits.fetch_add(1, Ordering::SeqCst);
         let mut marks = self.marks.lock().unwrap();
@@ -248,6 +259,61 @@ impl AuditStorage for Store {
         _: usize,
     ) -> Result<Page<LogEntry>, StoreError> {
         none("audit")
+    }
+}
+
+#[async_trait]
+impl BoxStorage for Store {
+    async fn boxes(&self, gateway: &GatewayKey) -> Result<Boxes, StoreError> {
+        Ok(self.boxes.lock().unwrap().get(gateway).cloned().unwrap_or_default())
+    }
+
+    async fn keep_boxes(
+        &self,
+        gateway: &GatewayKey,
+        boxes: &Boxes,
+        audit: &[LogEntry],
+    ) -> Result<(), StoreError> {
+        self.boxes.lock().unwrap().insert(gateway.clone(), boxes.clone());
+        self.audit.lock().unwrap().extend_from_slice(audit);
+        Ok(())
+    }
+
+    async fn set_aside(&self, frames: &[SetAside], audit: &[LogEntry]) -> Result<Vec<bool>, StoreError> {
+        let mut marks = self.marks.lock().unwrap();
+        let mut aside = self.aside.lock().unwrap();
+        let mut new = Vec::new();
+        for frame in frames {
+            let known = frame.name.and_then(|(rank, seq)| {
+                marks.values_mut().find(|(r, _)| *r == rank).map(|(_, seqs)| !seqs.insert(seq))
+            });
+            let known = known.unwrap_or_else(|| aside.iter().any(|a| a.bytes == frame.bytes));
+            new.push(!known);
+            if !known {
+                aside.push(frame.clone());
+            }
+        }
+        self.audit.lock().unwrap().extend_from_slice(audit);
+        Ok(new)
+    }
+
+    async fn set_aside_page(
+        &self,
+        _: &GatewayKey,
+        _: Option<&str>,
+        _: usize,
+    ) -> Result<Page<SetAsideView>, StoreError> {
+        none("page")
+    }
+
+    async fn set_aside_names(&self, _: &GatewayKey) -> Result<Vec<Known>, StoreError> {
+        let (marks, aside) = (self.marks.lock().unwrap(), self.aside.lock().unwrap());
+        let mut names = Vec::new();
+        for (rank, seq) in aside.iter().filter_map(|a| a.name) {
+            let incarnation = *marks.iter().find(|(_, (r, _))| *r == rank).expect("a rank").0;
+            names.push(Known { incarnation, seqs: vec![(seq, seq)].into() });
+        }
+        Ok(names)
     }
 }
 
@@ -453,8 +519,24 @@ pub fn hello(gateway: &str, incarnation: u128) -> Hello {
         session_us: 5_000_000,
         remote: false,
         features: vec![],
+        identity: None,
         heartbeat_ms: None,
     }
+}
+
+/// The hello of a box with an incarnation that follows those of `line`.
+pub fn hello_of(gateway: &str, box_id: u128, line: &[u128], incarnation: u128, attempt: u64) -> Hello {
+    let identity = Identity {
+        box_id: BoxId(uuid::Uuid::from_u128(box_id)),
+        machine: Some(format!("machine of {box_id}")),
+        line: line.iter().map(|i| Incarnation(*i)).collect(),
+        answered: None,
+        store: None,
+        attempt,
+        acked: vec![],
+    };
+    let features = vec![FEATURE_SET_ASIDE.to_owned()];
+    Hello { identity: Some(Box::new(identity)), features, ..hello(gateway, incarnation) }
 }
 
 pub fn row(value: f64) -> SampleRow {
@@ -482,6 +564,7 @@ pub fn frame(gateway: &str, incarnation: u128, seq: u64) -> Vec<u8> {
 pub fn health() -> GatewayHealth {
     GatewayHealth {
         left_out: 0,
+        uplink_error: None,
         version: "test".into(),
         uptime_ms: 1,
         clock_synchronised: true,
@@ -603,10 +686,15 @@ impl Client {
     }
 
     pub async fn agree(&mut self, gateway: &str, incarnation: u128) -> HelloAck {
-        self.say(&Up::Hello(Box::new(hello(gateway, incarnation)))).await;
+        self.agree_on(hello(gateway, incarnation)).await
+    }
+
+    pub async fn agree_on(&mut self, hello: Hello) -> HelloAck {
+        let gateway = hello.gateway.to_string();
+        self.say(&Up::Hello(Box::new(hello))).await;
         let Down::HelloAck(ack) = self.down().await else { panic!("no hello ack") };
         for hash in &ack.want_schemas {
-            let schema = schema(gateway);
+            let schema = schema(&gateway);
             assert_eq!(*hash, schema.hash());
             for part in split_schema(*hash, &schema.to_json()) {
                 let pkid = self.say(&Up::Schema(part)).await;

@@ -5,6 +5,7 @@
 
 pub(crate) mod accounts;
 pub(crate) mod alarms;
+pub(crate) mod boxes;
 pub(crate) mod commands;
 pub(crate) mod fixtures;
 pub(crate) mod frames;
@@ -70,6 +71,9 @@ macro_rules! contract {
             alarms::the_last_word_on_an_alarm_is_kept_whatever_the_order,
             alarms::alarms_come_in_pages_and_of_the_twins_asked_for,
             alarms::nobody_speaks_under_the_identity_of_anothers_alarm,
+            boxes::what_is_known_of_a_gateways_boxes_is_kept_with_its_audit,
+            boxes::a_frame_set_aside_is_known_and_listed_once,
+            boxes::frames_set_aside_are_bounded,
             accounts::sessions_live_until_their_end_and_with_their_account,
             accounts::keys_are_what_they_were_made_for,
             accounts::a_gateways_secret_is_replaced,

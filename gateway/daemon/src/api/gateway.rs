@@ -51,6 +51,7 @@ pub(super) async fn list(State(api): State<Api>) -> Json<Page<GatewayView>> {
         last_seen_us: now_us,
         twins: u32::try_from(api.points.now().device_count()).unwrap_or(u32::MAX),
         health: Some(health),
+        held: Vec::new(),
     };
     Json(Page { items: vec![view], next_cursor: None })
 }

@@ -107,6 +107,8 @@ pub struct Uplink {
     pub password: String,
     /// Most bytes on their way without an ack.
     pub window_bytes: usize,
+    /// File that tells the machine from others.
+    pub machine_id_file: PathBuf,
     /// How long samples may wait to go together; none: the link is not paid by the byte.
     pub max_delay: Option<std::time::Duration>,
     /// What the link may carry.

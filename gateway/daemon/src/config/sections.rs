@@ -86,6 +86,9 @@ pub struct UplinkSection {
     /// Most bytes of frames on their way without the cloud's ack, of live ones and of the backlog each.
     /// Default 1048576.
     pub window_bytes: usize,
+    /// File that tells this machine from others: with another content, a box that has lost its state is another one
+    /// to the cloud. Default `/etc/machine-id`.
+    pub machine_id_file: PathBuf,
     /// Whether the link is paid by the byte: samples go together, and signs of life are few. Default false.
     pub metered: bool,
     /// On a metered link: samples wait for so long at most to go together, s. Default 60.
@@ -120,6 +123,7 @@ impl Default for UplinkSection {
             password_file: None,
             ca_file: None,
             window_bytes: 1024 * 1024,
+            machine_id_file: "/etc/machine-id".into(),
             metered: false,
             max_delay_s: 60,
             day_mb: None,

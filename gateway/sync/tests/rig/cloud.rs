@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use bytes::BytesMut;
 use common::wire::{
     Ack, Batch, Credit, Down, FEATURE_COLUMNS, Frame, FrameKind, Heartbeat, Hello, HelloAck, Known, Refusal,
-    Up,
+    SetAside, Up,
 };
 use common::{Incarnation, IntervalSet};
 use gateway_core::FrameId;
@@ -43,6 +43,12 @@ pub(crate) struct Script {
     pub(crate) lose: bool,
     /// Breaks the connection after so many frames of a session; every other one is kept without an ack.
     pub(crate) break_after: Option<usize>,
+    /// What the hello's answer tells besides.
+    pub(crate) store: Option<uuid::Uuid>,
+    pub(crate) seen: Option<Incarnation>,
+    pub(crate) set_aside: Vec<Known>,
+    /// Batches cannot be read, and it says so.
+    pub(crate) apart: bool,
     /// Told with the answer to hello.
     pub(crate) credit: Option<u64>,
 }
@@ -50,8 +56,21 @@ pub(crate) struct Script {
 impl Default for Script {
     fn default() -> Self {
         let (refusal, want_schema, mute, lose, break_after) = (None, false, false, false, None);
+        let (store, seen, set_aside, apart, credit) = (None, None, Vec::new(), false, None);
         let features = vec![FEATURE_COLUMNS];
-        Self { features, refusal, want_schema, mute, lose, break_after, credit: None }
+        Self {
+            features,
+            refusal,
+            want_schema,
+            mute,
+            lose,
+            break_after,
+            store,
+            seen,
+            set_aside,
+            apart,
+            credit,
+        }
     }
 }
 
@@ -124,7 +143,7 @@ impl Cloud {
             if self.with(|s| s.script.mute) {
                 continue;
             }
-            let mut answers = Vec::new();
+            let (mut answers, mut refused) = (Vec::new(), false);
             match packet {
                 Packet::Connect(connect) => {
                     let login = connect.login.unwrap();
@@ -146,6 +165,7 @@ impl Cloud {
                     }
                     let up = Up::decode(&p.payload).unwrap();
                     frames += usize::from(matches!(up, Up::Frame(_)));
+                    refused = matches!(up, Up::Hello(_)) && self.with(|s| s.script.refusal.is_some());
                     match self.take(up, frames, &to) {
                         Ok(messages) => answers.extend(messages.iter().map(publish)),
                         Err(()) => return,
@@ -157,6 +177,10 @@ impl Cloud {
                 if write(&mut stream, answer).await.is_none() {
                     return;
                 }
+            }
+            // At once, as the cloud does.
+            if refused {
+                return;
             }
         }
     }
@@ -180,6 +204,9 @@ impl Cloud {
                     known: known.collect(),
                     want_schemas,
                     features: s.script.features.iter().map(|f| (*f).to_owned()).collect(),
+                    store: s.script.store,
+                    seen: s.script.seen,
+                    set_aside: s.script.set_aside.clone(),
                 });
                 let credit = s.script.credit.map(|backlog_bytes| Down::Credit(Credit { backlog_bytes }));
                 Ok([Some(ack), credit].into_iter().flatten().collect())
@@ -228,6 +255,11 @@ impl Cloud {
                 }
                 let seqs = vec![(id.seq, id.seq)].into();
                 Ok(vec![Down::Ack(Ack { acked: vec![Known { incarnation: id.incarnation, seqs }] })])
+            }
+            Up::Batch(_) if s.script.apart => {
+                s.batches.push(0);
+                let detail = "a text".to_owned();
+                Ok(vec![Down::SetAside(SetAside { frames: vec![], detail, apart: true })])
             }
             Up::Batch(bytes) => {
                 let batch = Batch::decode(&bytes).unwrap();

@@ -18,7 +18,7 @@ use common::wire::{Body, Frame, FrameHeader, Known, Snapshot, StreamRange};
 use common::{
     Clock, CommandId, Drain, Incarnation, IntervalSet, PointId, Quality, Sample, SchemaHash, TwinId, Value,
 };
-use gateway_core::{FrameId, FrameLog, LogError, Orders, Watermark};
+use gateway_core::{FrameId, FrameLog, Lacking, LogError, Orders, Watermark};
 use gateway_sync::{Options, Uplink, Url};
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
@@ -31,8 +31,10 @@ pub(crate) const NOW: Incarnation = Incarnation(22);
 pub(crate) struct Log {
     frames: Mutex<BTreeMap<FrameId, Vec<u8>>>,
     acked: Mutex<BTreeMap<Incarnation, IntervalSet>>,
-    notes: Mutex<BTreeMap<String, Vec<u8>>>,
     watermark: watch::Sender<Watermark>,
+    notes: Mutex<BTreeMap<String, Vec<u8>>>,
+    /// What was appended besides samples.
+    pub(crate) told: Mutex<Vec<LogEntry>>,
 }
 
 pub(crate) fn frame(incarnation: Incarnation, seq: u64) -> Vec<u8> {
@@ -60,8 +62,9 @@ impl Log {
         Arc::new(Self {
             frames: Mutex::new(frames.collect()),
             acked: Mutex::default(),
-            notes: Mutex::default(),
             watermark: watch::Sender::new(Watermark::default()),
+            notes: Mutex::default(),
+            told: Mutex::default(),
         })
     }
 
@@ -113,6 +116,9 @@ impl FrameLog for Log {
     }
 
     fn append(&self, body: Body) -> Result<FrameId, LogError> {
+        if let Body::Event(entry) = &body {
+            self.told.lock().unwrap().push(entry.clone());
+        }
         let mut frames = self.frames.lock().unwrap();
         let id = FrameId { incarnation: NOW, seq: self.watermark.borrow().head + 1 };
         let samples = frame(NOW, id.seq);
@@ -195,6 +201,21 @@ impl FrameLog for Log {
         Ok(())
     }
 
+    fn lacks(&self, known: &[Known]) -> Lacking {
+        let mut lacking = Lacking::default();
+        for Known { incarnation, seqs } in known {
+            let mut acked = self.acked.lock().unwrap();
+            let Some(acked) = acked.get_mut(incarnation) else { continue };
+            let lost = acked.minus(seqs);
+            *acked = acked.minus(&lost);
+            let gone = |seq: &u64| !self.all().contains(&FrameId { incarnation: *incarnation, seq: *seq });
+            let gone = lost.iter().flat_map(|(a, b)| a..=b).filter(gone).count() as u64;
+            lacking.gone += gone;
+            lacking.again += lost.len() - gone;
+        }
+        lacking
+    }
+
     fn health(&self) -> BufferHealth {
         BufferHealth::default()
     }
@@ -251,6 +272,7 @@ impl Orders for Heard {
 pub(crate) fn health() -> GatewayHealth {
     GatewayHealth {
         left_out: 0,
+        uplink_error: None,
         version: "1".to_owned(),
         uptime_ms: 0,
         clock_synchronised: true,

@@ -198,6 +198,7 @@ impl Gateway {
             remote: false,
             features: vec![],
             heartbeat_ms: None,
+            identity: None,
         };
         gateway.say(Up::Hello(Box::new(hello)).encode()).await;
         while !matches!(gateway.down().await, Some(Down::HelloAck(_))) {}

@@ -1,0 +1,54 @@
+//! `gateway`: which box speaks under a gateway's name, and what of it could not be taken.
+
+use common::api::{AcceptRequest, HeldBox, SetAsideView};
+use reqwest::Method;
+
+use super::Context;
+use crate::args::Gateway;
+use crate::error::{Error, Result};
+use crate::exit::Exit;
+use crate::out::clean;
+use crate::table::{Table, size, time};
+
+pub(super) async fn gateway(ctx: &Context, verb: Gateway) -> Result<Exit> {
+    match verb {
+        Gateway::Accept { gateway, incarnation, reason } => {
+            if reason.trim().is_empty() {
+                return Err(Error::usage("--reason must say why"));
+            }
+            let request = ctx.client.request(Method::POST, &["gateways", &gateway, "accept"])?;
+            let request = request.json(&AcceptRequest { incarnation, reason });
+            let held: HeldBox = ctx.client.fetch(request).await?;
+            ctx.out.show(&held, |held| {
+                let from = clean(&held.peer);
+                format!(
+                    "the box from {from} is let in as {gateway}; the one before is held back from now on\n"
+                )
+            })?;
+        }
+        Gateway::SetAside { gateway, limit } => {
+            let frames: Vec<SetAsideView> =
+                ctx.client.list(&["gateways", &gateway, "set-aside"], &[], limit).await?;
+            ctx.out.show(&frames, |f| set_aside_table(f).text())?;
+            if frames.is_empty() {
+                ctx.out.note("no frames were set aside");
+            }
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+fn set_aside_table(frames: &[SetAsideView]) -> Table {
+    let mut table = Table::new(&["TIME", "CAUSE", "INCARNATION", ">FRAME", ">SIZE", "DETAIL"]);
+    for f in frames {
+        table.row([
+            time(f.at_us),
+            f.cause.clone(),
+            f.incarnation.map_or_else(|| "-".to_owned(), |i| i.to_string()),
+            f.seq.map_or_else(|| "-".to_owned(), |n| n.to_string()),
+            size(f.bytes),
+            f.detail.clone(),
+        ]);
+    }
+    table
+}

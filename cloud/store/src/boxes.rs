@@ -1,0 +1,157 @@
+//! The boxes behind gateways' names, and the frames that were set aside.
+
+use cloud_core::boxes::Boxes;
+use cloud_core::storage::SetAside;
+use cloud_core::{GatewayKey, StoreError};
+use common::api::{Page, SetAsideView};
+use common::command::LogEntry;
+use common::wire::{Frame, Known};
+use common::{Incarnation, IntervalSet, Schema};
+
+use crate::db::{Result, from_json, from_sql, to_json, to_sql};
+use crate::frames::gateway_row;
+use crate::gaps;
+use crate::log::{self, MAX_PAGE};
+use crate::marks::Pending;
+use crate::sql::{Conn, Tx, params};
+use crate::writer::Writer;
+
+/// Frames kept aside of one gateway, and their bytes: of more the oldest are removed. Their marks stay.
+const MAX_FRAMES: i64 = 1_000;
+const MAX_BYTES: i64 = 16 << 20;
+
+fn row_of(conn: &Conn, gateway: &GatewayKey) -> Result<Option<i64>> {
+    let sql = "SELECT id FROM gateways WHERE tenant = ?1 AND gateway = ?2";
+    conn.first(sql, params![gateway.tenant.as_str(), gateway.gateway.as_str()], |r| r.get(0))
+}
+
+pub(crate) fn boxes(conn: &Conn, gateway: &GatewayKey) -> Result<Boxes> {
+    let Some(row) = row_of(conn, gateway)? else { return Ok(Boxes::default()) };
+    let sql = "SELECT record FROM boxes WHERE gateway = ?1";
+    let found: Option<String> = conn.first(sql, params![row], |r| r.get(0))?;
+    found.map_or_else(|| Ok(Boxes::default()), |json| from_json("a gateway's boxes", &json))
+}
+
+pub(crate) fn keep(
+    tx: &Tx<'_>,
+    gateway: &GatewayKey,
+    boxes: &Boxes,
+    audit: &[LogEntry],
+    now: i64,
+) -> Result<()> {
+    let row = gateway_row(tx, gateway)?;
+    let sql = "INSERT INTO boxes (gateway, record) VALUES (?1, ?2)
+               ON CONFLICT (gateway) DO UPDATE SET record = excluded.record";
+    tx.execute(sql, params![row, to_json(boxes)?])?;
+    audit.iter().try_for_each(|entry| log::append_own(tx, entry, now))
+}
+
+/// Each for which nothing was known is new.
+pub(crate) fn set_aside(writer: &mut Writer, frames: &[SetAside], audit: &[LogEntry]) -> Result<Vec<bool>> {
+    let now = writer.clock.now_us();
+    writer.change_with_cache(|tx, cache| {
+        let mut pending = Pending::default();
+        let mut gateways = Vec::new();
+        let mut all_new = Vec::with_capacity(frames.len());
+        for frame in frames {
+            let gateway = gateway_row(tx, &frame.gateway)?;
+            let mut new = true;
+            if let Some((rank, seq)) = frame.name {
+                let known = cache.ranks.get(&rank).is_some_and(|r| *r.gateway == *frame.gateway);
+                if !known {
+                    return Err(StoreError::NotFound { what: format!("rank {rank} of {}", frame.gateway) });
+                }
+                let cut_us = Frame::peek(&frame.bytes).map_or(frame.at_us, |h| gaps::cut_us(&h, frame.at_us));
+                new = pending.mark(tx, cache.marks.entry(rank).or_default(), rank, seq, cut_us)?;
+            }
+            if new {
+                let (rank, seq) = (frame.name.map(|n| to_sql(n.0)), frame.name.map(|n| to_sql(n.1)));
+                let hash = Schema::hash_of(&frame.bytes).0;
+                let sql = "INSERT INTO set_aside (gateway, rank, seq, at_us, cause, detail, hash, bytes)
+                           VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (gateway, hash) DO NOTHING";
+                let (cause, detail, bytes) = (frame.cause, text(&frame.detail), &frame.bytes[..]);
+                let values = params![gateway, rank, seq, frame.at_us, cause, detail, hash, bytes];
+                new = tx.execute(sql, values)? > 0;
+                if !gateways.contains(&gateway) {
+                    gateways.push(gateway);
+                }
+            }
+            all_new.push(new);
+        }
+        pending.store(tx)?;
+        gateways.iter().try_for_each(|gateway| trim(tx, *gateway))?;
+        audit.iter().try_for_each(|entry| log::append_own(tx, entry, now))?;
+        Ok(all_new)
+    })
+}
+
+/// A text that every database takes: what is wrong with a frame may quote it.
+fn text(detail: &str) -> String {
+    detail.replace('\0', "\u{fffd}")
+}
+
+fn trim(tx: &Tx<'_>, gateway: i64) -> Result<()> {
+    let sql = "DELETE FROM set_aside WHERE gateway = ?1 AND id <= coalesce((
+                   SELECT max(s.id) FROM (
+                       SELECT id, row_number() OVER newest AS n, sum(length(bytes)) OVER newest AS b
+                       FROM set_aside WHERE gateway = ?1 WINDOW newest AS (ORDER BY id DESC)) AS s
+                   WHERE s.n > ?2 OR s.b > ?3), -1)";
+    tx.execute(sql, params![gateway, MAX_FRAMES, MAX_BYTES])?;
+    Ok(())
+}
+
+pub(crate) fn set_aside_page(
+    conn: &Conn,
+    gateway: &GatewayKey,
+    cursor: Option<&str>,
+    limit: usize,
+) -> Result<Page<SetAsideView>> {
+    let before = match cursor {
+        Some(text) => text.parse().map_err(|_| StoreError::NotFound { what: "cursor".into() })?,
+        None => i64::MAX,
+    };
+    let limit = limit.clamp(1, MAX_PAGE);
+    let Some(row) = row_of(conn, gateway)? else { return Ok(Page { items: Vec::new(), next_cursor: None }) };
+    let sql =
+        "SELECT s.id, i.incarnation, s.seq, s.at_us, s.cause, s.detail, length(s.bytes) FROM set_aside s
+               LEFT JOIN incarnations i ON i.rank = s.rank
+               WHERE s.gateway = ?1 AND s.id < ?2 ORDER BY s.id DESC LIMIT ?3";
+    let fetch = i64::try_from(limit + 1).unwrap_or(i64::MAX);
+    let items = conn.all(sql, params![row, before, fetch], |r| {
+        let incarnation: Option<[u8; 16]> = r.get(1)?;
+        let view = SetAsideView {
+            incarnation: incarnation.map(|i| Incarnation(u128::from_be_bytes(i))),
+            seq: r.get::<Option<i64>>(2)?.map(from_sql),
+            at_us: r.get(3)?,
+            cause: r.get(4)?,
+            detail: r.get(5)?,
+            bytes: from_sql(r.get(6)?),
+        };
+        Ok((r.get::<i64>(0)?.to_string(), view))
+    })?;
+    Ok(log::cut(items, limit))
+}
+
+/// Names of frames kept aside, by incarnation.
+pub(crate) fn set_aside_names(conn: &Conn, gateway: &GatewayKey) -> Result<Vec<Known>> {
+    let Some(row) = row_of(conn, gateway)? else { return Ok(Vec::new()) };
+    let sql = "SELECT i.incarnation, s.seq FROM set_aside s JOIN incarnations i ON i.rank = s.rank
+               WHERE s.gateway = ?1 AND s.seq IS NOT NULL ORDER BY s.rank, s.seq";
+    let mut out: Vec<Known> = Vec::new();
+    conn.each(sql, params![row], |r| {
+        let incarnation = Incarnation(u128::from_be_bytes(r.get(0)?));
+        let seq = from_sql(r.get(1)?);
+        match out.last_mut().filter(|k| k.incarnation == incarnation) {
+            Some(known) => {
+                known.seqs.insert(seq);
+            }
+            None => {
+                let mut seqs = IntervalSet::new();
+                seqs.insert(seq);
+                out.push(Known { incarnation, seqs });
+            }
+        }
+        Ok(())
+    })?;
+    Ok(out)
+}

@@ -1,0 +1,192 @@
+//! Frames that the cloud cannot read, through a real session: they are set aside there, told on both sides, and keep
+//! nothing else from coming in.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use common::Drain;
+use common::api::{Page, SetAsideView};
+use common::command::LogEntry;
+use common::names::action;
+use common::wire::{Batch, Frame, FrameKind, Up};
+use tests::faults::packet;
+use tests::field::{SensorCounts, numbered_device, numbered_sensor};
+use tests::gateway::Setup;
+use tests::oracle::Oracle;
+use tests::{Api, Cloud, Gateway, until};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+const POINTS: u64 = 10;
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A link that spoils what it is told to, as a gateway with a fault in its encoder would.
+#[derive(Default)]
+struct Spoiler {
+    closed: AtomicBool,
+    /// The next frame of samples.
+    frame: AtomicBool,
+    /// The next frames that go together.
+    batch: AtomicBool,
+    /// Samples that were in the spoilt frame, and in the spoilt batch.
+    samples: [AtomicU64; 2],
+}
+
+impl Spoiler {
+    async fn start(self: &Arc<Self>, to: SocketAddr) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let addr = listener.local_addr().expect("bound");
+        let link = self.clone();
+        tokio::spawn(async move {
+            while let Ok((gateway, _)) = listener.accept().await {
+                let link = link.clone();
+                if !link.closed.load(Ordering::SeqCst) {
+                    tokio::spawn(async move { link.carry(gateway, to).await });
+                }
+            }
+        });
+        addr
+    }
+
+    /// Ends with either side.
+    async fn carry(&self, gateway: TcpStream, to: SocketAddr) {
+        let Ok(cloud) = TcpStream::connect(to).await else { return };
+        let (mut from_gateway, mut to_gateway) = gateway.into_split();
+        let (mut from_cloud, mut to_cloud) = cloud.into_split();
+        let up = async {
+            let mut bytes = Vec::new();
+            while from_gateway.read_buf(&mut bytes).await.is_ok_and(|n| n > 0) {
+                while let Some(length) = packet::length(&bytes) {
+                    let mut packet: Vec<u8> = bytes.drain(..length).collect();
+                    self.spoil(&mut packet);
+                    if to_cloud.write_all(&packet).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        };
+        tokio::select! {
+            () = up => {}
+            _ = tokio::io::copy(&mut from_cloud, &mut to_gateway) => {}
+        }
+    }
+
+    fn spoil(&self, packet: &mut [u8]) {
+        let Some((_, payload)) = packet::publish(packet) else { return };
+        let at = packet.len() - payload.len();
+        match Up::decode(payload) {
+            Ok(Up::Frame(frame)) if Frame::peek_kind(&frame) == Ok(FrameKind::Samples) => {
+                if self.frame.swap(false, Ordering::SeqCst) {
+                    let samples = Frame::decode(&frame).expect("a frame").body.sample_count();
+                    self.samples[0].store(samples as u64, Ordering::SeqCst);
+                    // More samples than there may be.
+                    packet[at + 2 + 63..at + 2 + 67].fill(0xff);
+                }
+            }
+            Ok(Up::Batch(batch)) => {
+                if self.batch.swap(false, Ordering::SeqCst) {
+                    let frames = Batch::decode(&batch).expect("a batch");
+                    let samples: usize = frames.iter().map(|f| f.body.sample_count()).sum();
+                    self.samples[1].store(samples as u64, Ordering::SeqCst);
+                    packet[at + 2..at + 6].fill(0xff);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+async fn entries(api: &Api, action: &str) -> Vec<LogEntry> {
+    let page: Page<LogEntry> = api.get("/api/v1/audit?limit=1000").await;
+    page.items.into_iter().filter(|e| e.action == action).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_poison_frame_is_set_aside_and_the_stream_goes_on() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let cloud = Cloud::start(&dir.path().join("cloud")).await;
+    let secret = cloud.gateway_secret("box1").await;
+    let link = Arc::new(Spoiler::default());
+    link.closed.store(true, Ordering::SeqCst);
+    let through = link.start(cloud.ingress).await;
+    let setup =
+        Setup { uplink: Some((through, secret)), devices: numbered_device(POINTS), ..Setup::default() };
+    let mut gateway = Gateway::start(&dir.path().join("box"), &setup).await;
+    let base_us = common::Clock::system().now_us() - 60_000_000;
+    let oracle = Oracle::new(POINTS, base_us);
+    let drain = Drain::new();
+    #[allow(clippy::cast_precision_loss)]
+    let value = |k: u64| k as f64;
+    let counts = Arc::new(SensorCounts::default());
+    let sensor =
+        tokio::spawn(numbered_sensor(gateway.broker, POINTS, 1000, base_us, value, counts, drain.clone()));
+    let watch = tokio::spawn({
+        let (oracle, api) = (oracle.clone(), gateway.api());
+        async move { oracle.watch(api).await }
+    });
+    let reach = |n: u64| {
+        let oracle = oracle.clone();
+        async move { until("durable samples", LIMIT, || async { (oracle.durable() >= n).then_some(()) }).await }
+    };
+    let drained = async |gateway: &Gateway| {
+        until("an empty buffer", LIMIT, || async {
+            let health = gateway.health().await;
+            (health.uplink && health.buffer.unacked_frames < 10).then_some(())
+        })
+        .await;
+    };
+
+    // A backlog, of which the first message cannot be read: its frames come one by one, and none is lost.
+    reach(2_000).await;
+    link.batch.store(true, Ordering::SeqCst);
+    link.closed.store(false, Ordering::SeqCst);
+    drained(&gateway).await;
+    assert!(link.samples[1].load(Ordering::SeqCst) > 100, "a batch was spoilt");
+    let aside =
+        || async { cloud.api().get::<Page<SetAsideView>>("/api/v1/gateways/box1/set-aside").await.items };
+    assert_eq!(aside().await, [], "the frames themselves are sound");
+
+    // A live frame that cannot be read.
+    link.frame.store(true, Ordering::SeqCst);
+    let set = until("a frame set aside", LIMIT, || async { aside().await.pop() }).await;
+    assert_eq!(
+        (&set.cause[..], set.incarnation.is_some(), set.seq.is_some()),
+        ("frame", true, true),
+        "{set:?}"
+    );
+    reach(5_000).await;
+    let seen = Mutex::new(Vec::new());
+    until("both sides are told", LIMIT, || async {
+        let (on_box, on_cloud) = (
+            entries(&gateway.api(), action::FRAME_SET_ASIDE).await,
+            entries(cloud.api(), action::FRAME_SET_ASIDE).await,
+        );
+        *seen.lock().expect("no panic holds it") = on_box.clone();
+        // The cloud's own, and the box's.
+        (on_box.len() == 1 && on_cloud.len() == 2).then_some(())
+    })
+    .await;
+    let told = seen.into_inner().expect("no panic holds it").remove(0);
+    assert!(
+        told.detail.contains(&format!("({} of incarnation", set.seq.unwrap_or_default())),
+        "{}",
+        told.detail
+    );
+    drain.start();
+    sensor.await.expect("the sensor ends");
+    drained(&gateway).await;
+    until("all acknowledged", LIMIT, || async {
+        (gateway.health().await.buffer.unacked_frames == 0).then_some(())
+    })
+    .await;
+    let verdict = oracle.compare(cloud.api(), "hall/load", value).await;
+    let spoilt = link.samples[0].load(Ordering::SeqCst);
+    assert!(spoilt > 0);
+    assert_eq!((verdict.lost, verdict.doubled, verdict.changed), (spoilt, 0, 0), "{verdict:?}");
+    assert_eq!(aside().await.len(), 1, "once");
+    gateway.process.signal("TERM");
+    gateway.process.wait(LIMIT).await;
+    watch.await.expect("the watermark ended with the gateway");
+}
