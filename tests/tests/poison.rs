@@ -77,21 +77,20 @@ impl Spoiler {
         let Some((_, payload)) = packet::publish(packet) else { return };
         let at = packet.len() - payload.len();
         match Up::decode(payload) {
-            Ok(Up::Frame(frame)) if Frame::peek_kind(&frame) == Ok(FrameKind::Samples) => {
-                if self.frame.swap(false, Ordering::SeqCst) {
-                    let samples = Frame::decode(&frame).expect("a frame").body.sample_count();
-                    self.samples[0].store(samples as u64, Ordering::SeqCst);
-                    // More samples than there may be.
-                    packet[at + 2 + 63..at + 2 + 67].fill(0xff);
-                }
+            Ok(Up::Frame(frame))
+                if Frame::peek_kind(&frame) == Ok(FrameKind::Samples)
+                    && self.frame.swap(false, Ordering::SeqCst) =>
+            {
+                let samples = Frame::decode(&frame).expect("a frame").body.sample_count();
+                self.samples[0].store(samples as u64, Ordering::SeqCst);
+                // More samples than there may be.
+                packet[at + 2 + 63..at + 2 + 67].fill(0xff);
             }
-            Ok(Up::Batch(batch)) => {
-                if self.batch.swap(false, Ordering::SeqCst) {
-                    let frames = Batch::decode(&batch).expect("a batch");
-                    let samples: usize = frames.iter().map(|f| f.body.sample_count()).sum();
-                    self.samples[1].store(samples as u64, Ordering::SeqCst);
-                    packet[at + 2..at + 6].fill(0xff);
-                }
+            Ok(Up::Batch(batch)) if self.batch.swap(false, Ordering::SeqCst) => {
+                let frames = Batch::decode(&batch).expect("a batch");
+                let samples: usize = frames.iter().map(|f| f.body.sample_count()).sum();
+                self.samples[1].store(samples as u64, Ordering::SeqCst);
+                packet[at + 2..at + 6].fill(0xff);
             }
             _ => {}
         }

@@ -260,7 +260,7 @@ impl Boxes {
                 return self.hold_back(&said, Why::OtherBox, now_us);
             }
             let because = self.because(given_up);
-            if !(same_machine && !given_up) {
+            if !same_machine || given_up {
                 self.retire(now_us);
             }
             self.line.clear();

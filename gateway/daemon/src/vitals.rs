@@ -48,7 +48,7 @@ impl Vitals {
             clock_synchronised: self.clock.is_synchronised(),
             switch: self.control.switch(),
             uplink: uplink.as_ref().is_some_and(|u| u.connected),
-            link: uplink.as_ref().map(|u| u.link.clone()),
+            link: uplink.as_ref().map(|u| u.link),
             buffer: self.log.health(),
             dropped,
             devices: self.health.list(),

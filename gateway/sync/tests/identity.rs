@@ -60,7 +60,7 @@ async fn a_box_that_is_held_back_says_so_once_and_asks_again_from_time_to_time()
     cloud.with(|s| s.script.refusal = Some(Refusal { code: Code::IdentityConflict, detail: detail.clone() }));
     let mut o = options(cloud.port);
     o.held_retry = Duration::from_millis(150);
-    let began = std::time::Instant::now();
+    let began = tokio::time::Instant::now();
     let running = run(o, &log);
     eventually("asked again", || hellos(&cloud).len() >= 4).await;
     assert!(began.elapsed() >= Duration::from_millis(450), "it waits in between");
