@@ -1,3 +1,4 @@
+//! Tests of verdicts over boxes.
 use uuid::Uuid;
 
 use super::*;
