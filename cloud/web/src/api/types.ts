@@ -56,7 +56,7 @@ export const CODES = [
   "wrong_origin", "unknown_twin", "unknown_point", "gateway_offline", "not_writable", "type_mismatch",
   "out_of_limits", "out_of_raw_limits", "interlocked", "interlock_input", "local_mode", "owned", "expired",
   "audit_unavailable", "not_connected", "device_timeout", "device_refused", "readback_mismatch", "interrupted",
-  "queue_full", "not_supported", "changed_since",
+  "queue_full", "not_supported", "changed_since", "identity_conflict",
 ] as const;
 export type Code = (typeof CODES)[number];
 
@@ -202,7 +202,7 @@ export interface HistoryResponse {
 
 export type GapReason =
   | "bad_quality" | "clock_unsynchronised" | "gateway_down" | "gateway_offline" | "awaited" | "quota" | "age" | "disk_full"
-  | "overrun" | "damaged" | "operator" | "deleted" | "other";
+  | "overrun" | "damaged" | "operator" | "deleted" | "cloud_lost" | "other";
 
 export interface HistoryGap {
   from_us: number;
@@ -253,12 +253,28 @@ export interface PollHealth {
 
 export interface PartStatus { name: string; state: PartState; restarts: number; last_error?: string; since_us: number }
 
+/** What the uplink may use, and what it keeps back. */
+export interface LinkUse {
+  day_bytes: number;
+  month_bytes: number;
+  day_left?: number | null;
+  month_left?: number | null;
+  held?: "day" | "month" | "quiet" | null;
+  held_since_us?: number | null;
+  held_until_us?: number | null;
+  held_frames: number;
+  together: boolean;
+  backlog_window: number;
+}
+
 export interface GatewayHealth {
   version: string;
   uptime_ms: number;
   clock_synchronised: boolean;
   switch: SwitchPosition;
   uplink: boolean;
+  uplink_error?: string | null;
+  link?: LinkUse | null;
   buffer: BufferHealth;
   dropped: Record<string, number>;
   devices: DeviceHealth[];
@@ -273,7 +289,11 @@ export interface GatewayView {
   last_seen_us: number;
   twins: number;
   health?: GatewayHealth;
+  held?: HeldBox[];
 }
+
+/** A box that speaks under the gateway's name and is not let in. */
+export interface HeldBox { incarnation: string; box_id?: string | null; peer: string; since_us: number; last_us: number; reason: string }
 
 export interface TextValue { row: number; value?: Value | null; quality: Quality; source_us: number }
 

@@ -38,6 +38,7 @@ const codes: Record<ErrorCode, string> = {
   queue_full: "too many commands wait",
   not_supported: "the gateway's program is too old for it",
   changed_since: "somebody changed the point since",
+  identity_conflict: "another box has this name",
 };
 
 const commandState: Record<CommandState, string> = {
@@ -119,14 +120,15 @@ export const enLater = {
       gateway_down: "gateway did not run",
       gateway_offline: "gateway not connected, may still come",
       awaited: "not delivered yet",
-      quota: "dropped: the gateway's buffer was full",
-      age: "dropped: older than the gateway was to keep",
-      disk_full: "lost: the gateway's disk was full",
-      overrun: "lost: the gateway was too slow",
-      damaged: "lost: the gateway's log was damaged",
+      quota: "dropped: gateway's buffer full",
+      age: "dropped: older than was to be kept",
+      disk_full: "lost: gateway's disk full",
+      overrun: "lost: gateway too slow",
+      damaged: "lost: gateway's log damaged",
       operator: "dropped by a person at the gateway",
-      deleted: "deleted in the cloud",
-      other: "lost for a cause that this page does not know",
+      deleted: "deleted",
+      cloud_lost: "lost: the cloud was restored",
+      other: "lost for another cause",
     } as Record<GapReason, string>,
   },
   command: {

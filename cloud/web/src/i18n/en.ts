@@ -77,8 +77,8 @@ export const en = {
     lost: "Link lost",
     frozen: (since: string) => `Link to the cloud lost at ${since}. Values are frozen and commands are disabled. Reconnecting…`,
     back: "Link to the cloud is back",
-    missed: (n: number) => `${n} messages were missed; the lists were read again`,
-    gatewayDown: (names: string) => `No link to gateway ${names}: its values are old, and its points cannot be commanded.`,
+    missed: (n: number) => `${n} messages were missed; lists were read again`,
+    gatewayDown: (names: string) => `No link to gateway ${names}: its values are old, and it takes no commands.`,
   },
   tree: { title: "Plant", all: "Whole plant" },
   table: {

@@ -127,6 +127,7 @@ export const zhLater: LaterTexts = {
     queue_full: "等待中的命令过多",
     not_supported: "网关程序版本过旧，不支持此操作",
     changed_since: "此后有人改动了该点位",
+    identity_conflict: "另一台设备使用了该网关的名称",
   },
   commandState: {
     accepted: "已受理",
@@ -206,6 +207,7 @@ export const zhLater: LaterTexts = {
       damaged: "已丢失：网关日志损坏",
       operator: "已由人员在网关处丢弃",
       deleted: "已在云端删除",
+      cloud_lost: "已丢失：云端从备份恢复，网关也已不再保存",
       other: "已丢失，本页面不了解其原因",
     },
   },
