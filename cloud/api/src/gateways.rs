@@ -89,6 +89,9 @@ pub(crate) async fn accept(
     Body(request): Body<AcceptRequest>,
 ) -> Result<Json<HeldBox>, ApiError> {
     check_reason(&request.reason)?;
+    if request.reason.trim().is_empty() {
+        return Err(ApiError::invalid("give a reason: why this box takes the other one's place"));
+    }
     let key = known(&api, &id)?;
     let entry = LogEntry {
         at_us: api.clock.now_us(),
