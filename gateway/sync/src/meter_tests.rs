@@ -95,6 +95,7 @@ fn the_count_outlives_the_program_and_a_crash_gives_nothing_away() {
 #[test]
 fn the_end_of_a_hold_is_told_also_by_the_next_program() {
     let mut meter = Meter::new(plan(1000, 1_000_000, &[]), None);
+    assert!(!meter.look(T0, true));
     meter.add(1000);
     assert!(meter.look(T0, true));
     let note = meter.note(T0, false).expect("a hold is noted at once");
