@@ -104,6 +104,15 @@ impl Gateway {
         if answer.status().is_success() { Ok(()) } else { Err(answer.text().await.unwrap_or_default()) }
     }
 
+    /// Waits until the cloud has all that it holds.
+    pub async fn emptied(&self) {
+        crate::until("an empty buffer", Duration::from_secs(90), || async {
+            let buffer = self.health().await.buffer;
+            (buffer.unacked_frames == 0 && buffer.durable_seq == buffer.last_seq).then_some(())
+        })
+        .await;
+    }
+
     /// How it fares.
     pub async fn health(&self) -> GatewayHealth {
         let page: Page<GatewayView> = self.api().get("/api/v1/gateways").await;

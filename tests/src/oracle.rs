@@ -75,6 +75,14 @@ pub struct Verdict {
     pub dropped: u64,
 }
 
+impl Verdict {
+    /// Whether each durable sample is there once, as it was.
+    #[must_use]
+    pub fn is_exact(&self) -> bool {
+        (self.lost, self.doubled, self.changed, self.dropped) == (0, 0, 0, 0)
+    }
+}
+
 impl Oracle {
     /// For a sensor of `points` points and numbers from `base_us`.
     pub fn new(points: u64, base_us: i64) -> Self {

@@ -2,18 +2,17 @@
 //! told on both sides, nothing is written to the plant again, and nothing that is stored is changed.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use common::api::{AcceptRequest, CommandView, GatewayView, Page, SwitchPosition, TwinView};
 use common::command::{DesiredState, LogEntry};
 use common::names::action;
-use common::{CommandState, Drain, Value};
+use common::{CommandState, Value};
 use reqwest::Method;
-use tests::field::{ModbusDevice, SensorCounts, numbered_device, numbered_sensor};
+use tests::field::{ModbusDevice, numbered_device};
 use tests::gateway::{Setup, registers_device};
-use tests::oracle::Oracle;
-use tests::{Api, Cloud, Gateway, until};
+use tests::load::number;
+use tests::{Api, Cloud, Gateway, Load, until};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -250,29 +249,15 @@ async fn a_cloud_that_comes_back_from_a_backup_gets_again_what_it_lacks() {
     let data = site.dir.path().join("cloud/data");
     let backup = site.dir.path().join("backup");
     let gateway = site.gateway().await;
-    let base_us = common::Clock::system().now_us() - 60_000_000;
-    let oracle = Oracle::new(POINTS, base_us);
-    let (counts, drain) = (Arc::new(SensorCounts::default()), Drain::new());
-    #[allow(clippy::cast_precision_loss)]
-    let value = |k: u64| k as f64;
-    let sensor =
-        tokio::spawn(numbered_sensor(gateway.broker, POINTS, 1000, base_us, value, counts, drain.clone()));
-    let watch = tokio::spawn({
-        let (oracle, api) = (oracle.clone(), gateway.api());
-        async move { oracle.watch(api).await }
-    });
-    let reach = |n: u64| {
-        let oracle = oracle.clone();
-        async move { until("durable samples", LIMIT, || async { (oracle.durable() >= n).then_some(()) }).await }
-    };
+    let mut load = Load::start(&gateway, POINTS, 1000, number);
     site.writes("r2", 40.0).await;
-    reach(2_000).await;
+    load.reach(2_000).await;
     stopped(&mut site.cloud.process).await;
     copy(&data, &backup);
     site.cloud = site.cloud.restart().await;
     until("the box again", LIMIT, || async { gateway.health().await.uplink.then_some(()) }).await;
     let later = site.writes("r2", 50.0).await;
-    reach(6_000).await;
+    load.reach(6_000).await;
     drained(&gateway).await;
     stopped(&mut site.cloud.process).await;
     put_back(&backup, &data);
@@ -283,12 +268,11 @@ async fn a_cloud_that_comes_back_from_a_backup_gets_again_what_it_lacks() {
     assert!(on_box.detail.contains("are sent again, 0 are no longer here"), "{}", on_box.detail);
     let on_cloud = told("the cloud's entry", site.cloud.api(), action::CLOUD_RESTORED).await;
     assert!(on_cloud.detail.contains("restored from a backup"), "{}", on_cloud.detail);
-    reach(8_000).await;
-    drain.start();
-    sensor.await.expect("the sensor ends");
+    load.reach(8_000).await;
+    load.end().await;
     drained(&gateway).await;
-    let verdict = oracle.compare(site.cloud.api(), "hall/load", value).await;
-    assert_eq!((verdict.lost, verdict.doubled, verdict.changed), (0, 0, 0), "{verdict:?}");
+    let verdict = load.compare(site.cloud.api()).await;
+    assert!(verdict.is_exact(), "{verdict:?}");
     assert!(verdict.durable >= 8_000, "{verdict:?}");
     // The result of a command that the restored store never heard of, and its audit.
     let command: CommandView = site.cloud.api().get(&format!("/api/v1/commands/{}", later.id)).await;
@@ -303,5 +287,5 @@ async fn a_cloud_that_comes_back_from_a_backup_gets_again_what_it_lacks() {
     );
     let mut gateway = gateway;
     stopped(&mut gateway.process).await;
-    watch.await.expect("the watermark ended with the gateway");
+    load.ended().await;
 }

@@ -1,19 +1,15 @@
 //! A link that is paid by the byte, through the real programs: when the month's bytes are used up, samples wait in the
 //! buffer and what is urgent goes on, also after kill -9; with more bytes all of them come, each at its own time.
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use common::Drain;
 use common::api::{LinkHold, Page, SwitchPosition};
 use common::command::LogEntry;
 use common::names::action;
 use reqwest::Method;
-use tests::field::{SensorCounts, numbered_device, numbered_sensor};
+use tests::field::numbered_device;
 use tests::gateway::Setup;
-use tests::oracle::Oracle;
-use tests::{Cloud, Gateway, until};
+use tests::{Cloud, Gateway, Load, until};
 
 const POINTS: u64 = 20;
 const LIMIT: Duration = Duration::from_secs(90);
@@ -41,16 +37,7 @@ async fn what_a_budget_holds_back_waits_in_the_buffer_and_comes_at_its_own_time(
         ..Setup::default()
     };
     let mut gateway = Gateway::start(&dir.path().join("box"), &setup(0.1)).await;
-    let base_us = common::Clock::system().now_us() - 60_000_000;
-    let oracle = Oracle::new(POINTS, base_us);
-    let counts = Arc::new(SensorCounts::default());
-    let drain = Drain::new();
-    let sensor = numbered_sensor(gateway.broker, POINTS, 2000, base_us, value, counts.clone(), drain.clone());
-    let sensor = tokio::spawn(sensor);
-    let mut watch = tokio::spawn({
-        let (oracle, api) = (oracle.clone(), gateway.api());
-        async move { oracle.watch(api).await }
-    });
+    let mut load = Load::start(&gateway, POINTS, 2000, value);
     let held = async |gateway: &Gateway| gateway.health().await.link.expect("an uplink").held;
     until("the month's bytes are used up", LIMIT, || async {
         (held(&gateway).await == Some(LinkHold::Month)).then_some(())
@@ -69,19 +56,12 @@ async fn what_a_budget_holds_back_waits_in_the_buffer_and_comes_at_its_own_time(
     assert!(metrics.contains("twinway_gateway_uplink_bytes_left{period=\"month\"} 0"), "{metrics}");
 
     gateway.process.kill();
-    watch.await.expect("the watermark ended with the gateway");
     gateway = Gateway::start(&dir.path().join("box"), &setup(0.1)).await;
-    watch = tokio::spawn({
-        let (oracle, api) = (oracle.clone(), gateway.api());
-        async move { oracle.watch(api).await }
-    });
+    load.follow(&gateway).await;
     let link = gateway.health().await.link.expect("an uplink");
     assert!(link.month_bytes >= 100_000 && link.held == Some(LinkHold::Month), "{link:?}");
-    let before = counts.sent.load(Ordering::SeqCst);
-    until("more samples are durable", LIMIT, || async { (oracle.durable() >= before + 3000).then_some(()) })
-        .await;
-    drain.start();
-    sensor.await.expect("the sensor ends");
+    load.reach(load.sent() + 3000).await;
+    load.end().await;
     let buffer = gateway.health().await.buffer;
     assert!(buffer.unacked_frames > 100, "{buffer:?}");
 
@@ -89,22 +69,14 @@ async fn what_a_budget_holds_back_waits_in_the_buffer_and_comes_at_its_own_time(
     let answer =
         gateway.api().request(Method::POST, "/api/v1/config/reload").send().await.expect("an answer");
     assert!(answer.status().is_success(), "{}", answer.text().await.unwrap_or_default());
-    until("an empty buffer", LIMIT, || async {
-        let buffer = gateway.health().await.buffer;
-        (buffer.unacked_frames == 0 && buffer.durable_seq == buffer.last_seq).then_some(())
-    })
-    .await;
+    gateway.emptied().await;
     assert_eq!(held(&gateway).await, None);
     until("the cloud is told", LIMIT, || async { told(&cloud, action::UPLINK_RELEASED).await.then_some(()) })
         .await;
-    let verdict = oracle.compare(cloud.api(), "hall/load", value).await;
-    assert_eq!(
-        (verdict.lost, verdict.doubled, verdict.changed, verdict.dropped),
-        (0, 0, 0, 0),
-        "{verdict:?}"
-    );
+    let verdict = load.compare(cloud.api()).await;
+    assert!(verdict.is_exact(), "{verdict:?}");
     assert!(verdict.durable > 5_000, "{verdict:?}");
     gateway.process.signal("TERM");
     gateway.process.wait(LIMIT).await;
-    watch.await.expect("the watermark ended with the gateway");
+    load.ended().await;
 }

@@ -2,14 +2,12 @@
 //! said was durable arrives exactly once; the oracle is outside both processes.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use common::Drain;
-use tests::field::{SensorCounts, numbered_device, numbered_sensor};
+use tests::field::numbered_device;
 use tests::gateway::Setup;
-use tests::oracle::Oracle;
-use tests::{Cloud, Gateway, until};
+use tests::load::number;
+use tests::{Cloud, Gateway, Load};
 
 const POINTS: u64 = 20;
 const LIMIT: Duration = Duration::from_secs(60);
@@ -23,63 +21,27 @@ async fn every_durable_sample_arrives_exactly_once_through_an_outage_and_kill_9(
         Setup { uplink: Some((cloud.ingress, secret)), devices: numbered_device(POINTS), ..Setup::default() };
     let mut gateway = Gateway::start(&dir.path().join("box"), &setup).await;
 
-    let base_us = common::Clock::system().now_us() - 60_000_000;
-    let oracle = Oracle::new(POINTS, base_us);
-    let counts = Arc::new(SensorCounts::default());
-    let drain = Drain::new();
-    #[allow(clippy::cast_precision_loss)]
-    let value = |k: u64| k as f64;
-    let sensor = tokio::spawn(numbered_sensor(
-        gateway.broker,
-        POINTS,
-        2000,
-        base_us,
-        value,
-        counts.clone(),
-        drain.clone(),
-    ));
-    let mut watch = tokio::spawn({
-        let (oracle, api) = (oracle.clone(), gateway.api());
-        async move { oracle.watch(api).await }
-    });
-    let reach = |n: u64| {
-        let oracle = oracle.clone();
-        async move { until("durable samples", LIMIT, || async { (oracle.durable() >= n).then_some(()) }).await }
-    };
+    let mut load = Load::start(&gateway, POINTS, 2000, number);
 
-    reach(2_000).await;
+    load.reach(2_000).await;
     cloud.process.kill();
-    reach(6_000).await;
+    load.reach(6_000).await;
     gateway.process.kill();
-    watch.await.expect("the watermark ended with the gateway");
     gateway = Gateway::start(&dir.path().join("box"), &setup).await;
-    watch = tokio::spawn({
-        let (oracle, api) = (oracle.clone(), gateway.api());
-        async move { oracle.watch(api).await }
-    });
-    reach(10_000).await;
+    load.follow(&gateway).await;
+    load.reach(10_000).await;
     cloud = cloud.restart().await;
-    reach(14_000).await;
-    drain.start();
-    sensor.await.expect("the sensor ends");
-    assert!(counts.sent.load(Ordering::SeqCst) > 14_000);
+    load.reach(14_000).await;
+    assert!(load.end().await > 14_000);
 
-    until("an empty buffer", LIMIT, || async {
-        let buffer = gateway.health().await.buffer;
-        (buffer.unacked_frames == 0 && buffer.durable_seq == buffer.last_seq).then_some(())
-    })
-    .await;
-    let verdict = oracle.compare(cloud.api(), "hall/load", value).await;
-    assert_eq!(
-        (verdict.lost, verdict.doubled, verdict.changed, verdict.dropped),
-        (0, 0, 0, 0),
-        "{verdict:?}"
-    );
+    gateway.emptied().await;
+    let verdict = load.compare(cloud.api()).await;
+    assert!(verdict.is_exact(), "{verdict:?}");
     assert!(verdict.stored >= verdict.durable && verdict.durable >= 14_000, "{verdict:?}");
 
     gateway.process.signal("TERM");
     gateway.process.wait(LIMIT).await;
-    watch.await.expect("the watermark ended with the gateway");
+    load.ended().await;
 }
 
 /// The cloud stores in PostgreSQL, whose server is killed again and again, once together with the cloud: longer than the cloud
@@ -94,29 +56,7 @@ async fn every_durable_sample_arrives_exactly_once_though_the_databases_server_i
     let setup =
         Setup { uplink: Some((cloud.ingress, secret)), devices: numbered_device(POINTS), ..Setup::default() };
     let gateway = Gateway::start(&dir.path().join("box"), &setup).await;
-    let base_us = common::Clock::system().now_us() - 60_000_000;
-    let oracle = Oracle::new(POINTS, base_us);
-    let counts = Arc::new(SensorCounts::default());
-    let drain = Drain::new();
-    #[allow(clippy::cast_precision_loss)]
-    let value = |k: u64| k as f64;
-    let sensor = tokio::spawn(numbered_sensor(
-        gateway.broker,
-        POINTS,
-        1000,
-        base_us,
-        value,
-        counts.clone(),
-        drain.clone(),
-    ));
-    let watch = tokio::spawn({
-        let (oracle, api) = (oracle.clone(), gateway.api());
-        async move { oracle.watch(api).await }
-    });
-    let reach = |n: u64| {
-        let oracle = oracle.clone();
-        async move { until("durable samples", LIMIT, || async { (oracle.durable() >= n).then_some(()) }).await }
-    };
+    let mut load = Load::start(&gateway, POINTS, 1000, number);
     let away = |resume: bool| {
         let server = Arc::clone(&server);
         async move {
@@ -124,33 +64,22 @@ async fn every_durable_sample_arrives_exactly_once_though_the_databases_server_i
             tokio::task::spawn_blocking(work).await.expect("the server");
         }
     };
-    reach(1_000).await;
+    load.reach(1_000).await;
     away(false).await;
     away(true).await;
-    reach(2_000).await;
+    load.reach(2_000).await;
     away(false).await;
-    reach(10_000).await;
+    load.reach(10_000).await;
     away(true).await;
-    reach(12_000).await;
+    load.reach(12_000).await;
     away(false).await;
     cloud.process.kill();
     away(true).await;
     cloud = cloud.restart().await;
-    reach(14_000).await;
-    drain.start();
-    sensor.await.expect("the sensor ends");
-    until("an empty buffer", LIMIT, || async {
-        let buffer = gateway.health().await.buffer;
-        (buffer.unacked_frames == 0 && buffer.durable_seq == buffer.last_seq).then_some(())
-    })
-    .await;
-    let verdict = oracle.compare(cloud.api(), "hall/load", value).await;
-    assert_eq!(
-        (verdict.lost, verdict.doubled, verdict.changed, verdict.dropped),
-        (0, 0, 0, 0),
-        "{verdict:?}"
-    );
+    load.reach(14_000).await;
+    load.end().await;
+    gateway.emptied().await;
+    let verdict = load.compare(cloud.api()).await;
+    assert!(verdict.is_exact(), "{verdict:?}");
     assert!(verdict.stored >= verdict.durable && verdict.durable >= 14_000, "{verdict:?}");
-    gateway.process.signal("TERM");
-    watch.abort();
 }

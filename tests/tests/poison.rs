@@ -6,16 +6,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use common::Drain;
 use common::api::{Page, SetAsideView};
 use common::command::LogEntry;
 use common::names::action;
 use common::wire::{Batch, Frame, FrameKind, Up};
 use tests::faults::packet;
-use tests::field::{SensorCounts, numbered_device, numbered_sensor};
+use tests::field::numbered_device;
 use tests::gateway::Setup;
-use tests::oracle::Oracle;
-use tests::{Api, Cloud, Gateway, until};
+use tests::load::number;
+use tests::{Api, Cloud, Gateway, Load, until};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -113,22 +112,7 @@ async fn a_poison_frame_is_set_aside_and_the_stream_goes_on() {
     let setup =
         Setup { uplink: Some((through, secret)), devices: numbered_device(POINTS), ..Setup::default() };
     let mut gateway = Gateway::start(&dir.path().join("box"), &setup).await;
-    let base_us = common::Clock::system().now_us() - 60_000_000;
-    let oracle = Oracle::new(POINTS, base_us);
-    let drain = Drain::new();
-    #[allow(clippy::cast_precision_loss)]
-    let value = |k: u64| k as f64;
-    let counts = Arc::new(SensorCounts::default());
-    let sensor =
-        tokio::spawn(numbered_sensor(gateway.broker, POINTS, 1000, base_us, value, counts, drain.clone()));
-    let watch = tokio::spawn({
-        let (oracle, api) = (oracle.clone(), gateway.api());
-        async move { oracle.watch(api).await }
-    });
-    let reach = |n: u64| {
-        let oracle = oracle.clone();
-        async move { until("durable samples", LIMIT, || async { (oracle.durable() >= n).then_some(()) }).await }
-    };
+    let mut load = Load::start(&gateway, POINTS, 1000, number);
     let drained = async |gateway: &Gateway| {
         until("an empty buffer", LIMIT, || async {
             let health = gateway.health().await;
@@ -138,7 +122,7 @@ async fn a_poison_frame_is_set_aside_and_the_stream_goes_on() {
     };
 
     // A backlog, of which the first message cannot be read: its frames come one by one, and none is lost.
-    reach(2_000).await;
+    load.reach(2_000).await;
     link.batch.store(true, Ordering::SeqCst);
     link.closed.store(false, Ordering::SeqCst);
     drained(&gateway).await;
@@ -155,7 +139,7 @@ async fn a_poison_frame_is_set_aside_and_the_stream_goes_on() {
         ("frame", true, true),
         "{set:?}"
     );
-    reach(5_000).await;
+    load.reach(5_000).await;
     let seen = Mutex::new(Vec::new());
     until("both sides are told", LIMIT, || async {
         let (on_box, on_cloud) = (
@@ -173,19 +157,14 @@ async fn a_poison_frame_is_set_aside_and_the_stream_goes_on() {
         "{}",
         told.detail
     );
-    drain.start();
-    sensor.await.expect("the sensor ends");
-    drained(&gateway).await;
-    until("all acknowledged", LIMIT, || async {
-        (gateway.health().await.buffer.unacked_frames == 0).then_some(())
-    })
-    .await;
-    let verdict = oracle.compare(cloud.api(), "hall/load", value).await;
+    load.end().await;
+    gateway.emptied().await;
+    let verdict = load.compare(cloud.api()).await;
     let spoilt = link.samples[0].load(Ordering::SeqCst);
     assert!(spoilt > 0);
     assert_eq!((verdict.lost, verdict.doubled, verdict.changed), (spoilt, 0, 0), "{verdict:?}");
     assert_eq!(aside().await.len(), 1, "once");
     gateway.process.signal("TERM");
     gateway.process.wait(LIMIT).await;
-    watch.await.expect("the watermark ended with the gateway");
+    load.ended().await;
 }

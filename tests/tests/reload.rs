@@ -1,16 +1,14 @@
 //! A new configuration while everything runs: devices that stay lose no sample and no connection, whatever happens
 //! to the others; the cloud goes on in its session; a configuration with mistakes changes nothing.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use common::Drain;
 use common::api::{ConfigView, GatewayView, Page, Problem, ReloadReport, TwinView};
 use reqwest::Method;
-use tests::field::{ModbusDevice, SensorCounts, numbered_device, numbered_sensor};
+use tests::field::{ModbusDevice, numbered_device};
 use tests::gateway::Setup;
-use tests::oracle::Oracle;
-use tests::{Api, Cloud, Gateway, until};
+use tests::load::number;
+use tests::{Api, Cloud, Gateway, Load, until};
 
 const POINTS: u64 = 20;
 const LIMIT: Duration = Duration::from_secs(60);
@@ -60,47 +58,32 @@ async fn what_stays_loses_nothing_while_the_rest_is_changed() {
     let uplink = Some((cloud.ingress, cloud.gateway_secret("box1").await));
     let setup =
         |devices: &[String]| Setup { uplink: uplink.clone(), devices: devices.concat(), ..Setup::default() };
-    let load = numbered_device(POINTS);
+    let numbered = numbered_device(POINTS);
     // What changes stands before what stays: a new configuration would number everything anew.
-    let first = setup(&[other(&["a"]), load.clone(), counting("plc", &plc, "1")]);
+    let first = setup(&[other(&["a"]), numbered.clone(), counting("plc", &plc, "1")]);
     let gateway = Gateway::start(&dir.path().join("box"), &first).await;
     let api = gateway.api();
 
-    let base_us = common::Clock::system().now_us() - 60_000_000;
-    let oracle = Oracle::new(POINTS, base_us);
-    let counts = Arc::new(SensorCounts::default());
-    let drain = Drain::new();
-    #[allow(clippy::cast_precision_loss)]
-    let value = |k: u64| k as f64;
-    let sensor = numbered_sensor(gateway.broker, POINTS, 1000, base_us, value, counts.clone(), drain.clone());
-    let sensor = tokio::spawn(sensor);
-    let watch = tokio::spawn({
-        let (oracle, api) = (oracle.clone(), gateway.api());
-        async move { oracle.watch(api).await }
-    });
-    let more = async |n: u64| {
-        let goal = oracle.durable() + n;
-        until("durable samples", LIMIT, || async { (oracle.durable() >= goal).then_some(()) }).await;
-    };
-    more(1_000).await;
+    let mut load = Load::start(&gateway, POINTS, 1000, number);
+    load.more(1_000).await;
     let since = since_us(&cloud).await;
 
     // A device with more points, and a new one.
     gateway.configure(&setup(&[
         other(&["a", "b"]),
         counting("extra", &extra, "1"),
-        load.clone(),
+        numbered.clone(),
         counting("plc", &plc, "1"),
     ]));
     let report = reload(&api).await.expect("taken");
     assert_eq!((report.added.join(","), report.restarted.join(",")), ("extra".into(), "other".into()));
     assert!(report.removed.is_empty() && report.updated.is_empty(), "{report:?}");
     assert!(report.restart_needed.is_empty(), "{report:?}");
-    more(1_000).await;
+    load.more(1_000).await;
 
     // Mistakes: nothing happens.
     let bad = "[[device]]\nname = \"bad\"\nasset = \"x\"\nnonsense = 1\n".to_owned();
-    gateway.configure(&setup(&[bad, load.clone()]));
+    gateway.configure(&setup(&[bad, numbered.clone()]));
     let problem = reload(&api).await.expect_err("refused");
     assert!(problem.detail.contains("gateway.toml:") && problem.detail.contains("nonsense"), "{problem}");
     let view: ConfigView = api.get("/api/v1/config").await;
@@ -110,10 +93,10 @@ async fn what_stays_loses_nothing_while_the_rest_is_changed() {
     let metrics = metrics.text().await.expect("text");
     let success = metrics.lines().find(|l| l.starts_with("twinway_gateway_config_last_reload_success"));
     assert!(success.is_some_and(|l| l.ends_with(" 0")), "{metrics}");
-    more(1_000).await;
+    load.more(1_000).await;
 
     // One is gone, another is told in another unit: its driver goes on.
-    gateway.configure(&setup(&[counting("extra", &extra, "1"), load, counting("plc", &plc, "rpm")]));
+    gateway.configure(&setup(&[counting("extra", &extra, "1"), numbered, counting("plc", &plc, "rpm")]));
     gateway.process.signal("HUP");
     let view: ConfigView = until("the second configuration", LIMIT, || async {
         let view: ConfigView = api.get("/api/v1/config").await;
@@ -121,23 +104,14 @@ async fn what_stays_loses_nothing_while_the_rest_is_changed() {
     })
     .await;
     assert!(view.last_reload.is_some_and(|r| r.taken && r.by == "SIGHUP"));
-    more(1_000).await;
-    drain.start();
-    sensor.await.expect("the sensor ends");
+    load.more(1_000).await;
+    load.end().await;
     plc.stop();
     extra.stop();
 
-    until("an empty buffer", LIMIT, || async {
-        let buffer = gateway.health().await.buffer;
-        (buffer.unacked_frames == 0 && buffer.durable_seq == buffer.last_seq).then_some(())
-    })
-    .await;
-    let verdict = oracle.compare(cloud.api(), "hall/load", value).await;
-    assert_eq!(
-        (verdict.lost, verdict.doubled, verdict.changed, verdict.dropped),
-        (0, 0, 0, 0),
-        "{verdict:?}"
-    );
+    gateway.emptied().await;
+    let verdict = load.compare(cloud.api()).await;
+    assert!(verdict.is_exact(), "{verdict:?}");
     assert_eq!(since_us(&cloud).await, since, "the session with the cloud went on");
 
     // Every value that a register ever gave arrived once and in order, over every reload.
@@ -155,5 +129,4 @@ async fn what_stays_loses_nothing_while_the_rest_is_changed() {
     let twin: TwinView = cloud.api().get("/api/v1/twins/hall%2Fplc").await;
     assert_eq!(twin.points[0].schema.unit, "rpm");
     assert_eq!(twin.gateway.map(|g| g.to_string()).as_deref(), Some("box1"));
-    watch.abort();
 }

@@ -1,15 +1,12 @@
 //! `outage`: the cloud is killed for 60 s at 10,000 samples a second. The oracle, outside both processes, compares
 //! what the gateway said was durable with what the cloud holds afterwards.
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use common::Drain;
-use tests::field::{SensorCounts, numbered_device, numbered_sensor};
+use tests::field::numbered_device;
 use tests::gateway::Setup;
-use tests::oracle::Oracle;
-use tests::{Cloud, Gateway, until};
+use tests::load::number;
+use tests::{Cloud, Gateway, Load, until};
 
 use crate::figure::print;
 
@@ -25,23 +22,7 @@ pub async fn outage() {
     let setup =
         Setup { uplink: Some((cloud.ingress, secret)), devices: numbered_device(POINTS), ..Setup::default() };
     let gateway = Gateway::start(&dir.path().join("box"), &setup).await;
-    let base_us = common::Clock::system().now_us() - 60_000_000;
-    let oracle = Oracle::new(POINTS, base_us);
-    let (counts, drain) = (Arc::new(SensorCounts::default()), Drain::new());
-    let value = |k: u64| k as f64;
-    let sensor = tokio::spawn(numbered_sensor(
-        gateway.broker,
-        POINTS,
-        RATE,
-        base_us,
-        value,
-        counts.clone(),
-        drain.clone(),
-    ));
-    let watch = tokio::spawn({
-        let (oracle, api) = (oracle.clone(), gateway.api());
-        async move { oracle.watch(api).await }
-    });
+    let mut load = Load::start(&gateway, POINTS, RATE, number);
     tokio::time::sleep(Duration::from_secs(5)).await;
     cloud.process.kill();
     eprintln!("outage: the cloud is down for {OUTAGE:?}");
@@ -52,7 +33,7 @@ pub async fn outage() {
         .await;
     let connected = back.elapsed().as_secs_f64();
     // Current: the twin shows a number that was sent at most 100 ms before the reconnect.
-    let at_reconnect = counts.sent.load(Ordering::SeqCst) - RATE / 10;
+    let at_reconnect = load.sent() - RATE / 10;
     until("a current twin", Duration::from_secs(60), || async {
         let shown = cloud.api().value("hall/load", "p0").await?.as_f64()?;
         (shown >= at_reconnect as f64).then_some(())
@@ -64,17 +45,10 @@ pub async fn outage() {
     })
     .await;
     let drained = back.elapsed().as_secs_f64();
-    drain.start();
-    sensor.await.expect("the sensor ends");
-    until("an empty buffer", Duration::from_secs(60), || async {
-        let buffer = gateway.health().await.buffer;
-        (buffer.unacked_frames == 0 && buffer.durable_seq == buffer.last_seq).then_some(())
-    })
-    .await;
-    let verdict = oracle.compare(cloud.api(), "hall/load", value).await;
-    watch.abort();
+    let sent = load.end().await as f64;
+    gateway.emptied().await;
+    let verdict = load.compare(cloud.api()).await;
     assert_eq!(verdict.changed, 0, "{verdict:?}");
-    let sent = counts.sent.load(Ordering::SeqCst) as f64;
     let beside = Some(("samples that the gateway said were durable", verdict.durable as f64));
     print("outage_lost", verdict.lost as f64, "samples", "0", beside);
     print("outage_dropped", verdict.dropped as f64, "samples between durable ones", "0", beside);
