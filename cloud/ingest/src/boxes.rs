@@ -46,6 +46,15 @@ pub(crate) fn storage_failed(key: &GatewayKey, error: &StoreError) -> End {
 }
 
 impl Shared {
+    /// What is known of a gateway's boxes, taken out of its slot: what is not put back, since it could not be kept, is
+    /// read anew the next time.
+    async fn known(&self, key: &GatewayKey, slot: &mut Option<Boxes>) -> Result<Boxes, StoreError> {
+        match slot.take() {
+            Some(boxes) => Ok(boxes),
+            None => self.parts.storage.boxes(key).await,
+        }
+    }
+
     /// Lets a session in that said hello, or says why not. Gives the incarnation that was let in before.
     pub(crate) async fn let_in(
         &self,
@@ -56,10 +65,7 @@ impl Shared {
     ) -> Result<Option<Incarnation>, End> {
         let slot = self.book.slot(key);
         let mut slot = slot.lock().await;
-        let before = match slot.take() {
-            Some(boxes) => boxes,
-            None => self.parts.storage.boxes(key).await.map_err(|e| storage_failed(key, &e))?,
-        };
+        let before = self.known(key, &mut slot).await.map_err(|e| storage_failed(key, &e))?;
         let (mut boxes, now) = (before.clone(), self.parts.clock.now_us());
         let policy =
             Policy { silent_us: i64::try_from(self.options.replace_after.as_micros()).unwrap_or(i64::MAX) };
@@ -184,10 +190,7 @@ impl Handle {
         let shared = &self.0;
         let slot = shared.book.slot(key);
         let mut slot = slot.lock().await;
-        let mut boxes = match slot.take() {
-            Some(boxes) => boxes,
-            None => shared.parts.storage.boxes(key).await?,
-        };
+        let mut boxes = shared.known(key, &mut slot).await?;
         let accepted = boxes.accept(incarnation, shared.parts.clock.now_us());
         let Some(held) = accepted else {
             let held = boxes.held.iter().map(|h| h.view(key.gateway.as_str())).collect();
@@ -212,10 +215,7 @@ impl Handle {
         let shared = &self.0;
         let slot = shared.book.slot(key);
         let mut slot = slot.lock().await;
-        let mut boxes = match slot.take() {
-            Some(boxes) => boxes,
-            None => shared.parts.storage.boxes(key).await?,
-        };
+        let mut boxes = shared.known(key, &mut slot).await?;
         boxes.open = !boxes.line.is_empty();
         shared.parts.storage.keep_boxes(key, &boxes, &[]).await?;
         *slot = Some(boxes);
