@@ -19,4 +19,6 @@ mod uplink;
 pub use identity::machine_hash;
 pub use meter::{Plan, Quiet};
 pub use options::{Error, Options, Tls, UplinkStatus, Url};
+pub use outgoing::backlog_messages;
+pub use pace::READ_BYTES;
 pub use uplink::{HealthSource, Uplink};

@@ -102,6 +102,13 @@ pub(crate) fn together(incarnation: Incarnation, frames: &[(u64, Vec<u8>)], spea
     out
 }
 
+/// The messages that these frames of one incarnation make, which were read from the backlog at once, for a cloud that
+/// takes all that there is. As the uplink makes them: for those who measure it.
+pub fn backlog_messages(incarnation: Incarnation, frames: &[(u64, Vec<u8>)]) -> Vec<Vec<u8>> {
+    let all = Speaks { columns: true, batch: true, gap_causes: true };
+    together(incarnation, frames, all).into_iter().map(|message| message.bytes).collect()
+}
+
 #[cfg(test)]
 #[path = "outgoing_tests.rs"]
 mod tests;

@@ -27,7 +27,7 @@ const FIRST: usize = 64 << 10;
 const LEAST: usize = 32 << 10;
 const LEAST_THIN: usize = 2 << 10;
 /// What is read from the log for one message; it becomes a fraction of it on the wire.
-const READ: usize = 128 << 10;
+pub const READ_BYTES: usize = 128 << 10;
 const LEAST_READ: usize = 4 << 10;
 /// Of a log's bytes to those of a batch, about.
 const SHRINKS: f64 = 3.0;
@@ -136,9 +136,9 @@ impl Pace {
     /// How much to read from the log for one message.
     pub(crate) fn read_bytes(&self) -> usize {
         if self.thin.is_none() {
-            return READ.min(self.window().max(LEAST_READ).saturating_mul(2));
+            return READ_BYTES.min(self.window().max(LEAST_READ).saturating_mul(2));
         }
-        whole(self.rate * MESSAGE * SHRINKS).clamp(LEAST_READ, READ)
+        whole(self.rate * MESSAGE * SHRINKS).clamp(LEAST_READ, READ_BYTES)
     }
 
     /// An ack came.

@@ -8,9 +8,8 @@ use tokio::time::Instant;
 use super::{Read, Session};
 use crate::flow::{Lane, Samples, Want};
 use crate::outgoing::{Outgoing, each, together};
+use crate::pace::READ_BYTES;
 
-/// Read from the log at once.
-const READ_BYTES: usize = 128 << 10;
 /// So many live frames are in the log's memory for sure.
 const NEAR: u64 = 8;
 /// Frames kept back that make a message worth sending, in bytes of the log.

@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::wire::{Body, Known};
-use common::{Clock, DeviceSchema, IntervalSet, PointId, PointSchema, Quality, Sample, Schema, TenantId};
-use common::{TwinId, Value, ValueType};
-use gateway_core::{Device, FrameLog, PointDefinition, RawRange, Registry};
+use common::{Clock, IntervalSet, PointId, Quality, Sample, Value, ValueType};
+use gateway_core::FrameLog;
 use gateway_store::{Options, Store};
 
 use crate::figure::{Beside, print, print_beside};
+use crate::wire::plant::registry;
 
 const POINTS: u32 = 1000;
 /// Samples of the append figure; of the others as their names say.
@@ -26,26 +26,6 @@ pub async fn buffer() {
     append().await;
     cycles().await;
     reopen().await;
-}
-
-fn registry() -> Arc<Registry> {
-    let (tenant, gateway) = (TenantId::default(), "bench".parse().expect("a name"));
-    let point = |n: u32| {
-        let schema = PointSchema::new(format!("p{n}"), ValueType::F64);
-        let raw = RawRange { value_type: ValueType::F64, min: f64::MIN, max: f64::MAX };
-        PointDefinition::new(schema, raw).at(PointId(n), 0)
-    };
-    let device = DeviceSchema {
-        name: "line".to_owned(),
-        twin: TwinId::derived(&tenant, &gateway, "line"),
-        asset: "bench/line".to_owned(),
-        description: String::new(),
-        first_point: 0,
-        points: vec![],
-    };
-    let schema = Schema { tenant, gateway, devices: vec![device] };
-    let device = Device { name: "line".to_owned(), protocol: "modbus", points: 0..POINTS };
-    Arc::new(Registry::new(schema, vec![device], (0..POINTS).map(point).collect()).expect("a registry"))
 }
 
 /// Levels that drift, with noise of some steps of a 16-bit converter.
@@ -97,7 +77,7 @@ impl Plant {
 
 fn open(dir: &Path, ring: bool) -> Arc<Store> {
     let options = Options { ring, quota_bytes: 8 << 30, ..Options::new(dir) };
-    Store::open(options, Clock::system(), registry()).expect("a buffer")
+    Store::open(options, Clock::system(), registry(&[ValueType::F64; POINTS as usize])).expect("a buffer")
 }
 
 /// Appends; waits where the disk is slower.

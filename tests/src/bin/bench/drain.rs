@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use common::Drain;
 use common::wire::Body;
-use common::{Clock, DeviceSchema, PointId, PointSchema, Sample, Schema, TenantId, TwinId, Value, ValueType};
-use gateway_core::{Device, FrameLog, PointDefinition, RawRange, Registry};
+use common::{Clock, Sample, TenantId, TwinId, Value, ValueType};
+use gateway_core::FrameLog;
 use gateway_store::{Options, Store};
 use tests::field::{SensorCounts, numbered_device, numbered_sensor};
 use tests::gateway::Setup;
@@ -20,7 +20,7 @@ use tests::live::{Item, Live};
 use tests::{Cloud, Gateway};
 
 use crate::figure::{Beside, Percentiles, print, print_beside};
-use crate::wire::plant::{CYCLES_PER_S, Plant, START_US};
+use crate::wire::plant::{CYCLES_PER_S, Plant, START_US, registry};
 
 const POINTS: usize = 1000;
 const SECONDS: usize = 3600;
@@ -196,31 +196,9 @@ fn line_device() -> String {
     text
 }
 
-fn registry() -> Arc<Registry> {
-    let (tenant, gateway) = (TenantId::default(), "box1".parse().expect("a name"));
-    let point = |(n, kind): (u32, ValueType)| {
-        let mut schema = PointSchema::new(format!("p{n}"), kind);
-        schema.stale_ms = 60_000;
-        let raw = RawRange { value_type: kind, min: f64::MIN, max: f64::MAX };
-        PointDefinition::new(schema, raw).at(PointId(n), 0)
-    };
-    let device = DeviceSchema {
-        name: "line".to_owned(),
-        twin: TwinId::derived(&tenant, &gateway, "line"),
-        asset: "plant/hall/line".to_owned(),
-        description: String::new(),
-        first_point: 0,
-        points: vec![],
-    };
-    let schema = Schema { tenant, gateway, devices: vec![device] };
-    let points: Vec<_> = (0..).zip(kinds()).map(point).collect();
-    let device = Device { name: "line".to_owned(), protocol: "mqtt", points: 0..POINTS as u32 };
-    Arc::new(Registry::new(schema, vec![device], points).expect("a registry"))
-}
-
 /// Puts the hour that ends now into a buffer: a frame for each device and cycle, 100 samples. Its bytes on disk.
 async fn fill(dir: &Path) -> u64 {
-    let store = Store::open(Options::new(dir), Clock::system(), registry()).expect("a buffer");
+    let store = Store::open(Options::new(dir), Clock::system(), registry(&kinds())).expect("a buffer");
     let mut plant = Plant::new(POINTS, JITTER_US, 1);
     let shift = Clock::system().now_us() - SECONDS as i64 * 1_000_000 - START_US;
     for _ in 0..SECONDS * CYCLES_PER_S {

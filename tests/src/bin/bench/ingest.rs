@@ -10,7 +10,7 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
@@ -22,6 +22,7 @@ use rumqttc::mqttbytes::v4::{Connect, Packet, Publish, Subscribe};
 use tests::Cloud;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 
 use crate::figure::{Beside, Percentiles, print, print_beside};
 use crate::wire::plant::{CYCLES_PER_S, Plant, START_US};
@@ -39,6 +40,14 @@ const MAX_PACKET: usize = 1 << 20;
 const SEQ_AT: usize = 35;
 const CUT_AT: usize = 43;
 
+/// What the gateways do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Wait,
+    Send,
+    End,
+}
+
 /// The figures of both databases.
 pub async fn ingest(seconds: u64) {
     let length = Duration::from_secs(seconds);
@@ -54,22 +63,20 @@ pub async fn ingest(seconds: u64) {
 }
 
 async fn measure(name: &str, goal: &str, cloud: Cloud, dir: &Path, length: Duration) {
-    let stop = Arc::new(AtomicBool::new(false));
+    let (go, phase) = watch::channel(Phase::Wait);
     let bytes = Arc::new(AtomicU64::new(0));
-    // All frames are made first: a session that says nothing for long is ended.
     let plans: Vec<_> = (0..GATEWAYS).map(Plan::new).collect();
-    let mut boxes = Vec::new();
+    let mut running = Vec::new();
     for plan in plans {
         let secret = cloud.gateway_secret(&plan.id).await;
-        boxes.push(Gateway::agree(cloud.ingress, plan, &secret).await);
+        let gateway = Gateway::agree(cloud.ingress, plan, &secret).await;
+        running.push(tokio::spawn(gateway.run(phase.clone(), Arc::clone(&bytes))));
     }
+    go.send_replace(Phase::Send);
+    bytes.store(0, Ordering::Relaxed);
     let began = Instant::now();
-    let running: Vec<_> = boxes
-        .into_iter()
-        .map(|gateway| tokio::spawn(gateway.run(Arc::clone(&stop), Arc::clone(&bytes))))
-        .collect();
     tokio::time::sleep(length).await;
-    stop.store(true, Ordering::Relaxed);
+    go.send_replace(Phase::End);
     let (mut samples, mut lags) = (0u64, Vec::new());
     for gateway in running {
         let (acked, some) = gateway.await.expect("a gateway");
@@ -209,13 +216,25 @@ impl Gateway {
         gateway
     }
 
-    /// Sends until told to stop, and waits for the last acknowledgement: samples, and times to the acknowledgement, ms.
-    async fn run(mut self, stop: Arc<AtomicBool>, bytes: Arc<AtomicU64>) -> (u64, Vec<f64>) {
+    /// Sends a second of samples each second until all others have signed in, since a session that says nothing is ended; then as
+    /// much as it may, until told to end. Gives what was sent and acknowledged in that time: samples, and times to the
+    /// acknowledgement, ms.
+    async fn run(mut self, mut phase: watch::Receiver<Phase>, bytes: Arc<AtomicU64>) -> (u64, Vec<f64>) {
         let (mut seq, mut acked, mut samples, mut second) = (0u64, 0u64, 0u64, 0usize);
         let mut sent: Vec<Instant> = Vec::new();
         let mut lags = Vec::new();
+        let mut sends = false;
         loop {
-            while seq - acked < WINDOW && !stop.load(Ordering::Relaxed) {
+            let now = *phase.borrow_and_update();
+            if now == Phase::Send && !sends {
+                (sends, samples) = (true, 0);
+                lags.clear();
+            }
+            if now == Phase::Wait && seq == acked && seq > 0 {
+                let _ = tokio::time::timeout(Duration::from_secs(1), phase.changed()).await;
+            }
+            let window = if now == Phase::Wait { 1 } else { WINDOW };
+            while seq - acked < window && now != Phase::End {
                 let mut templates = std::mem::take(&mut self.templates);
                 let cut_us = self.first_cut_us + (second as i64 + 1) * 1_000_000;
                 for (frame, cycles) in templates[second % TEMPLATES].iter_mut().zip(FRAMES) {

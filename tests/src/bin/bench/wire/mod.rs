@@ -8,8 +8,9 @@ mod rest;
 
 use std::time::Instant;
 
-use common::wire::{Batch, Body, Frame, FrameHeader, MAX_BATCH_FRAMES, Up};
+use common::wire::{Batch, Body, Frame, FrameHeader, Up};
 use common::{Incarnation, Sample, SchemaHash};
+use gateway_sync::{READ_BYTES, backlog_messages};
 
 use crate::figure::{Beside, print, print_beside};
 use plant::{CYCLES_PER_S, DEVICES, Plant};
@@ -21,8 +22,6 @@ const JITTER_US: u64 = 1000;
 const SECONDS: usize = 20;
 /// What the gateway cuts a frame at.
 const FRAME_SAMPLES: usize = 4000;
-/// What the uplink reads of its backlog at once.
-const READ_BYTES: usize = 128 << 10;
 const RUNS: usize = 5;
 
 /// All of it.
@@ -60,12 +59,11 @@ pub async fn wire() {
     let sparkplug_10ms = each(&polls, peers::sparkplug_zstd) / samples;
     print("wire_sparkplug_zstd_10ms_b", sparkplug_10ms, "B/sample", "report", None);
 
-    let batches = batches(&small);
-    let backlog =
-        batches.iter().map(|b| published(&Up::Batch(b.clone()).encode())).sum::<usize>() as f64 / samples;
+    let messages = backlog(&small);
+    let backlog = messages.iter().map(|m| published(m)).sum::<usize>() as f64 / samples;
     let beside = Beside::peer("the same frames alone", live_10ms);
     print_beside("wire_backlog_b", backlog, "B/sample", "<= 2", &[floor, beside]);
-    speed(&large, &small, &batches, samples);
+    speed(&large, &small, &messages, samples);
     rest::rest("rest_b", "<= 2", 1).await;
     rest::rest("rest_jitter_b", "report", JITTER_US).await;
 }
@@ -88,21 +86,20 @@ fn frames<'a>(parts: impl Iterator<Item = &'a [Sample]>) -> Vec<Frame> {
     (1..).zip(parts).map(frame).collect()
 }
 
-/// Batches as the uplink makes them of what it reads at once.
-fn batches(frames: &[Frame]) -> Vec<Vec<u8>> {
-    let mut out = Vec::new();
-    let (mut batch, mut bytes) = (Batch::default(), 0);
+/// Messages as the uplink makes them of its backlog.
+fn backlog(frames: &[Frame]) -> Vec<Vec<u8>> {
+    let (mut out, mut read, mut bytes) = (Vec::new(), Vec::new(), 0);
+    let send = |read: &mut Vec<_>| backlog_messages(frames[0].header.incarnation, &std::mem::take(read));
     for frame in frames {
-        bytes += frame.encode().len();
-        let is_full = bytes > READ_BYTES || batch.len() == MAX_BATCH_FRAMES;
-        let left = if is_full { Some(Box::new(frame.clone())) } else { batch.push(frame.clone()).err() };
-        if let Some(frame) = left {
-            out.extend(std::mem::take(&mut batch).encode());
-            bytes = frame.encode().len();
-            batch.push(*frame).expect("room in an empty batch");
+        let encoded = frame.encode();
+        if bytes + encoded.len() > READ_BYTES {
+            out.extend(send(&mut read));
+            bytes = 0;
         }
+        bytes += encoded.len();
+        read.push((frame.header.seq, encoded));
     }
-    out.extend(batch.encode());
+    out.extend(send(&mut read));
     out
 }
 
@@ -137,7 +134,7 @@ fn best(samples: f64, mut work: impl FnMut()) -> f64 {
     took.fold(f64::INFINITY, f64::min)
 }
 
-fn speed(large: &[Frame], small: &[Frame], batches: &[Vec<u8>], samples: f64) {
+fn speed(large: &[Frame], small: &[Frame], messages: &[Vec<u8>], samples: f64) {
     for (name, frames) in [("1s", large), ("10ms", small)] {
         let encode = best(samples, || frames.iter().for_each(|f| drop(std::hint::black_box(f.encode()))));
         let goal = if name == "10ms" { "<= 100" } else { "report" };
@@ -147,6 +144,11 @@ fn speed(large: &[Frame], small: &[Frame], batches: &[Vec<u8>], samples: f64) {
             best(samples, || bytes.iter().for_each(|b| drop(std::hint::black_box(Frame::decode(b)))));
         print(&format!("wire_decode_{name}_ns"), decode, "ns/sample", "report", None);
     }
+    let batch = |message: &Vec<u8>| match Up::decode(message) {
+        Ok(Up::Batch(batch)) => batch,
+        other => panic!("no batch: {other:?}"),
+    };
+    let batches: Vec<Vec<u8>> = messages.iter().map(batch).collect();
     let decode = best(samples, || batches.iter().for_each(|b| drop(std::hint::black_box(Batch::decode(b)))));
     print("wire_decode_batch_ns", decode, "ns/sample", "report", None);
     eprintln!("polls a second: {}", DEVICES * CYCLES_PER_S);

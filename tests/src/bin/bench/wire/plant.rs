@@ -1,7 +1,12 @@
 //! The plant: ten devices that are read ten times a second, each with one request. A sample's time is that of its request,
 //! which comes when it is due, or up to a jitter later.
 
-use common::{PointId, Quality, Sample, Value};
+use std::sync::Arc;
+
+use common::{
+    DeviceSchema, PointId, PointSchema, Quality, Sample, Schema, TenantId, TwinId, Value, ValueType,
+};
+use gateway_core::{Device, PointDefinition, RawRange, Registry};
 
 /// When it begins, UTC us.
 pub const START_US: i64 = 1_795_046_400_000_000;
@@ -18,6 +23,29 @@ const CHANGE: f64 = 0.01;
 /// Of a row of 20 points, so many are of converters, so many after them counters, the others states.
 const CONVERTERS: usize = 14;
 const COUNTERS: usize = 3;
+
+/// One device, `line`, with points of these types: what a buffer is filled for.
+pub fn registry(kinds: &[ValueType]) -> Arc<Registry> {
+    let (tenant, gateway) = (TenantId::default(), "box1".parse().expect("a name"));
+    let point = |(n, kind): (u32, &ValueType)| {
+        let mut schema = PointSchema::new(format!("p{n}"), *kind);
+        schema.stale_ms = 60_000;
+        let raw = RawRange { value_type: *kind, min: f64::MIN, max: f64::MAX };
+        PointDefinition::new(schema, raw).at(PointId(n), 0)
+    };
+    let points: Vec<_> = (0..).zip(kinds).map(point).collect();
+    let told = DeviceSchema {
+        name: "line".to_owned(),
+        twin: TwinId::derived(&tenant, &gateway, "line"),
+        asset: "plant/hall/line".to_owned(),
+        description: String::new(),
+        first_point: 0,
+        points: vec![],
+    };
+    let schema = Schema { tenant, gateway, devices: vec![told] };
+    let device = Device { name: "line".to_owned(), protocol: "mqtt", points: 0..kinds.len() as u32 };
+    Arc::new(Registry::new(schema, vec![device], points).expect("a registry"))
+}
 
 enum Kind {
     Converter { level: f64, factor: f64, offset: f64 },
