@@ -231,9 +231,12 @@ pub(crate) fn read_around(file: &dyn DiskFile, into: &mut [u8], offset: u64) -> 
     Ok((len, bad))
 }
 
+/// A block cannot be read.
+pub(crate) const EIO: i32 = 5;
+
 /// `EIO`, and what file systems with checksums say of a block (`EBADMSG`, `EUCLEAN`).
 fn is_bad_block(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(5 | 74 | 117))
+    matches!(error.raw_os_error(), Some(EIO | 74 | 117))
 }
 
 /// Reads a small file; an error beyond `limit` bytes.

@@ -14,9 +14,11 @@ use std::sync::Arc;
 
 use chacha20::XChaCha20;
 use chacha20::cipher::{KeyIvInit, StreamCipher, StreamCipherSeek};
+use common::text::hex;
 use sha2::{Digest, Sha256};
 
-use crate::disk::{Disk, DiskFile, Kind, read_full, write_all};
+use crate::disk::{Disk, DiskFile, EIO, Kind, read_around, write_all};
+use crate::reserve;
 
 const MAGIC: [u8; 8] = *b"TWCRYPT1";
 /// Where the second head stands: in another block, whatever the size of a block is.
@@ -24,6 +26,8 @@ const SECOND: u64 = 4096;
 /// Where what the log wrote begins.
 const HEAD: u64 = 2 * SECOND;
 const HEAD_LEN: usize = 44;
+/// So many zeros in a row are no encrypted bytes: that comes once in 2^64.
+const LEAST_HOLE: usize = 8;
 const NONCE: usize = 24;
 
 /// 32 random bytes. It is not shown.
@@ -51,12 +55,8 @@ impl Key {
 
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Key({})", hex(self.id()))
+        write!(f, "Key({})", hex(&self.id()))
     }
-}
-
-fn hex(id: [u8; 8]) -> String {
-    id.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// The keys that there are: the first is for what is written, the others for what was written with them.
@@ -72,9 +72,9 @@ impl From<Vec<Key>> for Keys {
 impl Keys {
     fn of(&self, id: [u8; 8]) -> io::Result<&Key> {
         let unknown = || {
-            let known: Vec<_> = self.0.iter().map(|k| hex(k.id())).collect();
+            let known: Vec<_> = self.0.iter().map(|k| hex(&k.id())).collect();
             let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-            let message = format!("encrypted with the key {}, and the keys given are: {known}", hex(id));
+            let message = format!("encrypted with the key {}, and the keys given are: {known}", hex(&id));
             io::Error::new(io::ErrorKind::PermissionDenied, message)
         };
         self.0.iter().find(|k| k.id() == id).ok_or_else(unknown)
@@ -155,22 +155,30 @@ impl Head {
 
     /// The head of a file; none if it was written without a key.
     fn of(file: &dyn DiskFile) -> io::Result<Option<Self>> {
-        let mut is_encrypted = false;
+        let (mut is_encrypted, mut unread) = (false, 0);
         for at in [0, SECOND] {
             let mut bytes = [0; HEAD_LEN];
-            let got = read_full(file, &mut bytes, at)?;
+            // A block that the disk cannot read is no reason to give up the other one, or a file without heads.
+            let (got, is_bad) = read_around(file, &mut bytes, at)?;
             if let Some(head) = Self::parse(&bytes) {
                 return Ok(Some(head));
             }
             is_encrypted |= got >= MAGIC.len() && bytes.starts_with(&MAGIC);
+            unread += u8::from(is_bad);
         }
-        if is_encrypted { Err(damaged()) } else { Ok(None) }
+        match (is_encrypted, unread) {
+            (true, _) => Err(damaged()),
+            (false, 2) => Err(io::Error::from_raw_os_error(EIO)),
+            _ => Ok(None),
+        }
     }
 }
 
 /// Looks whether there is a key for each encrypted file of a folder; the first for which there is none.
 pub(crate) fn without_key(disk: &dyn Disk, dir: &Path, keys: &Keys) -> Option<(PathBuf, String)> {
     let mut paths = disk.list(dir).unwrap_or_default();
+    // The reserve is noise that nobody reads: it may outlive its key.
+    paths.retain(|path| path.file_name().is_none_or(|name| name != reserve::NAME));
     paths.sort();
     paths.into_iter().find_map(|path| {
         // What cannot be read is for those who read it to tell.
@@ -254,7 +262,17 @@ impl DiskFile for EncryptedFile {
 
     fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
         let got = self.beneath.read_at(into, offset + HEAD)?;
-        self.stream.apply(&mut into[..got], offset)?;
+        let (mut left, mut at) = (&mut into[..got], offset);
+        while !left.is_empty() {
+            let block = usize::try_from(SECOND - at % SECOND).unwrap_or(1).min(left.len());
+            let (part, rest) = left.split_at_mut(block);
+            // What a power cut left of blocks that were never written: the log knows zeros, and not the noise that they would be.
+            if part.len() < LEAST_HOLE || part.iter().any(|b| *b != 0) {
+                self.stream.apply(part, at)?;
+            }
+            at += block as u64;
+            left = rest;
+        }
         Ok(got)
     }
 

@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::disk::{SystemDisk, read_small, replace};
+use crate::disk::{SystemDisk, read_full, read_small, replace};
 
 fn key(n: u8) -> Key {
     Key::new([n; 32])
@@ -96,6 +96,22 @@ fn a_new_key_comes_before_the_old_one_and_what_is_plain_stays_readable() {
     assert_eq!(missing(vec![key(2), key(1)]), None);
     assert_eq!(missing(vec![]), Some(new));
     assert_eq!(missing(vec![key(2)]), Some(old));
+}
+
+#[test]
+fn the_reserve_may_outlive_its_key_and_what_was_never_written_is_zeros() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = disk(vec![key(1)]);
+    replace(&disk, &dir.path().join("reserve"), b"noise").unwrap();
+    assert_eq!(without_key(&SystemDisk, dir.path(), &vec![key(2)].into()), None);
+    let file = disk.create(&dir.path().join("f")).unwrap();
+    write_all(&*file, b"written", 0).unwrap();
+    file.set_size(20_000).unwrap();
+    let mut read = [1; 8000];
+    assert_eq!(read_full(&*file, &mut read, 6000).unwrap(), 8000);
+    assert!(read.iter().all(|b| *b == 0));
+    assert_eq!(read_full(&*file, &mut read[..7], 0).unwrap(), 7);
+    assert_eq!(&read[..7], b"written");
 }
 
 #[test]

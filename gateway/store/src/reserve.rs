@@ -11,6 +11,8 @@ use tokio::time::Instant;
 use crate::disk::{Disk, Kind, write_all};
 use crate::free::is_full;
 
+/// Name of the file.
+pub(crate) const NAME: &str = "reserve";
 /// Pause after a refusal of the disk before the room is taken again.
 const PAUSE: Duration = Duration::from_secs(10);
 
@@ -28,7 +30,7 @@ pub(crate) struct Reserve {
 
 impl Reserve {
     pub(crate) fn new(disk: Arc<dyn Disk>, dir: &Path, bytes: u64) -> Self {
-        let path = dir.join("reserve");
+        let path = dir.join(NAME);
         let held = match disk.kind(&path) {
             Ok(Kind::File(size)) if size <= bytes => size,
             _ => 0,

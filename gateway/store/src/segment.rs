@@ -12,6 +12,7 @@ use common::{Incarnation, IntervalSet, Schema, SchemaHash};
 use serde::{Deserialize, Serialize};
 
 use crate::disk::{Disk, DiskFile, read_around, write_all};
+use crate::inner::widen;
 use crate::record::{self, Item, MAX_CONTENT, RecordReader, SPECIAL, put};
 use crate::tail::TailFrame;
 
@@ -116,10 +117,7 @@ impl Contents {
     }
 
     pub(crate) fn add_times(&mut self, times: Option<(i64, i64)>) {
-        self.times = match (self.times, times) {
-            (Some(a), Some(b)) => Some((a.0.min(b.0), a.1.max(b.1))),
-            (a, b) => a.or(b),
-        };
+        self.times = widen(self.times, times);
     }
 }
 

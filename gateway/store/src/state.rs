@@ -148,9 +148,11 @@ impl Drop for State {
 }
 
 fn put<T: Serialize>(batch: &mut sled::Batch, keys: &Keys, key: String, value: Option<&T>) {
-    match value.and_then(|v| keys.seal(serde_json::to_vec(v).ok()?).ok()) {
-        Some(value) => batch.insert(key.as_bytes(), value),
-        None => batch.remove(key.as_bytes()),
+    let Some(value) = value else { return batch.remove(key.as_bytes()) };
+    match serde_json::to_vec(value).map_err(std::io::Error::other).and_then(|v| keys.seal(v)) {
+        Ok(value) => batch.insert(key.as_bytes(), value),
+        // What stands there is older, and better than nothing.
+        Err(error) => tracing::warn!(key, %error, "state not kept"),
     }
 }
 

@@ -5,10 +5,12 @@ mod rig;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use common::{Clock, Incarnation};
 use gateway_core::FrameLog;
 use gateway_store::{Key, Keys, OpenError, Options, Store};
+use rig::disk::ModelDisk;
 use rig::*;
 
 fn encrypted(dir: &Path, keys: Keys) -> Options {
@@ -120,5 +122,29 @@ async fn damage_costs_what_it_hits() {
         assert!(written.len() - read <= most, "{at}: {read} of {}", written.len());
         let told: u64 = gaps(&store).iter().filter_map(|g| g.seqs).map(|(a, b)| b - a + 1).sum();
         assert_eq!(told, (written.len() - read) as u64, "{at}");
+    }
+}
+
+/// Nor does a block that the disk cannot read, whether the file is encrypted or not.
+#[tokio::test]
+async fn a_beginning_that_cannot_be_read_does_not_cost_the_file() {
+    for (is_encrypted, at, most) in [(true, 0, 0), (true, 4096, 0), (false, 0, 3)] {
+        let dir = memory_dir();
+        let disk = ModelDisk::new(dir.path());
+        let options =
+            || Options { disk: Arc::new(disk.clone()), ..encrypted(dir.path(), keys(is_encrypted)) };
+        let (incarnation, written) = filled(options(), 0).await;
+        let first = disk.files(&dir.path().join("log")).remove(0);
+        disk.spoil(&first, at..at + 1);
+        let store = open(options());
+        synced(&store).await;
+        let read = read_all(&store, incarnation);
+        assert!(read.iter().all(|frame| written.contains(frame)));
+        assert!(
+            written.len() - read.len() <= most,
+            "{is_encrypted} {at}: {} of {}",
+            read.len(),
+            written.len()
+        );
     }
 }

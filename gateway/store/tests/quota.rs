@@ -214,6 +214,7 @@ async fn what_is_too_old_goes_by_class_and_is_told_unless_the_cloud_has_it() {
     put(&store, audit("later")).await;
     eventually("old samples went", || read_all(&store, first).len() == 1).await;
     assert_eq!(read_all(&store, first)[0].0, 4, "the record stays");
+    eventually("that is told", || !gaps(&store).is_empty()).await;
     synced(&store).await;
     let told = gaps(&store);
     assert!(told.iter().all(|g| g.cause == GapCause::Age && g.incarnation == Some(first)), "{told:?}");

@@ -258,15 +258,19 @@ impl Flow {
         {
             return Some(Want { lane, incarnation, from, last, keeps: true, place: Place::Backlog });
         }
-        if self.samples == Samples::Held || !self.has_room(lane) {
-            return None;
-        }
-        let keeps = false;
-        while let Some(FrameId { incarnation, seq }) = self.again.front().copied() {
+        // What is sent again may be urgent, and so goes on while samples are held; those among it are kept back when read.
+        let keeps = self.samples == Samples::Held;
+        let has_room = self.has_room(lane);
+        while (keeps && self.used[lane as usize].0 < self.window.backlog || has_room)
+            && let Some(FrameId { incarnation, seq }) = self.again.front().copied()
+        {
             if !self.is_known(FrameId { incarnation, seq }) {
                 return Some(Want { lane, incarnation, from: seq, last: seq, keeps, place: Place::Again });
             }
             self.again.pop_front();
+        }
+        if keeps || !has_room {
+            return None;
         }
         if let Some((incarnation, from, last)) = next(&self.known, &mut self.later) {
             return Some(Want { lane, incarnation, from, last, keeps, place: Place::Later });
@@ -276,9 +280,8 @@ impl Flow {
         Some(Want { lane, incarnation, from, last, keeps, place: Place::Backlog })
     }
 
-    /// The log was read for `want` and gave the frames up to `to` (none: it has none there). Returns which
-    /// of them to send.
-    pub(crate) fn read(&mut self, want: Want, seqs: &[u64]) -> Vec<bool> {
+    /// The log was read for `want` and gave the frames up to `to` (none: it has none there).
+    pub(crate) fn read(&mut self, want: Want, seqs: &[u64]) {
         let reached = seqs.iter().copied().filter(|s| *s <= want.last).max();
         // Nothing there: retention was faster, or it is damaged; a gap tells of it.
         let next = reached.map_or(want.last.saturating_add(1), |r| r + 1);
@@ -296,10 +299,6 @@ impl Flow {
             }
             Place::Backlog => passed(&mut self.backlog, want, next),
         }
-        let id = |seq: &u64| FrameId { incarnation: want.incarnation, seq: *seq };
-        seqs.iter()
-            .map(|s| *s <= want.last && !self.is_known(id(s)) && !self.inflight.contains_key(&id(s)))
-            .collect()
     }
 
     /// Whether a frame that was read still needs to be sent.

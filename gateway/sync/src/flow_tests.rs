@@ -24,8 +24,9 @@ fn pump(flow: &mut Flow, at: Instant) -> Vec<(Lane, FrameId)> {
     for lane in [Lane::Live, Lane::Backlog] {
         while let Some(want) = if lane == Lane::Live { flow.want_live() } else { flow.want_backlog() } {
             let seqs = [want.from];
-            if flow.read(want, &seqs)[0] {
-                let frame = FrameId { incarnation: want.incarnation, seq: want.from };
+            flow.read(want, &seqs);
+            let frame = FrameId { incarnation: want.incarnation, seq: want.from };
+            if flow.is_needed(frame) {
                 flow.sent(frame, lane, 10, at);
                 out.push((lane, frame));
             }
@@ -78,11 +79,25 @@ fn what_is_not_acknowledged_is_sent_again_a_few_times() {
 }
 
 #[test]
+fn what_is_urgent_is_sent_again_while_samples_are_held() {
+    let (at, after) = (Instant::now(), Duration::from_secs(10));
+    let mut flow = Flow::new(WINDOW, NOW, 0, &[], vec![]);
+    flow.set_head(1);
+    assert_eq!(pump(&mut flow, at).len(), 1);
+    flow.set_samples(Samples::Held);
+    flow.expire(at + after, after);
+    let want = flow.want_backlog().expect("it is read again");
+    assert!(want.keeps && (want.from, want.last) == (1, 1));
+    flow.read(want, &[1]);
+    assert!(flow.is_needed(FrameId { incarnation: want.incarnation, seq: 1 }));
+}
+
+#[test]
 fn what_the_log_no_longer_has_is_passed_over() {
     let mut flow = Flow::new(WINDOW, NOW, 5, &[], vec![range(OLD, 1, 4), range(NOW, 1, 5)]);
     let want = flow.want_backlog().unwrap();
     assert_eq!((want.incarnation, want.from, want.last), (OLD, 1, 4));
-    assert!(flow.read(want, &[]).is_empty());
+    flow.read(want, &[]);
     assert_eq!(flow.want_backlog().unwrap().incarnation, NOW);
 }
 

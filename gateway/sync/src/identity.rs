@@ -82,8 +82,10 @@ impl Book {
         // The newest are told.
         acked.reverse();
         acked.retain(|k| {
-            runs += k.seqs.iter().count();
-            runs <= MAX_RUNS
+            let own = k.seqs.iter().count();
+            let fits = runs + own <= MAX_RUNS;
+            runs += if fits { own } else { 0 };
+            fits
         });
         acked.truncate(MAX_ACKED);
         acked.reverse();

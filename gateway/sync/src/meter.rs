@@ -122,7 +122,8 @@ impl Meter {
         let local = self.plan.local(now_us);
         if synchronised {
             let (day, month) = (days(local), months(local));
-            // A clock that was set back does not give anew what was used.
+            // A clock that was set back by a day or a month at most, and is set right later, gives nothing anew.
+            let (day, month) = (at_least(self.counts.day, day), at_least(self.counts.month, month));
             if day > self.counts.day {
                 self.counts.day_bytes = 0;
             }
@@ -196,6 +197,11 @@ impl Meter {
             ..LinkUse::default()
         }
     }
+}
+
+/// One more than it is now is kept.
+fn at_least(known: i64, now: i64) -> i64 {
+    if known == now + 1 { known } else { now }
 }
 
 fn days(at: NaiveDateTime) -> i64 {

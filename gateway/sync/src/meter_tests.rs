@@ -53,6 +53,9 @@ fn a_budget_that_is_used_up_holds_until_the_next_day_and_month() {
     meter.add(2500);
     meter.look(T0 + 71 * HOUR, true);
     assert_eq!(meter.hold(), Some(LinkHold::Month));
+    // And none when it is set right.
+    meter.look(T0 + 73 * HOUR, true);
+    assert_eq!(meter.hold(), Some(LinkHold::Month));
 }
 
 #[test]

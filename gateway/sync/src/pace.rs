@@ -54,7 +54,7 @@ struct Thin {
 }
 
 /// How a session's link is used.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Pace {
     most: usize,
     credit: usize,

@@ -53,7 +53,8 @@ pub(crate) async fn run(uplink: &Uplink, drain: &Drain) -> Result<(), Error> {
     let options = &uplink.options;
     let up = topic::up(&options.tenant, &options.gateway);
     let down = topic::down(&options.tenant, &options.gateway);
-    let before = uplink.pace.lock().unwrap_or_else(PoisonError::into_inner).take();
+    // It stays there until this session knows better: an attempt that fails has learned nothing.
+    let before = uplink.pace.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let is_still = options.max_delay.is_some() || before.as_ref().is_some_and(Pace::is_thin);
     let mut link = Link::connect(options, is_still, uplink.carried.clone(), up, down)?;
     let began = Instant::now();
@@ -266,11 +267,9 @@ impl<'a> Session<'a> {
 
     /// What was learned of the link is for the next session.
     fn leave(&mut self) {
-        let stalled = self.flow.oldest(Instant::now());
-        self.pace.end(stalled, Instant::now());
-        let (most, now) = (self.uplink.options.window_bytes, Instant::now());
-        let pace = std::mem::replace(&mut self.pace, Pace::new(most, Duration::ZERO, now));
-        *self.uplink.pace.lock().unwrap_or_else(PoisonError::into_inner) = Some(pace);
+        let now = Instant::now();
+        self.pace.end(self.flow.oldest(now), now);
+        *self.uplink.pace.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.pace.clone());
     }
 
     async fn go_on(&mut self, drain: &Drain) -> Result<(), Error> {

@@ -1,7 +1,7 @@
 //! What goes up: reads from the log and hands to the client, as far as flow, pace and plan allow.
 
-use common::SchemaHash;
 use common::wire::{Frame, FrameKind};
+use common::{IntervalSet, SchemaHash};
 use gateway_core::LogError;
 use tokio::time::Instant;
 
@@ -102,7 +102,12 @@ impl Session<'_> {
             };
             let Some(want) = want else { return };
             let log = self.uplink.log.clone();
-            let (speaks, known) = (self.agreed.speaks, self.flow.known(want.incarnation));
+            let speaks = self.agreed.speaks;
+            // Nothing of live is known at the cloud before it was sent.
+            let known = match lane {
+                Lane::Live => IntervalSet::new(),
+                Lane::Backlog => self.flow.known(want.incarnation),
+            };
             let keeps = want.keeps;
             let bytes = if lane == Lane::Live || keeps { READ_BYTES } else { self.pace.read_bytes() };
             let read = move || {
