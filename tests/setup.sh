@@ -10,6 +10,7 @@ declare -A package=(
   [mosquitto]=mosquitto
   [mbpoll]=mbpoll
   [script]=bsdutils
+  [kill]=procps
   [stdbuf]=coreutils
   [openssl]=openssl
   [protoc]=protobuf-compiler
@@ -17,7 +18,7 @@ declare -A package=(
 export PATH="$PATH:/usr/sbin"
 missing=()
 for program in "${!package[@]}"; do
-  command -v "$program" >/dev/null || missing+=("${package[$program]}")
+  type -P "$program" >/dev/null || missing+=("${package[$program]}")
 done
 # A server's programs are not in the path there.
 compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || command -v initdb >/dev/null || missing+=(postgresql)

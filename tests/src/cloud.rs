@@ -126,6 +126,14 @@ impl Cloud {
         self.api.as_ref().expect("signed in at the first start")
     }
 
+    /// The first value of a metric.
+    pub async fn metric(&self, name: &str) -> f64 {
+        let text = reqwest::get(format!("http://{}/metrics", self.http)).await.expect("metrics");
+        let text = text.text().await.expect("text");
+        let of = |line: &str| line.strip_prefix(name)?.trim().parse().ok();
+        text.lines().find_map(of).unwrap_or_else(|| panic!("no {name} in the metrics"))
+    }
+
     /// A credential for a gateway.
     pub async fn gateway_secret(&self, id: &str) -> String {
         let request =

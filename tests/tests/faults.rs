@@ -122,6 +122,12 @@ async fn what_is_broken_in_what_was_seen_is_found() {
     broken(Kind::CommandTwice, |e| e.written.push(e.written[0]));
     broken(Kind::CommandEnd, |e| e.written.push((2, 9999)));
     broken(Kind::CommandEnd, |e| e.written.clear());
+    // The cloud took it, and knows it no more; nothing was written.
+    broken(Kind::CommandEnd, |e| {
+        e.commands[0].cloud = None;
+        e.written.clear();
+    });
+    broken(Kind::Panicked, |e| e.panics.push("part failed".into()));
     broken(Kind::CommandEnd, |e| state(e, CommandState::Rejected));
     broken(Kind::CommandEnd, |e| state(e, CommandState::Sent));
     broken(Kind::CommandEnd, |e| {

@@ -155,6 +155,7 @@ impl Server {
         let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
         let _ =
             Command::new("kill").arg("-9").arg(pid.to_string()).args(children.split_whitespace()).status();
+        let _ = server.kill();
         server.wait().expect("it ended");
     }
 

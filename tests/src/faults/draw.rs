@@ -1,4 +1,4 @@
-//! What a seed means: which faults, when, for how long. The same seed gives the same plan for ever; what the
+//! What a seed means: which faults, when, for how long. The same seed gives the same plan as long as `Plan::of` is not changed; what the
 //! processes are doing at that moment is theirs, so a seed repeats the plan and not each byte.
 
 use std::time::Duration;
@@ -374,7 +374,7 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), 27, "every kind of fault is drawn: {names:?}");
-        // As published with the algorithm: the plan of a seed is for ever.
+        // As published with the algorithm: a seed keeps its numbers.
         assert_eq!(Random::new(1_234_567).number(), 6_457_827_717_110_365_317);
     }
 }

@@ -45,6 +45,8 @@ pub enum Kind {
     AuditGap,
     /// damage of the disk that nobody was told of
     Untold,
+    /// a part of a program panicked, and was started again
+    Panicked,
     /// not up or not well again in time once nothing is broken any more
     Unsettled,
 }
@@ -73,7 +75,9 @@ pub struct Sent {
     pub register: usize,
     /// The word that only this command writes.
     pub word: u16,
-    /// What the cloud says of it at the end; none if it refused.
+    /// The cloud took it: it may not forget it.
+    pub acknowledged: bool,
+    /// What the cloud says of it at the end; none if it does not know it.
     pub cloud: Option<CommandView>,
     /// What the gateway says of it at the end; none if it does not know it.
     pub gateway: Option<CommandView>,
@@ -112,19 +116,18 @@ pub struct Evidence {
     pub box_ended: bool,
     /// One of the stores is one from before: what it had of commands since then nobody can tell.
     pub restored: bool,
+    /// What both programs logged of panics that they got over.
+    pub panics: Vec<String>,
     /// What was seen and done beneath both programs, by name.
     pub shims: BTreeMap<String, u64>,
 }
 
-/// The value of number `k`.
-#[allow(clippy::cast_precision_loss)]
-pub fn value(k: u64) -> f64 {
-    k as f64
-}
+pub use crate::load::number as value;
 
 /// Everything that was promised and not kept.
 pub fn judge(evidence: &Evidence) -> Vec<Violation> {
     let mut found = evidence.wire.violations.clone();
+    found.extend(evidence.panics.iter().map(|line| violation(Kind::Panicked, line.clone())));
     found.extend(samples(evidence));
     found.extend(twin(evidence));
     for command in &evidence.commands {
@@ -209,7 +212,8 @@ fn of_command(evidence: &Evidence, sent: &Sent) -> Vec<Violation> {
         found.push(violation(Kind::CommandTwice, told()));
     }
     let fits = match state {
-        None | Some(CommandState::Rejected | CommandState::Expired) => writes == 0,
+        None => writes == 0 && !sent.acknowledged,
+        Some(CommandState::Rejected | CommandState::Expired) => writes == 0,
         Some(CommandState::Succeeded) => writes >= 1,
         Some(CommandState::Failed | CommandState::Unknown) => true,
         // The step left the box before it was on its disk, and the box lost it: then it has written nothing, and the cloud

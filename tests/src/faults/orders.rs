@@ -83,6 +83,7 @@ pub(super) async fn look(orders: &[Order], cloud: &Api, gateway: &Api, untimed: 
             reason: reason.clone(),
             register: *register,
             word: *word,
+            acknowledged: order.id.is_some(),
             cloud: at_cloud,
             gateway: at_box,
             untimed,

@@ -59,8 +59,6 @@ pub enum Number {
 
 const NUMBERS: usize = 64;
 
-/// `ENOSPC`.
-pub const ENOSPC: i64 = 28;
 /// `EIO`.
 pub const EIO: i64 = 5;
 

@@ -217,10 +217,22 @@ impl Site {
             corrupted: box1.corrupted,
             restored: restored || box1.restored,
             box_ended: box1.ended,
+            panics: [running.process.log(), box1.gateway.process.log()]
+                .iter()
+                .flat_map(|log| panics(log))
+                .collect(),
             shims: counts(&self.controls),
             oracle: self.oracle,
         }
     }
+}
+
+/// Parts that panicked and were started again, as a program tells it; those of sled are got over within it.
+fn panics(log: &str) -> Vec<String> {
+    log.lines()
+        .filter(|line| line.contains("part failed") && line.contains("panicked: "))
+        .map(str::to_owned)
+        .collect()
 }
 
 /// What was seen and done beneath both programs.

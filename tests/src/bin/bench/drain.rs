@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::Drain;
+use common::names::metric;
 use common::wire::Body;
 use common::{Clock, Sample, TenantId, TwinId, Value, ValueType};
 use gateway_core::FrameLog;
@@ -157,10 +158,7 @@ impl Rig {
 async fn compacted(cloud: &Cloud) -> f64 {
     let began = Instant::now();
     loop {
-        let text = cloud.api().request(reqwest::Method::GET, "/metrics").send().await.expect("metrics");
-        let text = text.text().await.expect("text");
-        let line = text.lines().find(|l| l.starts_with("twinway_cloud_uncompacted_frames "));
-        let waiting: f64 = line.and_then(|l| l.split(' ').nth(1)?.parse().ok()).expect("the metric");
+        let waiting = cloud.metric(metric::CLOUD_UNCOMPACTED.0).await;
         if waiting < 3000.0 {
             return began.elapsed().as_secs_f64();
         }

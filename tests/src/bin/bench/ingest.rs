@@ -84,9 +84,9 @@ async fn measure(name: &str, goal: &str, cloud: Cloud, dir: &Path, length: Durat
         lags.extend(some);
     }
     let took = began.elapsed();
-    let rss = rss_mb(cloud.process.id());
-    let waiting = value(&cloud, metric::CLOUD_UNCOMPACTED.0).await;
-    let compacting = value(&cloud, &format!("{}_sum", metric::CLOUD_COMPACT_SECONDS.0)).await;
+    let rss = cloud.process.rss_mb();
+    let waiting = cloud.metric(metric::CLOUD_UNCOMPACTED.0).await;
+    let compacting = cloud.metric(&format!("{}_sum", metric::CLOUD_COMPACT_SECONDS.0)).await;
     let bytes = bytes.load(Ordering::Relaxed);
     drop(cloud);
     let floor = floor(dir, bytes, samples);
@@ -117,19 +117,6 @@ fn floor(dir: &Path, bytes: u64, samples: u64) -> f64 {
         left -= take;
     }
     samples as f64 / began.elapsed().as_secs_f64()
-}
-
-fn rss_mb(pid: u32) -> f64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).unwrap_or_default();
-    line.trim().trim_end_matches(" kB").parse::<f64>().unwrap_or(0.0) / 1024.0
-}
-
-async fn value(cloud: &Cloud, name: &str) -> f64 {
-    let text = reqwest::get(format!("http://{}/metrics", cloud.http)).await.expect("metrics");
-    let text = text.text().await.expect("text");
-    let of = |line: &str| line.strip_prefix(name)?.trim().parse().ok();
-    text.lines().find_map(of).unwrap_or_else(|| panic!("no {name} in the metrics"))
 }
 
 /// What a gateway will send.

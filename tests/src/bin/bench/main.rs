@@ -49,7 +49,8 @@ async fn main() -> ExitCode {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let seconds = only.iter().position(|a| a == "--seconds").map(|at| {
         only.remove(at);
-        if at < only.len() { only.remove(at).parse().expect("a number of seconds") } else { 0 }
+        assert!(at < only.len(), "--seconds needs a number");
+        only.remove(at).parse().expect("a number of seconds")
     });
     let chosen = only.first().is_some_and(|g| g == "field" || g == "opcua");
     let figures = if chosen { only.split_off(1) } else { Vec::new() };
