@@ -218,6 +218,11 @@ impl Boxes {
             // Nothing shows yet that both live: what is known now decides anew.
             let held = self.held.remove(at);
             let verdict = self.judge_new(said, other, given_up, now_us);
+            if verdict == Verdict::Again {
+                // It says hello once more, and is the same box then.
+                self.held.insert(at.min(self.held.len()), held);
+                return verdict;
+            }
             if let (Verdict::Hold { why, .. }, Some(again)) = (&verdict, self.held.last_mut()) {
                 (again.since_us, again.line) = (held.since_us, held.line);
                 return Verdict::Hold { why: *why, new: false };

@@ -24,6 +24,11 @@ const TELL_EVERY: Duration = Duration::from_secs(60);
 pub(crate) struct Told(Mutex<HashMap<GatewayKey, (Instant, u64)>>);
 
 impl Told {
+    /// The next frame is told of again.
+    fn forget(&self, key: &GatewayKey) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+
     /// How many more there were since the last entry, if another one is due.
     fn due(&self, key: &GatewayKey) -> Option<u64> {
         let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -92,7 +97,9 @@ impl Shared {
             bytes,
             at_us,
         };
-        let new = self.parts.storage.set_aside(&[frame], entry.as_slice()).await?;
+        let kept = self.parts.storage.set_aside(&[frame], entry.as_slice()).await;
+        // Nobody was told.
+        let new = kept.inspect_err(|_| self.told.forget(key))?;
         if new.first() == Some(&true) {
             self.parts.metrics.set_aside(cause);
             tracing::error!(gateway = %key, cause, detail, "{of} was set aside");

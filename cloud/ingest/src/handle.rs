@@ -208,8 +208,8 @@ impl Shared {
     pub(crate) fn standing(&self, key: &GatewayKey, session: u64) -> (bool, Option<i64>) {
         let table = self.table();
         let live = table.sessions.get(key).is_some_and(|s| {
-            let heard = s.time.is_some_and(|(_, at)| at.elapsed() < self.options.silence);
-            s.outbox.session != session && heard && !s.outbox.ended.is_cancelled()
+            // A session that says nothing for as long as was agreed with it ends itself.
+            s.outbox.session != session && s.time.is_some() && !s.outbox.ended.is_cancelled()
         });
         (live, table.seen.get(key).map(|s| s.last_seen_us))
     }

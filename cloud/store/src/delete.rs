@@ -32,14 +32,18 @@ pub(crate) fn delete(
 ) -> Result<u64> {
     // Chunks change only under this lock. What waits in the tail becomes chunks first.
     let _upkeep = shared.upkeep.lock().unwrap_or_else(PoisonError::into_inner);
-    while compact_frames(shared, usize::MAX)? > 0 {}
-    let (series, outcome) = shared.readers.with(|conn| {
+    let Some(series) = shared.readers.with(|conn| find(conn, twin, point))? else { return Ok(0) };
+    let waits = || -> Result<bool> {
+        let waiting = shared.tail.read().unwrap_or_else(PoisonError::into_inner).of(&[series]);
+        Ok(waiting.rows()?.into_iter().flatten().any(|row| range.0 <= row.t && row.t < range.1))
+    };
+    // Not all of it: something always waits.
+    while waits()? && compact_frames(shared, usize::MAX)? > 0 {}
+    let outcome = shared.readers.with(|conn| {
         let tx = conn.read()?;
-        let Some(series) = find(&tx, twin, point)? else { return Ok((None, Outcome::default())) };
         let source = Source { conn: &tx, series, tail: Vec::new() };
-        Ok((Some(series), Deletion::new(&source, range, shared.limits).run()?))
+        Deletion::new(&source, range, shared.limits).run()
     })?;
-    let Some(series) = series else { return Ok(0) };
     let samples = outcome.samples;
     audit.detail = format!("{}, {samples} samples", audit.detail);
     shared.writer.run(move |w| {

@@ -16,25 +16,21 @@ pub(crate) fn load(conn: &Conn) -> Result<Loaded> {
     // One transaction: all of it as of one moment.
     let tx = conn.read()?;
     let mut loaded = Loaded::default();
-    {
-        tx.each("SELECT id, json FROM schemas ORDER BY id", params![], |row| {
-            let id: i64 = row.get(0)?;
-            let json: Vec<u8> = row.get(1)?;
-            let schema =
-                serde_json::from_slice(&json).map_err(|e| damaged(format_args!("schema {id}"), e))?;
-            loaded.schemas.push(schema);
-            Ok(())
-        })?;
-    }
+    tx.each("SELECT id, json FROM schemas ORDER BY id", params![], |row| {
+        let id: i64 = row.get(0)?;
+        let json: Vec<u8> = row.get(1)?;
+        loaded
+            .schemas
+            .push(serde_json::from_slice(&json).map_err(|e| damaged(format_args!("schema {id}"), e))?);
+        Ok(())
+    })?;
     loaded.ranks = load_ranks(&tx)?.into_iter().map(|(rank, i, ..)| (i, rank)).collect();
-    {
-        let sql = "SELECT tenant, gateway, last_us FROM gateways WHERE last_us IS NOT NULL ORDER BY id";
-        tx.each(sql, params![], |row| {
-            let key = gateway_key(row.get(0)?, row.get(1)?)?;
-            loaded.gateways.push((key, row.get(2)?));
-            Ok(())
-        })?;
-    }
+    let sql = "SELECT tenant, gateway, last_us FROM gateways WHERE last_us IS NOT NULL ORDER BY id";
+    tx.each(sql, params![], |row| {
+        let key = gateway_key(row.get(0)?, row.get(1)?)?;
+        loaded.gateways.push((key, row.get(2)?));
+        Ok(())
+    })?;
     loaded.twins = twins(&tx)?;
     add_last_values(&tx, &mut loaded.twins)?;
     add_desired(&tx, &mut loaded.twins)?;

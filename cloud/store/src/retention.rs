@@ -125,7 +125,14 @@ fn seal_old(shared: &Shared, series: SeriesId, before: i64) -> Result<()> {
             return Ok(None);
         }
         let sql = "SELECT id, blob FROM chunks WHERE series = ?1 AND level = ?2 AND class < 9 AND t_max < ?3";
-        merged(series, 0, 0, read_blobs(conn, sql, [series, 0, before])?, shared.limits, true).map(Some)
+        let blobs = read_blobs(conn, sql, [series, 0, before])?;
+        let merge = merged(series, 0, 0, blobs, shared.limits, true);
+        // Upkeep goes on: what cannot be sealed is not removed.
+        Ok(merge
+            .inspect_err(
+                |error| tracing::error!(series, %error, "chunks cannot be sealed: their samples stay"),
+            )
+            .ok())
     })?;
     merge.map_or(Ok(()), |merge| replace(shared, vec![merge]))
 }

@@ -105,18 +105,15 @@ impl Tail {
         Snapshot { series: series.len(), frames }
     }
 
-    /// Takes at most `limit` frames out for chunks, of one gateway after the other. What was taken before must have been
-    /// dropped or put back.
+    /// Takes at most `limit` frames out for chunks, of one gateway after the other. What was taken before and not
+    /// dropped waits again.
     pub(crate) fn take(&mut self, limit: usize) -> Batch {
-        if limit == 0 {
-            return Batch(Vec::new());
-        }
+        // After a panic amid the batch before, its frames are still on their way, and wait again.
+        self.put_back();
+        // Once round: a gateway that always has something new is not all that has its turn.
         let after = (Bound::Excluded(self.taken), Bound::Unbounded);
-        let mut keys = some(self.frames.range(after), limit);
-        if keys.is_empty() {
-            keys = some(self.frames.iter(), limit);
-        }
-        self.taken = keys.last().copied().unwrap_or_default();
+        let keys = some(self.frames.range(after).chain(self.frames.range(..=self.taken)), limit);
+        self.taken = keys.last().copied().unwrap_or(self.taken);
         self.moving = keys.into_iter().filter_map(|key| Some((key, self.frames.remove(&key)?))).collect();
         Batch(self.moving.clone())
     }
@@ -220,5 +217,39 @@ fn row((rank, seq): FrameKey, index: u32, sample: Sample) -> Row {
         at: Position { rank, seq, index },
         quality: sample.quality,
         value: sample.value,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // tests may
+
+    use super::*;
+
+    fn waiting() -> Waiting {
+        Waiting { series: Arc::default(), bytes: Arc::from([]), samples: 1 }
+    }
+
+    #[test]
+    fn every_gateway_has_its_turn_though_one_always_has_something_new() {
+        let mut tail = Tail::default();
+        (1..=4).for_each(|seq| tail.add((1, seq), waiting()));
+        tail.add((2, 1), waiting());
+        tail.take(4);
+        tail.drop_moving();
+        let mut taken = Vec::new();
+        for seq in 2..5 {
+            tail.add((2, seq), waiting());
+            taken.extend(tail.take(2).0.into_iter().map(|(key, _)| key));
+            tail.drop_moving();
+        }
+        assert_eq!(taken, [(2, 1), (2, 2), (2, 3), (2, 4)]);
+        (5..=8).for_each(|seq| tail.add((1, seq), waiting()));
+        tail.add((2, 5), waiting());
+        let keys = |batch: Batch| batch.0.into_iter().map(|(key, _)| key).collect::<Vec<_>>();
+        assert_eq!(keys(tail.take(3)), [(2, 5), (1, 5), (1, 6)]);
+        // What was not stored waits again, and comes in its turn.
+        tail.add((2, 6), waiting());
+        assert_eq!(keys(tail.take(9)).len(), 6);
     }
 }

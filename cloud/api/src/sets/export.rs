@@ -3,6 +3,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::{Body as Stream, Bytes};
 use axum::extract::State;
@@ -27,6 +28,8 @@ use crate::request::Body;
 const PAGE: usize = 50_000;
 /// Encoded pages that may wait for the client.
 const QUEUE: usize = 2;
+/// A client that takes nothing for so long has stopped.
+const STALLED: Duration = Duration::from_secs(60);
 
 /// Makes bytes of samples.
 pub(super) trait Encode: Send + Sized + 'static {
@@ -63,7 +66,7 @@ pub(crate) async fn export(
         };
         if let Err(error) = done {
             tracing::warn!(%error, "export ended early");
-            let _ = to_client.send(Err(error)).await;
+            let _ = give(&to_client, Err(error)).await;
         }
     };
     tokio::spawn(work);
@@ -87,7 +90,6 @@ async fn run<E: Encode>(
     (from_us, to_us): (i64, i64),
     to_client: &ToClient,
 ) -> io::Result<()> {
-    let gone = |_| io::Error::other("the client has gone");
     let mut encoder = E::new()?;
     for found in points {
         let mut next = Some(from_us);
@@ -109,9 +111,17 @@ async fn run<E: Encode>(
             encoder = back;
             let bytes = bytes?;
             if !bytes.is_empty() {
-                to_client.send(Ok(bytes.into())).await.map_err(gone)?;
+                give(to_client, Ok(bytes.into())).await?;
             }
         }
     }
-    to_client.send(Ok(encoder.end()?.into())).await.map_err(gone)
+    give(to_client, Ok(encoder.end()?.into())).await
+}
+
+/// One that does not read is given up: few exports may run at a time.
+async fn give(to_client: &ToClient, chunk: io::Result<Bytes>) -> io::Result<()> {
+    match tokio::time::timeout(STALLED, to_client.send(chunk)).await {
+        Ok(sent) => sent.map_err(|_| io::Error::other("the client has gone")),
+        Err(_) => Err(io::Error::other("the client does not read")),
+    }
 }

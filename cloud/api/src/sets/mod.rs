@@ -87,6 +87,11 @@ pub(crate) async fn delete(
     Params(query): Params<DeleteQuery>,
 ) -> Result<Json<HistoryDeleted>, ApiError> {
     let (from_us, to_us) = range(&api, Some(&query.from), Some(&query.to))?;
+    // What is yet to come cannot be deleted: it would be shown as if it had been.
+    let to_us = to_us.min(api.clock.now_us());
+    if from_us >= to_us {
+        return Err(ApiError::invalid("`from` must lie in the past"));
+    }
     check_reason(&query.reason)?;
     unit_of(&api, &twin, &point)?;
     let because =
