@@ -4,6 +4,7 @@
 mod assemble;
 mod compaction;
 pub mod config;
+mod enrol;
 mod http;
 mod joint;
 mod news;

@@ -10,6 +10,7 @@ mod align;
 mod backup;
 mod boxes;
 mod bucket;
+mod certificates;
 mod codec;
 mod commands;
 mod compact;

@@ -4,6 +4,7 @@
 mod alarm;
 mod buffer;
 mod config;
+mod enrol;
 mod gateway;
 mod history;
 mod live;
@@ -21,6 +22,10 @@ pub use buffer::{
     BufferStatus, BufferVerify,
 };
 pub use config::{ConfigView, ReloadAttempt, ReloadReport};
+pub use enrol::{
+    CertificateView, EnrolRequest, EnrolResponse, Enrolled, EnrolmentCodeCreated, EnrolmentCodeRequest,
+    IdentityView, RevokeRequest, Revoked, SigningRequest,
+};
 pub use gateway::{
     AcceptRequest, BufferHealth, DeviceHealth, GatewayHealth, GatewayView, HeldBox, LinkHold, LinkUse,
     PollHealth, SetAsideView, SwitchPosition, SwitchRequest,

@@ -184,6 +184,7 @@ pub(super) fn describe(op: Op) -> Doc {
         .with(paging())
         .gives(200, "a page of frames", "SetAsideViewPage", ex::page(&ex::set_aside()))
         .fails(&[Code::NotFound]),
+        Op::CreateEnrolmentCode | Op::Enrol | Op::ListCertificates | Op::RevokeGateway => super::enrol::describe(op),
         Op::ListAudit => doc(
             "audit",
             "Audit and events, newest first",

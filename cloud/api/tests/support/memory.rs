@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 use cloud_core::align::{Column, Grid, Knot, align};
 use cloud_core::boxes::Boxes;
+use cloud_core::enrol::{Certificate, CertificateStorage, KeptCode};
 use cloud_core::history::{ExportRow, HistoryStorage, SamplePage};
 use cloud_core::storage::{
     Account, AccountStorage, AlarmStorage, AuditStorage, BoxStorage, CommandStorage, Created, FrameStorage,
@@ -33,6 +34,8 @@ struct Tables {
     desired: BTreeMap<TwinId, (u64, BTreeMap<String, DesiredView>)>,
     alarms: BTreeMap<AlarmId, AlarmView>,
     set_aside: Vec<SetAsideView>,
+    codes: BTreeMap<String, KeptCode>,
+    certificates: Vec<Certificate>,
     broken: bool,
 }
 
@@ -342,6 +345,62 @@ impl BoxStorage for Memory {
     }
     async fn set_aside_names(&self, _: &GatewayKey) -> Done<Vec<common::wire::Known>> {
         Ok(vec![])
+    }
+}
+
+#[async_trait]
+impl CertificateStorage for Memory {
+    async fn create_code(&self, code: &KeptCode, _: i64, audit: &LogEntry) -> Done<()> {
+        let mut t = self.t()?;
+        t.codes.insert(code.id.clone(), code.clone());
+        t.audit.push(audit.clone());
+        Ok(())
+    }
+    async fn code(&self, id: &str) -> Done<Option<KeptCode>> {
+        Ok(self.t()?.codes.get(id).cloned())
+    }
+    async fn code_failed(&self, id: &str) -> Done<()> {
+        self.t()?.codes.get_mut(id).map_or_else(
+            || none("code"),
+            |c| {
+                c.failures += 1;
+                Ok(())
+            },
+        )
+    }
+    async fn enrol(&self, code: &str, certificate: &Certificate, audit: &LogEntry) -> Done<()> {
+        let mut t = self.t()?;
+        let Some(kept) = t.codes.get_mut(code) else { return none("code") };
+        if kept.used_by.is_some_and(|key| key != certificate.key) {
+            return Err(StoreError::Conflict { what: "used".into() });
+        }
+        kept.used_by = Some(certificate.key);
+        t.gateways.remove(&certificate.gateway);
+        t.certificates.push(certificate.clone());
+        t.audit.push(audit.clone());
+        Ok(())
+    }
+    async fn renew(&self, certificate: &Certificate, _: &LogEntry) -> Done<()> {
+        self.t()?.certificates.push(certificate.clone());
+        Ok(())
+    }
+    async fn certificates(&self, gateway: &GatewayKey) -> Done<Vec<Certificate>> {
+        Ok(self.t()?.certificates.iter().filter(|c| c.gateway == *gateway).cloned().collect())
+    }
+    async fn certificate(&self, gateway: &GatewayKey, serial: &str) -> Done<Option<Certificate>> {
+        let t = self.t()?;
+        Ok(t.certificates.iter().find(|c| c.gateway == *gateway && c.serial == serial).cloned())
+    }
+    async fn revoke(&self, gateway: &GatewayKey, now: i64, audit: &LogEntry) -> Done<usize> {
+        let mut t = self.t()?;
+        t.gateways.remove(gateway);
+        t.codes.retain(|_, c| c.gateway != *gateway);
+        let mut good: Vec<_> =
+            t.certificates.iter_mut().filter(|c| c.gateway == *gateway && c.revoked_us.is_none()).collect();
+        good.iter_mut().for_each(|c| c.revoked_us = Some(now));
+        let revoked = good.len();
+        t.audit.push(audit.clone());
+        Ok(revoked)
     }
 }
 

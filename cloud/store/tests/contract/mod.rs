@@ -6,6 +6,7 @@
 pub(crate) mod accounts;
 pub(crate) mod alarms;
 pub(crate) mod boxes;
+pub(crate) mod certificates;
 pub(crate) mod commands;
 pub(crate) mod fixtures;
 pub(crate) mod frames;
@@ -74,6 +75,9 @@ macro_rules! contract {
             boxes::what_is_known_of_a_gateways_boxes_is_kept_with_its_audit,
             boxes::a_frame_set_aside_is_known_and_listed_once,
             boxes::frames_set_aside_are_bounded,
+            certificates::a_code_enrols_one_key_and_takes_the_secret_away,
+            certificates::only_a_key_that_is_good_is_renewed,
+            certificates::codes_that_expired_are_removed,
             accounts::sessions_live_until_their_end_and_with_their_account,
             accounts::keys_are_what_they_were_made_for,
             accounts::a_gateways_secret_is_replaced,
