@@ -148,7 +148,10 @@ impl IngressSection {
             faults.push(("url", format!("`{url}` is not mqtts://host[:port]")));
         }
         if self.url.is_some() && self.tls_cert.is_none() && self.names.is_empty() {
-            faults.push(("url", "expected `names`, or `tls_cert` and `tls_key`: boxes come over TLS".to_owned()));
+            faults.push((
+                "url",
+                "expected `names`, or `tls_cert` and `tls_key`: boxes come over TLS".to_owned(),
+            ));
         }
         faults
     }
