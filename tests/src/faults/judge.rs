@@ -112,8 +112,6 @@ pub struct Evidence {
     pub audit: Vec<LogEntry>,
     /// Damage done to the gateway's files that cannot come from a loss of power: it may cost samples, and is told.
     pub corrupted: bool,
-    /// Whether the gateway was killed or without power.
-    pub box_ended: bool,
     /// One of the stores is one from before: what it had of commands since then nobody can tell.
     pub restored: bool,
     /// What both programs logged of panics that they got over.
@@ -207,7 +205,8 @@ fn of_command(evidence: &Evidence, sent: &Sent) -> Vec<Violation> {
     let at = |(register, word): &&(usize, u16)| (*register, *word) == (sent.register, sent.word);
     let writes = evidence.written.iter().filter(at).count();
     let state = sent.cloud.as_ref().map(|c| c.state);
-    let told = || format!("{}: {state:?}, {writes} writes", sent.reason);
+    let at_box = sent.gateway.as_ref().map(|g| g.state);
+    let told = || format!("{}: {state:?}, at the box {at_box:?}, {writes} writes", sent.reason);
     if writes > 1 {
         found.push(violation(Kind::CommandTwice, told()));
     }
@@ -216,17 +215,14 @@ fn of_command(evidence: &Evidence, sent: &Sent) -> Vec<Violation> {
         Some(CommandState::Rejected | CommandState::Expired) => writes == 0,
         Some(CommandState::Succeeded) => writes >= 1,
         Some(CommandState::Failed | CommandState::Unknown) => true,
-        // The step left the box before it was on its disk, and the box lost it: then it has written nothing, and the cloud
-        // ends the command as unknown 60 s after its deadline, which is longer than we wait.
-        Some(CommandState::Executing) => writes == 0 && sent.gateway.is_none() && evidence.box_ended,
-        Some(CommandState::Accepted | CommandState::Sent) => false,
+        Some(CommandState::Accepted | CommandState::Sent | CommandState::Executing) => false,
     };
     if !fits && known {
         found.push(violation(Kind::CommandEnd, told()));
     }
     let Some(view) = sent.cloud.as_ref().filter(|_| known) else { return found };
-    if let Some(at_box) = sent.gateway.as_ref().filter(|g| g.state != view.state) {
-        found.push(violation(Kind::CommandEnd, format!("{}; at the box {:?}", told(), at_box.state)));
+    if at_box.is_some_and(|at_box| at_box != view.state) {
+        found.push(violation(Kind::CommandEnd, told()));
     }
     if view.state == CommandState::Unknown && !was_hidden(&evidence.commands, sent) {
         found.push(violation(Kind::UnknownNeedless, told()));

@@ -216,7 +216,6 @@ impl Site {
             audit: audit(&cloud).await,
             corrupted: box1.corrupted,
             restored: restored || box1.restored,
-            box_ended: box1.ended,
             panics: [running.process.log(), box1.gateway.process.log()]
                 .iter()
                 .flat_map(|log| panics(log))
