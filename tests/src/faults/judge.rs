@@ -9,6 +9,7 @@ use common::api::CommandView;
 use common::command::LogEntry;
 use common::names::{Code, action};
 
+use super::second::{NUMBERS, Seen};
 use super::wire::Wire;
 use crate::oracle::{Oracle, Stored};
 
@@ -114,6 +115,8 @@ pub struct Evidence {
     pub corrupted: bool,
     /// One of the stores is one from before: what it had of commands since then nobody can tell.
     pub restored: bool,
+    /// What a second box under the gateway's name came to, if there was one.
+    pub second: Option<Seen>,
     /// What both programs logged of panics that they got over.
     pub panics: Vec<String>,
     /// What was seen and done beneath both programs, by name.
@@ -132,6 +135,7 @@ pub fn judge(evidence: &Evidence) -> Vec<Violation> {
         found.extend(of_command(evidence, command));
     }
     found.extend(strangers(evidence));
+    found.extend(twofold(evidence));
     found
 }
 
@@ -176,13 +180,34 @@ fn samples(evidence: &Evidence) -> Vec<Violation> {
 fn number(evidence: &Evidence, source_us: i64) -> Option<u64> {
     let number = u64::try_from(source_us - evidence.base_us).ok()?;
     let last = evidence.last.values().copied().max()?;
-    (1..=last).contains(&number).then_some(number)
+    let of_second = evidence.second.as_ref().map_or(0, |second| second.last);
+    ((1..=last).contains(&number) || (NUMBERS + 1..=of_second).contains(&number)).then_some(number)
+}
+
+/// Two boxes under one name: people are told, and what was durable in the second one is in the history if it was let in.
+fn twofold(evidence: &Evidence) -> Vec<Violation> {
+    let Some(second) = &evidence.second else { return Vec::new() };
+    let mut found = Vec::new();
+    let is_told = |action: &str| evidence.audit.iter().any(|e| e.action == action);
+    if !is_told(action::GATEWAY_DUPLICATE) {
+        found.push(violation(Kind::Untold, "two boxes spoke under one name"));
+    }
+    let Some(oracle) = &second.oracle else { return found };
+    if !is_told(action::GATEWAY_ACCEPTED) {
+        found.push(violation(Kind::AuditGap, "the second box was let in"));
+    }
+    let verdict = oracle.judge(&evidence.stored, value);
+    if verdict.lost > 0 {
+        found.push(violation(Kind::Lost, format!("{} samples of the second box: {verdict:?}", verdict.lost)));
+    }
+    found
 }
 
 fn twin(evidence: &Evidence) -> Vec<Violation> {
     let mut found = Vec::new();
     for (point, last) in &evidence.last {
-        let stored = evidence.stored.get(point).into_iter().flatten().map(|(number, _)| *number).max();
+        let stored = evidence.stored.get(point).into_iter().flatten().map(|(number, _)| *number);
+        let stored = stored.filter(|number| *number <= NUMBERS).max();
         let twin = evidence.twin.get(point).copied();
         if twin != Some((*last, Some(value(*last)))) || stored != Some(*last) {
             let detail =

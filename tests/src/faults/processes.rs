@@ -123,7 +123,7 @@ impl Box1 {
     }
 
     /// Kills it and has it up again, with the switch on remote as somebody at the box would set it.
-    async fn kill(&mut self, away: Duration) {
+    pub(super) async fn kill(&mut self, away: Duration) {
         self.gateway.process.kill();
         self.shim.ended();
         self.unwatch().await;
@@ -145,7 +145,8 @@ impl Drop for Box1 {
     }
 }
 
-fn watch(oracle: &Oracle, gateway: &Gateway) -> JoinHandle<()> {
+/// Follows what is durable in a gateway, to its end.
+pub(super) fn watch(oracle: &Oracle, gateway: &Gateway) -> JoinHandle<()> {
     let (oracle, api) = (oracle.clone(), gateway.api());
     tokio::spawn(async move { oracle.watch(api).await })
 }
