@@ -134,10 +134,7 @@ async fn what_is_broken_in_what_was_seen_is_found() {
     broken(Kind::Panicked, |e| e.panics.push("part failed".into()));
     broken(Kind::CommandEnd, |e| state(e, CommandState::Rejected));
     broken(Kind::CommandEnd, |e| state(e, CommandState::Sent));
-    broken(Kind::CommandEnd, |e| {
-        e.box_ended = true;
-        state(e, CommandState::Executing);
-    });
+    broken(Kind::CommandEnd, |e| state(e, CommandState::Executing));
     broken(Kind::CommandEnd, |e| e.commands[0].gateway.as_mut().expect("known").state = CommandState::Failed);
     broken(Kind::UnknownNeedless, |e| state(e, CommandState::Unknown));
     broken(Kind::AuditGap, |e| e.audit.retain(|a| a.action != action::COMMAND_SUCCEEDED));
