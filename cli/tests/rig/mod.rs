@@ -318,6 +318,15 @@ async fn history(
         return Problem::new(Code::UnknownPoint, "no such point").into_response();
     }
     let n: u32 = q["max_points"].parse().unwrap();
+    let times = q.get("times").map(|_| HistoryTimes {
+        good_us: 54_000_000,
+        bad_us: 6_000_000,
+        states: vec![
+            StateTime { value: true.into(), us: 40_500_000 },
+            StateTime { value: false.into(), us: 13_500_000 },
+        ],
+        ..HistoryTimes::default()
+    });
     let row = |i: i64| {
         let x = i as f64;
         let part = |x: f64| w.rollup.then_some(x);
@@ -327,6 +336,7 @@ async fn history(
             mean: part(x),
             count: if w.rollup { 10 } else { 1 },
             good: if w.rollup { 10 } else { 1 },
+            times: times.clone().filter(|_| w.rollup),
             ..HistoryPoint::raw(NOW_US + i * 1_000_000, Some(x.into()), Quality::GOOD)
         }
     };
@@ -343,15 +353,7 @@ async fn history(
             count: Some(412),
             ..HistoryGap::new(NOW_US + 20_000_000, NOW_US + 62_000_000, GapReason::Quota)
         }],
-        times: q.get("times").map(|_| HistoryTimes {
-            good_us: 54_000_000,
-            bad_us: 6_000_000,
-            states: vec![
-                StateTime { value: true.into(), us: 40_500_000 },
-                StateTime { value: false.into(), us: 13_500_000 },
-            ],
-            ..HistoryTimes::default()
-        }),
+        times,
     })
     .into_response()
 }

@@ -129,7 +129,7 @@ pub(crate) async fn time_divides_as_a_list_of_all_samples_says(backend: &impl Ba
     let mut storage = backend.open();
     let s = oven(&storage).await;
     let mut all = some_samples();
-    let is_late = |n: usize| (200..260).contains(&n) || n % 17 == 0;
+    let is_late = |n: usize| (200..260).contains(&n) || n.is_multiple_of(17);
     let (late, in_time): (Vec<_>, Vec<_>) = all.iter().cloned().enumerate().partition(|(n, _)| is_late(*n));
     let in_time: Vec<Sample> = in_time.into_iter().map(|(_, s)| s).collect();
     let mut late: Vec<Sample> = late.into_iter().map(|(_, s)| s).collect();
