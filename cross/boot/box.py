@@ -1,4 +1,4 @@
-"""An emulated arm64 box: QEMU with a root file system on NVMe, driven over its console."""
+"""A box in an emulator: QEMU with a root file system on NVMe, driven over its console."""
 
 import os
 import pathlib
@@ -11,36 +11,49 @@ import time
 PROMPT = b"root@box1:~# "
 
 
-def emulator(boot):
-    """The machine's own, or the one that setup.sh unpacked with its libraries."""
-    own = shutil.which("qemu-system-aarch64")
+PROGRAMS = {"arm64": "qemu-system-aarch64", "amd64": "qemu-system-x86_64"}
+
+
+def emulator(arch, boot):
+    """The machine's own, or the one that setup.sh unpacked with its libraries: what to run, and its environment."""
+    own = shutil.which(PROGRAMS[arch])
     if own:
         return [own], {}
     base = boot / "qemu/usr"
     libraries = base / "lib/x86_64-linux-gnu"
-    paths = [base / "share/qemu", base / "lib/ipxe/qemu"]
-    command = [str(base / "bin/qemu-system-aarch64")]
-    for path in paths:
+    command = [str(base / "bin" / PROGRAMS[arch])]
+    for path in [base / "share/qemu", base / "share/seabios", base / "lib/ipxe/qemu"]:
         command += ["-L", str(path)]
-    more = ":".join(str(p) for p in [libraries, *(p.parent for p in libraries.glob("*/lib*.so*"))])
+    more = ":".join(str(p) for p in [libraries, *{p.parent for p in libraries.glob("*/lib*.so*")}])
     return command, {"LD_LIBRARY_PATH": more}
+
+
+def machine(arch):
+    """The machine, its processor, and where its console is."""
+    if arch == "arm64":
+        return ["-M", "virt,gic-version=2", "-cpu", "cortex-a53", "-accel", "tcg,thread=multi"], "ttyAMA0"
+    fast = ["-accel", "kvm", "-cpu", "host"] if os.access("/dev/kvm", os.W_OK) else ["-accel", "tcg,thread=multi"]
+    return ["-M", "q35", *fast], "ttyS0"
 
 
 class Box:
     """One power-on. Ends with `cut` (as when the plug is pulled) or `off`."""
 
-    def __init__(self, boot, image, work, serial_port):
+    def __init__(self, arch, boot, image, work, serial_port):
         self.began = time.monotonic()
         self.path = str(work / "console.sock")
         pathlib.Path(self.path).unlink(missing_ok=True)
-        command, environment = emulator(boot)
-        command += ["-M", "virt,gic-version=2", "-cpu", "cortex-a53", "-smp", "2", "-m", "512", "-accel", "tcg,thread=multi"]
-        command += ["-kernel", str(boot / "vmlinuz"), "-append", "root=/dev/nvme0n1 rw console=ttyAMA0 quiet"]
+        command, environment = emulator(arch, boot)
+        kind, console = machine(arch)
+        command += [*kind, "-smp", "2", "-m", "512"]
+        command += ["-kernel", str(boot / "vmlinuz"), "-append", f"root=/dev/nvme0n1 rw console={console} quiet"]
+        if (boot / "initrd").exists():
+            command += ["-initrd", str(boot / "initrd")]
         command += ["-drive", f"if=none,id=hd,file={image},format=raw,cache=writethrough", "-device", "nvme,drive=hd,serial=box1"]
         command += ["-netdev", "user,id=n", "-device", "virtio-net-pci,netdev=n,romfile="]
         command += ["-object", "rng-random,id=rng,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=rng"]
-        command += ["-chardev", f"socket,id=rtu,host=127.0.0.1,port={serial_port},reconnect=1", "-device", "pci-serial,chardev=rtu"]
         command += ["-chardev", f"socket,id=con,path={self.path},server=on,wait=off", "-serial", "chardev:con"]
+        command += ["-chardev", f"socket,id=rtu,host=127.0.0.1,port={serial_port},reconnect=1", "-device", "pci-serial,chardev=rtu"]
         command += ["-display", "none", "-monitor", "none", "-no-reboot"]
         log = open(work / "qemu.log", "ab")
         self.qemu = subprocess.Popen(command, env={**os.environ, **environment}, stdin=subprocess.DEVNULL, stdout=log, stderr=log)

@@ -3,7 +3,6 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::time::Duration;
 
 use sd_notify::{NotifyState, notify, watchdog_enabled};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
