@@ -9,6 +9,7 @@ mod http;
 mod joint;
 mod news;
 mod restore;
+pub mod systemd;
 mod ui;
 
 pub use assemble::{Cloud, Handle, StartError, place, reset_password};

@@ -268,8 +268,10 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     tokio::select! {
         _ = stop.recv() => {}
         _ = interrupt.recv() => {}
+        () = twinway_cloud::systemd::report(handle.http_addr()) => {}
     }
     tracing::info!("stopping, a second signal forces");
+    twinway_cloud::systemd::stopping();
     drain.start();
     tokio::select! {
         _ = handle.finished() => Ok(ExitCode::SUCCESS),

@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use cloud_core::align::{Column, Grid};
 use cloud_core::boxes::Boxes;
 use cloud_core::enrol::{Certificate, CertificateStorage, KeptCode};
-use cloud_core::history::{HistoryStorage, SamplePage};
+use cloud_core::history::{AlignedPoint, Durations, HistoryStorage, SamplePage, Spans};
 use cloud_core::storage::{
     Account, AccountStorage, AuditStorage, BoxStorage, CommandStorage, Created, FrameStorage, History,
     KnownIncarnation, Loaded, SetAside,
@@ -148,10 +148,15 @@ impl FrameStorage for Store {
 impl HistoryStorage for Store {
     async fn aligned(
         &self,
-        _: &[(TwinId, String)],
+        _: &[AlignedPoint],
         _: Grid,
         _: Interpolation,
+        _: i64,
     ) -> Result<Vec<Column>, StoreError> {
+        none("history")
+    }
+
+    async fn durations(&self, _: TwinId, _: &str, _: Spans) -> Result<Durations, StoreError> {
         none("history")
     }
 
