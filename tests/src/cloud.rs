@@ -50,11 +50,11 @@ impl Cloud {
         Self::start_as(dir, "", env).await
     }
 
-    /// As `start`, with more keys of its ingress.
-    pub async fn start_with_ingress(dir: &Path, keys: &str) -> Self {
+    /// As `start_under`, with more keys of its ingress.
+    pub async fn start_with_ingress(dir: &Path, keys: &str, env: Vec<(String, String)>) -> Self {
         std::fs::create_dir_all(dir).expect("a folder");
         std::fs::write(dir.join(INGRESS), keys).expect("a file");
-        Self::start_as(dir, "", Vec::new()).await
+        Self::start_as(dir, "", env).await
     }
 
     async fn start_as(dir: &Path, sections: &str, env: Vec<(String, String)>) -> Self {

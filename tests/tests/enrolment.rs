@@ -65,7 +65,7 @@ async fn certificates(cloud: &Cloud) -> Vec<CertificateView> {
 async fn a_box_enrols_with_a_code_and_is_locked_out_and_let_in_again_with_nothing_lost() {
     let dir = tempfile::tempdir().expect("a folder");
     let plc = ModbusDevice::start().await;
-    let cloud = Cloud::start_with_ingress(&dir.path().join("cloud"), NAMES).await;
+    let cloud = Cloud::start_with_ingress(&dir.path().join("cloud"), NAMES, Vec::new()).await;
     let setup = Setup { devices: registers_device(plc.addr, 2, 50), ..Setup::default() };
     let place = dir.path().join("box");
     let mut gateway = Gateway::start(&place, &setup).await;
@@ -159,7 +159,10 @@ async fn a_certificate_is_renewed_in_the_session_and_after_an_absence_beyond_its
     let plc = ModbusDevice::start().await;
     let keys = format!("{NAMES}\ncertificate_days = 1\nrenew_days = 30");
     let (of_cloud, place) = (dir.path().join("cloud"), dir.path().join("box"));
-    let cloud = Cloud::start_with_ingress(&of_cloud, &keys).await;
+    let cloud_shim = Shim::new(&of_cloud.join("data"));
+    let mut cloud = Cloud::start_with_ingress(&of_cloud, &keys, cloud_shim.env()).await;
+    // Sessions of people end with the days that pass.
+    cloud.use_key().await;
     let shim = Shim::new(&place.join("data"));
     let setup = Setup { devices: registers_device(plc.addr, 1, 50), env: shim.env(), ..Setup::default() };
     let mut gateway = Gateway::start(&place, &setup).await;
@@ -180,4 +183,30 @@ async fn a_certificate_is_renewed_in_the_session_and_after_an_absence_beyond_its
     let view: GatewayView = cloud.api().get::<Page<GatewayView>>("/api/v1/gateways").await.items.remove(0);
     assert!(view.connected);
     assert_eq!(entries(&cloud, action::GATEWAY_CERTIFICATE).await.len(), 1);
+
+    // It was away for a week, and the certificate has expired.
+    let mut gateway = gateway;
+    gateway.process.signal("TERM");
+    gateway.process.wait(LIMIT).await;
+    let week = 7 * 24 * 3_600_000_000;
+    cloud_shim.control.set(Number::ClockUs, week);
+    shim.control.set(Number::ClockUs, week);
+    let mut gateway = Gateway::start(&place, &setup).await;
+    until("one that is good again", LIMIT, || async { (certificates(&cloud).await.len() == 3).then_some(()) }).await;
+    let now: IdentityView = until("the box's own, good again", LIMIT, || async {
+        let view: IdentityView = gateway.api().get("/api/v1/identity").await;
+        (view.not_after_us > all[0].not_after_us).then_some(view)
+    })
+    .await;
+
+    // Beyond the time that it may be away for, it has to be enrolled again.
+    gateway.process.signal("TERM");
+    gateway.process.wait(LIMIT).await;
+    cloud_shim.control.set(Number::ClockUs, 10 * week);
+    shim.control.set(Number::ClockUs, 10 * week);
+    let gateway = Gateway::start(&place, &setup).await;
+    let why = until("a refusal", LIMIT, || async { gateway.health().await.uplink_error }).await;
+    assert!(why.contains("ertificate"), "{why}");
+    assert_eq!(gateway.api().get::<IdentityView>("/api/v1/identity").await, now);
+    json(&enrol(&place, &cloud, &code(&cloud, "box1").await).await);
 }

@@ -8,6 +8,7 @@ use common::api::{Enrolled, IdentityView, Problem, SigningRequest};
 use common::command::{LogEntry, Severity};
 use common::names::{Code, action};
 use common::wire::Body as FrameBody;
+use gateway_core::FrameLog as _;
 use gateway_sync::{EnrolError, Enrolment, EnrolmentFolder};
 
 use super::auth::Caller;
