@@ -303,6 +303,9 @@ pub struct History {
     /// Most rows; beyond it, roll-ups. Default 1000, for a plot its width
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub max_points: Option<u32>,
+    /// How the time divides by quality and, of states, by value: of the range and of each roll-up
+    #[arg(long)]
+    pub times: bool,
     /// Shape of the text output
     #[arg(long, value_enum, default_value = "table")]
     pub format: HistoryFormat,

@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::db::{MIGRATIONS, Result, damaged, newer, refused};
 use crate::sqlite::{self, db};
-use crate::{bucket, codec};
+use crate::{bucket_codec, codec};
 
 /// A backup that was read in full and is whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,8 +104,11 @@ pub fn verify(file: &Path) -> Result<Verified> {
         return Err(damaged(file.display(), "rows refer to others that are not there"));
     }
     let chunks = each(&conn, "SELECT level, blob FROM chunks WHERE class < 10", |level, blob| {
-        let done =
-            if level == 0 { codec::decode_rows(blob).map(drop) } else { bucket::decode(blob).map(drop) };
+        let done = if level == 0 {
+            codec::decode_rows(blob).map(drop)
+        } else {
+            bucket_codec::decode(blob).map(drop)
+        };
         done.map_err(|e| damaged(format_args!("{}: a chunk", file.display()), e))
     })?;
     let frames = each(&conn, "SELECT 0, bytes FROM frames", |_, bytes| {

@@ -16,6 +16,7 @@ pub(crate) const MIGRATIONS: &[(&str, &str)] = &[
     (include_str!("gaps.sql"), ""),
     (include_str!("deletions.sql"), ""),
     (include_str!("boxes.sql"), ""),
+    (include_str!("history.sql"), ""),
 ];
 
 /// A result of this crate.

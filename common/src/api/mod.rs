@@ -25,7 +25,9 @@ pub use gateway::{
     AcceptRequest, BufferHealth, DeviceHealth, GatewayHealth, GatewayView, HeldBox, LinkHold, LinkUse,
     PollHealth, SetAsideView, SwitchPosition, SwitchRequest,
 };
-pub use history::{GapReason, HistoryGap, HistoryPoint, HistoryResponse, Resolution};
+pub use history::{
+    GapReason, HistoryGap, HistoryPoint, HistoryResponse, HistorySample, HistoryTimes, Resolution, StateTime,
+};
 pub use live::{ClientMessage, LIVE_HEADER_BYTES, LiveFrame, LiveRow, ServerMessage, TextValue};
 pub use modbus::ModbusEndpoint;
 pub use mqtt::{UnknownTopic, UnknownTopics, UnknownValue};

@@ -37,13 +37,14 @@ const SELDOM_SILENCE: Duration = Duration::from_secs(45);
 /// When the client takes no more, it is asked again after this.
 const RETRY: Duration = Duration::from_millis(2);
 
-/// What was read: sequences, the messages of those that the cloud lacks, and those of frames to be kept back, with their
-/// bytes.
+/// What was read: sequences, the messages of those that the cloud lacks, those of frames to be kept back, with their
+/// bytes, and the messages of intents that are not on disk yet.
 #[derive(Default)]
 struct Read {
     seqs: Vec<u64>,
     messages: Vec<Outgoing>,
     kept: Vec<(u64, usize)>,
+    early: Vec<Outgoing>,
 }
 
 type Reading = Pin<Box<dyn Future<Output = (Want, Result<Read, LogError>)> + Send>>;
@@ -177,6 +178,8 @@ struct Session<'a> {
     /// Read and not yet sent, by lane.
     ready: [VecDeque<Outgoing>; 2],
     reading: [Option<Reading>; 2],
+    /// Intents of commands that are not on disk yet.
+    early: VecDeque<Outgoing>,
     /// The client took nothing.
     blocked: bool,
     agreed: Agreed,
@@ -255,6 +258,7 @@ impl<'a> Session<'a> {
             flow,
             ready: Default::default(),
             reading: [None, None],
+            early: VecDeque::new(),
             blocked: false,
             agreed,
             pace,

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 use cloud_core::align::{Column, Grid, Knot, align};
 use cloud_core::boxes::Boxes;
-use cloud_core::history::{ExportRow, HistoryStorage, SamplePage};
+use cloud_core::history::{AlignedPoint, Durations, ExportRow, HistoryStorage, RowTimes, SamplePage, Spans};
 use cloud_core::storage::{
     Account, AccountStorage, AlarmStorage, AuditStorage, BoxStorage, CommandStorage, Created, FrameStorage,
     History, KnownIncarnation, Loaded, SetAside,
@@ -14,8 +14,8 @@ use cloud_core::storage::{
 use cloud_core::{GatewayKey, NewFrame, StoreError};
 use common::alarm::{AlarmState, AlarmView};
 use common::api::{
-    ApiKeyView, CommandStep, CommandView, DesiredEntry, DesiredView, GrantView, HistoryPoint, Interpolation,
-    Page, Resolution, SetAsideView, UserView,
+    ApiKeyView, CommandStep, CommandView, DesiredEntry, DesiredView, GrantView, HistoryPoint, HistoryTimes,
+    Interpolation, Page, Resolution, SetAsideView, UserView,
 };
 use common::command::{CommandUpdate, DesiredState, DesiredUpdate, LogEntry, Requester, Severity};
 use common::{AlarmId, CommandId, CommandState, Incarnation, Quality, Schema, SchemaHash, TwinId, Value};
@@ -128,17 +128,7 @@ impl FrameStorage for Memory {
     }
     async fn history(&self, _: TwinId, _: &str, from_us: i64, to_us: i64, max: usize) -> Done<History> {
         drop(self.t()?);
-        let row = |i: i64| HistoryPoint {
-            t_us: from_us + i,
-            value: Some(Value::F64(21.5)),
-            quality: Quality::GOOD,
-            first: None,
-            min: None,
-            max: None,
-            mean: None,
-            count: 1,
-            good: 1,
-        };
+        let row = |i: i64| HistoryPoint::raw(from_us + i, Some(Value::F64(21.5)), Quality::GOOD);
         let n = (to_us - from_us).min(i64::try_from(max.min(3)).unwrap());
         Ok(History {
             resolution: Resolution::Raw,
@@ -151,13 +141,32 @@ impl FrameStorage for Memory {
 
 #[async_trait]
 impl HistoryStorage for Memory {
-    async fn aligned(&self, points: &[(TwinId, String)], grid: Grid, _: Interpolation) -> Done<Vec<Column>> {
+    async fn aligned(
+        &self,
+        points: &[AlignedPoint],
+        grid: Grid,
+        _: Interpolation,
+        _: i64,
+    ) -> Done<Vec<Column>> {
         drop(self.t()?);
         let knot = Knot { t_us: grid.from_us, quality: Quality::GOOD, value: Some(Value::F64(21.5)) };
         Ok(points
             .iter()
             .map(|_| align(std::slice::from_ref(&knot), &[], grid, Interpolation::Previous))
             .collect())
+    }
+
+    /// All of it good, and nothing where the twin is away.
+    async fn durations(&self, _: TwinId, _: &str, spans: Spans) -> Done<Durations> {
+        drop(self.t()?);
+        let us = spans.to_us.min(spans.now_us) - spans.from_us;
+        let times = HistoryTimes {
+            good_us: if spans.online { us } else { 0 },
+            nothing_us: if spans.online { 0 } else { us },
+            ..HistoryTimes::default()
+        };
+        let row = |_: &i64| RowTimes { times: times.clone(), first: None, last: None };
+        Ok(Durations { rows: spans.starts_us.iter().map(row).collect(), total: times })
     }
 
     /// Three samples, one a page; the storage fails after them for the point `mode`.

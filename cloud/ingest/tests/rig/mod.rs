@@ -13,7 +13,7 @@ use ::bytes::BytesMut;
 use async_trait::async_trait;
 use cloud_core::align::{Column, Grid};
 use cloud_core::boxes::Boxes;
-use cloud_core::history::{HistoryStorage, SamplePage};
+use cloud_core::history::{AlignedPoint, Durations, HistoryStorage, SamplePage, Spans};
 use cloud_core::storage::{
     Account, AccountStorage, AuditStorage, BoxStorage, CommandStorage, Created, FrameStorage, History,
     KnownIncarnation, Loaded, SetAside,
@@ -147,10 +147,15 @@ impl FrameStorage for Store {
 impl HistoryStorage for Store {
     async fn aligned(
         &self,
-        _: &[(TwinId, String)],
+        _: &[AlignedPoint],
         _: Grid,
         _: Interpolation,
+        _: i64,
     ) -> Result<Vec<Column>, StoreError> {
+        none("history")
+    }
+
+    async fn durations(&self, _: TwinId, _: &str, _: Spans) -> Result<Durations, StoreError> {
         none("history")
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cloud_core::{NewFrame, Storage, StoreError};
+use cloud_core::{Storage, StoreError};
 use common::api::{GapReason, Resolution};
 use common::wire::{Body, Gap, GapCause};
 use common::{Quality, Sample, Value};
@@ -117,16 +117,6 @@ pub(crate) async fn a_reader_beside_accepting_and_compacting_sees_each_sample_on
     }
     let both = async { tokio::try_join!(compacting, reading) };
     tokio::time::timeout(std::time::Duration::from_secs(60), both).await.unwrap().unwrap();
-}
-
-/// A frame that was cut at a time.
-fn cut(s: &Stream, seq: u64, at_us: i64, body: Body) -> NewFrame {
-    let mut new = s.frame(seq, body);
-    let mut frame = (*new.frame).clone();
-    frame.header.cut_us = at_us;
-    new.bytes = frame.encode().into();
-    new.frame = Arc::new(frame);
-    new
 }
 
 fn brief(h: &cloud_core::storage::History) -> Vec<(i64, i64, GapReason, Option<u64>)> {

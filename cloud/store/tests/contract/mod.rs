@@ -12,6 +12,7 @@ pub(crate) mod frames;
 pub(crate) mod history;
 pub(crate) mod model;
 pub(crate) mod sets;
+pub(crate) mod times;
 pub(crate) mod twins;
 
 use std::sync::Arc;
@@ -63,6 +64,8 @@ macro_rules! contract {
             sets::no_cell_is_made_up_over_a_gap,
             sets::an_export_has_every_sample_once_in_pages,
             sets::what_is_deleted_is_in_no_sample_and_no_roll_up,
+            times::time_divides_as_a_list_of_all_samples_says,
+            times::nothing_holds_beyond_the_last_word_and_beyond_now,
             commands::a_key_makes_one_command_for_each_requester,
             commands::a_command_goes_forwards_only_and_late_results_are_kept,
             commands::pages_are_stable_under_inserts,
