@@ -10,7 +10,7 @@ SEED ?=
 FROM ?= 1
 JOBS ?= 2
 
-# Architecture of packages: amd64, arm64, armhf; and arm64-musl for a static archive.
+# Architecture of packages: amd64, arm64, armhf.
 ARCH ?= arm64
 PRODUCT ?= twinway-gateway
 

@@ -12,6 +12,8 @@ built=target/cross/build/$triple/$profile
 rm -rf "$root"
 doc=$root/usr/share/doc/$name own=$root/usr/lib/$name
 install -d "$root/usr/bin" "$own" "$doc/examples" "$root$config_dir/conf.d" "$root/usr/share/man/man1"
+# Where the installed package links what the shells and `man` know of `twinway`.
+install -d "$root"/usr/share/{bash-completion/completions,zsh/vendor-completions,fish/vendor_completions.d}
 
 runner=()
 runner_of=CARGO_TARGET_$(tr a-z- A-Z_ <<< "$triple")_RUNNER

@@ -45,8 +45,8 @@ emulator() {
 kernel() {
   [ ! -e "$boot/vmlinuz" ] || return 0
   if [ "$arch" = "$own" ]; then
-    cp "$boot"/root/boot/vmlinuz-* "$boot/vmlinuz"
-    cp "$boot"/root/boot/initrd.img-* "$boot/initrd"
+    cp "$boot"/system/boot/vmlinuz-* "$boot/vmlinuz"
+    cp "$boot"/system/boot/initrd.img-* "$boot/initrd"
     return
   fi
   local conf name version
@@ -56,32 +56,32 @@ kernel() {
   mkdir -p "$boot/kernel"
   (cd "$boot/kernel" && APT_CONFIG=$conf apt-get download -q "$name" >&2 && dpkg-deb -x ./*.deb .)
   version=$(basename "$boot"/kernel/lib/modules/*)
-  local from=$boot/kernel/lib/modules/$version to=$boot/root/lib/modules/$version part
+  local from=$boot/kernel/lib/modules/$version to=$boot/system/lib/modules/$version part
   mkdir -p "$to"
   cp "$from"/modules.{builtin,order,builtin.modinfo} "$to/"
   for part in drivers/virtio drivers/net/virtio_net.ko drivers/net/net_failover.ko net/core/failover.ko fs/autofs drivers/char/hw_random; do
     mkdir -p "$to/kernel/$(dirname "$part")"
     cp -r "$from/kernel/$part" "$to/kernel/$(dirname "$part")/"
   done
-  chroot "$boot/root" depmod "$version"
+  chroot "$boot/system" depmod "$version"
   cp "$boot/kernel/boot/vmlinuz-$version" "$boot/vmlinuz"
 }
 
 root() {
-  [ ! -e "$boot/root.done" ] || return 0
+  [ ! -e "$boot/system.done" ] || return 0
   echo "makes a root file system for $arch, which takes some minutes" >&2
   # What was cut off may have left this machine's own folders there.
-  if grep -q " $boot/root/" /proc/mounts; then
-    echo "something is mounted below $boot/root: umount it, then run again" >&2
+  if grep -q " $boot/system/" /proc/mounts; then
+    echo "something is mounted below $boot/system: umount it, then run again" >&2
     exit 1
   fi
-  rm -rf --one-file-system "$boot/root"
+  rm -rf --one-file-system "$boot/system"
   local include=systemd-sysv,udev,kmod,iproute2,netbase,procps,passwd
   [ "$arch" != "$own" ] || include+=,linux-image-cloud-$arch,initramfs-tools
   TMPDIR=$boot mmdebstrap --mode=root --architectures="$arch" --variant=apt --include="$include" \
     --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/doc/*' \
-    bookworm "$boot/root" /etc/apt/sources.list.d/debian.sources >&2
-  local etc=$boot/root/etc
+    bookworm "$boot/system" /etc/apt/sources.list.d/debian.sources >&2
+  local etc=$boot/system/etc
   echo box1 > "$etc/hostname"
   echo "/dev/$disk / ext4 defaults 0 1" > "$etc/fstab"
   : > "$etc/machine-id"
@@ -90,9 +90,9 @@ root() {
   # The test's console; nobody else reaches it.
   printf '[Service]\nExecStart=\nExecStart=-/sbin/agetty --autologin root --keep-baud 115200 %%I dumb\n' \
     > "$etc/systemd/system/serial-getty@$console.service.d/login.conf"
-  chroot "$boot/root" systemctl enable systemd-networkd.service >&2
-  chroot "$boot/root" systemctl mask apt-daily.timer apt-daily-upgrade.timer fstrim.timer dpkg-db-backup.timer e2scrub_all.timer >&2
-  touch "$boot/root.done"
+  chroot "$boot/system" systemctl enable systemd-networkd.service >&2
+  chroot "$boot/system" systemctl mask apt-daily.timer apt-daily-upgrade.timer fstrim.timer dpkg-db-backup.timer e2scrub_all.timer >&2
+  touch "$boot/system.done"
 }
 
 root

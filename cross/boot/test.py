@@ -71,7 +71,7 @@ def image(boot, work):
     path = work / "box.img"
     with open(path, "wb") as file:
         file.truncate(2 << 30)
-    subprocess.run(["/usr/sbin/mkfs.ext4", "-q", "-F", "-d", str(boot / "root"), str(path)], check=True)
+    subprocess.run(["/usr/sbin/mkfs.ext4", "-q", "-F", "-d", str(boot / "system"), str(path)], check=True)
     return path
 
 
@@ -92,7 +92,7 @@ def values(box):
         if status != 0:
             return None
         for point in json.loads(text)["points"]:
-            found[f"{device}/{point['schema']['name']}"] = (point.get("value"), point.get("quality"))
+            found[f"{device}/{point['name']}"] = (point.get("value"), point.get("quality"))
     return found
 
 
