@@ -56,7 +56,7 @@ impl EnrolmentCode {
 
     /// What both sides know of it.
     pub fn key(&self) -> Key {
-        Key(Sha256::digest(&self.0).into())
+        Key(Sha256::digest(self.0).into())
     }
 
     fn text(&self, part: std::ops::RangeTo<usize>) -> String {

@@ -4,7 +4,7 @@ use super::*;
 use crate::value::Value;
 
 fn gap(from_us: i64, to_us: i64, cause: GapReason, count: Option<u64>) -> HistoryGap {
-    HistoryGap { from_us, to_us, cause, quality: None, count, partial: false }
+    HistoryGap { count, ..HistoryGap::new(from_us, to_us, cause) }
 }
 
 fn brief(gaps: &[HistoryGap]) -> Vec<(i64, i64, GapReason, Option<u64>)> {

@@ -72,7 +72,7 @@ fn knots(source: &Source<'_>, grid: Grid) -> Result<(Vec<Knot>, Option<i64>)> {
     let (start, end) = (grid.from_us, grid.time(grid.rows).saturating_add(grid.step_us));
     let chunks = source.chunks(start, end)?;
     let level = bucket::level_for(grid.step_us);
-    let mut buckets = source.rolled_up(Buckets::new(grid.step_us), level, (start, end), &chunks)?;
+    let mut buckets = source.rolled_up(&Buckets::new(grid.step_us), level, (start, end), &chunks)?;
     look_up(source, &mut buckets, &chunks, grid.step_us)?;
     let before = source.before(start)?;
     let before_us = before.as_ref().map(|row| row.t);

@@ -8,6 +8,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use cloud_core::StoreError;
+use common::text::hex;
 use common::wire::Frame;
 use rusqlite::backup::Backup;
 use rusqlite::{Connection, OpenFlags};
@@ -232,5 +233,5 @@ fn sha256(path: &Path) -> Result<(u64, String)> {
         hash.update(&block[..n]);
         bytes += n as u64;
     }
-    Ok((bytes, hash.finalize().iter().map(|b| format!("{b:02x}")).collect()))
+    Ok((bytes, hex(&hash.finalize())))
 }

@@ -3,7 +3,6 @@
 //! each other. Also the widths there are. As bytes they are in `bucket_codec`.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 
 use cloud_core::Position;
 use common::api::HistoryPoint;
@@ -111,6 +110,39 @@ impl Bucket {
             good_ends: None,
             times: Some(Times::default()),
         }
+    }
+
+    /// A bucket of samples in order of time, as if each was added. None of none.
+    fn of_run(start: i64, rows: &[Row], most: usize) -> Option<Self> {
+        let (first, last) = (rows.first()?, rows.last()?);
+        let mut bucket = Self::of(start, last);
+        (bucket.count, bucket.good, bucket.numbers) = (rows.len() as u64, 0, 0);
+        for row in rows {
+            if badness(row.quality) > badness(bucket.worst) {
+                bucket.worst = row.quality;
+            }
+            if row.quality.is_good() {
+                bucket.good += 1;
+                if let Some(x) = row.value.as_ref().and_then(|v| v.as_f64()).filter(|x| x.is_finite()) {
+                    bucket.add_numbers(1, x, x, x);
+                }
+            }
+        }
+        if bucket.numbers == 0 {
+            (bucket.min, bucket.max, bucket.sum) = (0.0, 0.0, 0.0);
+        }
+        if let Some(times) = &mut bucket.times {
+            for (row, next) in rows.iter().zip(rows.iter().skip(1)) {
+                times.hold(row, next.t.saturating_sub(row.t), most);
+            }
+        }
+        bucket.first = rows.iter().take_while(|row| row.t == first.t).last().cloned();
+        if bucket.good < bucket.count {
+            let good = || rows.iter().filter(|row| row.quality.is_good());
+            let earliest = good().next().and_then(|first| good().take_while(|row| row.t == first.t).last());
+            bucket.set_good_ends(earliest.cloned().zip(good().next_back().cloned()));
+        }
+        Some(bucket)
     }
 
     /// What versions before the third knew: the first and last good sample.
@@ -330,36 +362,33 @@ impl Buckets {
         self.by_start.entry(start).and_modify(|b| b.add(row, most)).or_insert_with(|| Bucket::of(start, row));
     }
 
-    /// Adds a bucket of this width or one that divides it.
-    pub(crate) fn merge(&mut self, bucket: Bucket) {
-        let start = self.start_of(bucket.start);
-        match self.by_start.entry(start) {
-            Entry::Occupied(mut there) => there.get_mut().merge(&bucket, self.most),
-            Entry::Vacant(place) => {
-                place.insert(Bucket { start, ..bucket });
-            }
-        }
-    }
-
-    /// Adds buckets by the time of their samples, so that their time adds up.
-    pub(crate) fn merge_all(&mut self, mut buckets: Vec<Bucket>) {
+    /// Buckets like these of others that divide them, by the time of their samples, so that their time adds up.
+    pub(crate) fn of_all(&self, mut buckets: Vec<Bucket>) -> Vec<Bucket> {
+        buckets.iter_mut().for_each(|b| b.start = self.start_of(b.start));
         buckets.sort_by_key(|b| b.first.as_ref().map_or((b.start, Position::default()), Row::key));
-        buckets.into_iter().for_each(|b| self.merge(b));
+        // So those of one start stand beside each other.
+        buckets.dedup_by(|next, bucket| {
+            let is_same = next.start == bucket.start;
+            if is_same {
+                bucket.merge(next, self.most);
+            }
+            is_same
+        });
+        buckets
     }
 
-    /// Buckets like these of some rows in order of time.
-    pub(crate) fn of_rows<'a>(&self, rows: impl Iterator<Item = &'a Row>) -> Vec<Bucket> {
-        let mut own = Self { by_start: BTreeMap::new(), ..*self };
-        rows.for_each(|row| own.add(row));
-        own.into_vec()
+    /// Buckets like these of rows in order of time.
+    pub(crate) fn of_rows(&self, rows: &[Row]) -> Vec<Bucket> {
+        let same = |a: &Row, b: &Row| match self.width {
+            Some(width) => b.t < start(a.t, width).saturating_add(width),
+            None => true,
+        };
+        let runs = rows.chunk_by(same);
+        runs.filter_map(|run| Bucket::of_run(self.start_of(run.first()?.t), run, self.most)).collect()
     }
 
     pub(crate) fn into_vec(self) -> Vec<Bucket> {
         self.by_start.into_values().collect()
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.by_start.len()
     }
 }
 

@@ -72,14 +72,18 @@ proptest! {
                 [usize::from(quality)],
             value,
         }).collect();
-        let mut all = Buckets::new(10_000_000).listing(most);
+        let mut all = Vec::new();
         for part in rows.chunks_mut(200 / parts) {
             part.sort_by_key(Row::key);
-            let fine = Buckets::new(1_000_000).listing(most).of_rows(part.iter());
+            let like = Buckets::new(1_000_000).listing(most);
+            let fine = like.of_rows(part);
+            let mut one_by_one = Buckets::new(1_000_000).listing(most);
+            part.iter().for_each(|row| one_by_one.add(row));
+            prop_assert_eq!(&one_by_one.into_vec(), &fine);
             prop_assert_eq!(&decode(&encode(&fine)).unwrap(), &fine);
-            all.merge_all(fine);
+            all.extend(fine);
         }
-        let all = all.into_vec();
+        let all = Buckets::new(10_000_000).listing(most).of_all(all);
         prop_assert_eq!(decode(&encode(&all)).unwrap(), all);
     }
 

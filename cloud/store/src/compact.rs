@@ -148,13 +148,13 @@ fn chunk(series: SeriesId, rows: &[Row], class: i64, limits: Limits, must_seal: 
         let mut levels: Vec<(usize, Vec<Bucket>)> = Vec::new();
         let states = times::listed(part);
         for (level, width) in (1..).zip(LEVELS) {
-            let mut buckets = Buckets::new(width).listing(states);
-            match levels.last() {
-                Some((_, finer)) => finer.iter().for_each(|b| buckets.merge(b.clone())),
-                None => part.iter().for_each(|r| buckets.add(r)),
-            }
+            let like = Buckets::new(width).listing(states);
+            let buckets = match levels.last() {
+                Some((_, finer)) => like.of_all(finer.clone()),
+                None => like.of_rows(part),
+            };
             if level == LEVELS.len() || buckets.len() * WORTH <= part.len() {
-                levels.push((level, buckets.into_vec()));
+                levels.push((level, buckets));
             }
         }
         let finest = levels.first().map_or(LEVELS.len(), |(level, _)| *level);
@@ -366,13 +366,12 @@ pub(crate) fn merged(
         rows.sort_unstable_by_key(Row::key);
         return Ok((ids, chunk(series, &rows, class, limits, must_seal)));
     }
-    let mut buckets = Buckets::new(bucket::level_width(level));
     let mut all = Vec::new();
     for (id, blob) in &blobs {
         all.extend(bucket_codec::decode(blob).map_err(|e| damaged(format_args!("chunk {id}"), e))?);
     }
-    buckets.merge_all(all);
-    Ok((ids, bucket_chunks(series, level, &buckets.into_vec(), class, limits)))
+    let buckets = Buckets::new(bucket::level_width(level)).of_all(all);
+    Ok((ids, bucket_chunks(series, level, &buckets, class, limits)))
 }
 
 /// What is done now and then: what has ended is forgotten, and raw samples beyond their time are removed.

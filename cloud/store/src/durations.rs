@@ -121,7 +121,7 @@ impl<'a> Walk<'a> {
         let whole =
             (bucket::start(start, width), bucket::start(end.saturating_sub(1), width).saturating_add(width));
         let chunks = source.chunks(whole.0, whole.1)?;
-        let buckets = source.rolled_up(Buckets::new(width), level, whole, &chunks)?;
+        let buckets = source.rolled_up(&Buckets::new(width), level, whole, &chunks)?;
         self.left = self.left.saturating_sub(buckets.len() as u64);
         for bucket in buckets {
             let (from, to) = (bucket.start.max(start), bucket.start.saturating_add(width).min(end));

@@ -87,7 +87,7 @@ fn put_floats(out: &mut Vec<u8>, floats: &[f64]) {
     }
 }
 
-fn put_buckets(buckets: &[Bucket]) -> Vec<u8> {
+pub(crate) fn put_buckets(buckets: &[Bucket]) -> Vec<u8> {
     let mut out = Vec::with_capacity(16 + buckets.len() * 48);
     put_varint(&mut out, buckets.len() as u64);
     put_deltas(&mut out, buckets.iter().map(|b| b.start));

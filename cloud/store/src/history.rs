@@ -148,20 +148,18 @@ impl<'a> Source<'a> {
     /// that may have some.
     pub(crate) fn rolled_up(
         &self,
-        mut into: Buckets,
+        into: &Buckets,
         level: usize,
         (from, to): (i64, i64),
         chunks: &[Chunk],
     ) -> Result<Vec<Bucket>> {
         let mut all = if level > 0 { self.buckets(level, from, to)? } else { Vec::new() };
         all.retain(|b| from <= b.start && b.start < to);
-        let is_within = |r: &&Row| from <= r.t && r.t < to;
         for chunk in chunks.iter().filter(|c| !c.is_rolled(level) && c.class != REMOVED) {
-            all.extend(into.of_rows(self.samples(chunk)?.iter().filter(is_within)));
+            all.extend(into.of_rows(within(&self.samples(chunk)?, from, to)));
         }
-        all.extend(into.of_rows(self.tail.iter().filter(is_within)));
-        into.merge_all(all);
-        Ok(into.into_vec())
+        all.extend(into.of_rows(within(&self.tail, from, to)));
+        Ok(into.of_all(all))
     }
 
     fn blob(&self, id: i64) -> Result<Vec<u8>> {
@@ -231,7 +229,7 @@ impl<'a> Source<'a> {
                 (Buckets::one(first), LEVELS.len(), start, end, to.saturating_sub(from))
             }
         };
-        let buckets = self.rolled_up(buckets, level, (start, end), &self.chunks(start, end)?)?;
+        let buckets = self.rolled_up(&buckets, level, (start, end), &self.chunks(start, end)?)?;
         let points = buckets.into_iter().map(Bucket::view).collect();
         Ok((Resolution::Rollup { bucket_us }, points))
     }
@@ -287,6 +285,12 @@ impl<'a> Source<'a> {
         })?;
         Ok(out)
     }
+}
+
+/// Those of rows in order of time that are in `from..to`.
+fn within(rows: &[Row], from: i64, to: i64) -> &[Row] {
+    let (start, end) = (rows.partition_point(|r| r.t < from), rows.partition_point(|r| r.t < to));
+    rows.get(start..end).unwrap_or_default()
 }
 
 fn raw_point(row: Row) -> HistoryPoint {

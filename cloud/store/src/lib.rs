@@ -252,3 +252,6 @@ impl Drop for Shared {
 #[cfg(test)]
 #[path = "lib_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+mod older_tests;

@@ -59,6 +59,7 @@ macro_rules! contract {
             history::only_good_numbers_are_in_the_aggregates,
             history::a_reader_beside_accepting_and_compacting_sees_each_sample_once,
             history::holes_in_a_stream_and_what_gateways_told_are_gaps,
+            history::gaps_of_a_part_are_those_of_the_whole,
             history::bad_samples_are_gaps_until_the_next_one,
             sets::cells_are_what_a_list_of_all_samples_gives,
             sets::late_and_corrected_samples_merge_at_their_own_time,
