@@ -2,6 +2,7 @@
 //! for long-lived parts and the configuration loader. Not here: anything that opens a socket or knows
 //! a protocol of the field.
 
+pub mod addresses;
 pub mod alarm;
 pub mod api;
 pub mod bytes;

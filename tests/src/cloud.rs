@@ -8,7 +8,7 @@ use common::api::{ApiKeyCreated, GatewayCredential};
 use reqwest::Method;
 use serde::Deserialize;
 
-use crate::process::{Process, program};
+use crate::process::{Listening, Process, program};
 use crate::{Api, until};
 
 /// A running cloud.
@@ -69,8 +69,8 @@ impl Cloud {
     async fn spawn(dir: &Path, env: Vec<(String, String)>) -> Result<Self, String> {
         std::fs::create_dir_all(dir).expect("a folder");
         // Where it was before, so that a page and gateways find it again.
-        let (now, old) = (dir.join("data/addresses.json"), dir.join("addresses.before.json"));
-        let before = addresses(&now).or_else(|| addresses(&old));
+        let listening = Listening::new(dir);
+        let before: Option<Addresses> = listening.before();
         let port = |f: fn(&Addresses) -> SocketAddr| before.as_ref().map_or(0, |a| f(a).port());
         let ingress = std::fs::read_to_string(dir.join(INGRESS)).unwrap_or_default();
         let config = format!(
@@ -81,14 +81,13 @@ impl Cloud {
         );
         let file = dir.join("cloud.toml");
         std::fs::write(&file, config).expect("a configuration");
-        let _ = std::fs::rename(&now, &old);
         let file = file.to_str().expect("a UTF-8 path");
         let mut process =
             Process::start_with(&program("twinway-cloud"), &["run", "--config", file], dir.join("log"), &env);
         let found = until("addresses of the cloud", Duration::from_secs(20), || {
             let found = match process.ended() {
                 Some(status) => Some(Err(format!("cloud ended with {status}:\n{}", process.log()))),
-                None => addresses(&now).map(Ok),
+                None => listening.now::<Addresses>().map(Ok),
             };
             async move { found }
         })
@@ -153,8 +152,4 @@ impl Cloud {
         assert!(answer.status().is_success(), "{}", answer.text().await.unwrap_or_default());
         answer.json::<GatewayCredential>().await.expect("a credential").secret
     }
-}
-
-fn addresses(file: &Path) -> Option<Addresses> {
-    serde_json::from_str(&std::fs::read_to_string(file).ok()?).ok()
 }

@@ -8,7 +8,7 @@ use common::api::{GatewayHealth, GatewayView, Page, SwitchPosition, SwitchReques
 use reqwest::Method;
 use serde::Deserialize;
 
-use crate::process::{Process, program};
+use crate::process::{Listening, Process, program};
 use crate::{Api, until};
 
 /// How a gateway is set up.
@@ -39,9 +39,6 @@ pub struct Gateway {
     socket: PathBuf,
 }
 
-/// The addresses of the start before, also of one that did not come to write them.
-const BEFORE: &str = "addresses.before.json";
-
 #[derive(Debug, Deserialize)]
 struct Addresses {
     broker: SocketAddr,
@@ -66,11 +63,11 @@ impl Gateway {
         std::fs::create_dir_all(dir).expect("a folder");
         let socket = dir.join("api.sock");
         let file = configure(dir, setup);
-        let _ = std::fs::rename(dir.join("data/addresses.json"), dir.join(BEFORE));
+        let listening = Listening::new(dir);
         let file = file.to_str().expect("a UTF-8 path");
         let program = setup.program.clone().unwrap_or_else(|| program("twinway-gateway"));
         let process = Process::start_with(&program, &["run", "--config", file], dir.join("log"), &setup.env);
-        Starting { process, dir: dir.to_owned(), socket }
+        Starting { process, dir: dir.to_owned(), socket, listening }
     }
 
     /// Writes another configuration where it reads it; it is not told.
@@ -128,8 +125,7 @@ fn configure(dir: &Path, setup: &Setup) -> PathBuf {
         dir.join("api.sock"),
     );
     // The sensors of a restarted gateway find its broker where it was.
-    let port = addresses(&dir.join("data/addresses.json")).or_else(|| addresses(&dir.join(BEFORE)));
-    let port = port.map_or(0, |a| a.broker.port());
+    let port = Listening::new(dir).before().map_or(0, |a: Addresses| a.broker.port());
     config += &format!("[broker]\nlisten = \"127.0.0.1:{port}\"\n{}", setup.broker);
     if let Some((addr, secret)) = &setup.uplink {
         write_private(&dir.join("secret"), secret);
@@ -150,6 +146,7 @@ pub struct Starting {
     dir: PathBuf,
     /// Its socket.
     pub socket: PathBuf,
+    listening: Listening,
 }
 
 impl Starting {
@@ -168,17 +165,13 @@ impl Starting {
         let found = until("addresses of the gateway", Duration::from_secs(20), || {
             let found = match self.process.ended() {
                 Some(status) => Some(Err(format!("gateway ended with {status}:\n{}", self.process.log()))),
-                None => addresses(&self.dir.join("data/addresses.json")).map(Ok),
+                None => self.listening.now().map(Ok),
             };
             async move { found }
         });
-        let broker = found.await?.broker;
+        let Addresses { broker } = found.await?;
         Ok(Gateway { process: self.process, broker, dir: self.dir, socket: self.socket })
     }
-}
-
-fn addresses(file: &Path) -> Option<Addresses> {
-    serde_json::from_str(&std::fs::read_to_string(file).ok()?).ok()
 }
 
 /// Writes a file that only its owner reads.

@@ -1,9 +1,12 @@
 //! A program of ours as a child process with its log in a file; it dies with its handle.
 
 use std::fs::File;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
+
+use serde::de::DeserializeOwned;
 
 use crate::wait::until;
 
@@ -17,6 +20,41 @@ pub fn program(name: &str) -> PathBuf {
     let path = dir.join(name);
     assert!(path.exists(), "{} is not built: run `cargo build --workspace --bins` first", path.display());
     path
+}
+
+/// What a program writes of where it listens, and where it was before: the next start is to be there again.
+#[derive(Debug)]
+pub(crate) struct Listening {
+    now: PathBuf,
+    before: PathBuf,
+    /// Which file it was before the start; that of the start is another.
+    old: Option<u64>,
+}
+
+impl Listening {
+    /// Of a program that keeps its data in `dir/data` and is to be started.
+    pub(crate) fn new(dir: &Path) -> Self {
+        let now = dir.join("data/addresses.json");
+        Self { old: number(&now), now, before: dir.join("addresses.before.json") }
+    }
+
+    /// Where it was at the start before.
+    pub(crate) fn before<T: DeserializeOwned>(&self) -> Option<T> {
+        serde_json::from_str(&std::fs::read_to_string(&self.before).ok()?).ok()
+    }
+
+    /// Where it is, once it says so.
+    pub(crate) fn now<T: DeserializeOwned>(&self) -> Option<T> {
+        number(&self.now).filter(|number| Some(*number) != self.old)?;
+        let text = std::fs::read_to_string(&self.now).ok()?;
+        let found = serde_json::from_str(&text).ok()?;
+        std::fs::write(&self.before, text).expect("a file");
+        Some(found)
+    }
+}
+
+fn number(file: &Path) -> Option<u64> {
+    Some(std::fs::metadata(file).ok()?.ino())
 }
 
 /// A running child.

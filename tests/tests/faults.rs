@@ -1,6 +1,7 @@
 //! The fault harness over a handful of fixed seeds, and the check that its judge is one: what is broken on purpose,
 //! on the wire or in what was seen, is found. `make faults SEEDS=1000` runs many.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::CommandState;
@@ -8,31 +9,59 @@ use common::names::action;
 use tests::faults::draw::{Fault, Plan, Random};
 use tests::faults::judge::{Evidence, Kind, Violation, judge};
 use tests::faults::link::{Lie, Shape};
+use tests::faults::second::Seen;
 use tests::faults::shim::{Number, Shim};
-use tests::faults::{Site, run};
+use tests::faults::{Report, Site, run};
 use tests::gateway::{Setup, registers_device};
-use tests::oracle::WatermarkLine;
+use tests::oracle::{Oracle, WatermarkLine};
 use tests::{Cloud, Gateway};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 /// Chosen for many kinds of fault in few seeds.
-const SEEDS: [u64; 7] = [303, 307, 308, 309, 311, 313, 315];
+const SEEDS: [u64; 10] = [1, 28, 65, 303, 308, 309, 311, 313, 315, 369];
+/// How many of them at a time.
+const TOGETHER: usize = 3;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_handful_of_seeds_lose_double_and_repeat_nothing() {
-    let mut failures = Vec::new();
-    // So many at a time: each is two programs, beside those of the other tests.
-    for seeds in SEEDS.chunks(3) {
-        let mut running = JoinSet::new();
-        for seed in seeds.iter().copied() {
-            running.spawn(async move {
-                let dir = tempfile::tempdir().expect("a folder");
-                run(seed, dir.path()).await.failure()
-            });
-        }
-        failures.extend(running.join_all().await.into_iter().flatten());
+    let turns = Arc::new(Semaphore::new(TOGETHER));
+    let mut running = JoinSet::new();
+    for seed in SEEDS {
+        let turns = turns.clone();
+        running.spawn(async move {
+            let _turn = turns.acquire_owned().await.expect("open");
+            let dir = tempfile::tempdir().expect("a folder");
+            run(seed, dir.path()).await
+        });
     }
+    let reports = running.join_all().await;
+    let failures: Vec<String> = reports.iter().filter_map(Report::failure).collect();
     assert!(failures.is_empty(), "{}", failures.join("\n"));
+    // What was drawn was done, and what was ordered of disks and clocks met some call.
+    for name in [
+        "gateway loss of power",
+        "cloud loss of power",
+        "gateway restored backup",
+        "gateway full disk",
+        "cloud clock at 1970",
+        "copy of the box, let in",
+        "copy of the box, taken away",
+    ] {
+        assert!(reports.iter().any(|r| r.done.iter().any(|done| done == name)), "{name} was not done");
+    }
+    for count in [
+        "calls refused or shortened for a full disk",
+        "writes failed",
+        "syncs failed",
+        "names failed",
+        "short writes",
+        "readings of a shifted clock",
+    ] {
+        let of = |r: &Report| r.shims.iter().filter(|(name, _)| name.ends_with(count)).map(|(_, n)| n).sum();
+        let all: u64 = reports.iter().map(of).collect::<Vec<u64>>().iter().sum();
+        assert!(all > 0, "no {count}");
+    }
 }
 
 #[test]
@@ -50,7 +79,15 @@ fn the_fixed_seeds_hold_every_kind_of_fault_of_a_process_and_many_of_the_link() 
     let link: std::collections::BTreeSet<_> =
         plans.iter().flat_map(|p| &p.link).map(|(_, fault)| fault.name()).collect();
     assert!(link.len() >= 7, "{link:?}");
-    for name in ["loss of power", "full disk", "write errors", "clock at 1970", "restored backup"] {
+    for name in [
+        "loss of power",
+        "full disk",
+        "write errors",
+        "clock at 1970",
+        "restored backup",
+        "copy of the box, let in",
+        "copy of the box, taken away",
+    ] {
         assert!(
             plans.iter().flat_map(Plan::steps).any(|(_, fault)| fault.name() == name),
             "{name}: {plans:?}"
@@ -142,6 +179,19 @@ async fn what_is_broken_in_what_was_seen_is_found() {
     broken(Kind::Untold, |e| {
         e.corrupted = true;
         first(e).remove(20);
+    });
+    // A second box of which nobody was told, or that had what the cloud has not.
+    broken(Kind::Untold, |e| e.second = Some(Seen { oracle: None, last: 0 }));
+    broken(Kind::AuditGap, |e| e.second = Some(Seen { oracle: Some(Oracle::new(5, e.base_us)), last: 0 }));
+    broken(Kind::Lost, |e| {
+        let at_us = e.base_us + 40_005;
+        let line = serde_json::json!({
+            "incarnation": "fe", "seq": 1,
+            "points": { "load/p0": { "samples": 1, "first_us": at_us, "last_us": at_us } },
+        });
+        let oracle = Oracle::new(5, e.base_us);
+        oracle.take(&serde_json::from_value::<WatermarkLine>(line).expect("a line"));
+        e.second = Some(Seen { oracle: Some(oracle), last: 40_005 });
     });
 }
 

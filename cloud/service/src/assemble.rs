@@ -13,6 +13,7 @@ use cloud_core::{Authority, Storage, StoreError};
 use cloud_ingest::Ingress;
 use cloud_live::Live;
 use cloud_store::{Place, Store};
+use common::addresses::AddressFile;
 use common::supervise::{Backoff, PartState, Parts, Supervisor};
 use common::{Clock, Drain};
 use tokio::task::JoinHandle;
@@ -271,14 +272,9 @@ impl Handle {
 
     /// Writes both addresses to `addresses.json` in the data folder, for programs that started this one on free
     /// ports.
-    ///
-    /// # Errors
-    /// When the file cannot be written.
-    pub fn write_addresses(&self) -> io::Result<()> {
+    pub fn write_addresses(&self) {
         let json = serde_json::json!({ "http": self.http, "ingress": self.ingress });
-        let (new, path) = (self.data_dir.join("addresses.json.new"), self.data_dir.join("addresses.json"));
-        std::fs::write(&new, format!("{json}\n"))?;
-        std::fs::rename(new, path)
+        AddressFile::new(&self.data_dir).write(&json);
     }
 
     /// Waits until all has ended after a drain. Names the parts that were cut off.

@@ -257,7 +257,7 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     }
     say(&format!("page and API: http://{}", handle.http_addr()))?;
     say(&format!("gateways: mqtt on {}", handle.ingress_addr()))?;
-    handle.write_addresses().context("addresses.json")?;
+    handle.write_addresses();
     tokio::select! {
         _ = stop.recv() => {}
         _ = interrupt.recv() => {}

@@ -341,6 +341,14 @@ impl Shared {
         Some(own.swap_remove(at))
     }
 
+    /// That of a point, taken out.
+    pub(crate) fn unsettled_at(&self, device: usize, point: PointId) -> Option<Unsettled> {
+        let mut all = lock(&self.unsettled);
+        let own = all.get_mut(&device)?;
+        let at = own.iter().position(|u| u.job.point == point)?;
+        Some(own.swap_remove(at))
+    }
+
     pub(crate) fn settle_at(&self, device: usize) -> Option<tokio::time::Instant> {
         lock(&self.unsettled).get(&device)?.iter().map(|u| u.next).min()
     }

@@ -32,6 +32,10 @@ pub(crate) async fn run(shared: Arc<Shared>, device: usize, lane: Lane, drain: D
             job = queue.recv() => {
                 let Some(job) = job else { break };
                 shared.take_in_hand(device, &job);
+                // What an earlier write to the point did can be seen until this one.
+                if let Some(unsettled) = shared.unsettled_at(device, job.point) {
+                    settle(&shared, device, &*writer, unsettled).await;
+                }
                 one(&shared, device, &*writer, job).await;
                 shared.lay_down(device);
             }

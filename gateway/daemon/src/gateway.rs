@@ -237,7 +237,7 @@ impl Gateway {
         tell(&log, &wiring.clock, action::GATEWAY_STARTED);
         let old = log.clone();
         tokio::task::spawn_blocking(move || old.load_old_entries());
-        write_addresses(&wiring.config, handle.api_addr, handle.broker_addr(), handle.opcua_addr());
+        wiring.write_addresses(handle.api_addr, handle.broker_addr(), handle.opcua_addr());
         tracing::info!(gateway = %wiring.config.id, api = %handle.api_addr, "gateway started");
         let made = Made {
             drivers: field.drivers,
@@ -301,26 +301,5 @@ fn tell(log: &Recorder, clock: &Clock, action: &str) {
     };
     if let Err(error) = log.append(Body::Event(entry)) {
         tracing::warn!(%error, "cannot log an event");
-    }
-}
-
-/// Tells programs on the box where things listen, also when ports were chosen by the system.
-pub(crate) fn write_addresses(
-    config: &Config,
-    api: SocketAddr,
-    broker: Option<SocketAddr>,
-    opcua: Option<SocketAddr>,
-) {
-    let json = serde_json::json!({
-        "api": api,
-        "socket": config.api.socket,
-        "broker": broker,
-        "opcua": opcua,
-    });
-    let path = config.data_dir.join("addresses.json");
-    let new = config.data_dir.join("addresses.json.new");
-    let written = std::fs::write(&new, json.to_string()).and_then(|()| std::fs::rename(&new, &path));
-    if let Err(error) = written {
-        tracing::warn!(path = %path.display(), %error, "cannot write the addresses");
     }
 }

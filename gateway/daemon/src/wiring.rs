@@ -2,10 +2,12 @@
 //! nowhere else.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use common::Clock;
+use common::addresses::AddressFile;
 use common::command::LogEntry;
 use gateway_adapters::{Context, opcua, sparkplug};
 use gateway_broker::{Broker, publish_devices, publish_points};
@@ -51,6 +53,7 @@ pub(crate) struct Wiring {
     /// Where what must outlive a restart is kept, once the buffer is open.
     pub(crate) notes: Notes,
     pub(crate) alarms: Arc<Desk>,
+    addresses: AddressFile,
 }
 
 /// What reads the field, running.
@@ -73,10 +76,23 @@ impl Wiring {
             stages: Stages::new(&clock),
             notes: Notes::default(),
             alarms: Desk::new(config.alarms.clone(), clock.clone(), &drops),
+            addresses: AddressFile::new(&config.data_dir),
             config,
             clock,
             drops,
         }
+    }
+
+    /// Tells programs on the box where things listen, also when ports were chosen by the system.
+    pub(crate) fn write_addresses(
+        &self,
+        api: SocketAddr,
+        broker: Option<SocketAddr>,
+        opcua: Option<SocketAddr>,
+    ) {
+        let socket = &self.config.api.socket;
+        let json = serde_json::json!({ "api": api, "socket": socket, "broker": broker, "opcua": opcua });
+        self.addresses.write(&json);
     }
 
     /// The broker, if the configuration wants one.

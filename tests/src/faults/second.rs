@@ -135,8 +135,6 @@ impl Second {
                 signal("-STOP");
                 folder::copy(&place.dir.join("box/data"), &dir.join("data"));
                 signal("-CONT");
-                // It listens on ports of its own.
-                let _ = std::fs::remove_file(dir.join("data/addresses.json"));
             }
         }
         let gateway = Gateway::start(&dir, &setup).await;

@@ -197,13 +197,8 @@ impl Shim {
     /// # Panics
     /// When there is none.
     pub fn restore(&mut self) {
-        let addresses = fs::read(self.root.join("addresses.json"));
         fs::remove_dir_all(&self.root).expect("the folder");
         copy(&self.backup(), &self.root);
-        // The copy is from before, where it listens is not.
-        if let Ok(addresses) = addresses {
-            fs::write(self.root.join("addresses.json"), addresses).expect("a file");
-        }
         self.rebase();
     }
 

@@ -98,9 +98,9 @@ pub(super) struct Disk {
     open: HashMap<i32, usize>,
 }
 
-/// What the harness itself changes while the program is down, and the program writes anew at each start.
-fn is_ours(name: &str) -> bool {
-    name.starts_with("addresses.json") || name.ends_with("-shm")
+/// What is memory, and no file of the disk.
+fn is_memory(name: &str) -> bool {
+    name.ends_with("-shm")
 }
 
 impl Disk {
@@ -314,9 +314,9 @@ impl Disk {
                 strange.push(path.clone());
             }
         }
-        let ours = |p: &PathBuf| p.file_name().is_some_and(|n| is_ours(&n.to_string_lossy()));
+        let memory = |p: &PathBuf| p.file_name().is_some_and(|n| is_memory(&n.to_string_lossy()));
         let absent = known.keys().map(|short| top.join(short));
-        strange.extend(absent.filter(|p| !there.contains_key(p) && !ours(p)));
+        strange.extend(absent.filter(|p| !there.contains_key(p) && !memory(p)));
         (strange, there)
     }
 
@@ -391,14 +391,11 @@ impl Disk {
             }
         }
         let left = self.tree(Node::names_durable);
-        // The next start is where this one was, so that others find it.
-        let addresses = self.root.join("addresses.json");
-        let kept = fs::read(&addresses);
         let _ = fs::remove_dir_all(&self.root);
         let top = self.root.parent().expect("a folder above");
         for (path, node) in left {
             let path = top.join(path);
-            if is_ours(&path.file_name().unwrap_or_default().to_string_lossy()) {
+            if is_memory(&path.file_name().unwrap_or_default().to_string_lossy()) {
                 continue;
             }
             match &self.nodes[node] {
@@ -412,17 +409,13 @@ impl Disk {
                 }
             }
         }
-        if let Ok(kept) = kept {
-            fs::create_dir_all(&self.root).expect("a folder");
-            fs::write(addresses, kept).expect("a file");
-        }
         self.rebase();
     }
 }
 
 /// What stands beneath a path, itself too, if it is of the program alone: bytes of a file, none for a folder.
 fn list(path: &Path, found: &mut BTreeMap<PathBuf, Option<Vec<u8>>>) {
-    if is_ours(&path.file_name().unwrap_or_default().to_string_lossy()) {
+    if is_memory(&path.file_name().unwrap_or_default().to_string_lossy()) {
         return;
     }
     let Ok(of) = fs::symlink_metadata(path) else { return };

@@ -77,6 +77,24 @@ async fn a_crash_between_intent_and_result_is_unknown_then_settled() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_crash_left_unknown_is_settled_before_the_next_write_hides_it() {
+    let rig = Rig::new();
+    rig.remote().await;
+    rig.plc.slow_ms.store(1000, Ordering::SeqCst);
+    let order = rig.order("count", 7i64);
+    rig.handle.command(order.clone());
+    rig.until(|| (rig.writes() == 1).then_some(())).await;
+    let (log, plc) = rig.kill().await;
+    plc.registers.lock().unwrap().insert(COUNT, Value::I64(7));
+    plc.slow_ms.store(0, Ordering::SeqCst);
+    let rig = Rig::on(log, plc, Options::default());
+    // Sooner than it would be looked at by itself.
+    assert_eq!(rig.local("next", "count", 8i64).await.unwrap().state, Succeeded);
+    assert_eq!(rig.log.states(order.id), [Sent, Executing, Unknown, Succeeded]);
+    assert_eq!(rig.plc.registers.lock().unwrap()[&COUNT], Value::I64(8));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_adapter_that_never_answers_does_not_hold_its_device_for_ever() {
     let rig = Rig::new();
     rig.plc.slow_ms.store(3_600_000, Ordering::SeqCst);

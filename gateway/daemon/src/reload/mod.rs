@@ -29,7 +29,7 @@ use crate::api::{Admission, Endpoints};
 use crate::changes::{self, Changes};
 use crate::config::{Config, definitions_in, read_sources};
 use crate::drivers::Drivers;
-use crate::gateway::{Done, UPLINK, end, start_uplink, write_addresses};
+use crate::gateway::{Done, UPLINK, end, start_uplink};
 use crate::last_good;
 use crate::opcua::{self, OpcuaServer};
 use crate::parts::Switch;
@@ -322,7 +322,7 @@ impl Running {
         self.made.opcua.follow(&self.wiring.config, served, supervisor).await;
         let (api, opcua) = (self.made.api_addr, self.made.opcua.addr());
         let broker = self.made.broker.as_ref().map(gateway_broker::Handle::local_addr);
-        write_addresses(&self.wiring.config, api, broker, opcua);
+        self.wiring.write_addresses(api, broker, opcua);
         crate::unknown::follow(&self.made.vitals, &self.wiring.config);
         if changes.settings.iter().any(|s| s == "uplink") {
             self.wiring.stages.supervisor(Stage::Field).stop(&[UPLINK.to_owned()], STOP_LIMIT).await;
