@@ -80,6 +80,8 @@ struct Shared {
     breaks: watch::Sender<Option<Break>>,
     orders: Mutex<Orders>,
     injected: Notify,
+    /// Whether what passes is noted.
+    noted: bool,
     wire: Mutex<Wire>,
 }
 
@@ -98,6 +100,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Link {
     /// One that leads to `to`.
     pub async fn start(to: SocketAddr) -> Self {
+        Self::open(to, true).await
+    }
+
+    /// The same without a note of what passes, for long runs.
+    pub async fn unnoted(to: SocketAddr) -> Self {
+        Self::open(to, false).await
+    }
+
+    async fn open(to: SocketAddr, noted: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let addr = listener.local_addr().expect("bound");
         let shared = Arc::new(Shared {
@@ -106,6 +117,7 @@ impl Link {
             breaks: watch::Sender::new(None),
             orders: Mutex::default(),
             injected: Notify::new(),
+            noted,
             wire: Mutex::default(),
         });
         let serving = shared.clone();
@@ -314,6 +326,7 @@ impl Shared {
             Way::Down => of_the_first(&orders, payload),
         };
         match way {
+            _ if !self.noted => {}
             Way::Up => lock(&self.wire).up(changed.as_deref().unwrap_or(payload)),
             Way::Down => lock(&self.wire).down(payload),
         }

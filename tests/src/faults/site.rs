@@ -80,6 +80,7 @@ impl Site {
             points: POINTS,
             rate: RATE,
             base_us,
+            step_us: 1,
             qos: QoS::AtMostOnce,
         };
         let sensor = tokio::spawn(sensor.run(value, counts.clone(), drain.clone()));
