@@ -10,6 +10,7 @@ mod discover;
 mod gateway;
 mod history;
 mod history_sets;
+mod history_waveform;
 mod lists;
 mod login;
 mod modbus;

@@ -9,7 +9,7 @@ use cloud_core::{GatewayKey, NewFrame, StoreError};
 use common::names::Code;
 use common::wire::{
     Batch, Down, FEATURE_BATCH, FEATURE_COLUMNS, FEATURE_GAP_CAUSES, FEATURE_SELDOM, FEATURE_SET_ASIDE,
-    Frame, Hello, HelloAck, Known, MAX_MESSAGE_BYTES, SchemaPart, Snapshot, Up,
+    FEATURE_WAVEFORMS, Frame, Hello, HelloAck, Known, MAX_MESSAGE_BYTES, SchemaPart, Snapshot, Up,
 };
 use common::{Incarnation, Schema, SchemaHash};
 use tokio::sync::mpsc;
@@ -164,7 +164,9 @@ impl Talk {
         want_schemas.sort_by_key(|hash| (*hash != hello.schema, *hash));
         let known = known.into_iter().map(|k| Known { incarnation: k.incarnation, seqs: k.seqs }).collect();
         let features =
-            [FEATURE_COLUMNS, FEATURE_BATCH, FEATURE_GAP_CAUSES, FEATURE_SELDOM].map(str::to_owned).to_vec();
+            [FEATURE_COLUMNS, FEATURE_BATCH, FEATURE_GAP_CAUSES, FEATURE_SELDOM, FEATURE_WAVEFORMS]
+                .map(str::to_owned)
+                .to_vec();
         let mut ack =
             HelloAck { session: self.outbox.session, known, want_schemas, features, ..HelloAck::default() };
         self.tell_more(&hello, seen, &incarnations, &mut ack).await?;

@@ -16,6 +16,7 @@ pub(crate) const MIGRATIONS: &[(&str, &str)] = &[
     (include_str!("gaps.sql"), ""),
     (include_str!("deletions.sql"), ""),
     (include_str!("boxes.sql"), ""),
+    (include_str!("waveforms.sql"), "ALTER TABLE waveforms ALTER COLUMN blob SET STORAGE EXTERNAL;"),
 ];
 
 /// A result of this crate.

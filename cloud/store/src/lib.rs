@@ -36,6 +36,7 @@ mod sqlite;
 mod storage;
 mod tail;
 mod transfer;
+mod waveforms;
 mod writer;
 
 use std::path::PathBuf;

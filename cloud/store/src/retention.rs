@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::Shared;
 use crate::bucket::LEVELS;
 use crate::compact::{REMOVED, merged, read_blobs, replace};
 use crate::db::Result;
 use crate::sql::params;
 use crate::tail::SeriesId;
+use crate::{Shared, waveforms};
 
 const DAY_US: i64 = 86_400_000_000;
 /// Series of which something is removed in one transaction.
@@ -109,6 +109,7 @@ fn remove_samples(shared: &Shared, series: &[SeriesId], before: i64) -> Result<(
                        WHERE series = ?1 AND level = 0 AND class = 9 AND t_min < ?2 AND t_max < ?2";
             for series in series {
                 tx.execute(sql, params![series, before, REMOVED, [0u8; 0]])?;
+                waveforms::remove_before(tx, series, before)?;
             }
             Ok(())
         })

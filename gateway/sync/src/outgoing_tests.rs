@@ -6,7 +6,7 @@ use common::{PointId, Quality, Sample, Value};
 use super::*;
 
 const BOOT: Incarnation = Incarnation(5);
-const ALL: Speaks = Speaks { columns: true, batch: true, gap_causes: true };
+const ALL: Speaks = Speaks { columns: true, batch: true, gap_causes: true, waveforms: true };
 
 fn frame(seq: u64, schema: u8) -> Frame {
     let header = FrameHeader {

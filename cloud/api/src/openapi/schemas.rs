@@ -7,7 +7,7 @@ use common::api::{
     ApiKeyView, AssetNode, ClientMessage, CommandRequest, CommandView, DesiredEntry, ExportRequest,
     GatewayCredential, GatewayRequest, GatewayView, HeldBox, HistoryDeleted, HistoryResponse,
     PasswordRequest, Problem, ServerMessage, SessionRequest, SessionResponse, SetAsideView, ShelveRequest,
-    TwinView, UnshelveRequest, UserRequest, UserView, WhoAmI,
+    TwinView, UnshelveRequest, UserRequest, UserView, WaveformBlock, WaveformList, WhoAmI,
 };
 use common::command::LogEntry;
 use utoipa::openapi::schema::{
@@ -53,6 +53,8 @@ pub(super) fn all() -> Schemas {
     add::<DesiredEntry>(&mut out);
     add::<HistoryResponse>(&mut out);
     add::<HistoryDeleted>(&mut out);
+    add::<WaveformList>(&mut out);
+    add::<WaveformBlock>(&mut out);
     add::<AlignedRequest>(&mut out);
     add::<AlignedResponse>(&mut out);
     add::<ExportRequest>(&mut out);
