@@ -13,6 +13,7 @@ pub(crate) mod history;
 pub(crate) mod model;
 pub(crate) mod sets;
 pub(crate) mod twins;
+pub(crate) mod waveforms;
 
 use std::sync::Arc;
 
@@ -63,6 +64,7 @@ macro_rules! contract {
             sets::no_cell_is_made_up_over_a_gap,
             sets::an_export_has_every_sample_once_in_pages,
             sets::what_is_deleted_is_in_no_sample_and_no_roll_up,
+            waveforms::blocks_are_kept_once_and_go_when_they_are_deleted,
             commands::a_key_makes_one_command_for_each_requester,
             commands::a_command_goes_forwards_only_and_late_results_are_kept,
             commands::pages_are_stable_under_inserts,
