@@ -1,8 +1,8 @@
 //! The figures: `make bench`, or one group by name (`make bench ONLY=loop`). Each figure is one line of JSON on
 //! standard output; what is done meanwhile goes to standard error. Real processes, real sockets.
 //!
-//! `--seconds <n>` is the length of each figure of `ingest`. `soak` runs only when it is named, for an hour and a third;
-//! `--minutes <n>` is another length than its hour, with a warm-up of a third of it.
+//! `--seconds <n>` is the length of each figure of `ingest`. `soak` runs only when it is named, for an hour and two thirds;
+//! `--minutes <n>` is another length than its hour, with a warm-up of two thirds of it.
 //!
 //! After `field` or `opcua`, beginnings of figures' names choose among them. `--previous <twinway-gateway>` takes the same
 //! figures of the field of an older gateway in the same run.

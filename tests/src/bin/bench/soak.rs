@@ -42,9 +42,9 @@ const BUFFER: &str = "[buffer]\nquota_mb = 24\nsegment_mb = 4\n";
 const HISTORY: &str = "[history]\nraw_days = 1\nrollup_days = 1\n";
 
 /// `soak_rss_slope_mb_h`, `soak_disk_slope_mb_h`, `offline_log_mb_h` and what was lost or doubled, over `minutes` after a
-/// warm-up of a third of that.
+/// warm-up of two thirds of that: chunks of 14 minutes, kept for 8, go whole, every ten.
 pub async fn soak(minutes: f64) {
-    let (warm_up, end) = (minutes * 20.0, minutes * 80.0);
+    let (warm_up, end) = (minutes * 40.0, minutes * 100.0);
     let dir = tempfile::tempdir().expect("a folder");
     let (cloud_dir, box_dir) = (dir.path().join("cloud"), dir.path().join("box"));
     let cloud = Cloud::start_with(&cloud_dir, HISTORY).await;
