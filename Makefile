@@ -52,7 +52,7 @@ advisories:
 	tests/tool.sh cargo-deny
 	target/tools/bin/cargo-deny check advisories
 
-# Figures: `make bench`, or one group with `make bench ONLY=loop`. One JSON line each on standard output.
+# Figures: `make bench`, or one group with `make bench ONLY=loop`; `soak` (100 minutes) only so. One JSON line each on standard output.
 bench:
 	$(CARGO) build --release --locked --workspace --bins
 	$(CARGO) run --release --locked -p tests --bin bench -- $(ONLY)

@@ -12,7 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::exit::Exit;
 pub use buffer::{Buffer, BufferDrop, BufferExport};
-pub use history::{Align, AlignFormat, Delete, Export, HistoryOf, Method, Set};
+pub use history::{Align, AlignFormat, Delete, Export, HistoryOf, Method, Set, Waveform};
 pub use modbus::{Direct, Form, FramingArg, Modbus, ParityArg, TableArg, Talk};
 pub use opcua::{Browse, Opcua, Server};
 

@@ -192,7 +192,10 @@ async fn a_certificate_is_renewed_in_the_session_and_after_an_absence_beyond_its
     cloud_shim.control.set(Number::ClockUs, week);
     shim.control.set(Number::ClockUs, week);
     let mut gateway = Gateway::start(&place, &setup).await;
-    until("one that is good again", LIMIT, || async { (certificates(&cloud).await.len() == 3).then_some(()) }).await;
+    until("one that is good again", LIMIT, || async {
+        (certificates(&cloud).await.len() == 3).then_some(())
+    })
+    .await;
     let now: IdentityView = until("the box's own, good again", LIMIT, || async {
         let view: IdentityView = gateway.api().get("/api/v1/identity").await;
         (view.not_after_us > all[0].not_after_us).then_some(view)

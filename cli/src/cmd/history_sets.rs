@@ -28,6 +28,7 @@ pub(super) async fn run(ctx: &Context, of: HistoryOf) -> Result<Exit> {
         HistoryOf::Align(args) => align(ctx, args).await,
         HistoryOf::Export(args) => export(ctx, args).await,
         HistoryOf::Delete(args) => delete(ctx, args).await,
+        HistoryOf::Waveform(args) => super::history_waveform::run(ctx, args).await,
     }
 }
 

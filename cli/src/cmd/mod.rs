@@ -11,6 +11,7 @@ mod enrol;
 mod gateway;
 mod history;
 mod history_sets;
+mod history_waveform;
 mod lists;
 mod login;
 mod modbus;

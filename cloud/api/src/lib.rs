@@ -28,6 +28,7 @@ pub mod table;
 mod twins;
 mod ui;
 mod users;
+mod waveforms;
 
 pub use context::{Context, Options, Readiness, Ui, UiAsset};
 pub use error::ApiError;

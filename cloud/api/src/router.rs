@@ -21,6 +21,7 @@ use crate::guard::guard;
 use crate::table::{Op, ROUTES, Route};
 use crate::{
     alarms, audit, commands, enrol, gateways, history, keys, live, probes, session, sets, twins, ui, users,
+    waveforms,
 };
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -51,6 +52,8 @@ fn handler(route: &Route) -> MethodRouter<Api> {
         Op::GetTwin => on(filter, twins::get),
         Op::PatchDesired => on(filter, commands::routes::patch_desired),
         Op::History => on(filter, history::get),
+        Op::Waveforms => on(filter, waveforms::list),
+        Op::Waveform => on(filter, waveforms::get),
         Op::DeleteHistory => on(filter, sets::delete),
         Op::AlignHistory => on(filter, sets::aligned),
         Op::ExportHistory => on(filter, sets::export),

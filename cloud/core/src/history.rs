@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use common::TwinId;
 use common::api::{HistoryTimes, Interpolation};
 use common::command::LogEntry;
+use common::wire::Waveform;
 use common::{Quality, Value};
 
 use crate::align::{Column, Grid, Knot};
@@ -29,6 +30,21 @@ pub struct SamplePage {
     pub rows: Vec<ExportRow>,
     /// Where the next page begins; none at the end.
     pub next_us: Option<i64>,
+}
+
+/// A stored block of a waveform.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WaveformEntry {
+    /// Time of its first value, UTC us.
+    pub t0_us: i64,
+    /// Picoseconds between two values.
+    pub dt_ps: u64,
+    /// Values that it has.
+    pub total: u64,
+    /// Of these, how many are stored: a part may be missing, or on its way.
+    pub stored: u64,
+    /// Bytes that they take.
+    pub bytes: u64,
 }
 
 /// A point to be aligned.
@@ -109,7 +125,25 @@ pub trait HistoryStorage: Send + Sync {
         most: usize,
     ) -> Result<SamplePage, StoreError>;
 
-    /// Deletes a point's samples in `from_us..to_us` from samples and roll-ups, with an audit entry, in one
+    /// A point's blocks of waveforms that begin in `from_us..to_us`, the earliest first, at most `limit`. Unknown twin:
+    /// `NotFound`; a point that never had one has none.
+    async fn waveforms(
+        &self,
+        _twin: TwinId,
+        _point: &str,
+        _from_us: i64,
+        _to_us: i64,
+        _limit: usize,
+    ) -> Result<Vec<WaveformEntry>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    /// The stored parts of the block that begins at `t0_us`, in order; none if there is no such block.
+    async fn waveform(&self, _twin: TwinId, _point: &str, _t0_us: i64) -> Result<Vec<Waveform>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    /// Deletes a point's samples in `from_us..to_us` (and blocks of waveforms that begin there) from samples and roll-ups, with an audit entry, in one
     /// transaction; history shows a gap in their place. How many there were. What is accepted later stays. `Conflict`
     /// where retention removed samples and the range is not of whole days (UTC): only roll-ups are left of them.
     async fn delete_history(

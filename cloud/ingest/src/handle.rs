@@ -122,6 +122,7 @@ impl Shared {
     ) -> Result<OwnedSemaphorePermit, End> {
         let rows = match &frame.body {
             Body::Samples(rows) => size_of_val(&rows[..]),
+            Body::Waveform(wave) => wave.values.len() * size_of::<f64>(),
             _ => 0,
         };
         let size = u32::try_from((bytes + rows).min(self.options.waiting_bytes)).unwrap_or(u32::MAX);

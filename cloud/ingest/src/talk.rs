@@ -10,7 +10,8 @@ use cloud_core::{GatewayKey, NewFrame, StoreError};
 use common::names::Code;
 use common::wire::{
     Batch, Down, FEATURE_BATCH, FEATURE_CERTIFICATES, FEATURE_COLUMNS, FEATURE_GAP_CAUSES, FEATURE_SELDOM,
-    FEATURE_SET_ASIDE, Frame, Hello, HelloAck, Known, MAX_MESSAGE_BYTES, SchemaPart, Snapshot, Up,
+    FEATURE_SET_ASIDE, FEATURE_WAVEFORMS, Frame, Hello, HelloAck, Known, MAX_MESSAGE_BYTES, SchemaPart,
+    Snapshot, Up,
 };
 use common::{Incarnation, Schema, SchemaHash};
 use tokio::sync::mpsc;
@@ -174,7 +175,9 @@ impl Talk {
         // Without the current schema nothing new can be taken: it comes first.
         want_schemas.sort_by_key(|hash| (*hash != hello.schema, *hash));
         let known = known.into_iter().map(|k| Known { incarnation: k.incarnation, seqs: k.seqs }).collect();
-        let features = [FEATURE_COLUMNS, FEATURE_BATCH, FEATURE_GAP_CAUSES, FEATURE_SELDOM].into_iter();
+        let features =
+            [FEATURE_COLUMNS, FEATURE_BATCH, FEATURE_GAP_CAUSES, FEATURE_SELDOM, FEATURE_WAVEFORMS]
+                .into_iter();
         let features = features.chain(self.certificate.as_ref().map(|_| FEATURE_CERTIFICATES));
         let features = features.map(str::to_owned).collect();
         let mut ack =

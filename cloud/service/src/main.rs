@@ -102,6 +102,8 @@ struct ConfigArg {
 }
 
 fn main() -> ExitCode {
+    // A heap for each thread that may run at a time. One for each that ever ran would each grow to the largest compaction.
+    heap::bound(std::thread::available_parallelism().map_or(2, |n| n.get().max(2)));
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => {

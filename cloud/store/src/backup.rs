@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use cloud_core::StoreError;
 use common::text::hex;
-use common::wire::Frame;
+use common::wire::{Frame, Waveform};
 use rusqlite::backup::Backup;
 use rusqlite::{Connection, OpenFlags};
 use sha2::{Digest as _, Sha256};
@@ -116,6 +116,14 @@ pub fn verify(file: &Path) -> Result<Verified> {
         let done = Frame::decode(bytes).map(drop);
         done.map_err(|e| damaged(format_args!("{}: a frame", file.display()), e))
     })?;
+    // Databases of before have none.
+    let mut has = conn.prepare("SELECT 1 FROM sqlite_schema WHERE name = 'waveforms'").map_err(db)?;
+    if has.exists([]).map_err(in_file(file))? {
+        each(&conn, "SELECT 0, blob FROM waveforms", |_, blob| {
+            let done = Waveform::take(blob).map(drop);
+            done.map_err(|e| damaged(format_args!("{}: a waveform", file.display()), e))
+        })?;
+    }
     Ok(Verified { bytes, digest, chunks, frames, digest_fits })
 }
 

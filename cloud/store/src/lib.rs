@@ -41,6 +41,7 @@ mod storage;
 mod tail;
 mod times;
 mod transfer;
+mod waveforms;
 mod writer;
 
 use std::path::PathBuf;

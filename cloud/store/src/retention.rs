@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::Shared;
 use crate::compact::{REMOVED, merged, read_blobs, replace};
 use crate::db::{Result, to_json};
 use crate::sql::{Conn, params};
 use crate::tail::SeriesId;
+use crate::{Shared, waveforms};
 
 const DAY_US: i64 = 86_400_000_000;
 /// Series of which something is removed in one transaction.
@@ -109,8 +109,8 @@ fn remove_samples(shared: &Shared, series: &[SeriesId], before: i64) -> Result<(
                  WHERE level = 0 AND class = 9 AND t_max < ?1 AND series IN ({})",
                 tx.dialect().integers_of("?4")
             );
-            tx.execute(&sql, params![before, REMOVED, [0u8; 0], ids])?;
-            Ok(())
+            tx.execute(&sql, params![before, REMOVED, [0u8; 0], &ids])?;
+            waveforms::remove_before(tx, &ids, before)
         })
     })
 }

@@ -15,6 +15,7 @@ mod problem;
 mod sets;
 mod twin;
 mod users;
+mod waveform;
 
 pub use alarm::{AcknowledgeRequest, ShelveRequest, UnshelveRequest};
 pub use buffer::{
@@ -53,3 +54,4 @@ pub use users::{
     ApiKeyCreated, ApiKeyRequest, ApiKeyView, GatewayCredential, GatewayRequest, GrantView, PasswordRequest,
     Role, SessionRequest, SessionResponse, UserRequest, UserView, WhoAmI,
 };
+pub use waveform::{WaveformBlock, WaveformItem, WaveformList};

@@ -86,6 +86,8 @@ pub const FEATURE_COLUMNS: &str = "columns";
 pub const FEATURE_BATCH: &str = "batch";
 /// The cloud takes the causes of gaps that came after the first ones, and any that it does not know.
 pub const FEATURE_GAP_CAUSES: &str = "gap_causes";
+/// The cloud takes frames of waveforms.
+pub const FEATURE_WAVEFORMS: &str = "waveforms";
 /// The gateway takes `Down::SetAside`.
 pub const FEATURE_SET_ASIDE: &str = "set_aside";
 /// The cloud takes `Up::Renewal` in a session that began with a certificate, and answers it.

@@ -19,7 +19,7 @@ pub mod registry;
 
 pub use adapter::{Adapter, DeviceWriter, Permit, Reading, WriteError};
 pub use alarms::{AlarmDesk, AlarmOrders};
-pub use bus::{Batch, Bus, DropCounts, Item, Policy, RawSender, Reader};
+pub use bus::{Batch, Block, Bus, DropCounts, Item, Policy, RawSender, Reader};
 pub use current::Current;
 pub use generation::{Changes, Points};
 pub use health::Health;

@@ -97,7 +97,7 @@ enum BrokerVerb {
 
 #[allow(clippy::print_stdout, clippy::print_stderr)] // a command line speaks
 fn main() -> ExitCode {
-    gateway_heap::bound();
+    heap::bound(2);
     let arguments = match Cli::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {

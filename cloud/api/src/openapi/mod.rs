@@ -7,6 +7,7 @@ mod operations;
 mod parameters;
 mod schemas;
 mod sets;
+mod waveforms;
 
 use std::sync::LazyLock;
 

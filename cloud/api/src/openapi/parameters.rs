@@ -64,6 +64,10 @@ pub(super) fn of_path(path: &str) -> Vec<Parameter> {
             json!("zone1_temperature"),
         ));
     }
+    if path.contains("{t0}") {
+        let about = "time of the block's first value, as the list has it";
+        out.push(parameter("t0", ParameterIn::Path, about, text(), json!("1795000000000000")));
+    }
     if path.contains("{name}") {
         out.push(parameter("name", ParameterIn::Path, "name of the account or key", text(), json!("anna")));
     }

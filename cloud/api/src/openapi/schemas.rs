@@ -8,7 +8,8 @@ use common::api::{
     EnrolRequest, EnrolResponse, Enrolled, EnrolmentCodeCreated, EnrolmentCodeRequest, ExportRequest,
     GatewayCredential, GatewayRequest, GatewayView, HeldBox, HistoryDeleted, HistoryResponse,
     PasswordRequest, Problem, RevokeRequest, Revoked, ServerMessage, SessionRequest, SessionResponse,
-    SetAsideView, ShelveRequest, TwinView, UnshelveRequest, UserRequest, UserView, WhoAmI,
+    SetAsideView, ShelveRequest, TwinView, UnshelveRequest, UserRequest, UserView, WaveformBlock,
+    WaveformList, WhoAmI,
 };
 use common::command::LogEntry;
 use utoipa::openapi::schema::{
@@ -54,6 +55,8 @@ pub(super) fn all() -> Schemas {
     add::<DesiredEntry>(&mut out);
     add::<HistoryResponse>(&mut out);
     add::<HistoryDeleted>(&mut out);
+    add::<WaveformList>(&mut out);
+    add::<WaveformBlock>(&mut out);
     add::<AlignedRequest>(&mut out);
     add::<AlignedResponse>(&mut out);
     add::<ExportRequest>(&mut out);

@@ -15,6 +15,7 @@ pub(crate) mod model;
 pub(crate) mod sets;
 pub(crate) mod times;
 pub(crate) mod twins;
+pub(crate) mod waveforms;
 
 use std::sync::Arc;
 
@@ -66,6 +67,7 @@ macro_rules! contract {
             sets::no_cell_is_made_up_over_a_gap,
             sets::an_export_has_every_sample_once_in_pages,
             sets::what_is_deleted_is_in_no_sample_and_no_roll_up,
+            waveforms::blocks_are_kept_once_and_go_when_they_are_deleted,
             times::time_divides_as_a_list_of_all_samples_says,
             times::nothing_holds_beyond_the_last_word_and_beyond_now,
             commands::a_key_makes_one_command_for_each_requester,

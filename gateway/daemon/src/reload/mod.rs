@@ -124,7 +124,7 @@ impl Running {
                 }
                 () = tokio::time::sleep_until(settled_at.unwrap_or_else(Instant::now)), if settled_at.is_some() => {
                     self.settled_at = None;
-                    tokio::task::spawn_blocking(gateway_heap::give_back);
+                    tokio::task::spawn_blocking(heap::give_back);
                 }
             }
         }
@@ -278,7 +278,7 @@ impl Running {
             let standing = standing.unwrap_or_else(|| Standing::of(&config, &registry));
             let staged = if proves { last_good::stage(&data_dir, &sources) } else { Ok(false) };
             drop((config, sources));
-            gateway_heap::give_back();
+            heap::give_back();
             (standing, staged)
         });
         self.proven_at = None;
