@@ -1,7 +1,7 @@
 //! The figures: `make bench`, or one group by name (`make bench ONLY=loop`). Each figure is one line of JSON on
 //! standard output; what is done meanwhile goes to standard error. Real processes, real sockets.
 //!
-//! `--seconds <n>` is the length of each figure of `ingest`.
+//! `--seconds <n>` is the length of each step of `ingest`, `--rate <n>` its samples a second, `--only sqlite|pg` its database.
 //!
 //! After `field` or `opcua`, beginnings of figures' names choose among them. `--previous <twinway-gateway>` takes the same
 //! figures of the field of an older gateway in the same run.
@@ -47,11 +47,18 @@ async fn main() -> ExitCode {
     });
     // One TLS provider for every client here.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let seconds = only.iter().position(|a| a == "--seconds").map(|at| {
+    let mut option = |name: &str| {
+        let at = only.iter().position(|a| a == name)?;
         only.remove(at);
-        assert!(at < only.len(), "--seconds needs a number");
-        only.remove(at).parse().expect("a number of seconds")
-    });
+        assert!(at < only.len(), "{name} needs a value");
+        Some(only.remove(at))
+    };
+    let number = "a number";
+    let options = ingest::Options {
+        seconds: option("--seconds").map(|n| n.parse().expect(number)),
+        rate: option("--rate").map(|n| n.parse().expect(number)),
+        only: option("--only"),
+    };
     let chosen = only.first().is_some_and(|g| g == "field" || g == "opcua");
     let figures = if chosen { only.split_off(1) } else { Vec::new() };
     let known = [
@@ -99,7 +106,7 @@ async fn main() -> ExitCode {
         history::history().await;
     }
     if wanted("ingest") {
-        ingest::ingest(seconds.unwrap_or(30)).await;
+        ingest::ingest(&options).await;
     }
     if wanted("start") {
         start::demo().await;
