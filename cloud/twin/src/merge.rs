@@ -9,7 +9,7 @@ use common::{DeviceSchema, GatewayId, Schema, TwinId};
 /// What applying did.
 #[derive(Debug, Default, PartialEq)]
 pub struct Outcome {
-    /// Points that took a new value, in the order of the rows.
+    /// Points that took a new value, each once, in the order of its rows.
     pub applied: Vec<Applied>,
     /// Rows that no point of a twin has a place for: a number that the schema lacks, or a point that the
     /// twin has no longer, or has with another type or unit.
@@ -28,7 +28,11 @@ pub fn apply_frame(
     let Body::Samples(rows) = &frame.body else { return Outcome::default() };
     let seq = frame.header.seq;
     let at = |index: usize| Position { rank, seq, index: u32::try_from(index).unwrap_or(u32::MAX - 1) };
-    apply(state, schema, gateway, rank, rows.iter().enumerate().map(|(i, row)| (at(i), row)))
+    // The last row of a point wins over those before it, which then need not be taken at all.
+    let newest_first = rows.iter().enumerate().rev().map(|(i, row)| (at(i), row));
+    let mut outcome = apply(state, schema, gateway, rank, newest_first);
+    outcome.applied.reverse();
+    outcome
 }
 
 /// Applies current values: they stand after all rows of the frame that they include last.
@@ -82,7 +86,10 @@ fn apply<'a>(
         let bound = twin.bound_from <= rank
             && twin.binding.as_ref().is_some_and(|(g, d)| g == gateway && *d == device.name);
         if bound {
-            let index = twin.index.get(&point.name).copied();
+            // Mostly it stands in the twin where it stands in the device.
+            let place = row.point.0.wrapping_sub(device.first_point) as usize;
+            let is_there = twin.points.get(place).is_some_and(|p| p.schema.name == point.name);
+            let index = if is_there { Some(place) } else { twin.index.get(&point.name).copied() };
             let fits = |i: &usize| {
                 let schema = &twin.points[*i].schema;
                 schema.value_type == point.value_type && schema.unit == point.unit
