@@ -32,7 +32,23 @@ pub(crate) fn any_row() -> impl Strategy<Value = Row> {
 proptest! {
     #[test]
     fn rows_are_read_back(rows in prop::collection::vec(any_row(), 0..60)) {
-        prop_assert_eq!(decode_rows(&encode_rows(&rows)).unwrap(), rows);
+        prop_assert_eq!(decode_rows(&encode_rows(&rows), None).unwrap(), rows);
+    }
+
+    #[test]
+    fn rows_are_read_back_with_the_stamps_that_they_share(rows in prop::collection::vec(any_row(), 0..60)) {
+        let (stamps, cells) = (Stamps::of(&rows), Cells::of(&rows));
+        let blob = encode_cells(&stamps, cells.part(0, rows.len()));
+        prop_assert_eq!(decode_rows(&blob, Some(&encode_stamps(&stamps))).unwrap(), rows.clone());
+        prop_assert!(decode_rows(&blob, None).is_err(), "never without them");
+        let longer = Stamps::of(&[rows, vec![Row {
+            t: 0,
+            received: 0,
+            at: Position::default(),
+            quality: Quality::GOOD,
+            value: None,
+        }]].concat());
+        prop_assert!(decode_rows(&blob, Some(&encode_stamps(&longer))).is_err(), "nor with others");
     }
 
     #[test]
@@ -46,8 +62,11 @@ proptest! {
 
     #[test]
     fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        let _ = decode_rows(&bytes);
-        let _ = decode_rows(&seal(&bytes));
+        let _ = decode_rows(&bytes, None);
+        let _ = decode_rows(&seal(&bytes), None);
+        let _ = decode_stamps(&seal_as(SHARED, &bytes));
+        let stamps = Stamps::of(&[]);
+        let _ = decode_cells(&seal_as(SHARED, &bytes), &stamps);
         let _ = bucket::decode(&bytes);
         let _ = bucket::decode(&seal(&bytes));
     }
@@ -57,7 +76,7 @@ proptest! {
         let mut blob = encode_rows(&rows);
         let at = at.index(blob.len());
         blob[at] ^= 1 << bit;
-        prop_assert_ne!(decode_rows(&blob).ok(), Some(rows));
+        prop_assert_ne!(decode_rows(&blob, None).ok(), Some(rows));
     }
 }
 
@@ -66,7 +85,7 @@ fn texts_that_no_value_can_have_are_refused() {
     // One row or bucket, three empty texts.
     let blob = seal(&[1, 3, 3, 3, 0, 0, 0]);
     let too_many = |limit| BlobError::Bytes(DecodeError::TooLarge { what: "texts", size: 3, limit });
-    assert_eq!(decode_rows(&blob).unwrap_err(), too_many(1));
+    assert_eq!(decode_rows(&blob, None).unwrap_err(), too_many(1));
     assert_eq!(bucket::decode(&blob).unwrap_err(), too_many(2));
 }
 

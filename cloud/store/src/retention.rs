@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use crate::Shared;
 use crate::bucket::LEVELS;
-use crate::compact::{REMOVED, merged, read_blobs, replace};
+use crate::compact::REMOVED;
 use crate::db::Result;
+use crate::merge::{read_chunks, replace, sealed};
 use crate::sql::params;
+use crate::stamps;
 use crate::tail::SeriesId;
 
 const DAY_US: i64 = 86_400_000_000;
@@ -105,12 +107,16 @@ fn remove_samples(shared: &Shared, series: &[SeriesId], before: i64) -> Result<(
     let series = series.to_vec();
     shared.writer.run(move |w| {
         w.change(|tx| {
-            let sql = "UPDATE chunks SET class = ?3, blob = ?4
+            let referred = "SELECT stamps FROM chunks WHERE series = ?1 AND level = 0 AND class = 9
+                            AND t_min < ?2 AND t_max < ?2 AND stamps IS NOT NULL";
+            let sql = "UPDATE chunks SET class = ?3, blob = ?4, stamps = NULL
                        WHERE series = ?1 AND level = 0 AND class = 9 AND t_min < ?2 AND t_max < ?2";
+            let mut gone = Vec::new();
             for series in series {
+                gone.extend(tx.all(referred, params![series, before], |r| r.get::<i64>(0))?);
                 tx.execute(sql, params![series, before, REMOVED, [0u8; 0]])?;
             }
-            Ok(())
+            stamps::collect(tx, gone)
         })
     })
 }
@@ -124,9 +130,10 @@ fn seal_old(shared: &Shared, series: SeriesId, before: i64) -> Result<()> {
         if found.is_none() {
             return Ok(None);
         }
-        let sql = "SELECT id, blob FROM chunks WHERE series = ?1 AND level = ?2 AND class < 9 AND t_max < ?3";
-        let blobs = read_blobs(conn, sql, [series, 0, before])?;
-        let merge = merged(series, 0, 0, blobs, shared.limits, true);
+        let sql = "SELECT id, stamps, blob FROM chunks
+                   WHERE series = ?1 AND level = ?2 AND class < 9 AND t_max < ?3";
+        let chunks = read_chunks(conn, sql, params![series, 0i64, before])?;
+        let merge = sealed(conn, series, chunks, shared.limits);
         // Upkeep goes on: what cannot be sealed is not removed.
         Ok(merge
             .inspect_err(
@@ -134,7 +141,7 @@ fn seal_old(shared: &Shared, series: SeriesId, before: i64) -> Result<()> {
             )
             .ok())
     })?;
-    merge.map_or(Ok(()), |merge| replace(shared, vec![merge]))
+    merge.map_or(Ok(()), |merge| replace(shared, merge))
 }
 
 /// Removes roll-ups, and what is left of the chunks that they were of.
@@ -142,14 +149,18 @@ fn remove_all(shared: &Shared, series: &[SeriesId], before: i64) -> Result<()> {
     let series = series.to_vec();
     shared.writer.run(move |w| {
         w.change(|tx| {
+            let referred = "SELECT stamps FROM chunks WHERE series = ?1 AND level = 0
+                            AND t_min < ?2 AND t_max < ?2 AND stamps IS NOT NULL";
             let sql = "DELETE FROM chunks WHERE series = ?1 AND level = ?2 AND t_min < ?3 AND t_max < ?3";
+            let mut gone = Vec::new();
             for series in series {
+                gone.extend(tx.all(referred, params![series, before], |r| r.get::<i64>(0))?);
                 for level in 0..=LEVELS.len() {
                     let level = i64::try_from(level).unwrap_or(0);
                     tx.execute(sql, params![series, level, before])?;
                 }
             }
-            Ok(())
+            stamps::collect(tx, gone)
         })
     })
 }
