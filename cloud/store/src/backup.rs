@@ -13,7 +13,7 @@ use rusqlite::backup::Backup;
 use rusqlite::{Connection, OpenFlags};
 use sha2::{Digest as _, Sha256};
 
-use crate::db::{MIGRATIONS, STAMPS_SINCE, Result, damaged, newer, refused};
+use crate::db::{MIGRATIONS, Result, STAMPS_SINCE, damaged, newer, refused};
 use crate::sqlite::{self, db};
 use crate::{bucket, codec};
 

@@ -249,7 +249,8 @@ fn put_cells(w: &mut BitWriter, texts: &mut Texts, stamps: &Stamps, cells: Part<
 fn take_cells(r: &mut BitReader<'_>, texts: &[Value], stamps: &Stamps) -> Result<Cells, BlobError> {
     let n = stamps.len();
     let index = take_indices(r, stamps)?;
-    let of = |code: i64| u8::try_from(code).map(Quality::from_code).map_err(|_| BlobError::Invalid("quality"));
+    let of =
+        |code: i64| u8::try_from(code).map(Quality::from_code).map_err(|_| BlobError::Invalid("quality"));
     let quality = take_plain(r, n, 0, 0)?.into_iter().map(of).collect::<Result<_, _>>()?;
     Ok(Cells { index, quality, value: take_values(r, texts, &[n])? })
 }

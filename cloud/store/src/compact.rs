@@ -40,7 +40,8 @@ const WORTH: usize = 4;
 /// A thread is started for so many samples at least.
 const SAMPLES_A_THREAD: usize = 16_384;
 /// Threads that encode, at most.
-static CORES: LazyLock<usize> = LazyLock::new(|| std::thread::available_parallelism().map_or(1, |n| n.get().min(4)));
+static CORES: LazyLock<usize> =
+    LazyLock::new(|| std::thread::available_parallelism().map_or(1, |n| n.get().min(4)));
 const MAINTAIN_EVERY_US: u64 = 600_000_000;
 const CHECKPOINT_EVERY_US: u64 = 5_000_000;
 

@@ -29,7 +29,8 @@ pub(crate) fn each(batch: &Batch, mut take: impl FnMut(u64, Vec<Group>) -> Resul
             *rank == key.0 && Arc::ptr_eq(numbers, &frame.series)
         };
         if !block.as_ref().is_some_and(is_same)
-            && let Some((rank, numbers, before)) = block.replace((key.0, &frame.series, Block::new(&frame.series)))
+            && let Some((rank, numbers, before)) =
+                block.replace((key.0, &frame.series, Block::new(&frame.series)))
         {
             take(rank, before.groups(rank, numbers))?;
         }
@@ -52,24 +53,42 @@ struct Block {
     quality: Vec<Quality>,
     seq: Vec<u64>,
     index: Vec<u32>,
+    /// Number of each row's stamp among those of the block.
+    stamp: Vec<u32>,
+    stamps: HashMap<(i64, i64, u64), u32>,
     points: Vec<Point>,
 }
 
 #[derive(Clone, Default)]
 struct Point {
     rows: Vec<u32>,
+    /// The stamps of its rows: of points that were read together they are the same.
+    stamps: Vec<u32>,
     values: Vec<Option<Value>>,
 }
 
 impl Block {
     fn new(numbers: &Numbers) -> Self {
         let points = vec![Point::default(); numbers.len()];
-        Self { t: vec![], delay: vec![], quality: vec![], seq: vec![], index: vec![], points }
+        let (stamp, stamps) = (vec![], HashMap::new());
+        Self { t: vec![], delay: vec![], quality: vec![], seq: vec![], index: vec![], stamp, stamps, points }
     }
 
     fn add(&mut self, seq: u64, columns: Columns) {
         let Columns { points, lengths, by_point, sources, delays, qualities, values } = columns;
         let (from, n) = (self.t.len() as u32, sources.len());
+        let mut last = None;
+        for (t, delay) in sources.iter().copied().zip(delays.iter().copied()) {
+            let stamp = match last {
+                Some((known, stamp)) if known == (t, delay) => stamp,
+                _ => {
+                    let next = self.stamps.len() as u32;
+                    *self.stamps.entry((t, delay, seq)).or_insert(next)
+                }
+            };
+            last = Some(((t, delay), stamp));
+            self.stamp.push(stamp);
+        }
         self.t.extend(sources);
         self.delay.extend(delays);
         self.quality.extend(qualities.into_iter().map(|q| Quality::from_code(u8::try_from(q).unwrap_or(0))));
@@ -80,7 +99,10 @@ impl Block {
             let (rows, values) = (rows.by_ref().take(n), values.by_ref().take(n));
             match self.points.get_mut(point.index()) {
                 Some(of) => {
+                    let before = of.rows.len();
                     of.rows.extend(rows.map(|row| from + row));
+                    let stamps = of.rows.iter().skip(before).map(|row| self.stamp[*row as usize]);
+                    of.stamps.extend(stamps);
                     of.values.extend(values);
                 }
                 None => rows.zip(values).for_each(drop),
@@ -88,46 +110,24 @@ impl Block {
         }
     }
 
-    fn stamp(&self, row: u32) -> (i64, i64, u64) {
-        let row = row as usize;
-        (self.t[row], self.delay[row], self.seq[row])
-    }
-
-    /// Whether rows have the same stamps one by one.
-    fn are_alike(&self, a: &[u32], b: &[u32]) -> bool {
-        a.len() == b.len() && a.iter().zip(b).all(|(a, b)| self.stamp(*a) == self.stamp(*b))
-    }
-
-    /// A number that is the same for rows with the same stamps, and seldom for others.
-    fn mark(&self, rows: &[u32]) -> u64 {
-        let mix = |h: u64, n: u64| (h ^ n).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
-        rows.iter().fold(rows.len() as u64, |h, row| {
-            let (t, delay, seq) = self.stamp(*row);
-            mix(mix(mix(h, t as u64), delay as u64), seq)
-        })
-    }
-
     fn groups(mut self, rank: u64, numbers: &Numbers) -> Vec<Group> {
         // The points of each group; the first tells its stamps.
         let mut groups: Vec<Vec<(SeriesId, Point)>> = Vec::new();
-        let mut by_mark: HashMap<u64, Vec<usize>> = HashMap::new();
+        let mut known: HashMap<Vec<u32>, usize> = HashMap::new();
         let mut last = None;
         let points = std::mem::take(&mut self.points);
         for (series, point) in numbers.iter().copied().zip(points) {
             if series == NO_SERIES || point.rows.is_empty() {
                 continue;
             }
-            let is_it = |group: &usize| self.are_alike(&groups[*group][0].1.rows, &point.rows);
-            // Mostly the one of the point before.
-            let found = last.filter(is_it).or_else(|| {
-                let known = by_mark.get(&self.mark(&point.rows))?;
-                known.iter().copied().find(is_it)
-            });
+            // Mostly that of the point before.
+            let is_it = |group: &usize| groups[*group][0].1.stamps == point.stamps;
+            let found = last.filter(is_it).or_else(|| known.get(&point.stamps).copied());
             last = Some(found.unwrap_or(groups.len()));
             match found {
                 Some(group) => groups[group].push((series, point)),
                 None => {
-                    by_mark.entry(self.mark(&point.rows)).or_default().push(groups.len());
+                    known.insert(point.stamps.clone(), groups.len());
                     groups.push(vec![(series, point)]);
                 }
             }
@@ -149,7 +149,7 @@ impl Block {
         let arrived = stamps.clone();
         let order = stamps.sort();
         let (mut series, mut last) = (Vec::with_capacity(points.len()), Vec::with_capacity(points.len()));
-        for (id, Point { rows, values }) in points {
+        for (id, Point { rows, values, .. }) in points {
             let mut cells = Cells {
                 index: rows.iter().map(|row| self.index[*row as usize]).collect(),
                 quality: rows.iter().map(|row| self.quality[*row as usize]).collect(),

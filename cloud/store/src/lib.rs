@@ -137,7 +137,12 @@ impl Store {
         let checkpointer = options.place.checkpointer()?;
         let writer = Writer::new(conn, home, clock.clone(), Arc::clone(&tail))?;
         let writer = WriterHandle::start(writer, options.queue)?;
-        let upkeep = Mutex::new(compact::Upkeep { small: Default::default(), maintained: None, checkpointed: None, checkpointer });
+        let upkeep = Mutex::new(compact::Upkeep {
+            small: Default::default(),
+            maintained: None,
+            checkpointed: None,
+            checkpointer,
+        });
         let retention = options.retention;
         let limits = compact::Limits { seal: options.chunk_rows.max(1), merge: options.merge_chunks.max(2) };
         let shared = Shared { clock, tail, waiting, readers, writer, upkeep, retention, limits, store_id };

@@ -4,11 +4,11 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use crate::Shared;
 use crate::bucket::{self, Buckets};
 use crate::codec;
 use crate::compact::{Limits, New, SEALED, bucket_chunks, insert, remove};
 use crate::db::{Result, damaged};
-use crate::Shared;
 use crate::sql::{Conn, Params, params};
 use crate::stamps::{self, Cells, Stamps};
 use crate::tail::SeriesId;

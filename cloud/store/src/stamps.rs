@@ -121,13 +121,14 @@ impl Cells {
     pub(crate) fn into_rows(self, stamps: &Stamps) -> Vec<Row> {
         let numbers = stamps.t.iter().zip(&stamps.delay).zip(stamps.rank.iter().zip(&stamps.seq));
         let cells = self.index.into_iter().zip(self.quality).zip(self.value);
-        let row = |(((t, delay), (rank, seq)), ((index, quality), value)): (((&i64, &i64), (&u64, &u64)), _)| Row {
-            t: *t,
-            received: t.wrapping_add(*delay),
-            at: Position { rank: *rank, seq: *seq, index },
-            quality,
-            value,
-        };
+        let row =
+            |(((t, delay), (rank, seq)), ((index, quality), value)): (((&i64, &i64), (&u64, &u64)), _)| Row {
+                t: *t,
+                received: t.wrapping_add(*delay),
+                at: Position { rank: *rank, seq: *seq, index },
+                quality,
+                value,
+            };
         numbers.zip(cells).map(row).collect()
     }
 
@@ -152,7 +153,8 @@ pub(crate) struct Part<'a> {
 
 impl Part<'_> {
     pub(crate) fn rows(self, stamps: &Stamps) -> Vec<Row> {
-        let of = Cells { index: self.index.to_vec(), quality: self.quality.to_vec(), value: self.value.to_vec() };
+        let of =
+            Cells { index: self.index.to_vec(), quality: self.quality.to_vec(), value: self.value.to_vec() };
         of.into_rows(stamps)
     }
 }

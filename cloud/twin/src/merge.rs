@@ -4,7 +4,7 @@ use cloud_core::{Applied, Position, State, TwinState};
 use common::api::DesiredView;
 use common::command::DesiredUpdate;
 use common::wire::{Body, Frame, SampleRow, Snapshot};
-use common::{DeviceSchema, GatewayId, Schema, TwinId};
+use common::{DeviceSchema, GatewayId, Schema};
 
 /// What applying did.
 #[derive(Debug, Default, PartialEq)]
@@ -66,16 +66,21 @@ fn apply<'a>(
 ) -> Outcome {
     let mut outcome = Outcome::default();
     // Rows of one device mostly follow each other.
-    let mut last: Option<(TwinId, &DeviceSchema, &mut TwinState)> = None;
+    let mut last: Option<(&DeviceSchema, bool, &mut TwinState)> = None;
     for (position, row) in rows {
-        let Some((device, point)) = schema.point(row.point) else {
+        let place = |of: &DeviceSchema| row.point.0.wrapping_sub(of.first_point) as usize;
+        let known = last.as_ref().and_then(|(device, ..)| Some((*device, device.points.get(place(device))?)));
+        let Some((device, point)) = known.or_else(|| schema.point(row.point)) else {
             outcome.unknown += 1;
             continue;
         };
-        let twin = match last {
-            Some((id, of, twin)) if id == device.twin && std::ptr::eq(of, device) => twin,
+        let (bound, twin) = match last {
+            Some((of, bound, twin)) if std::ptr::eq(of, device) => (bound, twin),
             _ => match state.twins.get_mut(&device.twin) {
-                Some(twin) => twin,
+                Some(twin) => {
+                    let is_it = |(g, d): &(GatewayId, String)| g == gateway && *d == device.name;
+                    (twin.bound_from <= rank && twin.binding.as_ref().is_some_and(is_it), twin)
+                }
                 None => {
                     outcome.unknown += 1;
                     last = None;
@@ -83,11 +88,9 @@ fn apply<'a>(
                 }
             },
         };
-        let bound = twin.bound_from <= rank
-            && twin.binding.as_ref().is_some_and(|(g, d)| g == gateway && *d == device.name);
         if bound {
             // Mostly it stands in the twin where it stands in the device.
-            let place = row.point.0.wrapping_sub(device.first_point) as usize;
+            let place = place(device);
             let is_there = twin.points.get(place).is_some_and(|p| p.schema.name == point.name);
             let index = if is_there { Some(place) } else { twin.index.get(&point.name).copied() };
             let fits = |i: &usize| {
@@ -113,7 +116,7 @@ fn apply<'a>(
                 }
             }
         }
-        last = Some((device.twin, device, twin));
+        last = Some((device, bound, twin));
     }
     outcome
 }
