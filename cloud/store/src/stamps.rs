@@ -119,17 +119,15 @@ impl Cells {
     }
 
     pub(crate) fn into_rows(self, stamps: &Stamps) -> Vec<Row> {
-        let numbers = stamps.t.iter().zip(&stamps.delay).zip(stamps.rank.iter().zip(&stamps.seq));
-        let cells = self.index.into_iter().zip(self.quality).zip(self.value);
-        let row =
-            |(((t, delay), (rank, seq)), ((index, quality), value)): (((&i64, &i64), (&u64, &u64)), _)| Row {
-                t: *t,
-                received: t.wrapping_add(*delay),
-                at: Position { rank: *rank, seq: *seq, index },
-                quality,
-                value,
-            };
-        numbers.zip(cells).map(row).collect()
+        let times = stamps.t.iter().zip(&stamps.delay);
+        let places = stamps.rank.iter().zip(&stamps.seq).zip(self.index);
+        let cells = self.quality.into_iter().zip(self.value);
+        let mut rows = Vec::with_capacity(stamps.len());
+        for (((t, delay), ((rank, seq), index)), (quality, value)) in times.zip(places).zip(cells) {
+            let at = Position { rank: *rank, seq: *seq, index };
+            rows.push(Row { t: *t, received: t.wrapping_add(*delay), at, quality, value });
+        }
+        rows
     }
 
     pub(crate) fn row(&self, stamps: &Stamps, i: usize) -> Row {
