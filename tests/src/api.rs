@@ -1,9 +1,14 @@
 //! A client of the HTTP API, of the cloud or of a box.
 
+use std::time::Duration;
+
 use common::api::{CommandRequest, CommandView, HistoryResponse, Page, SessionResponse, TwinView};
+use common::command::LogEntry;
 use common::{CommandId, Value};
 use reqwest::{Client, ClientBuilder, Method, RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
+
+use crate::until;
 
 /// A client with a token.
 #[derive(Debug, Clone)]
@@ -98,6 +103,17 @@ impl Api {
     pub async fn value(&self, twin: &str, point: &str) -> Option<Value> {
         let twin = self.twin(twin).await?;
         twin.points.into_iter().find(|p| *p.schema.name == *point)?.value
+    }
+
+    /// Entries of an action among the newest 1,000 of the audit and event list.
+    pub async fn entries(&self, action: &str) -> Vec<LogEntry> {
+        let page: Page<LogEntry> = self.get("/api/v1/audit?limit=1000").await;
+        page.items.into_iter().filter(|e| e.action == action).collect()
+    }
+
+    /// Waits until there is one.
+    pub async fn told(&self, what: &str, action: &str) -> LogEntry {
+        until(what, Duration::from_secs(60), || async { self.entries(action).await.pop() }).await
     }
 
     /// A point's history.

@@ -162,6 +162,8 @@ pub struct Numbered {
     pub rate: u64,
     /// Source time of number 0, UTC us.
     pub base_us: i64,
+    /// The number before the first.
+    pub after: u64,
     /// At most once: none is ever sent again, so what comes twice was doubled further on. At least once: what the
     /// broker did not acknowledge is sent again.
     pub qos: QoS,
@@ -177,13 +179,15 @@ pub async fn numbered_sensor(
     counts: Arc<SensorCounts>,
     drain: Drain,
 ) {
-    Numbered { broker, points, rate, base_us, qos: QoS::AtLeastOnce }.run(value, counts, drain).await;
+    Numbered { broker, points, rate, base_us, after: 0, qos: QoS::AtLeastOnce }
+        .run(value, counts, drain)
+        .await;
 }
 
 impl Numbered {
     /// Publishes until drained. The value of number `k` is what `value(k)` gives.
     pub async fn run(self, value: impl Fn(u64) -> f64, counts: Arc<SensorCounts>, drain: Drain) {
-        let Self { broker, points, rate, base_us, qos } = self;
+        let Self { broker, points, rate, base_us, after, qos } = self;
         let mut options = MqttOptions::new("numbered-sensor", broker.ip().to_string(), broker.port());
         options.set_keep_alive(Duration::from_secs(10)).set_inflight(1000).set_clean_session(true);
         let (client, events) = AsyncClient::new(options, 4000);
@@ -192,11 +196,11 @@ impl Numbered {
             async move {
                 let mut tick = tokio::time::interval(Duration::from_millis(5));
                 let began = tokio::time::Instant::now();
-                let mut k = 0u64;
+                let mut k = after;
                 while !drain.is_started() {
                     tick.tick().await;
                     #[allow(clippy::cast_possible_truncation)]
-                    let due = began.elapsed().as_micros() as u64 * rate / 1_000_000;
+                    let due = after + began.elapsed().as_micros() as u64 * rate / 1_000_000;
                     while k < due && !drain.is_started() {
                         k += 1;
                         let payload = format!("{{\"v\":{:?},\"t\":{}}}", value(k), base_us + k.cast_signed());
@@ -215,7 +219,7 @@ impl Numbered {
             () = pump.run(|| drain.is_started()) => {}
         }
         // What is still queued leaves before the connection does.
-        let all = || counts.acknowledged.load(Ordering::SeqCst) >= counts.sent.load(Ordering::SeqCst);
+        let all = || after + counts.acknowledged.load(Ordering::SeqCst) >= counts.sent.load(Ordering::SeqCst);
         let settle = async {
             while !all() {
                 // What was under way when a connection broke is never written at most once: silence is the end.

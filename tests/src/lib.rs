@@ -5,6 +5,7 @@ pub mod api;
 pub mod cloud;
 pub mod faults;
 pub mod field;
+pub mod folder;
 pub mod gateway;
 pub mod live;
 pub mod load;

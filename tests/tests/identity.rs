@@ -5,11 +5,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use common::api::{AcceptRequest, CommandView, GatewayView, Page, SwitchPosition, TwinView};
-use common::command::{DesiredState, LogEntry};
+use common::command::DesiredState;
 use common::names::action;
 use common::{CommandState, Value};
 use reqwest::Method;
 use tests::field::{ModbusDevice, numbered_device};
+use tests::folder::copy;
 use tests::gateway::{Setup, registers_device};
 use tests::load::number;
 use tests::{Api, Cloud, Gateway, Load, until};
@@ -20,34 +21,12 @@ async fn gateway_of(cloud: &Api) -> Option<GatewayView> {
     cloud.get::<Page<GatewayView>>("/api/v1/gateways").await.items.into_iter().next()
 }
 
-async fn entries(api: &Api, action: &str) -> Vec<LogEntry> {
-    let page: Page<LogEntry> = api.get("/api/v1/audit?limit=1000").await;
-    page.items.into_iter().filter(|e| e.action == action).collect()
-}
-
-async fn told(what: &str, api: &Api, action: &str) -> LogEntry {
-    until(what, LIMIT, || async { entries(api, action).await.pop() }).await
-}
-
 async fn drained(gateway: &Gateway) {
     until("an empty buffer", LIMIT, || async {
         let health = gateway.health().await;
         (health.uplink && health.buffer.unacked_frames == 0).then_some(())
     })
     .await;
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).expect("a folder");
-    for entry in std::fs::read_dir(from).expect("a folder") {
-        let (entry, to) = (entry.expect("an entry"), to.to_owned());
-        let place = to.join(entry.file_name());
-        if entry.file_type().expect("its type").is_dir() {
-            copy(&entry.path(), &place);
-        } else {
-            std::fs::copy(entry.path(), place).expect("a copy");
-        }
-    }
 }
 
 fn put_back(backup: &Path, place: &Path) {
@@ -77,7 +56,7 @@ async fn is_told_why(held: &Gateway) {
         error.contains("held back").then_some(())
     })
     .await;
-    told("the box's own entry", &held.api(), action::GATEWAY_HELD).await;
+    held.api().told("the box's own entry", action::GATEWAY_HELD).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -116,7 +95,7 @@ async fn a_second_box_is_held_back_until_it_is_accepted_and_a_copy_is_held_as_we
         (cloud.api().value("hall/plc", "r0").await? == Value::F64(7.7)).then_some(())
     })
     .await;
-    let alarms = entries(cloud.api(), action::GATEWAY_DUPLICATE).await;
+    let alarms = cloud.api().entries(action::GATEWAY_DUPLICATE).await;
     assert_eq!(alarms.len(), 2, "once each, however often they ask: {alarms:?}");
     assert!(alarms[0].detail.contains("twinway gateway accept box1"), "{}", alarms[0].detail);
     assert!(first.health().await.uplink);
@@ -128,7 +107,7 @@ async fn a_second_box_is_held_back_until_it_is_accepted_and_a_copy_is_held_as_we
     assert!(answer.status().is_success(), "{}", answer.text().await.unwrap_or_default());
     drained(&second).await;
     is_told_why(&first).await;
-    let accepted = told("who let it in", cloud.api(), action::GATEWAY_ACCEPTED).await;
+    let accepted = cloud.api().told("who let it in", action::GATEWAY_ACCEPTED).await;
     assert!(accepted.actor == "admin" && accepted.detail.contains("the first one broke"), "{accepted:?}");
     assert!(gateway_of(cloud.api()).await.expect("the gateway").connected);
 }
@@ -223,9 +202,9 @@ async fn a_box_that_comes_back_from_a_backup_is_told_and_writes_nothing_again() 
     let before = site.plc.writes();
 
     gateway = site.gateway().await;
-    let on_cloud = told("the cloud's entry", site.cloud.api(), action::GATEWAY_RESTORED).await;
+    let on_cloud = site.cloud.api().told("the cloud's entry", action::GATEWAY_RESTORED).await;
     assert!(on_cloud.detail.contains("restored from a backup"), "{}", on_cloud.detail);
-    told("the box's entry", &gateway.api(), action::GATEWAY_RESTORED).await;
+    gateway.api().told("the box's entry", action::GATEWAY_RESTORED).await;
     site.writes("r1", 5.0).await;
     assert_eq!(site.plc.writes(), before + 1, "nothing but what was asked: {:?}", site.plc.written());
     assert_eq!((site.plc.get(2), site.plc.get(3)), (500, 200));
@@ -238,8 +217,8 @@ async fn a_box_that_comes_back_from_a_backup_is_told_and_writes_nothing_again() 
     stopped(&mut gateway.process).await;
     gateway = site.gateway().await;
     drained(&gateway).await;
-    assert_eq!(entries(site.cloud.api(), action::GATEWAY_RESTORED).await.len(), 2, "its own, and the box's");
-    assert!(entries(site.cloud.api(), action::GATEWAY_DUPLICATE).await.is_empty());
+    assert_eq!(site.cloud.api().entries(action::GATEWAY_RESTORED).await.len(), 2, "its own, and the box's");
+    assert!(site.cloud.api().entries(action::GATEWAY_DUPLICATE).await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -264,9 +243,9 @@ async fn a_cloud_that_comes_back_from_a_backup_gets_again_what_it_lacks() {
     let before = site.plc.writes();
     site.cloud = site.cloud.restart().await;
 
-    let on_box = told("the box's entry", &gateway.api(), action::CLOUD_RESTORED).await;
+    let on_box = gateway.api().told("the box's entry", action::CLOUD_RESTORED).await;
     assert!(on_box.detail.contains("are sent again, 0 are no longer here"), "{}", on_box.detail);
-    let on_cloud = told("the cloud's entry", site.cloud.api(), action::CLOUD_RESTORED).await;
+    let on_cloud = site.cloud.api().told("the cloud's entry", action::CLOUD_RESTORED).await;
     assert!(on_cloud.detail.contains("restored from a backup"), "{}", on_cloud.detail);
     load.reach(8_000).await;
     load.end().await;
@@ -277,7 +256,7 @@ async fn a_cloud_that_comes_back_from_a_backup_gets_again_what_it_lacks() {
     // The result of a command that the restored store never heard of, and its audit.
     let command: CommandView = site.cloud.api().get(&format!("/api/v1/commands/{}", later.id)).await;
     assert_eq!((command.state, &command.value), (CommandState::Succeeded, &Value::F64(50.0)));
-    let done = entries(site.cloud.api(), action::COMMAND_SUCCEEDED).await;
+    let done = site.cloud.api().entries(action::COMMAND_SUCCEEDED).await;
     assert!(done.iter().any(|e| e.at_us >= later.created_us), "{done:?}");
     assert_eq!(
         (site.plc.writes(), site.plc.get(2)),

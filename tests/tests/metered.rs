@@ -3,8 +3,7 @@
 
 use std::time::Duration;
 
-use common::api::{LinkHold, Page, SwitchPosition};
-use common::command::LogEntry;
+use common::api::{LinkHold, SwitchPosition};
 use common::names::action;
 use reqwest::Method;
 use tests::field::numbered_device;
@@ -18,11 +17,6 @@ const LIMIT: Duration = Duration::from_secs(90);
 fn value(k: u64) -> f64 {
     let mixed = k.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (k << 17).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     f64::from_bits((0x3ff << 52) | (mixed >> 12))
-}
-
-async fn told(cloud: &Cloud, action: &str) -> bool {
-    let page: Page<LogEntry> = cloud.api().get("/api/v1/audit?limit=200").await;
-    page.items.iter().any(|e| e.action == action)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -43,13 +37,9 @@ async fn what_a_budget_holds_back_waits_in_the_buffer_and_comes_at_its_own_time(
         (held(&gateway).await == Some(LinkHold::Month)).then_some(())
     })
     .await;
-    until("the cloud is told", LIMIT, || async { told(&cloud, action::UPLINK_HELD).await.then_some(()) })
-        .await;
+    cloud.api().told("the cloud is told", action::UPLINK_HELD).await;
     gateway.set_switch(SwitchPosition::Remote).await;
-    until("what is urgent goes on", LIMIT, || async {
-        told(&cloud, action::SWITCH_REMOTE).await.then_some(())
-    })
-    .await;
+    cloud.api().told("what is urgent goes on", action::SWITCH_REMOTE).await;
     let metrics = gateway.api().request(Method::GET, "/metrics").send().await.expect("metrics");
     let metrics = metrics.text().await.expect("text");
     assert!(metrics.contains("twinway_gateway_uplink_held 1"), "{metrics}");
@@ -71,8 +61,7 @@ async fn what_a_budget_holds_back_waits_in_the_buffer_and_comes_at_its_own_time(
     assert!(answer.status().is_success(), "{}", answer.text().await.unwrap_or_default());
     gateway.emptied().await;
     assert_eq!(held(&gateway).await, None);
-    until("the cloud is told", LIMIT, || async { told(&cloud, action::UPLINK_RELEASED).await.then_some(()) })
-        .await;
+    cloud.api().told("the cloud is told", action::UPLINK_RELEASED).await;
     let verdict = load.compare(cloud.api()).await;
     assert!(verdict.is_exact(), "{verdict:?}");
     assert!(verdict.durable > 5_000, "{verdict:?}");

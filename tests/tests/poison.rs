@@ -7,14 +7,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::api::{Page, SetAsideView};
-use common::command::LogEntry;
 use common::names::action;
 use common::wire::{Batch, Frame, FrameKind, Up};
 use tests::faults::packet;
 use tests::field::numbered_device;
 use tests::gateway::Setup;
 use tests::load::number;
-use tests::{Api, Cloud, Gateway, Load, until};
+use tests::{Cloud, Gateway, Load, until};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -96,11 +95,6 @@ impl Spoiler {
     }
 }
 
-async fn entries(api: &Api, action: &str) -> Vec<LogEntry> {
-    let page: Page<LogEntry> = api.get("/api/v1/audit?limit=1000").await;
-    page.items.into_iter().filter(|e| e.action == action).collect()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_poison_frame_is_set_aside_and_the_stream_goes_on() {
     let dir = tempfile::tempdir().expect("a folder");
@@ -143,8 +137,8 @@ async fn a_poison_frame_is_set_aside_and_the_stream_goes_on() {
     let seen = Mutex::new(Vec::new());
     until("both sides are told", LIMIT, || async {
         let (on_box, on_cloud) = (
-            entries(&gateway.api(), action::FRAME_SET_ASIDE).await,
-            entries(cloud.api(), action::FRAME_SET_ASIDE).await,
+            &gateway.api().entries(action::FRAME_SET_ASIDE).await,
+            cloud.api().entries(action::FRAME_SET_ASIDE).await,
         );
         *seen.lock().expect("no panic holds it") = on_box.clone();
         // The cloud's own, and the box's.

@@ -9,6 +9,7 @@ mod audit;
 mod auth;
 pub mod commands;
 mod context;
+mod enrol;
 mod error;
 mod gateways;
 mod grants;

@@ -20,7 +20,7 @@ use crate::error::ApiError;
 use crate::guard::guard;
 use crate::table::{Op, ROUTES, Route};
 use crate::{
-    alarms, audit, commands, gateways, history, keys, live, probes, session, sets, twins, ui, users,
+    alarms, audit, commands, enrol, gateways, history, keys, live, probes, session, sets, twins, ui, users,
 };
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -65,6 +65,10 @@ fn handler(route: &Route) -> MethodRouter<Api> {
         Op::EnrolGateway => on(filter, gateways::enrol),
         Op::AcceptBox => on(filter, gateways::accept),
         Op::ListSetAside => on(filter, gateways::set_aside),
+        Op::CreateEnrolmentCode => on(filter, enrol::create_code),
+        Op::Enrol => on(filter, enrol::enrol),
+        Op::ListCertificates => on(filter, enrol::certificates),
+        Op::RevokeGateway => on(filter, enrol::revoke),
         Op::ListAudit => on(filter, audit::list),
         Op::ListAssets => on(filter, twins::tree),
         Op::ListUsers => on(filter, users::list),

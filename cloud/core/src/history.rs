@@ -2,11 +2,11 @@
 
 use async_trait::async_trait;
 use common::TwinId;
-use common::api::Interpolation;
+use common::api::{HistoryTimes, Interpolation};
 use common::command::LogEntry;
 use common::{Quality, Value};
 
-use crate::align::{Column, Grid};
+use crate::align::{Column, Grid, Knot};
 use crate::storage::StoreError;
 
 /// A sample as an export gives it.
@@ -31,18 +31,72 @@ pub struct SamplePage {
     pub next_us: Option<i64>,
 }
 
+/// A point to be aligned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AlignedPoint {
+    /// Twin.
+    pub twin: TwinId,
+    /// Point's name.
+    pub point: String,
+    /// Whether what feeds the twin is connected: if not, its last value says nothing after its last word.
+    pub online: bool,
+}
+
+/// Spans of which it is asked how their time divides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spans {
+    /// Start of the range, UTC us.
+    pub from_us: i64,
+    /// End of the range (excluded), UTC us.
+    pub to_us: i64,
+    /// Where rows begin, by time.
+    pub starts_us: Vec<i64>,
+    /// How long each row is, us; they do not overlap.
+    pub width_us: i64,
+    /// Now: nothing holds beyond it.
+    pub now_us: i64,
+    /// As in `AlignedPoint`.
+    pub online: bool,
+}
+
+/// How the time of a row divides.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct RowTimes {
+    /// Of the part of it that is in the range.
+    pub times: HistoryTimes,
+    /// The earliest sample in it.
+    pub first: Option<Knot>,
+    /// The latest.
+    pub last: Option<Knot>,
+}
+
+/// How time divides.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Durations {
+    /// Of the whole range.
+    pub total: HistoryTimes,
+    /// Of each row.
+    pub rows: Vec<RowTimes>,
+}
+
 /// Histories as a whole.
 #[async_trait]
 pub trait HistoryStorage: Send + Sync {
     /// Points aligned to a grid, in the order given. What is not known has no value and says so by its quality: before
-    /// the first sample, from a gap until the next sample, and while samples are bad. A line needs samples on both sides,
-    /// at most one step beyond the last row. Unknown twin: `NotFound`.
+    /// the first sample, from a gap until the next sample, while samples are bad, after now, and after the last word of
+    /// what is not connected. A line needs samples on both sides, at most one step beyond the last row. Unknown twin:
+    /// `NotFound`.
     async fn aligned(
         &self,
-        points: &[(TwinId, String)],
+        points: &[AlignedPoint],
         grid: Grid,
         method: Interpolation,
+        now_us: i64,
     ) -> Result<Vec<Column>, StoreError>;
+
+    /// How a point's time divides by quality and state: as if all samples of the range were read, where roll-ups say so. What
+    /// they do not say is found in the samples; `unsettled` where these are gone or too many. Unknown twin: `NotFound`.
+    async fn durations(&self, twin: TwinId, point: &str, spans: Spans) -> Result<Durations, StoreError>;
 
     /// Every sample of a point in `from_us..to_us` from the earliest on, about `most` of them; ask again from `next_us`
     /// on. All samples of one time are in one page. What retention removed is not there.

@@ -134,6 +134,9 @@ pub struct State {
     pub schemas: HashMap<SchemaHash, Arc<Schema>>,
     /// Rank of each incarnation.
     pub ranks: HashMap<Incarnation, u64>,
+    /// Rank of the incarnation that had each gateway's name last, since the start of this process. One that has it again
+    /// (a copy spoke meanwhile) has a lower rank than others that are not heard any more.
+    pub speaks: HashMap<GatewayId, u64>,
     /// Grows whenever twins are added or their points change.
     pub epoch: u32,
 }

@@ -17,7 +17,7 @@ pub(crate) async fn restore(
         twins: twins.into_iter().map(|t| (t.id, t)).collect(),
         schemas: schemas.into_iter().map(|s| (s.hash(), Arc::new(s))).collect(),
         ranks: ranks.into_iter().collect(),
-        epoch: 0,
+        ..State::default()
     };
     let mut after = None;
     let mut frames = 0usize;

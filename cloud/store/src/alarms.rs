@@ -35,6 +35,14 @@ pub(crate) fn put(
     Ok(())
 }
 
+/// A gateway's name is that of this rank again: what another box told of alarms under a later one gives way.
+pub(crate) fn give_way(tx: &Tx<'_>, gateway_row: i64, rank: u64) -> Result<()> {
+    let sql = "UPDATE alarms SET rank = ?2, seq = 0 WHERE rank > ?2 AND rank IN
+               (SELECT rank FROM incarnations WHERE gateway = ?1)";
+    tx.execute(sql, params![gateway_row, to_sql(rank)])?;
+    Ok(())
+}
+
 pub(crate) fn find(conn: &Conn, id: AlarmId) -> Result<Option<AlarmView>> {
     let sql = "SELECT view FROM alarms WHERE id = ?1";
     let view: Option<String> = conn.first(sql, params![id.to_string()], |r| r.get(0))?;

@@ -8,6 +8,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use cloud_core::StoreError;
+use common::text::hex;
 use common::wire::Frame;
 use rusqlite::backup::Backup;
 use rusqlite::{Connection, OpenFlags};
@@ -15,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::db::{MIGRATIONS, Result, STAMPS_SINCE, damaged, newer, refused};
 use crate::sqlite::{self, db};
-use crate::{bucket, codec};
+use crate::{bucket_codec, codec};
 
 /// A backup that was read in full and is whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,7 +112,7 @@ pub fn verify(file: &Path) -> Result<Verified> {
     };
     let chunks = each(&conn, sql, |level, blob, stamps| {
         let rows = |stamps| codec::decode_rows(blob, stamps).map(drop);
-        let done = if level == 0 { rows(stamps) } else { bucket::decode(blob).map(drop) };
+        let done = if level == 0 { rows(stamps) } else { bucket_codec::decode(blob).map(drop) };
         done.map_err(|e| damaged(format_args!("{}: a chunk", file.display()), e))
     })?;
     let frames = each(&conn, "SELECT 0, bytes, NULL FROM frames", |_, bytes, _| {
@@ -241,5 +242,5 @@ fn sha256(path: &Path) -> Result<(u64, String)> {
         hash.update(&block[..n]);
         bytes += n as u64;
     }
-    Ok((bytes, hash.finalize().iter().map(|b| format!("{b:02x}")).collect()))
+    Ok((bytes, hex(&hash.finalize())))
 }

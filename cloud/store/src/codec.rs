@@ -1,5 +1,5 @@
 //! Blobs of the database: an envelope with a checksum, and in it rows of one point by column. Pure and total: no bytes make
-//! it panic. What a roll-up's bucket is, is in `bucket`; blobs of the first version are read by `first`.
+//! it panic. What a roll-up's bucket is, is in `bucket`, its bytes are in `bucket_codec`; blobs of older versions are read by `first` and `second`.
 
 use cloud_core::Position;
 use common::bytes::{DecodeError, Reader, put_varint};
@@ -54,20 +54,19 @@ pub(crate) enum BlobError {
     Bytes(#[from] DecodeError),
 }
 
+/// Of blobs of rows; those of buckets have had a third since.
 const VERSION: u8 = 2;
-/// Of rows without their stamps, and of stamps by themselves. Version 3 is kept for buckets.
+/// Of rows without their stamps, and of stamps by themselves.
 const SHARED: u8 = 4;
+/// The latest version of a blob that is whole by itself.
+const LATEST: u8 = 3;
 /// Protects a reader of a damaged file.
 pub(crate) const MAX_ROWS: usize = 1 << 20;
 /// The most bytes of texts in a blob, unpacked.
 const MAX_TEXT: usize = 1 << 28;
 
 /// Version, CRC-32 of the rest, the rest.
-pub(crate) fn seal(body: &[u8]) -> Vec<u8> {
-    seal_as(VERSION, body)
-}
-
-fn seal_as(version: u8, body: &[u8]) -> Vec<u8> {
+pub(crate) fn seal_as(version: u8, body: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(body.len() + 5);
     out.push(version);
     out.extend(crc32fast::hash(body).to_le_bytes());
@@ -77,8 +76,8 @@ fn seal_as(version: u8, body: &[u8]) -> Vec<u8> {
 
 /// What a blob holds.
 pub(crate) enum Opened<'a> {
-    /// The body of what `seal` made.
-    Columns(&'a [u8]),
+    /// Version and body of what `seal_as` made.
+    Columns(u8, &'a [u8]),
     /// The body of a blob of the first version.
     First(Vec<u8>),
 }
@@ -87,7 +86,7 @@ pub(crate) enum Opened<'a> {
 pub(crate) fn open(blob: &[u8]) -> Result<Opened<'_>, BlobError> {
     let mut r = Reader::new(blob);
     match r.u8()? {
-        VERSION => checked(&mut r).map(Opened::Columns),
+        version @ VERSION..=LATEST => Ok(Opened::Columns(version, checked(&mut r)?)),
         first::VERSION => first::open(&mut r).map(Opened::First),
         version => Err(BlobError::Version(version)),
     }
@@ -102,7 +101,7 @@ pub(crate) fn encode_rows(rows: &[Row]) -> Vec<u8> {
 pub(crate) fn encode_columns(stamps: &Stamps, cells: Part<'_>) -> Vec<u8> {
     let mut w = BitWriter::default();
     put_stamps(&mut w, stamps);
-    seal(&with_cells(w, stamps, cells))
+    seal_as(VERSION, &with_cells(w, stamps, cells))
 }
 
 /// A chunk of rows that refers to its stamps.
@@ -176,7 +175,7 @@ pub(crate) fn decode_columns(blob: &[u8]) -> Result<(Stamps, Cells), BlobError> 
             r.end()?;
             Ok((Stamps::of(&rows), Cells::of(&rows)))
         }
-        Opened::Columns(body) => {
+        Opened::Columns(VERSION, body) => {
             let mut r = Reader::new(body);
             let n = r.count("rows", MAX_ROWS)?;
             let texts = take_texts(&mut r, n)?;
@@ -186,6 +185,7 @@ pub(crate) fn decode_columns(blob: &[u8]) -> Result<(Stamps, Cells), BlobError> 
             r.end()?;
             Ok((stamps, cells))
         }
+        Opened::Columns(version, _) => Err(BlobError::Version(version)),
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::{LazyLock, PoisonError};
 use cloud_core::Position;
 
 use crate::bucket::{self, Bucket, Buckets, LEVELS};
+use crate::bucket_codec;
 use crate::codec::{self, Row};
 use crate::db::{Result, damaged, from_sql, to_sql};
 use crate::frames::load_ranks;
@@ -20,7 +21,7 @@ use crate::sqlite::Checkpointer;
 use crate::stamps::{self, Cells, STAMPS, Stamps};
 use crate::tail::{Batch, FrameKey, SeriesId};
 use crate::writer::Writer;
-use crate::{Shared, accounts, commands, retention};
+use crate::{Shared, accounts, commands, retention, times};
 
 /// When chunks grow.
 #[derive(Debug, Clone, Copy)]
@@ -257,14 +258,15 @@ fn on_all_cores<T: Sync, R: Send>(all: &[T], weight: usize, one: impl Fn(&T) -> 
 /// The roll-ups of a sealed chunk, by level.
 fn rolled_up(rows: &[Row]) -> Vec<(usize, Vec<Bucket>)> {
     let mut levels: Vec<(usize, Vec<Bucket>)> = Vec::new();
+    let states = times::listed(rows);
     for (level, width) in (1..).zip(LEVELS) {
-        let mut buckets = Buckets::new(width);
-        match levels.last() {
-            Some((_, finer)) => finer.iter().for_each(|b| buckets.merge(b)),
-            None => rows.iter().for_each(|r| buckets.add(r)),
-        }
+        let like = Buckets::new(width).listing(states);
+        let buckets = match levels.last() {
+            Some((_, finer)) => like.of_all(finer.clone()),
+            None => like.of_rows(rows),
+        };
         if level == LEVELS.len() || buckets.len() * WORTH <= rows.len() {
-            levels.push((level, buckets.into_vec()));
+            levels.push((level, buckets));
         }
     }
     levels
@@ -305,7 +307,7 @@ pub(crate) fn bucket_chunks(
         rolled: 0,
         first: Position::default(),
         stamps: None,
-        blob: bucket::encode(part),
+        blob: bucket_codec::encode(part),
     };
     buckets.chunks(buckets.len().div_ceil(parts).max(1)).map(one).collect()
 }

@@ -43,7 +43,7 @@ pub(crate) fn delete(
     while waits()? && compact_frames(shared, &mut upkeep.small, usize::MAX)? > 0 {}
     let outcome = shared.readers.with(|conn| {
         let tx = conn.read()?;
-        let source = Source { conn: &tx, series, tail: Vec::new() };
+        let source = Source::new(&tx, series, Vec::new());
         Deletion::new(&source, range, shared.limits).run()
     })?;
     let samples = outcome.samples;

@@ -10,12 +10,15 @@ mod align;
 mod backup;
 mod boxes;
 mod bucket;
+mod bucket_codec;
+mod certificates;
 mod codec;
 mod commands;
 mod compact;
 mod db;
 mod delete;
 mod desired;
+mod durations;
 mod export;
 mod first;
 mod frames;
@@ -33,11 +36,13 @@ mod pg_tls;
 mod place;
 mod retention;
 mod schemas;
+mod second;
 mod sql;
 mod sqlite;
 mod stamps;
 mod storage;
 mod tail;
+mod times;
 mod transfer;
 mod writer;
 
@@ -255,3 +260,6 @@ impl Drop for Shared {
 #[cfg(test)]
 #[path = "lib_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+mod older_tests;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::Shared;
 use crate::bucket::{self, Buckets};
+use crate::bucket_codec;
 use crate::codec;
 use crate::compact::{Limits, New, SEALED, bucket_chunks, insert, remove};
 use crate::db::{Result, damaged};
@@ -89,21 +90,29 @@ pub(crate) fn replace(shared: &Shared, merge: Merge) -> Result<()> {
     })
 }
 
-/// Samples of a series as one sealed chunk or some.
-pub(crate) fn sealed(conn: &Conn, series: SeriesId, chunks: Vec<Stored>, limits: Limits) -> Result<Merge> {
+/// The samples of some series that end before a time as sealed chunks.
+pub(crate) fn sealed(conn: &Conn, series: &[SeriesId], before: i64, limits: Limits) -> Result<Merge> {
     let mut reader = Reader::new(conn, limits);
-    reader.take(series, 0, 0, chunks)?;
+    for series in series {
+        let sql = "SELECT id, stamps, blob FROM chunks
+                   WHERE series = ?1 AND level = 0 AND class < 9 AND t_max < ?2 ORDER BY class DESC, id";
+        // Upkeep goes on: what cannot be sealed is not removed.
+        let chunks = read_chunks(conn, sql, params![series, before])?;
+        if let Err(error) = reader.take(*series, 0, 0, chunks) {
+            tracing::error!(series, %error, "chunks cannot be sealed: their samples stay");
+        }
+    }
     Ok(reader.finish(true))
 }
 
 /// A chunk with what it refers to.
-pub(crate) struct Stored {
+struct Stored {
     id: i64,
     stamps: Option<i64>,
     blob: Vec<u8>,
 }
 
-pub(crate) fn read_chunks(conn: &Conn, sql: &str, params: Params<'_>) -> Result<Vec<Stored>> {
+fn read_chunks(conn: &Conn, sql: &str, params: Params<'_>) -> Result<Vec<Stored>> {
     conn.all(sql, params, |r| Ok(Stored { id: r.get(0)?, stamps: r.get(1)?, blob: r.get(2)? }))
 }
 
@@ -173,12 +182,12 @@ impl<'a> Reader<'a> {
     }
 
     fn buckets(&mut self, series: SeriesId, level: usize, class: i64, chunks: &[Stored]) -> Result<()> {
-        let mut buckets = Buckets::new(bucket::level_width(level));
+        let mut all = Vec::new();
         for Stored { id, blob, .. } in chunks {
-            let some = bucket::decode(blob).map_err(|e| damaged(format_args!("chunk {id}"), e))?;
-            some.iter().for_each(|b| buckets.merge(b));
+            all.extend(bucket_codec::decode(blob).map_err(|e| damaged(format_args!("chunk {id}"), e))?);
         }
-        self.merge.new.extend(bucket_chunks(series, level, &buckets.into_vec(), class, self.limits));
+        let buckets = Buckets::new(bucket::level_width(level)).of_all(all);
+        self.merge.new.extend(bucket_chunks(series, level, &buckets, class, self.limits));
         Ok(())
     }
 

@@ -8,6 +8,7 @@ use common::command::{LogEntry, Severity};
 use common::names::action;
 use common::{DeviceSchema, PointId, PointSchema, Schema, SchemaHash, TwinId};
 
+use crate::alarms;
 use crate::db::{Result, damaged, from_json, from_sql, to_json, to_sql};
 use crate::frames::gateway_row;
 use crate::log::{self, Entry};
@@ -32,6 +33,9 @@ pub(crate) fn put_schema(
     writer.change_with_cache(|tx, cache| {
         known(tx, cache, schema.hash(), schema, now)?;
         let row = gateway_row(tx, gateway)?;
+        if rank > 0 {
+            alarms::give_way(tx, row, rank)?;
+        }
         for device in &schema.devices {
             put_twin(tx, gateway, row, device, rank, now)?;
             if rank > 0 {

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use cloud_core::align::{Column, Grid};
 use cloud_core::boxes::Boxes;
-use cloud_core::history::{HistoryStorage, SamplePage};
+use cloud_core::history::{AlignedPoint, Durations, HistoryStorage, SamplePage, Spans};
 use cloud_core::storage::{
     Account, AccountStorage, AlarmStorage, AuditStorage, BoxStorage, CommandStorage, Created, FrameStorage,
     History, KnownIncarnation, Loaded, SetAside,
@@ -19,8 +19,8 @@ use common::wire::Known;
 use common::{AlarmId, CommandId, CommandState, Incarnation, Schema, SchemaHash, TwinId};
 
 use crate::{
-    Store, accounts, alarms, align, boxes, commands, compact, delete, desired, export, frames, history, load,
-    log, schemas,
+    Store, accounts, alarms, align, boxes, commands, compact, delete, desired, durations, export, frames,
+    history, load, log, schemas,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -93,12 +93,18 @@ impl FrameStorage for Store {
 impl HistoryStorage for Store {
     async fn aligned(
         &self,
-        points: &[(TwinId, String)],
+        points: &[AlignedPoint],
         grid: Grid,
         method: Interpolation,
+        now_us: i64,
     ) -> Result<Vec<Column>> {
         let (points, tail) = (points.to_vec(), std::sync::Arc::clone(&self.shared.tail));
-        self.read_long(move |conn| align::aligned(conn, &tail, &points, grid, method)).await
+        self.read_long(move |conn| align::aligned(conn, &tail, &points, grid, method, now_us)).await
+    }
+
+    async fn durations(&self, twin: TwinId, point: &str, spans: Spans) -> Result<Durations> {
+        let (point, tail) = (point.to_owned(), std::sync::Arc::clone(&self.shared.tail));
+        self.read_long(move |conn| durations::durations(conn, &tail, twin, &point, &spans)).await
     }
 
     async fn samples(

@@ -3,13 +3,17 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use cloud_core::{PointState, State, TwinState};
+use cloud_core::{PointState, Position, State, TwinState};
 use common::{DeviceSchema, GatewayId, Schema, TwinId};
 
 /// Takes a gateway's current schema: makes its twins, gives them its points, and binds them to the gateway
-/// from `rank` on. A twin bound from a later rank stays as it is. True if twins or points changed.
+/// from `rank` on. A twin bound from a later rank stays as it is. What another box told that had the gateway's name
+/// under a later rank, and has it no more, gives way from now on. True if twins or points changed.
 pub fn put_schema(state: &mut State, gateway: &GatewayId, schema: &Schema, rank: u64) -> bool {
     remember(state, schema);
+    if state.speaks.insert(gateway.clone(), rank) != Some(rank) {
+        give_way(state, gateway, rank);
+    }
     let mut changed = false;
     for device in &schema.devices {
         match state.twins.get_mut(&device.twin) {
@@ -111,6 +115,18 @@ fn renew(twin: &mut TwinState, gateway: &GatewayId, device: &DeviceSchema, rank:
         changed = true;
     }
     changed
+}
+
+/// Values and bindings of a gateway from after `rank` count as from its beginning.
+fn give_way(state: &mut State, gateway: &GatewayId, rank: u64) {
+    let first = Position { rank, ..Position::default() };
+    let is_bound = |twin: &&mut TwinState| twin.binding.as_ref().is_some_and(|(g, _)| g == gateway);
+    for twin in state.twins.values_mut().filter(is_bound) {
+        twin.bound_from = twin.bound_from.min(rank);
+        for point in twin.points.iter_mut().filter(|p| p.position.rank > rank) {
+            point.position = first;
+        }
+    }
 }
 
 /// A device feeds one twin: another that it fed before is without a device from now on.

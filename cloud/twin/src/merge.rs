@@ -17,7 +17,8 @@ pub struct Outcome {
 }
 
 /// Applies a frame's samples. A frame that has none changes nothing; so does a row of a twin that is not
-/// bound to this gateway and device, or is bound from a later rank.
+/// bound to this gateway and device, or is bound from a later rank, and all that another box told that has the gateway's
+/// name no more.
 pub fn apply_frame(
     state: &mut State,
     schema: &Schema,
@@ -65,6 +66,9 @@ fn apply<'a>(
     rows: impl Iterator<Item = (Position, &'a SampleRow)>,
 ) -> Outcome {
     let mut outcome = Outcome::default();
+    if state.speaks.get(gateway).is_some_and(|speaks| rank > *speaks) {
+        return outcome;
+    }
     // Rows of one device mostly follow each other.
     let mut last: Option<(&DeviceSchema, bool, &mut TwinState)> = None;
     for (position, row) in rows {

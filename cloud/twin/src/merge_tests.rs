@@ -65,7 +65,30 @@ fn start() -> (State, Schema) {
     let mut state = State::default();
     let s = schema("g1", &["oven", "press"]);
     put_schema(&mut state, &g("g1"), &s, 1);
+    // As after a start of the cloud: frames of all ranks are applied.
+    state.speaks.clear();
     (state, s)
+}
+
+#[test]
+fn a_box_that_has_its_name_again_is_heard_and_what_a_copy_told_gives_way() {
+    let (mut state, s) = start();
+    let apply = |state: &mut State, rank, seq, x| {
+        apply_frame(state, &s, &g("g1"), rank, &frame(seq, &[(0, x)])).applied.len()
+    };
+    assert_eq!(apply(&mut state, 1, 5, 1.0), 1);
+    put_schema(&mut state, &g("g1"), &s, 2);
+    assert_eq!(apply(&mut state, 2, 1, 2.0), 1);
+    assert_eq!(apply(&mut state, 1, 6, 3.0), 0, "of before the copy");
+    put_schema(&mut state, &g("g1"), &s, 1);
+    assert_eq!(value(&state, "oven", "a"), Some(2.0), "until it speaks");
+    assert_eq!(apply(&mut state, 1, 7, 4.0), 1);
+    assert_eq!(apply(&mut state, 2, 2, 5.0), 0, "it has the name no more");
+    assert_eq!(apply(&mut state, 1, 7, 4.0), 0, "twice is once");
+    // Whoever comes next is later than both.
+    put_schema(&mut state, &g("g1"), &s, 3);
+    assert_eq!(apply(&mut state, 3, 1, 6.0), 1);
+    assert_eq!(value(&state, "oven", "a"), Some(6.0));
 }
 
 fn value(state: &State, device: &str, point: &str) -> Option<f64> {

@@ -14,6 +14,7 @@ pub mod messages;
 pub mod notes;
 pub mod orders;
 pub mod point;
+pub mod pulse;
 pub mod registry;
 
 pub use adapter::{Adapter, DeviceWriter, Permit, Reading, WriteError};
@@ -28,4 +29,5 @@ pub use messages::{Message, Messages, Publish};
 pub use notes::Notes;
 pub use orders::Orders;
 pub use point::{Deadband, Door, Point, PointDefinition, RawRange, Scale, Treatment};
+pub use pulse::{Beat, Pulse};
 pub use registry::{Device, Registry, RegistryError};

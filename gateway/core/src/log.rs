@@ -66,6 +66,8 @@ pub struct Lacking {
     pub again: u64,
     /// Those that are not: told as gaps.
     pub gone: u64,
+    /// Those that may be in files that cannot be read now: sent again once a start has read them, else told then.
+    pub unread: u64,
 }
 
 /// The buffer.

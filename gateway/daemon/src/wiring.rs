@@ -11,17 +11,18 @@ use gateway_adapters::{Context, opcua, sparkplug};
 use gateway_broker::{Broker, publish_devices, publish_points};
 use gateway_control::Control;
 use gateway_core::{
-    Bus, Current, DeviceWriter, DropCounts, FrameLog, Health, Points, Policy, RawSender, Reader,
+    Bus, Current, DeviceWriter, DropCounts, FrameLog, Health, Points, Policy, Pulse, RawSender, Reader,
 };
 use gateway_pipeline::Pipeline;
 use gateway_store::{FeedOptions, Store};
 use tokio::sync::{Mutex, mpsc};
 
+use crate::VERSION;
 use crate::alarms::Desk;
 use crate::config::{Config, Overflow, Publish};
 use crate::derived::{Derived, Notes};
 use crate::drivers::{Drivers, planned};
-use crate::gateway::{StartError, VERSION};
+use crate::gateway::StartError;
 use crate::notes::NoteFiles;
 use crate::parts::{Processing, SampleCounts, Switch, log_events};
 use crate::recorder::Recorder;
@@ -43,6 +44,8 @@ pub(crate) struct Wiring {
     pub(crate) points: Points,
     pub(crate) current: Current,
     pub(crate) health: Health,
+    /// Whether the loops of the field turn.
+    pub(crate) pulse: Pulse,
     pub(crate) bus: Bus,
     pub(crate) stages: Stages,
     /// Where what must outlive a restart is kept, once the buffer is open.
@@ -64,6 +67,7 @@ impl Wiring {
         Self {
             current: Current::new(config.registry.slots()),
             health: Health::new(clock.clone(), &config.registry),
+            pulse: Pulse::new(clock.clone()),
             bus: Bus::new(drops.clone()),
             points: config.registry.clone().into(),
             stages: Stages::new(&clock),
@@ -109,6 +113,7 @@ impl Wiring {
             current: self.current.clone(),
             bus: self.bus.clone(),
             counts: counts.clone(),
+            pulse: self.pulse.clone(),
         });
         let (sink, events) = mpsc::channel(EVENT_QUEUE);
         let (health, clock) = (self.health.clone(), self.clock.clone());
@@ -121,6 +126,7 @@ impl Wiring {
             drops: self.drops.clone(),
             notes: Some(Arc::new(NoteFiles::new(&self.config.data_dir))),
             modems: gateway_adapters::modbus::Modems::default(),
+            pulse: self.pulse.clone(),
         };
         let ends = broker.cloned().map(Arc::new).map(|h| sparkplug::Ends {
             source: h.clone(),
@@ -261,6 +267,7 @@ pub(crate) fn uplink_options(config: &Config) -> Option<gateway_sync::Options> {
         tls,
         username: uplink.username.clone(),
         password: uplink.password.clone(),
+        enrolment: uplink.enrolment.clone().map(|e| (gateway_sync::EnrolmentFolder::of(&config.data_dir), e)),
         version: VERSION.to_owned(),
         window_bytes: uplink.window_bytes,
         machine: std::fs::read_to_string(&uplink.machine_id_file)

@@ -6,6 +6,7 @@ use common::{Incarnation, IntervalSet};
 use gateway_core::Lacking;
 
 use crate::inner::{Inner, Shared, lock};
+use crate::recover::may_be_unread;
 use crate::state::Sets;
 
 /// Incarnations that are remembered after their frames are gone.
@@ -55,17 +56,17 @@ impl Inner {
             let of_past = of_past.unwrap_or_default();
             shared.past_dirty |= !of_past.is_empty();
             let acked = shared.acked.get(incarnation).cloned().unwrap_or_default();
-            let mut lost = acked.minus(seqs);
+            let lost = acked.minus(seqs);
             if !lost.is_empty() {
                 shared.acked.insert(*incarnation, acked.minus(&lost));
                 shared.acked_dirty = true;
             }
-            lost.extend(&of_past);
-            if lost.is_empty() {
-                continue;
-            }
-            let gone = lost.minus(&self.here(&shared, *incarnation));
-            lacking.again += lost.minus(&gone).len();
+            let absent = lost.minus(&self.here(&shared, *incarnation));
+            lacking.again += lost.len() - absent.len();
+            let unread = self.unread_of(&shared, *incarnation, &absent);
+            lacking.unread += unread.len();
+            let mut gone = absent.minus(&unread);
+            gone.extend(&of_past);
             lacking.gone += gone.len();
             for run in gone.iter() {
                 shared.gap(Gap {
@@ -80,6 +81,16 @@ impl Inner {
         drop(shared);
         self.tell_losses();
         lacking
+    }
+
+    /// What of the absent frames of an incarnation may be in files that were not read.
+    fn unread_of(&self, shared: &Shared, incarnation: Incarnation, absent: &IntervalSet) -> IntervalSet {
+        if incarnation == self.incarnation {
+            return IntervalSet::new();
+        }
+        let gone = shared.gone.get(&incarnation).cloned().unwrap_or_default();
+        let is_unread = |run: &(u64, u64)| may_be_unread(&shared.segments, &shared.unread, incarnation, *run);
+        absent.difference(&gone).filter(is_unread).collect::<Vec<_>>().into()
     }
 
     /// Frames of an incarnation that can be read.

@@ -14,6 +14,9 @@ const CAPACITY: usize = 5000;
 pub(crate) struct Known {
     pub(crate) order: u64,
     pub(crate) update: CommandUpdate,
+    /// The frame of this boot that tells it; 0 if one of before does.
+    #[serde(skip)]
+    pub(crate) seq: u64,
 }
 
 /// Last updates by command.
@@ -37,14 +40,14 @@ impl Commands {
         let stays =
             self.all.get(&update.id).is_some_and(|k| k.update.state.is_final() && !update.state.is_final());
         if !stays {
-            self.put(update);
+            self.put(update, 0);
         }
     }
 
-    /// A new update.
-    pub(crate) fn put(&mut self, update: CommandUpdate) {
+    /// A new update, which a frame of this boot tells.
+    pub(crate) fn put(&mut self, update: CommandUpdate, seq: u64) {
         let id = update.id;
-        self.all.insert(id, Known { order: self.next, update });
+        self.all.insert(id, Known { order: self.next, update, seq });
         self.next += 1;
         self.dirty.insert(id);
         if self.all.len() > CAPACITY {
@@ -73,9 +76,11 @@ impl Commands {
         all.into_iter().map(|k| k.update.clone()).collect()
     }
 
-    /// What changed since the last call; none for what was forgotten.
-    pub(crate) fn take_dirty(&mut self) -> Vec<(CommandId, Option<Known>)> {
-        let dirty: Vec<CommandId> = self.dirty.drain().collect();
-        dirty.into_iter().map(|id| (id, self.all.get(&id).cloned())).collect()
+    /// What changed since the last call and is told by frames up to `durable`; none for what was forgotten. A state that
+    /// knew an end of which the log has lost the frame would keep it from being told for ever.
+    pub(crate) fn take_dirty(&mut self, durable: u64) -> Vec<(CommandId, Option<Known>)> {
+        let Self { all, dirty, .. } = self;
+        let is_durable = |id: &CommandId| all.get(id).is_none_or(|known| known.seq <= durable);
+        dirty.extract_if(is_durable).map(|id| (id, all.get(&id).cloned())).collect()
     }
 }

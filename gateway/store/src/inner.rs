@@ -342,7 +342,7 @@ impl Inner {
         let bytes: Arc<[u8]> = frame.encode().into();
         let mut shared = lock(&self.shared);
         match frame.body {
-            Body::Command(update) => shared.commands.put(update),
+            Body::Command(update) => shared.commands.put(update, seq),
             Body::Gap(gap) => match shared.telling.iter_mut().find(|(n, g)| *n == UNTOLD && *g == gap) {
                 Some((number, _)) => *number = seq,
                 None => shared.telling.push((seq, gap)),

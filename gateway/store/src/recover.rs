@@ -164,7 +164,7 @@ fn judge(found: &mut Recovered, gone: &Sets) {
         }
         let missing: Vec<_> = expected.difference(there).collect();
         for (first, last) in missing {
-            if may_be_unread(found, incarnation, (first, last)) {
+            if may_be_unread(&found.segments, &found.unread, incarnation, (first, last)) {
                 continue;
             }
             tracing::error!(%incarnation, first, last, "frames are missing from the log");
@@ -174,12 +174,17 @@ fn judge(found: &mut Recovered, gone: &Sets) {
 }
 
 /// Whether numbers may be in a file that was not read: one whose ordinal lies among those of the segments around them.
-fn may_be_unread(found: &Recovered, incarnation: Incarnation, (first, last): (u64, u64)) -> bool {
-    let own = || found.segments.iter().filter(|s| s.incarnation == incarnation);
+pub(crate) fn may_be_unread(
+    segments: &[Segment],
+    unread: &[Unread],
+    incarnation: Incarnation,
+    (first, last): (u64, u64),
+) -> bool {
+    let own = || segments.iter().filter(|s| s.incarnation == incarnation);
     let before = own().filter_map(|s| Some((s.contents.present.last_to(first - 1)?, s.ordinal))).max();
     let after = own().filter_map(|s| Some((s.contents.present.first_from(last + 1)?, s.ordinal))).min();
     let (before, after) = (before.map_or(0, |b| b.1), after.map_or(u64::MAX, |a| a.1));
-    found.unread.iter().any(|u| u.ordinal.is_none_or(|o| (before..=after).contains(&o)))
+    unread.iter().any(|u| u.ordinal.is_none_or(|o| (before..=after).contains(&o)))
 }
 
 fn damaged(incarnation: Option<Incarnation>, seqs: Option<(u64, u64)>) -> Gap {

@@ -171,10 +171,11 @@ impl Store {
     }
 
     fn keep(&self, flush: bool) {
+        let durable = self.inner.watermark.borrow().durable;
         let (acks, past, commands) = {
             let mut shared = lock(&self.inner.shared);
             let past = std::mem::take(&mut shared.past_dirty).then(|| shared.past.clone());
-            let commands = shared.commands.take_dirty();
+            let commands = shared.commands.take_dirty(durable);
             let mut acks = Sets::new();
             if std::mem::take(&mut shared.acked_dirty) {
                 acks = shared.acked.iter().map(|(i, s)| (*i, s.clone())).collect();

@@ -40,7 +40,7 @@ async fn acks_are_taken_back_and_what_is_gone_is_told_once() {
     assert_eq!(store.lacks(&known(first, &[(1, last)])), Lacking::default());
 
     let lacking = store.lacks(&known(first, &[(1, 50)]));
-    assert_eq!(lacking, Lacking { again: here.len(), gone: oldest - 1 - 50 });
+    assert_eq!(lacking, Lacking { again: here.len(), gone: oldest - 1 - 50, unread: 0 });
     assert!(store.health().unacked_frames >= here.len());
     assert_eq!(store.acked(first).iter().collect::<Vec<_>>(), [(1, 50)]);
     let lost: Vec<_> = gaps(&store).into_iter().filter(|g| g.cause == GapCause::CloudLost).collect();
@@ -70,8 +70,53 @@ async fn acks_are_taken_back_and_what_is_gone_is_told_once() {
     drop(store);
     let store = open(small());
     assert_eq!(store.acks()[0].incarnation, first);
-    assert_eq!(store.lacks(&known(first, &[(1, 60)])), Lacking { again: 0, gone: head - 60 });
+    assert_eq!(store.lacks(&known(first, &[(1, 60)])), Lacking { gone: head - 60, ..Lacking::default() });
     assert_eq!(store.acks()[0].seqs.iter().collect::<Vec<_>>(), [(1, 60)]);
     let told = gaps(&store).into_iter().any(|g| g.incarnation == Some(first) && g.seqs == Some((61, head)));
     assert!(told, "{:?}", gaps(&store));
+}
+
+/// A file that cannot be read now may hold them: they are no gap, and are sent once it is read.
+#[tokio::test]
+async fn what_may_be_in_an_unread_file_is_not_told_as_lost_by_the_cloud() {
+    let dir = memory_dir();
+    let disk = disk::ModelDisk::new(dir.path());
+    let log = dir.path().join("log");
+    let options = || Options {
+        disk: std::sync::Arc::new(disk.clone()),
+        segment_bytes: 16 << 10,
+        sync_interval: Duration::from_millis(2),
+        ..options(dir.path())
+    };
+    let store = open(options());
+    for n in 0..24 {
+        let id = store.append(samples(500, n)).unwrap();
+        store.durable(id).await.unwrap();
+    }
+    let incarnation = store.incarnation();
+    let written = read_all(&store, incarnation);
+    store.ack(&known(incarnation, &[(1, 24)])).unwrap();
+    drop(store);
+    let second = disk.files(&log).remove(1);
+    let bytes = disk.content(&second);
+    let there = |f: &&(u64, Vec<u8>)| bytes.windows(f.1.len()).any(|w| w == &f.1[..]);
+    let waits: IntervalSet = written.iter().filter(there).map(|f| (f.0, f.0)).collect::<Vec<_>>().into();
+    assert!((1..20).contains(&waits.len()), "{waits:?}");
+
+    disk.forbid(&second);
+    let store = open(options());
+    let lacking = store.lacks(&known(incarnation, &[]));
+    assert_eq!(lacking, Lacking { again: 24 - waits.len(), gone: 0, unread: waits.len() });
+    synced(&store).await;
+    assert_eq!(gaps(&store), vec![]);
+    assert_eq!(store.lacks(&known(incarnation, &[])), Lacking::default(), "told once");
+    drop(store);
+
+    disk.permit();
+    let store = open(options());
+    synced(&store).await;
+    assert_eq!(read_all(&store, incarnation), written);
+    assert_eq!(gaps(&store), vec![]);
+    // As before the acknowledgement: all of it is to be sent.
+    assert!(store.acked(incarnation).is_empty() && store.health().unacked_frames >= 24);
 }

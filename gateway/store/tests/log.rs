@@ -6,9 +6,8 @@ mod rig;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::command::{CommandUpdate, Origin, Requester};
 use common::wire::{Body, GapCause, Known};
-use common::{Clock, CommandId, CommandState, Drain, IntervalSet, PointId, TwinId, Value};
+use common::{Clock, CommandId, CommandState, Drain, IntervalSet, PointId, Value};
 use gateway_core::{Bus, DropCounts, FrameId, FrameLog, LogError, Policy};
 use gateway_store::{FeedOptions, OpenError, Store, feed};
 use rig::*;
@@ -185,22 +184,6 @@ async fn history_gives_the_newest_of_a_time_range_in_order() {
     let newest = store.history(&[PointId(5)], from, to, 7);
     assert_eq!(newest, found[found.len() - 7..]);
     assert!(store.history(&[PointId(5)], 70_000_000, 80_000_000, 10).is_empty());
-}
-
-fn update(id: CommandId, state: CommandState) -> Body {
-    Body::Command(CommandUpdate {
-        id,
-        twin: TwinId(uuid::Uuid::nil()),
-        point: "p1".to_owned(),
-        value: Value::F64(1.0),
-        requester: Requester { name: "a".to_owned(), origin: Origin::Local },
-        reason: String::new(),
-        state,
-        code: None,
-        detail: String::new(),
-        read_back: None,
-        at_us: 1,
-    })
 }
 
 #[tokio::test]

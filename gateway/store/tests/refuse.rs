@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::wire::{Body, Frame, GapCause, Known};
-use common::{Clock, IntervalSet};
+use common::{Clock, CommandId, CommandState, IntervalSet};
 use gateway_core::{FrameId, FrameLog, LogError};
 use gateway_store::disk::Disk;
 use gateway_store::{DropError, Options, Store};
@@ -135,6 +135,28 @@ async fn what_a_failed_sync_left_is_written_again_elsewhere() {
     drop(store);
     let store = store_on(&left, &dir);
     assert!(begins_with(&read_all(&store, incarnation), &written));
+}
+
+/// What the state says of a command is never more than the log does: a start that knew an end which no frame tells would
+/// never tell it.
+#[tokio::test]
+async fn an_end_of_a_command_that_did_not_reach_the_log_is_not_known_after_a_restart() {
+    let dir = memory_dir();
+    let disk = ModelDisk::new(dir.path());
+    let store = store_on(&disk, &dir);
+    let id = CommandId::new();
+    store.append(update(id, CommandState::Executing)).unwrap();
+    through(&store).await;
+    disk.fail(Call::Write, Fault::Broken, u64::MAX);
+    store.append(update(id, CommandState::Succeeded)).unwrap();
+    assert!(store.durable(head(&store)).await.is_err());
+    drop(store);
+    disk.fail(Call::Write, Fault::Broken, 0);
+    for _ in 0..2 {
+        let store = store_on(&disk, &dir);
+        let known: Vec<_> = store.commands().into_iter().map(|c| (c.id, c.state)).collect();
+        assert_eq!(known, [(id, CommandState::Executing)]);
+    }
 }
 
 #[tokio::test]

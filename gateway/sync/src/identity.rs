@@ -184,10 +184,13 @@ impl Note {
         }
         detail += &format!(
             ". It lacks {} frames that it had acknowledged: {} are sent again, {} are no longer here and are told as gaps",
-            lacking.again + lacking.gone,
+            lacking.again + lacking.gone + lacking.unread,
             lacking.again,
             lacking.gone
         );
+        if lacking.unread > 0 {
+            detail += &format!(", {} may be in files that cannot be read now", lacking.unread);
+        }
         Some(entry(action::CLOUD_RESTORED, detail))
     }
 }

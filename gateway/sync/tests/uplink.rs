@@ -9,7 +9,7 @@ use std::time::Duration;
 use common::command::{CommandOrder, DesiredOrder, Origin, Requester};
 use common::names::Code;
 use common::wire::{Down, FEATURE_BATCH, FEATURE_COLUMNS, Refusal};
-use common::{CommandId, IntervalSet, TwinId, Value};
+use common::{CommandId, CommandState, IntervalSet, TwinId, Value};
 use gateway_core::{FrameId, FrameLog as _};
 use rig::cloud::{Cloud, Seen};
 use rig::*;
@@ -66,6 +66,47 @@ async fn a_backlog_goes_together_to_a_cloud_that_takes_batches_and_live_frames_g
     });
     let status = running.uplink.status().borrow().clone();
     assert_eq!((status.sent_live, status.sent_backlog, status.acked), (5, 2099, 2104));
+    running.end().await;
+}
+
+/// The cloud may not know of a write of which the box knows nothing after a loss of power.
+#[tokio::test]
+async fn an_intent_goes_once_it_is_on_disk_and_nothing_waits_for_it() {
+    let cloud = Cloud::start().await;
+    let log = Log::new(3);
+    let running = run(options(cloud.port), &log);
+    eventually("session", || log.is_all_acked()).await;
+    let is_there = |frame: FrameId| cloud.with(|s| s.stored.contains_key(&frame));
+    for is_live in [true, false] {
+        let (sent, intent) = (log.step(CommandState::Sent), log.step(CommandState::Executing));
+        let rejected = log.step(CommandState::Rejected);
+        if is_live {
+            eventually("what came after it", || is_there(sent) && is_there(rejected)).await;
+        } else {
+            // In the backlog of the next session it waits as well.
+            let session = cloud.with(|s| {
+                s.script.break_after = Some(0);
+                s.sessions
+            });
+            eventually("sessions that break", || cloud.with(|s| s.sessions > session + 1)).await;
+            cloud.with(|s| s.script.break_after = None);
+            eventually("what came after it", || is_there(sent) && is_there(rejected)).await;
+        }
+        let later = log.event();
+        eventually("what is live", || is_there(later)).await;
+        assert!(!is_there(intent), "it is not on disk");
+        log.synced(intent);
+        eventually("the intent", || is_there(intent)).await;
+        eventually("all acked", || log.is_all_acked()).await;
+        assert_eq!(cloud.with(|s| s.stored[&intent]), 1);
+    }
+    // As it is where the disk answers: the steps come in their order.
+    let intent = log.step(CommandState::Executing);
+    log.synced(intent);
+    let result = log.step(CommandState::Succeeded);
+    eventually("the result", || is_there(result)).await;
+    let at = |frame| cloud.with(|s| s.seen.iter().rposition(|e| *e == Seen::Frame(frame)));
+    assert!(at(intent).is_some() && at(intent) < at(result));
     running.end().await;
 }
 

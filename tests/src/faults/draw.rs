@@ -64,6 +64,15 @@ pub enum Refused {
     Names,
 }
 
+/// A second box that has the name and the credentials of the gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Other {
+    /// With a state of its own.
+    Stranger,
+    /// With a copy of the first one's disk.
+    Copy,
+}
+
 /// One fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -111,6 +120,8 @@ pub enum Fault {
     Clock(Duration, i64),
     /// the wall clock stands at 1970, for so long, and then jumps to what it is
     Epoch(Duration),
+    /// A second box comes up beside the first; so long after people were told, it is let in, or else taken away.
+    Second(Other, bool, Duration),
 }
 
 impl Fault {
@@ -144,6 +155,10 @@ impl Fault {
             Self::Clock(_, us) if us > 0 => "clock forward and back",
             Self::Clock(..) => "clock back and forward",
             Self::Epoch(_) => "clock at 1970",
+            Self::Second(Other::Stranger, true, _) => "second box, let in",
+            Self::Second(Other::Stranger, false, _) => "second box, taken away",
+            Self::Second(Other::Copy, true, _) => "copy of the box, let in",
+            Self::Second(Other::Copy, false, _) => "copy of the box, taken away",
         }
     }
 
@@ -166,7 +181,8 @@ impl Fault {
             | Self::Full(d, _)
             | Self::SlowDisk(d, _)
             | Self::Clock(d, _)
-            | Self::Epoch(d) => d,
+            | Self::Epoch(d)
+            | Self::Second(_, _, d) => d,
             Self::Reset | Self::Tear(_) | Self::Repeat(..) | Self::Refuse(..) | Self::Short(_) => {
                 Duration::ZERO
             }
@@ -194,6 +210,8 @@ pub struct Plan {
     pub gateway_clock: Vec<Step>,
     /// What happens to the cloud's wall clock.
     pub cloud_clock: Vec<Step>,
+    /// The second box, if there is one.
+    pub second: Vec<Step>,
     /// When commands are sent, and to which of the plant's registers.
     pub commands: Vec<(Duration, usize)>,
 }
@@ -249,14 +267,34 @@ impl Plan {
             }
         }
         plan.machines(r);
+        if r.within(0, 11) == 0 {
+            plan.twofold(r);
+        }
         plan
+    }
+
+    /// A second box: beside it processes and the link suffer, disks and clocks do not, and no store is one from before.
+    fn twofold(&mut self, r: &mut Random) {
+        let of_process = |(_, fault): &Step| {
+            matches!(
+                fault,
+                Fault::Kill(_) | Fault::KillTwice(_) | Fault::End(_) | Fault::Stop(_) | Fault::Slow(_)
+            )
+        };
+        self.gateway.retain(of_process);
+        self.cloud.retain(of_process);
+        (self.gateway_disk, self.cloud_disk) = (Vec::new(), Vec::new());
+        (self.gateway_clock, self.cloud_clock) = (Vec::new(), Vec::new());
+        let other = if r.within(0, 1) == 0 { Other::Stranger } else { Other::Copy };
+        let let_in = r.within(0, 1) == 0;
+        self.second.push((r.ms(50, 1500), Fault::Second(other, let_in, r.ms(0, 600))));
     }
 
     /// All that happens, lane by lane.
     pub fn steps(&self) -> impl Iterator<Item = &Step> {
         let processes = [&self.gateway, &self.cloud, &self.link];
         let machines = [&self.gateway_disk, &self.cloud_disk, &self.gateway_clock, &self.cloud_clock];
-        processes.into_iter().chain(machines).flatten()
+        processes.into_iter().chain(machines).chain([&self.second]).flatten()
     }
 
     /// Disks, clocks and power.
@@ -373,7 +411,7 @@ mod tests {
         let mut names: Vec<_> = plans.iter().flat_map(Plan::steps).map(|(_, f)| f.name()).collect();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), 27, "every kind of fault is drawn: {names:?}");
+        assert_eq!(names.len(), 31, "every kind of fault is drawn: {names:?}");
         // As published with the algorithm: a seed keeps its numbers.
         assert_eq!(Random::new(1_234_567).number(), 6_457_827_717_110_365_317);
     }

@@ -9,6 +9,7 @@ use common::api::CommandView;
 use common::command::LogEntry;
 use common::names::{Code, action};
 
+use super::second::{NUMBERS, Seen};
 use super::wire::Wire;
 use crate::oracle::{Oracle, Stored};
 
@@ -112,10 +113,10 @@ pub struct Evidence {
     pub audit: Vec<LogEntry>,
     /// Damage done to the gateway's files that cannot come from a loss of power: it may cost samples, and is told.
     pub corrupted: bool,
-    /// Whether the gateway was killed or without power.
-    pub box_ended: bool,
     /// One of the stores is one from before: what it had of commands since then nobody can tell.
     pub restored: bool,
+    /// What a second box under the gateway's name came to, if there was one.
+    pub second: Option<Seen>,
     /// What both programs logged of panics that they got over.
     pub panics: Vec<String>,
     /// What was seen and done beneath both programs, by name.
@@ -134,6 +135,7 @@ pub fn judge(evidence: &Evidence) -> Vec<Violation> {
         found.extend(of_command(evidence, command));
     }
     found.extend(strangers(evidence));
+    found.extend(twofold(evidence));
     found
 }
 
@@ -178,13 +180,34 @@ fn samples(evidence: &Evidence) -> Vec<Violation> {
 fn number(evidence: &Evidence, source_us: i64) -> Option<u64> {
     let number = u64::try_from(source_us - evidence.base_us).ok()?;
     let last = evidence.last.values().copied().max()?;
-    (1..=last).contains(&number).then_some(number)
+    let of_second = evidence.second.as_ref().map_or(0, |second| second.last);
+    ((1..=last).contains(&number) || (NUMBERS + 1..=of_second).contains(&number)).then_some(number)
+}
+
+/// Two boxes under one name: people are told, and what was durable in the second one is in the history if it was let in.
+fn twofold(evidence: &Evidence) -> Vec<Violation> {
+    let Some(second) = &evidence.second else { return Vec::new() };
+    let mut found = Vec::new();
+    let is_told = |action: &str| evidence.audit.iter().any(|e| e.action == action);
+    if !is_told(action::GATEWAY_DUPLICATE) {
+        found.push(violation(Kind::Untold, "two boxes spoke under one name"));
+    }
+    let Some(oracle) = &second.oracle else { return found };
+    if !is_told(action::GATEWAY_ACCEPTED) {
+        found.push(violation(Kind::AuditGap, "the second box was let in"));
+    }
+    let verdict = oracle.judge(&evidence.stored, value);
+    if verdict.lost > 0 {
+        found.push(violation(Kind::Lost, format!("{} samples of the second box: {verdict:?}", verdict.lost)));
+    }
+    found
 }
 
 fn twin(evidence: &Evidence) -> Vec<Violation> {
     let mut found = Vec::new();
     for (point, last) in &evidence.last {
-        let stored = evidence.stored.get(point).into_iter().flatten().map(|(number, _)| *number).max();
+        let stored = evidence.stored.get(point).into_iter().flatten().map(|(number, _)| *number);
+        let stored = stored.filter(|number| *number <= NUMBERS).max();
         let twin = evidence.twin.get(point).copied();
         if twin != Some((*last, Some(value(*last)))) || stored != Some(*last) {
             let detail =
@@ -207,7 +230,8 @@ fn of_command(evidence: &Evidence, sent: &Sent) -> Vec<Violation> {
     let at = |(register, word): &&(usize, u16)| (*register, *word) == (sent.register, sent.word);
     let writes = evidence.written.iter().filter(at).count();
     let state = sent.cloud.as_ref().map(|c| c.state);
-    let told = || format!("{}: {state:?}, {writes} writes", sent.reason);
+    let at_box = sent.gateway.as_ref().map(|g| g.state);
+    let told = || format!("{}: {state:?}, at the box {at_box:?}, {writes} writes", sent.reason);
     if writes > 1 {
         found.push(violation(Kind::CommandTwice, told()));
     }
@@ -216,17 +240,14 @@ fn of_command(evidence: &Evidence, sent: &Sent) -> Vec<Violation> {
         Some(CommandState::Rejected | CommandState::Expired) => writes == 0,
         Some(CommandState::Succeeded) => writes >= 1,
         Some(CommandState::Failed | CommandState::Unknown) => true,
-        // The step left the box before it was on its disk, and the box lost it: then it has written nothing, and the cloud
-        // ends the command as unknown 60 s after its deadline, which is longer than we wait.
-        Some(CommandState::Executing) => writes == 0 && sent.gateway.is_none() && evidence.box_ended,
-        Some(CommandState::Accepted | CommandState::Sent) => false,
+        Some(CommandState::Accepted | CommandState::Sent | CommandState::Executing) => false,
     };
     if !fits && known {
         found.push(violation(Kind::CommandEnd, told()));
     }
     let Some(view) = sent.cloud.as_ref().filter(|_| known) else { return found };
-    if let Some(at_box) = sent.gateway.as_ref().filter(|g| g.state != view.state) {
-        found.push(violation(Kind::CommandEnd, format!("{}; at the box {:?}", told(), at_box.state)));
+    if at_box.is_some_and(|at_box| at_box != view.state) {
+        found.push(violation(Kind::CommandEnd, told()));
     }
     if view.state == CommandState::Unknown && !was_hidden(&evidence.commands, sent) {
         found.push(violation(Kind::UnknownNeedless, told()));

@@ -80,7 +80,9 @@ struct Shared {
     breaks: watch::Sender<Option<Break>>,
     orders: Mutex<Orders>,
     injected: Notify,
-    wire: Mutex<Wire>,
+    wire: Arc<Mutex<Wire>>,
+    /// Which of those that share a wire it is.
+    number: usize,
 }
 
 /// The link; it ends with its last handle's runtime.
@@ -98,6 +100,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Link {
     /// One that leads to `to`.
     pub async fn start(to: SocketAddr) -> Self {
+        Self::start_on(to, Arc::default(), 0).await
+    }
+
+    /// One more to the same cloud, of the second box under the gateway's name: what is known of the wire is of both.
+    pub async fn beside(&self, to: SocketAddr) -> Self {
+        Self::start_on(to, self.shared.wire.clone(), self.shared.number + 1).await
+    }
+
+    async fn start_on(to: SocketAddr, wire: Arc<Mutex<Wire>>, number: usize) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let addr = listener.local_addr().expect("bound");
         let shared = Arc::new(Shared {
@@ -106,7 +117,8 @@ impl Link {
             breaks: watch::Sender::new(None),
             orders: Mutex::default(),
             injected: Notify::new(),
-            wire: Mutex::default(),
+            wire,
+            number,
         });
         let serving = shared.clone();
         tokio::spawn(async move {
@@ -314,8 +326,8 @@ impl Shared {
             Way::Down => of_the_first(&orders, payload),
         };
         match way {
-            Way::Up => lock(&self.wire).up(changed.as_deref().unwrap_or(payload)),
-            Way::Down => lock(&self.wire).down(payload),
+            Way::Up => lock(&self.wire).up(self.number, changed.as_deref().unwrap_or(payload)),
+            Way::Down => lock(&self.wire).down(self.number, payload),
         }
         let packet = changed.map_or_else(|| packet.to_vec(), |payload| packet::replaced(packet, &payload));
         out.extend_from_slice(&packet);

@@ -14,6 +14,7 @@ mod machine;
 mod orders;
 pub mod packet;
 mod processes;
+pub mod second;
 pub mod shim;
 mod site;
 mod unsynced;

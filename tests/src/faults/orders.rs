@@ -22,7 +22,7 @@ pub(super) struct Order {
     reason: String,
     register: usize,
     word: u16,
-    id: Option<CommandId>,
+    pub(super) id: Option<CommandId>,
 }
 
 /// Sends all, each at its time.

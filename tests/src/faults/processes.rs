@@ -47,8 +47,6 @@ pub(super) struct Box1 {
     pub(super) corrupted: bool,
     /// Whether its store is one from before.
     pub(super) restored: bool,
-    /// Whether it was killed or without power.
-    pub(super) ended: bool,
 }
 
 impl Box1 {
@@ -57,7 +55,7 @@ impl Box1 {
         setup.env = shim.env();
         let gateway = Gateway::start(dir, &setup).await;
         let watch = watch(&oracle, &gateway);
-        Self { gateway, setup, oracle, watch, shim, corrupted: false, restored: false, ended: false }
+        Self { gateway, setup, oracle, watch, shim, corrupted: false, restored: false }
     }
 
     /// Goes through its lane; says what was done.
@@ -125,8 +123,7 @@ impl Box1 {
     }
 
     /// Kills it and has it up again, with the switch on remote as somebody at the box would set it.
-    async fn kill(&mut self, away: Duration) {
-        self.ended = true;
+    pub(super) async fn kill(&mut self, away: Duration) {
         self.gateway.process.kill();
         self.shim.ended();
         self.unwatch().await;
@@ -148,7 +145,8 @@ impl Drop for Box1 {
     }
 }
 
-fn watch(oracle: &Oracle, gateway: &Gateway) -> JoinHandle<()> {
+/// Follows what is durable in a gateway, to its end.
+pub(super) fn watch(oracle: &Oracle, gateway: &Gateway) -> JoinHandle<()> {
     let (oracle, api) = (oracle.clone(), gateway.api());
     tokio::spawn(async move { oracle.watch(api).await })
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::unsynced::Disk;
+use crate::folder::copy;
 
 /// A number of the control file, at its place there: orders first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -208,18 +209,5 @@ impl Shim {
 
     fn backup(&self) -> PathBuf {
         self.root.with_extension("backup")
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir(to).expect("a folder");
-    fs::set_permissions(to, fs::metadata(from).expect("a folder").permissions()).expect("its mode");
-    for entry in fs::read_dir(from).expect("a folder").flatten() {
-        let (path, to) = (entry.path(), to.join(entry.file_name()));
-        if path.is_dir() {
-            copy(&path, &to);
-        } else if path.is_file() && !path.to_string_lossy().ends_with("-shm") {
-            fs::copy(path, to).expect("a file");
-        }
     }
 }

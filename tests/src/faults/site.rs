@@ -1,7 +1,7 @@
 //! A plant, its gateway, the link and the cloud, taken through a plan and then looked at.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -21,17 +21,18 @@ use super::link::{Link, Shape};
 use super::machine;
 use super::orders;
 use super::processes::{Box1, cloud as suffer_cloud};
+use super::second::{self, NUMBERS, Second, Seen};
 use super::shim::{Control, Shim};
 use crate::field::{ModbusDevice, Numbered, SensorCounts, numbered_device};
 use crate::gateway::{Setup, registers_device};
 use crate::oracle::Oracle;
-use crate::{Api, Cloud, until};
+use crate::{Api, Cloud, Gateway, until};
 
-const POINTS: u64 = 5;
+pub(super) const POINTS: u64 = 5;
 /// Samples a second.
-const RATE: u64 = 500;
+pub(super) const RATE: u64 = 500;
 /// How long it may take until all is well again.
-const LIMIT: Duration = Duration::from_secs(40);
+pub(super) const LIMIT: Duration = Duration::from_secs(40);
 /// Samples that must become durable after the last fault before the sensor ends.
 const AFTERWARDS: u64 = 200;
 
@@ -43,6 +44,12 @@ pub struct Site {
     cloud: Option<(Cloud, Shim)>,
     controls: [Control; 2],
     box1: Option<Box1>,
+    dir: PathBuf,
+    /// As the first box is set up, without its shim.
+    setup: Setup,
+    second: Option<Second>,
+    /// What became of a second box that was taken away.
+    seen: Option<Seen>,
     oracle: Oracle,
     base_us: i64,
     counts: Arc<SensorCounts>,
@@ -71,7 +78,7 @@ impl Site {
         let setup = Setup { uplink: Some((link.addr, secret)), devices, ..Setup::default() };
         let base_us = common::Clock::system().now_us() - 60_000_000;
         let oracle = Oracle::new(POINTS, base_us);
-        let box1 = Box1::start(&dir.join("box"), setup, oracle.clone()).await;
+        let box1 = Box1::start(&dir.join("box"), setup.clone(), oracle.clone()).await;
         box1.gateway.set_switch(SwitchPosition::Remote).await;
         let (counts, drain) = (Arc::new(SensorCounts::default()), Drain::new());
         // At most once: a sample that comes twice was doubled by us.
@@ -80,6 +87,7 @@ impl Site {
             points: POINTS,
             rate: RATE,
             base_us,
+            after: 0,
             qos: QoS::AtMostOnce,
         };
         let sensor = tokio::spawn(sensor.run(value, counts.clone(), drain.clone()));
@@ -96,6 +104,10 @@ impl Site {
             controls: [box1.shim.control.clone(), shim.control.clone()],
             cloud: Some((cloud, shim)),
             box1: Some(box1),
+            dir: dir.to_owned(),
+            setup,
+            second: None,
+            seen: None,
             oracle,
             base_us,
             counts,
@@ -126,7 +138,16 @@ impl Site {
         let (cloud, box1) = (self.cloud.take().expect("a cloud"), self.box1.take().expect("a gateway"));
         let sending = tokio::spawn(orders::send(cloud.0.api().unpooled(), plan.commands.clone(), start));
         let [of_box, of_cloud] = &self.controls;
-        let ((box1, mut done), (cloud, cloud_done), machines_done) = tokio::join!(
+        let place = second::Place {
+            dir: &self.dir,
+            setup: self.setup.clone(),
+            link: &self.link,
+            ingress: cloud.0.ingress,
+            cloud: cloud.0.api().unpooled(),
+            first: of_box,
+            base_us: self.base_us,
+        };
+        let ((box1, mut done), (cloud, cloud_done), machines_done, second) = tokio::join!(
             box1.suffer(&plan.gateway, start),
             suffer_cloud(cloud, &plan.cloud, start, self.lives.clone(), &self.link),
             join_all([
@@ -136,7 +157,10 @@ impl Site {
                 machine::suffer("gateway", of_box, &plan.gateway_clock, start).boxed(),
                 machine::suffer("cloud", of_cloud, &plan.cloud_clock, start).boxed(),
             ]),
+            second::suffer(place, &plan.second, start),
         );
+        let (second, seen, second_done) = second;
+        (self.second, self.seen) = (second, seen);
         self.restored |= plan.cloud.iter().any(|(_, fault)| matches!(fault, Fault::Restore(_)));
         self.untimed |= !plan.gateway_clock.is_empty() || !plan.cloud_clock.is_empty();
         self.link.heal();
@@ -146,14 +170,24 @@ impl Site {
         (self.cloud, self.box1) = (Some(cloud), Some(box1));
         done.extend(cloud_done);
         done.extend(machines_done.into_iter().flatten());
+        done.extend(second_done);
         done
     }
 
     /// Ends the sensor once all is well, waits until everything has arrived, and gathers what there is to judge.
     pub async fn settle(self) -> Evidence {
         let restored = self.restored;
-        let ((running, _), box1) = (self.cloud.expect("a cloud"), self.box1.expect("a gateway"));
+        let ((running, _), mut box1) = (self.cloud.expect("a cloud"), self.box1.expect("a gateway"));
         let (cloud, at_box) = (running.api().unpooled(), box1.gateway.api());
+        let orders = self.orders.into_inner().expect("no panic holds it");
+        let second = match self.second {
+            Some(second) => Some(second.end(&orders).await),
+            None => self.seen,
+        };
+        if second.is_some() && second::accept(&cloud, &box1.gateway).await {
+            // One that is started asks at once whether it is let in.
+            box1.kill(Duration::ZERO).await;
+        }
         let goal = self.oracle.durable() + AFTERWARDS;
         until("durable samples after the faults", LIMIT, || async {
             (self.oracle.durable() >= goal).then_some(())
@@ -168,7 +202,6 @@ impl Site {
             (numbers(&at_box, self.base_us).await? == last).then_some(())
         })
         .await;
-        let orders = self.orders.into_inner().expect("no panic holds it");
         // What does not settle in time is for the judge.
         let settled = async {
             while !orders::are_settled(&orders::look(&orders, &cloud, &at_box, self.untimed).await) {
@@ -176,17 +209,7 @@ impl Site {
             }
         };
         let _ = timeout(Duration::from_secs(15), settled).await;
-        // All that was there when this began is durable at both sides. What comes meanwhile need not be.
-        let (began, head) = (Instant::now(), box1.gateway.health().await.buffer.last_seq);
-        loop {
-            let (asked, buffer) = (Instant::now(), box1.gateway.health().await.buffer);
-            let is_newer = Duration::from_millis(buffer.oldest_unacked_ms) < asked - began;
-            if buffer.durable_seq >= head && (buffer.unacked_frames == 0 || is_newer) {
-                break;
-            }
-            assert!(began.elapsed() < LIMIT, "the buffer is not empty within {LIMIT:?}: {buffer:?}");
-            sleep(Duration::from_millis(20)).await;
-        }
+        emptied(&box1.gateway).await;
         let arrived = async {
             while numbers(&cloud, self.base_us).await.as_ref() != Some(&last) {
                 sleep(Duration::from_millis(20)).await;
@@ -216,14 +239,28 @@ impl Site {
             audit: audit(&cloud).await,
             corrupted: box1.corrupted,
             restored: restored || box1.restored,
-            box_ended: box1.ended,
             panics: [running.process.log(), box1.gateway.process.log()]
                 .iter()
                 .flat_map(|log| panics(log))
                 .collect(),
             shims: counts(&self.controls),
+            second,
             oracle: self.oracle,
         }
+    }
+}
+
+/// Waits until all that a box holds now is durable at both sides. What comes meanwhile need not be.
+pub(super) async fn emptied(gateway: &Gateway) {
+    let (began, head) = (Instant::now(), gateway.health().await.buffer.last_seq);
+    loop {
+        let (asked, buffer) = (Instant::now(), gateway.health().await.buffer);
+        let is_newer = Duration::from_millis(buffer.oldest_unacked_ms) < asked - began;
+        if buffer.durable_seq >= head && (buffer.unacked_frames == 0 || is_newer) {
+            return;
+        }
+        assert!(began.elapsed() < LIMIT, "the buffer is not empty within {LIMIT:?}: {buffer:?}");
+        sleep(Duration::from_millis(20)).await;
     }
 }
 
@@ -311,7 +348,10 @@ async fn poll(api: Api, base_us: i64, lives: Arc<AtomicU64>, backwards: Arc<Mute
             continue;
         }
         if life == before {
-            let back = now.iter().filter_map(|(p, n)| seen.get(p).filter(|s| *s > n).map(|s| (p, s, n)));
+            // Each box has numbers of its own, and either may have the name.
+            let is_back = |s: &u64, n: &u64| *s > *n && (*s > NUMBERS) == (*n > NUMBERS);
+            let back =
+                now.iter().filter_map(|(p, n)| seen.get(p).filter(|s| is_back(s, n)).map(|s| (p, s, n)));
             let told = back.map(|(p, s, n)| format!("p{p} of the twin went from {s} back to {n}"));
             backwards.lock().expect("no panic holds it").extend(told);
         }

@@ -21,8 +21,8 @@ pub struct Wire {
     pub samples: BTreeMap<Name, Vec<i64>>,
     /// All that the cloud has acknowledged.
     pub acknowledged: BTreeMap<Incarnation, IntervalSet>,
-    /// The last hello.
-    hello: Option<Hello>,
+    /// The last hello that came by each link.
+    hellos: BTreeMap<usize, Hello>,
     /// What should not have been said.
     pub violations: Vec<Violation>,
 }
@@ -37,10 +37,10 @@ impl Wire {
         self.acknowledged.clear();
     }
 
-    /// A message of the gateway, on its way to the cloud.
-    pub fn up(&mut self, payload: &[u8]) {
+    /// A message of the gateway, on its way to the cloud by a link.
+    pub fn up(&mut self, link: usize, payload: &[u8]) {
         match Up::decode(payload) {
-            Ok(Up::Hello(hello)) => self.hello = Some(*hello),
+            Ok(Up::Hello(hello)) => drop(self.hellos.insert(link, *hello)),
             Ok(Up::Frame(bytes)) => self.frame(&bytes),
             Ok(Up::Batch(bytes)) => match Batch::decode(&bytes) {
                 // Each by the bytes that it has alone, as the gateway may send it so as well.
@@ -70,9 +70,9 @@ impl Wire {
     }
 
     /// A message of the cloud.
-    pub fn down(&mut self, payload: &[u8]) {
+    pub fn down(&mut self, link: usize, payload: &[u8]) {
         match Down::decode(payload) {
-            Ok(Down::HelloAck(ack)) => self.hello_ack(&ack.known),
+            Ok(Down::HelloAck(ack)) => self.hello_ack(link, &ack.known),
             Ok(Down::Ack(ack)) => self.ack(&ack.acked),
             Ok(_) => {}
             Err(error) => self.blame(Kind::Malformed, format!("the cloud sent {error}")),
@@ -80,8 +80,8 @@ impl Wire {
     }
 
     /// A session begins: the cloud must know all that it ever acknowledged of what the gateway still has.
-    fn hello_ack(&mut self, known: &[Known]) {
-        let Some(hello) = &self.hello else { return };
+    fn hello_ack(&mut self, link: usize, known: &[Known]) {
+        let Some(hello) = self.hellos.get(&link) else { return };
         let mut forgotten = Vec::new();
         for stream in &hello.streams {
             let Some(acknowledged) = self.acknowledged.get(&stream.incarnation) else { continue };
@@ -160,43 +160,43 @@ mod tests {
 
     fn honest() -> Wire {
         let mut wire = Wire::default();
-        wire.up(&hello());
-        wire.down(&Down::HelloAck(HelloAck { session: 1, ..HelloAck::default() }).encode());
-        (1..=3).for_each(|seq| wire.up(&frame(seq, 5)));
-        wire.up(&frame(2, 5));
-        wire.down(&Down::Ack(Ack { acked: known(1, 2) }).encode());
+        wire.up(0, &hello());
+        wire.down(0, &Down::HelloAck(HelloAck { session: 1, ..HelloAck::default() }).encode());
+        (1..=3).for_each(|seq| wire.up(0, &frame(seq, 5)));
+        wire.up(0, &frame(2, 5));
+        wire.down(0, &Down::Ack(Ack { acked: known(1, 2) }).encode());
         wire
     }
 
     #[test]
     fn an_honest_wire_is_not_blamed() {
         let mut wire = honest();
-        wire.up(&hello());
+        wire.up(0, &hello());
         let again = HelloAck { session: 2, known: known(1, 3), ..HelloAck::default() };
-        wire.down(&Down::HelloAck(again).encode());
+        wire.down(0, &Down::HelloAck(again).encode());
         assert_eq!(kinds(&wire), []);
     }
 
     #[test]
     fn a_cloud_that_acknowledged_before_it_stored_is_caught_at_the_next_hello() {
         let mut wire = honest();
-        wire.up(&hello());
+        wire.up(0, &hello());
         let again = HelloAck { session: 2, known: known(1, 1), ..HelloAck::default() };
-        wire.down(&Down::HelloAck(again).encode());
+        wire.down(0, &Down::HelloAck(again).encode());
         assert_eq!(kinds(&wire), [Kind::AckForgotten]);
     }
 
     #[test]
     fn an_acknowledgement_of_what_was_never_sent_is_caught() {
         let mut wire = honest();
-        wire.down(&Down::Ack(Ack { acked: known(3, 4) }).encode());
+        wire.down(0, &Down::Ack(Ack { acked: known(3, 4) }).encode());
         assert_eq!(kinds(&wire), [Kind::AckForged]);
     }
 
     #[test]
     fn a_number_that_is_used_twice_is_caught() {
         let mut wire = honest();
-        wire.up(&frame(3, 6));
+        wire.up(0, &frame(3, 6));
         assert_eq!(kinds(&wire), [Kind::NumberReused]);
     }
 
@@ -208,18 +208,18 @@ mod tests {
             let Ok(Up::Frame(bytes)) = Up::decode(&frame(seq, 5)) else { panic!("a frame") };
             batch.push(Frame::decode(&bytes).expect("a frame")).expect("room");
         }
-        wire.up(&Up::Batch(batch.encode().expect("bytes")).encode());
-        wire.down(&Down::Ack(Ack { acked: known(3, 5) }).encode());
+        wire.up(0, &Up::Batch(batch.encode().expect("bytes")).encode());
+        wire.down(0, &Down::Ack(Ack { acked: known(3, 5) }).encode());
         assert_eq!(kinds(&wire), []);
-        wire.up(&frame(5, 6));
+        wire.up(0, &frame(5, 6));
         assert_eq!(kinds(&wire), [Kind::NumberReused]);
     }
 
     #[test]
     fn what_is_no_message_is_caught() {
         let mut wire = honest();
-        wire.up(&[9, 9, 9]);
-        wire.down(&[1, 99]);
+        wire.up(0, &[9, 9, 9]);
+        wire.down(0, &[1, 99]);
         assert_eq!(kinds(&wire), [Kind::Malformed, Kind::Malformed]);
     }
 }

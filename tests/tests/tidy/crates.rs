@@ -47,6 +47,8 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
         ],
     ),
     ("cloud-core", &["common"]),
+    // Holds what makes certificates.
+    ("cloud-authority", &["common", "cloud-core"]),
     ("cloud-ingest", &["common", "cloud-core"]),
     ("cloud-twin", &["common", "cloud-core"]),
     // Its tests run against a real server.
@@ -60,6 +62,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
         &[
             "common",
             "cloud-core",
+            "cloud-authority",
             "cloud-ingest",
             "cloud-twin",
             "cloud-store",

@@ -93,6 +93,12 @@ pub(super) fn one_of(name: &str, about: &str, words: &[&str]) -> Parameter {
     parameter(name, ParameterIn::Query, about, schema, json!(words.first()))
 }
 
+/// Something that may be asked for.
+pub(super) fn flag(name: &str, about: &str) -> Parameter {
+    let schema = ObjectBuilder::new().schema_type(Type::Boolean).default(Some(json!(false)));
+    parameter(name, ParameterIn::Query, about, schema, json!(true))
+}
+
 /// `max_points`.
 pub(super) fn max_points() -> Parameter {
     parameter(

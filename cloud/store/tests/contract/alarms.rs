@@ -67,7 +67,13 @@ pub(crate) async fn the_last_word_on_an_alarm_is_kept_whatever_the_order(backend
         "a later run counts, whatever its clock says"
     );
     assert!(storage.alarms(None, true, None, 10).await.unwrap().items.is_empty());
-    assert_eq!(storage.alarms(None, false, None, 10).await.unwrap().items, [normal]);
+    assert_eq!(storage.alarms(None, false, None, 10).await.unwrap().items, std::slice::from_ref(&normal));
+    // It was a copy, and the first has the name again.
+    storage.accept(&[s.frame(6, told(&active))]).await.unwrap();
+    assert_eq!(storage.alarm(active.id).await.unwrap(), normal);
+    storage.put_schema(&key("g1"), &s.schema, s.rank, T0).await.unwrap();
+    storage.accept(&[s.frame(7, told(&active))]).await.unwrap();
+    assert_eq!(storage.alarm(active.id).await.unwrap(), active);
 }
 
 pub(crate) async fn alarms_come_in_pages_and_of_the_twins_asked_for(backend: &impl Backend) {

@@ -7,11 +7,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::command::{LogEntry, Severity};
+use common::command::{CommandUpdate, LogEntry, Origin, Requester, Severity};
 use common::wire::{Body, Frame, Gap, MAX_MESSAGE_BYTES};
 use common::{
-    Clock, DeviceSchema, Incarnation, PointId, PointKind, Quality, Sample, Schema, TenantId, TwinId, Value,
-    ValueType,
+    Clock, CommandId, CommandState, DeviceSchema, Incarnation, PointId, PointKind, Quality, Sample, Schema,
+    TenantId, TwinId, Value, ValueType,
 };
 use gateway_core::{Device, FrameLog, PointDefinition, RawRange, Registry};
 use gateway_store::{Key, Keys, Options, Store};
@@ -94,6 +94,23 @@ pub(crate) fn audit(text: &str) -> Body {
         severity: Severity::Info,
         code: None,
         detail: String::new(),
+    })
+}
+
+/// A step of a command.
+pub(crate) fn update(id: CommandId, state: CommandState) -> Body {
+    Body::Command(CommandUpdate {
+        id,
+        twin: TwinId(uuid::Uuid::nil()),
+        point: "p1".to_owned(),
+        value: Value::F64(1.0),
+        requester: Requester { name: "a".to_owned(), origin: Origin::Local },
+        reason: String::new(),
+        state,
+        code: None,
+        detail: String::new(),
+        read_back: None,
+        at_us: 1,
     })
 }
 

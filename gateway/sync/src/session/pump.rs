@@ -1,7 +1,9 @@
 //! What goes up: reads from the log and hands to the client, as far as flow, pace and plan allow.
 
-use common::wire::{Frame, FrameKind};
-use common::{IntervalSet, SchemaHash};
+use std::collections::VecDeque;
+
+use common::wire::{Body, Frame, FrameKind};
+use common::{CommandState, IntervalSet, SchemaHash};
 use gateway_core::LogError;
 use tokio::time::Instant;
 
@@ -56,6 +58,7 @@ impl Session<'_> {
     /// of it, or of a live one does not take it for the current one: it must be told first.
     pub(super) fn pump(&mut self) -> Option<SchemaHash> {
         self.send_waiting();
+        self.let_go();
         self.flow.set_backlog_bytes(self.pace.window());
         self.pump_lane(Lane::Live);
         if let Some(message) = self.ready[Lane::Live as usize].front().filter(|_| !self.blocked)
@@ -109,11 +112,20 @@ impl Session<'_> {
                 Lane::Backlog => self.flow.known(want.incarnation),
             };
             let keeps = want.keeps;
+            let is_current = want.incarnation == log.incarnation();
             let bytes = if lane == Lane::Live || keeps { READ_BYTES } else { self.pace.read_bytes() };
             let read = move || {
+                // Before the reading: what reaches the disk meanwhile is let go with the next turn.
+                let durable = if is_current { log.watermark().borrow().durable } else { u64::MAX };
                 let mut frames = log.read(want.incarnation, want.from, bytes)?;
                 let seqs = frames.iter().map(|(seq, _)| *seq).collect();
                 frames.retain(|(seq, _)| *seq <= want.last && !known.contains(*seq));
+                let mut early = Vec::new();
+                if frames.last().is_some_and(|(seq, _)| *seq > durable) {
+                    let is_early = |(seq, bytes): &(u64, Vec<u8>)| *seq > durable && is_intent(bytes);
+                    (early, frames) = frames.into_iter().partition(is_early);
+                }
+                let early = each(want.incarnation, &early, speaks);
                 let mut kept = Vec::new();
                 if keeps {
                     frames.retain(|(seq, bytes)| {
@@ -128,7 +140,7 @@ impl Session<'_> {
                     Lane::Live => each(want.incarnation, &frames, speaks),
                     Lane::Backlog => together(want.incarnation, &frames, speaks),
                 };
-                Ok(Read { seqs, messages, kept })
+                Ok(Read { seqs, messages, kept, early })
             };
             if lane == Lane::Live && self.flow.lag() <= NEAR {
                 self.take(want, read());
@@ -143,7 +155,7 @@ impl Session<'_> {
     }
 
     pub(super) fn take(&mut self, want: Want, read: Result<Read, LogError>) {
-        let Read { seqs, mut messages, kept } = read.unwrap_or_else(|error| {
+        let Read { seqs, mut messages, kept, early } = read.unwrap_or_else(|error| {
             tracing::warn!(incarnation = %want.incarnation, from = want.from, %error, "frames not read");
             Read::default()
         });
@@ -153,6 +165,25 @@ impl Session<'_> {
             self.flow.keep(want, seq, bytes, Instant::now());
         }
         self.ready[want.lane as usize].extend(messages);
+        self.early.extend(early.into_iter().map(|m| Outgoing { urgent: true, ..m }));
+    }
+
+    /// Intents that have reached the disk go next. Not before: after a loss of power the cloud would wait for the end of a
+    /// write that the box knows nothing of. What comes after them need not wait, so nothing is slower for it.
+    fn let_go(&mut self) {
+        if self.early.is_empty() {
+            return;
+        }
+        let durable = self.uplink.log.watermark().borrow().durable;
+        let is_durable = |m: &Outgoing| m.frames.iter().all(|frame| frame.seq <= durable);
+        let (now, early): (VecDeque<_>, VecDeque<_>) =
+            std::mem::take(&mut self.early).into_iter().partition(is_durable);
+        self.early = early;
+        for message in now.into_iter().rev() {
+            // One of a schema before the current one may not seem to go back to it.
+            let lane = if self.unnamed(&message).is_none() { Lane::Live } else { Lane::Backlog };
+            self.ready[lane as usize].push_front(message);
+        }
     }
 
     fn send_ready(&mut self, lane: Lane) {
@@ -190,4 +221,13 @@ impl Session<'_> {
             });
         }
     }
+}
+
+/// Whether a frame says that a write to a device is next.
+fn is_intent(bytes: &[u8]) -> bool {
+    Frame::peek_kind(bytes) == Ok(FrameKind::Command)
+        && matches!(
+            Frame::decode(bytes),
+            Ok(Frame { body: Body::Command(update), .. }) if update.state == CommandState::Executing
+        )
 }

@@ -11,12 +11,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use common::api::{BufferHealth, CommandRequest, GatewayHealth, SwitchPosition};
-use common::command::{CommandOrder, CommandUpdate, DesiredOrder, LogEntry, Requester, Severity};
+use common::command::{CommandOrder, CommandUpdate, DesiredOrder, LogEntry, Origin, Requester, Severity};
 use common::names::Code;
 use common::supervise::Backoff;
 use common::wire::{Body, Frame, FrameHeader, Known, Snapshot, StreamRange};
 use common::{
-    Clock, CommandId, Drain, Incarnation, IntervalSet, PointId, Quality, Sample, SchemaHash, TwinId, Value,
+    Clock, CommandId, CommandState, Drain, Incarnation, IntervalSet, PointId, Quality, Sample, SchemaHash,
+    TwinId, Value,
 };
 use gateway_core::{FrameId, FrameLog, Lacking, LogError, Orders, Watermark};
 use gateway_sync::{Options, Uplink, Url};
@@ -87,6 +88,29 @@ impl Log {
             detail: String::new(),
         };
         self.append(Body::Event(entry)).unwrap()
+    }
+
+    /// A step of a command, which is not on disk yet.
+    pub(crate) fn step(&self, state: CommandState) -> FrameId {
+        self.append(Body::Command(CommandUpdate {
+            id: CommandId(uuid::Uuid::nil()),
+            twin: TwinId(uuid::Uuid::nil()),
+            point: "p".to_owned(),
+            value: Value::F64(1.0),
+            requester: Requester { name: "a".to_owned(), origin: Origin::Cloud },
+            reason: String::new(),
+            state,
+            code: None,
+            detail: String::new(),
+            read_back: None,
+            at_us: 1,
+        }))
+        .unwrap()
+    }
+
+    /// All up to a frame is on disk.
+    pub(crate) fn synced(&self, frame: FrameId) {
+        self.watermark.send_modify(|w| w.durable = frame.seq);
     }
 
     /// Actions of the events in it.
