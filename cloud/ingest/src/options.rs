@@ -60,7 +60,7 @@ impl Options {
             write_timeout: Duration::from_secs(10),
             commit_frames: 512,
             waiting_bytes: 32 << 20,
-            waiting_samples: 16_000_000,
+            waiting_samples: 32_000_000,
             retry_after: Duration::from_millis(200),
             replace_after: Duration::from_secs(24 * 3600),
         }

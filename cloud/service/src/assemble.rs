@@ -132,16 +132,19 @@ impl Cloud {
             authority: authority.clone().map(|a| a as Arc<dyn Authority>),
         };
         let ingress_metrics = parts.metrics.clone();
-        let (ingress, ingress_addr) = Ingress::bind(ingress_options(&config), parts).await?;
+        let options = ingress_options(&config);
+        let most_samples = options.waiting_samples;
+        let (ingress, ingress_addr) = Ingress::bind(options, parts).await?;
         if let Some(authority) = &authority {
             authority.serve_at(enrol::url(&config, ingress_addr));
         }
         let ingress = Arc::new(ingress);
-        let compaction = Compaction::new(storage.clone(), config.history.clone(), {
+        let waiting = {
             let store = Arc::downgrade(&store);
             let waiting = |s: Arc<Store>| (s.uncompacted_frames(), s.uncompacted_bytes());
             Arc::new(move || store.upgrade().map_or((0, 0), waiting))
-        });
+        };
+        let compaction = Compaction::new(storage.clone(), config.history.clone(), waiting, most_samples);
         drop(store);
 
         // After everything that may fail: a password that nobody is told is lost.

@@ -16,7 +16,7 @@ use crate::config::HistorySection;
 /// Of the time that a compaction took, so many times as much passes until the next.
 const SHARE: u32 = 7;
 const LONGEST: Duration = Duration::from_secs(60);
-/// So many bytes of frames do not wait longer.
+/// So many bytes of frames do not wait longer, nor do half of the samples that may wait.
 const MOST_BYTES: usize = 128 << 20;
 
 #[derive(Clone)]
@@ -25,6 +25,8 @@ pub(crate) struct Compaction {
     options: HistorySection,
     /// How many frames wait, and their bytes.
     waiting: Arc<dyn Fn() -> (usize, usize) + Send + Sync>,
+    /// Samples that may wait until nothing is taken any more.
+    most_samples: usize,
     seconds: Histogram,
     uncompacted: Gauge,
 }
@@ -34,9 +36,10 @@ impl Compaction {
         storage: Arc<dyn Storage>,
         options: HistorySection,
         waiting: Arc<dyn Fn() -> (usize, usize) + Send + Sync>,
+        most_samples: usize,
     ) -> Self {
         let seconds = Histogram::new(exponential_buckets(0.001, 2.0, 14));
-        Self { storage, options, waiting, seconds, uncompacted: Gauge::default() }
+        Self { storage, options, waiting, most_samples, seconds, uncompacted: Gauge::default() }
     }
 
     pub(crate) fn register(&self, registry: &mut Registry) {
@@ -54,13 +57,14 @@ impl Compaction {
         let pause = Duration::from_millis(self.options.compact_ms);
         let mut next = Instant::now();
         loop {
+            let pause = if self.is_pressing() { Duration::ZERO } else { pause };
             tokio::select! {
                 () = drain.started() => return Ok(()),
                 () = tokio::time::sleep(pause) => {}
             }
-            let (mut frames, bytes) = (self.waiting)();
+            let (mut frames, _) = (self.waiting)();
             self.tell();
-            if Instant::now() < next && bytes < MOST_BYTES {
+            if Instant::now() < next && !self.is_pressing() {
                 self.storage.compact(0).await?; // what else it looks after
                 continue;
             }
@@ -79,6 +83,10 @@ impl Compaction {
             }
             next = Instant::now() + (began.elapsed() * SHARE).min(LONGEST);
         }
+    }
+
+    fn is_pressing(&self) -> bool {
+        (self.waiting)().1 >= MOST_BYTES || self.storage.waiting_samples() >= self.most_samples / 2
     }
 
     fn tell(&self) {

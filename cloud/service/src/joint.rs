@@ -68,7 +68,8 @@ impl Sink for Joint {
         let (mut applied, mut unknown) = (Vec::new(), 0);
         {
             let mut state = self.world.write();
-            for new in frames {
+            // From the last one on: what is replaced at once needs not be told.
+            for new in frames.iter().rev() {
                 let gateway = &new.gateway.gateway;
                 let done = cloud_twin::apply_frame(&mut state, &new.schema, gateway, new.rank, &new.frame);
                 applied.extend(done.applied);

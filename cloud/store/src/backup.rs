@@ -14,7 +14,7 @@ use rusqlite::backup::Backup;
 use rusqlite::{Connection, OpenFlags};
 use sha2::{Digest as _, Sha256};
 
-use crate::db::{MIGRATIONS, Result, damaged, newer, refused};
+use crate::db::{MIGRATIONS, Result, STAMPS_SINCE, damaged, newer, refused};
 use crate::sqlite::{self, db};
 use crate::{bucket_codec, codec};
 
@@ -104,22 +104,25 @@ pub fn verify(file: &Path) -> Result<Verified> {
     if orphans.exists([]).map_err(in_file(file))? {
         return Err(damaged(file.display(), "rows refer to others that are not there"));
     }
-    let chunks = each(&conn, "SELECT level, blob FROM chunks WHERE class < 10", |level, blob| {
-        let done = if level == 0 {
-            codec::decode_rows(blob).map(drop)
-        } else {
-            bucket_codec::decode(blob).map(drop)
-        };
+    // Of an older database's form there are no stamps.
+    let sql = if usize::try_from(version).is_ok_and(|n| n >= STAMPS_SINCE) {
+        "SELECT c.level, c.blob, s.blob FROM chunks c LEFT JOIN stamps s ON s.id = c.stamps WHERE c.class < 10"
+    } else {
+        "SELECT level, blob, NULL FROM chunks WHERE class < 10"
+    };
+    let chunks = each(&conn, sql, |level, blob, stamps| {
+        let rows = |stamps| codec::decode_rows(blob, stamps).map(drop);
+        let done = if level == 0 { rows(stamps) } else { bucket_codec::decode(blob).map(drop) };
         done.map_err(|e| damaged(format_args!("{}: a chunk", file.display()), e))
     })?;
-    let frames = each(&conn, "SELECT 0, bytes FROM frames", |_, bytes| {
+    let frames = each(&conn, "SELECT 0, bytes, NULL FROM frames", |_, bytes, _| {
         let done = Frame::decode(bytes).map(drop);
         done.map_err(|e| damaged(format_args!("{}: a frame", file.display()), e))
     })?;
     // Databases of before have none.
     let mut has = conn.prepare("SELECT 1 FROM sqlite_schema WHERE name = 'waveforms'").map_err(db)?;
     if has.exists([]).map_err(in_file(file))? {
-        each(&conn, "SELECT 0, blob FROM waveforms", |_, blob| {
+        each(&conn, "SELECT 0, blob, NULL FROM waveforms", |_, blob, _| {
             let done = Waveform::take(blob).map(drop);
             done.map_err(|e| damaged(format_args!("{}: a waveform", file.display()), e))
         })?;
@@ -127,13 +130,19 @@ pub fn verify(file: &Path) -> Result<Verified> {
     Ok(Verified { bytes, digest, chunks, frames, digest_fits })
 }
 
-fn each(conn: &Connection, sql: &str, check: impl Fn(i64, &[u8]) -> Result<()>) -> Result<u64> {
+/// Reads a number, a blob and perhaps another of each row.
+fn each(
+    conn: &Connection,
+    sql: &str,
+    check: impl Fn(i64, &[u8], Option<&[u8]>) -> Result<()>,
+) -> Result<u64> {
     let mut statement = conn.prepare(sql).map_err(db)?;
     let mut rows = statement.query([]).map_err(db)?;
     let mut n = 0;
     while let Some(row) = rows.next().map_err(db)? {
         let blob = row.get_ref(1).map_err(db)?.as_blob().map_err(|e| damaged("a blob", e))?;
-        check(row.get(0).map_err(db)?, blob)?;
+        let other = row.get_ref(2).map_err(db)?.as_blob_or_null().map_err(|e| damaged("a blob", e))?;
+        check(row.get(0).map_err(db)?, blob, other)?;
         n += 1;
     }
     Ok(n)

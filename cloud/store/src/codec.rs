@@ -10,6 +10,7 @@ use common::columns::{
 use common::{Quality, Value};
 
 use crate::first;
+use crate::stamps::{Cells, Part, Stamps};
 
 /// One sample of one point, with its place in the order of all values.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,7 +56,9 @@ pub(crate) enum BlobError {
 
 /// Of blobs of rows; those of buckets have had a third since.
 const VERSION: u8 = 2;
-/// The latest version of any blob.
+/// Of rows without their stamps, and of stamps by themselves.
+const SHARED: u8 = 4;
+/// The latest version of a blob that is whole by itself.
 const LATEST: u8 = 3;
 /// Protects a reader of a damaged file.
 pub(crate) const MAX_ROWS: usize = 1 << 20;
@@ -83,14 +86,7 @@ pub(crate) enum Opened<'a> {
 pub(crate) fn open(blob: &[u8]) -> Result<Opened<'_>, BlobError> {
     let mut r = Reader::new(blob);
     match r.u8()? {
-        version @ VERSION..=LATEST => {
-            let crc = r.u32()?;
-            let body = r.rest();
-            if crc32fast::hash(body) != crc {
-                return Err(BlobError::Checksum);
-            }
-            Ok(Opened::Columns(version, body))
-        }
+        version @ VERSION..=LATEST => Ok(Opened::Columns(version, checked(&mut r)?)),
         first::VERSION => first::open(&mut r).map(Opened::First),
         version => Err(BlobError::Version(version)),
     }
@@ -98,35 +94,112 @@ pub(crate) fn open(blob: &[u8]) -> Result<Opened<'_>, BlobError> {
 
 /// A chunk of rows.
 pub(crate) fn encode_rows(rows: &[Row]) -> Vec<u8> {
-    let (mut w, mut texts) = (BitWriter::default(), Texts::default());
-    put_rows(&mut w, &mut texts, rows);
-    let mut out = Vec::new();
-    put_varint(&mut out, rows.len() as u64);
-    texts.put(&mut out);
-    out.extend(w.finish());
-    seal_as(VERSION, &out)
+    encode_columns(&Stamps::of(rows), Cells::of(rows).part(0, rows.len()))
 }
 
-/// What `encode_rows` wrote, of any version.
-pub(crate) fn decode_rows(blob: &[u8]) -> Result<Vec<Row>, BlobError> {
+/// The same of columns of one length.
+pub(crate) fn encode_columns(stamps: &Stamps, cells: Part<'_>) -> Vec<u8> {
+    let mut w = BitWriter::default();
+    put_stamps(&mut w, stamps);
+    seal_as(VERSION, &with_cells(w, stamps, cells))
+}
+
+/// A chunk of rows that refers to its stamps.
+pub(crate) fn encode_cells(stamps: &Stamps, cells: Part<'_>) -> Vec<u8> {
+    seal_as(SHARED, &with_cells(BitWriter::default(), stamps, cells))
+}
+
+fn with_cells(mut w: BitWriter, stamps: &Stamps, cells: Part<'_>) -> Vec<u8> {
+    let mut texts = Texts::default();
+    put_cells(&mut w, &mut texts, stamps, cells);
+    let mut out = Vec::new();
+    put_varint(&mut out, stamps.len() as u64);
+    texts.put(&mut out);
+    out.extend(w.finish());
+    out
+}
+
+/// What several chunks refer to.
+pub(crate) fn encode_stamps(stamps: &Stamps) -> Vec<u8> {
+    let (mut w, mut out) = (BitWriter::default(), Vec::new());
+    put_stamps(&mut w, stamps);
+    put_varint(&mut out, stamps.len() as u64);
+    out.extend(w.finish());
+    seal_as(SHARED, &out)
+}
+
+/// What `encode_stamps` wrote.
+pub(crate) fn decode_stamps(blob: &[u8]) -> Result<Stamps, BlobError> {
+    let mut r = Reader::new(open_shared(blob)?);
+    let n = r.count("rows", MAX_ROWS)?;
+    let mut r = BitReader::new(r.rest());
+    let stamps = take_stamps(&mut r, n)?;
+    r.end()?;
+    Ok(stamps)
+}
+
+/// What `encode_cells` wrote.
+pub(crate) fn decode_cells(blob: &[u8], stamps: &Stamps) -> Result<Cells, BlobError> {
+    let mut r = Reader::new(open_shared(blob)?);
+    let n = r.count("rows", MAX_ROWS)?;
+    if n != stamps.len() {
+        return Err(BlobError::Invalid("stamps"));
+    }
+    let texts = take_texts(&mut r, n)?;
+    let mut r = BitReader::new(r.rest());
+    let cells = take_cells(&mut r, &texts, stamps)?;
+    r.end()?;
+    Ok(cells)
+}
+
+fn open_shared(blob: &[u8]) -> Result<&[u8], BlobError> {
+    let mut r = Reader::new(blob);
+    match r.u8()? {
+        SHARED => checked(&mut r),
+        version => Err(BlobError::Version(version)),
+    }
+}
+
+fn checked<'a>(r: &mut Reader<'a>) -> Result<&'a [u8], BlobError> {
+    let crc = r.u32()?;
+    let body = r.rest();
+    if crc32fast::hash(body) == crc { Ok(body) } else { Err(BlobError::Checksum) }
+}
+
+/// What `encode_columns` wrote, of any version.
+pub(crate) fn decode_columns(blob: &[u8]) -> Result<(Stamps, Cells), BlobError> {
     match open(blob)? {
         Opened::First(body) => {
             let mut r = Reader::new(&body);
             let rows = first::take_rows(&mut r)?;
             r.end()?;
-            Ok(rows)
+            Ok((Stamps::of(&rows), Cells::of(&rows)))
         }
         Opened::Columns(VERSION, body) => {
             let mut r = Reader::new(body);
             let n = r.count("rows", MAX_ROWS)?;
             let texts = take_texts(&mut r, n)?;
             let mut r = BitReader::new(r.rest());
-            let rows = take_rows(&mut r, &texts, n)?;
+            let stamps = take_stamps(&mut r, n)?;
+            let cells = take_cells(&mut r, &texts, &stamps)?;
             r.end()?;
-            Ok(rows)
+            Ok((stamps, cells))
         }
         Opened::Columns(version, _) => Err(BlobError::Version(version)),
     }
+}
+
+/// The rows of a chunk of any version, and of what it refers to.
+pub(crate) fn decode_rows(blob: &[u8], stamps: Option<&[u8]>) -> Result<Vec<Row>, BlobError> {
+    let (stamps, cells) = match stamps {
+        None => decode_columns(blob)?,
+        Some(stamps) => {
+            let stamps = decode_stamps(stamps)?;
+            let cells = decode_cells(blob, &stamps)?;
+            (stamps, cells)
+        }
+    };
+    Ok(cells.into_rows(&stamps))
 }
 
 /// Texts of so many values at most.
@@ -135,46 +208,51 @@ pub(crate) fn take_texts(r: &mut Reader<'_>, values: usize) -> Result<Vec<Value>
 }
 
 /// Rows by column: times, received after, rank, sequence, index, quality, value. Texts stand before all columns.
-#[allow(clippy::cast_possible_wrap)]
 pub(crate) fn put_rows(w: &mut BitWriter, texts: &mut Texts, rows: &[Row]) {
-    let all = [rows.len()];
-    let column = |of: fn(&Row) -> i64| rows.iter().map(of).collect::<Vec<_>>();
-    put_series(w, &column(|r| r.t), &all, 0);
-    put_series(w, &column(|r| r.received.wrapping_sub(r.t)), &all, 0);
-    put_plain(w, &column(|r| r.at.rank as i64), 0, 0);
-    put_sequences(w, &column(|r| r.at.seq as i64));
-    put_indices(w, rows);
-    put_plain(w, &column(|r| i64::from(r.quality.code())), 0, 0);
-    let values: Vec<_> = rows.iter().map(|r| r.value.as_ref()).collect();
-    put_values(w, texts, &values, &all);
+    let stamps = Stamps::of(rows);
+    put_stamps(w, &stamps);
+    put_cells(w, texts, &stamps, Cells::of(rows).part(0, rows.len()));
 }
 
 /// What `put_rows` wrote.
-#[allow(clippy::cast_sign_loss)]
 pub(crate) fn take_rows(r: &mut BitReader<'_>, texts: &[Value], n: usize) -> Result<Vec<Row>, BlobError> {
+    let stamps = take_stamps(r, n)?;
+    Ok(take_cells(r, texts, &stamps)?.into_rows(&stamps))
+}
+
+#[allow(clippy::cast_possible_wrap)]
+fn put_stamps(w: &mut BitWriter, stamps: &Stamps) {
+    let all = [stamps.len()];
+    let signed = |column: &[u64]| column.iter().map(|n| *n as i64).collect::<Vec<_>>();
+    put_series(w, &stamps.t, &all, 0);
+    put_series(w, &stamps.delay, &all, 0);
+    put_plain(w, &signed(&stamps.rank), 0, 0);
+    put_sequences(w, &signed(&stamps.seq));
+}
+
+#[allow(clippy::cast_sign_loss)]
+fn take_stamps(r: &mut BitReader<'_>, n: usize) -> Result<Stamps, BlobError> {
     let all = [n];
-    let times = take_series(r, &all, 0)?;
-    let delays = take_series(r, &all, 0)?;
-    let ranks = take_plain(r, n, 0, 0)?;
-    let seqs = take_sequences(r, n)?;
-    let places: Vec<(u64, u64)> =
-        ranks.into_iter().zip(seqs).map(|(rank, seq)| (rank as u64, seq as u64)).collect();
-    let indices = take_indices(r, &places)?;
-    let qualities = take_plain(r, n, 0, 0)?;
-    let values = take_values(r, texts, &all)?;
-    let mut rows = Vec::with_capacity(n);
-    let numbers = times.into_iter().zip(delays).zip(places).zip(indices).zip(qualities);
-    for (((((t, delay), (rank, seq)), index), quality), value) in numbers.zip(values) {
-        let code = u8::try_from(quality).map_err(|_| BlobError::Invalid("quality"))?;
-        rows.push(Row {
-            t,
-            received: t.wrapping_add(delay),
-            at: Position { rank, seq, index },
-            quality: Quality::from_code(code),
-            value,
-        });
-    }
-    Ok(rows)
+    let (t, delay) = (take_series(r, &all, 0)?, take_series(r, &all, 0)?);
+    let rank = take_plain(r, n, 0, 0)?.into_iter().map(|n| n as u64).collect();
+    let seq = take_sequences(r, n)?.into_iter().map(|n| n as u64).collect();
+    Ok(Stamps { t, delay, rank, seq })
+}
+
+fn put_cells(w: &mut BitWriter, texts: &mut Texts, stamps: &Stamps, cells: Part<'_>) {
+    put_indices(w, stamps, cells.index);
+    put_plain(w, &cells.quality.iter().map(|q| i64::from(q.code())).collect::<Vec<_>>(), 0, 0);
+    let values: Vec<_> = cells.value.iter().map(Option::as_ref).collect();
+    put_values(w, texts, &values, &[values.len()]);
+}
+
+fn take_cells(r: &mut BitReader<'_>, texts: &[Value], stamps: &Stamps) -> Result<Cells, BlobError> {
+    let n = stamps.len();
+    let index = take_indices(r, stamps)?;
+    let of =
+        |code: i64| u8::try_from(code).map(Quality::from_code).map_err(|_| BlobError::Invalid("quality"));
+    let quality = take_plain(r, n, 0, 0)?.into_iter().map(of).collect::<Result<_, _>>()?;
+    Ok(Cells { index, quality, value: take_values(r, texts, &[n])? })
 }
 
 /// Frames that hold as many rows as the one before, as far from it: what is expected of the next sequence.
@@ -254,24 +332,25 @@ impl Indices {
     }
 }
 
-fn put_indices(w: &mut BitWriter, rows: &[Row]) {
+fn put_indices(w: &mut BitWriter, stamps: &Stamps, index: &[u32]) {
     let mut indices = Indices::default();
-    let residual = |row: &Row| {
-        let (frame, index) = ((row.at.rank, row.at.seq), i64::from(row.at.index));
+    let residual = |((rank, seq), index): ((&u64, &u64), &u32)| {
+        let (frame, index) = ((*rank, *seq), i64::from(*index));
         let off = index.wrapping_sub(indices.expected(frame));
         indices.saw(frame, index);
         off
     };
-    put_residuals(w, &rows.iter().map(residual).collect::<Vec<_>>());
+    put_residuals(w, &stamps.rank.iter().zip(&stamps.seq).zip(index).map(residual).collect::<Vec<_>>());
 }
 
-fn take_indices(r: &mut BitReader<'_>, places: &[(u64, u64)]) -> Result<Vec<u32>, BlobError> {
+fn take_indices(r: &mut BitReader<'_>, stamps: &Stamps) -> Result<Vec<u32>, BlobError> {
     let mut indices = Indices::default();
-    let residuals = take_residuals(r, places.len())?;
-    let mut out = Vec::with_capacity(places.len());
-    for (frame, off) in places.iter().zip(residuals) {
-        let index = indices.expected(*frame).wrapping_add(off);
-        indices.saw(*frame, index);
+    let residuals = take_residuals(r, stamps.len())?;
+    let mut out = Vec::with_capacity(stamps.len());
+    for ((rank, seq), off) in stamps.rank.iter().zip(&stamps.seq).zip(residuals) {
+        let frame = (*rank, *seq);
+        let index = indices.expected(frame).wrapping_add(off);
+        indices.saw(frame, index);
         out.push(u32::try_from(index).map_err(|_| BlobError::Invalid("index"))?);
     }
     Ok(out)

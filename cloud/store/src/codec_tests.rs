@@ -46,7 +46,23 @@ pub(crate) fn any_row() -> impl Strategy<Value = Row> {
 proptest! {
     #[test]
     fn rows_are_read_back(rows in prop::collection::vec(any_row(), 0..60)) {
-        prop_assert_eq!(decode_rows(&encode_rows(&rows)).unwrap(), rows);
+        prop_assert_eq!(decode_rows(&encode_rows(&rows), None).unwrap(), rows);
+    }
+
+    #[test]
+    fn rows_are_read_back_with_the_stamps_that_they_share(rows in prop::collection::vec(any_row(), 0..60)) {
+        let (stamps, cells) = (Stamps::of(&rows), Cells::of(&rows));
+        let blob = encode_cells(&stamps, cells.part(0, rows.len()));
+        prop_assert_eq!(decode_rows(&blob, Some(&encode_stamps(&stamps))).unwrap(), rows.clone());
+        prop_assert!(decode_rows(&blob, None).is_err(), "never without them");
+        let longer = Stamps::of(&[rows, vec![Row {
+            t: 0,
+            received: 0,
+            at: Position::default(),
+            quality: Quality::GOOD,
+            value: None,
+        }]].concat());
+        prop_assert!(decode_rows(&blob, Some(&encode_stamps(&longer))).is_err(), "nor with others");
     }
 
     #[test]
@@ -89,8 +105,10 @@ proptest! {
 
     #[test]
     fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        let _ = decode_rows(&bytes);
-        let _ = decode_rows(&seal_as(VERSION, &bytes));
+        let _ = decode_rows(&bytes, None);
+        let _ = decode_rows(&seal_as(VERSION, &bytes), None);
+        let _ = decode_stamps(&seal_as(SHARED, &bytes));
+        let _ = decode_cells(&seal_as(SHARED, &bytes), &Stamps::of(&[]));
         let _ = decode(&bytes);
         let _ = decode(&seal_as(2, &bytes));
         let _ = decode(&seal_as(3, &bytes));
@@ -101,7 +119,7 @@ proptest! {
         let mut blob = encode_rows(&rows);
         let at = at.index(blob.len());
         blob[at] ^= 1 << bit;
-        prop_assert_ne!(decode_rows(&blob).ok(), Some(rows));
+        prop_assert_ne!(decode_rows(&blob, None).ok(), Some(rows));
     }
 }
 
@@ -110,10 +128,10 @@ fn texts_that_no_value_can_have_are_refused() {
     // One row or bucket, thirteen empty texts.
     let blob = |version| seal_as(version, &[1, 13, 13, 13, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     let too_many = |limit| BlobError::Bytes(DecodeError::TooLarge { what: "texts", size: 13, limit });
-    assert_eq!(decode_rows(&blob(VERSION)).unwrap_err(), too_many(1));
+    assert_eq!(decode_rows(&blob(VERSION), None).unwrap_err(), too_many(1));
     assert_eq!(decode(&blob(2)).unwrap_err(), too_many(2));
     assert_eq!(decode(&blob(3)).unwrap_err(), too_many(12));
-    assert_eq!(decode_rows(&blob(3)).unwrap_err(), BlobError::Version(3));
+    assert_eq!(decode_rows(&blob(3), None).unwrap_err(), BlobError::Version(3));
 }
 
 #[test]

@@ -1,21 +1,24 @@
 //! From the tail into column chunks. A batch of frames becomes one small chunk a series; sixteen small ones
-//! become one larger, and one large enough is sealed: from then on its roll-ups are stored beside it. So a
+//! become one larger (`merge`), and one large enough is sealed: from then on its roll-ups are stored beside it. So a
 //! series never has more than a few small chunks, and roll-ups are written once. The heavy work is done beside
 //! the writer, which only stores the outcome.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, PoisonError};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{LazyLock, PoisonError};
 
-use cloud_core::{GatewayKey, Position};
+use cloud_core::Position;
 
 use crate::bucket::{self, Bucket, Buckets, LEVELS};
 use crate::bucket_codec;
 use crate::codec::{self, Row};
 use crate::db::{Result, damaged, from_sql, to_sql};
 use crate::frames::load_ranks;
+use crate::gather::{self, Group};
 use crate::marks::FRAMES;
+use crate::merge::merge_small;
 use crate::sql::{Cell, Conn, Kind, Table, Tx, params};
 use crate::sqlite::Checkpointer;
+use crate::stamps::{self, Cells, STAMPS, Stamps};
 use crate::tail::{Batch, FrameKey, SeriesId};
 use crate::writer::Writer;
 use crate::{Shared, accounts, commands, retention, times};
@@ -35,13 +38,17 @@ pub(crate) const SEALED: i64 = 9;
 pub(crate) const REMOVED: i64 = 10;
 /// A level is stored if it has at most one bucket for so many samples; the coarsest always is.
 const WORTH: usize = 4;
-/// Merges in one transaction.
-const MERGES_AT_ONCE: usize = 128;
+/// A thread is started for so many samples at least.
+const SAMPLES_A_THREAD: usize = 16_384;
+/// Threads that encode, at most.
+static CORES: LazyLock<usize> =
+    LazyLock::new(|| std::thread::available_parallelism().map_or(1, |n| n.get().min(4)));
 const MAINTAIN_EVERY_US: u64 = 600_000_000;
 const CHECKPOINT_EVERY_US: u64 = 5_000_000;
 
 /// What a compaction also looks after. Locked by the one that runs; times by `Clock::mono_us`.
 pub(crate) struct Upkeep {
+    pub(crate) small: Small,
     pub(crate) maintained: Option<u64>,
     pub(crate) checkpointed: Option<u64>,
     /// PostgreSQL does this by itself.
@@ -58,13 +65,22 @@ pub(crate) struct NewChunk {
     n: usize,
     rolled: usize,
     first: Position,
+    /// Its stamps' place among those that come with it.
+    stamps: Option<usize>,
     blob: Vec<u8>,
+}
+
+/// Chunks on their way, and the stamps that some of them share.
+#[derive(Default)]
+pub(crate) struct New {
+    chunks: Vec<NewChunk>,
+    stamps: Vec<Vec<u8>>,
 }
 
 /// What one transaction stores.
 struct Prepared {
     frames: Vec<FrameKey>,
-    chunks: Vec<NewChunk>,
+    new: New,
     /// Last values, as a chunk of one row.
     last: Vec<(SeriesId, Position, Vec<u8>)>,
 }
@@ -72,7 +88,7 @@ struct Prepared {
 /// Compacts at most `limit` frames; how many it did.
 pub(crate) fn compact(shared: &Shared, limit: usize) -> Result<usize> {
     let mut upkeep = shared.upkeep.lock().unwrap_or_else(PoisonError::into_inner);
-    let n = compact_frames(shared, limit)?;
+    let n = compact_frames(shared, &mut upkeep.small, limit)?;
     let now = shared.clock.mono_us();
     let is_due = |last: Option<u64>, every: u64| last.is_none_or(|last| now.saturating_sub(last) >= every);
     if is_due(upkeep.maintained, MAINTAIN_EVERY_US) {
@@ -90,19 +106,19 @@ pub(crate) fn compact(shared: &Shared, limit: usize) -> Result<usize> {
 }
 
 /// The same without what else is looked after; the caller holds `upkeep`.
-pub(crate) fn compact_frames(shared: &Shared, limit: usize) -> Result<usize> {
+pub(crate) fn compact_frames(shared: &Shared, small: &mut Small, limit: usize) -> Result<usize> {
     let batch = shared.tail.write().unwrap_or_else(PoisonError::into_inner).take(limit);
     let n = batch.0.len();
     if n > 0 {
         let stored = shared.readers.with(|conn| prepare(conn, &batch, shared.limits)).and_then(|prepared| {
-            let touched = span(prepared.chunks.iter().map(|c| c.series));
+            let made: Vec<_> = prepared.new.chunks.iter().map(|c| (c.series, c.n)).collect();
             let store = move |w: &mut Writer| {
                 w.change_with_tail(|tx| store(tx, &prepared), |tail| tail.drop_moving())
             };
-            shared.writer.run(store).map(|()| touched)
+            shared.writer.run(store).map(|()| made)
         });
         match stored {
-            Ok(touched) => merge_small(shared, touched)?,
+            Ok(made) => small.due(made, shared.limits, |span| merge_small(shared, span))?,
             Err(e) => {
                 // Nothing to put back if the commit was done: then nothing is on its way.
                 shared.tail.write().unwrap_or_else(PoisonError::into_inner).put_back();
@@ -113,57 +129,147 @@ pub(crate) fn compact_frames(shared: &Shared, limit: usize) -> Result<usize> {
     Ok(n)
 }
 
-/// The first and the last of some series. Those of a gateway are made together, so there is little else between them.
-fn span(series: impl Iterator<Item = SeriesId>) -> (SeriesId, SeriesId) {
-    series.fold((SeriesId::MAX, SeriesId::MIN), |(first, last), id| (first.min(id), last.max(id)))
+/// The small chunks that each series got since its were merged, and the samples in them: those of most are then known
+/// not to be many without a look. The first chunk of a series is always a reason to look.
+#[derive(Default)]
+pub(crate) struct Small(HashMap<SeriesId, (usize, usize)>);
+
+impl Small {
+    /// Notes new chunks, and merges where there may be many: from the first to the last series. Those of a gateway are made
+    /// together, so there is little else between them.
+    fn due(
+        &mut self,
+        made: Vec<(SeriesId, usize)>,
+        limits: Limits,
+        merge: impl FnOnce((SeriesId, SeriesId)) -> Result<()>,
+    ) -> Result<()> {
+        let mut due = Vec::new();
+        for (series, n) in made {
+            let is_new = !self.0.contains_key(&series);
+            let (chunks, samples) = self.0.entry(series).or_default();
+            (*chunks, *samples) = (*chunks + 1, *samples + n);
+            if is_new || *chunks >= limits.merge || *samples >= limits.seal {
+                due.push(series);
+            }
+        }
+        let (Some(first), Some(last)) = (due.iter().min(), due.iter().max()) else { return Ok(()) };
+        merge((*first, *last))?;
+        self.0.extend(due.into_iter().map(|series| (series, (0, 0))));
+        Ok(())
+    }
 }
 
 fn prepare(conn: &Conn, batch: &Batch, limits: Limits) -> Result<Prepared> {
     let frames = batch.0.iter().map(|(key, _)| *key).collect();
-    let mut prepared = Prepared { frames, chunks: Vec::new(), last: Vec::new() };
-    let by_series = batch.rows()?;
-    let feeds = Feeds::load(conn, span(by_series.keys().copied()))?;
-    for (series, mut rows) in by_series {
-        let live = rows.iter().filter(|r| feeds.applies(series, r.at.rank)).max_by_key(|r| r.at);
-        let one = |row: &Row| (series, row.at, codec::encode_rows(std::slice::from_ref(row)));
-        prepared.last.extend(live.map(one));
-        rows.sort_unstable_by_key(Row::key);
-        prepared.chunks.extend(chunk(series, &rows, 0, limits, false));
-    }
+    let mut prepared = Prepared { frames, new: New::default(), last: Vec::new() };
+    let feeds = Feeds::load(conn, batch.series())?;
+    // A series may be in several groups.
+    let mut newest: BTreeMap<SeriesId, Row> = BTreeMap::new();
+    gather::each(batch, |rank, groups| {
+        for Group { stamps, series, last } in groups {
+            for ((id, _), row) in series.iter().zip(last).filter(|((id, _), _)| feeds.applies(*id, rank)) {
+                if newest.get(id).is_none_or(|known| known.at < row.at) {
+                    newest.insert(*id, row);
+                }
+            }
+            prepared.new.add(&stamps, series, 0, limits, false);
+        }
+        Ok(())
+    })?;
+    let one = |(id, row): (SeriesId, Row)| (id, row.at, codec::encode_rows(std::slice::from_ref(&row)));
+    prepared.last = newest.into_iter().map(one).collect();
     Ok(prepared)
 }
 
-/// Rows in order as one chunk of a class, or as sealed ones with their roll-ups.
-fn chunk(series: SeriesId, rows: &[Row], class: i64, limits: Limits, must_seal: bool) -> Vec<NewChunk> {
-    let mut out = Vec::new();
-    if rows.is_empty() {
-        return out;
+impl New {
+    /// Chunks that share nothing.
+    pub(crate) fn extend(&mut self, chunks: impl IntoIterator<Item = NewChunk>) {
+        self.chunks.extend(chunks);
     }
-    if rows.len() < limits.seal && !must_seal {
-        out.push(raw_chunk(series, rows, class, 0));
-        return out;
-    }
-    let parts = (rows.len() / limits.seal).max(1);
-    for part in rows.chunks(rows.len().div_ceil(parts)) {
-        let mut levels: Vec<(usize, Vec<Bucket>)> = Vec::new();
-        let states = times::listed(part);
-        for (level, width) in (1..).zip(LEVELS) {
-            let like = Buckets::new(width).listing(states);
-            let buckets = match levels.last() {
-                Some((_, finer)) => like.of_all(finer.clone()),
-                None => like.of_rows(part),
+
+    /// Rows in order, of series that have the same stamps, as one chunk of a class each, or as sealed ones with their
+    /// roll-ups.
+    pub(crate) fn add(
+        &mut self,
+        stamps: &Stamps,
+        series: Vec<(SeriesId, Cells)>,
+        class: i64,
+        limits: Limits,
+        must_seal: bool,
+    ) {
+        let n = stamps.len();
+        if n == 0 {
+            return;
+        }
+        let is_sealed = n >= limits.seal || must_seal;
+        let parts = if is_sealed { (n / limits.seal).max(1) } else { 1 };
+        let each = n.div_ceil(parts);
+        for from in (0..n).step_by(each) {
+            let to = (from + each).min(n);
+            let stamps = &stamps.slice(from, to);
+            let place = (series.len() > 1).then(|| {
+                self.stamps.push(codec::encode_stamps(stamps));
+                self.stamps.len() - 1
+            });
+            let one = |(id, cells): &(SeriesId, Cells)| {
+                let cells = cells.part(from, to);
+                let levels = if is_sealed { rolled_up(&cells.rows(stamps)) } else { Vec::new() };
+                let finest = levels.first().map_or(LEVELS.len(), |(level, _)| *level);
+                let samples = NewChunk {
+                    series: *id,
+                    level: 0,
+                    class: if is_sealed { SEALED } else { class },
+                    t_min: stamps.t.first().copied().unwrap_or(0),
+                    t_max: stamps.t.last().copied().unwrap_or(0),
+                    n: to - from,
+                    rolled: if is_sealed { finest } else { 0 },
+                    first: stamps.first(),
+                    stamps: place,
+                    blob: match place {
+                        Some(_) => codec::encode_cells(stamps, cells),
+                        None => codec::encode_columns(stamps, cells),
+                    },
+                };
+                let rolled = levels.into_iter().map(|(level, b)| bucket_chunks(*id, level, &b, 0, limits));
+                std::iter::once(samples).chain(rolled.flatten()).collect::<Vec<_>>()
             };
-            if level == LEVELS.len() || buckets.len() * WORTH <= part.len() {
-                levels.push((level, buckets));
-            }
-        }
-        let finest = levels.first().map_or(LEVELS.len(), |(level, _)| *level);
-        out.push(raw_chunk(series, part, SEALED, finest));
-        for (level, buckets) in levels {
-            out.extend(bucket_chunks(series, level, &buckets, 0, limits));
+            self.chunks.extend(on_all_cores(&series, to - from, one));
         }
     }
-    out
+}
+
+/// What `one` makes of each, in their order. `weight`: the samples of each.
+fn on_all_cores<T: Sync, R: Send>(all: &[T], weight: usize, one: impl Fn(&T) -> Vec<R> + Sync) -> Vec<R> {
+    let some = &|some: &[T]| some.iter().flat_map(&one).collect::<Vec<_>>();
+    let threads = (all.len() * weight / SAMPLES_A_THREAD).min(*CORES);
+    if threads < 2 {
+        return some(all);
+    }
+    std::thread::scope(|scope| {
+        let started: Vec<_> =
+            all.chunks(all.len().div_ceil(threads)).map(|part| scope.spawn(move || some(part))).collect();
+        let ended = |thread: std::thread::ScopedJoinHandle<'_, Vec<R>>| {
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        started.into_iter().flat_map(ended).collect()
+    })
+}
+
+/// The roll-ups of a sealed chunk, by level.
+fn rolled_up(rows: &[Row]) -> Vec<(usize, Vec<Bucket>)> {
+    let mut levels: Vec<(usize, Vec<Bucket>)> = Vec::new();
+    let states = times::listed(rows);
+    for (level, width) in (1..).zip(LEVELS) {
+        let like = Buckets::new(width).listing(states);
+        let buckets = match levels.last() {
+            Some((_, finer)) => like.of_all(finer.clone()),
+            None => like.of_rows(rows),
+        };
+        if level == LEVELS.len() || buckets.len() * WORTH <= rows.len() {
+            levels.push((level, buckets));
+        }
+    }
+    levels
 }
 
 pub(crate) fn raw_chunk(series: SeriesId, rows: &[Row], class: i64, rolled: usize) -> NewChunk {
@@ -176,6 +282,7 @@ pub(crate) fn raw_chunk(series: SeriesId, rows: &[Row], class: i64, rolled: usiz
         n: rows.len(),
         rolled,
         first: rows.iter().map(|r| r.at).min().unwrap_or_default(),
+        stamps: None,
         blob: codec::encode_rows(rows),
     }
 }
@@ -199,6 +306,7 @@ pub(crate) fn bucket_chunks(
         n: part.len(),
         rolled: 0,
         first: Position::default(),
+        stamps: None,
         blob: bucket_codec::encode(part),
     };
     buckets.chunks(buckets.len().div_ceil(parts).max(1)).map(one).collect()
@@ -231,6 +339,7 @@ const CHUNKS: Table<'static> = Table {
         ("first_rank", Kind::Int),
         ("first_seq", Kind::Int),
         ("blob", Kind::Blob),
+        ("stamps", Kind::Int),
     ],
     on_conflict: "",
 };
@@ -238,7 +347,7 @@ const CHUNKS: Table<'static> = Table {
 const CHUNK_IDS: Table<'static> = Table { name: "chunks", columns: &[("id", Kind::Int)], on_conflict: "" };
 
 fn store(tx: &Tx<'_>, prepared: &Prepared) -> Result<()> {
-    insert(tx, &prepared.chunks)?;
+    insert(tx, &prepared.new)?;
     let last = prepared.last.iter().map(|(series, at, blob)| {
         let [series, rank, seq, idx] =
             [*series, to_sql(at.rank), to_sql(at.seq), i64::from(at.index)].map(Cell::Int);
@@ -264,7 +373,10 @@ pub(crate) fn remove(tx: &Tx<'_>, ids: &[i64]) -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn insert(tx: &Tx<'_>, chunks: &[NewChunk]) -> Result<()> {
+pub(crate) fn insert(tx: &Tx<'_>, new: &New) -> Result<()> {
+    let first = if new.stamps.is_empty() { 0 } else { stamps::next(tx)? };
+    let shared = (first..).zip(&new.stamps).map(|(id, blob)| [Cell::Int(id), Cell::Blob(blob)]);
+    tx.insert_all(&STAMPS, shared)?;
     let row = |c: &'_ NewChunk| {
         let (rank, seq) = (to_sql(c.first.rank), to_sql(c.first.seq));
         let (level, n, rolled) = (small(c.level), small(c.n), small(c.rolled));
@@ -272,106 +384,16 @@ pub(crate) fn insert(tx: &Tx<'_>, chunks: &[NewChunk]) -> Result<()> {
     };
     tx.insert_all(
         &CHUNKS,
-        chunks.iter().map(|c| {
+        new.chunks.iter().map(|c| {
             let [a, b, d, e, f, g, h, i, j] = row(c).map(Cell::Int);
-            [a, b, d, e, f, g, h, i, j, Cell::Blob(&c.blob)]
+            let stamps = c.stamps.map_or(Cell::Null, |place| Cell::Int(first + small(place)));
+            [a, b, d, e, f, g, h, i, j, Cell::Blob(&c.blob), stamps]
         }),
     )
 }
 
 fn small(n: usize) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
-}
-
-/// Ids that go, chunks that come in their place.
-pub(crate) type Merge = (Vec<i64>, Vec<NewChunk>);
-
-/// A series' small chunks of a level and class.
-type Group = (SeriesId, i64, i64);
-
-/// Merges until no series from the first to the last has many small chunks of one class. One that cannot be read stays as it is and does
-/// not keep the others.
-fn merge_small(shared: &Shared, (first, last): (SeriesId, SeriesId)) -> Result<()> {
-    let mut unreadable: HashSet<Group> = HashSet::new();
-    loop {
-        let mut groups = shared.readers.with(|conn| {
-            let sql = "SELECT series, level, class FROM chunks
-                       WHERE class < 9 AND series >= ?2 AND series <= ?3
-                       GROUP BY series, level, class HAVING count(*) >= ?1";
-            let least = small(shared.limits.merge.max(2));
-            conn.all(sql, params![least, first, last], |r| -> Result<Group> {
-                Ok((r.get(0)?, r.get(1)?, r.get(2)?))
-            })
-        })?;
-        groups.retain(|g| !unreadable.contains(g));
-        if groups.is_empty() {
-            return Ok(());
-        }
-        for some in groups.chunks(MERGES_AT_ONCE) {
-            let merges = shared.readers.with(|conn| {
-                let mut merges = Vec::with_capacity(some.len());
-                for group in some {
-                    match merge(conn, *group, shared.limits) {
-                        Ok(merge) => merges.push(merge),
-                        Err(error) => {
-                            let (series, level, class) = group;
-                            tracing::error!(series, level, class, %error, "chunks cannot be merged");
-                            unreadable.insert(*group);
-                        }
-                    }
-                }
-                Ok(merges)
-            })?;
-            replace(shared, merges)?;
-        }
-    }
-}
-
-pub(crate) fn replace(shared: &Shared, merges: Vec<Merge>) -> Result<()> {
-    shared.writer.run(move |w| {
-        w.change(|tx| {
-            let ids: Vec<_> = merges.iter().flat_map(|(ids, _)| ids).copied().collect();
-            remove(tx, &ids)?;
-            merges.iter().try_for_each(|(_, chunks)| insert(tx, chunks))
-        })
-    })
-}
-
-fn merge(conn: &Conn, (series, level, class): Group, limits: Limits) -> Result<Merge> {
-    let sql = "SELECT id, blob FROM chunks WHERE series = ?1 AND level = ?2 AND class = ?3 AND class < 9";
-    let blobs = read_blobs(conn, sql, [series, level, class])?;
-    let level = usize::try_from(level).unwrap_or(0);
-    merged(series, level, (class + 1).min(SEALED - 1), blobs, limits, false)
-}
-
-pub(crate) fn read_blobs(conn: &Conn, sql: &str, values: [i64; 3]) -> Result<Vec<(i64, Vec<u8>)>> {
-    let [series, level, last] = values;
-    conn.all(sql, params![series, level, last], |r| Ok((r.get(0)?, r.get(1)?)))
-}
-
-pub(crate) fn merged(
-    series: SeriesId,
-    level: usize,
-    class: i64,
-    blobs: Vec<(i64, Vec<u8>)>,
-    limits: Limits,
-    must_seal: bool,
-) -> Result<Merge> {
-    let ids = blobs.iter().map(|(id, _)| *id).collect();
-    if level == 0 {
-        let mut rows = Vec::new();
-        for (id, blob) in &blobs {
-            rows.extend(codec::decode_rows(blob).map_err(|e| damaged(format_args!("chunk {id}"), e))?);
-        }
-        rows.sort_unstable_by_key(Row::key);
-        return Ok((ids, chunk(series, &rows, class, limits, must_seal)));
-    }
-    let mut all = Vec::new();
-    for (id, blob) in &blobs {
-        all.extend(bucket_codec::decode(blob).map_err(|e| damaged(format_args!("chunk {id}"), e))?);
-    }
-    let buckets = Buckets::new(bucket::level_width(level)).of_all(all);
-    Ok((ids, bucket_chunks(series, level, &buckets, class, limits)))
 }
 
 /// What is done now and then: what has ended is forgotten, and raw samples beyond their time are removed.
@@ -388,24 +410,23 @@ fn maintain(shared: &Shared) -> Result<()> {
 
 /// Which ranks apply to which series' last value: those of the gateway that the twin was bound to then.
 struct Feeds {
-    gateways: HashMap<u64, Arc<GatewayKey>>,
+    /// Row of each rank's gateway.
+    gateways: HashMap<u64, i64>,
     /// By series: gateway, from, to.
-    spans: HashMap<SeriesId, Vec<(GatewayKey, u64, Option<u64>)>>,
+    spans: HashMap<SeriesId, Vec<(i64, u64, Option<u64>)>>,
 }
 
 impl Feeds {
     /// For series from the first to the last.
     fn load(conn: &Conn, (first, last): (SeriesId, SeriesId)) -> Result<Self> {
-        let gateways = load_ranks(conn)?.into_iter().map(|(rank, _, key, _)| (rank, key)).collect();
-        let sql = "SELECT s.id, g.tenant, g.gateway, b.from_rank, b.to_rank FROM series s
-                   JOIN bindings b ON b.twin = s.twin AND b.tenant = s.tenant
-                   JOIN gateways g ON g.id = b.gateway WHERE s.id >= ?1 AND s.id <= ?2";
+        let gateways = load_ranks(conn)?.into_iter().map(|(rank, .., row)| (rank, row)).collect();
+        let sql = "SELECT s.id, b.gateway, b.from_rank, b.to_rank FROM series s
+                   JOIN bindings b ON b.twin = s.twin AND b.tenant = s.tenant WHERE s.id >= ?1 AND s.id <= ?2";
         let mut spans: HashMap<SeriesId, Vec<_>> = HashMap::new();
         conn.each(sql, params![first, last], |row| {
-            let key = crate::frames::gateway_key(row.get(1)?, row.get(2)?)?;
-            let from = from_sql(row.get(3)?);
-            let to: Option<i64> = row.get(4)?;
-            spans.entry(row.get(0)?).or_default().push((key, from, to.map(from_sql)));
+            let to: Option<i64> = row.get(3)?;
+            let span = (row.get(1)?, from_sql(row.get(2)?), to.map(from_sql));
+            spans.entry(row.get(0)?).or_default().push(span);
             Ok(())
         })?;
         Ok(Self { gateways, spans })
@@ -413,10 +434,9 @@ impl Feeds {
 
     fn applies(&self, series: SeriesId, rank: u64) -> bool {
         let Some(gateway) = self.gateways.get(&rank) else { return false };
-        self.spans.get(&series).is_some_and(|spans| {
-            spans
-                .iter()
-                .any(|(key, from, to)| *key == **gateway && *from <= rank && to.is_none_or(|to| rank < to))
-        })
+        let holds = |(of, from, to): &(i64, u64, Option<u64>)| {
+            of == gateway && *from <= rank && to.is_none_or(|to| rank < to)
+        };
+        self.spans.get(&series).is_some_and(|spans| spans.iter().any(holds))
     }
 }

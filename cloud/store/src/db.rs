@@ -18,8 +18,12 @@ pub(crate) const MIGRATIONS: &[(&str, &str)] = &[
     (include_str!("boxes.sql"), ""),
     (include_str!("history.sql"), ""),
     (include_str!("certificates.sql"), ""),
+    (include_str!("stamps.sql"), "ALTER TABLE stamps ALTER COLUMN blob SET STORAGE EXTERNAL;"),
     (include_str!("waveforms.sql"), "ALTER TABLE waveforms ALTER COLUMN blob SET STORAGE EXTERNAL;"),
 ];
+
+/// The version since which chunks may refer to stamps.
+pub(crate) const STAMPS_SINCE: usize = 9;
 
 /// A result of this crate.
 pub(crate) type Result<T> = std::result::Result<T, StoreError>;

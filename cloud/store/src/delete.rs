@@ -9,17 +9,19 @@ use common::command::LogEntry;
 
 use crate::bucket::{self, Bucket, Buckets, LEVELS};
 use crate::codec::Row;
-use crate::compact::{self, NewChunk, REMOVED, SEALED, bucket_chunks, compact_frames, raw_chunk};
+use crate::compact::{self, New, REMOVED, SEALED, bucket_chunks, compact_frames, raw_chunk};
 use crate::db::{Result, to_sql};
 use crate::history::{Chunk, Source, find};
 use crate::sql::{Conn, Tx, params};
-use crate::{Shared, log, waveforms};
+use crate::{Shared, log, stamps, waveforms};
 
 /// Chunks that go, those that come in their place, and samples that are gone.
 #[derive(Default)]
 struct Outcome {
     ids: Vec<i64>,
-    chunks: Vec<NewChunk>,
+    /// Stamps that those that go refer to.
+    stamps: Vec<i64>,
+    new: New,
     samples: u64,
 }
 
@@ -31,14 +33,14 @@ pub(crate) fn delete(
     audit: LogEntry,
 ) -> Result<u64> {
     // Chunks change only under this lock. What waits in the tail becomes chunks first.
-    let _upkeep = shared.upkeep.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut upkeep = shared.upkeep.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(series) = shared.readers.with(|conn| find(conn, twin, point))? else { return Ok(0) };
     let waits = || -> Result<bool> {
         let waiting = shared.tail.read().unwrap_or_else(PoisonError::into_inner).of(&[series]);
         Ok(waiting.rows()?.into_iter().flatten().any(|row| range.0 <= row.t && row.t < range.1))
     };
     // Not all of it: something always waits.
-    while waits()? && compact_frames(shared, usize::MAX)? > 0 {}
+    while waits()? && compact_frames(shared, &mut upkeep.small, usize::MAX)? > 0 {}
     let outcome = shared.readers.with(|conn| {
         let tx = conn.read()?;
         let source = Source::new(&tx, series, Vec::new());
@@ -62,7 +64,8 @@ pub(crate) fn delete(
 
 fn store(tx: &Tx<'_>, outcome: &Outcome) -> Result<()> {
     compact::remove(tx, &outcome.ids)?;
-    compact::insert(tx, &outcome.chunks)
+    stamps::collect(tx, outcome.stamps.iter().copied())?;
+    compact::insert(tx, &outcome.new)
 }
 
 struct Deletion<'a> {
@@ -96,6 +99,7 @@ impl<'a> Deletion<'a> {
             has_rolled |= is_sealed;
             if self.from <= chunk.t_min && chunk.t_max < self.to {
                 self.outcome.ids.push(chunk.id);
+                self.outcome.stamps.extend(chunk.stamps);
                 self.outcome.samples += if chunk.class == REMOVED { 0 } else { chunk.n };
                 continue;
             }
@@ -134,8 +138,9 @@ impl<'a> Deletion<'a> {
         if is_touched && rows.len() < before {
             self.outcome.samples += (before - rows.len()) as u64;
             self.outcome.ids.push(chunk.id);
+            self.outcome.stamps.extend(chunk.stamps);
             if !rows.is_empty() {
-                self.outcome.chunks.push(raw_chunk(self.source.series, &rows, chunk.class, chunk.rolled));
+                self.outcome.new.extend([raw_chunk(self.source.series, &rows, chunk.class, chunk.rolled)]);
             }
         }
         Ok(())
@@ -157,7 +162,7 @@ impl<'a> Deletion<'a> {
 
     fn put(&mut self, level: usize, buckets: &[Bucket]) {
         if !buckets.is_empty() {
-            self.outcome.chunks.extend(bucket_chunks(self.source.series, level, buckets, 0, self.limits));
+            self.outcome.new.extend(bucket_chunks(self.source.series, level, buckets, 0, self.limits));
         }
     }
 }

@@ -154,7 +154,7 @@ pub(crate) fn known() -> Vec<Row> {
 
 #[test]
 fn blobs_that_were_kept_are_read() {
-    assert_eq!(decode_rows(&kept(ROWS)).unwrap(), known());
+    assert_eq!(decode_rows(&kept(ROWS), None).unwrap(), known());
     let mut buckets = bucket::Buckets::new(1_000_000);
     known().iter().for_each(|row| buckets.add(row));
     let expected: Vec<Bucket> = buckets.into_vec().into_iter().map(as_older).collect();
@@ -167,7 +167,7 @@ proptest! {
     fn rows_are_read(rows in prop::collection::vec(any_row(), 0..60)) {
         let mut body = Vec::new();
         put_rows(&mut body, &rows);
-        prop_assert_eq!(decode_rows(&seal(&body)).unwrap(), rows);
+        prop_assert_eq!(decode_rows(&seal(&body), None).unwrap(), rows);
     }
 
     #[test]
@@ -179,7 +179,7 @@ proptest! {
 
     #[test]
     fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        let _ = decode_rows(&seal(&bytes));
+        let _ = decode_rows(&seal(&bytes), None);
         let _ = decode(&seal(&bytes));
     }
 }

@@ -32,6 +32,7 @@ pub(crate) struct Chunk {
     pub(crate) n: u64,
     pub(crate) class: i64,
     pub(crate) rolled: usize,
+    pub(crate) stamps: Option<i64>,
 }
 
 impl Chunk {
@@ -43,6 +44,7 @@ impl Chunk {
             n: u64::try_from(r.get::<i64>(3)?).unwrap_or(0),
             class: r.get(4)?,
             rolled: usize::try_from(r.get::<i64>(5)?).unwrap_or(0),
+            stamps: r.get(6)?,
         })
     }
 
@@ -123,14 +125,17 @@ impl<'a> Source<'a> {
 
     /// Chunks of samples that may have some in `from..to`.
     pub(crate) fn chunks(&self, from: i64, to: i64) -> Result<Vec<Chunk>> {
-        let sql = "SELECT id, t_min, t_max, n, class, rolled FROM chunks
+        let sql = "SELECT id, t_min, t_max, n, class, rolled, stamps FROM chunks
                    WHERE series = ?1 AND level = 0 AND t_min < ?3 AND t_max >= ?2 ORDER BY t_min";
         self.conn.all(sql, params![self.series, from, to], Chunk::read)
     }
 
     pub(crate) fn samples(&self, chunk: &Chunk) -> Result<Vec<Row>> {
-        let blob = self.blob(chunk.id)?;
-        codec::decode_rows(&blob).map_err(|e| damaged(format_args!("chunk {}", chunk.id), e))
+        let sql = "SELECT c.blob, s.blob FROM chunks c LEFT JOIN stamps s ON s.id = c.stamps WHERE c.id = ?1";
+        let (blob, stamps): (Vec<u8>, Option<Vec<u8>>) =
+            self.conn.one(sql, params![chunk.id], |r| Ok((r.get(0)?, r.get(1)?)))?;
+        let rows = codec::decode_rows(&blob, stamps.as_deref());
+        rows.map_err(|e| damaged(format_args!("chunk {}", chunk.id), e))
     }
 
     /// Samples in `from..to`, by time.
@@ -160,10 +165,6 @@ impl<'a> Source<'a> {
         }
         all.extend(into.of_rows(within(&self.tail, from, to)));
         Ok(into.of_all(all))
-    }
-
-    fn blob(&self, id: i64) -> Result<Vec<u8>> {
-        self.conn.one("SELECT blob FROM chunks WHERE id = ?1", params![id], |r| r.get(0))
     }
 
     /// Every sample, if there are at most `max` and none was removed.
@@ -237,9 +238,9 @@ impl<'a> Source<'a> {
     /// The last sample before a time, of any quality; of what was removed, the last one that roll-ups hold, if possible.
     pub(crate) fn before(&self, t: i64) -> Result<Option<Row>> {
         let mut best = self.tail.iter().filter(|r| r.t < t).max_by_key(|r| r.key()).cloned();
-        let newest = "SELECT id, t_min, t_max, n, class, rolled FROM chunks
+        let newest = "SELECT id, t_min, t_max, n, class, rolled, stamps FROM chunks
                       WHERE series = ?1 AND level = 0 AND t_min < ?2 AND t_max >= ?3 ORDER BY t_min DESC LIMIT 1";
-        let others = "SELECT id, t_min, t_max, n, class, rolled FROM chunks
+        let others = "SELECT id, t_min, t_max, n, class, rolled, stamps FROM chunks
                       WHERE series = ?1 AND level = 0 AND t_min < ?2 AND t_max >= ?3";
         // The one that began last mostly has it; then those that reach beyond what it gave.
         let mut seen = None;

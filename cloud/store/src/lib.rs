@@ -23,11 +23,13 @@ mod export;
 mod first;
 mod frames;
 mod gaps;
+mod gather;
 mod history;
 mod identity;
 mod load;
 mod log;
 mod marks;
+mod merge;
 mod pg;
 mod pg_setup;
 mod pg_tls;
@@ -37,6 +39,7 @@ mod schemas;
 mod second;
 mod sql;
 mod sqlite;
+mod stamps;
 mod storage;
 mod tail;
 mod times;
@@ -74,7 +77,7 @@ pub struct Options {
     pub queue: usize,
     /// Samples of a point that make a chunk complete: from then on it has roll-ups.
     pub chunk_rows: usize,
-    /// Small chunks of a point that are merged into one.
+    /// Small chunks of a point that are merged into one; fewer if they make a complete one.
     pub merge_chunks: usize,
 }
 
@@ -92,7 +95,7 @@ impl Options {
             readers: 4,
             queue: 64,
             chunk_rows: 4096,
-            merge_chunks: 16,
+            merge_chunks: 32,
         }
     }
 }
@@ -140,7 +143,12 @@ impl Store {
         let checkpointer = options.place.checkpointer()?;
         let writer = Writer::new(conn, home, clock.clone(), Arc::clone(&tail))?;
         let writer = WriterHandle::start(writer, options.queue)?;
-        let upkeep = Mutex::new(compact::Upkeep { maintained: None, checkpointed: None, checkpointer });
+        let upkeep = Mutex::new(compact::Upkeep {
+            small: Default::default(),
+            maintained: None,
+            checkpointed: None,
+            checkpointer,
+        });
         let retention = options.retention;
         let limits = compact::Limits { seal: options.chunk_rows.max(1), merge: options.merge_chunks.max(2) };
         let shared = Shared { clock, tail, waiting, readers, writer, upkeep, retention, limits, store_id };

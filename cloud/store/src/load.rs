@@ -91,7 +91,7 @@ fn add_last_values(conn: &Conn, twins: &mut [TwinState]) -> Result<()> {
             return Ok(()); // the twin has the point no longer
         };
         let what = || format!("the last value of {twin}/{point}");
-        let last = codec::decode_rows(&blob).map_err(|e| damaged(what(), e))?.pop();
+        let last = codec::decode_rows(&blob, None).map_err(|e| damaged(what(), e))?.pop();
         let last = last.ok_or_else(|| damaged(what(), "empty"))?;
         if last.value.as_ref().is_some_and(|v| v.value_type() != target.schema.value_type) {
             return Ok(()); // of an older schema

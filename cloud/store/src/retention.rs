@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::compact::{REMOVED, merged, read_blobs, replace};
+use crate::compact::REMOVED;
 use crate::db::{Result, to_json};
+use crate::merge::{replace, sealed};
 use crate::sql::{Conn, params};
+use crate::stamps;
 use crate::tail::SeriesId;
 use crate::{Shared, waveforms};
 
@@ -104,12 +106,16 @@ fn remove_samples(shared: &Shared, series: &[SeriesId], before: i64) -> Result<(
     let ids = to_json(&series)?;
     shared.writer.run(move |w| {
         w.change(|tx| {
-            let sql = format!(
-                "UPDATE chunks SET class = ?2, blob = ?3
-                 WHERE level = 0 AND class = 9 AND t_max < ?1 AND series IN ({})",
-                tx.dialect().integers_of("?4")
-            );
+            let old = |ids| {
+                let within = tx.dialect().integers_of(ids);
+                format!("level = 0 AND class = 9 AND t_max < ?1 AND series IN ({within})")
+            };
+            let referred =
+                format!("SELECT DISTINCT stamps FROM chunks WHERE stamps IS NOT NULL AND {}", old("?2"));
+            let gone = tx.all(&referred, params![before, &ids], |r| r.get::<i64>(0))?;
+            let sql = format!("UPDATE chunks SET class = ?2, blob = ?3, stamps = NULL WHERE {}", old("?4"));
             tx.execute(&sql, params![before, REMOVED, [0u8; 0], &ids])?;
+            stamps::collect(tx, gone)?;
             waveforms::remove_before(tx, &ids, before)
         })
     })
@@ -127,23 +133,8 @@ fn seal_old(shared: &Shared, series: &[SeriesId], before: i64) -> Result<()> {
         conn.all(&sql, params![before, ids], |r| r.get::<SeriesId>(0))
     })?;
     for some in small.chunks(SEALED_AT_ONCE) {
-        let merges = shared.readers.with(|conn| {
-            let mut merges = Vec::with_capacity(some.len());
-            for series in some {
-                let sql =
-                    "SELECT id, blob FROM chunks WHERE series = ?1 AND level = ?2 AND class < 9 AND t_max < ?3";
-                let blobs = read_blobs(conn, sql, [*series, 0, before])?;
-                match merged(*series, 0, 0, blobs, shared.limits, true) {
-                    Ok(merge) => merges.push(merge),
-                    // Upkeep goes on: what cannot be sealed is not removed.
-                    Err(error) => {
-                        tracing::error!(series, %error, "chunks cannot be sealed: their samples stay");
-                    }
-                }
-            }
-            Ok(merges)
-        })?;
-        replace(shared, merges)?;
+        let merge = shared.readers.with(|conn| sealed(conn, some, before, shared.limits))?;
+        replace(shared, merge)?;
     }
     Ok(())
 }
@@ -166,8 +157,10 @@ fn remove_all(shared: &Shared, series: &[SeriesId], before: i64) -> Result<()> {
                  to_us = CASE WHEN excluded.to_us > expired.to_us THEN excluded.to_us ELSE expired.to_us END"
             );
             tx.execute(&note, params![before, ids])?;
+            let referred = format!("SELECT DISTINCT stamps FROM chunks WHERE stamps IS NOT NULL AND {old}");
+            let gone = tx.all(&referred, params![before, ids], |r| r.get::<i64>(0))?;
             tx.execute(&format!("DELETE FROM chunks WHERE {old}"), params![before, ids])?;
-            Ok(())
+            stamps::collect(tx, gone)
         })
     })
 }

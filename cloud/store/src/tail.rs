@@ -144,35 +144,18 @@ fn some<'a>(frames: impl Iterator<Item = (&'a FrameKey, &'a Waiting)>, limit: us
 }
 
 impl Batch {
-    /// Its samples by series, in the order in which their chunks stand in the database.
-    pub(crate) fn rows(&self) -> Result<BTreeMap<SeriesId, Vec<Row>>> {
-        let mut out: BTreeMap<SeriesId, Vec<Row>> = BTreeMap::new();
-        let mut open: Option<(&Numbers, Vec<Vec<Row>>)> = None;
-        let mut close = |(numbers, points): (&Numbers, Vec<Vec<Row>>)| {
-            for (series, mut rows) in numbers.iter().zip(points).filter(|(_, rows)| !rows.is_empty()) {
-                out.entry(*series).or_default().append(&mut rows);
-            }
-        };
-        for (key, frame) in self.0.iter().filter(|(_, f)| !f.bytes.is_empty()) {
-            if !open.as_ref().is_some_and(|(numbers, _)| Arc::ptr_eq(numbers, &frame.series)) {
-                let new = (&frame.series, vec![Vec::new(); frame.series.len()]);
-                if let Some(before) = open.replace(new) {
-                    close(before);
-                }
-            }
-            let Some((numbers, points)) = &mut open else { continue };
-            for (index, sample) in (0u32..).zip(unpack(*key, &frame.bytes)?) {
-                let at = sample.point.index();
-                let is_known = numbers.get(at).is_some_and(|s| *s != NO_SERIES);
-                if let Some(rows) = points.get_mut(at).filter(|_| is_known) {
-                    rows.push(row(*key, index, sample));
-                }
+    /// The first and the last series that it may have samples of.
+    pub(crate) fn series(&self) -> (SeriesId, SeriesId) {
+        let mut before: Option<&Numbers> = None;
+        let mut out = (SeriesId::MAX, SeriesId::MIN);
+        for (_, frame) in &self.0 {
+            if !before.is_some_and(|b| Arc::ptr_eq(b, &frame.series)) {
+                let ids = frame.series.iter().filter(|id| **id != NO_SERIES);
+                out = ids.fold(out, |(first, last), id| (first.min(*id), last.max(*id)));
+                before = Some(&frame.series);
             }
         }
-        if let Some(last) = open {
-            close(last);
-        }
-        Ok(out)
+        out
     }
 }
 

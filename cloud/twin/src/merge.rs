@@ -4,12 +4,12 @@ use cloud_core::{Applied, Position, State, TwinState};
 use common::api::DesiredView;
 use common::command::DesiredUpdate;
 use common::wire::{Body, Frame, SampleRow, Snapshot};
-use common::{DeviceSchema, GatewayId, Schema, TwinId};
+use common::{DeviceSchema, GatewayId, Schema};
 
 /// What applying did.
 #[derive(Debug, Default, PartialEq)]
 pub struct Outcome {
-    /// Points that took a new value, in the order of the rows.
+    /// Points that took a new value, each once, in the order of its rows.
     pub applied: Vec<Applied>,
     /// Rows that no point of a twin has a place for: a number that the schema lacks, or a point that the
     /// twin has no longer, or has with another type or unit.
@@ -29,7 +29,11 @@ pub fn apply_frame(
     let Body::Samples(rows) = &frame.body else { return Outcome::default() };
     let seq = frame.header.seq;
     let at = |index: usize| Position { rank, seq, index: u32::try_from(index).unwrap_or(u32::MAX - 1) };
-    apply(state, schema, gateway, rank, rows.iter().enumerate().map(|(i, row)| (at(i), row)))
+    // The last row of a point wins over those before it, which then need not be taken at all.
+    let newest_first = rows.iter().enumerate().rev().map(|(i, row)| (at(i), row));
+    let mut outcome = apply(state, schema, gateway, rank, newest_first);
+    outcome.applied.reverse();
+    outcome
 }
 
 /// Applies current values: they stand after all rows of the frame that they include last.
@@ -66,16 +70,21 @@ fn apply<'a>(
         return outcome;
     }
     // Rows of one device mostly follow each other.
-    let mut last: Option<(TwinId, &DeviceSchema, &mut TwinState)> = None;
+    let mut last: Option<(&DeviceSchema, bool, &mut TwinState)> = None;
     for (position, row) in rows {
-        let Some((device, point)) = schema.point(row.point) else {
+        let place = |of: &DeviceSchema| row.point.0.wrapping_sub(of.first_point) as usize;
+        let known = last.as_ref().and_then(|(device, ..)| Some((*device, device.points.get(place(device))?)));
+        let Some((device, point)) = known.or_else(|| schema.point(row.point)) else {
             outcome.unknown += 1;
             continue;
         };
-        let twin = match last {
-            Some((id, of, twin)) if id == device.twin && std::ptr::eq(of, device) => twin,
+        let (bound, twin) = match last {
+            Some((of, bound, twin)) if std::ptr::eq(of, device) => (bound, twin),
             _ => match state.twins.get_mut(&device.twin) {
-                Some(twin) => twin,
+                Some(twin) => {
+                    let is_it = |(g, d): &(GatewayId, String)| g == gateway && *d == device.name;
+                    (twin.bound_from <= rank && twin.binding.as_ref().is_some_and(is_it), twin)
+                }
                 None => {
                     outcome.unknown += 1;
                     last = None;
@@ -83,10 +92,11 @@ fn apply<'a>(
                 }
             },
         };
-        let bound = twin.bound_from <= rank
-            && twin.binding.as_ref().is_some_and(|(g, d)| g == gateway && *d == device.name);
         if bound {
-            let index = twin.index.get(&point.name).copied();
+            // Mostly it stands in the twin where it stands in the device.
+            let place = place(device);
+            let is_there = twin.points.get(place).is_some_and(|p| p.schema.name == point.name);
+            let index = if is_there { Some(place) } else { twin.index.get(&point.name).copied() };
             let fits = |i: &usize| {
                 let schema = &twin.points[*i].schema;
                 schema.value_type == point.value_type && schema.unit == point.unit
@@ -110,7 +120,7 @@ fn apply<'a>(
                 }
             }
         }
-        last = Some((device.twin, device, twin));
+        last = Some((device, bound, twin));
     }
     outcome
 }

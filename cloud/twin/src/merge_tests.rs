@@ -2,7 +2,9 @@
 
 use common::command::{DesiredState, Origin, Requester};
 use common::wire::FrameHeader;
-use common::{Incarnation, PointId, PointKind, Quality, Sample, SchemaHash, TenantId, Value, ValueType};
+use common::{
+    Incarnation, PointId, PointKind, Quality, Sample, SchemaHash, TenantId, TwinId, Value, ValueType,
+};
 use proptest::prelude::*;
 
 use super::*;

@@ -15,7 +15,7 @@ mod values;
 pub use bits::{BitReader, BitWriter};
 pub use floats::{put_floats, take_floats};
 pub use ints::{put_plain, put_residuals, put_series, take_plain, take_residuals, take_series};
-pub use table::{put_table, take_table};
+pub use table::{Columns, put_table, take_columns, take_table};
 pub use values::{Texts, put_values, take_values};
 
 /// Runs of these lengths, one after the other; short ones where `all` ends early.

@@ -12,6 +12,7 @@ use super::values::{Texts, put_values, take_values};
 use crate::bytes::{DecodeError, Reader, put_varint, unzigzag, zigzag};
 use crate::quality::Quality;
 use crate::sample::{PointId, Sample};
+use crate::value::Value;
 
 /// The most bytes of texts in a table, before compression; protects a reader from a bomb.
 const MAX_TEXT: usize = 1 << 21;
@@ -36,40 +37,93 @@ pub fn put_table(out: &mut Vec<u8>, rows: &[Sample], base_us: i64) {
     out.extend(w.finish());
 }
 
+/// A table by column, for who needs no rows.
+#[derive(Debug, Default)]
+pub struct Columns {
+    /// Points in the order in which each came first.
+    pub points: Vec<PointId>,
+    /// Rows of each point.
+    pub lengths: Vec<usize>,
+    /// Rows by point, in their order within each.
+    pub by_point: Vec<u32>,
+    /// Source times by row, UTC us.
+    pub sources: Vec<i64>,
+    /// How much later each was received, by row, us.
+    pub delays: Vec<i64>,
+    /// Codes of qualities by row, each less than 256.
+    pub qualities: Vec<i64>,
+    /// Values by point, as `by_point`.
+    pub values: Vec<Option<Value>>,
+}
+
+impl Columns {
+    /// The columns of rows.
+    pub fn of(rows: &[Sample]) -> Self {
+        let Order { points, lengths, by_point, .. } = Order::of(rows);
+        Self {
+            points: points.into_iter().map(|p| PointId(p as u32)).collect(),
+            lengths,
+            values: by_point.iter().map(|i| rows[*i as usize].value.clone()).collect(),
+            by_point,
+            sources: rows.iter().map(|s| s.source_us).collect(),
+            delays: rows.iter().map(|s| s.received_us.wrapping_sub(s.source_us)).collect(),
+            qualities: rows.iter().map(|s| i64::from(s.quality.code())).collect(),
+        }
+    }
+}
+
 /// What `put_table` wrote, which must be all that is left.
 ///
 /// # Errors
 /// When it is not exactly one table of at most `limit` rows.
 pub fn take_table(r: &mut Reader<'_>, base_us: i64, limit: usize) -> Result<Vec<Sample>, DecodeError> {
-    let n = r.count("samples", limit)?;
-    if n == 0 {
-        return r.end().map(|()| Vec::new());
-    }
-    let texts = Texts::take(r, n, MAX_TEXT)?;
-    let mut r = BitReader::new(r.rest());
-    let (order, points) = Order::take(&mut r, n)?;
-    let sources = order.take_column(&mut r, base_us)?;
-    let delays = order.take_column(&mut r, 0)?;
-    let qualities = order.take_column(&mut r, 0)?;
-    let values = take_values(&mut r, &texts, &order.lengths)?;
-    r.end()?;
-    let mut rows: Vec<Sample> = Vec::with_capacity(n);
-    for (((point, source_us), delay), quality) in points.into_iter().zip(sources).zip(delays).zip(qualities) {
-        let code = u8::try_from(quality).map_err(|_| DecodeError::Invalid { what: "quality" })?;
+    let (columns, points) = take(r, base_us, limit)?;
+    let mut rows: Vec<Sample> = Vec::with_capacity(points.len());
+    let numbers = columns.sources.into_iter().zip(columns.delays).zip(columns.qualities);
+    for (point, ((source_us, delay), quality)) in points.into_iter().zip(numbers) {
         rows.push(Sample {
             point,
             value: None,
-            quality: Quality::from_code(code),
+            quality: Quality::from_code(quality as u8),
             source_us,
             received_us: source_us.wrapping_add(delay),
         });
     }
-    for (at, value) in order.by_point.iter().zip(values) {
+    for (at, value) in columns.by_point.iter().zip(columns.values) {
         if let Some(row) = rows.get_mut(*at as usize) {
             row.value = value;
         }
     }
     Ok(rows)
+}
+
+/// The same by column.
+///
+/// # Errors
+/// As of `take_table`.
+pub fn take_columns(r: &mut Reader<'_>, base_us: i64, limit: usize) -> Result<Columns, DecodeError> {
+    take(r, base_us, limit).map(|(columns, _)| columns)
+}
+
+/// Columns, and the point of each row.
+fn take(r: &mut Reader<'_>, base_us: i64, limit: usize) -> Result<(Columns, Vec<PointId>), DecodeError> {
+    let n = r.count("samples", limit)?;
+    if n == 0 {
+        return r.end().map(|()| Default::default());
+    }
+    let texts = Texts::take(r, n, MAX_TEXT)?;
+    let mut r = BitReader::new(r.rest());
+    let (order, ids, rows) = Order::take(&mut r, n)?;
+    let sources = order.take_column(&mut r, base_us)?;
+    let delays = order.take_column(&mut r, 0)?;
+    let qualities = order.take_column(&mut r, 0)?;
+    let values = take_values(&mut r, &texts, &order.lengths)?;
+    r.end()?;
+    if qualities.iter().any(|q| u8::try_from(*q).is_err()) {
+        return Err(DecodeError::Invalid { what: "quality" });
+    }
+    let Order { lengths, by_point, .. } = order;
+    Ok((Columns { points: ids, lengths, by_point, sources, delays, qualities, values }, rows))
 }
 
 /// Which rows are of which point.
@@ -151,7 +205,8 @@ impl Order {
         put_blocks(w, &self.surprises);
     }
 
-    fn take(r: &mut BitReader<'_>, n: usize) -> Result<(Self, Vec<PointId>), DecodeError> {
+    /// The order, the points in it, and the point of each row.
+    fn take(r: &mut BitReader<'_>, n: usize) -> Result<(Self, Vec<PointId>, Vec<PointId>), DecodeError> {
         let count = usize::try_from(r.number()?).unwrap_or(usize::MAX);
         if count > n {
             return Err(DecodeError::TooLarge { what: "points", size: count, limit: n });
@@ -180,7 +235,7 @@ impl Order {
             return Err(DecodeError::Invalid { what: "order of points" });
         }
         let (lengths, by_point) = group(&places, count);
-        Ok((Self { points, surprises: Vec::new(), lengths, by_point }, rows))
+        Ok((Self { points, surprises: Vec::new(), lengths, by_point }, ids, rows))
     }
 
     /// Appends a column by row, or by point if that is shorter.

@@ -109,48 +109,70 @@ pub fn take_values(
     let types = take_plain(r, filled().count(), 0, 0)?;
     let total: usize = lengths.iter().sum();
     let differing = if r.flag() { take_plain(r, total, 0, 0)? } else { Vec::new() };
-    let mut differing = differing.into_iter();
-    let mut tags = Vec::with_capacity(total);
+    // Types as runs: those that differ are seldom.
+    let mut tags: Vec<(u8, usize)> = Vec::with_capacity(types.len());
     let mut counts: [Vec<usize>; 3] = Default::default();
+    let mut from = 0;
     for (n, of) in filled().zip(&types) {
-        let from = tags.len();
-        for _ in 0..*n {
-            let tag = u8::try_from(differing.next().unwrap_or(0) ^ of).ok().filter(|t| *t <= BYTES);
-            tags.push(tag.ok_or(DecodeError::Invalid { what: "type of a value" })?);
+        let mut own = [0; 3];
+        let mut add = |code: i64, n: usize| {
+            let tag = u8::try_from(code).ok().filter(|t| *t <= BYTES);
+            let tag = tag.ok_or(DecodeError::Invalid { what: "type of a value" })?;
+            match class(tag) {
+                Class::Integer => own[0] += n,
+                Class::Float => own[1] += n,
+                Class::Text => own[2] += n,
+                Class::None => {}
+            }
+            tags.push((tag, n));
+            Ok(())
+        };
+        match differing.get(from..from + n) {
+            Some(some) => some.iter().try_for_each(|off| add(off ^ of, 1))?,
+            None => add(*of, *n)?,
         }
-        let own = tags.get(from..).unwrap_or_default();
-        for (counts, of) in counts.iter_mut().zip([Class::Integer, Class::Float, Class::Text]) {
-            counts.push(own.iter().filter(|t| class(**t) == of).count());
-        }
+        from += n;
+        counts.iter_mut().zip(own).for_each(|(counts, n)| counts.push(n));
     }
     let [of_integers, of_floats, of_texts] = counts;
     let has = |counts: &[usize]| counts.iter().any(|n| *n > 0);
     let integers = if has(&of_integers) { take_series(r, &of_integers, 0)? } else { Vec::new() };
     let floats = if has(&of_floats) { take_floats(r, &of_floats)? } else { Vec::new() };
     let places = if has(&of_texts) { take_series(r, &of_texts, 0)? } else { Vec::new() };
-    let (mut integers, mut floats, mut places) = (integers.iter(), floats.iter(), places.iter());
-    let missing = || DecodeError::Invalid { what: "count of values" };
-    let mut out = Vec::with_capacity(tags.len());
-    for tag in tags {
-        let mut integer = || integers.next().copied().ok_or_else(missing);
-        out.push(match tag {
-            BOOL => Some(Value::Bool(match integer()? {
-                0 => false,
-                1 => true,
-                _ => return Err(DecodeError::Invalid { what: "boolean" }),
-            })),
-            I64 => Some(Value::I64(integer()?)),
-            U64 => Some(Value::U64(integer()? as u64)),
-            F64 => Some(Value::F64(*floats.next().ok_or_else(missing)?)),
-            TEXT | BYTES => {
-                let place = places.next().and_then(|p| usize::try_from(*p).ok());
-                let value = place.and_then(|p| texts.get(p)).filter(|v| self::tag(Some(v)) == tag);
-                Some(value.cloned().ok_or(DecodeError::Invalid { what: "place of a text" })?)
+    let (mut integers, mut floats, mut places) = (&integers[..], &floats[..], &places[..]);
+    let mut out = Vec::with_capacity(total);
+    for (tag, n) in tags {
+        match tag {
+            BOOL => {
+                for integer in next(&mut integers, n)? {
+                    out.push(Some(Value::Bool(match integer {
+                        0 => false,
+                        1 => true,
+                        _ => return Err(DecodeError::Invalid { what: "boolean" }),
+                    })));
+                }
             }
-            _ => None,
-        });
+            I64 => out.extend(next(&mut integers, n)?.iter().map(|n| Some(Value::I64(*n)))),
+            U64 => out.extend(next(&mut integers, n)?.iter().map(|n| Some(Value::U64(*n as u64)))),
+            F64 => out.extend(next(&mut floats, n)?.iter().map(|x| Some(Value::F64(*x)))),
+            TEXT | BYTES => {
+                for place in next(&mut places, n)? {
+                    let value = usize::try_from(*place).ok().and_then(|p| texts.get(p));
+                    let value = value.filter(|v| self::tag(Some(v)) == tag).cloned();
+                    out.push(Some(value.ok_or(DecodeError::Invalid { what: "place of a text" })?));
+                }
+            }
+            _ => out.extend(std::iter::repeat_n(None, n)),
+        }
     }
     Ok(out)
+}
+
+/// The next `n` of a column.
+fn next<'a, T>(column: &mut &'a [T], n: usize) -> Result<&'a [T], DecodeError> {
+    let (some, rest) = column.split_at_checked(n).ok_or(DecodeError::Invalid { what: "count of values" })?;
+    *column = rest;
+    Ok(some)
 }
 
 /// Every text and every string of bytes of a column, once.

@@ -12,7 +12,7 @@ use super::samples::{decode_samples, encode_samples};
 use super::waveform::Waveform;
 use crate::alarm::AlarmView;
 use crate::bytes::{DecodeError, Reader, pack};
-use crate::columns::{put_table, take_table};
+use crate::columns::{Columns, put_table, take_columns, take_table};
 use crate::command::{CommandUpdate, DesiredUpdate, LogEntry};
 use crate::ids::{Incarnation, SchemaHash};
 use crate::sample::Sample;
@@ -277,23 +277,8 @@ impl Frame {
     /// # Errors
     /// When the bytes are not exactly one frame of a known version and kind.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let mut r = Reader::new(bytes);
-        let Head { version, header, kind, flags, len } = read_header(&mut r)?;
-        if len > MAX_BODY_BYTES {
-            return Err(DecodeError::TooLarge { what: "body", size: len, limit: MAX_BODY_BYTES });
-        }
-        let stored = r.rest();
-        let unpacked;
-        let body = if flags & FLAG_LZ4 != 0 {
-            unpacked = lz4_flex::block::decompress(stored, len)
-                .map_err(|_| DecodeError::Invalid { what: "lz4 body" })?;
-            &unpacked[..]
-        } else {
-            stored
-        };
-        if body.len() != len {
-            return Err(DecodeError::Invalid { what: "body length" });
-        }
+        let mut unpacked = Vec::new();
+        let (Head { version, header, kind, flags, .. }, body) = open(bytes, &mut unpacked)?;
         if version == VERSION_COLUMNS {
             let rows = take_table(&mut Reader::new(body), header.cut_us, MAX_SAMPLES_PER_FRAME)?;
             return Ok(Self { header, body: Body::Samples(rows) });
@@ -314,6 +299,40 @@ impl Frame {
         };
         Ok(Self { header, body })
     }
+
+    /// Reads a frame's samples by column; none of a frame that holds something else.
+    ///
+    /// # Errors
+    /// As of `decode`.
+    pub fn decode_columns(bytes: &[u8]) -> Result<Columns, DecodeError> {
+        let mut unpacked = Vec::new();
+        let (head, body) = open(bytes, &mut unpacked)?;
+        if head.version == VERSION_COLUMNS {
+            return take_columns(&mut Reader::new(body), head.header.cut_us, MAX_SAMPLES_PER_FRAME);
+        }
+        match Self::decode(bytes)?.body {
+            Body::Samples(rows) => Ok(Columns::of(&rows)),
+            _ => Ok(Columns::default()),
+        }
+    }
+}
+
+/// A frame's head and its body, which is in `unpacked` if it was compressed.
+fn open<'a>(bytes: &'a [u8], unpacked: &'a mut Vec<u8>) -> Result<(Head, &'a [u8]), DecodeError> {
+    let mut r = Reader::new(bytes);
+    let head = read_header(&mut r)?;
+    let (len, stored) = (head.len, r.rest());
+    if len > MAX_BODY_BYTES {
+        return Err(DecodeError::TooLarge { what: "body", size: len, limit: MAX_BODY_BYTES });
+    }
+    let body = if head.flags & FLAG_LZ4 != 0 {
+        *unpacked = lz4_flex::block::decompress(stored, len)
+            .map_err(|_| DecodeError::Invalid { what: "lz4 body" })?;
+        &unpacked[..]
+    } else {
+        stored
+    };
+    if body.len() == len { Ok((head, body)) } else { Err(DecodeError::Invalid { what: "body length" }) }
 }
 
 /// An event on the wire.

@@ -69,6 +69,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
             "cloud-live",
             "cloud-api",
             "cloud-ui",
+            "heap",
         ],
     ),
     ("twinway", &["common", "gateway-modbus"]),

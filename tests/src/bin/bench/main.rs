@@ -3,6 +3,7 @@
 //!
 //! `--seconds <n>` is the length of each figure of `ingest`. `soak` runs only when it is named, for an hour and two thirds;
 //! `--minutes <n>` is another length than its hour, with a warm-up of two thirds of it.
+//! `--seconds <n>` is the length of each step of `ingest`, `--rate <n>` its samples a second, `--only sqlite|pg` its database.
 //!
 //! After `field` or `opcua`, beginnings of figures' names choose among them. `--previous <twinway-gateway>` takes the same
 //! figures of the field of an older gateway in the same run.
@@ -49,8 +50,19 @@ async fn main() -> ExitCode {
     });
     // One TLS provider for every client here.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let seconds = number(&mut only, "--seconds");
-    let minutes = number(&mut only, "--minutes");
+    let mut option = |name: &str| {
+        let at = only.iter().position(|a| a == name)?;
+        only.remove(at);
+        assert!(at < only.len(), "{name} needs a value");
+        Some(only.remove(at))
+    };
+    let number = "a number";
+    let options = ingest::Options {
+        seconds: option("--seconds").map(|n| n.parse().expect(number)),
+        rate: option("--rate").map(|n| n.parse().expect(number)),
+        only: option("--only"),
+    };
+    let minutes = option("--minutes").map(|n| n.parse().expect(number));
     let chosen = only.first().is_some_and(|g| g == "field" || g == "opcua");
     let figures = if chosen { only.split_off(1) } else { Vec::new() };
     let known = [
@@ -98,7 +110,7 @@ async fn main() -> ExitCode {
         history::history().await;
     }
     if wanted("ingest") {
-        ingest::ingest(seconds.unwrap_or(30)).await;
+        ingest::ingest(&options).await;
     }
     if wanted("start") {
         start::demo().await;
@@ -110,10 +122,3 @@ async fn main() -> ExitCode {
 }
 
 /// Takes an option and its number out of the arguments.
-fn number<T: std::str::FromStr>(arguments: &mut Vec<String>, option: &str) -> Option<T> {
-    let at = arguments.iter().position(|a| a == option)?;
-    arguments.remove(at);
-    let given = if at < arguments.len() { arguments.remove(at) } else { String::new() };
-    let Ok(number) = given.parse() else { panic!("{option} needs a number") };
-    Some(number)
-}

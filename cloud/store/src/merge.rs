@@ -1,0 +1,219 @@
+//! Small chunks into larger ones. Those of points that were read together are merged together: their stamps are put
+//! together, sorted and encoded once.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use crate::Shared;
+use crate::bucket::{self, Buckets};
+use crate::bucket_codec;
+use crate::codec;
+use crate::compact::{Limits, New, SEALED, bucket_chunks, insert, remove};
+use crate::db::{Result, damaged};
+use crate::sql::{Conn, Params, params};
+use crate::stamps::{self, Cells, Stamps};
+use crate::tail::SeriesId;
+
+/// Series in one transaction.
+const AT_ONCE: usize = 512;
+
+/// Chunks that go with the stamps that they refer to, and those that come in their place.
+#[derive(Default)]
+pub(crate) struct Merge {
+    ids: Vec<i64>,
+    stamps: Vec<i64>,
+    new: New,
+}
+
+/// A series' small chunks of a level, from one class to another.
+type Group = (SeriesId, i64, i64, i64);
+
+/// Merges until no series from the first to the last has small chunks that make a large one, or many of one class. One that cannot be
+/// read stays as it is and does not keep the others.
+pub(crate) fn merge_small(shared: &Shared, span: (SeriesId, SeriesId)) -> Result<()> {
+    let mut unreadable: HashSet<Group> = HashSet::new();
+    loop {
+        let mut groups = shared.readers.with(|conn| groups(conn, span, shared.limits))?;
+        groups.retain(|g| !unreadable.contains(g));
+        if groups.is_empty() {
+            return Ok(());
+        }
+        for some in groups.chunks(AT_ONCE) {
+            let merge = shared.readers.with(|conn| {
+                let mut reader = Reader::new(conn, shared.limits);
+                for group in some {
+                    let (series, level, first, last) = *group;
+                    let sql = "SELECT id, stamps, blob FROM chunks
+                               WHERE series = ?1 AND level = ?2 AND class >= ?3 AND class <= ?4 AND class < 9
+                               ORDER BY class DESC, id";
+                    let chunks = read_chunks(conn, sql, params![series, level, first, last]);
+                    let class = (last + 1).min(SEALED - 1);
+                    if let Err(error) = chunks.and_then(|chunks| reader.take(series, level, class, chunks)) {
+                        tracing::error!(series, level, %error, "chunks cannot be merged");
+                        unreadable.insert(*group);
+                    }
+                }
+                Ok(reader.finish(false))
+            })?;
+            replace(shared, merge)?;
+        }
+    }
+}
+
+fn groups(conn: &Conn, (first, last): (SeriesId, SeriesId), limits: Limits) -> Result<Vec<Group>> {
+    let number = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+    let large = "SELECT series, level, max(class) FROM chunks
+                 WHERE class < 9 AND series >= ?2 AND series <= ?3
+                 GROUP BY series, level HAVING CAST(sum(n) AS BIGINT) >= ?1 AND count(*) > 1";
+    let mut groups: Vec<Group> = conn.all(large, params![number(limits.seal), first, last], |r| {
+        Ok((r.get(0)?, r.get(1)?, 0, r.get(2)?))
+    })?;
+    let large: HashSet<_> = groups.iter().map(|(series, level, ..)| (*series, *level)).collect();
+    let many = "SELECT series, level, class FROM chunks
+                WHERE class < 9 AND series >= ?2 AND series <= ?3
+                GROUP BY series, level, class HAVING count(*) >= ?1";
+    let many = conn.all(many, params![number(limits.merge.max(2)), first, last], |r| -> Result<Group> {
+        let class = r.get(2)?;
+        Ok((r.get(0)?, r.get(1)?, class, class))
+    })?;
+    groups.extend(many.into_iter().filter(|(series, level, ..)| !large.contains(&(*series, *level))));
+    Ok(groups)
+}
+
+pub(crate) fn replace(shared: &Shared, merge: Merge) -> Result<()> {
+    shared.writer.run(move |w| {
+        w.change(|tx| {
+            remove(tx, &merge.ids)?;
+            stamps::collect(tx, merge.stamps.iter().copied())?;
+            insert(tx, &merge.new)
+        })
+    })
+}
+
+/// The samples of some series that end before a time as sealed chunks.
+pub(crate) fn sealed(conn: &Conn, series: &[SeriesId], before: i64, limits: Limits) -> Result<Merge> {
+    let mut reader = Reader::new(conn, limits);
+    for series in series {
+        let sql = "SELECT id, stamps, blob FROM chunks
+                   WHERE series = ?1 AND level = 0 AND class < 9 AND t_max < ?2 ORDER BY class DESC, id";
+        // Upkeep goes on: what cannot be sealed is not removed.
+        let chunks = read_chunks(conn, sql, params![series, before])?;
+        if let Err(error) = reader.take(*series, 0, 0, chunks) {
+            tracing::error!(series, %error, "chunks cannot be sealed: their samples stay");
+        }
+    }
+    Ok(reader.finish(true))
+}
+
+/// A chunk with what it refers to.
+struct Stored {
+    id: i64,
+    stamps: Option<i64>,
+    blob: Vec<u8>,
+}
+
+fn read_chunks(conn: &Conn, sql: &str, params: Params<'_>) -> Result<Vec<Stored>> {
+    conn.all(sql, params, |r| Ok(Stored { id: r.get(0)?, stamps: r.get(1)?, blob: r.get(2)? }))
+}
+
+/// The class that chunks will have, and the stamps that they refer to.
+type Key = (i64, Vec<i64>);
+/// What a series has of each chunk.
+type Parts = Vec<Cells>;
+
+/// Reads chunks until there are enough for a transaction.
+struct Reader<'a> {
+    conn: &'a Conn,
+    limits: Limits,
+    known: HashMap<i64, Arc<Stamps>>,
+    /// Of series whose chunks refer to the same stamps.
+    shared: BTreeMap<Key, Vec<(SeriesId, Parts)>>,
+    merge: Merge,
+    alone: Vec<(i64, Stamps, SeriesId, Cells)>,
+}
+
+impl<'a> Reader<'a> {
+    fn new(conn: &'a Conn, limits: Limits) -> Self {
+        let (known, shared) = (HashMap::new(), BTreeMap::new());
+        Self { conn, limits, known, shared, merge: Merge::default(), alone: Vec::new() }
+    }
+
+    /// After an error nothing of them is taken.
+    fn take(&mut self, series: SeriesId, level: i64, class: i64, chunks: Vec<Stored>) -> Result<()> {
+        let ids = chunks.iter().map(|c| c.id).collect::<Vec<_>>();
+        let refers: Vec<i64> = chunks.iter().filter_map(|c| c.stamps).collect();
+        if level > 0 {
+            self.buckets(series, usize::try_from(level).unwrap_or(0), class, &chunks)?;
+        } else if refers.len() == chunks.len() {
+            let parts = chunks.iter().map(|c| Ok(self.columns(c)?.1)).collect::<Result<Parts>>()?;
+            self.shared.entry((class, refers.clone())).or_default().push((series, parts));
+        } else {
+            let (mut stamps, mut cells) = (Stamps::default(), Cells::default());
+            for chunk in &chunks {
+                let (some, of) = self.columns(chunk)?;
+                stamps.append(&some);
+                cells.append(of);
+            }
+            self.alone.push((class, stamps, series, cells));
+        }
+        self.merge.ids.extend(ids);
+        self.merge.stamps.extend(refers);
+        Ok(())
+    }
+
+    fn columns(&mut self, chunk: &Stored) -> Result<(Arc<Stamps>, Cells)> {
+        let bad = |e| damaged(format_args!("chunk {}", chunk.id), e);
+        let Some(id) = chunk.stamps else {
+            let (stamps, cells) = codec::decode_columns(&chunk.blob).map_err(bad)?;
+            return Ok((Arc::new(stamps), cells));
+        };
+        let stamps = self.stamps(id)?;
+        let cells = codec::decode_cells(&chunk.blob, &stamps).map_err(bad)?;
+        Ok((stamps, cells))
+    }
+
+    fn stamps(&mut self, id: i64) -> Result<Arc<Stamps>> {
+        if let Some(known) = self.known.get(&id) {
+            return Ok(Arc::clone(known));
+        }
+        let stamps = stamps::read(self.conn, id)?;
+        self.known.insert(id, Arc::clone(&stamps));
+        Ok(stamps)
+    }
+
+    fn buckets(&mut self, series: SeriesId, level: usize, class: i64, chunks: &[Stored]) -> Result<()> {
+        let mut all = Vec::new();
+        for Stored { id, blob, .. } in chunks {
+            all.extend(bucket_codec::decode(blob).map_err(|e| damaged(format_args!("chunk {id}"), e))?);
+        }
+        let buckets = Buckets::new(bucket::level_width(level)).of_all(all);
+        self.merge.new.extend(bucket_chunks(series, level, &buckets, class, self.limits));
+        Ok(())
+    }
+
+    fn finish(mut self, must_seal: bool) -> Merge {
+        let new = &mut self.merge.new;
+        for ((class, ids), series) in self.shared {
+            let mut stamps = Stamps::default();
+            ids.iter().filter_map(|id| self.known.get(id)).for_each(|s| stamps.append(s));
+            let order = stamps.sort();
+            let one = |parts: Parts| {
+                let mut cells = Cells::default();
+                parts.into_iter().for_each(|part| cells.append(part));
+                if let Some(order) = &order {
+                    cells.sort(order);
+                }
+                cells
+            };
+            let series = series.into_iter().map(|(id, parts)| (id, one(parts))).collect();
+            new.add(&stamps, series, class, self.limits, must_seal);
+        }
+        for (class, mut stamps, series, mut cells) in self.alone {
+            if let Some(order) = stamps.sort() {
+                cells.sort(&order);
+            }
+            new.add(&stamps, vec![(series, cells)], class, self.limits, must_seal);
+        }
+        self.merge
+    }
+}
