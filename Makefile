@@ -10,7 +10,11 @@ SEED ?=
 FROM ?= 1
 JOBS ?= 2
 
-.PHONY: run build test lint deny advisories bench faults web-check e2e setup screenshots clean
+# Architecture of packages: amd64, arm64, armhf.
+ARCH ?= arm64
+PRODUCT ?= twinway-gateway
+
+.PHONY: run build test lint deny advisories bench faults web-check e2e setup screenshots clean cross deb tar same boot-test
 
 # The demo: a simulated coating line, its gateway and its cloud, with a page to open.
 run:
@@ -48,7 +52,7 @@ advisories:
 	tests/tool.sh cargo-deny
 	target/tools/bin/cargo-deny check advisories
 
-# Figures: `make bench`, or one group with `make bench ONLY=loop`. One JSON line each on standard output.
+# Figures: `make bench`, or one group with `make bench ONLY=loop`; `soak` (100 minutes) only so. One JSON line each on standard output.
 bench:
 	$(CARGO) build --release --locked --workspace --bins
 	$(CARGO) run --release --locked -p tests --bin bench -- $(ONLY)
@@ -57,6 +61,27 @@ bench:
 faults:
 	$(CARGO) build --release --locked -p twinway-gateway -p twinway-cloud -p tests --bins
 	target/release/faults $(if $(SEED),--seed $(SEED),--from $(FROM) --seeds $(SEEDS)) --jobs $(JOBS)
+
+# The gateway and the command line for another architecture. `OFFLINE=1`: with the distribution's own Rust, also where rustup
+# has the target.
+cross:
+	cross/build.sh $(ARCH) $(PRODUCT) twinway
+
+# Packages of what `cross` built, into target/cross/packages.
+deb: cross
+	cross/deb.sh $(PRODUCT) $(ARCH)
+
+tar: cross
+	cross/tar.sh $(PRODUCT) $(ARCH)
+
+# The same programs give the same packages, byte for byte.
+same: cross
+	cross/same.sh $(PRODUCT) $(ARCH)
+
+# The package on an emulated box that boots (arm64 or amd64). As root: it makes a root file system.
+boot-test: deb
+	cross/boot/setup.sh $(ARCH)
+	cross/boot/test.py $(ARCH) target/cross/packages/twinway-gateway_*_$(ARCH).deb
 
 screenshots:
 	tests/e2e.sh --screenshots docs/images

@@ -13,6 +13,7 @@ declare -A package=(
   [kill]=procps
   [stdbuf]=coreutils
   [openssl]=openssl
+  [systemd-analyze]=systemd
   [protoc]=protobuf-compiler
 )
 export PATH="$PATH:/usr/sbin"

@@ -12,7 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::exit::Exit;
 pub use buffer::{Buffer, BufferDrop, BufferExport};
-pub use history::{Align, AlignFormat, Delete, Export, HistoryOf, Method, Set};
+pub use history::{Align, AlignFormat, Delete, Export, HistoryOf, Method, Set, Waveform};
 pub use modbus::{Direct, Form, FramingArg, Modbus, ParityArg, TableArg, Talk};
 pub use opcua::{Browse, Opcua, Server};
 
@@ -69,6 +69,8 @@ pub enum Verb {
     /// One gateway of the cloud: which box speaks under its name, and what of it could not be taken
     #[command(subcommand)]
     Gateway(Gateway),
+    /// Make the box of this machine a gateway of a cloud, with a code from the cloud's administrator
+    Enrol(Enrol),
     /// Commands, or one of them with its steps
     Commands {
         /// One command
@@ -140,9 +142,43 @@ pub enum Verb {
     },
 }
 
+/// `enrol`.
+#[derive(Debug, clap::Args)]
+pub struct Enrol {
+    /// The code; asked for if it is left out
+    pub code: Option<String>,
+    /// The cloud's address, such as https://cloud.example
+    #[arg(long, value_name = "URL")]
+    pub cloud: Option<String>,
+    /// Show how the box is enrolled, and change nothing
+    #[arg(long, conflicts_with_all = ["code", "cloud"])]
+    pub show: bool,
+}
+
 /// `gateway`.
 #[derive(Debug, Subcommand)]
 pub enum Gateway {
+    /// A code with which a box enrols once as this gateway; who was it before is out when it does
+    Code {
+        /// The gateway; it need not be known yet
+        gateway: String,
+        /// How long the code is good, hours
+        #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=168))]
+        valid_h: u32,
+    },
+    /// Its certificates
+    Certificates {
+        /// The gateway
+        gateway: String,
+    },
+    /// Lock it out: its certificates, secret and codes are worth nothing from now on
+    Revoke {
+        /// The gateway
+        gateway: String,
+        /// Why, for the audit
+        #[arg(long)]
+        reason: String,
+    },
     /// Let a box in that is held back, in place of the one before
     Accept {
         /// The gateway
@@ -303,6 +339,9 @@ pub struct History {
     /// Most rows; beyond it, roll-ups. Default 1000, for a plot its width
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub max_points: Option<u32>,
+    /// How the time divides by quality and, of states, by value: of the range and of each roll-up
+    #[arg(long)]
+    pub times: bool,
     /// Shape of the text output
     #[arg(long, value_enum, default_value = "table")]
     pub format: HistoryFormat,

@@ -9,18 +9,7 @@ const SIZE: Size = Size { columns: 60, rows: 14 };
 
 fn raw(t_us: i64, value: Option<f64>) -> HistoryPoint {
     let quality = if value.is_some() { Quality::GOOD } else { Quality::BAD_TIMEOUT };
-    let good = u64::from(value.is_some());
-    HistoryPoint {
-        t_us,
-        value: value.map(Value::F64),
-        quality,
-        min: None,
-        max: None,
-        mean: None,
-        first: None,
-        count: 1,
-        good,
-    }
+    HistoryPoint::raw(t_us, value.map(Value::F64), quality)
 }
 
 fn history(points: Vec<HistoryPoint>) -> HistoryResponse {
@@ -37,6 +26,7 @@ fn history(points: Vec<HistoryPoint>) -> HistoryResponse {
             .map(|p| HistoryPoint { t_us: from_us + p.t_us * 1_000_000, ..p })
             .collect(),
         gaps: vec![],
+        times: None,
     }
 }
 

@@ -290,8 +290,22 @@ async fn history_is_a_table_csv_a_plot_or_json() {
     let told = "missing 2026-11-18T11:07:00.000Z to 2026-11-18T11:07:42.000Z (42s): dropped by the gateway, its buffer \
                 was full, 412 samples of all points of the gateway";
     assert!(csv.err.contains(told), "{csv:?}");
+    let timed = run(&["--times", "--format", "csv", "--max-points", "1"]).await.code(0);
+    assert!(rig.world().seen.last().unwrap().uri.contains("&times=true"));
+    let expected = "time,t_us,value,quality,min,max,mean,count,good,good_us,uncertain_us,bad_us,nothing_us,\
+        unsettled_us,states,other_us\r\n2026-11-18T11:06:40.000000Z,1795000000000000,0,good,,,,1,1,,,,,,,\r\n";
+    assert_eq!(timed.out, expected);
+    let told = "time: good 90.0 % (54s), bad 10.0 % (6s)";
+    assert!(timed.err.contains(told), "{timed:?}");
+    assert!(
+        timed.err.contains("time in state: true 67.5 % (40s 500ms), false 22.5 % (13s 500ms)"),
+        "{timed:?}"
+    );
     rig.world().rollup = true;
     run(&[]).await.code(0).has(&["MIN Cel", "MEAN", "WORST"]);
+    run(&["--times"]).await.code(0).has(&["GOOD TIME", "STATES", "90.0 %", "true 67.5 %, false 22.5 %"]);
+    let csv = run(&["--times", "--format", "csv", "--max-points", "1"]).await.code(0);
+    assert!(csv.out.contains("54000000,0,6000000,0,0,true=40500000;false=13500000,0\r\n"), "{csv:?}");
     run(&["--format", "plot"]).await.code(0).has(&["plant/coating/line1/oven temp [Cel]", "┤", "11 ┤"]);
     assert_eq!(run(&["-o", "json"]).await.code(0).json()["resolution"]["kind"], "rollup");
     run(&["--from", "yesterday"]).await.code(2);

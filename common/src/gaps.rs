@@ -63,7 +63,7 @@ pub fn of_rows(
 fn begin(from_us: i64, quality: Quality, samples: u64) -> Option<HistoryGap> {
     let cause = of_quality(quality)?;
     let (quality, count) = (Some(quality), (samples > 0).then_some(samples));
-    Some(HistoryGap { from_us, to_us: from_us, cause, quality, count, partial: false })
+    Some(HistoryGap { quality, count, ..HistoryGap::new(from_us, from_us, cause) })
 }
 
 /// Gaps within a range, by time; those of one cause that are closer than `within_us` are one.

@@ -4,7 +4,7 @@ use super::*;
 use crate::value::Value;
 
 fn gap(from_us: i64, to_us: i64, cause: GapReason, count: Option<u64>) -> HistoryGap {
-    HistoryGap { from_us, to_us, cause, quality: None, count, partial: false }
+    HistoryGap { count, ..HistoryGap::new(from_us, to_us, cause) }
 }
 
 fn brief(gaps: &[HistoryGap]) -> Vec<(i64, i64, GapReason, Option<u64>)> {
@@ -13,7 +13,7 @@ fn brief(gaps: &[HistoryGap]) -> Vec<(i64, i64, GapReason, Option<u64>)> {
 
 fn row(t_us: i64, quality: Quality, count: u64, good: u64) -> HistoryPoint {
     let value = (!quality.is_bad()).then_some(Value::F64(1.0));
-    HistoryPoint { t_us, value, quality, min: None, max: None, mean: None, first: None, count, good }
+    HistoryPoint { count, good, ..HistoryPoint::raw(t_us, value, quality) }
 }
 
 #[test]

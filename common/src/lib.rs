@@ -10,6 +10,7 @@ pub mod clock;
 pub mod columns;
 pub mod command;
 pub mod config;
+pub mod enrol;
 pub mod gaps;
 pub mod ids;
 pub mod interval;

@@ -285,6 +285,16 @@ pub mod action {
         KEY_DELETED = "key.deleted";
         /// A gateway was given a new secret.
         GATEWAY_CREDENTIAL = "gateway.credential";
+        /// Somebody made a code with which a box enrols.
+        GATEWAY_CODE = "gateway.code";
+        /// A box enrolled: it has a certificate, and its gateway's secret is worth nothing any more.
+        GATEWAY_ENROLLED = "gateway.enrolled";
+        /// Somebody tried to enrol with a code whose secret they did not know.
+        GATEWAY_ENROL_FAILED = "gateway.enrol_failed";
+        /// A certificate of a gateway was renewed.
+        GATEWAY_CERTIFICATE = "gateway.certificate";
+        /// All that a gateway signs in with was made worthless.
+        GATEWAY_REVOKED = "gateway.revoked";
         /// A desired value was set.
         DESIRED_SET = "desired.set";
         /// A gateway signed in while an older session of it lived, which was closed.

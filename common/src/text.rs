@@ -2,6 +2,8 @@
 
 use std::fmt::Display;
 
+use crate::value::Value;
+
 /// A count with its noun: `1 device`, `2 devices`. The noun makes its plural with an s.
 pub fn counted<N: Display + PartialEq + From<u8>>(n: N, noun: &str) -> String {
     let plural = if n == N::from(1) { "" } else { "s" };
@@ -24,9 +26,19 @@ pub fn csv_field(text: &str) -> String {
     if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
 }
 
+/// A value as a field of comma-separated values, every digit kept; nothing if there is none.
+pub fn csv_value(value: Option<&Value>) -> String {
+    match value {
+        Some(Value::Text(text)) => csv_field(text),
+        Some(value) => value.to_string(),
+        None => String::new(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{counted, csv_field, hex};
+    use super::{counted, csv_field, csv_value, hex};
+    use crate::Value;
 
     #[test]
     fn bytes_are_two_digits_each() {
@@ -39,6 +51,9 @@ mod tests {
         assert_eq!(csv_field("a"), "a");
         assert_eq!(csv_field("a,\"b\""), "\"a,\"\"b\"\"\"");
         assert_eq!(csv_field("=1+1"), "'=1+1");
+        assert_eq!(csv_value(Some(&Value::Text("=1,5".into()))), "\"'=1,5\"");
+        assert_eq!(csv_value(Some(&Value::F64(-0.1))), "-0.1");
+        assert_eq!(csv_value(None), "");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use common::names::Code;
 use common::supervise::{PartState, PartStatus};
 use common::wire::{
     Ack, Batch, Body, Credit, Down, Frame, FrameHeader, Gap, GapCause, Heartbeat, Hello, HelloAck, Identity,
-    Known, Refusal, SchemaPart, SetAside, Snapshot, StreamRange, Up,
+    Known, Refusal, SchemaPart, SetAside, Snapshot, StreamRange, Up, WaveValues, Waveform,
 };
 use common::{BoxId, Incarnation, PointId, Quality, Sample, SchemaHash, TwinId, Value};
 use kept::{is_kept, kept};
@@ -206,6 +206,33 @@ fn frames_of_version_1_are_read_and_written_as_ever() {
         assert_eq!(Frame::decode(&kept_bytes).expect(name), frame, "{name}");
         assert_eq!(Frame::decode(&bytes).expect(name), frame, "{name}");
         assert!(bytes.len() <= kept_bytes.len(), "{name}: {} > {}", bytes.len(), kept_bytes.len());
+    }
+}
+
+#[test]
+fn waveforms_are_read_and_what_is_written_holds_the_same() {
+    for (name, values) in [
+        ("frame-1-waveform-i16.hex", WaveValues::I16((0..300i16).map(|n| n * 37 % 251 - n * 9).collect())),
+        ("frame-1-waveform-f32.hex", WaveValues::F32((0..40u8).map(|n| f32::from(n) * 0.1 - 1.0).collect())),
+        ("frame-1-waveform-f64.hex", WaveValues::F64(vec![0.1, -0.0, 1e300, f64::MIN_POSITIVE, 12.5])),
+    ] {
+        let wave = Waveform {
+            point: PointId(300),
+            quality: Quality::UNCERTAIN_TIME,
+            t0_us: T0,
+            received_us: T0 + 1_000_123,
+            dt_ps: 39_062_500,
+            first: 25_600,
+            total: 30_000,
+            scale: 0.0025,
+            offset: -1.5,
+            values,
+        };
+        let frame = Frame { header: header(48), body: Body::Waveform(Box::new(wave)) };
+        let (kept, bytes) = (kept(name), frame.encode());
+        assert_eq!(Frame::decode(&kept).expect(name), frame, "{name}");
+        assert_eq!(Frame::decode(&bytes).expect(name), frame, "{name}");
+        assert!(bytes.len() <= kept.len(), "{name}: {} > {}", bytes.len(), kept.len());
     }
 }
 

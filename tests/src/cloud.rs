@@ -25,6 +25,9 @@ pub struct Cloud {
     api: Option<Api>,
 }
 
+/// Holds more keys of the ingress, for each start.
+const INGRESS: &str = "ingress.keys";
+
 #[derive(Debug, Clone, Copy, Deserialize)]
 struct Addresses {
     http: SocketAddr,
@@ -47,6 +50,13 @@ impl Cloud {
         Self::start_as(dir, "", env).await
     }
 
+    /// As `start_under`, with more keys of its ingress.
+    pub async fn start_with_ingress(dir: &Path, keys: &str, env: Vec<(String, String)>) -> Self {
+        std::fs::create_dir_all(dir).expect("a folder");
+        std::fs::write(dir.join(INGRESS), keys).expect("a file");
+        Self::start_as(dir, "", env).await
+    }
+
     async fn start_as(dir: &Path, sections: &str, env: Vec<(String, String)>) -> Self {
         std::fs::create_dir_all(dir.join("conf.d")).expect("a folder");
         std::fs::write(dir.join("conf.d/more.toml"), sections).expect("a configuration");
@@ -62,8 +72,9 @@ impl Cloud {
         let listening = Listening::new(dir);
         let before: Option<Addresses> = listening.before();
         let port = |f: fn(&Addresses) -> SocketAddr| before.as_ref().map_or(0, |a| f(a).port());
+        let ingress = std::fs::read_to_string(dir.join(INGRESS)).unwrap_or_default();
         let config = format!(
-            "[cloud]\ndata_dir = {:?}\n[http]\nlisten = \"127.0.0.1:{}\"\n[ingress]\nlisten = \"127.0.0.1:{}\"\n",
+            "[cloud]\ndata_dir = {:?}\n[http]\nlisten = \"127.0.0.1:{}\"\n[ingress]\nlisten = \"127.0.0.1:{}\"\n{ingress}\n",
             dir.join("data"),
             port(|a| a.http),
             port(|a| a.ingress)

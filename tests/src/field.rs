@@ -151,7 +151,7 @@ pub struct SensorCounts {
 }
 
 /// How a numbered sensor publishes: to `load/<n>` for `n` below `points`, in turn. Sample `k` (from 1) goes to
-/// point `k % points` with source time `base_us + k`: its own number.
+/// point `k % points` with a source time that is its own number: `base_us + k * step_us`.
 #[derive(Debug, Clone, Copy)]
 pub struct Numbered {
     /// The gateway's broker.
@@ -162,6 +162,8 @@ pub struct Numbered {
     pub rate: u64,
     /// Source time of number 0, UTC us.
     pub base_us: i64,
+    /// From one number's source time to the next one's, us.
+    pub step_us: i64,
     /// The number before the first.
     pub after: u64,
     /// At most once: none is ever sent again, so what comes twice was doubled further on. At least once: what the
@@ -179,7 +181,7 @@ pub async fn numbered_sensor(
     counts: Arc<SensorCounts>,
     drain: Drain,
 ) {
-    Numbered { broker, points, rate, base_us, after: 0, qos: QoS::AtLeastOnce }
+    Numbered { broker, points, rate, base_us, step_us: 1, after: 0, qos: QoS::AtLeastOnce }
         .run(value, counts, drain)
         .await;
 }
@@ -187,7 +189,7 @@ pub async fn numbered_sensor(
 impl Numbered {
     /// Publishes until drained. The value of number `k` is what `value(k)` gives.
     pub async fn run(self, value: impl Fn(u64) -> f64, counts: Arc<SensorCounts>, drain: Drain) {
-        let Self { broker, points, rate, base_us, after, qos } = self;
+        let Self { broker, points, rate, base_us, step_us, after, qos } = self;
         let mut options = MqttOptions::new("numbered-sensor", broker.ip().to_string(), broker.port());
         options.set_keep_alive(Duration::from_secs(10)).set_inflight(1000).set_clean_session(true);
         let (client, events) = AsyncClient::new(options, 4000);
@@ -203,7 +205,8 @@ impl Numbered {
                     let due = after + began.elapsed().as_micros() as u64 * rate / 1_000_000;
                     while k < due && !drain.is_started() {
                         k += 1;
-                        let payload = format!("{{\"v\":{:?},\"t\":{}}}", value(k), base_us + k.cast_signed());
+                        let at_us = base_us + k.cast_signed() * step_us;
+                        let payload = format!("{{\"v\":{:?},\"t\":{at_us}}}", value(k));
                         let topic = format!("load/{}", k % points);
                         if client.publish(topic, qos, false, payload).await.is_err() {
                             return;

@@ -12,6 +12,8 @@ pub enum HistoryOf {
     Align(Align),
     /// Samples of points as a file, CSV or Parquet
     Export(Export),
+    /// Blocks of a waveform, or the values of one
+    Waveform(Waveform),
     /// Delete a part of a point's history: an admin's, and on record
     Delete(Delete),
 }
@@ -75,6 +77,29 @@ pub struct Export {
     /// File to write; it appears when it is whole. `.parquet` or `.csv`
     #[arg(long, value_name = "FILE")]
     pub file: PathBuf,
+}
+
+/// `history waveform`.
+#[derive(Debug, Args)]
+pub struct Waveform {
+    /// The point as TWIN:POINT
+    #[arg(value_name = "TWIN:POINT", value_parser = point)]
+    pub point: (String, String),
+    /// The block that begins then, as the list has it under AT. Default: a list of blocks
+    #[arg(long, value_name = "TIME")]
+    pub at: Option<String>,
+    /// Blocks from then on: RFC 3339, microseconds since 1970, or a time ago such as -15m
+    #[arg(long, default_value = "-1h", allow_hyphen_values = true, value_name = "TIME")]
+    pub from: String,
+    /// Blocks that begin before then, in the same forms
+    #[arg(long, default_value = "now", allow_hyphen_values = true, value_name = "TIME")]
+    pub to: String,
+    /// Most rows of a block; beyond it, least and greatest of each row
+    #[arg(long, requires = "at", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_points: Option<u32>,
+    /// Shape of a block's text output
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: AlignFormat,
 }
 
 /// `history delete`.

@@ -1,6 +1,10 @@
 //! `gateway`: which box speaks under a gateway's name, and what of it could not be taken.
 
-use common::api::{AcceptRequest, HeldBox, SetAsideView};
+use common::api::{
+    AcceptRequest, CertificateView, EnrolmentCodeCreated, EnrolmentCodeRequest, HeldBox, RevokeRequest,
+    Revoked, SetAsideView,
+};
+use common::text::counted;
 use reqwest::Method;
 
 use super::Context;
@@ -12,6 +16,39 @@ use crate::table::{Table, size, time};
 
 pub(super) async fn gateway(ctx: &Context, verb: Gateway) -> Result<Exit> {
     match verb {
+        Gateway::Code { gateway, valid_h } => {
+            let gateway = gateway.parse().map_err(|e| Error::usage(format!("{e}")))?;
+            let request = ctx.client.request(Method::POST, &["enrolment-codes"])?;
+            let request = request.json(&EnrolmentCodeRequest { gateway, valid_h });
+            let made: EnrolmentCodeCreated = ctx.client.fetch(request).await?;
+            ctx.out.show(&made, |made| {
+                format!(
+                    "{}\ngood once, until {}; on the box: twinway enrol {0} --cloud {}\n",
+                    made.code,
+                    time(made.expires_us),
+                    ctx.client.target()
+                )
+            })?;
+        }
+        Gateway::Certificates { gateway } => {
+            let found: Vec<CertificateView> =
+                ctx.client.list(&["gateways", &gateway, "certificates"], &[], u32::MAX).await?;
+            ctx.out.show(&found, |c| certificate_table(c).text())?;
+            if found.is_empty() {
+                ctx.out.note("no certificate was issued to it");
+            }
+        }
+        Gateway::Revoke { gateway, reason } => {
+            if reason.trim().is_empty() {
+                return Err(Error::usage("--reason must say why"));
+            }
+            let request = ctx.client.request(Method::POST, &["gateways", &gateway, "revoke"])?;
+            let revoked: Revoked = ctx.client.fetch(request.json(&RevokeRequest { reason })).await?;
+            ctx.out.show(&revoked, |r| {
+                let certificates = counted(r.certificates, "certificate");
+                format!("{gateway} is locked out, with {certificates}; its data stay\n")
+            })?;
+        }
         Gateway::Accept { gateway, incarnation, reason } => {
             if reason.trim().is_empty() {
                 return Err(Error::usage("--reason must say why"));
@@ -36,6 +73,15 @@ pub(super) async fn gateway(ctx: &Context, verb: Gateway) -> Result<Exit> {
         }
     }
     Ok(Exit::Ok)
+}
+
+fn certificate_table(certificates: &[CertificateView]) -> Table {
+    let mut table = Table::new(&["ISSUED", "GOOD UNTIL", "REVOKED", "SERIAL"]);
+    for c in certificates {
+        let revoked = c.revoked_us.map_or_else(|| "-".to_owned(), time);
+        table.row([time(c.issued_us), time(c.not_after_us), revoked, c.serial.clone()]);
+    }
+    table
 }
 
 fn set_aside_table(frames: &[SetAsideView]) -> Table {

@@ -6,12 +6,11 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use common::Value;
 use common::api::{
     AlignedRequest, AlignedResponse, ExportFormat, ExportRequest, HistoryDeleted, Interpolation, PointRef,
 };
 use common::clock::format_us;
-use common::text::{counted, csv_field};
+use common::text::{counted, csv_field, csv_value};
 use reqwest::Method;
 
 use super::Context;
@@ -29,6 +28,7 @@ pub(super) async fn run(ctx: &Context, of: HistoryOf) -> Result<Exit> {
         HistoryOf::Align(args) => align(ctx, args).await,
         HistoryOf::Export(args) => export(ctx, args).await,
         HistoryOf::Delete(args) => delete(ctx, args).await,
+        HistoryOf::Waveform(args) => super::history_waveform::run(ctx, args).await,
     }
 }
 
@@ -108,11 +108,7 @@ fn csv(aligned: &AlignedResponse) -> String {
     for (row, at) in times(aligned) {
         let _ = write!(text, "{},{at}", format_us(at));
         for c in &aligned.columns {
-            let value = match c.values.get(row) {
-                Some(Some(Value::Text(t))) => csv_field(t),
-                Some(Some(value)) => value.to_string(),
-                _ => String::new(),
-            };
+            let value = csv_value(c.values.get(row).and_then(Option::as_ref));
             let quality = c.quality.get(row).map_or("", |q| q.name());
             let _ = write!(text, ",{value},{quality}");
         }

@@ -7,9 +7,11 @@ mod buffer_box;
 mod check;
 mod command;
 mod discover;
+mod enrol;
 mod gateway;
 mod history;
 mod history_sets;
+mod history_waveform;
 mod lists;
 mod login;
 mod modbus;
@@ -98,7 +100,7 @@ pub(crate) async fn run(cli: Cli, out: Out) -> Result<Exit> {
         }
         _ => {}
     }
-    let ctx = Context::new(hints, ca, out)?;
+    let ctx = Context::new(hints, ca.clone(), out)?;
     match verb {
         Verb::Twins(Twins::Ls { filter }) => twins::ls(&ctx, filter).await,
         Verb::Twins(Twins::Get { twin }) => twins::get(&ctx, &twin).await,
@@ -108,6 +110,7 @@ pub(crate) async fn run(cli: Cli, out: Out) -> Result<Exit> {
         Verb::Send(s) => write::write(&ctx, &s.twin, &s.assignment, s.write, s.wait).await,
         Verb::History(h) => history::history(&ctx, h).await,
         Verb::Gateways => lists::gateways(&ctx).await,
+        Verb::Enrol(asked) => enrol::enrol(&ctx, asked, ca.as_deref()).await,
         Verb::Gateway(verb) => gateway::gateway(&ctx, verb).await,
         Verb::Commands { id: Some(id), .. } => command::one(&ctx, &id).await,
         Verb::Commands { id: None, limit } => lists::commands(&ctx, limit).await,

@@ -318,19 +318,26 @@ async fn history(
         return Problem::new(Code::UnknownPoint, "no such point").into_response();
     }
     let n: u32 = q["max_points"].parse().unwrap();
+    let times = q.get("times").map(|_| HistoryTimes {
+        good_us: 54_000_000,
+        bad_us: 6_000_000,
+        states: vec![
+            StateTime { value: true.into(), us: 40_500_000 },
+            StateTime { value: false.into(), us: 13_500_000 },
+        ],
+        ..HistoryTimes::default()
+    });
     let row = |i: i64| {
         let x = i as f64;
         let part = |x: f64| w.rollup.then_some(x);
         HistoryPoint {
-            t_us: NOW_US + i * 1_000_000,
-            value: Some(x.into()),
-            quality: Quality::GOOD,
             min: part(x - 1.0),
             max: part(x + 1.0),
             mean: part(x),
-            first: None,
             count: if w.rollup { 10 } else { 1 },
             good: if w.rollup { 10 } else { 1 },
+            times: times.clone().filter(|_| w.rollup),
+            ..HistoryPoint::raw(NOW_US + i * 1_000_000, Some(x.into()), Quality::GOOD)
         }
     };
     let bucket = Resolution::Rollup { bucket_us: 1_000_000 };
@@ -343,13 +350,10 @@ async fn history(
         resolution: if w.rollup { bucket } else { Resolution::Raw },
         points: (0..i64::from(n.min(11))).map(row).collect(),
         gaps: vec![HistoryGap {
-            from_us: NOW_US + 20_000_000,
-            to_us: NOW_US + 62_000_000,
-            cause: GapReason::Quota,
-            quality: None,
             count: Some(412),
-            partial: false,
+            ..HistoryGap::new(NOW_US + 20_000_000, NOW_US + 62_000_000, GapReason::Quota)
         }],
+        times,
     })
     .into_response()
 }

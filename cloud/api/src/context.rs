@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
-use cloud_core::{Downlink, GatewayKey, Storage, World};
+use cloud_core::{Authority, Downlink, GatewayKey, Storage, World};
 use cloud_live::Live;
 use common::command::{LogEntry, Severity};
 use common::{Clock, Drain, GatewayId, TenantId};
@@ -74,6 +74,8 @@ pub struct Context {
     pub live: Live,
     /// Way to gateways.
     pub downlink: Arc<dyn Downlink>,
+    /// Issues certificates to boxes; none: no box enrols.
+    pub authority: Option<Arc<dyn Authority>>,
     /// Command path; the service feeds it with what gateways tell.
     pub commands: Commands,
     /// Time.

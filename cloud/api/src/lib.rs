@@ -9,6 +9,7 @@ mod audit;
 mod auth;
 pub mod commands;
 mod context;
+mod enrol;
 mod error;
 mod gateways;
 mod grants;
@@ -27,6 +28,7 @@ pub mod table;
 mod twins;
 mod ui;
 mod users;
+mod waveforms;
 
 pub use context::{Context, Options, Readiness, Ui, UiAsset};
 pub use error::ApiError;

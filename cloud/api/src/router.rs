@@ -20,7 +20,8 @@ use crate::error::ApiError;
 use crate::guard::guard;
 use crate::table::{Op, ROUTES, Route};
 use crate::{
-    alarms, audit, commands, gateways, history, keys, live, probes, session, sets, twins, ui, users,
+    alarms, audit, commands, enrol, gateways, history, keys, live, probes, session, sets, twins, ui, users,
+    waveforms,
 };
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -51,6 +52,8 @@ fn handler(route: &Route) -> MethodRouter<Api> {
         Op::GetTwin => on(filter, twins::get),
         Op::PatchDesired => on(filter, commands::routes::patch_desired),
         Op::History => on(filter, history::get),
+        Op::Waveforms => on(filter, waveforms::list),
+        Op::Waveform => on(filter, waveforms::get),
         Op::DeleteHistory => on(filter, sets::delete),
         Op::AlignHistory => on(filter, sets::aligned),
         Op::ExportHistory => on(filter, sets::export),
@@ -65,6 +68,10 @@ fn handler(route: &Route) -> MethodRouter<Api> {
         Op::EnrolGateway => on(filter, gateways::enrol),
         Op::AcceptBox => on(filter, gateways::accept),
         Op::ListSetAside => on(filter, gateways::set_aside),
+        Op::CreateEnrolmentCode => on(filter, enrol::create_code),
+        Op::Enrol => on(filter, enrol::enrol),
+        Op::ListCertificates => on(filter, enrol::certificates),
+        Op::RevokeGateway => on(filter, enrol::revoke),
         Op::ListAudit => on(filter, audit::list),
         Op::ListAssets => on(filter, twins::tree),
         Op::ListUsers => on(filter, users::list),

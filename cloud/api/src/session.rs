@@ -20,7 +20,7 @@ use crate::guard::Caller;
 use crate::request::Body;
 
 /// Address of the client; without one (a server that does not tell) all clients are one.
-fn peer_of(extensions: &Extensions) -> IpAddr {
+pub(crate) fn peer_of(extensions: &Extensions) -> IpAddr {
     let info = extensions.get::<ConnectInfo<SocketAddr>>();
     info.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(address)| address.ip())
 }

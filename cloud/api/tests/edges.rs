@@ -119,7 +119,13 @@ async fn a_history_is_asked_for_in_many_forms() {
     );
     get("?from=-15m&to=now&max_points=10000").await.ok(200);
     get("?from=2026-11-01T00:00:00Z&to=2026-11-02T00:00:00Z").await.ok(200);
-    for bad in ["?from=yesterday", "?from=now&to=-1h", "?max_points=0", "?max_points=10001"] {
+    assert_eq!(hour["times"], json!(null), "only where it is asked for");
+    let timed = get("?times=true").await.ok(200).json();
+    let times = &timed["times"];
+    let whole = times["good_us"].as_i64().unwrap() + times["nothing_us"].as_i64().unwrap();
+    assert_eq!((whole, times["bad_us"].as_i64()), (3_600_000_000, Some(0)));
+    for bad in ["?from=yesterday", "?from=now&to=-1h", "?max_points=0", "?max_points=10001", "?times=perhaps"]
+    {
         assert_eq!(get(bad).await.problem(400), "invalid_request", "{bad}");
     }
     let none = rig.ask("GET", &format!("/api/v1/twins/{OVEN}/points/x/history")).bearer(&token).send().await;

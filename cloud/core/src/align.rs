@@ -88,7 +88,8 @@ pub fn align(knots: &[Knot], gaps: &[HistoryGap], grid: Grid, method: Interpolat
         } else {
             match (method, prev.value.as_ref().and_then(Value::as_f64)) {
                 (Interpolation::Linear, Some(a)) if !matches!(prev.value, Some(Value::Bool(_))) => {
-                    let after = knots.get(next).filter(|b| !covers.any(prev.t_us, b.t_us.saturating_sub(1)));
+                    let after =
+                        that_counts(knots, next).filter(|b| !covers.any(prev.t_us, b.t_us.saturating_sub(1)));
                     let line = line((prev, a), after, t);
                     column.push(
                         line.map(|(x, _)| Value::F64(x)),
@@ -100,6 +101,12 @@ pub fn align(knots: &[Knot], gaps: &[HistoryGap], grid: Grid, method: Interpolat
         }
     }
     column
+}
+
+/// The knot at a place, or the last one of its time.
+fn that_counts(knots: &[Knot], at: usize) -> Option<&Knot> {
+    let first = knots.get(at)?;
+    knots.iter().skip(at).take_while(|k| k.t_us == first.t_us).last()
 }
 
 /// Where a line between two samples is at `t`, and how far it can be trusted.

@@ -8,10 +8,6 @@ fn knot(t_us: i64, x: f64) -> Knot {
     Knot { t_us, quality: Quality::GOOD, value: Some(Value::F64(x)) }
 }
 
-fn gap(from_us: i64, to_us: i64, cause: GapReason) -> HistoryGap {
-    HistoryGap { from_us, to_us, cause, quality: None, count: None, partial: false }
-}
-
 fn cells(column: &Column) -> Vec<(Option<f64>, Quality)> {
     let value = |v: &Option<Value>| v.as_ref().and_then(Value::as_f64);
     column.values.iter().map(value).zip(column.quality.iter().copied()).collect()
@@ -45,9 +41,16 @@ fn a_value_holds_until_the_next_and_a_line_needs_both_ends() {
 }
 
 #[test]
+fn of_several_at_one_time_the_last_counts_on_both_sides_of_a_line() {
+    let knots = [knot(0, 5.0), knot(0, 0.0), knot(20, 9.0), knot(20, 2.0)];
+    let line = align(&knots, &[], GRID, Interpolation::Linear);
+    assert_eq!(cells(&line)[..3], [(Some(0.0), GOOD), (Some(1.0), GOOD), (Some(2.0), GOOD)]);
+}
+
+#[test]
 fn nothing_is_made_up_over_a_gap() {
     let knots = [knot(0, 1.0), knot(35, 2.0)];
-    let gaps = [gap(12, 18, GapReason::GatewayDown)];
+    let gaps = [HistoryGap::new(12, 18, GapReason::GatewayDown)];
     let held = align(&knots, &gaps, GRID, Interpolation::Previous);
     assert_eq!(
         cells(&held),
@@ -64,7 +67,8 @@ fn what_is_bad_is_not_used_and_what_is_uncertain_stays_so() {
     let odd = Knot { quality: Quality::UNCERTAIN_RANGE, ..knot(30, 5.0) };
     let knots = [knot(0, 1.0), bad, odd, knot(50, 9.0)];
     let told = (None, Quality::BAD_TIMEOUT);
-    let held = align(&knots, &[gap(12, 30, GapReason::BadQuality)], GRID, Interpolation::Previous);
+    let held =
+        align(&knots, &[HistoryGap::new(12, 30, GapReason::BadQuality)], GRID, Interpolation::Previous);
     let odd = Quality::UNCERTAIN_RANGE;
     let expected =
         [(Some(1.0), GOOD), (Some(1.0), GOOD), told, (Some(5.0), odd), (Some(5.0), odd), (Some(9.0), GOOD)];

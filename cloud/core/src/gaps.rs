@@ -62,7 +62,7 @@ impl Told {
 }
 
 fn gap(from_us: i64, to_us: i64, cause: GapReason, count: Option<u64>) -> HistoryGap {
-    HistoryGap { from_us, to_us, cause, quality: None, count, partial: false }
+    HistoryGap { count, ..HistoryGap::new(from_us, to_us, cause) }
 }
 
 /// Gaps in what gateways sent. `runs` by rank and sequence, of all incarnations that feed a twin. What was told as lost

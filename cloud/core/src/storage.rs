@@ -18,6 +18,7 @@ use common::{
 use uuid::Uuid;
 
 use crate::boxes::Boxes;
+use crate::enrol::CertificateStorage;
 use crate::history::HistoryStorage;
 use crate::state::TwinState;
 
@@ -419,7 +420,14 @@ pub trait AccountStorage: Send + Sync {
 
 /// All of storage.
 pub trait Storage:
-    FrameStorage + HistoryStorage + CommandStorage + AlarmStorage + AuditStorage + AccountStorage + BoxStorage
+    FrameStorage
+    + HistoryStorage
+    + CommandStorage
+    + AlarmStorage
+    + AuditStorage
+    + AccountStorage
+    + BoxStorage
+    + CertificateStorage
 {
 }
 
@@ -431,5 +439,6 @@ impl<T> Storage for T where
         + AuditStorage
         + AccountStorage
         + BoxStorage
+        + CertificateStorage
 {
 }

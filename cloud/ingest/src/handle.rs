@@ -66,6 +66,12 @@ struct Session {
     credit: Option<u64>,
 }
 
+impl Session {
+    fn knows(&self, feature: &str) -> bool {
+        self.features.iter().any(|f| f == feature)
+    }
+}
+
 struct Seen {
     connected: bool,
     since_us: i64,
@@ -116,6 +122,7 @@ impl Shared {
     ) -> Result<OwnedSemaphorePermit, End> {
         let rows = match &frame.body {
             Body::Samples(rows) => size_of_val(&rows[..]),
+            Body::Waveform(wave) => wave.values.len() * size_of::<f64>(),
             _ => 0,
         };
         let size = u32::try_from((bytes + rows).min(self.options.waiting_bytes)).unwrap_or(u32::MAX);
@@ -140,7 +147,7 @@ impl Shared {
         let is_active = |s: &Session| s.backlog_at.is_some_and(|at| at.elapsed() < ACTIVE);
         let active = table.sessions.values().filter(|s| is_active(s)).count();
         for session in table.sessions.values_mut() {
-            if session.time.is_none() || !session.features.iter().any(|f| f == FEATURE_CREDIT) {
+            if session.time.is_none() || !session.knows(FEATURE_CREDIT) {
                 continue;
             }
             // Who begins has its share among the others.
@@ -244,7 +251,7 @@ impl Shared {
     pub(crate) fn knows(&self, key: &GatewayKey, session: u64, feature: &str) -> bool {
         let table = self.table();
         let live = table.sessions.get(key).filter(|s| s.outbox.session == session);
-        live.is_some_and(|s| s.features.iter().any(|f| f == feature))
+        live.is_some_and(|s| s.knows(feature))
     }
 
     /// Takes a session out, if it is still the gateway's.
@@ -366,8 +373,7 @@ impl Downlink for Handle {
 
     async fn alarm(&self, gateway: &GatewayKey, order: AlarmOrder) -> Result<(), DownlinkError> {
         let live = self.0.live(gateway)?;
-        let knows = |s: &Session| s.features.iter().any(|f| f == FEATURE_ALARMS);
-        if !self.0.table().sessions.get(gateway).is_some_and(knows) {
+        if !self.0.table().sessions.get(gateway).is_some_and(|s| s.knows(FEATURE_ALARMS)) {
             return Err(DownlinkError::Unsupported { gateway: gateway.to_string() });
         }
         let full = || DownlinkError::Full { gateway: gateway.to_string() };

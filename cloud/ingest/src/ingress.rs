@@ -8,12 +8,12 @@ use common::Drain;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
 
 use crate::committer::{self, Queues};
 use crate::handle::{Handle, Shared};
 use crate::options::{Error, Options, Parts};
-use crate::{credit, session, tls};
+use crate::tls::Acceptor;
+use crate::{credit, session};
 
 /// Pause when the system has no more sockets for us.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -22,7 +22,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub struct Ingress {
     shared: Arc<Shared>,
     listener: TcpListener,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<Acceptor>>,
 }
 
 impl Ingress {
@@ -31,7 +31,8 @@ impl Ingress {
     /// # Errors
     /// When the address cannot be had, or certificate and key do not do.
     pub async fn bind(options: Options, parts: Parts) -> Result<(Self, SocketAddr), Error> {
-        let tls = options.tls.as_ref().map(tls::acceptor).transpose()?;
+        let acceptor = |tls| Acceptor::new(tls, parts.authority.clone()).map(Arc::new);
+        let tls = options.tls.clone().map(acceptor).transpose()?;
         let listen = options.listen;
         let failed = |source| Error::Listen { listen, source };
         let listener = TcpListener::bind(listen).await.map_err(failed)?;

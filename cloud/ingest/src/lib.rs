@@ -12,6 +12,7 @@ mod metrics;
 mod mqtt;
 mod options;
 mod outbox;
+mod renewal;
 mod restored;
 mod schemas;
 mod session;

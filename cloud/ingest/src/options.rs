@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cloud_core::{GatewayKey, Storage, World};
+use cloud_core::{Authority, GatewayKey, Storage, World};
 use common::Clock;
 
 use crate::metrics::Metrics;
@@ -82,6 +82,8 @@ pub struct Parts {
     pub metrics: Metrics,
     /// Gateways seen before, with the time of the last word (UTC us).
     pub gateways: Vec<(GatewayKey, i64)>,
+    /// Issues and reads certificates of boxes; none: they sign in with secrets alone.
+    pub authority: Option<Arc<dyn Authority>>,
 }
 
 /// Why the ingress cannot run.

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use cloud_core::GatewayKey;
+use cloud_core::enrol::Peer;
 use common::Drain;
 use common::names::{Code, topic};
 use rumqttc::mqttbytes::v4::{
@@ -15,14 +16,13 @@ use tokio::io::{ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::{Duration, Instant};
-use tokio_rustls::TlsAcceptor;
 
 use crate::committer::Queues;
 use crate::handle::Shared;
 use crate::mqtt::{self, MAX_PACKET_BYTES, ReadError, Reader};
 use crate::outbox::{End, Outbox, QUEUE};
 use crate::talk::Talk;
-use crate::tls::{self, Stream};
+use crate::tls::{self, Acceptor, Stream};
 
 type Input = Reader<ReadHalf<Box<dyn Stream>>>;
 type Output = WriteHalf<Box<dyn Stream>>;
@@ -30,18 +30,18 @@ type Output = WriteHalf<Box<dyn Stream>>;
 /// Serves a connection until it ends.
 pub(crate) async fn serve(
     shared: Arc<Shared>,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<Acceptor>>,
     tcp: TcpStream,
     peer: SocketAddr,
     queues: Queues,
     drain: Drain,
 ) {
-    let sign_in = tokio::time::timeout(shared.options.connect_timeout, sign_in(&shared, tls.as_ref(), tcp));
+    let sign_in = tokio::time::timeout(shared.options.connect_timeout, sign_in(&shared, tls.as_deref(), tcp));
     let signed_in = tokio::select! {
         () = drain.started() => return,
         signed_in = sign_in => signed_in,
     };
-    let (input, output, key, keep_alive) = match signed_in {
+    let SignIn { input, output, key, certificate, keep_alive } = match signed_in {
         Ok(Ok(signed_in)) => signed_in,
         Ok(Err((cause, detail))) => {
             tracing::warn!(%peer, cause, detail, "sign-in refused");
@@ -69,7 +69,7 @@ pub(crate) async fn serve(
     let session = async move {
         // Entered and left together, whatever happens in between.
         let _signed_in = SignedIn::new(&shared, &key, &outbox);
-        let talk = Talk::new(shared.clone(), key.clone(), outbox.clone(), peer, queues);
+        let talk = Talk::new(shared.clone(), key.clone(), outbox.clone(), peer, queues, certificate);
         let up = topic::up(&key.tenant, &key.gateway);
         let mut session = Session { input, keep_alive, up, down, subscribed: false, outbox, talk };
         let end = session.run(&drain).await;
@@ -98,19 +98,25 @@ fn report(shared: &Shared, key: &GatewayKey, peer: SocketAddr, end: &End) {
 
 type Refused = (&'static str, String);
 
-async fn sign_in(
-    shared: &Shared,
-    tls: Option<&TlsAcceptor>,
-    tcp: TcpStream,
-) -> Result<(Input, Output, GatewayKey, Duration), Refused> {
+/// Who came, and by what.
+struct SignIn {
+    input: Input,
+    output: Output,
+    key: GatewayKey,
+    /// The certificate that it signed in with, if not by its secret.
+    certificate: Option<Peer>,
+    keep_alive: Duration,
+}
+
+async fn sign_in(shared: &Shared, tls: Option<&Acceptor>, tcp: TcpStream) -> Result<SignIn, Refused> {
     let io = |e: std::io::Error| ("connection", e.to_string());
     tcp.set_nodelay(true).map_err(io)?;
-    let stream = tls::open(tls, tcp).await.map_err(|e| ("tls", e.to_string()))?;
+    let (stream, certificate) = tls::open(tls, tcp).await.map_err(|e| ("tls", e.to_string()))?;
     let (read, mut output) = tokio::io::split(stream);
     let mut input = Reader::new(read);
     let answer = match input.next().await {
         Ok(Packet::Connect(connect)) => {
-            authenticate(shared, &connect).await.map(|key| (key, connect.keep_alive))
+            authenticate(shared, &connect, certificate.as_ref()).await.map(|key| (key, connect.keep_alive))
         }
         Err(ReadError::Codec(e @ CodecError::InvalidProtocolLevel(_))) => {
             Err((ConnectReturnCode::RefusedProtocolVersion, ("protocol", e.to_string())))
@@ -128,12 +134,13 @@ async fn sign_in(
         0 => Duration::MAX,
         seconds => Duration::from_millis(u64::from(seconds) * 1500),
     };
-    Ok((input, output, key, keep_alive))
+    Ok(SignIn { input, output, key, certificate, keep_alive })
 }
 
 async fn authenticate(
     shared: &Shared,
     connect: &Connect,
+    certificate: Option<&Peer>,
 ) -> Result<GatewayKey, (ConnectReturnCode, Refused)> {
     let refuse = |code, cause, detail: &str| Err((code, (cause, detail.to_owned())));
     if connect.protocol != Protocol::V4 {
@@ -162,6 +169,20 @@ async fn authenticate(
             "user is not <tenant>/<gateway>",
         );
     };
+    if let Some(peer) = certificate {
+        if peer.gateway != key {
+            let detail = format!("certificate of {} for {key}", peer.gateway);
+            return refuse(ConnectReturnCode::NotAuthorized, "credentials", &detail);
+        }
+        return match shared.parts.storage.certificate(&key, &peer.serial).await {
+            Ok(Some(kept)) if kept.revoked_us.is_none() && kept.key == peer.key => Ok(key),
+            Ok(_) => {
+                let detail = format!("certificate {} of {key} is revoked or forgotten", peer.serial);
+                refuse(ConnectReturnCode::NotAuthorized, "credentials", &detail)
+            }
+            Err(e) => refuse(ConnectReturnCode::ServiceUnavailable, "storage", &e.to_string()),
+        };
+    }
     let stored = match shared.parts.storage.gateway_secret(&key).await {
         Ok(stored) => stored,
         Err(e) => return refuse(ConnectReturnCode::ServiceUnavailable, "storage", &e.to_string()),

@@ -5,11 +5,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cloud_core::enrol::Peer;
 use cloud_core::{GatewayKey, NewFrame, StoreError};
 use common::names::Code;
 use common::wire::{
-    Batch, Down, FEATURE_BATCH, FEATURE_COLUMNS, FEATURE_GAP_CAUSES, FEATURE_SELDOM, FEATURE_SET_ASIDE,
-    Frame, Hello, HelloAck, Known, MAX_MESSAGE_BYTES, SchemaPart, Snapshot, Up,
+    Batch, Down, FEATURE_BATCH, FEATURE_CERTIFICATES, FEATURE_COLUMNS, FEATURE_GAP_CAUSES, FEATURE_SELDOM,
+    FEATURE_SET_ASIDE, FEATURE_WAVEFORMS, Frame, Hello, HelloAck, Known, MAX_MESSAGE_BYTES, SchemaPart,
+    Snapshot, Up,
 };
 use common::{Incarnation, Schema, SchemaHash};
 use tokio::sync::mpsc;
@@ -40,6 +42,8 @@ pub(crate) struct Talk {
     outbox: Arc<Outbox>,
     peer: SocketAddr,
     queues: Queues,
+    /// What the gateway signed in with, if not by a secret.
+    pub(crate) certificate: Option<Peer>,
     /// Made for the first batch.
     unpacker: Option<mpsc::Sender<Packed>>,
     agreed: Option<Agreed>,
@@ -73,7 +77,7 @@ impl From<End> for Misplaced {
     }
 }
 
-fn refuse<T>(cause: &'static str, code: Code, detail: impl Into<String>) -> Result<T, End> {
+pub(crate) fn refuse<T>(cause: &'static str, code: Code, detail: impl Into<String>) -> Result<T, End> {
     Err(End::refused(cause, code, detail))
 }
 
@@ -84,6 +88,7 @@ impl Talk {
         outbox: Arc<Outbox>,
         peer: SocketAddr,
         queues: Queues,
+        certificate: Option<Peer>,
     ) -> Self {
         Self {
             shared,
@@ -91,6 +96,7 @@ impl Talk {
             outbox,
             peer,
             queues,
+            certificate,
             unpacker: None,
             agreed: None,
             assembly: Assembly::default(),
@@ -100,6 +106,11 @@ impl Talk {
     /// For how long a gateway that was answered may say nothing: from then on it gives signs of life.
     pub(crate) fn silence(&self) -> Option<Duration> {
         self.agreed.as_ref().map(|a| a.silence)
+    }
+
+    /// Sends a message; false if there is no room for it.
+    pub(crate) fn answer(&self, message: &Down) -> bool {
+        self.outbox.message(message)
     }
 
     /// Takes a message. A frame's packet is acknowledged by the committer, any other here.
@@ -115,6 +126,7 @@ impl Talk {
             Up::Schema(part) => self.schema(part).await?,
             Up::Renewed(hash) => self.renewed(hash).await?,
             Up::Snapshot(snapshot) => self.snapshot(&snapshot)?,
+            Up::Renewal(request) => self.renew(&request).await?,
             Up::Heartbeat(beat) => {
                 if self.agreed.is_none() {
                     return refuse("not_ready", Code::Conflict, "a heartbeat came before the hello");
@@ -164,7 +176,10 @@ impl Talk {
         want_schemas.sort_by_key(|hash| (*hash != hello.schema, *hash));
         let known = known.into_iter().map(|k| Known { incarnation: k.incarnation, seqs: k.seqs }).collect();
         let features =
-            [FEATURE_COLUMNS, FEATURE_BATCH, FEATURE_GAP_CAUSES, FEATURE_SELDOM].map(str::to_owned).to_vec();
+            [FEATURE_COLUMNS, FEATURE_BATCH, FEATURE_GAP_CAUSES, FEATURE_SELDOM, FEATURE_WAVEFORMS]
+                .into_iter();
+        let features = features.chain(self.certificate.as_ref().map(|_| FEATURE_CERTIFICATES));
+        let features = features.map(str::to_owned).collect();
         let mut ack =
             HelloAck { session: self.outbox.session, known, want_schemas, features, ..HelloAck::default() };
         self.tell_more(&hello, seen, &incarnations, &mut ack).await?;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use cloud_api::accounts::{self, AccountError};
 use cloud_api::commands::{self, Commands};
 use cloud_api::{Context, Metrics};
-use cloud_core::{Storage, StoreError};
+use cloud_core::{Authority, Storage, StoreError};
 use cloud_ingest::Ingress;
 use cloud_live::Live;
 use cloud_store::{Place, Store};
@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 use crate::compaction::Compaction;
 use crate::config::Config;
 use crate::joint::Joint;
-use crate::{http, news, restore, ui};
+use crate::{enrol, http, news, restore, ui};
 
 /// How long parts may take to end.
 const FINISH: Duration = Duration::from_millis(1700);
@@ -68,6 +68,9 @@ pub enum StartError {
     /// The ingress cannot be had.
     #[error("ingress")]
     Ingress(#[from] cloud_ingest::Error),
+    /// The authority, or the ingress's own certificate, cannot be had.
+    #[error("authority")]
+    Authority(#[from] cloud_authority::Error),
     /// A thread was cut off.
     #[error("interrupted")]
     Interrupted,
@@ -118,6 +121,7 @@ impl Cloud {
         };
         let live = Live::new(world.clone(), clock.clone(), live_options);
         let (tell, news) = news::queue(live.metrics().lost);
+        let authority = enrol::authority(&config, &clock)?;
         let parts = cloud_ingest::Parts {
             storage: storage.clone(),
             world: world.clone(),
@@ -125,9 +129,13 @@ impl Cloud {
             clock: clock.clone(),
             metrics: cloud_ingest::Metrics::default(),
             gateways,
+            authority: authority.clone().map(|a| a as Arc<dyn Authority>),
         };
         let ingress_metrics = parts.metrics.clone();
         let (ingress, ingress_addr) = Ingress::bind(ingress_options(&config), parts).await?;
+        if let Some(authority) = &authority {
+            authority.serve_at(enrol::url(&config, ingress_addr));
+        }
         let ingress = Arc::new(ingress);
         let compaction = Compaction::new(storage.clone(), config.history.clone(), {
             let store = Arc::downgrade(&store);
@@ -160,6 +168,7 @@ impl Cloud {
             world,
             live: live.clone(),
             downlink: Arc::new(ingress.handle()),
+            authority: authority.clone().map(|a| a as Arc<dyn Authority>),
             commands: commands.clone(),
             clock: clock.clone(),
             ui: ui::files(),
@@ -202,6 +211,13 @@ impl Cloud {
             let compaction = compaction.clone();
             async move { Ok(compaction.run(drain).await?) }
         });
+        if let Some(authority) = authority.filter(|_| enrol::is_own(&config)) {
+            let (names, clock) = (config.ingress.names.clone(), clock.clone());
+            supervisor.spawn("authority", move |drain| {
+                let (authority, names, clock) = (authority.clone(), names.clone(), clock.clone());
+                async move { Ok(enrol::renew(authority, names, clock, drain).await?) }
+            });
+        }
         let connections = config.live.max_clients.saturating_add(CONNECTIONS);
         supervisor.spawn("http", move |drain| {
             let (listener, router) = (listener.try_clone(), router.clone());
@@ -325,9 +341,8 @@ fn make_private(path: &Path) -> io::Result<()> {
 
 fn ingress_options(config: &Config) -> cloud_ingest::Options {
     let ingress = &config.ingress;
-    let tls = ingress.tls_cert.clone().zip(ingress.tls_key.clone());
     cloud_ingest::Options {
-        tls: tls.map(|(cert, key)| cloud_ingest::Tls { cert, key }),
+        tls: enrol::tls(config),
         max_connections: ingress.max_connections,
         replace_after: Duration::from_secs(ingress.replace_after_h.saturating_mul(3600)),
         ..cloud_ingest::Options::new(ingress.listen)

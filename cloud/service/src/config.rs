@@ -95,6 +95,16 @@ pub struct IngressSection {
     pub tls_cert: Option<PathBuf>,
     /// Its key.
     pub tls_key: Option<PathBuf>,
+    /// Names and addresses under which boxes find it: with them, and without `tls_cert`, it makes a certificate of its own.
+    pub names: Vec<String>,
+    /// Where boxes find it, `mqtts://host:port`, if not under the first of the names and the port that it listens on.
+    pub url: Option<String>,
+    /// Authorities (PEM) that sign `tls_cert`, for boxes to hold it against; none: those of their systems.
+    pub tls_ca: Option<PathBuf>,
+    /// For how long a box's certificate is good, days.
+    pub certificate_days: u32,
+    /// For how long it may still be renewed after that, by a box that was away, days.
+    pub renew_days: u32,
     /// Connections at a time.
     pub max_connections: usize,
     /// When a gateway's box was silent for so many hours, another one takes its place without a person.
@@ -104,7 +114,46 @@ pub struct IngressSection {
 impl Default for IngressSection {
     fn default() -> Self {
         let listen = SocketAddr::from(([127, 0, 0, 1], 1884));
-        Self { listen, tls_cert: None, tls_key: None, max_connections: 4096, replace_after_h: 24 }
+        Self {
+            listen,
+            tls_cert: None,
+            tls_key: None,
+            names: Vec::new(),
+            url: None,
+            tls_ca: None,
+            certificate_days: 30,
+            renew_days: 365,
+            max_connections: 4096,
+            replace_after_h: 24,
+        }
+    }
+}
+
+impl IngressSection {
+    fn faults(&self) -> Vec<(&'static str, String)> {
+        let mut faults = Vec::new();
+        match (&self.tls_cert, &self.tls_key) {
+            (Some(_), None) => faults.push(("tls_cert", "expected `tls_key` beside it".to_owned())),
+            (None, Some(_)) => faults.push(("tls_key", "expected `tls_cert` beside it".to_owned())),
+            _ => {}
+        }
+        if self.tls_ca.is_some() && self.tls_cert.is_none() {
+            faults.push(("tls_ca", "expected `tls_cert` beside it".to_owned()));
+        }
+        let is_name = |n: &&String| !n.is_empty() && n.is_ascii() && !n.contains(['/', ' ', '@', '*']);
+        for name in self.names.iter().filter(|n| !is_name(n)) {
+            faults.push(("names", format!("`{name}` is not a host name or address")));
+        }
+        if let Some(url) = self.url.as_ref().filter(|u| !u.starts_with("mqtts://") || u.len() < 9) {
+            faults.push(("url", format!("`{url}` is not mqtts://host[:port]")));
+        }
+        if self.url.is_some() && self.tls_cert.is_none() && self.names.is_empty() {
+            faults.push((
+                "url",
+                "expected `names`, or `tls_cert` and `tls_key`: boxes come over TLS".to_owned(),
+            ));
+        }
+        faults
     }
 }
 
@@ -307,6 +356,7 @@ impl Config {
         at_least_one("http", "session_hours", self.http.session_hours.into());
         at_least_one("ingress", "max_connections", self.ingress.max_connections as u64);
         at_least_one("ingress", "replace_after_h", self.ingress.replace_after_h);
+        at_least_one("ingress", "certificate_days", self.ingress.certificate_days.into());
         at_least_one("history", "compact_ms", self.history.compact_ms);
         at_least_one("history", "compact_frames", self.history.compact_frames as u64);
         at_least_one("history", "raw_days", self.history.raw_days.unwrap_or(1).into());
@@ -324,15 +374,7 @@ impl Config {
         }
         faults.extend(self.history.faults().into_iter().map(|(key, message)| ("history", key, message)));
         faults.extend(self.store.fault().map(|(key, message)| ("store", key, message)));
-        match (&self.ingress.tls_cert, &self.ingress.tls_key) {
-            (Some(_), None) => {
-                faults.push(("ingress", "tls_cert", "expected `tls_key` beside it".to_owned()))
-            }
-            (None, Some(_)) => {
-                faults.push(("ingress", "tls_key", "expected `tls_cert` beside it".to_owned()))
-            }
-            _ => {}
-        }
+        faults.extend(self.ingress.faults().into_iter().map(|(key, message)| ("ingress", key, message)));
         faults
     }
 }

@@ -47,7 +47,7 @@ impl Joint {
 
     fn other_than_samples(&self, new: &NewFrame) {
         let event = match &new.frame.body {
-            Body::Samples(_) => return,
+            Body::Samples(_) | Body::Waveform(_) => return,
             Body::Command(update) => return self.news.put(News::Command(Box::new(update.clone()))),
             Body::Desired(update) => return self.news.put(News::Desired(Box::new(update.clone()))),
             Body::Event(entry) | Body::Audit(entry) => entry.clone(),

@@ -4,10 +4,12 @@
 mod assemble;
 mod compaction;
 pub mod config;
+mod enrol;
 mod http;
 mod joint;
 mod news;
 mod restore;
+pub mod systemd;
 mod ui;
 
 pub use assemble::{Cloud, Handle, StartError, place, reset_password};

@@ -102,6 +102,8 @@ struct ConfigArg {
 }
 
 fn main() -> ExitCode {
+    // A heap for each thread that may run at a time. One for each that ever ran would each grow to the largest compaction.
+    heap::bound(std::thread::available_parallelism().map_or(2, |n| n.get().max(2)));
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => {
@@ -142,13 +144,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
             return migrate_store([from, to], password_file, ca_file);
         }
     };
-    let config = match Config::load(&arg.config) {
-        Ok(config) => config,
-        Err(mistakes) => {
-            say_error(&mistakes.to_string());
-            return Ok(BAD_CONFIG.into());
-        }
-    };
+    let Some(config) = load(&arg) else { return Ok(BAD_CONFIG.into()) };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match command {
         None => {
@@ -168,18 +164,17 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// The configuration; if it has mistakes they are said.
+fn load(arg: &ConfigArg) -> Option<Config> {
+    Config::load(&arg.config).inspect_err(|mistakes| say_error(&mistakes.to_string())).ok()
+}
+
 /// Does something with the SQLite database that a configuration names.
 fn of_sqlite(
     arg: &ConfigArg,
     act: impl FnOnce(&Path) -> anyhow::Result<ExitCode>,
 ) -> anyhow::Result<ExitCode> {
-    let config = match Config::load(&arg.config) {
-        Ok(config) => config,
-        Err(mistakes) => {
-            say_error(&mistakes.to_string());
-            return Ok(BAD_CONFIG.into());
-        }
-    };
+    let Some(config) = load(arg) else { return Ok(BAD_CONFIG.into()) };
     match twinway_cloud::place(&config)? {
         Place::Sqlite(path) => act(&path),
         Place::Postgres(server) => {
@@ -268,8 +263,10 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     tokio::select! {
         _ = stop.recv() => {}
         _ = interrupt.recv() => {}
+        () = twinway_cloud::systemd::report(handle.http_addr()) => {}
     }
     tracing::info!("stopping, a second signal forces");
+    twinway_cloud::systemd::stopping();
     drain.start();
     tokio::select! {
         _ = handle.finished() => Ok(ExitCode::SUCCESS),

@@ -111,3 +111,30 @@ async fn a_backup_is_made_while_it_runs_and_restored_when_it_does_not() {
     assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
     until("an end", || child.try_wait().unwrap().is_some()).await;
 }
+
+#[tokio::test]
+async fn a_service_manager_is_told_that_it_is_ready_alive_and_stopping() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = tokio::net::UnixDatagram::bind(dir.path().join("notify")).unwrap();
+    let mut child = Command::new(PROGRAM)
+        .args(["run", "--config", &config(dir.path())])
+        .env("NOTIFY_SOCKET", dir.path().join("notify"))
+        .env("WATCHDOG_USEC", "600000")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let next = async || {
+        let mut text = [0; 1024];
+        let message = tokio::time::timeout(Duration::from_secs(20), socket.recv(&mut text));
+        let length = message.await.expect("a message").unwrap();
+        String::from_utf8(text[..length].to_vec()).unwrap()
+    };
+    assert_eq!(next().await, "READY=1\n");
+    for _ in 0..2 {
+        assert_eq!(next().await, "WATCHDOG=1\nSTATUS=answers\n");
+    }
+    assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+    while next().await != "STOPPING=1\n" {}
+    until("an end", || child.try_wait().unwrap().is_some()).await;
+}

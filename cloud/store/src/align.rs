@@ -1,55 +1,63 @@
-//! Points aligned to a grid. Where all samples of a step are good its first and its last say all that the rows beside it
-//! need, and roll-ups have them; where not, the samples themselves are read. What cells are made of it is in
-//! `cloud_core::align`.
+//! Points aligned to a grid. The first and the last sample of each step say all that the rows beside it need, and roll-ups
+//! have them; only for buckets of older programs in which not all is good the samples are read. What cells are made of it is
+//! in `cloud_core::align`.
 
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
 
 use cloud_core::align::{Column, Grid, Knot, align};
+use cloud_core::history::AlignedPoint;
 use common::TwinId;
 use common::api::{HistoryGap, Interpolation};
 use common::gaps::merge;
 
 use crate::bucket::{self, Bucket, Buckets};
 use crate::codec::Row;
-use crate::compact::{REMOVED, SEALED};
+use crate::compact::REMOVED;
 use crate::db::Result;
 use crate::gaps;
-use crate::history::{Source, find};
+use crate::history::{Chunk, Source, find};
 use crate::sql::Conn;
 use crate::tail::Tail;
+
+/// What a twin's gateways lost since a time, and when the last of them was heard.
+type Streams = (i64, Vec<HistoryGap>, Option<i64>);
 
 pub(crate) fn aligned(
     conn: &Conn,
     tail: &RwLock<Tail>,
-    points: &[(TwinId, String)],
+    points: &[AlignedPoint],
     grid: Grid,
     method: Interpolation,
+    now: i64,
 ) -> Result<Vec<Column>> {
     // As for a history: the tail and the chunks of all points are of one moment.
     let guard = tail.read().unwrap_or_else(PoisonError::into_inner);
     let tx = conn.read()?;
-    let series = points.iter().map(|(twin, point)| find(&tx, *twin, point)).collect::<Result<Vec<_>>>()?;
+    let series = points.iter().map(|p| find(&tx, p.twin, &p.point)).collect::<Result<Vec<_>>>()?;
     let waiting = guard.of(&series.iter().flatten().copied().collect::<Vec<_>>());
     drop(guard);
     let mut tails = waiting.rows()?.into_iter();
-    let mut source = |series| Source { conn: &tx, series, tail: tails.next().unwrap_or_default() };
+    let mut source = |series| Source::new(&tx, series, tails.next().unwrap_or_default());
     let sources: Vec<_> = series.into_iter().map(|s| s.map(&mut source)).collect();
-    let mut gaps_of: HashMap<TwinId, Vec<HistoryGap>> = HashMap::new();
+    let end = grid.time(grid.rows).saturating_add(grid.step_us);
+    let mut streams: HashMap<TwinId, Streams> = HashMap::new();
     let mut columns = Vec::with_capacity(points.len());
-    for ((twin, _), source) in points.iter().zip(sources) {
+    for (point, source) in points.iter().zip(sources) {
         let (knots, before) = match &source {
             Some(source) => knots(source, grid)?,
             None => (Vec::new(), None),
         };
-        if !gaps_of.contains_key(twin) {
-            gaps_of.insert(*twin, gaps::of_twin(&tx, *twin)?.0);
-        }
         let from = before.unwrap_or(grid.from_us).min(grid.from_us);
-        let end = grid.time(grid.rows).saturating_add(grid.step_us);
-        let mut missing = gaps_of.get(twin).cloned().unwrap_or_default();
+        if streams.get(&point.twin).is_none_or(|(since, ..)| from < *since) {
+            let (gaps, heard) = gaps::of_twin(&tx, point.twin, (from, end))?;
+            streams.insert(point.twin, (from, gaps, heard));
+        }
+        let (_, lost, heard) = streams.get(&point.twin).cloned().unwrap_or_default();
+        let mut missing = lost;
+        missing.extend(gaps::away(heard, point.online, now));
         if let Some(source) = &source {
-            missing.extend(gaps::deleted(&tx, source.series)?);
+            missing.extend(gaps::removed(&tx, source.series)?);
         }
         columns.push(align(&knots, &merge(missing, from, end, 0), grid, method));
     }
@@ -62,36 +70,16 @@ fn knots(source: &Source<'_>, grid: Grid) -> Result<(Vec<Knot>, Option<i64>)> {
         return Ok((Vec::new(), None));
     }
     let (start, end) = (grid.from_us, grid.time(grid.rows).saturating_add(grid.step_us));
-    let level = bucket::level_for(grid.step_us);
-    let mut buckets = Buckets::new(grid.step_us);
-    if level > 0 {
-        for bucket in source.buckets(level, start, end)? {
-            if start <= bucket.start && bucket.start < end {
-                buckets.merge(&bucket);
-            }
-        }
-    }
     let chunks = source.chunks(start, end)?;
-    let is_rolled = |c: &crate::history::Chunk| c.class >= SEALED && level > 0 && c.rolled <= level;
-    let is_within = |r: &&Row| start <= r.t && r.t < end;
-    for chunk in chunks.iter().filter(|c| !is_rolled(c) && c.class != REMOVED) {
-        source.samples(chunk)?.iter().filter(is_within).for_each(|r| buckets.add(r));
-    }
-    source.tail.iter().filter(is_within).for_each(|r| buckets.add(r));
-    let buckets = buckets.into_vec();
-    let mut exact = Exact::new(&buckets, grid.step_us);
-    if exact.wants_any() {
-        let wanted = chunks.iter().filter(|c| c.class != REMOVED && exact.wants(c.t_min, c.t_max));
-        for chunk in wanted.collect::<Vec<_>>() {
-            source.samples(chunk)?.into_iter().for_each(|r| exact.take(r));
-        }
-        source.tail.iter().for_each(|r| exact.take(r.clone()));
-    }
+    let level = bucket::level_for(grid.step_us);
+    let mut buckets = source.rolled_up(&Buckets::new(grid.step_us), level, (start, end), &chunks)?;
+    look_up(source, &mut buckets, &chunks, grid.step_us)?;
     let before = source.before(start)?;
     let before_us = before.as_ref().map(|row| row.t);
-    let mut knots: Vec<Knot> = before.into_iter().map(knot).collect();
+    let mut knots: Vec<Knot> = Vec::with_capacity(buckets.len() * 2 + 1);
+    knots.extend(before.map(knot));
     for bucket in buckets {
-        exact.put(bucket, &mut knots);
+        put(bucket, &mut knots);
     }
     Ok((knots, before_us))
 }
@@ -100,66 +88,58 @@ fn knot(row: Row) -> Knot {
     Knot { t_us: row.t, quality: row.quality, value: row.value }
 }
 
-/// The samples of those steps in which not all are good.
-struct Exact {
-    step: i64,
-    rows: HashMap<i64, Vec<Row>>,
-    first: i64,
-    last: i64,
+/// A step's knots, by time.
+fn put(bucket: Bucket, knots: &mut Vec<Knot>) {
+    match (bucket.first, bucket.last) {
+        (Some(first), last) => {
+            let last = last.filter(|last| first.t < last.t);
+            knots.extend([first].into_iter().chain(last).map(knot));
+        }
+        _ => {
+            // Its samples were removed: only that some were not good is known, not when.
+            let value = bucket.good_ends.and_then(|ends| ends.1.value).filter(|_| !bucket.worst.is_bad());
+            knots.push(Knot { t_us: bucket.start, quality: bucket.worst, value });
+        }
+    }
 }
 
-impl Exact {
-    fn new(buckets: &[Bucket], step: i64) -> Self {
-        let odd = || buckets.iter().filter(|b| b.good < b.count).map(|b| b.start);
-        let rows = odd().map(|start| (start, Vec::new())).collect();
-        let (first, last) = (odd().min().unwrap_or(i64::MAX), odd().max().unwrap_or(i64::MIN));
-        Self { step, rows, first, last: last.saturating_add(step) }
-    }
-
-    fn wants_any(&self) -> bool {
-        !self.rows.is_empty()
-    }
-
-    /// Whether a chunk may hold some of them.
-    fn wants(&self, t_min: i64, t_max: i64) -> bool {
-        if t_max < self.first || t_min >= self.last {
-            return false;
-        }
-        let (from, to) = (bucket::start(t_min, self.step), t_max);
-        let steps = i128::from(to).saturating_sub(i128::from(from)) / i128::from(self.step);
-        if steps < self.rows.len() as i128 {
-            let mut start = from;
-            while start <= to {
-                if self.rows.contains_key(&start) {
-                    return true;
-                }
-                start = start.saturating_add(self.step);
-            }
-            return false;
-        }
-        self.rows.keys().any(|start| *start <= to && start.saturating_add(self.step) > t_min)
-    }
-
-    fn take(&mut self, row: Row) {
-        if let Some(rows) = self.rows.get_mut(&bucket::start(row.t, self.step)) {
-            rows.push(row);
+/// Makes buckets that do not know their ends anew of their samples, chunk by chunk, where these are all there.
+fn look_up(source: &Source<'_>, buckets: &mut [Bucket], chunks: &[Chunk], step: i64) -> Result<()> {
+    let places = buckets.iter().enumerate().filter(|(_, b)| b.first.is_none()).map(|(n, b)| (b.start, n));
+    let places: HashMap<i64, usize> = places.collect();
+    let (Some(first), Some(last)) = (places.keys().min(), places.keys().max()) else { return Ok(()) };
+    let mut exact = Buckets::new(step).listing(0);
+    let mut take = |rows: &[Row]| {
+        rows.iter().filter(|r| places.contains_key(&bucket::start(r.t, step))).for_each(|r| exact.add(r));
+    };
+    let end = last.saturating_add(step);
+    for chunk in chunks.iter().filter(|c| c.class != REMOVED && c.t_min < end && c.t_max >= *first) {
+        if wants(&places, step, (chunk.t_min, chunk.t_max)) {
+            take(&source.samples(chunk)?);
         }
     }
-
-    /// A step's knots, by time.
-    fn put(&mut self, bucket: Bucket, knots: &mut Vec<Knot>) {
-        let Some(mut rows) = self.rows.remove(&bucket.start) else {
-            let last = bucket.last.filter(|l| bucket.first.as_ref().is_none_or(|f| f.key() < l.key()));
-            knots.extend(bucket.first.into_iter().chain(last).map(knot));
-            return;
-        };
-        if (rows.len() as u64) < bucket.count {
-            // Its samples were removed: only that some were not good is known, not when.
-            let value = bucket.last.and_then(|row| row.value).filter(|_| !bucket.worst.is_bad());
-            knots.push(Knot { t_us: bucket.start, quality: bucket.worst, value });
-            return;
+    take(&source.tail);
+    for found in exact.into_vec() {
+        let there = places.get(&found.start).and_then(|n| buckets.get_mut(*n));
+        if let Some(bucket) = there.filter(|b| b.count == found.count) {
+            *bucket = found;
         }
-        rows.sort_unstable_by_key(Row::key);
-        knots.extend(rows.into_iter().map(knot));
     }
+    Ok(())
+}
+
+/// Whether a chunk may hold samples of some steps.
+fn wants(places: &HashMap<i64, usize>, step: i64, (from, to): (i64, i64)) -> bool {
+    let mut start = bucket::start(from, step);
+    let steps = i128::from(to).saturating_sub(i128::from(start)) / i128::from(step);
+    if steps > places.len() as i128 {
+        return places.keys().any(|start| *start <= to && start.saturating_add(step) > from);
+    }
+    while start <= to {
+        if places.contains_key(&start) {
+            return true;
+        }
+        start = start.saturating_add(step);
+    }
+    false
 }

@@ -8,14 +8,15 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use cloud_core::StoreError;
-use common::wire::Frame;
+use common::text::hex;
+use common::wire::{Frame, Waveform};
 use rusqlite::backup::Backup;
 use rusqlite::{Connection, OpenFlags};
 use sha2::{Digest as _, Sha256};
 
 use crate::db::{MIGRATIONS, Result, damaged, newer, refused};
 use crate::sqlite::{self, db};
-use crate::{bucket, codec};
+use crate::{bucket_codec, codec};
 
 /// A backup that was read in full and is whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,14 +105,25 @@ pub fn verify(file: &Path) -> Result<Verified> {
         return Err(damaged(file.display(), "rows refer to others that are not there"));
     }
     let chunks = each(&conn, "SELECT level, blob FROM chunks WHERE class < 10", |level, blob| {
-        let done =
-            if level == 0 { codec::decode_rows(blob).map(drop) } else { bucket::decode(blob).map(drop) };
+        let done = if level == 0 {
+            codec::decode_rows(blob).map(drop)
+        } else {
+            bucket_codec::decode(blob).map(drop)
+        };
         done.map_err(|e| damaged(format_args!("{}: a chunk", file.display()), e))
     })?;
     let frames = each(&conn, "SELECT 0, bytes FROM frames", |_, bytes| {
         let done = Frame::decode(bytes).map(drop);
         done.map_err(|e| damaged(format_args!("{}: a frame", file.display()), e))
     })?;
+    // Databases of before have none.
+    let mut has = conn.prepare("SELECT 1 FROM sqlite_schema WHERE name = 'waveforms'").map_err(db)?;
+    if has.exists([]).map_err(in_file(file))? {
+        each(&conn, "SELECT 0, blob FROM waveforms", |_, blob| {
+            let done = Waveform::take(blob).map(drop);
+            done.map_err(|e| damaged(format_args!("{}: a waveform", file.display()), e))
+        })?;
+    }
     Ok(Verified { bytes, digest, chunks, frames, digest_fits })
 }
 
@@ -229,5 +241,5 @@ fn sha256(path: &Path) -> Result<(u64, String)> {
         hash.update(&block[..n]);
         bytes += n as u64;
     }
-    Ok((bytes, hash.finalize().iter().map(|b| format!("{b:02x}")).collect()))
+    Ok((bytes, hex(&hash.finalize())))
 }

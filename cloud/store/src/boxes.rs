@@ -20,7 +20,7 @@ use crate::writer::Writer;
 const MAX_FRAMES: i64 = 1_000;
 const MAX_BYTES: i64 = 16 << 20;
 
-fn row_of(conn: &Conn, gateway: &GatewayKey) -> Result<Option<i64>> {
+pub(crate) fn row_of(conn: &Conn, gateway: &GatewayKey) -> Result<Option<i64>> {
     let sql = "SELECT id FROM gateways WHERE tenant = ?1 AND gateway = ?2";
     conn.first(sql, params![gateway.tenant.as_str(), gateway.gateway.as_str()], |r| r.get(0))
 }

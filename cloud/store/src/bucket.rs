@@ -1,16 +1,15 @@
 //! A bucket of a roll-up: what is known of a point's samples in a span of time. Buckets merge in any order,
-//! so that late samples, chunks and the tail can be added up. Also the widths there are.
+//! so that late samples, chunks and the tail can be added up; how their time divides is only known where they follow on
+//! each other. Also the widths there are. As bytes they are in `bucket_codec`.
 
 use std::collections::BTreeMap;
 
+use cloud_core::Position;
 use common::api::HistoryPoint;
-use common::bytes::{Reader, put_varint};
-use common::columns::{
-    BitReader, BitWriter, Texts, put_floats, put_plain, put_series, take_floats, take_plain, take_series,
-};
 use common::{Quality, QualityClass};
 
-use crate::codec::{BlobError, MAX_ROWS, Opened, Row, put_rows, seal, take_rows, take_texts};
+use crate::codec::Row;
+use crate::times::{MOST_STATES, Times, state_of};
 
 const SECOND: i64 = 1_000_000;
 const DAY: i64 = 86_400 * SECOND;
@@ -61,15 +60,34 @@ pub(crate) struct Bucket {
     pub(crate) sum: f64,
     /// Worst quality.
     pub(crate) worst: Quality,
-    /// Earliest good sample.
+    /// Earliest sample of any quality; of several at one time the one that counts. None where an older program made the
+    /// bucket and not all of it is good; so is `last`.
     pub(crate) first: Option<Row>,
-    /// Latest good sample.
+    /// Latest sample.
     pub(crate) last: Option<Row>,
+    /// Earliest and latest good sample, where they are not those two.
+    pub(crate) good_ends: Option<Box<(Row, Row)>>,
+    /// How the time from the first to the last sample divides. None where only the samples tell: those of two chunks are
+    /// mixed, or an older program made it.
+    pub(crate) times: Option<Times>,
 }
 
 /// Order of qualities: the class, then the reason's number.
 fn badness(q: Quality) -> (QualityClass, u8) {
     (q.class(), q.code())
+}
+
+/// Whether a sample is the first one of two.
+fn is_before(a: &Row, b: &Row) -> bool {
+    if a.t == b.t { a.at > b.at } else { a.t < b.t }
+}
+
+fn earlier(a: Row, b: &Row) -> Row {
+    if is_before(b, &a) { b.clone() } else { a }
+}
+
+fn later(a: Row, b: &Row) -> Row {
+    if b.key() > a.key() { b.clone() } else { a }
 }
 
 impl Bucket {
@@ -78,7 +96,6 @@ impl Bucket {
         let good = row.quality.is_good();
         let number = row.value.as_ref().filter(|_| good).and_then(|v| v.as_f64()).filter(|x| x.is_finite());
         let x = number.unwrap_or(0.0);
-        let mark = good.then(|| row.clone());
         Self {
             start,
             count: 1,
@@ -88,50 +105,192 @@ impl Bucket {
             max: x,
             sum: x,
             worst: row.quality,
-            first: mark.clone(),
-            last: mark,
+            first: Some(row.clone()),
+            last: Some(row.clone()),
+            good_ends: None,
+            times: Some(Times::default()),
         }
     }
 
-    /// Adds one sample without making a bucket of it.
-    pub(crate) fn add(&mut self, row: &Row) {
+    /// A bucket of samples in order of time, as if each was added. None of none.
+    fn of_run(start: i64, rows: &[Row], most: usize) -> Option<Self> {
+        let (first, last) = (rows.first()?, rows.last()?);
+        let mut bucket = Self::of(start, last);
+        (bucket.count, bucket.good, bucket.numbers) = (rows.len() as u64, 0, 0);
+        for row in rows {
+            if badness(row.quality) > badness(bucket.worst) {
+                bucket.worst = row.quality;
+            }
+            if row.quality.is_good() {
+                bucket.good += 1;
+                if let Some(x) = row.value.as_ref().and_then(|v| v.as_f64()).filter(|x| x.is_finite()) {
+                    bucket.add_numbers(1, x, x, x);
+                }
+            }
+        }
+        if bucket.numbers == 0 {
+            (bucket.min, bucket.max, bucket.sum) = (0.0, 0.0, 0.0);
+        }
+        if let Some(times) = &mut bucket.times {
+            for (row, next) in rows.iter().zip(rows.iter().skip(1)) {
+                times.hold(row, next.t.saturating_sub(row.t), most);
+            }
+        }
+        bucket.first = rows.iter().take_while(|row| row.t == first.t).last().cloned();
+        if bucket.good < bucket.count {
+            let good = || rows.iter().filter(|row| row.quality.is_good());
+            let earliest = good().next().and_then(|first| good().take_while(|row| row.t == first.t).last());
+            bucket.set_good_ends(earliest.cloned().zip(good().next_back().cloned()));
+        }
+        Some(bucket)
+    }
+
+    /// What versions before the third knew: the first and last good sample.
+    pub(crate) fn older(mut self, good_ends: Option<(Row, Row)>) -> Self {
+        let Some((first, last)) = good_ends else { return self };
+        if self.good < self.count {
+            self.good_ends = Some(Box::new((first, last)));
+            return self;
+        }
+        let us = last.t.saturating_sub(first.t);
+        let mut times = Times { good: us, ..Times::default() };
+        // Of a state it is known if it stayed the same; larger integers are not told apart.
+        let is_one =
+            self.numbers == self.count && self.min.to_bits() == self.max.to_bits() && self.min.abs() < 9e15;
+        let is_known = match state_of(&first) {
+            Some(value) if us > 0 && is_one => {
+                times.states.push((value.clone(), us));
+                true
+            }
+            Some(_) => us == 0,
+            None => true,
+        };
+        self.times = is_known.then_some(times);
+        self.first = Some(if first.t == last.t { last.clone() } else { first });
+        self.last = Some(last);
+        self
+    }
+
+    /// Earliest good sample.
+    pub(crate) fn first_good(&self) -> Option<&Row> {
+        match &self.good_ends {
+            Some(ends) => Some(&ends.0),
+            None => self.first.as_ref().filter(|_| self.good > 0),
+        }
+    }
+
+    /// Latest good sample.
+    pub(crate) fn last_good(&self) -> Option<&Row> {
+        match &self.good_ends {
+            Some(ends) => Some(&ends.1),
+            None => self.last.as_ref().filter(|_| self.good > 0),
+        }
+    }
+
+    fn is_all_good(&self) -> bool {
+        self.good == self.count && self.good_ends.is_none()
+    }
+
+    fn own_good_ends(&self) -> Option<(Row, Row)> {
+        self.first_good().cloned().zip(self.last_good().cloned())
+    }
+
+    /// Keeps them where they are not the ends.
+    fn set_good_ends(&mut self, ends: Option<(Row, Row)>) {
+        let is_good = |end: &Option<Row>| end.as_ref().is_some_and(|row| row.quality.is_good());
+        let is_same = is_good(&self.first) && is_good(&self.last);
+        self.good_ends = ends.filter(|_| !is_same).map(Box::new);
+    }
+
+    /// Adds one sample without making a bucket of it. `most`: states that are listed.
+    pub(crate) fn add(&mut self, row: &Row, most: usize) {
+        let is_good = row.quality.is_good();
+        let ends = (!(is_good && self.is_all_good())).then(|| self.own_good_ends());
         self.count += 1;
         if badness(row.quality) > badness(self.worst) {
             self.worst = row.quality;
         }
-        if !row.quality.is_good() {
-            return;
+        self.place(row, most);
+        if is_good {
+            self.good += 1;
+            if let Some(x) = row.value.as_ref().and_then(|v| v.as_f64()).filter(|x| x.is_finite()) {
+                self.add_numbers(1, x, x, x);
+            }
         }
-        self.good += 1;
-        if let Some(x) = row.value.as_ref().and_then(|v| v.as_f64()).filter(|x| x.is_finite()) {
-            self.add_numbers(1, x, x, x);
-        }
-        if self.first.as_ref().is_none_or(|f| row.key() < f.key()) {
-            self.first = Some(row.clone());
-        }
-        if self.last.as_ref().is_none_or(|l| row.key() > l.key()) {
-            self.last = Some(row.clone());
+        if let Some(ends) = ends {
+            self.set_good_ends(match ends {
+                Some((first, last)) if is_good => Some((earlier(first, row), later(last, row))),
+                None if is_good => Some((row.clone(), row.clone())),
+                ends => ends,
+            });
         }
     }
 
+    /// Puts a sample between the ends, or makes it one.
+    fn place(&mut self, row: &Row, most: usize) {
+        let (Some(first), Some(last)) = (&mut self.first, &mut self.last) else { return };
+        if row.key() < last.key() {
+            self.times = None;
+            if is_before(row, first) {
+                first.clone_from(row);
+            }
+            return;
+        }
+        if let Some(times) = &mut self.times {
+            times.hold(last, row.t.saturating_sub(last.t), most);
+        }
+        if row.t == first.t {
+            first.clone_from(row);
+        }
+        last.clone_from(row);
+    }
+
     /// Adds another bucket.
-    pub(crate) fn merge(&mut self, other: &Bucket) {
+    pub(crate) fn merge(&mut self, other: &Bucket, most: usize) {
+        let is_simple = self.is_all_good() && other.is_all_good();
+        let ends = (!is_simple).then(|| match (self.own_good_ends(), other.own_good_ends()) {
+            (Some((first, last)), Some((f, l))) => Some((earlier(first, &f), later(last, &l))),
+            (ends, None) | (None, ends) => ends,
+        });
+        self.join(other, most);
         self.count += other.count;
         self.good += other.good;
         self.add_numbers(other.numbers, other.min, other.max, other.sum);
         if badness(other.worst) > badness(self.worst) {
             self.worst = other.worst;
         }
-        if let Some(row) = &other.first
-            && self.first.as_ref().is_none_or(|f| row.key() < f.key())
-        {
-            self.first = Some(row.clone());
+        if let Some(ends) = ends {
+            self.set_good_ends(ends);
         }
-        if let Some(row) = &other.last
-            && self.last.as_ref().is_none_or(|l| row.key() > l.key())
-        {
-            self.last = Some(row.clone());
-        }
+    }
+
+    /// Ends and times of both.
+    fn join(&mut self, other: &Bucket, most: usize) {
+        let (Some(first), Some(last), Some(f), Some(l)) =
+            (self.first.take(), self.last.take(), &other.first, &other.last)
+        else {
+            (self.first, self.last, self.times) = (None, None, None);
+            return;
+        };
+        let between = if last.key() < f.key() {
+            Some((&last, f))
+        } else if l.key() < first.key() {
+            Some((l, &first))
+        } else {
+            None
+        };
+        self.times = match (self.times.take(), &other.times, between) {
+            (Some(mut times), Some(others), Some((a, b))) => {
+                // Of a number that is no state, what lies between is none either.
+                let most = if times.is_of_no_state() || others.is_of_no_state() { 0 } else { most };
+                times.hold(a, b.t.saturating_sub(a.t), most);
+                times.add(others, MOST_STATES);
+                Some(times)
+            }
+            _ => None,
+        };
+        self.first = Some(earlier(first, f));
+        self.last = Some(later(last, l));
     }
 
     fn add_numbers(&mut self, n: u64, min: f64, max: f64, sum: f64) {
@@ -153,10 +312,7 @@ impl Bucket {
     pub(crate) fn view(self) -> HistoryPoint {
         let has = self.numbers > 0;
         HistoryPoint {
-            t_us: self.start,
-            value: self.last.and_then(|row| row.value),
-            quality: self.worst,
-            first: self.first.and_then(|row| row.value),
+            first: self.first_good().and_then(|row| row.value.clone()),
             min: has.then_some(self.min),
             max: has.then_some(self.max),
             // A sum of large values may overflow; the mean of the extremes then stands within them.
@@ -166,6 +322,7 @@ impl Bucket {
             }),
             count: self.count,
             good: self.good,
+            ..HistoryPoint::raw(self.start, self.last_good().and_then(|row| row.value.clone()), self.worst)
         }
     }
 }
@@ -176,17 +333,24 @@ pub(crate) struct Buckets {
     /// None: all in one.
     width: Option<i64>,
     single: i64,
+    /// States that are listed.
+    most: usize,
     by_start: BTreeMap<i64, Bucket>,
 }
 
 impl Buckets {
     pub(crate) fn new(width: i64) -> Self {
-        Self { width: Some(width), single: 0, by_start: BTreeMap::new() }
+        Self { width: Some(width), single: 0, most: MOST_STATES, by_start: BTreeMap::new() }
     }
 
     /// Everything in one bucket that starts at `start`.
     pub(crate) fn one(start: i64) -> Self {
-        Self { width: None, single: start, by_start: BTreeMap::new() }
+        Self { width: None, single: start, ..Self::new(1) }
+    }
+
+    /// The same with so many states listed.
+    pub(crate) fn listing(self, most: usize) -> Self {
+        Self { most, ..self }
     }
 
     fn start_of(&self, t: i64) -> i64 {
@@ -194,125 +358,38 @@ impl Buckets {
     }
 
     pub(crate) fn add(&mut self, row: &Row) {
-        let start = self.start_of(row.t);
-        self.by_start.entry(start).and_modify(|b| b.add(row)).or_insert_with(|| Bucket::of(start, row));
+        let (start, most) = (self.start_of(row.t), self.most);
+        self.by_start.entry(start).and_modify(|b| b.add(row, most)).or_insert_with(|| Bucket::of(start, row));
     }
 
-    /// Adds a bucket of this width or one that divides it.
-    pub(crate) fn merge(&mut self, bucket: &Bucket) {
-        let start = self.start_of(bucket.start);
-        self.by_start
-            .entry(start)
-            .and_modify(|b| b.merge(bucket))
-            .or_insert_with(|| Bucket { start, ..bucket.clone() });
+    /// Buckets like these of others that divide them, by the time of their samples, so that their time adds up.
+    pub(crate) fn of_all(&self, mut buckets: Vec<Bucket>) -> Vec<Bucket> {
+        buckets.iter_mut().for_each(|b| b.start = self.start_of(b.start));
+        buckets.sort_by_key(|b| b.first.as_ref().map_or((b.start, Position::default()), Row::key));
+        // So those of one start stand beside each other.
+        buckets.dedup_by(|next, bucket| {
+            let is_same = next.start == bucket.start;
+            if is_same {
+                bucket.merge(next, self.most);
+            }
+            is_same
+        });
+        buckets
+    }
+
+    /// Buckets like these of rows in order of time.
+    pub(crate) fn of_rows(&self, rows: &[Row]) -> Vec<Bucket> {
+        let same = |a: &Row, b: &Row| match self.width {
+            Some(width) => b.t < start(a.t, width).saturating_add(width),
+            None => true,
+        };
+        let runs = rows.chunk_by(same);
+        runs.filter_map(|run| Bucket::of_run(self.start_of(run.first()?.t), run, self.most)).collect()
     }
 
     pub(crate) fn into_vec(self) -> Vec<Bucket> {
         self.by_start.into_values().collect()
     }
-
-    pub(crate) fn len(&self) -> usize {
-        self.by_start.len()
-    }
-}
-
-/// A chunk of buckets by column. What a roll-up of a counter or of a state repeats is not written twice: its least is
-/// its first and its greatest its last.
-#[allow(clippy::cast_possible_wrap)]
-pub(crate) fn encode(buckets: &[Bucket]) -> Vec<u8> {
-    let (mut w, mut texts) = (BitWriter::default(), Texts::default());
-    let all = [buckets.len()];
-    let column = |of: fn(&Bucket) -> i64| buckets.iter().map(of).collect::<Vec<_>>();
-    put_series(&mut w, &column(|b| b.start), &all, 0);
-    put_series(&mut w, &column(|b| b.count as i64), &all, 0);
-    put_series(&mut w, &column(|b| b.count.wrapping_sub(b.good) as i64), &all, 0);
-    put_series(&mut w, &column(|b| b.good.wrapping_sub(b.numbers) as i64), &all, 0);
-    put_plain(&mut w, &column(|b| i64::from(b.worst.code())), 0, 0);
-    for (_, of) in EXTREMES {
-        let marks: Vec<Row> = buckets.iter().filter_map(|b| of(b).clone()).collect();
-        put_rows(&mut w, &mut texts, &marks);
-    }
-    let mut floats = Vec::with_capacity(buckets.len() * 3);
-    let mut lengths = Vec::with_capacity(3);
-    for (of, mark) in EXTREMES {
-        let is_marked = buckets.iter().all(|b| of(b).to_bits() == marked(mark(b)).to_bits());
-        w.put_flag(is_marked);
-        if !is_marked {
-            floats.extend(buckets.iter().map(of));
-            lengths.push(buckets.len());
-        }
-    }
-    floats.extend(buckets.iter().map(|b| b.sum));
-    lengths.push(buckets.len());
-    put_floats(&mut w, &floats, &lengths);
-    let mut out = Vec::new();
-    put_varint(&mut out, buckets.len() as u64);
-    texts.put(&mut out);
-    out.extend(w.finish());
-    seal(&out)
-}
-
-type Extreme = (fn(&Bucket) -> f64, fn(&Bucket) -> &Option<Row>);
-/// The extremes, and the samples that they may be of.
-const EXTREMES: [Extreme; 2] = [(|b| b.min, |b| &b.first), (|b| b.max, |b| &b.last)];
-
-/// The number of a bucket's first or last sample; 0 if it has none.
-fn marked(row: &Option<Row>) -> f64 {
-    row.as_ref().and_then(|r| r.value.as_ref()).and_then(|v| v.as_f64()).unwrap_or(0.0)
-}
-
-/// What `encode` wrote, of any version.
-#[allow(clippy::cast_sign_loss)]
-pub(crate) fn decode(blob: &[u8]) -> Result<Vec<Bucket>, BlobError> {
-    let body = match crate::codec::open(blob)? {
-        Opened::Columns(body) => body,
-        Opened::First(body) => return crate::first::take_buckets(&body),
-    };
-    let mut r = Reader::new(body);
-    let n = r.count("buckets", MAX_ROWS)?;
-    // A first and a last sample each.
-    let texts = take_texts(&mut r, n * 2)?;
-    let mut r = BitReader::new(r.rest());
-    let all = [n];
-    let starts = take_series(&mut r, &all, 0)?;
-    let counts = take_series(&mut r, &all, 0)?;
-    let others = take_series(&mut r, &all, 0)?;
-    let words = take_series(&mut r, &all, 0)?;
-    let worst = take_plain(&mut r, n, 0, 0)?;
-    let mut out = Vec::with_capacity(n);
-    for ((((start, count), others), words), worst) in
-        starts.into_iter().zip(counts).zip(others).zip(words).zip(worst)
-    {
-        let good = (count as u64).wrapping_sub(others as u64);
-        let code = u8::try_from(worst).map_err(|_| BlobError::Invalid("quality"))?;
-        out.push(Bucket {
-            start,
-            count: count as u64,
-            good,
-            numbers: good.wrapping_sub(words as u64),
-            min: 0.0,
-            max: 0.0,
-            sum: 0.0,
-            worst: Quality::from_code(code),
-            first: None,
-            last: None,
-        });
-    }
-    let has = out.iter().filter(|b| b.good > 0).count();
-    let firsts = take_rows(&mut r, &texts, has)?;
-    let lasts = take_rows(&mut r, &texts, has)?;
-    for (bucket, (first, last)) in out.iter_mut().filter(|b| b.good > 0).zip(firsts.into_iter().zip(lasts)) {
-        (bucket.first, bucket.last) = (Some(first), Some(last));
-    }
-    let (least, greatest) = (r.flag(), r.flag());
-    let floats = take_floats(&mut r, &vec![n; 3 - usize::from(least) - usize::from(greatest)])?;
-    r.end()?;
-    let mut floats = floats.into_iter();
-    let mut next = || floats.next().unwrap_or(0.0);
-    out.iter_mut().for_each(|b| b.min = if least { marked(&b.first) } else { next() });
-    out.iter_mut().for_each(|b| b.max = if greatest { marked(&b.last) } else { next() });
-    out.iter_mut().for_each(|b| b.sum = next());
-    Ok(out)
 }
 
 #[cfg(test)]

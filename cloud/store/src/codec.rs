@@ -1,5 +1,5 @@
 //! Blobs of the database: an envelope with a checksum, and in it rows of one point by column. Pure and total: no bytes make
-//! it panic. What a roll-up's bucket is, is in `bucket`; blobs of the first version are read by `first`.
+//! it panic. What a roll-up's bucket is, is in `bucket`, its bytes are in `bucket_codec`; blobs of older versions are read by `first` and `second`.
 
 use cloud_core::Position;
 use common::bytes::{DecodeError, Reader, put_varint};
@@ -53,16 +53,19 @@ pub(crate) enum BlobError {
     Bytes(#[from] DecodeError),
 }
 
+/// Of blobs of rows; those of buckets have had a third since.
 const VERSION: u8 = 2;
+/// The latest version of any blob.
+const LATEST: u8 = 3;
 /// Protects a reader of a damaged file.
 pub(crate) const MAX_ROWS: usize = 1 << 20;
 /// The most bytes of texts in a blob, unpacked.
 const MAX_TEXT: usize = 1 << 28;
 
 /// Version, CRC-32 of the rest, the rest.
-pub(crate) fn seal(body: &[u8]) -> Vec<u8> {
+pub(crate) fn seal_as(version: u8, body: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(body.len() + 5);
-    out.push(VERSION);
+    out.push(version);
     out.extend(crc32fast::hash(body).to_le_bytes());
     out.extend(body);
     out
@@ -70,8 +73,8 @@ pub(crate) fn seal(body: &[u8]) -> Vec<u8> {
 
 /// What a blob holds.
 pub(crate) enum Opened<'a> {
-    /// The body of what `seal` made.
-    Columns(&'a [u8]),
+    /// Version and body of what `seal_as` made.
+    Columns(u8, &'a [u8]),
     /// The body of a blob of the first version.
     First(Vec<u8>),
 }
@@ -80,10 +83,13 @@ pub(crate) enum Opened<'a> {
 pub(crate) fn open(blob: &[u8]) -> Result<Opened<'_>, BlobError> {
     let mut r = Reader::new(blob);
     match r.u8()? {
-        VERSION => {
+        version @ VERSION..=LATEST => {
             let crc = r.u32()?;
             let body = r.rest();
-            if crc32fast::hash(body) == crc { Ok(Opened::Columns(body)) } else { Err(BlobError::Checksum) }
+            if crc32fast::hash(body) != crc {
+                return Err(BlobError::Checksum);
+            }
+            Ok(Opened::Columns(version, body))
         }
         first::VERSION => first::open(&mut r).map(Opened::First),
         version => Err(BlobError::Version(version)),
@@ -98,7 +104,7 @@ pub(crate) fn encode_rows(rows: &[Row]) -> Vec<u8> {
     put_varint(&mut out, rows.len() as u64);
     texts.put(&mut out);
     out.extend(w.finish());
-    seal(&out)
+    seal_as(VERSION, &out)
 }
 
 /// What `encode_rows` wrote, of any version.
@@ -110,7 +116,7 @@ pub(crate) fn decode_rows(blob: &[u8]) -> Result<Vec<Row>, BlobError> {
             r.end()?;
             Ok(rows)
         }
-        Opened::Columns(body) => {
+        Opened::Columns(VERSION, body) => {
             let mut r = Reader::new(body);
             let n = r.count("rows", MAX_ROWS)?;
             let texts = take_texts(&mut r, n)?;
@@ -119,6 +125,7 @@ pub(crate) fn decode_rows(blob: &[u8]) -> Result<Vec<Row>, BlobError> {
             r.end()?;
             Ok(rows)
         }
+        Opened::Columns(version, _) => Err(BlobError::Version(version)),
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::{Arc, PoisonError};
 use cloud_core::{GatewayKey, Position};
 
 use crate::bucket::{self, Bucket, Buckets, LEVELS};
+use crate::bucket_codec;
 use crate::codec::{self, Row};
 use crate::db::{Result, damaged, from_sql, to_sql};
 use crate::frames::load_ranks;
@@ -17,7 +18,7 @@ use crate::sql::{Cell, Conn, Kind, Table, Tx, params};
 use crate::sqlite::Checkpointer;
 use crate::tail::{Batch, FrameKey, SeriesId};
 use crate::writer::Writer;
-use crate::{Shared, accounts, commands, retention};
+use crate::{Shared, accounts, commands, retention, times};
 
 /// When chunks grow.
 #[derive(Debug, Clone, Copy)]
@@ -145,14 +146,15 @@ fn chunk(series: SeriesId, rows: &[Row], class: i64, limits: Limits, must_seal: 
     let parts = (rows.len() / limits.seal).max(1);
     for part in rows.chunks(rows.len().div_ceil(parts)) {
         let mut levels: Vec<(usize, Vec<Bucket>)> = Vec::new();
+        let states = times::listed(part);
         for (level, width) in (1..).zip(LEVELS) {
-            let mut buckets = Buckets::new(width);
-            match levels.last() {
-                Some((_, finer)) => finer.iter().for_each(|b| buckets.merge(b)),
-                None => part.iter().for_each(|r| buckets.add(r)),
-            }
+            let like = Buckets::new(width).listing(states);
+            let buckets = match levels.last() {
+                Some((_, finer)) => like.of_all(finer.clone()),
+                None => like.of_rows(part),
+            };
             if level == LEVELS.len() || buckets.len() * WORTH <= part.len() {
-                levels.push((level, buckets.into_vec()));
+                levels.push((level, buckets));
             }
         }
         let finest = levels.first().map_or(LEVELS.len(), |(level, _)| *level);
@@ -197,7 +199,7 @@ pub(crate) fn bucket_chunks(
         n: part.len(),
         rolled: 0,
         first: Position::default(),
-        blob: bucket::encode(part),
+        blob: bucket_codec::encode(part),
     };
     buckets.chunks(buckets.len().div_ceil(parts).max(1)).map(one).collect()
 }
@@ -364,12 +366,12 @@ pub(crate) fn merged(
         rows.sort_unstable_by_key(Row::key);
         return Ok((ids, chunk(series, &rows, class, limits, must_seal)));
     }
-    let mut buckets = Buckets::new(bucket::level_width(level));
+    let mut all = Vec::new();
     for (id, blob) in &blobs {
-        let some = bucket::decode(blob).map_err(|e| damaged(format_args!("chunk {id}"), e))?;
-        some.iter().for_each(|b| buckets.merge(b));
+        all.extend(bucket_codec::decode(blob).map_err(|e| damaged(format_args!("chunk {id}"), e))?);
     }
-    Ok((ids, bucket_chunks(series, level, &buckets.into_vec(), class, limits)))
+    let buckets = Buckets::new(bucket::level_width(level)).of_all(all);
+    Ok((ids, bucket_chunks(series, level, &buckets, class, limits)))
 }
 
 /// What is done now and then: what has ended is forgotten, and raw samples beyond their time are removed.

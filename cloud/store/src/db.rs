@@ -16,6 +16,9 @@ pub(crate) const MIGRATIONS: &[(&str, &str)] = &[
     (include_str!("gaps.sql"), ""),
     (include_str!("deletions.sql"), ""),
     (include_str!("boxes.sql"), ""),
+    (include_str!("history.sql"), ""),
+    (include_str!("certificates.sql"), ""),
+    (include_str!("waveforms.sql"), "ALTER TABLE waveforms ALTER COLUMN blob SET STORAGE EXTERNAL;"),
 ];
 
 /// A result of this crate.

@@ -13,7 +13,7 @@ use crate::compact::{self, NewChunk, REMOVED, SEALED, bucket_chunks, compact_fra
 use crate::db::{Result, to_sql};
 use crate::history::{Chunk, Source, find};
 use crate::sql::{Conn, Tx, params};
-use crate::{Shared, log};
+use crate::{Shared, log, waveforms};
 
 /// Chunks that go, those that come in their place, and samples that are gone.
 #[derive(Default)]
@@ -28,7 +28,7 @@ pub(crate) fn delete(
     twin: TwinId,
     point: &str,
     range: (i64, i64),
-    mut audit: LogEntry,
+    audit: LogEntry,
 ) -> Result<u64> {
     // Chunks change only under this lock. What waits in the tail becomes chunks first.
     let _upkeep = shared.upkeep.lock().unwrap_or_else(PoisonError::into_inner);
@@ -41,23 +41,23 @@ pub(crate) fn delete(
     while waits()? && compact_frames(shared, usize::MAX)? > 0 {}
     let outcome = shared.readers.with(|conn| {
         let tx = conn.read()?;
-        let source = Source { conn: &tx, series, tail: Vec::new() };
+        let source = Source::new(&tx, series, Vec::new());
         Deletion::new(&source, range, shared.limits).run()
     })?;
-    let samples = outcome.samples;
-    audit.detail = format!("{}, {samples} samples", audit.detail);
     shared.writer.run(move |w| {
         let now = w.clock.now_us();
         w.change(|tx| {
             store(tx, &outcome)?;
+            let samples = outcome.samples + waveforms::remove(tx, series, range)?;
+            let audit = LogEntry { detail: format!("{}, {samples} samples", audit.detail), ..audit.clone() };
             let sql =
                 "INSERT INTO deletions (series, from_us, to_us, samples, at_us) VALUES (?1, ?2, ?3, ?4, ?5)";
             let values = params![series, range.0, range.1, to_sql(samples), now];
             tx.execute(sql, values)?;
-            log::append_own(tx, &audit, now)
+            log::append_own(tx, &audit, now)?;
+            Ok(samples)
         })
-    })?;
-    Ok(samples)
+    })
 }
 
 fn store(tx: &Tx<'_>, outcome: &Outcome) -> Result<()> {

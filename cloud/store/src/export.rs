@@ -26,7 +26,7 @@ pub(crate) fn samples(
     let tail = guard.of(series.as_slice());
     drop(guard);
     let Some(series) = series.filter(|_| from < to) else { return Ok(SamplePage::default()) };
-    let source = Source { conn: &tx, series, tail: tail.rows()?.pop().unwrap_or_default() };
+    let source = Source::new(&tx, series, tail.rows()?.pop().unwrap_or_default());
     let mut chunks = source.chunks(from, to)?;
     chunks.retain(|c| c.class != REMOVED);
     // By their beginnings: up to the beginning of the first chunk that is left out, all is there.

@@ -118,7 +118,7 @@ pub(crate) fn take_buckets(body: &[u8]) -> Result<Vec<Bucket>, BlobError> {
         let mark = |rows: &mut std::vec::IntoIter<Row>| {
             if has { rows.next().ok_or(BlobError::Invalid("marks")).map(Some) } else { Ok(None) }
         };
-        out.push(Bucket {
+        let bucket = Bucket {
             start: starts[i],
             count: count[i],
             good: good[i],
@@ -127,9 +127,12 @@ pub(crate) fn take_buckets(body: &[u8]) -> Result<Vec<Bucket>, BlobError> {
             max: max[i],
             sum: sum[i],
             worst: Quality::from_code(worst[i]),
-            first: mark(&mut firsts)?,
-            last: mark(&mut lasts)?,
-        });
+            first: None,
+            last: None,
+            good_ends: None,
+            times: None,
+        };
+        out.push(bucket.older(mark(&mut firsts)?.zip(mark(&mut lasts)?)));
     }
     Ok(out)
 }
@@ -163,4 +166,4 @@ fn take_floats(r: &mut Reader<'_>, n: usize) -> Result<Vec<f64>, BlobError> {
 
 #[cfg(test)]
 #[path = "first_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -17,7 +17,7 @@ use crate::marks::Pending;
 use crate::sql::{Conn, Tx, params};
 use crate::tail::{FrameKey, NO_SERIES, Numbers, Tail, Waiting};
 use crate::writer::{Cache, KnownSchema, Rank, Writer};
-use crate::{alarms, commands, desired, gaps, schemas};
+use crate::{alarms, commands, desired, gaps, schemas, waveforms};
 
 /// The last word of a gateway is stored at most this often.
 const LAST_WORD_EVERY_US: i64 = 1_000_000;
@@ -201,6 +201,11 @@ fn accept_one<'a>(
             let schema = schemas::known(tx, cache, header.schema, &new.schema, now)?;
             waiting(tx, schema, new, samples)?
         }
+        Body::Waveform(wave) => {
+            let schema = schemas::known(tx, cache, header.schema, &new.schema, now)?;
+            waveforms::put(tx, schema, new, wave)?;
+            Waiting { bytes: Arc::from([]), samples: 0, series: Numbers::default() }
+        }
         body => {
             if let Body::Gap(gap) = body {
                 gaps::put(tx, cache, new, gateway_row, gap, before_us)?;
@@ -218,7 +223,7 @@ fn apply(tx: &Tx<'_>, new: &NewFrame, gateway_row: i64, body: &Body, now: i64) -
     let tenant = new.gateway.tenant.as_str();
     let is_ours = |twin| schemas::was_bound(tx, gateway_row, twin);
     match body {
-        Body::Samples(_) => Ok(()),
+        Body::Samples(_) | Body::Waveform(_) => Ok(()),
         Body::Command(update) if is_ours(update.twin)? => match commands::update(tx, update, now) {
             // One gateway's wrong word must not keep out the frames of others.
             Err(StoreError::Conflict { what } | StoreError::NotFound { what }) => {

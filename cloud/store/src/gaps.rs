@@ -1,5 +1,6 @@
 //! What gateways lost: their word is stored with the frame that brings it, and read with the marks of their streams when
-//! a history is asked for. What is made of it is in `cloud_core::gaps`.
+//! a history is asked for. What is made of it is in `cloud_core::gaps`. Of the streams only the part is read that the range
+//! lies in: a box that goes on and off for years has many runs.
 
 use std::collections::BTreeMap;
 
@@ -10,10 +11,10 @@ use common::api::{GapReason, HistoryGap};
 use common::wire::{FrameHeader, Gap};
 
 use crate::db::{Result, from_json, from_sql, to_json, to_sql};
-use crate::delete;
 use crate::sql::{Conn, Row, Tx, params};
 use crate::tail::SeriesId;
 use crate::writer::Cache;
+use crate::{delete, retention};
 
 /// When a frame was cut, as far as its gateway knew; else when it came.
 pub(crate) fn cut_us(header: &FrameHeader, received_us: i64) -> i64 {
@@ -63,53 +64,106 @@ pub(crate) fn run_end_us(tx: &Conn, rank: u64, seq: u64) -> Result<Option<i64>> 
     Ok(found.flatten())
 }
 
-/// Gaps in what fed a twin, and when the last frame of it was cut.
-pub(crate) fn of_twin(conn: &Conn, twin: TwinId) -> Result<(Vec<HistoryGap>, Option<i64>)> {
-    let spans = spans(conn, twin)?;
+/// Gaps of a range in what fed a twin, and when the last frame of it was cut.
+pub(crate) fn of_twin(
+    conn: &Conn,
+    twin: TwinId,
+    range: (i64, i64),
+) -> Result<(Vec<HistoryGap>, Option<i64>)> {
     let mut runs: BTreeMap<(u64, u64), Run> = BTreeMap::new();
     let mut told = Vec::new();
     let mut heard = None;
-    for span in &spans {
-        for run in runs_of(conn, span)? {
-            heard = heard.max(run.last_us);
-            runs.insert((run.rank, run.first), run);
-        }
-        told.extend(told_by(conn, span)?);
+    for span in spans(conn, twin)? {
+        heard = heard.max(heard_us(conn, &span)?);
+        let Some(ranks) = window(conn, &span, range)? else { continue };
+        let of_span = runs_of(conn, &span, &ranks, range)?;
+        runs.extend(of_span.into_iter().map(|run| ((run.rank, run.first), run)));
+        told.extend(told_by(conn, &span, &ranks, range)?);
     }
     let runs: Vec<Run> = runs.into_values().collect();
     Ok((of_streams(&runs, &told), heard))
 }
 
-/// What was deleted of a series.
-pub(crate) fn deleted(conn: &Conn, series: SeriesId) -> Result<Vec<HistoryGap>> {
-    let gap = |(from_us, to_us, samples): (i64, i64, i64)| HistoryGap {
-        from_us,
-        to_us,
-        cause: GapReason::Deleted,
-        quality: None,
+/// Nothing is known after the last word of a gateway that is not connected, nor of what is yet to come.
+pub(crate) fn away(heard: Option<i64>, online: bool, now: i64) -> Option<HistoryGap> {
+    let from = heard.filter(|_| !online).unwrap_or(now.saturating_add(1));
+    (from < i64::MAX).then(|| HistoryGap::new(from, i64::MAX, GapReason::GatewayOffline))
+}
+
+/// What was deleted of a series, and what retention removed altogether.
+pub(crate) fn removed(conn: &Conn, series: SeriesId) -> Result<Vec<HistoryGap>> {
+    let deleted = |(from_us, to_us, samples): (i64, i64, i64)| HistoryGap {
         count: Some(from_sql(samples)),
-        partial: false,
+        ..HistoryGap::new(from_us, to_us, GapReason::Deleted)
     };
-    Ok(delete::spans(conn, series)?.into_iter().map(gap).collect())
+    let mut gaps: Vec<HistoryGap> = delete::spans(conn, series)?.into_iter().map(deleted).collect();
+    let expired = retention::removed(conn, series)?;
+    gaps.extend(expired.map(|(from, to)| HistoryGap::new(from, to, GapReason::Retention)));
+    Ok(gaps)
 }
 
 /// A gateway that fed a twin, and from and until which rank.
 struct Span {
     gateway: i64,
     from: i64,
-    to: Option<i64>,
+    to: i64,
 }
 
 fn spans(conn: &Conn, twin: TwinId) -> Result<Vec<Span>> {
     let sql = "SELECT gateway, from_rank, to_rank FROM bindings WHERE twin = ?1";
-    let one = |r: &Row<'_>| Ok(Span { gateway: r.get(0)?, from: r.get(1)?, to: r.get(2)? });
+    let one = |r: &Row<'_>| {
+        Ok(Span { gateway: r.get(0)?, from: r.get(1)?, to: r.get::<Option<i64>>(2)?.unwrap_or(i64::MAX) })
+    };
     conn.all(sql, params![twin.to_string()], one)
 }
 
-fn runs_of(conn: &Conn, span: &Span) -> Result<Vec<Run>> {
-    let sql = "SELECT m.rank, m.first, m.last, m.first_us, m.last_us FROM marks m
-               JOIN incarnations i ON i.rank = m.rank
-               WHERE i.gateway = ?1 AND m.rank >= ?2 AND m.rank < ?3";
+/// When the last frame of a stream was cut.
+fn heard_us(conn: &Conn, span: &Span) -> Result<Option<i64>> {
+    let sql = "SELECT m.last_us FROM incarnations i JOIN marks m ON m.rank = i.rank
+               WHERE i.gateway = ?1 AND i.rank >= ?2 AND i.rank < ?3 AND m.last_us IS NOT NULL
+               ORDER BY i.rank DESC, m.first DESC LIMIT 1";
+    conn.first(sql, params![span.gateway, span.from, span.to], |r| r.get(0))
+}
+
+/// Ranks of a stream around a range: from the first run of the first to the first run of the last.
+struct Window {
+    first: i64,
+    /// Its run that the range begins in, or after.
+    first_seq: i64,
+    last: i64,
+}
+
+/// Incarnations follow on each other in time as in rank, but for one whose clock was wrong: where the range begins and ends
+/// is searched by halving, and a few more are taken on either side.
+const BESIDE: usize = 16;
+
+fn window(conn: &Conn, span: &Span, (from, to): (i64, i64)) -> Result<Option<Window>> {
+    let sql = "SELECT i.rank FROM incarnations i WHERE i.gateway = ?1 AND i.rank >= ?2 AND i.rank < ?3
+               AND EXISTS (SELECT 1 FROM marks m WHERE m.rank = i.rank) ORDER BY i.rank";
+    let ranks: Vec<i64> = conn.all(sql, params![span.gateway, span.from, span.to], |r| r.get(0))?;
+    // The first that began after a time.
+    let after = |t: i64| -> Result<usize> {
+        let (mut low, mut high) = (0, ranks.len());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let sql = "SELECT first_us FROM marks WHERE rank = ?1 ORDER BY first LIMIT 1";
+            let began: Option<Option<i64>> = conn.first(sql, params![ranks[middle]], |r| r.get(0))?;
+            if began.flatten().is_some_and(|began| began > t) { high = middle } else { low = middle + 1 }
+        }
+        Ok(low)
+    };
+    let (Some(newest), first) = (ranks.last(), after(from)?.saturating_sub(1 + BESIDE)) else {
+        return Ok(None);
+    };
+    let last = ranks.get(after(to)?.saturating_add(BESIDE)).unwrap_or(newest);
+    let first = ranks.get(first).unwrap_or(newest);
+    let sql = "SELECT first FROM marks WHERE rank = ?1 AND first_us <= ?2 ORDER BY first_us DESC LIMIT 1";
+    let first_seq = conn.first(sql, params![first, from], |r| r.get(0))?.unwrap_or(0);
+    Ok(Some(Window { first: *first, first_seq, last: *last }))
+}
+
+/// Runs that the range lies in or between.
+fn runs_of(conn: &Conn, span: &Span, window: &Window, (_, to): (i64, i64)) -> Result<Vec<Run>> {
     let one = |r: &Row<'_>| {
         Ok(Run {
             rank: from_sql(r.get(0)?),
@@ -119,14 +173,27 @@ fn runs_of(conn: &Conn, span: &Span) -> Result<Vec<Run>> {
             last_us: r.get(4)?,
         })
     };
-    let bounds = params![span.gateway, span.from, span.to.unwrap_or(i64::MAX)];
-    conn.all(sql, bounds, one)
+    let Window { first, first_seq, last } = window;
+    let sql = "SELECT m.rank, m.first, m.last, m.first_us, m.last_us FROM incarnations i
+               JOIN marks m ON m.rank = i.rank
+               WHERE i.gateway = ?1 AND i.rank >= ?2 AND i.rank <= ?3
+                 AND (m.rank > ?2 OR m.first >= ?4) AND (m.first_us IS NULL OR m.first_us <= ?5)";
+    let mut runs = conn.all(sql, params![span.gateway, first, last, first_seq, to], one)?;
+    // And the one after it.
+    let after = "SELECT m.rank, m.first, m.last, m.first_us, m.last_us FROM incarnations i
+                 JOIN marks m ON m.rank = i.rank
+                 WHERE i.gateway = ?1 AND i.rank >= ?2 AND i.rank <= ?3 AND m.first_us > ?4
+                 ORDER BY m.rank, m.first LIMIT 1";
+    runs.extend(conn.first(after, params![span.gateway, first, last, to], one)?);
+    Ok(runs)
 }
 
-fn told_by(conn: &Conn, span: &Span) -> Result<Vec<Told>> {
+/// What was told of these incarnations, or of the time.
+fn told_by(conn: &Conn, span: &Span, window: &Window, (from, to): (i64, i64)) -> Result<Vec<Told>> {
     let sql = "SELECT rank, first, last, from_us, to_us, samples, cause, told_us, since_us FROM gaps
-               WHERE gateway = ?1 AND rank >= ?2 AND rank < ?3";
-    let bounds = params![span.gateway, span.from, span.to.unwrap_or(i64::MAX)];
+               WHERE gateway = ?1 AND rank >= ?2 AND rank < ?3
+                 AND ((rank >= ?4 AND rank <= ?5) OR (from_us < ?7 AND to_us >= ?6))";
+    let bounds = params![span.gateway, span.from, span.to, window.first, window.last, from, to];
     conn.all(sql, bounds, |row| {
         let cause: String = row.get(6)?;
         let both = |a: Option<i64>, b: Option<i64>| a.zip(b);

@@ -9,7 +9,8 @@ use common::TwinId;
 use common::api::{HistoryPoint, Resolution};
 use common::gaps::{merge, of_rows};
 
-use crate::bucket::{self, Buckets, LEVELS};
+use crate::bucket::{self, Bucket, Buckets, LEVELS};
+use crate::bucket_codec;
 use crate::codec::{self, Row};
 use crate::compact::{REMOVED, SEALED};
 use crate::db::{Result, damaged};
@@ -44,6 +45,11 @@ impl Chunk {
             rolled: usize::try_from(r.get::<i64>(5)?).unwrap_or(0),
         })
     }
+
+    /// Whether its samples are in the buckets of a level.
+    pub(crate) fn is_rolled(&self, level: usize) -> bool {
+        self.class >= SEALED && level > 0 && self.rolled <= level
+    }
 }
 
 pub(crate) fn history(
@@ -64,15 +70,15 @@ pub(crate) fn history(
     if from >= to {
         return Ok(history);
     }
-    let (mut missing, heard_us) = gaps::of_twin(&tx, twin)?;
+    let (mut missing, heard_us) = gaps::of_twin(&tx, twin, (from, to))?;
     if let Some(series) = series {
-        let source = Source { conn: &tx, series, tail: tail.rows()?.pop().unwrap_or_default() };
+        let source = Source::new(&tx, series, tail.rows()?.pop().unwrap_or_default());
         let chunks = source.chunks(from, to)?;
         (history.resolution, history.points) = match source.raw(&chunks, from, to, max_points)? {
             Some(points) => (Resolution::Raw, points),
             None => source.rolled(&chunks, from, to, max_points.max(1))?,
         };
-        missing.extend(gaps::deleted(&tx, series)?);
+        missing.extend(gaps::removed(&tx, series)?);
         let before = source.before(from)?.map(|row| row.quality);
         missing.extend(of_rows(&history.points, history.resolution, before, (from, to)));
     }
@@ -109,7 +115,12 @@ pub(crate) struct Source<'a> {
     pub(crate) tail: Vec<Row>,
 }
 
-impl Source<'_> {
+impl<'a> Source<'a> {
+    pub(crate) fn new(conn: &'a Conn, series: SeriesId, mut tail: Vec<Row>) -> Self {
+        tail.sort_unstable_by_key(Row::key);
+        Self { conn, series, tail }
+    }
+
     /// Chunks of samples that may have some in `from..to`.
     pub(crate) fn chunks(&self, from: i64, to: i64) -> Result<Vec<Chunk>> {
         let sql = "SELECT id, t_min, t_max, n, class, rolled FROM chunks
@@ -120,6 +131,35 @@ impl Source<'_> {
     pub(crate) fn samples(&self, chunk: &Chunk) -> Result<Vec<Row>> {
         let blob = self.blob(chunk.id)?;
         codec::decode_rows(&blob).map_err(|e| damaged(format_args!("chunk {}", chunk.id), e))
+    }
+
+    /// Samples in `from..to`, by time.
+    pub(crate) fn rows(&self, from: i64, to: i64) -> Result<Vec<Row>> {
+        let is_within = |r: &Row| (from..to).contains(&r.t);
+        let mut rows: Vec<Row> = self.tail.iter().filter(|r| is_within(r)).cloned().collect();
+        for chunk in self.chunks(from, to)?.iter().filter(|c| c.class != REMOVED) {
+            rows.extend(self.samples(chunk)?.into_iter().filter(is_within));
+        }
+        rows.sort_unstable_by_key(Row::key);
+        Ok(rows)
+    }
+
+    /// All that begins in `from..to` as buckets: those of a level, and the samples that are in none of them. `chunks`: those
+    /// that may have some.
+    pub(crate) fn rolled_up(
+        &self,
+        into: &Buckets,
+        level: usize,
+        (from, to): (i64, i64),
+        chunks: &[Chunk],
+    ) -> Result<Vec<Bucket>> {
+        let mut all = if level > 0 { self.buckets(level, from, to)? } else { Vec::new() };
+        all.retain(|b| from <= b.start && b.start < to);
+        for chunk in chunks.iter().filter(|c| !c.is_rolled(level) && c.class != REMOVED) {
+            all.extend(into.of_rows(within(&self.samples(chunk)?, from, to)));
+        }
+        all.extend(into.of_rows(within(&self.tail, from, to)));
+        Ok(into.of_all(all))
     }
 
     fn blob(&self, id: i64) -> Result<Vec<u8>> {
@@ -177,7 +217,7 @@ impl Source<'_> {
             slots <= max as i128 && is_offered && bucket::level_for(*width) >= removed
         };
         // Beyond the widest (a range of centuries, or one that a boundary cuts in two): all of it in one.
-        let (mut buckets, level, start, end, bucket_us) = match bucket::widths().find(fits) {
+        let (buckets, level, start, end, bucket_us) = match bucket::widths().find(fits) {
             Some(width) => {
                 let end = bucket::start(last, width).saturating_add(width);
                 let level = bucket::level_for(width);
@@ -189,30 +229,12 @@ impl Source<'_> {
                 (Buckets::one(first), LEVELS.len(), start, end, to.saturating_sub(from))
             }
         };
-        let add = |buckets: &mut Buckets, row: &Row| {
-            if start <= row.t && row.t < end {
-                buckets.add(row);
-            }
-        };
-        if level > 0 {
-            for bucket in self.buckets(level, start, end)? {
-                if start <= bucket.start && bucket.start < end {
-                    buckets.merge(&bucket);
-                }
-            }
-        }
-        for chunk in self.chunks(start, end)? {
-            let is_rolled = chunk.class >= SEALED && level > 0 && chunk.rolled <= level;
-            if !is_rolled && chunk.class != REMOVED {
-                self.samples(&chunk)?.iter().for_each(|r| add(&mut buckets, r));
-            }
-        }
-        self.tail.iter().for_each(|r| add(&mut buckets, r));
-        let points = buckets.into_vec().into_iter().map(bucket::Bucket::view).collect();
+        let buckets = self.rolled_up(&buckets, level, (start, end), &self.chunks(start, end)?)?;
+        let points = buckets.into_iter().map(Bucket::view).collect();
         Ok((Resolution::Rollup { bucket_us }, points))
     }
 
-    /// The last sample before a time, of any quality; of what was removed, the last good one that roll-ups hold.
+    /// The last sample before a time, of any quality; of what was removed, the last one that roll-ups hold, if possible.
     pub(crate) fn before(&self, t: i64) -> Result<Option<Row>> {
         let mut best = self.tail.iter().filter(|r| r.t < t).max_by_key(|r| r.key()).cloned();
         let newest = "SELECT id, t_min, t_max, n, class, rolled FROM chunks
@@ -235,7 +257,8 @@ impl Source<'_> {
     fn last_before(&self, chunk: &Chunk, t: i64) -> Result<Option<Row>> {
         let rows = if chunk.class == REMOVED {
             let buckets = self.buckets(chunk.rolled, chunk.t_min, chunk.t_max.saturating_add(1))?;
-            buckets.into_iter().filter_map(|b| b.last).collect()
+            let ends = |b: Bucket| [b.last.clone().or_else(|| b.last_good().cloned()), b.first];
+            buckets.into_iter().flat_map(ends).flatten().collect()
         } else {
             self.samples(chunk)?
         };
@@ -243,18 +266,13 @@ impl Source<'_> {
     }
 
     /// Stored buckets of a level that may be in `from..to`.
-    pub(crate) fn buckets(&self, level: usize, from: i64, to: i64) -> Result<Vec<bucket::Bucket>> {
+    pub(crate) fn buckets(&self, level: usize, from: i64, to: i64) -> Result<Vec<Bucket>> {
         let chunks = self.bucket_chunks(level, from, to)?;
         Ok(chunks.into_iter().flat_map(|(_, buckets)| buckets).collect())
     }
 
     /// The same by the chunk that they are in.
-    pub(crate) fn bucket_chunks(
-        &self,
-        level: usize,
-        from: i64,
-        to: i64,
-    ) -> Result<Vec<(i64, Vec<bucket::Bucket>)>> {
+    pub(crate) fn bucket_chunks(&self, level: usize, from: i64, to: i64) -> Result<Vec<(i64, Vec<Bucket>)>> {
         let sql = "SELECT id, blob FROM chunks
                    WHERE series = ?1 AND level = ?2 AND t_min < ?4 AND t_max >= ?3";
         let level = i64::try_from(level).unwrap_or(0);
@@ -262,23 +280,19 @@ impl Source<'_> {
         self.conn.each(sql, params![self.series, level, from, to], |row| {
             let id: i64 = row.get(0)?;
             let blob: Vec<u8> = row.get(1)?;
-            out.push((id, bucket::decode(&blob).map_err(|e| damaged(format_args!("chunk {id}"), e))?));
+            out.push((id, bucket_codec::decode(&blob).map_err(|e| damaged(format_args!("chunk {id}"), e))?));
             Ok(())
         })?;
         Ok(out)
     }
 }
 
+/// Those of rows in order of time that are in `from..to`.
+fn within(rows: &[Row], from: i64, to: i64) -> &[Row] {
+    let (start, end) = (rows.partition_point(|r| r.t < from), rows.partition_point(|r| r.t < to));
+    rows.get(start..end).unwrap_or_default()
+}
+
 fn raw_point(row: Row) -> HistoryPoint {
-    HistoryPoint {
-        t_us: row.t,
-        good: u64::from(row.quality.is_good()),
-        value: row.value,
-        quality: row.quality,
-        first: None,
-        min: None,
-        max: None,
-        mean: None,
-        count: 1,
-    }
+    HistoryPoint::raw(row.t, row.value, row.quality)
 }

@@ -10,12 +10,15 @@ mod align;
 mod backup;
 mod boxes;
 mod bucket;
+mod bucket_codec;
+mod certificates;
 mod codec;
 mod commands;
 mod compact;
 mod db;
 mod delete;
 mod desired;
+mod durations;
 mod export;
 mod first;
 mod frames;
@@ -31,11 +34,14 @@ mod pg_tls;
 mod place;
 mod retention;
 mod schemas;
+mod second;
 mod sql;
 mod sqlite;
 mod storage;
 mod tail;
+mod times;
 mod transfer;
+mod waveforms;
 mod writer;
 
 use std::path::PathBuf;
@@ -247,3 +253,6 @@ impl Drop for Shared {
 #[cfg(test)]
 #[path = "lib_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+mod older_tests;

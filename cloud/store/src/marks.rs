@@ -130,6 +130,7 @@ impl<'a> Pending<'a> {
 fn kind_of(body: &Body) -> i64 {
     match body {
         Body::Samples(_) => 1,
+        Body::Waveform(_) => 2,
         Body::Event(_) | Body::Alarm(_) => 3,
         Body::Command(_) => 4,
         Body::Audit(_) => 5,

@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use crate::Shared;
-use crate::bucket::LEVELS;
 use crate::compact::{REMOVED, merged, read_blobs, replace};
-use crate::db::Result;
-use crate::sql::params;
+use crate::db::{Result, to_json};
+use crate::sql::{Conn, params};
 use crate::tail::SeriesId;
+use crate::{Shared, waveforms};
 
 const DAY_US: i64 = 86_400_000_000;
 /// Series of which something is removed in one transaction.
-const AT_ONCE: usize = 200;
+const AT_ONCE: usize = 1_000;
+/// Series that are sealed in one transaction.
+const SEALED_AT_ONCE: usize = 100;
 
 /// How long; none: for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -72,14 +73,14 @@ pub(crate) fn apply(shared: &Shared, now: i64) -> Result<()> {
     }
     let mut by_keep: BTreeMap<Keep, Vec<SeriesId>> = BTreeMap::new();
     shared.readers.with(|conn| {
+        by_keep.clear();
         let sql = "SELECT s.id, t.asset, s.point FROM series s
                    JOIN twins t ON t.twin = s.twin AND t.tenant = s.tenant";
         conn.each(sql, params![], |row| {
             let (asset, point): (String, String) = (row.get(1)?, row.get(2)?);
             by_keep.entry(shared.retention.of(&asset, &point)).or_default().push(row.get(0)?);
             Ok(())
-        })?;
-        Ok(())
+        })
     })?;
     for (keep, series) in by_keep {
         for some in series.chunks(AT_ONCE) {
@@ -99,59 +100,82 @@ fn before(now: i64, days: u32) -> i64 {
 }
 
 fn remove_samples(shared: &Shared, series: &[SeriesId], before: i64) -> Result<()> {
-    for series in series {
-        seal_old(shared, *series, before)?;
-    }
-    let series = series.to_vec();
+    seal_old(shared, series, before)?;
+    let ids = to_json(&series)?;
     shared.writer.run(move |w| {
         w.change(|tx| {
-            let sql = "UPDATE chunks SET class = ?3, blob = ?4
-                       WHERE series = ?1 AND level = 0 AND class = 9 AND t_min < ?2 AND t_max < ?2";
-            for series in series {
-                tx.execute(sql, params![series, before, REMOVED, [0u8; 0]])?;
-            }
-            Ok(())
+            let sql = format!(
+                "UPDATE chunks SET class = ?2, blob = ?3
+                 WHERE level = 0 AND class = 9 AND t_max < ?1 AND series IN ({})",
+                tx.dialect().integers_of("?4")
+            );
+            tx.execute(&sql, params![before, REMOVED, [0u8; 0], &ids])?;
+            waveforms::remove_before(tx, &ids, before)
         })
     })
 }
 
 /// Seals small chunks whose samples are about to be removed, so that their roll-ups are there.
-fn seal_old(shared: &Shared, series: SeriesId, before: i64) -> Result<()> {
-    let merge = shared.readers.with(|conn| {
-        let some =
-            "SELECT 1 FROM chunks WHERE series = ?1 AND level = 0 AND class < 9 AND t_max < ?2 LIMIT 1";
-        let found = conn.first(some, params![series, before], |_| Ok(()))?;
-        if found.is_none() {
-            return Ok(None);
-        }
-        let sql = "SELECT id, blob FROM chunks WHERE series = ?1 AND level = ?2 AND class < 9 AND t_max < ?3";
-        let blobs = read_blobs(conn, sql, [series, 0, before])?;
-        let merge = merged(series, 0, 0, blobs, shared.limits, true);
-        // Upkeep goes on: what cannot be sealed is not removed.
-        Ok(merge
-            .inspect_err(
-                |error| tracing::error!(series, %error, "chunks cannot be sealed: their samples stay"),
-            )
-            .ok())
+fn seal_old(shared: &Shared, series: &[SeriesId], before: i64) -> Result<()> {
+    let ids = to_json(&series)?;
+    let small = shared.readers.with(|conn| {
+        let sql = format!(
+            "SELECT DISTINCT series FROM chunks
+             WHERE level = 0 AND class < 9 AND t_max < ?1 AND series IN ({})",
+            conn.dialect().integers_of("?2")
+        );
+        conn.all(&sql, params![before, ids], |r| r.get::<SeriesId>(0))
     })?;
-    merge.map_or(Ok(()), |merge| replace(shared, vec![merge]))
-}
-
-/// Removes roll-ups, and what is left of the chunks that they were of.
-fn remove_all(shared: &Shared, series: &[SeriesId], before: i64) -> Result<()> {
-    let series = series.to_vec();
-    shared.writer.run(move |w| {
-        w.change(|tx| {
-            let sql = "DELETE FROM chunks WHERE series = ?1 AND level = ?2 AND t_min < ?3 AND t_max < ?3";
-            for series in series {
-                for level in 0..=LEVELS.len() {
-                    let level = i64::try_from(level).unwrap_or(0);
-                    tx.execute(sql, params![series, level, before])?;
+    for some in small.chunks(SEALED_AT_ONCE) {
+        let merges = shared.readers.with(|conn| {
+            let mut merges = Vec::with_capacity(some.len());
+            for series in some {
+                let sql =
+                    "SELECT id, blob FROM chunks WHERE series = ?1 AND level = ?2 AND class < 9 AND t_max < ?3";
+                let blobs = read_blobs(conn, sql, [*series, 0, before])?;
+                match merged(*series, 0, 0, blobs, shared.limits, true) {
+                    Ok(merge) => merges.push(merge),
+                    // Upkeep goes on: what cannot be sealed is not removed.
+                    Err(error) => {
+                        tracing::error!(series, %error, "chunks cannot be sealed: their samples stay");
+                    }
                 }
             }
+            Ok(merges)
+        })?;
+        replace(shared, merges)?;
+    }
+    Ok(())
+}
+
+/// Removes roll-ups, and what is left of the chunks that they were of; from when to when is noted.
+fn remove_all(shared: &Shared, series: &[SeriesId], before: i64) -> Result<()> {
+    let ids = to_json(&series)?;
+    shared.writer.run(move |w| {
+        w.change(|tx| {
+            let old = format!(
+                "level IN (0, 1, 2, 3, 4, 5, 6) AND t_max < ?1 AND series IN ({})",
+                tx.dialect().integers_of("?2")
+            );
+            let note = format!(
+                "INSERT INTO expired (series, from_us, to_us)
+                 SELECT series, min(t_min), max(t_max) + 1 FROM chunks WHERE {old} GROUP BY series
+                 ON CONFLICT (series) DO UPDATE SET
+                 from_us = CASE WHEN excluded.from_us < expired.from_us THEN excluded.from_us
+                           ELSE expired.from_us END,
+                 to_us = CASE WHEN excluded.to_us > expired.to_us THEN excluded.to_us ELSE expired.to_us END"
+            );
+            tx.execute(&note, params![before, ids])?;
+            tx.execute(&format!("DELETE FROM chunks WHERE {old}"), params![before, ids])?;
             Ok(())
         })
     })
+}
+
+/// From when to when nothing is left of a series.
+pub(crate) fn removed(conn: &Conn, series: SeriesId) -> Result<Option<(i64, i64)>> {
+    let sql = "SELECT from_us, to_us FROM expired WHERE series = ?1";
+    conn.first(sql, params![series], |r| Ok((r.get(0)?, r.get(1)?)))
 }
 
 #[cfg(test)]

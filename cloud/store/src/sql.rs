@@ -147,6 +147,16 @@ impl Dialect {
             Self::Postgres => format!("SELECT json_array_elements_text(CAST({parameter} AS json))"),
         }
     }
+
+    /// The integers of a JSON array, likewise.
+    pub(crate) fn integers_of(self, parameter: &str) -> String {
+        match self {
+            Self::Sqlite => self.texts_of(parameter),
+            Self::Postgres => {
+                format!("SELECT CAST(x AS bigint) FROM ({}) AS texts (x)", self.texts_of(parameter))
+            }
+        }
+    }
 }
 
 /// A connection.

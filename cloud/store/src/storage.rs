@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use cloud_core::align::{Column, Grid};
 use cloud_core::boxes::Boxes;
-use cloud_core::history::{HistoryStorage, SamplePage};
+use cloud_core::history::{AlignedPoint, Durations, HistoryStorage, SamplePage, Spans, WaveformEntry};
 use cloud_core::storage::{
     Account, AccountStorage, AlarmStorage, AuditStorage, BoxStorage, CommandStorage, Created, FrameStorage,
     History, KnownIncarnation, Loaded, SetAside,
@@ -15,12 +15,12 @@ use common::api::{
     UserView,
 };
 use common::command::{CommandUpdate, DesiredUpdate, LogEntry, Requester, Severity};
-use common::wire::Known;
+use common::wire::{Known, Waveform};
 use common::{AlarmId, CommandId, CommandState, Incarnation, Schema, SchemaHash, TwinId};
 
 use crate::{
-    Store, accounts, alarms, align, boxes, commands, compact, delete, desired, export, frames, history, load,
-    log, schemas,
+    Store, accounts, alarms, align, boxes, commands, compact, delete, desired, durations, export, frames,
+    history, load, log, schemas, waveforms,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -93,12 +93,18 @@ impl FrameStorage for Store {
 impl HistoryStorage for Store {
     async fn aligned(
         &self,
-        points: &[(TwinId, String)],
+        points: &[AlignedPoint],
         grid: Grid,
         method: Interpolation,
+        now_us: i64,
     ) -> Result<Vec<Column>> {
         let (points, tail) = (points.to_vec(), std::sync::Arc::clone(&self.shared.tail));
-        self.read_long(move |conn| align::aligned(conn, &tail, &points, grid, method)).await
+        self.read_long(move |conn| align::aligned(conn, &tail, &points, grid, method, now_us)).await
+    }
+
+    async fn durations(&self, twin: TwinId, point: &str, spans: Spans) -> Result<Durations> {
+        let (point, tail) = (point.to_owned(), std::sync::Arc::clone(&self.shared.tail));
+        self.read_long(move |conn| durations::durations(conn, &tail, twin, &point, &spans)).await
     }
 
     async fn samples(
@@ -113,6 +119,23 @@ impl HistoryStorage for Store {
         let tail = std::sync::Arc::clone(&self.shared.tail);
         let range = (from_us, to_us);
         self.read_long(move |conn| export::samples(conn, &tail, twin, &point, range, most)).await
+    }
+
+    async fn waveforms(
+        &self,
+        twin: TwinId,
+        point: &str,
+        from_us: i64,
+        to_us: i64,
+        limit: usize,
+    ) -> Result<Vec<WaveformEntry>> {
+        let point = point.to_owned();
+        self.read_long(move |conn| waveforms::list(conn, twin, &point, (from_us, to_us), limit)).await
+    }
+
+    async fn waveform(&self, twin: TwinId, point: &str, t0_us: i64) -> Result<Vec<Waveform>> {
+        let point = point.to_owned();
+        self.read_long(move |conn| waveforms::block(conn, twin, &point, t0_us)).await
     }
 
     async fn delete_history(

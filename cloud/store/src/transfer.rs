@@ -1,6 +1,7 @@
 //! All of one database into another, empty one, of either kind. What the tables are is asked of an empty database of this
 //! program, so that none is forgotten. Until all is there and read back, the target says that it is half a copy.
 
+use common::text::hex;
 use rusqlite::Connection;
 use sha2::{Digest as _, Sha256};
 
@@ -205,7 +206,7 @@ fn read(shape: &Shape, conn: &Conn, mut take: impl FnMut(&[Vec<Value>]) -> Resul
         take(&some)?;
         last = some.into_iter().next_back();
     }
-    let digest = digest.finalize().iter().map(|b| format!("{b:02x}")).collect();
+    let digest = hex(&digest.finalize());
     Ok(Copied { table: shape.name.clone(), rows, digest })
 }
 

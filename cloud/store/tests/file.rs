@@ -11,11 +11,12 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
+use cloud_core::history::Spans;
 use cloud_core::storage::FrameStorage;
 use cloud_core::{Storage, StoreError};
 use cloud_store::{Class, Keep, Options, Retention, Store};
 use common::Clock;
-use common::api::Resolution;
+use common::api::{GapReason, Resolution};
 use contract::fixtures::*;
 
 fn open(path: &Path) -> Result<Arc<Store>, StoreError> {
@@ -105,6 +106,17 @@ async fn samples_beyond_their_time_go_and_their_roll_ups_stay() {
     let whole = storage.history(twin(1), "temp", T0, T0 + 10 * day, 100_000).await.unwrap();
     assert_eq!((whole.resolution, whole.points.len()), (Resolution::Raw, all));
     let before = storage.history(twin(1), "temp", T0, T0 + 10 * day, 240).await.unwrap();
+    let spans = |starts_us| Spans {
+        from_us: T0,
+        to_us: T0 + 10 * day,
+        starts_us,
+        width_us: 3600 * SECOND,
+        now_us: i64::MAX,
+        online: true,
+    };
+    let hours: Vec<i64> = (0..240).map(|hour| T0 + hour * 3600 * SECOND).collect();
+    let times = storage.durations(twin(1), "temp", spans(hours.clone())).await.unwrap();
+    assert_eq!((times.total.good_us, times.rows[100].times.good_us), (10 * day, 3600 * SECOND));
     drop(storage);
 
     let others = Keep { raw_days: Some(3), rollup_days: None };
@@ -114,6 +126,12 @@ async fn samples_beyond_their_time_go_and_their_roll_ups_stay() {
     storage.compact(10).await.unwrap();
     let after = storage.history(twin(1), "temp", T0, T0 + 10 * day, 240).await.unwrap();
     assert_eq!(after, before);
+    assert_eq!(storage.durations(twin(1), "temp", spans(hours)).await.unwrap(), times);
+    // What lies within roll-ups whose samples are gone is not made up.
+    let part = Spans { from_us: T0 + 3 * SECOND, to_us: T0 + 30 * 60 * SECOND + 5, ..spans(vec![]) };
+    let part = storage.durations(twin(1), "temp", part).await.unwrap().total;
+    let known = part.good_us + part.unsettled_us + part.nothing_us;
+    assert!(part.unsettled_us > 0 && known == 30 * 60 * SECOND + 5 - 3 * SECOND, "{part:?}");
     let fine = storage.history(twin(1), "temp", T0, T0 + day, 100_000).await.unwrap();
     assert!(matches!(fine.resolution, Resolution::Rollup { .. }), "{:?}", fine.resolution);
     assert_eq!(fine.points.iter().map(|p| p.count).sum::<u64>(), 24 * 60);
@@ -158,6 +176,13 @@ async fn each_class_of_points_has_its_own_time() {
     let (is_raw, n) = count("temp", 6, 7, 100_000).await;
     assert!(!is_raw && (144..200).contains(&n), "its roll-ups are kept: {n}");
     assert_eq!(count("temp", 0, 4, 100_000).await.1, 0, "nothing is kept for ever");
+    let gone = storage.history(twin(1), "temp", T0, T0 + 4 * day, 100).await.unwrap().gaps;
+    let told: Vec<_> = gone.iter().map(|g| (g.from_us, g.to_us, g.cause)).collect();
+    assert_eq!(told, [(T0, T0 + 4 * day, GapReason::Retention)]);
+    assert!(storage.history(twin(1), "count", T0, T0 + 4 * day, 100).await.unwrap().gaps.is_empty());
+    assert!(
+        storage.history(twin(1), "temp", T0 + 9 * day, T0 + 10 * day, 100).await.unwrap().gaps.is_empty()
+    );
     assert_eq!(count("temp", 0, 10, 3).await.1, count("temp", 4, 10, 100_000).await.1);
 }
 

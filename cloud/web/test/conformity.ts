@@ -42,6 +42,7 @@ export const checks: {
   log: Same<Cloud["LogEntry"], page.LogEntry>;
   history: Same<Cloud["HistoryResponse"], page.HistoryResponse>;
   historyPoint: Same<Cloud["HistoryPoint"], page.HistoryPoint>;
+  historyTimes: Same<Cloud["HistoryTimes"], page.HistoryTimes>;
   historyGap: Same<Cloud["HistoryGap"], page.HistoryGap>;
   gateway: Same<Cloud["GatewayView"], page.GatewayView>;
   health: Same<Cloud["GatewayHealth"], page.GatewayHealth>;
@@ -56,7 +57,7 @@ export const checks: {
   desiredEntry: Takes<Cloud["DesiredEntry"], page.DesiredEntry>;
 } = {
   quality: true, value: true, role: true, severity: true, commandState: true, desiredState: true, asset: true,
-  point: true, twin: true, command: true, desired: true, alarm: true, log: true, history: true, historyPoint: true, historyGap: true,
+  point: true, twin: true, command: true, desired: true, alarm: true, log: true, history: true, historyPoint: true, historyTimes: true, historyGap: true,
   gateway: true, health: true, buffer: true, device: true, poll: true, part: true, code: true, live: true, whoAmI: true, commandRequest: true,
   desiredEntry: true,
 };

@@ -4,7 +4,7 @@ import type { GatewayView, HistoryPoint, HistoryResponse, TwinView } from "../sr
 import { backoffMs } from "../src/live/socket";
 import { isUnder, refusal, roleAt } from "../src/state/access";
 import { formatRoute, parseRoute, type Route } from "../src/state/route";
-import { append, fromHistory, held, longest, shades, summary } from "../src/state/series";
+import { append, fromHistory, held, longest, shades, shares, summary } from "../src/state/series";
 import { LENGTH, Sparks, STEP_MS } from "../src/state/sparks";
 import { Values } from "../src/state/values";
 
@@ -64,6 +64,19 @@ test("a span without data breaks the line, one of bad samples is broken by them"
   const many = [1, 5, 2].map((n) => ({ from: 0, to: n, cause: "quota" as const }));
   expect(longest(many, 0, 9, 2)).toEqual({ some: [many[1], many[2]], more: 1 });
   expect(longest(many, 6, 9, 2)).toEqual({ some: [], more: 0 });
+});
+
+test("time divides by state, and what is in none is told beside", () => {
+  expect(shares(undefined)).toEqual([]);
+  expect(shares({ good_us: 5, uncertain_us: 0, bad_us: 0, nothing_us: 0 })).toEqual([]);
+  const times = { good_us: 70, uncertain_us: 10, bad_us: 5, nothing_us: 15, states: [{ value: true, us: 60 }, { value: false, us: 18 }], other_us: 2 };
+  expect(shares(times)).toEqual([
+    { of: { value: true }, part: 0.6 },
+    { of: { value: false }, part: 0.18 },
+    { of: { none: "other" }, part: 0.02 },
+    { of: { none: "bad" }, part: 0.05 },
+    { of: { none: "nothing" }, part: 0.15 },
+  ]);
 });
 
 test("live values go behind the history and never before it", () => {

@@ -47,6 +47,89 @@ pub struct HistoryPoint {
     pub count: u64,
     /// Good samples among them.
     pub good: u64,
+    /// How the bucket's time within the range asked for divides; only where it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub times: Option<HistoryTimes>,
+    /// Earliest sample of the bucket within the range asked for, of any quality; with `times`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_sample: Option<HistorySample>,
+    /// Latest sample of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_sample: Option<HistorySample>,
+}
+
+impl HistoryPoint {
+    /// A row that is a sample.
+    pub fn raw(t_us: i64, value: Option<Value>, quality: Quality) -> Self {
+        Self {
+            t_us,
+            value,
+            quality,
+            first: None,
+            min: None,
+            max: None,
+            mean: None,
+            count: 1,
+            good: u64::from(quality.is_good()),
+            times: None,
+            first_sample: None,
+            last_sample: None,
+        }
+    }
+}
+
+/// One sample of a bucket.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct HistorySample {
+    /// Source time, UTC us.
+    pub t_us: i64,
+    /// Value; none if there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<Value>,
+    /// Quality.
+    pub quality: Quality,
+}
+
+/// How a span of time divides, us. A sample holds until the next one; not over a gap, not beyond now, and not beyond the last
+/// word of a gateway that is not connected. Good, uncertain, bad, nothing and unsettled add up to the span; `states` and
+/// `other_us` add up to good and uncertain.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct HistoryTimes {
+    /// A good value held.
+    pub good_us: i64,
+    /// An uncertain value held.
+    pub uncertain_us: i64,
+    /// It was bad.
+    pub bad_us: i64,
+    /// Nothing held: before the first sample, and in gaps.
+    pub nothing_us: i64,
+    /// There were samples, and how their time divides is not known any more, or would take too long to find out.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unsettled_us: i64,
+    /// Of booleans, texts and integers of few values: the time in each, the longest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(required = false))]
+    pub states: Vec<StateTime>,
+    /// Time in states that are not listed, or were not in roll-ups that list eight; 0 where there are no states.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub other_us: i64,
+}
+
+/// Time in one state.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct StateTime {
+    /// The state.
+    pub value: Value,
+    /// Time in it, us.
+    pub us: i64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde asks for it
+fn is_zero(n: &i64) -> bool {
+    *n == 0
 }
 
 /// Answer of `GET .../history`.
@@ -71,6 +154,9 @@ pub struct HistoryResponse {
     #[serde(default)]
     #[cfg_attr(feature = "openapi", schema(required))]
     pub gaps: Vec<HistoryGap>,
+    /// How the time of the range asked for divides; only where it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub times: Option<HistoryTimes>,
 }
 
 /// Why a point has no samples in a span, or none that may be used.
@@ -104,6 +190,8 @@ pub enum GapReason {
     CloudLost,
     /// a person had them deleted in the cloud
     Deleted,
+    /// they were older than the cloud was to keep them
+    Retention,
     /// a cause that this program does not know
     #[serde(other)]
     Other,
@@ -126,6 +214,7 @@ impl GapReason {
             Self::Operator => "operator",
             Self::CloudLost => "cloud_lost",
             Self::Deleted => "deleted",
+            Self::Retention => "retention",
             Self::Other => "other",
         }
     }
@@ -148,6 +237,7 @@ impl GapReason {
                 "lost by the cloud, which was restored from a backup, and no longer at the gateway"
             }
             Self::Deleted => "deleted by a person in the cloud",
+            Self::Retention => "removed by the cloud, older than it was to keep",
             Self::Other => "lost by the gateway for a cause that this program does not know",
         }
     }
@@ -177,4 +267,11 @@ pub struct HistoryGap {
     /// Whether some of its time is good: a bucket of a roll-up has good and bad samples.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub partial: bool,
+}
+
+impl HistoryGap {
+    /// A gap of which nothing but its cause is known.
+    pub fn new(from_us: i64, to_us: i64, cause: GapReason) -> Self {
+        Self { from_us, to_us, cause, quality: None, count: None, partial: false }
+    }
 }

@@ -4,6 +4,7 @@
 mod alarm;
 mod buffer;
 mod config;
+mod enrol;
 mod gateway;
 mod history;
 mod live;
@@ -14,6 +15,7 @@ mod problem;
 mod sets;
 mod twin;
 mod users;
+mod waveform;
 
 pub use alarm::{AcknowledgeRequest, ShelveRequest, UnshelveRequest};
 pub use buffer::{
@@ -21,11 +23,17 @@ pub use buffer::{
     BufferStatus, BufferVerify,
 };
 pub use config::{ConfigView, ReloadAttempt, ReloadReport};
+pub use enrol::{
+    CertificateView, EnrolRequest, EnrolResponse, Enrolled, EnrolmentCodeCreated, EnrolmentCodeRequest,
+    IdentityView, RevokeRequest, Revoked, SigningRequest,
+};
 pub use gateway::{
     AcceptRequest, BufferHealth, DeviceHealth, GatewayHealth, GatewayView, HeldBox, LinkHold, LinkUse,
     PollHealth, SetAsideView, SwitchPosition, SwitchRequest,
 };
-pub use history::{GapReason, HistoryGap, HistoryPoint, HistoryResponse, Resolution};
+pub use history::{
+    GapReason, HistoryGap, HistoryPoint, HistoryResponse, HistorySample, HistoryTimes, Resolution, StateTime,
+};
 pub use live::{ClientMessage, LIVE_HEADER_BYTES, LiveFrame, LiveRow, ServerMessage, TextValue};
 pub use modbus::ModbusEndpoint;
 pub use mqtt::{UnknownTopic, UnknownTopics, UnknownValue};
@@ -46,3 +54,4 @@ pub use users::{
     ApiKeyCreated, ApiKeyRequest, ApiKeyView, GatewayCredential, GatewayRequest, GrantView, PasswordRequest,
     Role, SessionRequest, SessionResponse, UserRequest, UserView, WhoAmI,
 };
+pub use waveform::{WaveformBlock, WaveformItem, WaveformList};

@@ -4,11 +4,12 @@
 //! Layout, little-endian: version u8, kind u8, flags u8 (bit 0: clock was synchronised, bit 1: body
 //! is LZ4), schema hash 16, incarnation 16, sequence u64, cut UTC us i64, cut us since boot u64, length
 //! of the body before compression u32, body. Of version 2 are samples alone: their body is a table of `columns`, and
-//! never LZ4. In version 1 it is that of `encode_samples`; the other kinds are JSON. `docs/protocol.md` has it all.
+//! never LZ4. In version 1 it is that of `encode_samples`, or that of a waveform, never LZ4; the other kinds are JSON. `docs/protocol.md` has it all.
 
 use serde::{Deserialize, Serialize};
 
 use super::samples::{decode_samples, encode_samples};
+use super::waveform::Waveform;
 use crate::alarm::AlarmView;
 use crate::bytes::{DecodeError, Reader, pack};
 use crate::columns::{put_table, take_table};
@@ -28,7 +29,7 @@ pub(super) const MAX_BODY_BYTES: usize = 1 << 20;
 pub const MAX_SAMPLES_PER_FRAME: usize = 4096;
 
 const KIND_SAMPLES: u8 = 1;
-// 2 is kept for waveforms.
+const KIND_WAVEFORM: u8 = 2;
 const KIND_EVENT: u8 = 3;
 const KIND_COMMAND: u8 = 4;
 const KIND_AUDIT: u8 = 5;
@@ -110,6 +111,8 @@ pub type SampleRow = Sample;
 pub enum Body {
     /// processed samples
     Samples(Vec<SampleRow>),
+    /// a block of a waveform, or a part of one
+    Waveform(Box<Waveform>),
     /// something happened
     Event(LogEntry),
     /// An alarm changed. On the wire it is an event that carries the alarm beside the entry: clouds that do not
@@ -129,6 +132,7 @@ impl Body {
     fn kind(&self) -> u8 {
         match self {
             Self::Samples(_) => KIND_SAMPLES,
+            Self::Waveform(_) => KIND_WAVEFORM,
             Self::Event(_) | Self::Alarm(_) => KIND_EVENT,
             Self::Command(_) => KIND_COMMAND,
             Self::Audit(_) => KIND_AUDIT,
@@ -137,16 +141,20 @@ impl Body {
         }
     }
 
-    /// How many samples it holds.
+    /// How many samples it holds; each value of a waveform is one.
     pub fn sample_count(&self) -> usize {
-        if let Self::Samples(rows) = self { rows.len() } else { 0 }
+        match self {
+            Self::Samples(rows) => rows.len(),
+            Self::Waveform(wave) => wave.values.len(),
+            _ => 0,
+        }
     }
 }
 
 /// What a frame holds, as its header says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FrameKind {
-    /// samples
+    /// samples, or values of a waveform
     Samples,
     /// a step of a command
     Command,
@@ -172,6 +180,11 @@ impl Frame {
                 put_table(&mut body, rows, self.header.cut_us);
                 self.with_body(VERSION_COLUMNS, &body, body.len(), false)
             }
+            Body::Waveform(wave) => {
+                let mut body = Vec::new();
+                wave.put(&mut body);
+                self.with_body(VERSION, &body, body.len(), false)
+            }
             _ => self.encode_first(),
         }
     }
@@ -180,6 +193,7 @@ impl Frame {
     pub fn encode_first(&self) -> Vec<u8> {
         let body = match &self.body {
             Body::Samples(rows) => encode_samples(rows),
+            Body::Waveform(_) => return self.encode(),
             Body::Event(e) | Body::Audit(e) => json(e),
             Body::Alarm(alarm) => json(&EventJson { entry: alarm.entry(), alarm: Some(Box::clone(alarm)) }),
             Body::Command(c) => json(c),
@@ -224,6 +238,20 @@ impl Frame {
         (cause != gap.cause).then(|| Self { header, body: Body::Gap(Gap { cause, ..gap }) }.encode_first())
     }
 
+    /// A waveform's bytes for a cloud that does not know them: a gap by the same name, which says how many values it
+    /// does not get. None if it is no waveform.
+    pub fn without_waveform(bytes: &[u8]) -> Option<Vec<u8>> {
+        if bytes.get(1) != Some(&KIND_WAVEFORM) {
+            return None;
+        }
+        let Ok(Self { header, body: Body::Waveform(wave) }) = Self::decode(bytes) else { return None };
+        let samples = wave.values.len() as u64;
+        let times_us = Some(wave.times_us());
+        // Of the first causes, so that every cloud reads it.
+        let gap = Gap { incarnation: None, seqs: None, times_us, samples, cause: GapCause::Other.as_first() };
+        Some(Self { header, body: Body::Gap(gap) }.encode_first())
+    }
+
     /// Reads the header alone.
     ///
     /// # Errors
@@ -238,7 +266,7 @@ impl Frame {
     /// When the bytes are no frame of a known version.
     pub fn peek_kind(bytes: &[u8]) -> Result<FrameKind, DecodeError> {
         read_header(&mut Reader::new(bytes)).map(|head| match head.kind {
-            KIND_SAMPLES => FrameKind::Samples,
+            KIND_SAMPLES | KIND_WAVEFORM => FrameKind::Samples,
             KIND_COMMAND => FrameKind::Command,
             _ => FrameKind::Other,
         })
@@ -272,6 +300,8 @@ impl Frame {
         }
         let body = match kind {
             KIND_SAMPLES => Body::Samples(decode_samples(body)?),
+            KIND_WAVEFORM if flags & FLAG_LZ4 != 0 => return Err(DecodeError::Invalid { what: "flags" }),
+            KIND_WAVEFORM => Body::Waveform(Box::new(Waveform::take(body)?)),
             KIND_EVENT => match from_json(body)? {
                 EventJson { alarm: Some(alarm), .. } => Body::Alarm(alarm),
                 EventJson { entry, alarm: None } => Body::Event(entry),

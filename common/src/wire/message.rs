@@ -16,7 +16,7 @@ use super::frame::SampleRow;
 use super::identity::{Identity, SetAside};
 use super::samples::{decode_samples, encode_samples};
 use crate::alarm::AlarmOrder;
-use crate::api::GatewayHealth;
+use crate::api::{Enrolled, GatewayHealth};
 use crate::bytes::{DecodeError, Reader};
 use crate::command::{CommandOrder, DesiredOrder};
 use crate::ids::{GatewayId, Incarnation, SchemaHash, TenantId};
@@ -86,8 +86,12 @@ pub const FEATURE_COLUMNS: &str = "columns";
 pub const FEATURE_BATCH: &str = "batch";
 /// The cloud takes the causes of gaps that came after the first ones, and any that it does not know.
 pub const FEATURE_GAP_CAUSES: &str = "gap_causes";
+/// The cloud takes frames of waveforms.
+pub const FEATURE_WAVEFORMS: &str = "waveforms";
 /// The gateway takes `Down::SetAside`.
 pub const FEATURE_SET_ASIDE: &str = "set_aside";
+/// The cloud takes `Up::Renewal` in a session that began with a certificate, and answers it.
+pub const FEATURE_CERTIFICATES: &str = "certificates";
 
 /// What the cloud has of one incarnation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -206,6 +210,9 @@ pub enum Up {
     Batch(Vec<u8>),
     /// from here on this is the current schema: the gateway took a new configuration. Its parts follow.
     Renewed(SchemaHash),
+    /// A signing request, PEM, for the key that the session began with; only to a cloud that names
+    /// `FEATURE_CERTIFICATES`.
+    Renewal(Vec<u8>),
 }
 
 /// From cloud to gateway.
@@ -227,6 +234,8 @@ pub enum Down {
     Credit(Credit),
     /// These cannot be taken; only to a gateway that names `FEATURE_SET_ASIDE`.
     SetAside(SetAside),
+    /// Answer to `Up::Renewal`.
+    Certificate(Box<Enrolled>),
 }
 
 fn start(kind: u8) -> Vec<u8> {
@@ -289,6 +298,11 @@ impl Up {
                 out.extend(batch);
                 out
             }
+            Self::Renewal(request) => {
+                let mut out = start(9);
+                out.extend(request);
+                out
+            }
         }
     }
 
@@ -324,6 +338,7 @@ impl Up {
             5 => Self::Heartbeat(json(r.rest())?),
             6 => Self::Renewed(SchemaHash(r.array()?)),
             7 => Self::Batch(r.rest().to_vec()),
+            9 => Self::Renewal(r.rest().to_vec()),
             kind => return Err(DecodeError::Kind { what: "message", kind }),
         })
     }
@@ -341,6 +356,7 @@ impl Down {
             Self::Alarm(order) => with_json(6, order),
             Self::Credit(credit) => with_json(7, credit),
             Self::SetAside(set_aside) => with_json(8, set_aside),
+            Self::Certificate(enrolled) => with_json(10, enrolled),
         }
     }
 
@@ -359,6 +375,7 @@ impl Down {
             6 => Self::Alarm(json(r.rest())?),
             7 => Self::Credit(json(r.rest())?),
             8 => Self::SetAside(json(r.rest())?),
+            10 => Self::Certificate(json(r.rest())?),
             kind => return Err(DecodeError::Kind { what: "message", kind }),
         })
     }
@@ -372,7 +389,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic(kind in 0u8..8, rest in prop::collection::vec(any::<u8>(), 0..300)) {
+        fn no_bytes_make_it_panic(kind in 0u8..12, rest in prop::collection::vec(any::<u8>(), 0..300)) {
             let mut bytes = vec![VERSION, kind];
             bytes.extend(rest);
             let _ = Up::decode(&bytes);
@@ -398,6 +415,16 @@ mod tests {
         assert_eq!(Up::decode(&renewed.encode()).unwrap(), renewed);
         let batch = Up::Batch(vec![1, 2, 3]);
         assert_eq!(Up::decode(&batch.encode()).unwrap(), batch);
+        let renewal = Up::Renewal(vec![0x30, 0]);
+        assert_eq!(Up::decode(&renewal.encode()).unwrap(), renewal);
+        let enrolled = Down::Certificate(Box::new(Enrolled {
+            tenant: TenantId::default(),
+            gateway: "g1".parse().unwrap(),
+            url: "mqtts://cloud.example:8883".into(),
+            certificate: "-----BEGIN CERTIFICATE-----".into(),
+            trust: None,
+        }));
+        assert_eq!(Down::decode(&enrolled.encode()).unwrap(), enrolled);
         assert!(matches!(Up::decode(&[1, 77]), Err(DecodeError::Kind { kind: 77, .. })));
         assert!(matches!(Down::decode(&[9, 1]), Err(DecodeError::Version { version: 9 })));
     }

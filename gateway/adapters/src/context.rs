@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use common::command::{LogEntry, Severity};
 use common::{Clock, TwinId};
-use gateway_core::{DropCounts, Health, Notes, Points, RawSender};
+use gateway_core::{DropCounts, Health, Notes, Points, Pulse, RawSender};
 use tokio::sync::mpsc;
 
 use crate::limit::LogLimit;
@@ -32,6 +32,8 @@ pub struct Context {
     pub notes: Option<Arc<dyn Notes>>,
     /// Where modems of Modbus lines dial in.
     pub modems: Modems,
+    /// Where loops of drivers say that they turn.
+    pub pulse: Pulse,
 }
 
 /// A device's state as last told: to health at every report, to the log and as an event at every change.

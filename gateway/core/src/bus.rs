@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use common::Sample;
+use common::wire::Waveform;
 use tokio::sync::{Notify, mpsc};
 
 use crate::registry::Registry;
@@ -48,18 +49,44 @@ impl DropCounts {
     }
 }
 
+/// A block of a waveform on its way to the log. It goes past pipeline and bus: what it is was said where it was read.
+#[derive(Debug)]
+pub struct Block {
+    /// Device and point, so that a reload in between does not give it to another.
+    pub path: String,
+    /// The whole block.
+    pub wave: Waveform,
+}
+
 /// Where adapters put what they read. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct RawSender {
     to: mpsc::Sender<Vec<Sample>>,
     dropped: Arc<AtomicU64>,
+    blocks: Option<mpsc::Sender<Block>>,
+    blocks_dropped: Arc<AtomicU64>,
 }
 
 impl RawSender {
     /// A queue of `capacity` batches; drops are counted under `raw:full`.
     pub fn new(capacity: usize, drops: &DropCounts) -> (Self, mpsc::Receiver<Vec<Sample>>) {
         let (to, from) = mpsc::channel(capacity);
-        (Self { to, dropped: drops.counter("raw", "full") }, from)
+        let (dropped, blocks_dropped) = (drops.counter("raw", "full"), drops.counter("waveforms", "full"));
+        (Self { to, dropped, blocks: None, blocks_dropped }, from)
+    }
+
+    /// The same with a queue of `capacity` blocks of waveforms; drops are counted, in values, under `waveforms:full`.
+    pub fn with_blocks(self, capacity: usize) -> (Self, mpsc::Receiver<Block>) {
+        let (blocks, from) = mpsc::channel(capacity);
+        (Self { blocks: Some(blocks), ..self }, from)
+    }
+
+    /// Puts a block of a waveform; drops and counts it when the queue is full, or there is none.
+    pub fn send_block(&self, block: Block) {
+        let values = block.wave.values.len() as u64;
+        if !self.blocks.as_ref().is_some_and(|to| to.try_send(block).is_ok()) {
+            self.blocks_dropped.fetch_add(values, Ordering::Relaxed);
+        }
     }
 
     /// Puts a batch; drops and counts it when the queue is full.

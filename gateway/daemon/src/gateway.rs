@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
 
 use common::api::{ConfigView, ReloadReport};
 use common::command::{LogEntry, Severity};
@@ -15,6 +16,7 @@ use gateway_store::Store;
 use gateway_sync::Uplink;
 use tokio::sync::watch;
 
+use crate::VERSION;
 use crate::api::{self, Admission, Api, Endpoints, Shown};
 use crate::config::Config;
 use crate::opcua;
@@ -22,12 +24,11 @@ use crate::publishing;
 use crate::recorder::Recorder;
 use crate::reload::{Made, Reload, ReloadError, Running};
 use crate::stages::{Stage, Stages};
+use crate::starts;
 use crate::unknown;
 use crate::vitals::Vitals;
 use crate::wiring::{Wiring, store_options, uplink_options};
 
-/// Version of the program.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Name of the uplink's part.
 pub(crate) const UPLINK: &str = "uplink";
 
@@ -85,6 +86,8 @@ pub struct Handle {
     opcua: opcua::Served,
     finished: watch::Receiver<Option<Vec<String>>>,
     reload: Reload,
+    vitals: Arc<Vitals>,
+    data_dir: PathBuf,
 }
 
 impl Handle {
@@ -119,6 +122,26 @@ impl Handle {
     /// What the gateway runs with.
     pub fn config(&self) -> ConfigView {
         self.reload.view()
+    }
+
+    /// Whether a device has given a good answer or message, or there is none.
+    pub(crate) fn has_polled(&self) -> bool {
+        self.vitals.has_polled()
+    }
+
+    /// How the gateway fares, in a line.
+    pub(crate) fn summary(&self) -> String {
+        self.vitals.summary()
+    }
+
+    /// A loop of the field that should have turned by now, and how long ago.
+    pub(crate) fn late_loop(&self) -> Option<(String, Duration)> {
+        self.vitals.pulse.late()
+    }
+
+    /// Somebody ends the gateway: that its configuration has not proven itself yet is no failure.
+    pub fn is_wanted_to_end(&self) {
+        starts::forget(&self.data_dir);
     }
 
     /// Waits until everything has ended and is on disk; gives the names of parts that had to be cut off.
@@ -176,6 +199,7 @@ impl Gateway {
             drops: wiring.drops.clone(),
             health: wiring.health.clone(),
             parts: wiring.stages.parts(),
+            pulse: wiring.pulse.clone(),
         });
         start_uplink(wiring, &vitals);
         let publishers = wiring.config.publish.clone();
@@ -192,6 +216,8 @@ impl Gateway {
             opcua: opcua.served().clone(),
             finished,
             reload: reload.clone(),
+            vitals: vitals.clone(),
+            data_dir: config.data_dir.clone(),
         };
         let drain = wiring.stages.drain(Stage::Field);
         let (current, counts) = (wiring.current.clone(), field.counts);

@@ -61,6 +61,11 @@ fn place(dir: &Path, n: usize, source: &Source) -> Option<PathBuf> {
     if n == 0 { Some(dir.join(MAIN)) } else { Some(dir.join("conf.d").join(source.path.file_name()?)) }
 }
 
+/// Whether a configuration is the one that is kept.
+pub(crate) fn is_kept_now(config: &Config) -> bool {
+    is_kept(&folder(&config.data_dir), &config.sources)
+}
+
 /// Whether these very files are kept, and no others.
 fn is_kept(kept: &Path, sources: &[Source]) -> bool {
     let is_there = |(n, source): (usize, &Source)| {

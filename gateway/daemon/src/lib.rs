@@ -3,6 +3,7 @@
 
 mod alarms;
 mod api;
+mod build_info;
 mod changes;
 pub mod config;
 mod derived;
@@ -20,12 +21,16 @@ mod reload;
 pub mod simulate;
 mod stages;
 mod standing;
+mod starts;
+pub mod systemd;
 mod unknown;
 mod vitals;
 mod wiring;
 
 pub use api::routes;
+pub use build_info::{Build, VERSION};
 pub use config::Config;
-pub use gateway::{Gateway, Handle, StartError, VERSION};
+pub use gateway::{Gateway, Handle, StartError};
 pub use last_good::load_last_good;
 pub use reload::ReloadError;
+pub use starts::start_or_last_good;

@@ -15,9 +15,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use twinway_gateway::config::read_sources;
 use twinway_gateway::simulate::{Options, Simulator};
-use twinway_gateway::{Config, Gateway, Handle, VERSION, load_last_good};
+use twinway_gateway::{Build, Config, Gateway, Handle, load_last_good, start_or_last_good, systemd};
 
-/// The configuration is wrong (`EX_USAGE`): a supervisor should not start it again.
+/// The configuration or the arguments are wrong (`EX_USAGE`): a supervisor should not start it again.
 const EXIT_CONFIG: u8 = 64;
 /// It could not start, or a part had to be cut off at the end.
 const EXIT_FAILED: u8 = 1;
@@ -41,8 +41,8 @@ enum Command {
         /// Configuration; conf.d/*.toml beside it is read as well.
         #[arg(long, default_value = "/etc/twinway/gateway.toml")]
         config: PathBuf,
-        /// When the configuration is refused, run the last good one instead, and say so: for a box that nobody can
-        /// reach. Without it such a start ends with exit code 64.
+        /// When the configuration is refused, or three starts with it failed, run the last good one instead, and say so:
+        /// for a box that nobody can reach. Without it a start with a wrong configuration ends with exit code 64.
         #[arg(long)]
         last_good: bool,
     },
@@ -82,7 +82,7 @@ enum Command {
     /// Points to and from tables that people edit in a spreadsheet.
     #[command(subcommand)]
     Points(verbs::Points),
-    /// Prints the version.
+    /// Prints the version, and what it was built of and how.
     Version,
 }
 
@@ -97,10 +97,17 @@ enum BrokerVerb {
 
 #[allow(clippy::print_stdout, clippy::print_stderr)] // a command line speaks
 fn main() -> ExitCode {
-    gateway_heap::bound();
-    match Cli::parse().command {
+    heap::bound(2);
+    let arguments = match Cli::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(EXIT_CONFIG) } else { ExitCode::SUCCESS };
+        }
+    };
+    match arguments.command {
         Command::Version => {
-            println!("twinway-gateway {VERSION}");
+            println!("{Build}");
             ExitCode::SUCCESS
         }
         Command::Broker { verb: BrokerVerb::Passwd { user } } => match passwd(&user) {
@@ -148,7 +155,14 @@ fn passwd(user: &str) -> Result<String, String> {
 #[allow(clippy::print_stderr)] // logs do not run yet
 fn load(path: &Path, last_good: bool) -> Option<Config> {
     let mistakes = match Config::load(path) {
-        Ok(config) => return Some(config),
+        Ok(config) if !last_good => return Some(config),
+        Ok(config) => {
+            let config = start_or_last_good(config);
+            for reason in &config.instead_of {
+                eprintln!("{reason}: the last good one runs instead");
+            }
+            return Some(config);
+        }
         Err(mistakes) => mistakes,
     };
     eprintln!("{mistakes}");
@@ -226,8 +240,11 @@ async fn run(config: Config) -> u8 {
     tokio::select! {
         () = either(&mut term, &mut int) => {}
         () = reload_at(&mut hangup, &handle) => {}
+        () = systemd::report(&handle) => {}
     }
     tracing::info!("stopping");
+    systemd::stopping();
+    handle.is_wanted_to_end();
     drain.start();
     tokio::select! {
         late = handle.finished() => if late.is_empty() { 0 } else { EXIT_FAILED },
@@ -272,7 +289,9 @@ async fn simulate(config: &Config, options: &Options) -> u8 {
 /// Takes the configuration anew at each signal. What became of it is told by the gateway. Never ends.
 async fn reload_at(hangup: &mut Signal, handle: &Handle) {
     while hangup.recv().await.is_some() {
+        systemd::reloading();
         let _ = handle.reload("SIGHUP").await;
+        systemd::reloaded();
     }
     std::future::pending().await
 }

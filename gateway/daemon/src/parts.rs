@@ -9,15 +9,18 @@ use common::command::LogEntry;
 use common::supervise::PartError;
 use common::wire::Body;
 use common::{Drain, QualityClass, Sample};
-use gateway_core::{Batch, Bus, Current, FrameLog, Registry};
+use gateway_core::{Batch, Block, Bus, Current, FrameLog, Points, Pulse, Registry};
 use gateway_pipeline::{AlarmDefinition, Definition, Pipeline};
 use tokio::sync::{Mutex, mpsc, oneshot};
-use tokio::time::{Duration, Instant, sleep_until};
+use tokio::time::{Duration, Instant, MissedTickBehavior, interval, sleep_until};
 
 use crate::derived::Derived;
 
 /// How often swinging doors are looked at for what they have held back long enough.
 const DOORS_EVERY: Duration = Duration::from_millis(250);
+
+/// The pipeline turns at least so often, to show that it does.
+const TURN_EVERY: Duration = Duration::from_secs(2);
 
 /// Batches taken from the queue at once.
 const TOGETHER: usize = 64;
@@ -70,6 +73,7 @@ pub(crate) struct Processing {
     pub(crate) current: Current,
     pub(crate) bus: Bus,
     pub(crate) counts: Arc<SampleCounts>,
+    pub(crate) pulse: Pulse,
 }
 
 /// Asks for a later generation. What was read before this is still of the one before.
@@ -93,7 +97,11 @@ impl Processing {
         let mut batches = Vec::with_capacity(TOGETHER);
         let mut ready = Vec::with_capacity(TOGETHER);
         let mut stop = pin!(drain.started());
+        let beat = self.pulse.join("pipeline");
+        let mut turn = interval(TURN_EVERY);
+        turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            beat.turns(TURN_EVERY);
             // Without virtual points and doors there is no such time.
             let due = derived.next().map(|wait| Instant::now() + wait);
             let due = due.into_iter().chain(doors).min();
@@ -124,6 +132,7 @@ impl Processing {
                     ready.clear();
                 }
                 () = &mut stop => break,
+                _ = turn.tick() => {}
             }
         }
         while let Ok(batch) = raw.try_recv() {
@@ -207,6 +216,42 @@ async fn until(due: Option<Instant>) {
         Some(due) => sleep_until(due).await,
         None => std::future::pending().await,
     }
+}
+
+/// Brings blocks of waveforms into the log, in parts that fit a frame, until drained.
+pub(crate) async fn log_blocks(
+    blocks: Arc<Mutex<mpsc::Receiver<Block>>>,
+    points: Points,
+    log: Arc<dyn FrameLog>,
+    gone: Arc<AtomicU64>,
+    drain: Drain,
+) -> Result<(), PartError> {
+    let mut blocks = blocks.lock().await;
+    let append = |Block { path, wave }: Block| {
+        // A reload may have given its number to another point meanwhile.
+        if points.path(wave.point) != path {
+            gone.fetch_add(wave.values.len() as u64, Ordering::Relaxed);
+            return;
+        }
+        for part in wave.parts() {
+            if let Err(error) = log.append(Body::Waveform(Box::new(part))) {
+                tracing::debug!(path, %error, "a part of a waveform is lost; it is told as a gap");
+            }
+        }
+    };
+    loop {
+        tokio::select! {
+            block = blocks.recv() => match block {
+                Some(block) => append(block),
+                None => return Ok(()),
+            },
+            () = drain.started() => break,
+        }
+    }
+    while let Ok(block) = blocks.try_recv() {
+        append(block);
+    }
+    Ok(())
 }
 
 /// Brings events of devices into the log until drained.

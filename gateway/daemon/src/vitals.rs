@@ -7,12 +7,12 @@ use common::Clock;
 use common::api::GatewayHealth;
 use common::supervise::{PartState, Parts};
 use gateway_adapters::mqtt::Unknown;
-use gateway_core::{DropCounts, FrameLog, Health, Orders, Points};
+use gateway_core::{DropCounts, FrameLog, Health, Orders, Points, Pulse};
 use gateway_sync::UplinkStatus;
 use tokio::sync::watch;
 
+use crate::VERSION;
 use crate::alarms::Desk;
-use crate::gateway::VERSION;
 use crate::recorder::Recorder;
 
 pub(crate) struct Vitals {
@@ -28,6 +28,16 @@ pub(crate) struct Vitals {
     pub(crate) drops: DropCounts,
     pub(crate) health: Health,
     pub(crate) parts: Vec<Parts>,
+    pub(crate) pulse: Pulse,
+}
+
+impl std::fmt::Debug for Vitals {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Vitals")
+            .field("health", &self.health)
+            .field("pulse", &self.pulse)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Vitals {
@@ -56,6 +66,25 @@ impl Vitals {
             left_out: 0,
             uplink_error: uplink.filter(|u| !u.connected).and_then(|u| u.last_error),
         }
+    }
+
+    /// Whether a device has given a good answer or message, or there is none.
+    pub(crate) fn has_polled(&self) -> bool {
+        let devices = self.health.list();
+        devices.is_empty() || devices.iter().any(|d| d.good > 0)
+    }
+
+    /// How the gateway fares, in a line for a person.
+    pub(crate) fn summary(&self) -> String {
+        let devices = self.health.list();
+        let online = devices.iter().filter(|d| d.connected).count();
+        let cloud = match self.uplink() {
+            None => "none",
+            Some(uplink) if uplink.connected => "connected",
+            Some(_) => "not connected",
+        };
+        let fault = self.log.health().fault.map(|f| format!("; buffer: {f}")).unwrap_or_default();
+        format!("{online} of {} devices online; cloud: {cloud}{fault}", devices.len())
     }
 
     /// As `health`, in what a message to the cloud has room for: what is not well comes first.

@@ -13,19 +13,20 @@ use gateway_adapters::{Context, opcua, sparkplug};
 use gateway_broker::{Broker, publish_devices, publish_points};
 use gateway_control::Control;
 use gateway_core::{
-    Bus, Current, DeviceWriter, DropCounts, FrameLog, Health, Points, Policy, RawSender, Reader,
+    Block, Bus, Current, DeviceWriter, DropCounts, FrameLog, Health, Points, Policy, Pulse, RawSender, Reader,
 };
 use gateway_pipeline::Pipeline;
 use gateway_store::{FeedOptions, Store};
 use tokio::sync::{Mutex, mpsc};
 
+use crate::VERSION;
 use crate::alarms::Desk;
 use crate::config::{Config, Overflow, Publish};
 use crate::derived::{Derived, Notes};
 use crate::drivers::{Drivers, planned};
-use crate::gateway::{StartError, VERSION};
+use crate::gateway::StartError;
 use crate::notes::NoteFiles;
-use crate::parts::{Processing, SampleCounts, Switch, log_events};
+use crate::parts::{Processing, SampleCounts, Switch, log_blocks, log_events};
 use crate::recorder::Recorder;
 use crate::stages::{Stage, Stages};
 
@@ -36,6 +37,8 @@ const STORE_QUEUE: usize = 512 * 1024;
 /// Samples that wait for the broker.
 const BROKER_QUEUE: usize = 64 * 1024;
 const EVENT_QUEUE: usize = 256;
+/// Blocks of waveforms that wait for the buffer.
+const BLOCK_QUEUE: usize = 16;
 
 /// What all steps share.
 pub(crate) struct Wiring {
@@ -45,6 +48,8 @@ pub(crate) struct Wiring {
     pub(crate) points: Points,
     pub(crate) current: Current,
     pub(crate) health: Health,
+    /// Whether the loops of the field turn.
+    pub(crate) pulse: Pulse,
     pub(crate) bus: Bus,
     pub(crate) stages: Stages,
     /// Where what must outlive a restart is kept, once the buffer is open.
@@ -57,6 +62,7 @@ pub(crate) struct Wiring {
 pub(crate) struct Field {
     left: FieldLeft,
     events: mpsc::Receiver<LogEntry>,
+    blocks: mpsc::Receiver<Block>,
     to_store: Reader,
 }
 
@@ -67,6 +73,7 @@ impl Wiring {
         Self {
             current: Current::new(config.registry.slots()),
             health: Health::new(clock.clone(), &config.registry),
+            pulse: Pulse::new(clock.clone()),
             bus: Bus::new(drops.clone()),
             points: config.registry.clone().into(),
             stages: Stages::new(&clock),
@@ -113,6 +120,7 @@ impl Wiring {
         let to_store = self.bus.subscribe("store", STORE_QUEUE, Policy::DropOldest);
         let counts = SampleCounts::new(registry.device_slots());
         let (raw, raw_queue) = RawSender::new(RAW_QUEUE, &self.drops);
+        let (raw, blocks) = raw.with_blocks(BLOCK_QUEUE);
         let (switch, generations) = mpsc::channel(1);
         let definitions = self.config.virtual_points.clone();
         let (alarms, clock, notes) = (self.alarms.clone(), self.clock.clone(), self.notes.clone());
@@ -125,6 +133,7 @@ impl Wiring {
             current: self.current.clone(),
             bus: self.bus.clone(),
             counts: counts.clone(),
+            pulse: self.pulse.clone(),
         });
         let (sink, events) = mpsc::channel(EVENT_QUEUE);
         let (health, clock) = (self.health.clone(), self.clock.clone());
@@ -137,6 +146,7 @@ impl Wiring {
             drops: self.drops.clone(),
             notes: Some(Arc::new(NoteFiles::new(&self.config.data_dir))),
             modems: gateway_adapters::modbus::Modems::default(),
+            pulse: self.pulse.clone(),
         };
         let ends = broker.cloned().map(Arc::new).map(|h| sparkplug::Ends {
             source: h.clone(),
@@ -156,14 +166,14 @@ impl Wiring {
         let writers = made.iter().flat_map(|m| m.writers.clone()).collect();
         Drivers::start(made, &mut self.stages);
         let left = FieldLeft { counts, writers, drivers, switch };
-        Ok(Field { left, events, to_store })
+        Ok(Field { left, events, blocks, to_store })
     }
 
     /// The buffer and what feeds it; readers of the bus.
     pub(crate) fn delivery(
         &mut self,
         store: Arc<Store>,
-        events: mpsc::Receiver<LogEntry>,
+        (events, blocks): (mpsc::Receiver<LogEntry>, mpsc::Receiver<Block>),
         to_store: Reader,
         broker: Option<&gateway_broker::Handle>,
     ) -> Arc<Recorder> {
@@ -193,6 +203,12 @@ impl Wiring {
         self.stages
             .supervisor(Stage::Process)
             .spawn("events", move |drain| log_events(events.clone(), frames.clone(), drain));
+        let blocks = Arc::new(Mutex::new(blocks));
+        let (points, to_log) = (self.points.clone(), log.clone());
+        let gone = self.drops.counter("waveforms", "gone");
+        self.stages.supervisor(Stage::Process).spawn("waveforms", move |drain| {
+            log_blocks(blocks.clone(), points.clone(), to_log.clone(), gone.clone(), drain)
+        });
         let publish = self.config.broker.publish;
         if let Some(handle) = broker.filter(|_| publish != Publish::Off).cloned() {
             let to_broker = self.bus.subscribe("broker", BROKER_QUEUE, Policy::DropOldest);
@@ -236,8 +252,9 @@ impl Wiring {
 
 impl Field {
     /// What only the buffer's side needs.
-    pub(crate) fn split(self) -> (FieldLeft, mpsc::Receiver<LogEntry>, Reader) {
-        (self.left, self.events, self.to_store)
+    #[allow(clippy::type_complexity)]
+    pub(crate) fn split(self) -> (FieldLeft, (mpsc::Receiver<LogEntry>, mpsc::Receiver<Block>), Reader) {
+        (self.left, (self.events, self.blocks), self.to_store)
     }
 }
 
@@ -277,6 +294,7 @@ pub(crate) fn uplink_options(config: &Config) -> Option<gateway_sync::Options> {
         tls,
         username: uplink.username.clone(),
         password: uplink.password.clone(),
+        enrolment: uplink.enrolment.clone().map(|e| (gateway_sync::EnrolmentFolder::of(&config.data_dir), e)),
         version: VERSION.to_owned(),
         window_bytes: uplink.window_bytes,
         machine: std::fs::read_to_string(&uplink.machine_id_file)

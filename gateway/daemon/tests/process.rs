@@ -43,10 +43,11 @@ fn a_good_configuration_and_the_version_are_told() {
     assert_eq!(code, Some(0));
     assert!(told.ends_with("ok, 1 device, 4 points\n"), "{told}");
     let (code, told, _) = text(&program().arg("version").output().unwrap());
-    assert_eq!(
-        (code, told.as_str()),
-        (Some(0), concat!("twinway-gateway ", env!("CARGO_PKG_VERSION"), "\n"))
-    );
+    assert_eq!(code, Some(0));
+    assert_eq!(told.lines().next(), Some(concat!("twinway-gateway ", env!("CARGO_PKG_VERSION"))));
+    assert!(told.contains("\nmachine   ") && told.contains(" linux gnu\n"), "{told}");
+    let (code, _, told) = text(&program().args(["run", "--no-such"]).output().unwrap());
+    assert_eq!(code, Some(64), "a service with wrong arguments is not started again: {told}");
 }
 
 async fn start(dir: &std::path::Path, plc: &Plc) -> Child {

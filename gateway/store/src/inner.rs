@@ -334,7 +334,7 @@ impl Inner {
             synchronised: self.clock.is_synchronised(),
         };
         let kind = match &body {
-            Body::Samples(_) => FrameKind::Samples,
+            Body::Samples(_) | Body::Waveform(_) => FrameKind::Samples,
             Body::Command(_) => FrameKind::Command,
             _ => FrameKind::Other,
         };
@@ -376,12 +376,12 @@ impl Inner {
     fn make_room(&self, body: &Body, times: Option<(i64, i64)>) -> Result<(), LogError> {
         let limit = self.options.tail_bytes;
         let limit = match body {
-            Body::Samples(_) => limit,
+            Body::Samples(_) | Body::Waveform(_) => limit,
             Body::Gap(_) => usize::MAX,
             _ => limit + limit / 4,
         };
         let mut shared = lock(&self.shared);
-        if shared.refusing && matches!(body, Body::Samples(_)) {
+        if shared.refusing && matches!(body, Body::Samples(_) | Body::Waveform(_)) {
             shared.over.add(body, times);
             return Err(LogError::Write {
                 detail: "the quota is reached and the oldest are to stay".to_owned(),
@@ -432,9 +432,13 @@ impl Inner {
     }
 }
 
-/// Least and greatest source time of a body's samples.
+/// Least and greatest source time of a body's samples, or of a waveform's values.
 pub(crate) fn source_times(body: &Body) -> Option<(i64, i64)> {
-    let Body::Samples(rows) = body else { return None };
+    let rows = match body {
+        Body::Samples(rows) => rows,
+        Body::Waveform(wave) => return Some(wave.times_us()),
+        _ => return None,
+    };
     let time = |s: &Sample| s.source_us;
     Some((rows.iter().map(time).min()?, rows.iter().map(time).max()?))
 }

@@ -275,7 +275,7 @@ impl Writer {
                     return true;
                 }
                 match Frame::decode(frame.bytes).map(|f| f.body) {
-                    Ok(body @ Body::Samples(_)) => {
+                    Ok(body @ (Body::Samples(_) | Body::Waveform(_))) => {
                         samples += body.sample_count() as u64;
                         times = widen(times, source_times(&body));
                     }

@@ -6,6 +6,7 @@
 //! link may carry it; `link` is the MQTT client and knows no frame;
 //! `session` joins the two for the life of one connection; `uplink` makes the next session.
 
+mod enrolment;
 mod flow;
 mod identity;
 mod link;
@@ -14,8 +15,10 @@ mod options;
 mod outgoing;
 mod pace;
 mod session;
+mod tls;
 mod uplink;
 
+pub use enrolment::{EnrolError, Enrolment, EnrolmentFolder};
 pub use identity::machine_hash;
 pub use meter::{Plan, Quiet};
 pub use options::{Error, Options, Tls, UplinkStatus, Url};

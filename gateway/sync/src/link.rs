@@ -6,20 +6,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use common::Clock;
 use rumqttc::{
     AsyncClient, Event, EventLoop, MqttOptions, NetworkOptions, Packet, QoS, TlsConfiguration, Transport,
 };
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::{ClientConfig, RootCertStore};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::options::{Error, Options, Tls};
+use crate::enrolment::Enrolment;
+use crate::options::{Error, Options};
+use crate::tls::client_config;
 
-const SYSTEM_BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
-const MAX_AUTHORITIES: usize = 2000;
 const MAX_PACKET_BYTES: usize = 300 << 10;
 /// Requests that wait for the client: more than all windows together.
 const REQUESTS: usize = 1024;
@@ -58,7 +56,8 @@ pub(crate) struct Link {
 impl Link {
     /// Begins to connect.
     pub(crate) fn connect(
-        options: &Options,
+        (options, enrolment): (&Options, Option<&Enrolment>),
+        clock: &Clock,
         seldom: bool,
         carried: Arc<AtomicU64>,
         up: String,
@@ -73,7 +72,9 @@ impl Link {
             .set_max_packet_size(MAX_PACKET_BYTES, MAX_PACKET_BYTES)
             .set_inflight(200);
         if let Some(tls) = &options.tls {
-            mqtt.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(client_config(tls)?)));
+            mqtt.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(client_config(
+                tls, enrolment, clock,
+            )?)));
         }
         let (client, mut event_loop) = AsyncClient::new(mqtt, REQUESTS);
         let mut network = NetworkOptions::new();
@@ -192,26 +193,4 @@ fn heard_bytes(packet: &Packet) -> u64 {
         Packet::Publish(p) => (p.payload.len() + p.topic.len() + AROUND) as u64,
         _ => PING_BYTES,
     }
-}
-
-/// A TLS client on ring that trusts the file's authorities.
-fn client_config(tls: &Tls) -> Result<Arc<ClientConfig>, Error> {
-    let path = tls.ca_file.clone().unwrap_or_else(|| SYSTEM_BUNDLE.into());
-    let fail = |detail: String| Error::Tls { detail: format!("{}: {detail}", path.display()) };
-    let mut roots = RootCertStore::empty();
-    let pem = std::fs::read(&path).map_err(|e| fail(e.to_string()))?;
-    // One authority that cannot be read does not spoil the others.
-    for certificate in CertificateDer::pem_slice_iter(&pem).take(MAX_AUTHORITIES).flatten() {
-        let _ = roots.add(certificate);
-    }
-    if roots.is_empty() {
-        return Err(fail("holds no certificate".to_owned()));
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|e| fail(e.to_string()))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(Arc::new(config))
 }

@@ -8,6 +8,7 @@ use common::names::Code;
 use common::supervise::Backoff;
 use common::{GatewayId, TenantId};
 
+use crate::enrolment::{Enrolment, EnrolmentFolder};
 use crate::meter::Plan;
 
 /// How the cloud's certificate is checked.
@@ -64,8 +65,10 @@ pub struct Options {
     pub tls: Option<Tls>,
     /// Name of this gateway's credential, by default `<tenant>/<gateway>`.
     pub username: String,
-    /// Its secret.
+    /// Its secret; not looked at where it is enrolled.
     pub password: String,
+    /// What it is enrolled with, and where that is kept; none: it signs in with its secret.
+    pub enrolment: Option<(EnrolmentFolder, Enrolment)>,
     /// Tenant.
     pub tenant: TenantId,
     /// This gateway.
@@ -108,6 +111,7 @@ impl Options {
             tls: url.tls.then(Tls::default),
             username: format!("{tenant}/{gateway}"),
             password: String::new(),
+            enrolment: None,
             tenant,
             gateway,
             version: String::new(),

@@ -1,7 +1,9 @@
 //! Frames become messages: one for each, or one for many of the backlog, in the words that the cloud knows. Frames stand
 //! in the log in the newest version; a cloud that does not know it gets the same frames in the first. Pure.
 
-use common::wire::{Batch, FEATURE_BATCH, FEATURE_COLUMNS, FEATURE_GAP_CAUSES, Frame, HelloAck, Up};
+use common::wire::{
+    Batch, FEATURE_BATCH, FEATURE_COLUMNS, FEATURE_GAP_CAUSES, FEATURE_WAVEFORMS, Frame, HelloAck, Up,
+};
 use common::{Incarnation, SchemaHash};
 use gateway_core::FrameId;
 
@@ -11,6 +13,7 @@ pub(crate) struct Speaks {
     pub(crate) columns: bool,
     pub(crate) batch: bool,
     pub(crate) gap_causes: bool,
+    pub(crate) waveforms: bool,
 }
 
 impl Speaks {
@@ -20,6 +23,7 @@ impl Speaks {
             columns: knows(FEATURE_COLUMNS),
             batch: knows(FEATURE_BATCH),
             gap_causes: knows(FEATURE_GAP_CAUSES),
+            waveforms: knows(FEATURE_WAVEFORMS),
         }
     }
 }
@@ -44,6 +48,7 @@ impl Outgoing {
     fn single(frame: FrameId, bytes: &[u8], speaks: Speaks) -> Self {
         let first = if speaks.columns { None } else { Frame::as_first(bytes) };
         let first = first.or_else(|| if speaks.gap_causes { None } else { Frame::with_first_cause(bytes) });
+        let first = first.or_else(|| if speaks.waveforms { None } else { Frame::without_waveform(bytes) });
         Self {
             frames: vec![frame],
             schema: Frame::peek(bytes).ok().map(|h| h.schema),
@@ -105,7 +110,7 @@ pub(crate) fn together(incarnation: Incarnation, frames: &[(u64, Vec<u8>)], spea
 /// The messages that these frames of one incarnation make, which were read from the backlog at once, for a cloud that
 /// takes all that there is. As the uplink makes them: for those who measure it.
 pub fn backlog_messages(incarnation: Incarnation, frames: &[(u64, Vec<u8>)]) -> Vec<Vec<u8>> {
-    let all = Speaks { columns: true, batch: true, gap_causes: true };
+    let all = Speaks { columns: true, batch: true, gap_causes: true, waveforms: true };
     together(incarnation, frames, all).into_iter().map(|message| message.bytes).collect()
 }
 

@@ -1,12 +1,14 @@
 //! Tests of what frames become on the way: every frame once, in order, in words that the cloud knows.
 
-use common::wire::{Body, FrameHeader, Gap, GapCause, MAX_BATCH_FRAMES, MAX_MESSAGE_BYTES};
+use common::wire::{
+    Body, FrameHeader, Gap, GapCause, MAX_BATCH_FRAMES, MAX_MESSAGE_BYTES, WaveValues, Waveform,
+};
 use common::{PointId, Quality, Sample, Value};
 
 use super::*;
 
 const BOOT: Incarnation = Incarnation(5);
-const ALL: Speaks = Speaks { columns: true, batch: true, gap_causes: true };
+const ALL: Speaks = Speaks { columns: true, batch: true, gap_causes: true, waveforms: true };
 
 fn frame(seq: u64, schema: u8) -> Frame {
     let header = FrameHeader {
@@ -114,4 +116,33 @@ fn a_gap_goes_to_an_older_cloud_with_a_cause_that_it_knows() {
         assert_eq!(sent(with(cause), speaks), Up::encode_frame(&with(older)));
         assert_eq!(sent(with(cause), Speaks::default()), Up::encode_frame(&with(older)));
     }
+}
+
+#[test]
+fn a_waveform_goes_by_itself_and_to_an_older_cloud_as_what_it_lacks() {
+    let wave = Waveform {
+        point: PointId(1),
+        quality: Quality::GOOD,
+        t0_us: 7_000_000,
+        received_us: 8_000_000,
+        dt_ps: 1_000_000,
+        first: 0,
+        total: 4,
+        scale: 1.0,
+        offset: 0.0,
+        values: WaveValues::I16(vec![1, 2, 3, 4]),
+    };
+    let block = Frame { body: Body::Waveform(Box::new(wave)), ..frame(2, 1) };
+    let frames = [frame(1, 1), block.clone(), frame(3, 1)];
+    assert_eq!(read(&together(BOOT, &log(&frames), ALL)), frames);
+    let older = Speaks { waveforms: false, ..ALL };
+    let told = read(&together(BOOT, &log(&frames), older));
+    let gap = Gap {
+        incarnation: None,
+        seqs: None,
+        times_us: Some((7_000_000, 7_000_003)),
+        samples: 4,
+        cause: GapCause::Damaged,
+    };
+    assert_eq!(told, [frame(1, 1), Frame { body: Body::Gap(gap), ..block }, frame(3, 1)]);
 }

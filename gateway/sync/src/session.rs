@@ -13,8 +13,8 @@ use common::api::SwitchPosition;
 use common::names::topic;
 use common::supervise::PartState;
 use common::wire::{
-    Down, FEATURE_ALARMS, FEATURE_CREDIT, FEATURE_SELDOM, FEATURE_SET_ASIDE, Heartbeat, Hello, HelloAck,
-    MAX_BATCH_FRAMES, Up, split_schema,
+    Down, FEATURE_ALARMS, FEATURE_CERTIFICATES, FEATURE_CREDIT, FEATURE_SELDOM, FEATURE_SET_ASIDE, Heartbeat,
+    Hello, HelloAck, MAX_BATCH_FRAMES, Up, split_schema,
 };
 use common::{Drain, SchemaHash};
 use gateway_core::{FrameId, LogError};
@@ -34,6 +34,8 @@ const THIN_HEARTBEAT: Duration = Duration::from_millis(3600);
 const SELDOM_HEARTBEAT: Duration = Duration::from_secs(30);
 /// Without any word for so long the link is dead, where pings are few.
 const SELDOM_SILENCE: Duration = Duration::from_secs(45);
+/// A new certificate is asked for again after this.
+const RENEW_AGAIN: Duration = Duration::from_secs(3600);
 /// When the client takes no more, it is asked again after this.
 const RETRY: Duration = Duration::from_millis(2);
 
@@ -57,7 +59,9 @@ pub(crate) async fn run(uplink: &Uplink, drain: &Drain) -> Result<(), Error> {
     // It stays there until this session knows better: an attempt that fails has learned nothing.
     let before = uplink.pace.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let is_still = options.max_delay.is_some() || before.as_ref().is_some_and(Pace::is_thin);
-    let mut link = Link::connect(options, is_still, uplink.carried.clone(), up, down)?;
+    let enrolment = uplink.enrolment();
+    let own = (options, enrolment.as_ref());
+    let mut link = Link::connect(own, &uplink.clock, is_still, uplink.carried.clone(), up, down)?;
     let began = Instant::now();
     let (ack, named) = tokio::select! {
         ack = hello(uplink, &mut link) => ack?,
@@ -190,6 +194,10 @@ struct Session<'a> {
     /// The cloud knows how seldom heartbeats come.
     seldom: bool,
     beat_at: Option<Instant>,
+    /// The cloud renews certificates.
+    renews: bool,
+    /// When it was asked to.
+    asked_at: Option<Instant>,
 }
 
 /// Schemas that the cloud was told of in this session, and what it told.
@@ -266,6 +274,8 @@ impl<'a> Session<'a> {
             is_still,
             seldom: ack.features.iter().any(|f| f == FEATURE_SELDOM),
             beat_at: None,
+            renews: ack.features.iter().any(|f| f == FEATURE_CERTIFICATES),
+            asked_at: None,
         })
     }
 
@@ -338,6 +348,7 @@ impl<'a> Session<'a> {
                 Some(alarms) => alarms.alarm(*order),
                 None => tracing::warn!("the cloud spoke of alarms, which nobody takes here"),
             },
+            Ok(Down::Certificate(enrolled)) => self.uplink.renewed(*enrolled).await,
             Ok(Down::Credit(credit)) => self.pace.credit(credit.backlog_bytes),
             Ok(Down::SetAside(aside)) => {
                 // Once: what was on its way together is asked for by the same word.
@@ -368,9 +379,34 @@ impl<'a> Session<'a> {
         self.flow.apart(together.into_iter().flat_map(|message| message.frames));
     }
 
+    /// Asks for a new certificate when it is time for one.
+    fn renew(&mut self) {
+        if !self.renews || self.asked_at.is_some_and(|at| at.elapsed() < RENEW_AGAIN) {
+            return;
+        }
+        let now = self.uplink.clock.now_us();
+        let Some(enrolment) = self.uplink.enrolment().filter(|e| e.is_due(now)) else {
+            // Looked at as seldom as it is asked for.
+            self.asked_at = Some(Instant::now());
+            return;
+        };
+        match enrolment.renewal() {
+            Ok(request) => {
+                if self.link.publish(Up::Renewal(request.into_bytes()).encode()) {
+                    self.asked_at = Some(Instant::now());
+                }
+            }
+            Err(error) => {
+                tracing::warn!(error, "no request for a new certificate");
+                self.asked_at = Some(Instant::now());
+            }
+        }
+    }
+
     /// Life sign, and what time has changed.
     fn beat(&mut self) -> Result<(), Error> {
         self.choose();
+        self.renew();
         let metered = self.uplink.options.max_delay.is_some();
         let every = match (metered, self.seldom) {
             (true, true) => SELDOM_HEARTBEAT,

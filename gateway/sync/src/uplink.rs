@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use common::api::{GatewayHealth, LinkHold};
+use common::api::{Enrolled, GatewayHealth, LinkHold};
 use common::command::{LogEntry, Severity};
 use common::names::{Code, action};
 use common::supervise::PartError;
@@ -13,6 +13,7 @@ use gateway_core::{AlarmOrders, FrameLog, Orders};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::enrolment::Enrolment;
 use crate::identity::{Book, entry};
 use crate::meter::{self, Meter};
 use crate::options::{Error, Options, UplinkStatus};
@@ -33,6 +34,8 @@ pub struct Uplink {
     pub(crate) book: Arc<Book>,
     /// Bytes that are not in the meter yet.
     pub(crate) carried: Arc<AtomicU64>,
+    /// Renewed as sessions go.
+    pub(crate) enrolment: Mutex<Option<Enrolment>>,
     meter: Mutex<Meter>,
     /// Of the session before: what it learned of the link.
     pub(crate) pace: Mutex<Option<Pace>>,
@@ -50,6 +53,7 @@ impl Uplink {
     ) -> Self {
         let status = UplinkStatus { since_us: clock.now_us(), ..UplinkStatus::default() };
         let meter = Meter::new(options.plan.clone(), log.note(meter::NOTE).as_deref());
+        let enrolment = Mutex::new(options.enrolment.as_ref().map(|(_, enrolment)| enrolment.clone()));
         Self {
             options,
             log,
@@ -59,6 +63,7 @@ impl Uplink {
             health,
             book: Arc::default(),
             carried: Arc::default(),
+            enrolment,
             meter: Mutex::new(meter),
             pace: Mutex::default(),
             status: watch::Sender::new(status),
@@ -192,6 +197,26 @@ impl Uplink {
             self.tell_hold(status.held);
         }
         status.held
+    }
+
+    /// What it is enrolled with now.
+    pub(crate) fn enrolment(&self) -> Option<Enrolment> {
+        self.enrolment.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Keeps a certificate that was renewed, for the next session.
+    pub(crate) async fn renewed(&self, enrolled: Enrolled) {
+        let Some((folder, _)) = self.options.enrolment.clone() else { return };
+        let kept = tokio::task::spawn_blocking(move || folder.keep(enrolled)).await;
+        match kept {
+            Ok(Ok(kept)) => {
+                let until = kept.view().map(|v| common::clock::format_us(v.not_after_us)).unwrap_or_default();
+                tracing::info!(until, "the box's certificate is renewed");
+                *self.enrolment.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
+            }
+            Ok(Err(error)) => tracing::warn!(%error, "renewed certificate is not kept"),
+            Err(error) => tracing::warn!(%error, "renewed certificate is not kept"),
+        }
     }
 
     fn meter(&self) -> MutexGuard<'_, Meter> {

@@ -80,6 +80,8 @@ struct Shared {
     breaks: watch::Sender<Option<Break>>,
     orders: Mutex<Orders>,
     injected: Notify,
+    /// Whether what passes is noted.
+    noted: bool,
     wire: Arc<Mutex<Wire>>,
     /// Which of those that share a wire it is.
     number: usize,
@@ -100,15 +102,20 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Link {
     /// One that leads to `to`.
     pub async fn start(to: SocketAddr) -> Self {
-        Self::start_on(to, Arc::default(), 0).await
+        Self::start_on(to, Arc::default(), 0, true).await
+    }
+
+    /// The same without a note of what passes, for long runs.
+    pub async fn unnoted(to: SocketAddr) -> Self {
+        Self::start_on(to, Arc::default(), 0, false).await
     }
 
     /// One more to the same cloud, of the second box under the gateway's name: what is known of the wire is of both.
     pub async fn beside(&self, to: SocketAddr) -> Self {
-        Self::start_on(to, self.shared.wire.clone(), self.shared.number + 1).await
+        Self::start_on(to, self.shared.wire.clone(), self.shared.number + 1, true).await
     }
 
-    async fn start_on(to: SocketAddr, wire: Arc<Mutex<Wire>>, number: usize) -> Self {
+    async fn start_on(to: SocketAddr, wire: Arc<Mutex<Wire>>, number: usize, noted: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let addr = listener.local_addr().expect("bound");
         let shared = Arc::new(Shared {
@@ -117,6 +124,7 @@ impl Link {
             breaks: watch::Sender::new(None),
             orders: Mutex::default(),
             injected: Notify::new(),
+            noted,
             wire,
             number,
         });
@@ -326,6 +334,7 @@ impl Shared {
             Way::Down => of_the_first(&orders, payload),
         };
         match way {
+            _ if !self.noted => {}
             Way::Up => lock(&self.wire).up(self.number, changed.as_deref().unwrap_or(payload)),
             Way::Down => lock(&self.wire).down(self.number, payload),
         }

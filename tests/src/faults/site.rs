@@ -87,6 +87,7 @@ impl Site {
             points: POINTS,
             rate: RATE,
             base_us,
+            step_us: 1,
             after: 0,
             qos: QoS::AtMostOnce,
         };

@@ -12,7 +12,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("common", &[]),
     ("gateway-core", &["common"]),
     // The calls that are not safe Rust, and nothing else.
-    ("gateway-heap", &[]),
+    ("heap", &[]),
     // A pure core: the box, the command line and the simulator speak the same Modbus.
     ("gateway-modbus", &["common"]),
     ("gateway-adapters", &["common", "gateway-core", "gateway-modbus", "gateway-opcua", "gateway-sparkplug"]),
@@ -32,7 +32,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
         &[
             "common",
             "gateway-core",
-            "gateway-heap",
+            "heap",
             "gateway-modbus",
             "gateway-adapters",
             "gateway-pipeline",
@@ -47,6 +47,8 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
         ],
     ),
     ("cloud-core", &["common"]),
+    // Holds what makes certificates.
+    ("cloud-authority", &["common", "cloud-core"]),
     ("cloud-ingest", &["common", "cloud-core"]),
     ("cloud-twin", &["common", "cloud-core"]),
     // Its tests run against a real server.
@@ -60,6 +62,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
         &[
             "common",
             "cloud-core",
+            "cloud-authority",
             "cloud-ingest",
             "cloud-twin",
             "cloud-store",

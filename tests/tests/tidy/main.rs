@@ -4,6 +4,7 @@
 mod crates;
 mod names;
 mod sources;
+mod units;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -35,6 +35,9 @@ fn error_codes_are_documented_once_each() {
 
 #[test]
 fn sample_configurations_are_accepted() {
-    twinway_gateway::Config::load(&root().join("config/gateway.toml")).unwrap_or_else(|e| panic!("{e}"));
-    twinway_cloud::Config::load(&root().join("config/cloud.toml")).unwrap_or_else(|e| panic!("{e}"));
+    for folder in ["config", "config/box"] {
+        let file = |name: &str| root().join(folder).join(name);
+        twinway_gateway::Config::load(&file("gateway.toml")).unwrap_or_else(|e| panic!("{e}"));
+        twinway_cloud::Config::load(&file("cloud.toml")).unwrap_or_else(|e| panic!("{e}"));
+    }
 }

@@ -96,8 +96,12 @@ pub(super) fn history() -> Json {
         "resolution": {"kind": "rollup", "bucket_us": 60_000_000},
         "points": [{
             "t_us": 1_794_996_420_000_000_i64, "value": 109.8, "quality": "good",
-            "min": 109.1, "max": 110.4, "mean": 109.9, "first": 109.4, "count": 60, "good": 60
+            "min": 109.1, "max": 110.4, "mean": 109.9, "first": 109.4, "count": 60, "good": 60,
+            "times": {"good_us": 60_000_000, "uncertain_us": 0, "bad_us": 0, "nothing_us": 0},
+            "first_sample": {"t_us": 1_794_996_420_000_000_i64, "value": 109.4, "quality": "good"},
+            "last_sample": {"t_us": 1_794_996_479_000_000_i64, "value": 109.8, "quality": "good"}
         }],
+        "times": {"good_us": 3_558_000_000_i64, "uncertain_us": 0, "bad_us": 0, "nothing_us": 42_000_000},
         "gaps": [{"from_us": 1_794_998_000_000_000_i64, "to_us": 1_794_998_042_000_000_i64, "cause": "gateway_down"}]
     })
 }

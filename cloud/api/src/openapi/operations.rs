@@ -5,7 +5,7 @@ use serde_json::{Value as Json, json};
 use utoipa::openapi::path::Parameter;
 
 use super::examples as ex;
-use super::parameters::{header, max_points, one_of, paging, query, wait_ms};
+use super::parameters::{flag, header, max_points, one_of, paging, query, wait_ms};
 use super::schemas::DESIRED_PATCH;
 use crate::metrics::CONTENT_TYPE;
 use crate::table::Op;
@@ -143,15 +143,18 @@ pub(super) fn describe(op: Op) -> Doc {
             .gives(200, "the twin", "TwinView", ex::twin())
             .heads(&[ETAG]),
         Op::History => doc("twins", "A point's history", "Raw samples where they fit, roll-ups where they do not; and where samples are missing or bad, with the cause: as \
-             gateways told it, as holes in their streams show it, or as the samples' quality says.")
+             gateways told it, as holes in their streams show it, or as the samples' quality says. With `times`, how the time of the \
+             range and of each roll-up divides by quality, and of states by value.")
             .with([
                 query("from", "start: RFC 3339, microseconds since 1970, `now`, or a time ago; default `-1h`", "-15m"),
                 query("to", "end (excluded), in the same forms; default `now`", "now"),
                 max_points(),
+                flag("times", "with how the time divides by quality and state, and the first and last sample of each roll-up"),
             ])
             .gives(200, "the history", "HistoryResponse", ex::history())
             .fails(&[Code::UnknownPoint]),
         Op::DeleteHistory | Op::AlignHistory | Op::ExportHistory => super::sets::describe(op),
+        Op::Waveforms | Op::Waveform => super::waveforms::describe(op),
         Op::ListAssets => doc("twins", "The asset tree", "The whole tree as far as the caller sees it, by path.")
             .gives(200, "the nodes", "AssetNodePage", ex::page(&ex::asset())),
         Op::ListGateways => doc(
@@ -184,6 +187,7 @@ pub(super) fn describe(op: Op) -> Doc {
         .with(paging())
         .gives(200, "a page of frames", "SetAsideViewPage", ex::page(&ex::set_aside()))
         .fails(&[Code::NotFound]),
+        Op::CreateEnrolmentCode | Op::Enrol | Op::ListCertificates | Op::RevokeGateway => super::enrol::describe(op),
         Op::ListAudit => doc(
             "audit",
             "Audit and events, newest first",

@@ -64,6 +64,10 @@ pub(super) fn of_path(path: &str) -> Vec<Parameter> {
             json!("zone1_temperature"),
         ));
     }
+    if path.contains("{t0}") {
+        let about = "time of the block's first value, as the list has it";
+        out.push(parameter("t0", ParameterIn::Path, about, text(), json!("1795000000000000")));
+    }
     if path.contains("{name}") {
         out.push(parameter("name", ParameterIn::Path, "name of the account or key", text(), json!("anna")));
     }
@@ -91,6 +95,12 @@ pub(super) fn query(name: &str, about: &str, example: &str) -> Parameter {
 pub(super) fn one_of(name: &str, about: &str, words: &[&str]) -> Parameter {
     let schema = text().enum_values(Some(words.iter().copied()));
     parameter(name, ParameterIn::Query, about, schema, json!(words.first()))
+}
+
+/// Something that may be asked for.
+pub(super) fn flag(name: &str, about: &str) -> Parameter {
+    let schema = ObjectBuilder::new().schema_type(Type::Boolean).default(Some(json!(false)));
+    parameter(name, ParameterIn::Query, about, schema, json!(true))
 }
 
 /// `max_points`.

@@ -4,10 +4,12 @@ use common::Value;
 use common::alarm::AlarmView;
 use common::api::{
     AcceptRequest, AcknowledgeRequest, AlignedRequest, AlignedResponse, ApiKeyCreated, ApiKeyRequest,
-    ApiKeyView, AssetNode, ClientMessage, CommandRequest, CommandView, DesiredEntry, ExportRequest,
+    ApiKeyView, AssetNode, CertificateView, ClientMessage, CommandRequest, CommandView, DesiredEntry,
+    EnrolRequest, EnrolResponse, Enrolled, EnrolmentCodeCreated, EnrolmentCodeRequest, ExportRequest,
     GatewayCredential, GatewayRequest, GatewayView, HeldBox, HistoryDeleted, HistoryResponse,
-    PasswordRequest, Problem, ServerMessage, SessionRequest, SessionResponse, SetAsideView, ShelveRequest,
-    TwinView, UnshelveRequest, UserRequest, UserView, WhoAmI,
+    PasswordRequest, Problem, RevokeRequest, Revoked, ServerMessage, SessionRequest, SessionResponse,
+    SetAsideView, ShelveRequest, TwinView, UnshelveRequest, UserRequest, UserView, WaveformBlock,
+    WaveformList, WhoAmI,
 };
 use common::command::LogEntry;
 use utoipa::openapi::schema::{
@@ -53,6 +55,8 @@ pub(super) fn all() -> Schemas {
     add::<DesiredEntry>(&mut out);
     add::<HistoryResponse>(&mut out);
     add::<HistoryDeleted>(&mut out);
+    add::<WaveformList>(&mut out);
+    add::<WaveformBlock>(&mut out);
     add::<AlignedRequest>(&mut out);
     add::<AlignedResponse>(&mut out);
     add::<ExportRequest>(&mut out);
@@ -66,6 +70,14 @@ pub(super) fn all() -> Schemas {
     add::<AcceptRequest>(&mut out);
     add_page::<SetAsideView>(&mut out);
     add::<HeldBox>(&mut out);
+    add::<EnrolmentCodeRequest>(&mut out);
+    add::<EnrolmentCodeCreated>(&mut out);
+    add::<EnrolRequest>(&mut out);
+    add::<EnrolResponse>(&mut out);
+    add::<Enrolled>(&mut out);
+    add_page::<CertificateView>(&mut out);
+    add::<RevokeRequest>(&mut out);
+    add::<Revoked>(&mut out);
     add::<GatewayRequest>(&mut out);
     add::<GatewayCredential>(&mut out);
     add_page::<LogEntry>(&mut out);

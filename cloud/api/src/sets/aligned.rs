@@ -3,12 +3,14 @@
 use axum::Json;
 use axum::extract::State;
 use cloud_core::align::Grid;
+use cloud_core::history::AlignedPoint;
 use common::api::{AlignedColumn, AlignedRequest, AlignedResponse};
 
-use super::{find, range};
+use super::{Found, find};
 use crate::context::Api;
 use crate::error::ApiError;
 use crate::guard::Caller;
+use crate::history::range;
 use crate::request::Body;
 
 /// Most cells of an answer.
@@ -20,7 +22,8 @@ pub(crate) async fn aligned(
     Body(request): Body<AlignedRequest>,
 ) -> Result<Json<AlignedResponse>, ApiError> {
     let found = find(&api, &caller, &request.points)?;
-    let (from_us, to_us) = range(&api, request.from.as_deref(), request.to.as_deref())?;
+    let now_us = api.clock.now_us();
+    let (from_us, to_us) = range(now_us, request.from.as_deref(), request.to.as_deref())?;
     let step_us =
         i64::try_from(request.step_ms).ok().and_then(|ms| ms.checked_mul(1_000)).filter(|us| *us > 0);
     let step_us = step_us.ok_or_else(|| ApiError::invalid("`step_ms` is at least 1"))?;
@@ -33,9 +36,10 @@ pub(crate) async fn aligned(
             found.len()
         )));
     }
-    let points: Vec<_> = found.iter().map(|f| (f.twin, f.point.clone())).collect();
-    let columns = api.storage.aligned(&points, grid, request.method).await?;
-    let column = |(f, c): (super::Found, cloud_core::align::Column)| AlignedColumn {
+    let point = |f: &Found| AlignedPoint { twin: f.twin, point: f.point.clone(), online: f.online };
+    let points: Vec<_> = found.iter().map(point).collect();
+    let columns = api.storage.aligned(&points, grid, request.method, now_us).await?;
+    let column = |(f, c): (Found, cloud_core::align::Column)| AlignedColumn {
         twin: f.asset,
         point: f.point,
         unit: f.unit,

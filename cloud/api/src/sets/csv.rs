@@ -4,9 +4,8 @@ use std::fmt::Write as _;
 use std::io;
 
 use cloud_core::history::ExportRow;
-use common::Value;
 use common::clock::format_us;
-use common::text::csv_field;
+use common::text::{csv_field, csv_value};
 
 use super::export::Encode;
 
@@ -26,11 +25,7 @@ impl Encode for Csv {
         let of = format!("{},{}", csv_field(asset), csv_field(point));
         let mut text = String::with_capacity(rows.len() * (of.len() + 80));
         for ExportRow { t_us, received_us, quality, value } in rows {
-            let value = match value {
-                Some(Value::Text(t)) => csv_field(t),
-                Some(value) => value.to_string(),
-                None => String::new(),
-            };
+            let value = csv_value(value.as_ref());
             let _ = write!(text, "{of},{},{t_us},{received_us},{quality},{value}\r\n", format_us(*t_us));
         }
         let mut out = std::mem::take(&mut self.waiting);

@@ -18,10 +18,11 @@ use tokio::sync::mpsc;
 
 use super::csv::Csv;
 use super::parquet::Parquet;
-use super::{Found, find, range};
+use super::{Found, find};
 use crate::context::Api;
 use crate::error::ApiError;
 use crate::guard::Caller;
+use crate::history::range;
 use crate::request::Body;
 
 /// Samples read at a time.
@@ -52,7 +53,7 @@ pub(crate) async fn export(
     Body(request): Body<ExportRequest>,
 ) -> Result<Response, ApiError> {
     let found = find(&api, &caller, &request.points)?;
-    let range = range(&api, request.from.as_deref(), request.to.as_deref())?;
+    let range = range(api.clock.now_us(), request.from.as_deref(), request.to.as_deref())?;
     let permit = Arc::clone(&api.exports).try_acquire_owned().map_err(|_| {
         ApiError::new(Code::Unavailable, "as many exports run as may at a time: try again when one has ended")
     })?;

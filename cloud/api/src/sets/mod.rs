@@ -12,14 +12,15 @@ use axum::Json;
 use axum::extract::{Path, State};
 use common::TwinId;
 use common::api::{HistoryDeleted, PointRef};
-use common::clock::{format_us, parse_us};
+use common::clock::format_us;
 use common::command::{LogEntry, Severity};
-use common::names::{Code, action};
+use common::names::action;
 use serde::Deserialize;
 
 use crate::context::Api;
 use crate::error::ApiError;
 use crate::guard::{Caller, TwinRef, find_twin};
+use crate::history::{Known, known, range};
 use crate::request::{Params, check_reason};
 
 /// Most points of a set.
@@ -31,6 +32,7 @@ struct Found {
     asset: String,
     point: String,
     unit: String,
+    online: bool,
 }
 
 /// The points of a request, each seen by the caller.
@@ -43,32 +45,10 @@ fn find(api: &Api, caller: &Caller, points: &[PointRef]) -> Result<Vec<Found>, A
     }
     let one = |p: &PointRef| {
         let twin = find_twin(api, caller, &p.twin)?;
-        let unit = unit_of(api, &twin, &p.point)?;
-        Ok(Found { twin: twin.id, asset: twin.asset, point: p.point.clone(), unit })
+        let Known { unit, online } = known(api, &twin, &p.point)?;
+        Ok(Found { twin: twin.id, asset: twin.asset, point: p.point.clone(), unit, online })
     };
     points.iter().map(one).collect()
-}
-
-/// Unit of a point, which must be there.
-fn unit_of(api: &Api, twin: &TwinRef, point: &str) -> Result<String, ApiError> {
-    let state = api.world.read();
-    let schema = state.twins.get(&twin.id).and_then(|t| t.point(point)).map(|p| &p.schema);
-    schema.map(|s| s.unit.clone()).ok_or_else(|| {
-        ApiError::new(Code::UnknownPoint, format!("the twin {} has no point `{point}`", twin.asset))
-    })
-}
-
-/// The range of a request.
-fn range(api: &Api, from: Option<&str>, to: Option<&str>) -> Result<(i64, i64), ApiError> {
-    let now_us = api.clock.now_us();
-    let time = |name: &str, text: &str| {
-        parse_us(text, now_us).map_err(|e| ApiError::invalid(format!("`{name}`: {e}")))
-    };
-    let (from_us, to_us) = (time("from", from.unwrap_or("-1h"))?, time("to", to.unwrap_or("now"))?);
-    if from_us >= to_us {
-        return Err(ApiError::invalid("`from` must lie before `to`"));
-    }
-    Ok((from_us, to_us))
 }
 
 #[derive(Deserialize)]
@@ -86,18 +66,19 @@ pub(crate) async fn delete(
     Path((_, point)): Path<(String, String)>,
     Params(query): Params<DeleteQuery>,
 ) -> Result<Json<HistoryDeleted>, ApiError> {
-    let (from_us, to_us) = range(&api, Some(&query.from), Some(&query.to))?;
+    let now_us = api.clock.now_us();
+    let (from_us, to_us) = range(now_us, Some(&query.from), Some(&query.to))?;
     // What is yet to come cannot be deleted: it would be shown as if it had been.
-    let to_us = to_us.min(api.clock.now_us());
+    let to_us = to_us.min(now_us);
     if from_us >= to_us {
         return Err(ApiError::invalid("`from` must lie in the past"));
     }
     check_reason(&query.reason)?;
-    unit_of(&api, &twin, &point)?;
+    known(&api, &twin, &point)?;
     let because =
         if query.reason.is_empty() { String::new() } else { format!(", because: {}", query.reason) };
     let audit = LogEntry {
-        at_us: api.clock.now_us(),
+        at_us: now_us,
         actor: caller.access.name.clone(),
         action: action::HISTORY_DELETED.into(),
         target: format!("{}/{point}", twin.asset),

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use cloud_core::history::ExportRow;
 use common::Value;
+use common::text::hex;
 use parquet::basic::Compression;
 use parquet::data_type::{ByteArray, ByteArrayType, DataType, DoubleType, Int64Type};
 use parquet::file::properties::WriterProperties;
@@ -106,7 +107,7 @@ fn in_words(value: &Value) -> Option<String> {
     match value {
         Value::Text(t) => Some(t.to_string()),
         Value::U64(n) if i64::try_from(*n).is_err() => Some(n.to_string()),
-        Value::Bytes(bytes) => Some(bytes.iter().map(|b| format!("{b:02x}")).collect()),
+        Value::Bytes(bytes) => Some(hex(bytes)),
         _ => None,
     }
 }

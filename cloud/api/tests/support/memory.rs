@@ -6,7 +6,8 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 use cloud_core::align::{Column, Grid, Knot, align};
 use cloud_core::boxes::Boxes;
-use cloud_core::history::{ExportRow, HistoryStorage, SamplePage};
+use cloud_core::enrol::{Certificate, CertificateStorage, KeptCode};
+use cloud_core::history::{AlignedPoint, Durations, ExportRow, HistoryStorage, RowTimes, SamplePage, Spans};
 use cloud_core::storage::{
     Account, AccountStorage, AlarmStorage, AuditStorage, BoxStorage, CommandStorage, Created, FrameStorage,
     History, KnownIncarnation, Loaded, SetAside,
@@ -14,8 +15,8 @@ use cloud_core::storage::{
 use cloud_core::{GatewayKey, NewFrame, StoreError};
 use common::alarm::{AlarmState, AlarmView};
 use common::api::{
-    ApiKeyView, CommandStep, CommandView, DesiredEntry, DesiredView, GrantView, HistoryPoint, Interpolation,
-    Page, Resolution, SetAsideView, UserView,
+    ApiKeyView, CommandStep, CommandView, DesiredEntry, DesiredView, GrantView, HistoryPoint, HistoryTimes,
+    Interpolation, Page, Resolution, SetAsideView, UserView,
 };
 use common::command::{CommandUpdate, DesiredState, DesiredUpdate, LogEntry, Requester, Severity};
 use common::{AlarmId, CommandId, CommandState, Incarnation, Quality, Schema, SchemaHash, TwinId, Value};
@@ -33,6 +34,8 @@ struct Tables {
     desired: BTreeMap<TwinId, (u64, BTreeMap<String, DesiredView>)>,
     alarms: BTreeMap<AlarmId, AlarmView>,
     set_aside: Vec<SetAsideView>,
+    codes: BTreeMap<String, KeptCode>,
+    certificates: Vec<Certificate>,
     broken: bool,
 }
 
@@ -128,17 +131,7 @@ impl FrameStorage for Memory {
     }
     async fn history(&self, _: TwinId, _: &str, from_us: i64, to_us: i64, max: usize) -> Done<History> {
         drop(self.t()?);
-        let row = |i: i64| HistoryPoint {
-            t_us: from_us + i,
-            value: Some(Value::F64(21.5)),
-            quality: Quality::GOOD,
-            first: None,
-            min: None,
-            max: None,
-            mean: None,
-            count: 1,
-            good: 1,
-        };
+        let row = |i: i64| HistoryPoint::raw(from_us + i, Some(Value::F64(21.5)), Quality::GOOD);
         let n = (to_us - from_us).min(i64::try_from(max.min(3)).unwrap());
         Ok(History {
             resolution: Resolution::Raw,
@@ -151,13 +144,32 @@ impl FrameStorage for Memory {
 
 #[async_trait]
 impl HistoryStorage for Memory {
-    async fn aligned(&self, points: &[(TwinId, String)], grid: Grid, _: Interpolation) -> Done<Vec<Column>> {
+    async fn aligned(
+        &self,
+        points: &[AlignedPoint],
+        grid: Grid,
+        _: Interpolation,
+        _: i64,
+    ) -> Done<Vec<Column>> {
         drop(self.t()?);
         let knot = Knot { t_us: grid.from_us, quality: Quality::GOOD, value: Some(Value::F64(21.5)) };
         Ok(points
             .iter()
             .map(|_| align(std::slice::from_ref(&knot), &[], grid, Interpolation::Previous))
             .collect())
+    }
+
+    /// All of it good, and nothing where the twin is away.
+    async fn durations(&self, _: TwinId, _: &str, spans: Spans) -> Done<Durations> {
+        drop(self.t()?);
+        let us = spans.to_us.min(spans.now_us) - spans.from_us;
+        let times = HistoryTimes {
+            good_us: if spans.online { us } else { 0 },
+            nothing_us: if spans.online { 0 } else { us },
+            ..HistoryTimes::default()
+        };
+        let row = |_: &i64| RowTimes { times: times.clone(), first: None, last: None };
+        Ok(Durations { rows: spans.starts_us.iter().map(row).collect(), total: times })
     }
 
     /// Three samples, one a page; the storage fails after them for the point `mode`.
@@ -342,6 +354,62 @@ impl BoxStorage for Memory {
     }
     async fn set_aside_names(&self, _: &GatewayKey) -> Done<Vec<common::wire::Known>> {
         Ok(vec![])
+    }
+}
+
+#[async_trait]
+impl CertificateStorage for Memory {
+    async fn create_code(&self, code: &KeptCode, _: i64, audit: &LogEntry) -> Done<()> {
+        let mut t = self.t()?;
+        t.codes.insert(code.id.clone(), code.clone());
+        t.audit.push(audit.clone());
+        Ok(())
+    }
+    async fn code(&self, id: &str) -> Done<Option<KeptCode>> {
+        Ok(self.t()?.codes.get(id).cloned())
+    }
+    async fn code_failed(&self, id: &str) -> Done<()> {
+        self.t()?.codes.get_mut(id).map_or_else(
+            || none("code"),
+            |c| {
+                c.failures += 1;
+                Ok(())
+            },
+        )
+    }
+    async fn enrol(&self, code: &str, certificate: &Certificate, audit: &LogEntry) -> Done<()> {
+        let mut t = self.t()?;
+        let Some(kept) = t.codes.get_mut(code) else { return none("code") };
+        if kept.used_by.is_some_and(|key| key != certificate.key) {
+            return Err(StoreError::Conflict { what: "used".into() });
+        }
+        kept.used_by = Some(certificate.key);
+        t.gateways.remove(&certificate.gateway);
+        t.certificates.push(certificate.clone());
+        t.audit.push(audit.clone());
+        Ok(())
+    }
+    async fn renew(&self, certificate: &Certificate, _: &LogEntry) -> Done<()> {
+        self.t()?.certificates.push(certificate.clone());
+        Ok(())
+    }
+    async fn certificates(&self, gateway: &GatewayKey) -> Done<Vec<Certificate>> {
+        Ok(self.t()?.certificates.iter().filter(|c| c.gateway == *gateway).cloned().collect())
+    }
+    async fn certificate(&self, gateway: &GatewayKey, serial: &str) -> Done<Option<Certificate>> {
+        let t = self.t()?;
+        Ok(t.certificates.iter().find(|c| c.gateway == *gateway && c.serial == serial).cloned())
+    }
+    async fn revoke(&self, gateway: &GatewayKey, now: i64, audit: &LogEntry) -> Done<usize> {
+        let mut t = self.t()?;
+        t.gateways.remove(gateway);
+        t.codes.retain(|_, c| c.gateway != *gateway);
+        let mut good: Vec<_> =
+            t.certificates.iter_mut().filter(|c| c.gateway == *gateway && c.revoked_us.is_none()).collect();
+        good.iter_mut().for_each(|c| c.revoked_us = Some(now));
+        let revoked = good.len();
+        t.audit.push(audit.clone());
+        Ok(revoked)
     }
 }
 

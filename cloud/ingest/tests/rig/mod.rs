@@ -13,7 +13,8 @@ use ::bytes::BytesMut;
 use async_trait::async_trait;
 use cloud_core::align::{Column, Grid};
 use cloud_core::boxes::Boxes;
-use cloud_core::history::{HistoryStorage, SamplePage};
+use cloud_core::enrol::{Certificate, CertificateStorage, KeptCode};
+use cloud_core::history::{AlignedPoint, Durations, HistoryStorage, SamplePage, Spans};
 use cloud_core::storage::{
     Account, AccountStorage, AuditStorage, BoxStorage, CommandStorage, Created, FrameStorage, History,
     KnownIncarnation, Loaded, SetAside,
@@ -147,10 +148,15 @@ impl FrameStorage for Store {
 impl HistoryStorage for Store {
     async fn aligned(
         &self,
-        _: &[(TwinId, String)],
+        _: &[AlignedPoint],
         _: Grid,
         _: Interpolation,
+        _: i64,
     ) -> Result<Vec<Column>, StoreError> {
+        none("history")
+    }
+
+    async fn durations(&self, _: TwinId, _: &str, _: Spans) -> Result<Durations, StoreError> {
         none("history")
     }
 
@@ -378,6 +384,41 @@ impl AccountStorage for Store {
     }
 }
 
+#[async_trait]
+impl CertificateStorage for Store {
+    async fn create_code(&self, _: &KeptCode, _: i64, _: &LogEntry) -> Result<(), StoreError> {
+        none("code")
+    }
+
+    async fn code(&self, _: &str) -> Result<Option<KeptCode>, StoreError> {
+        none("code")
+    }
+
+    async fn code_failed(&self, _: &str) -> Result<(), StoreError> {
+        none("code")
+    }
+
+    async fn enrol(&self, _: &str, _: &Certificate, _: &LogEntry) -> Result<(), StoreError> {
+        none("code")
+    }
+
+    async fn renew(&self, _: &Certificate, _: &LogEntry) -> Result<(), StoreError> {
+        none("certificate")
+    }
+
+    async fn certificates(&self, _: &GatewayKey) -> Result<Vec<Certificate>, StoreError> {
+        none("certificate")
+    }
+
+    async fn certificate(&self, _: &GatewayKey, _: &str) -> Result<Option<Certificate>, StoreError> {
+        none("certificate")
+    }
+
+    async fn revoke(&self, _: &GatewayKey, _: i64, _: &LogEntry) -> Result<usize, StoreError> {
+        none("gateway")
+    }
+}
+
 /// Takes notes.
 #[derive(Default)]
 pub struct Notes {
@@ -445,6 +486,7 @@ impl Rig {
             clock: Clock::system(),
             metrics: metrics.clone(),
             gateways: vec![],
+            authority: None,
         };
         let (ingress, addr) = Ingress::bind(options, parts).await.unwrap();
         let (handle, drain) = (ingress.handle(), Drain::new());
@@ -463,6 +505,7 @@ impl Rig {
             clock: Clock::system(),
             metrics: Metrics::default(),
             gateways: vec![],
+            authority: None,
         };
         Ingress::bind(options, parts).await.err().expect("refused")
     }

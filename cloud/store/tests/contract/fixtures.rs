@@ -114,6 +114,16 @@ impl Stream {
     }
 }
 
+/// A frame that was cut at a time.
+pub(crate) fn cut(s: &Stream, seq: u64, at_us: i64, body: Body) -> NewFrame {
+    let mut new = s.frame(seq, body);
+    let mut frame = (*new.frame).clone();
+    frame.header.cut_us = at_us;
+    new.bytes = frame.encode().into();
+    new.frame = Arc::new(frame);
+    new
+}
+
 /// A stream of gateway `g1` with the device `oven` on twin 1.
 pub(crate) async fn oven(storage: &Arc<dyn Storage>) -> Stream {
     Stream::start(storage, schema(&key("g1"), &[("oven", twin(1))]), 11).await

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cloud_core::{NewFrame, Storage, StoreError};
+use cloud_core::{Storage, StoreError};
 use common::api::{GapReason, Resolution};
 use common::wire::{Body, Gap, GapCause};
 use common::{Quality, Sample, Value};
@@ -119,16 +119,6 @@ pub(crate) async fn a_reader_beside_accepting_and_compacting_sees_each_sample_on
     tokio::time::timeout(std::time::Duration::from_secs(60), both).await.unwrap().unwrap();
 }
 
-/// A frame that was cut at a time.
-fn cut(s: &Stream, seq: u64, at_us: i64, body: Body) -> NewFrame {
-    let mut new = s.frame(seq, body);
-    let mut frame = (*new.frame).clone();
-    frame.header.cut_us = at_us;
-    new.bytes = frame.encode().into();
-    new.frame = Arc::new(frame);
-    new
-}
-
 fn brief(h: &cloud_core::storage::History) -> Vec<(i64, i64, GapReason, Option<u64>)> {
     let second = |t: i64| (t - T0) / SECOND;
     h.gaps.iter().map(|g| (second(g.from_us), second(g.to_us), g.cause, g.count)).collect()
@@ -195,6 +185,62 @@ pub(crate) async fn holes_in_a_stream_and_what_gateways_told_are_gaps(backend: &
     assert_eq!(brief(&history(&storage, "temp").await).len(), 3);
     let press = storage.history(twin(2), "temp", T0, T0 + 1000 * SECOND, 1000).await.unwrap();
     assert_eq!(brief(&press), [(0, 90, GapReason::Awaited, None)]);
+}
+
+/// A box that goes on and off, with holes within its runs: of a part of the time only a part of the streams is read.
+pub(crate) async fn gaps_of_a_part_are_those_of_the_whole(backend: &impl Backend) {
+    let storage = backend.open();
+    let mut frames = Vec::new();
+    for boot in 0..70i64 {
+        let s = Stream::start(
+            &storage,
+            schema(&key("g1"), &[("oven", twin(1))]),
+            1_000 + boot.unsigned_abs() as u128,
+        )
+        .await;
+        // Another gateway's incarnations lie between.
+        if boot % 3 == 0 {
+            let other = schema(&key("g2"), &[("press", twin(2))]);
+            Stream::start(&storage, other, 5_000 + boot.unsigned_abs() as u128).await;
+        }
+        if boot % 10 == 9 {
+            continue; // it never sent anything
+        }
+        for (seq, second) in [(1, 0), (2, 5), (4, 20), (7, 40)] {
+            let t = T0 + (boot * 100 + second) * SECOND;
+            frames.push(cut(&s, seq, t, Body::Samples(vec![sample(0, t, 1.5)])));
+        }
+        let times_us =
+            (boot % 7 == 3).then_some((T0 + boot * 100 * SECOND, T0 + (boot * 100 + 3) * SECOND - 1));
+        let gap = Gap { incarnation: None, seqs: Some((5, 6)), times_us, samples: 2, cause: GapCause::Quota };
+        if boot % 2 == 0 {
+            frames.push(cut(&s, 8, T0 + (boot * 100 + 41) * SECOND, Body::Gap(gap)));
+        }
+    }
+    storage.accept(&frames).await.unwrap();
+    let all = (T0 - 1000 * SECOND, T0 + 9000 * SECOND);
+    let whole = storage.history(twin(1), "nothing", all.0, all.1, 10).await.unwrap();
+    assert!(whole.gaps.len() > 150, "{}", whole.gaps.len());
+    assert_eq!(whole.heard_us, Some(T0 + (68 * 100 + 41) * SECOND));
+    for (from, to) in [
+        (0, 1),
+        (-500, -400),
+        (18, 22),
+        (650, 760),
+        (1_000, 5_000),
+        (2_005, 2_006),
+        (3_395, 3_399),
+        (4_342, 4_404),
+        (6_870, 6_999),
+        (8_000, 8_001),
+        (3_310, 3_345),
+        (5_855, 6_044),
+    ] {
+        let (from, to) = (T0 + from * SECOND, T0 + to * SECOND);
+        let part = storage.history(twin(1), "nothing", from, to, 10).await.unwrap();
+        assert_eq!(part.gaps, common::gaps::merge(whole.gaps.clone(), from, to, 0), "{from} to {to}");
+        assert_eq!(part.heard_us, whole.heard_us);
+    }
 }
 
 pub(crate) async fn bad_samples_are_gaps_until_the_next_one(backend: &impl Backend) {

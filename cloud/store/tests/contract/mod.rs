@@ -6,13 +6,16 @@
 pub(crate) mod accounts;
 pub(crate) mod alarms;
 pub(crate) mod boxes;
+pub(crate) mod certificates;
 pub(crate) mod commands;
 pub(crate) mod fixtures;
 pub(crate) mod frames;
 pub(crate) mod history;
 pub(crate) mod model;
 pub(crate) mod sets;
+pub(crate) mod times;
 pub(crate) mod twins;
+pub(crate) mod waveforms;
 
 use std::sync::Arc;
 
@@ -57,12 +60,16 @@ macro_rules! contract {
             history::only_good_numbers_are_in_the_aggregates,
             history::a_reader_beside_accepting_and_compacting_sees_each_sample_once,
             history::holes_in_a_stream_and_what_gateways_told_are_gaps,
+            history::gaps_of_a_part_are_those_of_the_whole,
             history::bad_samples_are_gaps_until_the_next_one,
             sets::cells_are_what_a_list_of_all_samples_gives,
             sets::late_and_corrected_samples_merge_at_their_own_time,
             sets::no_cell_is_made_up_over_a_gap,
             sets::an_export_has_every_sample_once_in_pages,
             sets::what_is_deleted_is_in_no_sample_and_no_roll_up,
+            waveforms::blocks_are_kept_once_and_go_when_they_are_deleted,
+            times::time_divides_as_a_list_of_all_samples_says,
+            times::nothing_holds_beyond_the_last_word_and_beyond_now,
             commands::a_key_makes_one_command_for_each_requester,
             commands::a_command_goes_forwards_only_and_late_results_are_kept,
             commands::pages_are_stable_under_inserts,
@@ -74,6 +81,9 @@ macro_rules! contract {
             boxes::what_is_known_of_a_gateways_boxes_is_kept_with_its_audit,
             boxes::a_frame_set_aside_is_known_and_listed_once,
             boxes::frames_set_aside_are_bounded,
+            certificates::a_code_enrols_one_key_and_takes_the_secret_away,
+            certificates::only_a_key_that_is_good_is_renewed,
+            certificates::codes_that_expired_are_removed,
             accounts::sessions_live_until_their_end_and_with_their_account,
             accounts::keys_are_what_they_were_made_for,
             accounts::a_gateways_secret_is_replaced,

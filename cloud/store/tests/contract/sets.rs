@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use cloud_core::align::{Column, Grid, Knot, align};
+use cloud_core::history::AlignedPoint;
 use cloud_core::{Storage, StoreError};
 use common::api::{GapReason, HistoryGap, Interpolation, Resolution};
 use common::command::{LogEntry, Severity};
 use common::wire::{Body, Gap, GapCause};
-use common::{PointId, Quality, Sample, Value};
+use common::{PointId, Quality, Sample, TwinId, Value};
 
 use super::Backend;
 use super::fixtures::*;
@@ -39,6 +40,10 @@ fn some_samples() -> Vec<Sample> {
     all
 }
 
+fn point(twin: TwinId, name: &str) -> AlignedPoint {
+    AlignedPoint { twin, point: name.into(), online: true }
+}
+
 fn knots(all: &[Sample], point: u32) -> Vec<Knot> {
     let of = all.iter().filter(|s| s.point.0 == point);
     let mut knots: Vec<Knot> =
@@ -49,7 +54,7 @@ fn knots(all: &[Sample], point: u32) -> Vec<Knot> {
 
 /// What storage says against what a list of all samples gives.
 async fn compare(storage: &Arc<dyn Storage>, all: &[Sample], gaps: &[HistoryGap], what: &str) {
-    let points: Vec<_> = ["temp", "text", "count", "nothing"].map(|p| (twin(1), p.to_owned())).into();
+    let points: Vec<_> = ["temp", "text", "count", "nothing"].map(|p| point(twin(1), p)).into();
     for method in [Interpolation::Previous, Interpolation::Linear] {
         for (from, to, step) in [
             (T0, T0 + 120 * SECOND, SECOND),
@@ -59,7 +64,7 @@ async fn compare(storage: &Arc<dyn Storage>, all: &[Sample], gaps: &[HistoryGap]
             (T0 + 9 * SECOND, T0 + 11 * SECOND, 150_000),
         ] {
             let grid = Grid::within(from, to, step);
-            let columns = storage.aligned(&points, grid, method).await.unwrap();
+            let columns = storage.aligned(&points, grid, method, i64::MAX).await.unwrap();
             assert_eq!(columns.len(), 4);
             for (point, column) in [(0, &columns[0]), (3, &columns[1]), (1, &columns[2])] {
                 // A line ends with the samples one step beyond the last row.
@@ -88,8 +93,8 @@ pub(crate) async fn cells_are_what_a_list_of_all_samples_gives(backend: &impl Ba
     compare(&storage, &all, &[], "some of it compacted").await;
     compact_all(&storage).await;
     compare(&storage, &all, &[], "all of it compacted").await;
-    let unknown = [(twin(77), "temp".to_owned())];
-    let unknown = storage.aligned(&unknown, Grid::within(T0, T0 + 1, 1), Interpolation::Linear).await;
+    let grid = Grid::within(T0, T0 + 1, 1);
+    let unknown = storage.aligned(&[point(twin(77), "temp")], grid, Interpolation::Linear, i64::MAX).await;
     assert!(matches!(unknown, Err(StoreError::NotFound { .. })));
 }
 
@@ -136,19 +141,20 @@ pub(crate) async fn no_cell_is_made_up_over_a_gap(backend: &impl Backend) {
     let rows = vec![sample(0, T0, 1.0), sample(0, T0 + 60 * SECOND, 7.0)];
     storage.accept(&[s.samples(1, rows), s.frame(2, Body::Gap(lost))]).await.unwrap();
     let grid = Grid::within(T0, T0 + 80 * SECOND, 20 * SECOND);
-    let points = [(twin(1), "temp".to_owned())];
+    let points = [point(twin(1), "temp")];
+    let ask = async |grid, method| storage.aligned(&points, grid, method, i64::MAX).await.unwrap().remove(0);
     let none = (None, Quality::BAD_NO_DATA);
     let good = |x: f64| (Some(Value::F64(x)), Quality::GOOD);
     for _ in 0..2 {
-        let held = storage.aligned(&points, grid, Interpolation::Previous).await.unwrap().remove(0);
+        let held = ask(grid, Interpolation::Previous).await;
         let cells: Vec<_> = held.values.into_iter().zip(held.quality).collect();
         assert_eq!(cells, [good(1.0), good(1.0), none.clone(), good(7.0)]);
-        let line = storage.aligned(&points, grid, Interpolation::Linear).await.unwrap().remove(0);
+        let line = ask(grid, Interpolation::Linear).await;
         let cells: Vec<_> = line.values.into_iter().zip(line.quality).collect();
         assert_eq!(cells, [good(1.0), none.clone(), none.clone(), good(7.0)]);
         // The value from before the range holds over its beginning.
         let later = Grid::within(T0 + 10 * SECOND, T0 + 25 * SECOND, 10 * SECOND);
-        let held = storage.aligned(&points, later, Interpolation::Previous).await.unwrap().remove(0);
+        let held = ask(later, Interpolation::Previous).await;
         assert_eq!(held.values, [Some(Value::F64(1.0)), Some(Value::F64(1.0))]);
         compact_all(&storage).await;
     }

@@ -1,6 +1,6 @@
-// Calls that act on the plant, and those that follow what became of it.
-import { json } from "./client";
-import type { AlarmView, CommandRequest, CommandView, DesiredPatch, TwinView } from "./types";
+// Calls that act on the plant, those that follow what became of it, and what else a first visit does not ask for.
+import { json, type HistoryRange } from "./client";
+import type { AlarmView, CommandRequest, CommandView, DesiredPatch, HistoryResponse, TwinView } from "./types";
 
 export const acts = {
   /** The same key again asks after the same command. */
@@ -23,5 +23,12 @@ export const acts = {
     json(`/alarms/${id}/shelve`, { method: "POST", body: { duration_ms, comment } }),
   unshelve: (id: string, comment: string): Promise<AlarmView> =>
     json(`/alarms/${id}/unshelve`, { method: "POST", body: { comment } }),
+  /** A history that says how its time divides. */
+  timed: (twin: string, point: string, r: HistoryRange, signal: AbortSignal): Promise<HistoryResponse> =>
+    json(
+      `/twins/${twin}/points/${encodeURIComponent(point)}/history?times=true` +
+        `&from=${Math.floor(r.from_us)}&to=${Math.ceil(r.to_us)}&max_points=${r.max_points}`,
+      { signal },
+    ),
   twin: (id: string): Promise<TwinView> => json(`/twins/${id}`),
 };

@@ -187,6 +187,21 @@ export interface HistoryPoint {
   mean?: number;
   count: number;
   good: number;
+  times?: HistoryTimes;
+  first_sample?: HistorySample;
+  last_sample?: HistorySample;
+}
+
+export interface HistorySample { t_us: number; value?: Value; quality: Quality }
+
+export interface HistoryTimes {
+  good_us: number;
+  uncertain_us: number;
+  bad_us: number;
+  nothing_us: number;
+  unsettled_us?: number;
+  states?: { value: Value; us: number }[];
+  other_us?: number;
 }
 
 export interface HistoryResponse {
@@ -198,11 +213,12 @@ export interface HistoryResponse {
   resolution: { kind: "raw" } | { kind: "rollup"; bucket_us: number };
   points: HistoryPoint[];
   gaps: HistoryGap[];
+  times?: HistoryTimes;
 }
 
 export type GapReason =
   | "bad_quality" | "clock_unsynchronised" | "gateway_down" | "gateway_offline" | "awaited" | "quota" | "age" | "disk_full"
-  | "overrun" | "damaged" | "operator" | "deleted" | "cloud_lost" | "other";
+  | "overrun" | "damaged" | "operator" | "deleted" | "retention" | "cloud_lost" | "other";
 
 export interface HistoryGap {
   from_us: number;

@@ -113,6 +113,8 @@ export const enLater = {
     setpoint: "setpoint",
     band: "min to max",
     value: "value",
+    states: "Share of time",
+    part: { other: "other", bad: "bad", nothing: "no data", unsettled: "not known" },
     moreGaps: (n: number) => `and ${n} more spans without data`,
     gap: {
       bad_quality: "bad quality",
@@ -127,6 +129,7 @@ export const enLater = {
       damaged: "lost: gateway's log damaged",
       operator: "dropped by a person at the gateway",
       deleted: "deleted",
+      retention: "removed: older than the cloud was to keep it",
       cloud_lost: "lost: the cloud was restored",
       other: "lost for another cause",
     } as Record<GapReason, string>,

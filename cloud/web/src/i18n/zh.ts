@@ -193,6 +193,8 @@ export const zhLater: LaterTexts = {
     setpoint: "设定值",
     band: "最小至最大",
     value: "数值",
+    states: "时间占比",
+    part: { other: "其他", bad: "质量坏", nothing: "无数据", unsettled: "不明" },
     moreGaps: (n) => `另有 ${n} 段没有数据`,
     gap: {
       bad_quality: "质量坏",
@@ -207,6 +209,7 @@ export const zhLater: LaterTexts = {
       damaged: "已丢失：网关日志损坏",
       operator: "已由人员在网关处丢弃",
       deleted: "已在云端删除",
+      retention: "已由云端移除：超过保存期限",
       cloud_lost: "已丢失：云端从备份恢复，网关也已不再保存",
       other: "已丢失，本页面不了解其原因",
     },

@@ -1,5 +1,5 @@
 // Rows of a history as the columns a chart draws, with live values behind them. Pure.
-import type { GapReason, HistoryGap, HistoryResponse } from "../api/types";
+import type { GapReason, HistoryGap, HistoryResponse, HistoryTimes, Value } from "../api/types";
 import { asNumber } from "./values";
 
 export interface Series {
@@ -53,6 +53,24 @@ export const shades = (h: HistoryResponse): Shade[] =>
 export function longest(all: Shade[], from: number, to: number, most: number): { some: Shade[]; more: number } {
   const within = all.filter((g) => g.from < to && g.to > from).sort((a, b) => b.to - b.from - (a.to - a.from));
   return { some: within.slice(0, most), more: Math.max(0, within.length - most) };
+}
+
+/** What time is spent in: a state, or none of them. */
+export type Part = { value: Value } | { none: "other" | "bad" | "nothing" | "unsettled" };
+
+/** How time divides by state, in parts of one, the longest states first; nothing where there are none. */
+export function shares(times: HistoryTimes | undefined): { of: Part; part: number }[] {
+  const states = times?.states ?? [];
+  if (!times || states.length === 0) return [];
+  const whole = times.good_us + times.uncertain_us + times.bad_us + times.nothing_us + (times.unsettled_us ?? 0);
+  const all: [Part, number][] = [
+    ...states.map((s): [Part, number] => [{ value: s.value }, s.us]),
+    [{ none: "other" }, times.other_us ?? 0],
+    [{ none: "bad" }, times.bad_us],
+    [{ none: "nothing" }, times.nothing_us],
+    [{ none: "unsettled" }, times.unsettled_us ?? 0],
+  ];
+  return all.filter(([, us]) => us > 0).map(([of, us]) => ({ of, part: us / whole }));
 }
 
 /** Adds one live value, if it is later than the last. */

@@ -3,13 +3,14 @@
 import { useSignal, useSignalEffect } from "@preact/signals";
 import type { JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
+import { acts } from "../api/acts";
 import { api, ApiError } from "../api/client";
 import type { HistoryResponse, PointView, TwinView } from "../api/types";
 import * as format from "../format";
 import { t } from "../i18n";
 import { tl } from "../i18n/later";
 import { link, now, values } from "../state/plant";
-import { append, EMPTY, fromHistory, held, longest, shades, summary, type Series, type Shade } from "../state/series";
+import { append, EMPTY, fromHistory, held, longest, shades, shares, summary, type Series, type Shade } from "../state/series";
 import type { Chart } from "./TrendChart";
 
 const PRESETS = [300_000, 900_000, 3_600_000, 8 * 3_600_000, 24 * 3_600_000, 7 * 24 * 3_600_000] as const;
@@ -43,6 +44,8 @@ export function Trend({ twin, point, slot, setpoint, setpointSlot }: Props): JSX
   const target = useRef<Series>(EMPTY);
   const reload = useSignal(0);
   const gaps = useSignal<Shade[]>([]);
+  const divided = useSignal<ReturnType<typeof shares>>([]);
+  const isState = point.type === "bool" || point.type === "text" || (point.labels?.length ?? 0) > 0;
 
   const window_ = (): [number, number] => {
     const { span, to } = view.peek();
@@ -104,13 +107,14 @@ export function Trend({ twin, point, slot, setpoint, setpointSlot }: Props): JSX
     const range = { from_us: (to - span) * 1000, to_us: to * 1000, max_points: Math.max(100, Math.min(2000, Math.round(width))) };
     try {
       const [own, wanted] = await Promise.all([
-        api.history(twin.id, point.name, range, signal),
+        (isState ? acts.timed : api.history)(twin.id, point.name, range, signal),
         setpoint ? api.history(twin.id, setpoint.name, range, signal) : null,
       ]);
       if (signal.aborted) return;
       main.current = fromHistory(own);
       target.current = wanted ? fromHistory(wanted) : EMPTY;
       gaps.value = shades(own);
+      divided.value = shares(own.times);
       resolution.value = { kind: own.resolution, rows: own.points.length };
       error.value = "";
       loadedOnce.value = true;
@@ -210,6 +214,14 @@ export function Trend({ twin, point, slot, setpoint, setpointSlot }: Props): JSX
       <p class="hint resolution">
         {r && (r.kind.kind === "raw" ? x.raw(r.rows) : x.rollup(format.span(r.kind.bucket_us / 1000, ages), r.rows))}
       </p>
+      {divided.value.length > 0 && (
+        <p class="hint states">
+          {`${x.states}: `}
+          {divided.value
+            .map(({ of, part }) => `${"none" in of ? x.part[of.none] : format.value(point, of.value)} ${format.fixed(part * 100, 1)} %`)
+            .join(" · ")}
+        </p>
+      )}
       {missing.some.length > 0 && (
         <ul class="hint gaps">
           {missing.some.map((g) => (

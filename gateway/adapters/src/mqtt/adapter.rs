@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use common::supervise::PartError;
-use common::{Access, Drain, PointId, Quality, Sample, ValueType};
-use gateway_core::{DeviceWriter, Message, Messages};
+use common::{Access, Drain, PointId, Quality, Sample, Value, ValueType};
+use gateway_core::{Block, DeviceWriter, Message, Messages, Scale};
 use tokio::time::Instant;
 
-use super::codec::{Decoded, Payload};
+use super::codec::{Decoded, Fault, Payload};
 use super::config::{Binding, DeviceConfig, PointConfig};
 use super::routes::Routes;
+use super::waveform;
 use crate::Context;
 use crate::context::Reporter;
 
@@ -46,6 +47,7 @@ struct Spec {
     id: PointId,
     binding: Binding,
     value_type: ValueType,
+    scale: Scale,
 }
 
 /// The driver of a group of topics.
@@ -84,7 +86,8 @@ impl Adapter {
                 Some(p) if p.scale.is_identity() => p.schema.value_type,
                 _ => ValueType::F64,
             };
-            specs.push(Spec { id, binding, value_type });
+            let scale = context.registry.point(id).map(|p| p.scale).unwrap_or_default();
+            specs.push(Spec { id, binding, value_type, scale });
         }
         let routes = Routes::new(specs.iter().map(|s| s.binding.filter.as_str()));
         Ok(Self { device, config, points: specs, routes, context, source })
@@ -97,6 +100,11 @@ impl Adapter {
         let mut fault = None;
         let mut decoded = Vec::new();
         for spec in self.routes.points(&message.topic).filter_map(|i| self.points.get(i)) {
+            if let Some(dt_ps) = spec.binding.dt_ps {
+                let wrong = self.block(message, spec, dt_ps, now_us, samples);
+                fault = fault.or(wrong.map(|why| (spec.id, why)));
+                continue;
+            }
             let wrong = payload.decode(&spec.binding, spec.value_type, now_us, &mut decoded);
             fault = fault.or(wrong.map(|why| (spec.id, why)));
             samples.extend(decoded.drain(..).map(|Decoded { value, quality, source_us }| Sample {
@@ -119,6 +127,41 @@ impl Adapter {
                 reporter.bad(true, &format!("no value for `{path}` in a message on `{topic}`: {why}"));
             }
         }
+    }
+}
+
+impl Adapter {
+    /// A message with a block of a waveform: the block, and its root mean square as the point's value.
+    fn block(
+        &self,
+        message: &Message,
+        spec: &Spec,
+        dt_ps: u64,
+        now_us: i64,
+        samples: &mut Vec<Sample>,
+    ) -> Option<Fault> {
+        // What the broker kept was taken when it came, or nobody knows when it was.
+        if message.retained {
+            return None;
+        }
+        let of = (spec.id, &spec.binding, spec.scale);
+        let wave = match waveform::decode(&message.payload, of, dt_ps, now_us) {
+            Ok(wave) => wave,
+            Err(why) => {
+                samples.push(Sample::bad(spec.id, Quality::BAD_DECODE, now_us));
+                return Some(why);
+            }
+        };
+        samples.push(Sample {
+            point: spec.id,
+            // Raw, as any value: the pipeline makes the engineering value of it.
+            value: waveform::rms(&wave).map(|rms| Value::F64(spec.scale.invert(rms))),
+            quality: wave.quality,
+            source_us: wave.times_us().1,
+            received_us: now_us,
+        });
+        self.context.raw.send_block(Block { path: self.context.registry.path(spec.id), wave });
+        None
     }
 }
 

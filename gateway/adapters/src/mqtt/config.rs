@@ -90,7 +90,7 @@ pub enum Column {
 }
 
 /// `mqtt = { ... }` of a point.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PointConfig {
     /// Topic of its messages; `+` stands for one level, `#` at the end for any, and captures as in the device's
@@ -125,6 +125,10 @@ pub struct PointConfig {
     pub timestamp: Option<Column>,
     /// Unit of a timestamp that is a number since 1970: `s`, `ms`, `us` or `ns`. Default `ms`.
     pub timestamp_unit: TimestampUnit,
+    /// The payload holds an array of values that were taken so many times a second, 0.001 to 100,000,000: a block of a
+    /// waveform. Of JSON `pointer` is the array, and `timestamp` the time of its first value; of a binary payload all from
+    /// `offset` on are values. The point's own value is each block's root mean square. Default: the payload holds one value.
+    pub rate_hz: Option<f64>,
     /// What a payload without the value means: `bad` or `ignore`. Default `bad`.
     pub missing: Missing,
 }
@@ -145,6 +149,8 @@ pub struct Binding {
     pub filter: String,
     pub(super) source: Source,
     pub(super) unit: TimestampUnit,
+    /// Of a waveform: picoseconds between two values.
+    pub(super) dt_ps: Option<u64>,
     pub(super) missing: Missing,
 }
 
@@ -181,7 +187,27 @@ impl PointConfig {
             return Err(("topic", "topics that begin with `$` belong to the broker".to_owned()));
         }
         let source = self.source()?;
-        Ok(Binding { filter, source, unit: self.timestamp_unit, missing: self.missing })
+        let dt_ps = self.rate_hz.map(|hz| self.step(hz, &source)).transpose()?;
+        Ok(Binding { filter, source, unit: self.timestamp_unit, dt_ps, missing: self.missing })
+    }
+
+    /// Picoseconds between two values of a waveform.
+    fn step(&self, hz: f64, source: &Source) -> Result<u64, Wrong> {
+        let wrong = |message: &str| Err(("rate_hz", message.to_owned()));
+        if !(0.001..=100e6).contains(&hz) {
+            return wrong("expected 0.001 to 100,000,000 values a second");
+        }
+        let is_array = match source {
+            Source::Json { items, .. } => items.is_none(),
+            Source::Binary(field) => field.kind.size().is_some() && field.kind != BinaryType::Bool,
+            Source::Plain | Source::Csv { .. } => false,
+        };
+        if !is_array {
+            return wrong("a waveform is an array in JSON (`pointer`) or binary numbers (`type`)");
+        }
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // within these bounds
+        let dt_ps = (1e12 / hz).round() as u64;
+        Ok(dt_ps)
     }
 
     fn source(&self) -> Result<Source, Wrong> {

@@ -10,6 +10,7 @@ mod pattern;
 mod routes;
 mod time;
 mod unknown;
+mod waveform;
 
 pub(crate) use time::believed;
 

@@ -51,6 +51,7 @@ pub(crate) fn context(registry: Arc<Registry>) -> (Context, Ends) {
     let (to_events, events) = mpsc::channel(100);
     let health = Health::new(clock.clone(), &registry);
     let context = Context {
+        pulse: gateway_core::Pulse::new(clock.clone()),
         registry: registry.into(),
         raw,
         health: health.clone(),

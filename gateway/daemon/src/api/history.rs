@@ -53,7 +53,7 @@ pub(super) async fn history(
     let (resolution, points) = rows(&samples, from_us, to_us, max_points);
     let gaps = of_rows(&points, resolution, None, (from_us, to_us.min(now_us)));
     let (twin, unit) = (device.asset.clone(), known.schema.unit.clone());
-    Ok(Json(HistoryResponse { twin, point, unit, from_us, to_us, resolution, points, gaps }))
+    Ok(Json(HistoryResponse { twin, point, unit, from_us, to_us, resolution, points, gaps, times: None }))
 }
 
 /// Every sample, or one row for each bucket that holds samples. `samples` are in order of time.
@@ -72,17 +72,7 @@ fn rows(samples: &[Sample], from_us: i64, to_us: i64, max: usize) -> (Resolution
 }
 
 fn raw(s: &Sample) -> HistoryPoint {
-    HistoryPoint {
-        t_us: s.source_us,
-        value: s.value.clone().filter(|_| !s.quality.is_bad()),
-        quality: s.quality,
-        first: None,
-        min: None,
-        max: None,
-        mean: None,
-        count: 1,
-        good: u64::from(s.quality.is_good()),
-    }
+    HistoryPoint::raw(s.source_us, s.value.clone().filter(|_| !s.quality.is_bad()), s.quality)
 }
 
 #[allow(clippy::cast_precision_loss)] // counts are far below 2^53
@@ -91,15 +81,13 @@ fn rolled(bucket: &[Sample], t_us: i64) -> HistoryPoint {
     let numbers: Vec<f64> = good.iter().filter_map(|s| s.value.as_ref()?.as_f64()).collect();
     let worst = bucket.iter().map(|s| s.quality).max_by_key(|q| q.class()).unwrap_or(Quality::BAD_NO_DATA);
     HistoryPoint {
-        t_us,
-        value: good.last().and_then(|s| s.value.clone()),
-        quality: worst,
         first: good.first().and_then(|s| s.value.clone()),
         min: numbers.iter().copied().reduce(f64::min),
         max: numbers.iter().copied().reduce(f64::max),
         mean: (!numbers.is_empty()).then(|| numbers.iter().sum::<f64>() / numbers.len() as f64),
         count: bucket.len() as u64,
         good: good.len() as u64,
+        ..HistoryPoint::raw(t_us, good.last().and_then(|s| s.value.clone()), worst)
     }
 }
 

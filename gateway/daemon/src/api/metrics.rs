@@ -13,7 +13,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use super::Api;
-use crate::gateway::VERSION;
+use crate::VERSION;
 
 /// Names and values of labels.
 type Labels = Vec<(&'static str, String)>;

@@ -7,6 +7,7 @@ mod broker;
 mod buffer;
 mod commands;
 mod config;
+mod enrol;
 mod gateway;
 mod history;
 mod metrics;
@@ -50,6 +51,7 @@ pub(crate) struct Api(Arc<Inner>);
 
 pub(crate) struct Inner {
     id: common::GatewayId,
+    data_dir: std::path::PathBuf,
     admission: Admission,
     reload: Reload,
     /// The user that the gateway runs as.
@@ -113,6 +115,7 @@ impl Api {
     ) -> Self {
         Self(Arc::new(Inner {
             id: config.id.clone(),
+            data_dir: config.data_dir.clone(),
             admission: shown.admission,
             reload: shown.reload,
             uid: auth::own_uid(),
@@ -182,6 +185,9 @@ const ROUTES: &[Route] = &[
     route(Method::GET, "/api/v1/gateways", Some(Role::Viewer), || get(gateway::list)),
     route(Method::GET, "/api/v1/config", Some(Role::Viewer), || get(config::show)),
     route(Method::POST, "/api/v1/config/reload", Some(Role::Admin), || post(config::reload)),
+    route(Method::GET, "/api/v1/identity", Some(Role::Viewer), || get(enrol::show)),
+    route(Method::PUT, "/api/v1/identity", Some(Role::Admin), || put(enrol::keep)),
+    route(Method::POST, "/api/v1/identity/request", Some(Role::Admin), || post(enrol::request)),
     route(Method::GET, "/api/v1/audit", Some(Role::Viewer), || get(gateway::audit)),
     route(Method::GET, "/api/v1/assets", Some(Role::Viewer), || get(twins::assets)),
     route(Method::GET, "/api/v1/modbus/endpoints", Some(Role::Viewer), || get(modbus::endpoints)),

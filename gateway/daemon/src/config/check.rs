@@ -73,18 +73,50 @@ pub(super) fn lines(files: &Files<'_>, mistakes: &mut Vec<Mistake>) {
     }
 }
 
+/// The uplink: by its section, by how the box is enrolled, or by both.
 pub(super) fn uplink(files: &Files<'_>, mistakes: &mut Vec<Mistake>) -> Option<Uplink> {
-    let section = files.merged.uplink.as_ref()?;
+    let enrolment = files.enrolment.as_ref().and_then(Option::as_ref);
+    if files.merged.uplink.is_none() && enrolment.is_none() {
+        return None;
+    }
+    let section = files.merged.uplink.clone().unwrap_or_default();
     let mut no = |key, message: String| mistakes.push(files.mistake("uplink", key, message));
-    let address = section.url.parse::<gateway_sync::Url>();
+    // Who is given a password signs in with that.
+    let enrolment = enrolment.filter(|_| section.password_file.is_none());
+    let address = match enrolment.filter(|_| section.url.is_empty()) {
+        Some(enrolment) => enrolment.url(),
+        None => section.url.parse::<gateway_sync::Url>(),
+    };
     match &address {
+        // Whether the box is enrolled was not looked at.
+        Err(_) if section.url.is_empty() && files.enrolment.is_none() => {}
         Err(message) => no("url", message.clone()),
         Ok(url) if url.port == 0 => no("url", "0 is not a port: expected mqtt://host:1 to 65535".to_owned()),
+        Ok(url) if enrolment.is_some() && !url.tls => {
+            no("url", "a box that is enrolled shows its certificate: expected mqtts://".to_owned());
+        }
         Ok(_) => {}
     }
-    if section.password_file.is_none() {
-        no("password_file", "missing: expected the file that holds the gateway's password".to_owned());
+    if section.password_file.is_none() && files.enrolment == Some(None) {
+        no(
+            "password_file",
+            "missing: expected the file that holds the gateway's password, or a box that is enrolled (`twinway enrol`)"
+                .to_owned(),
+        );
     }
+    let gateway = &files.merged.gateway;
+    if let Some(enrolled) = enrolment.map(|e| &e.enrolled)
+        && let Some(id) =
+            gateway.id.as_ref().filter(|id| **id != enrolled.gateway || gateway.tenant != enrolled.tenant)
+    {
+        let (tenant, own) = (&gateway.tenant, id);
+        let message = format!(
+            "this box is enrolled as {}/{} and configured as {tenant}/{own}: set `id` (and `tenant`) to that, or enrol it as this",
+            enrolled.tenant, enrolled.gateway
+        );
+        mistakes.push(files.mistake("gateway", "id", message));
+    }
+    let mut no = |key, message: String| mistakes.push(files.mistake("uplink", key, message));
     if !(65_536..=1 << 30).contains(&section.window_bytes) {
         no("window_bytes", format!("{} is not within 65536 to 1073741824", section.window_bytes));
     }
@@ -121,6 +153,7 @@ pub(super) fn uplink(files: &Files<'_>, mistakes: &mut Vec<Mistake>) -> Option<U
         ca_file: section.ca_file.clone(),
         username: section.username.clone().or_else(user).unwrap_or_default(),
         password: String::new(),
+        enrolment: enrolment.cloned(),
         window_bytes: section.window_bytes,
         machine_id_file: section.machine_id_file.clone(),
         max_delay: section.metered.then(|| std::time::Duration::from_secs(section.max_delay_s)),

@@ -10,6 +10,8 @@ use common::config::{
     Entry, Mistake, Node, Place, Source, Table, Value, Wrong, did_you_mean, parse_tree, read_tree,
 };
 
+use gateway_sync::Enrolment;
+
 use super::assemble::{self, Assembled, Origin, Piece};
 use super::sections::{DeviceSection, File};
 use super::table::{self, Cells, Row};
@@ -96,6 +98,8 @@ pub(super) struct Files<'s> {
     pub(super) mistakes: Vec<Mistake>,
     /// What may be meant so, but hardly is.
     pub(super) warnings: Vec<Mistake>,
+    /// How the box is enrolled, if that was looked at.
+    pub(super) enrolment: Option<Option<Enrolment>>,
 }
 
 impl<'s> Files<'s> {
@@ -109,6 +113,7 @@ impl<'s> Files<'s> {
             devices: Vec::new(),
             mistakes: Vec::new(),
             warnings: Vec::new(),
+            enrolment: None,
         };
         files.parse(inputs);
         files.merge();

@@ -105,6 +105,8 @@ pub struct Uplink {
     pub username: String,
     /// Password; never shown.
     pub password: String,
+    /// What it is enrolled with, if it does not sign in with a password.
+    pub enrolment: Option<gateway_sync::Enrolment>,
     /// Most bytes on their way without an ack.
     pub window_bytes: usize,
     /// File that tells the machine from others.
@@ -200,6 +202,9 @@ impl Report {
     }
 
     fn of_files(mut files: Files<'_>, secrets: bool) -> Self {
+        if secrets {
+            secrets::enrolment(&mut files);
+        }
         let (mut config, mut mistakes) = build(&mut files);
         if secrets {
             secrets::load(&files, &mut config, &mut mistakes);

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::Config;
 use super::files::Files;
-use crate::gateway::VERSION;
+use crate::VERSION;
 
 /// `[opcua_server]`. Without it there is no OPC UA server.
 #[derive(Debug, Clone, PartialEq, Deserialize)]

@@ -206,6 +206,13 @@ fn binding(d: &DeviceSection, p: &PointSection, wrong: Wrong<'_>) -> Option<(Raw
                 wrong(&format!("mqtt.{key}"), message);
                 return None;
             }
+            if m.rate_hz.is_some() && p.value_type != ValueType::F64 {
+                wrong(
+                    "type",
+                    "the value of a waveform's point is a root mean square: expected `f64`".to_owned(),
+                );
+                return None;
+            }
             Some((m.raw_range(p.value_type), MQTT_STALE_MS, m.is_writable()))
         }
         (Some(_), ..) => {

@@ -8,6 +8,7 @@ use base64::prelude::BASE64_STANDARD;
 use common::api::Role;
 use common::config::{Mistake, line_column, read_secret as read};
 use gateway_store::{Key, Keys};
+use gateway_sync::EnrolmentFolder;
 use sha2::{Digest as _, Sha256};
 
 use super::Config;
@@ -42,6 +43,18 @@ impl Token {
     pub fn line(&self) -> String {
         let role = ROLES.iter().find(|(_, role)| *role == self.role).map_or("", |(name, _)| name);
         format!("{}:{role}:{}", self.name, common::text::hex(&self.hash))
+    }
+}
+
+/// How the box is enrolled.
+pub(super) fn enrolment(files: &mut Files<'_>) {
+    match EnrolmentFolder::of(&files.merged.gateway.data_dir).read() {
+        Ok(found) => files.enrolment = Some(found),
+        Err(error) => {
+            let message = format!("how this box is enrolled cannot be read: {error}");
+            let mistake = files.mistake("gateway", "data_dir", message);
+            files.mistakes.push(mistake);
+        }
     }
 }
 

@@ -36,6 +36,7 @@ use crate::parts::Switch;
 use crate::publishing;
 use crate::stages::Stage;
 use crate::standing::Standing;
+use crate::starts;
 use crate::vitals::Vitals;
 use crate::wiring::Wiring;
 pub use handle::ReloadError;
@@ -93,8 +94,9 @@ impl Running {
     pub(crate) fn new(wiring: Wiring, made: Made) -> Self {
         let running = Self { wiring, made, standing: None, proven_at: None, settled_at: None };
         if let Some(first) = running.wiring.config.instead_of.first() {
-            let count = running.wiring.config.instead_of.len();
-            let detail = format!("the files have {count} mistakes, the first: {first}");
+            let more = running.wiring.config.instead_of.len() - 1;
+            let more = if more > 0 { format!(", and {more} more mistakes") } else { String::new() };
+            let detail = format!("the files are not used: {first}{more}");
             running.event(action::CONFIG_LAST_GOOD, "system", Severity::Alarm, detail);
         }
         running
@@ -122,7 +124,7 @@ impl Running {
                 }
                 () = tokio::time::sleep_until(settled_at.unwrap_or_else(Instant::now)), if settled_at.is_some() => {
                     self.settled_at = None;
-                    tokio::task::spawn_blocking(gateway_heap::give_back);
+                    tokio::task::spawn_blocking(heap::give_back);
                 }
             }
         }
@@ -276,7 +278,7 @@ impl Running {
             let standing = standing.unwrap_or_else(|| Standing::of(&config, &registry));
             let staged = if proves { last_good::stage(&data_dir, &sources) } else { Ok(false) };
             drop((config, sources));
-            gateway_heap::give_back();
+            heap::give_back();
             (standing, staged)
         });
         self.proven_at = None;
@@ -381,6 +383,7 @@ impl Running {
     }
 
     fn is_kept(&self) {
+        starts::forget(&self.wiring.config.data_dir);
         self.made.reload.state().view.kept_us = Some(self.wiring.clock.now_us());
     }
 

@@ -27,6 +27,11 @@ impl<'a> Beside<'a> {
         Self { key: "peer", what, value: Some(value) }
     }
 
+    /// An end of the 95 % interval, or the mean, of what has a slope.
+    pub fn end(key: &'a str, value: f64) -> Self {
+        Self { key, what: "of the same series", value: Some(value) }
+    }
+
     /// The gateway as it was before, if it was measured.
     pub fn previous(value: Option<f64>) -> Self {
         Self { key: "previous", what: "previous main", value }

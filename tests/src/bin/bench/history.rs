@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use cloud_core::align::Grid;
+use cloud_core::history::AlignedPoint;
 use cloud_core::storage::FrameStorage as _;
 use cloud_core::{GatewayKey, HistoryStorage as _, NewFrame};
 use cloud_store::{Options, Store};
@@ -184,7 +185,8 @@ async fn aligned(path: &Path) {
     sender.flush().await;
     drop(sender);
     eprintln!("history: stored in {:.1} s", began.elapsed().as_secs_f64());
-    let points: Vec<_> = (0..POINTS).map(|n| (twin(), format!("p{n}"))).collect();
+    let point = |n| AlignedPoint { twin: twin(), point: format!("p{n}"), online: true };
+    let points: Vec<_> = (0..POINTS).map(point).collect();
     let grid = Grid::within(START_US, START_US + DAY_S as i64 * SECOND, 60 * SECOND);
     let storage = open(path);
     let floor = read_ms(path);
@@ -195,7 +197,7 @@ async fn aligned(path: &Path) {
         let mut ask = Vec::new();
         for _ in 0..ASKED {
             let began = Instant::now();
-            let columns = storage.aligned(&points, grid, method).await.expect("columns");
+            let columns = storage.aligned(&points, grid, method, i64::MAX).await.expect("columns");
             ask.push(began.elapsed().as_secs_f64() * 1e3);
             let has = |c: &cloud_core::align::Column| c.values.iter().filter(|v| v.is_some()).count();
             let known: usize = columns.iter().map(has).sum();

@@ -1,7 +1,8 @@
 //! The figures: `make bench`, or one group by name (`make bench ONLY=loop`). Each figure is one line of JSON on
 //! standard output; what is done meanwhile goes to standard error. Real processes, real sockets.
 //!
-//! `--seconds <n>` is the length of each figure of `ingest`.
+//! `--seconds <n>` is the length of each figure of `ingest`. `soak` runs only when it is named, for an hour and two thirds;
+//! `--minutes <n>` is another length than its hour, with a warm-up of two thirds of it.
 //!
 //! After `field` or `opcua`, beginnings of figures' names choose among them. `--previous <twinway-gateway>` takes the same
 //! figures of the field of an older gateway in the same run.
@@ -20,6 +21,7 @@ mod live;
 mod opcua;
 mod outage;
 mod scale;
+mod soak;
 mod start;
 mod wire;
 
@@ -47,16 +49,13 @@ async fn main() -> ExitCode {
     });
     // One TLS provider for every client here.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let seconds = only.iter().position(|a| a == "--seconds").map(|at| {
-        only.remove(at);
-        assert!(at < only.len(), "--seconds needs a number");
-        only.remove(at).parse().expect("a number of seconds")
-    });
+    let seconds = number(&mut only, "--seconds");
+    let minutes = number(&mut only, "--minutes");
     let chosen = only.first().is_some_and(|g| g == "field" || g == "opcua");
     let figures = if chosen { only.split_off(1) } else { Vec::new() };
     let known = [
         "start", "loop", "command", "field", "broker", "scale", "opcua", "buffer", "wire", "ingest",
-        "history", "drain",
+        "history", "drain", "soak",
     ];
     if let Some(unknown) = only.iter().find(|g| !known.contains(&g.as_str())) {
         eprintln!("no group `{unknown}`: there are {}", known.join(", "));
@@ -104,5 +103,17 @@ async fn main() -> ExitCode {
     if wanted("start") {
         start::demo().await;
     }
+    if only.iter().any(|g| g == "soak") {
+        soak::soak(minutes.unwrap_or(60.0)).await;
+    }
     ExitCode::SUCCESS
+}
+
+/// Takes an option and its number out of the arguments.
+fn number<T: std::str::FromStr>(arguments: &mut Vec<String>, option: &str) -> Option<T> {
+    let at = arguments.iter().position(|a| a == option)?;
+    arguments.remove(at);
+    let given = if at < arguments.len() { arguments.remove(at) } else { String::new() };
+    let Ok(number) = given.parse() else { panic!("{option} needs a number") };
+    Some(number)
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use common::supervise::Backoff;
 use common::{Drain, Quality};
+use gateway_core::Beat;
 use gateway_modbus::client::{CallError, Client, Counts, Options};
 use gateway_modbus::pdu::{Answer, Request};
 use gateway_modbus::plan::{Block, Book, Hole, Search};
@@ -87,6 +88,7 @@ pub(super) struct Engine<'a> {
     pub(super) counts: Counts,
     pub(super) told: Option<Instant>,
     looked_up: Instant,
+    beat: Beat,
 }
 
 impl<'a> Engine<'a> {
@@ -125,6 +127,7 @@ impl<'a> Engine<'a> {
             counts: Counts::default(),
             told: None,
             looked_up: now,
+            beat: shared.context.pulse.join(format!("modbus:{}", shared.config.name)),
         };
         engine.load_holes();
         for unit in 0..engine.units.len() {
@@ -137,6 +140,7 @@ impl<'a> Engine<'a> {
         // One for the whole loop: to begin and end such a wait costs more than a look at it.
         let mut stop = pin!(drain.started());
         while !drain.is_started() {
+            self.beat.turns(Duration::ZERO);
             while let Ok(job) = self.jobs.try_recv() {
                 self.queue.push_back(job);
             }
@@ -173,6 +177,7 @@ impl<'a> Engine<'a> {
             self.report(now);
             self.looked_up = now;
             let wake = self.wake(now);
+            self.beat.turns(wake.saturating_duration_since(now));
             let opener = &self.shared.opener;
             tokio::select! {
                 biased;
@@ -328,6 +333,7 @@ impl<'a> Engine<'a> {
         let (Some(mut client), Some(device)) = (self.client.take(), self.shared.devices.get(unit)) else {
             return Err(CallError::Closed);
         };
+        self.beat.turns(limit);
         let begun = Instant::now();
         let result = client.call(device.config.unit, request, limit).await.map(read);
         let now = Instant::now();

@@ -143,6 +143,7 @@ impl Rig {
         let (events, _events) = mpsc::channel(1000);
         let health = Health::new(clock.clone(), &registry);
         let context = Context {
+            pulse: gateway_core::Pulse::new(clock.clone()),
             registry: registry.clone().into(),
             raw,
             health: health.clone(),

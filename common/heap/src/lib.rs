@@ -4,22 +4,24 @@
 //! each costs a C library, and jemalloc minutes of build, for what two calls do. Where the C library is not glibc,
 //! nothing is done here.
 
-/// Heaps of one program: more only hold more holes, and few threads allocate at a time.
-#[cfg(target_env = "gnu")]
-const HEAPS: i32 = 2;
 /// What is at least as large, bytes, gets pages of its own, which go back when it is freed and need not be wiped when
 /// they come. What is made and freed many times a second is hardly ever as large.
 #[cfg(target_env = "gnu")]
 const OWN_PAGES: i32 = 1 << 19;
 
-/// Sets bounds that must stand before other threads do: for the first line of `main`.
-pub fn bound() {
+/// Sets bounds that must stand before other threads do: for the first line of `main`. `heaps` is how many the program may
+/// have: more hold more holes, fewer have threads wait that allocate at the same time.
+pub fn bound(heaps: usize) {
+    #[cfg(not(target_env = "gnu"))]
+    let _ = heaps;
+    #[cfg(target_env = "gnu")]
+    let heaps = i32::try_from(heaps).unwrap_or(i32::MAX).max(1);
     #[cfg(target_env = "gnu")]
     #[allow(unsafe_code)]
     // SAFETY: `mallopt` takes two numbers and may be called at any time (mallopt(3): MT-Unsafe only before the first
     // allocation by several threads, and there are none yet). A bound that is refused leaves what was.
     unsafe {
-        libc::mallopt(libc::M_ARENA_MAX, HEAPS);
+        libc::mallopt(libc::M_ARENA_MAX, heaps);
         libc::mallopt(libc::M_MMAP_THRESHOLD, OWN_PAGES);
     }
 }

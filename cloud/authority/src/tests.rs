@@ -1,0 +1,114 @@
+use std::os::unix::fs::PermissionsExt as _;
+
+use base64::Engine as _;
+
+use super::*;
+
+const NOW: i64 = 1_800_000_000_000_000;
+
+fn options(folder: &Path) -> Options {
+    Options { folder: folder.join("authority"), trust: Trust::Own, days: 30, grace_days: 365 }
+}
+
+fn open(dir: &Path) -> Authority {
+    let authority = Authority::open(options(dir), NOW).unwrap();
+    authority.serve_at("mqtts://cloud.example:8883".into());
+    authority
+}
+
+fn gateway() -> GatewayKey {
+    GatewayKey { tenant: "default".parse().unwrap(), gateway: "line1-box".parse().unwrap() }
+}
+
+fn request(key: &KeyPair) -> String {
+    CertificateParams::default().serialize_request(key).unwrap().pem().unwrap()
+}
+
+#[test]
+fn what_is_issued_names_its_gateway_and_key_and_outlives_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let authority = open(dir.path());
+    let key = KeyPair::generate().unwrap();
+    let issued = authority.issue(&gateway(), &request(&key), NOW).unwrap();
+    let der = CertificateDer::from_pem_slice(issued.enrolled.certificate.as_bytes()).unwrap();
+    let peer = authority.read(&der).unwrap();
+    assert_eq!(peer.gateway, gateway());
+    assert_eq!((&peer.serial, peer.key), (&issued.certificate.serial, issued.certificate.key));
+    assert_eq!(peer.not_after_us, NOW + 30 * DAY_US);
+    assert_eq!(peer.key, Sha256::digest(key.subject_public_key_info())[..]);
+    let again = authority.issue(&gateway(), &request(&key), NOW).unwrap();
+    assert_ne!(again.certificate.serial, issued.certificate.serial);
+
+    let mode =
+        |name| std::fs::metadata(dir.path().join("authority").join(name)).unwrap().permissions().mode();
+    assert_eq!(mode("authority.key") & 0o777, 0o600);
+    let root = authority.root();
+    drop(authority);
+    let authority = open(dir.path());
+    assert_eq!(authority.root(), root);
+    assert_eq!(
+        authority.issue(&gateway(), &request(&key), NOW).unwrap().enrolled.trust,
+        issued.enrolled.trust
+    );
+}
+
+#[test]
+fn a_request_that_its_key_did_not_sign_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let authority = open(dir.path());
+    let pem = request(&KeyPair::generate().unwrap());
+    let mut der =
+        rustls::pki_types::CertificateSigningRequestDer::from_pem_slice(pem.as_bytes()).unwrap().to_vec();
+    // Within the key.
+    let at = der.len() / 2;
+    der[at] ^= 1;
+    let forged = pem_of(&der);
+    for bad in [
+        forged.as_str(),
+        "",
+        "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n",
+    ] {
+        let refused = authority.issue(&gateway(), bad, NOW);
+        assert!(matches!(refused, Err(IssueError::Request(_))), "{refused:?}");
+    }
+    let other = KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+    assert!(matches!(authority.issue(&gateway(), &request(&other), NOW), Err(IssueError::Request(_))));
+    let plain = Authority::open(options(&dir.path().join("plain")), NOW).unwrap();
+    assert_eq!(plain.issue(&gateway(), &pem, NOW), Err(IssueError::NoTls));
+}
+
+fn pem_of(der: &[u8]) -> String {
+    let text = base64::prelude::BASE64_STANDARD.encode(der);
+    format!("-----BEGIN CERTIFICATE REQUEST-----\n{text}\n-----END CERTIFICATE REQUEST-----\n")
+}
+
+#[test]
+fn the_ingress_gets_a_certificate_of_its_names_and_a_new_one_in_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let authority = open(dir.path());
+    let names = ["cloud.example".to_owned(), "127.0.0.1".to_owned()];
+    let (cert, key, new) = authority.server(&names, NOW).unwrap();
+    assert!(new);
+    let first = std::fs::read(&cert).unwrap();
+    assert!(!authority.server(&names, NOW + 59 * DAY_US).unwrap().2);
+    assert_eq!(std::fs::read(&cert).unwrap(), first);
+    assert!(authority.server(&names, NOW + 61 * DAY_US).unwrap().2);
+    assert!(authority.server(&names[..1], NOW + 61 * DAY_US).unwrap().2);
+    assert!(std::fs::read_to_string(key).unwrap().contains("PRIVATE KEY"));
+    assert!(authority.server(&["no name!\u{e9}".into()], NOW).is_err());
+}
+
+#[test]
+fn half_an_authority_is_not_made_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("authority");
+    drop(Authority::open(options(dir.path()), NOW).unwrap());
+    let key = std::fs::read(folder.join("authority.key")).unwrap();
+    std::fs::remove_file(folder.join("authority.key")).unwrap();
+    let missing = Authority::open(options(dir.path()), NOW).err().unwrap().to_string();
+    assert!(missing.contains("authority.key: missing") && missing.contains("backup"), "{missing}");
+    std::fs::write(folder.join("authority.key"), KeyPair::generate().unwrap().serialize_pem()).unwrap();
+    assert!(matches!(Authority::open(options(dir.path()), NOW), Err(Error::Damaged { .. })));
+    std::fs::write(folder.join("authority.key"), key).unwrap();
+    assert!(Authority::open(options(dir.path()), NOW).is_ok());
+}

@@ -1,0 +1,91 @@
+//! The cloud's authority: what the configuration says of it, and the ingress's own certificate, made anew in time.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cloud_authority::{Authority, Error, Options, Trust};
+use common::{Clock, Drain};
+
+use crate::config::Config;
+
+/// How often it is looked whether the ingress's certificate has to be made anew.
+const LOOK: Duration = Duration::from_secs(3600);
+
+fn folder(config: &Config) -> PathBuf {
+    config.cloud.data_dir.join("authority")
+}
+
+/// Whether the ingress's certificate is of the cloud's own authority.
+pub(crate) fn is_own(config: &Config) -> bool {
+    config.ingress.tls_cert.is_none() && !config.ingress.names.is_empty()
+}
+
+/// The authority, with the ingress's certificate if that is its own; none where the ingress speaks no TLS.
+pub(crate) fn authority(config: &Config, clock: &Clock) -> Result<Option<Arc<Authority>>, Error> {
+    let ingress = &config.ingress;
+    let own = is_own(config);
+    if !own && ingress.tls_cert.is_none() {
+        return Ok(None);
+    }
+    let trust = match &ingress.tls_ca {
+        _ if own => Trust::Own,
+        Some(path) => Trust::File(path.clone()),
+        None => Trust::System,
+    };
+    let (days, grace_days) = (ingress.certificate_days, ingress.renew_days);
+    let options = Options { folder: folder(config), trust, days, grace_days };
+    let now = clock.now_us();
+    let authority = Authority::open(options, now)?;
+    if own {
+        authority.server(&ingress.names, now)?;
+    }
+    Ok(Some(Arc::new(authority)))
+}
+
+/// Certificate and key of the ingress.
+pub(crate) fn tls(config: &Config) -> Option<cloud_ingest::Tls> {
+    let ingress = &config.ingress;
+    if is_own(config) {
+        let (cert, key) = Authority::server_files(&folder(config));
+        return Some(cloud_ingest::Tls { cert, key });
+    }
+    let files = ingress.tls_cert.clone().zip(ingress.tls_key.clone());
+    files.map(|(cert, key)| cloud_ingest::Tls { cert, key })
+}
+
+/// Where boxes find the ingress.
+pub(crate) fn url(config: &Config, listens: SocketAddr) -> String {
+    let ingress = &config.ingress;
+    let host = || ingress.names.first().cloned().unwrap_or_else(|| listens.ip().to_string());
+    ingress.url.clone().unwrap_or_else(|| {
+        let host = host();
+        match host.parse::<std::net::Ipv6Addr>() {
+            Ok(_) => format!("mqtts://[{host}]:{}", listens.port()),
+            Err(_) => format!("mqtts://{host}:{}", listens.port()),
+        }
+    })
+}
+
+/// Makes the ingress's certificate anew in time; the ingress looks at the files.
+pub(crate) async fn renew(
+    authority: Arc<Authority>,
+    names: Vec<String>,
+    clock: Clock,
+    drain: Drain,
+) -> Result<(), Error> {
+    loop {
+        tokio::select! {
+            () = drain.started() => return Ok(()),
+            () = tokio::time::sleep(LOOK) => {}
+        }
+        let (authority, names, now) = (authority.clone(), names.clone(), clock.now_us());
+        let made = tokio::task::spawn_blocking(move || authority.server(&names, now)).await;
+        if let Ok(made) = made
+            && made?.2
+        {
+            tracing::info!("the ingress's certificate is made anew");
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Blocks of waveforms: stored with their frame's mark, in its transaction, and kept as they came. Nothing is compacted:
+//! a block is one already.
+
+use cloud_core::NewFrame;
+use cloud_core::history::WaveformEntry;
+use common::TwinId;
+use common::wire::Waveform;
+
+use crate::db::{Result, damaged, from_sql, to_sql};
+use crate::history::find;
+use crate::schemas;
+use crate::sql::{Cell, Conn, Kind, Table, Tx, params};
+use crate::tail::{NO_SERIES, SeriesId};
+use crate::writer::KnownSchema;
+
+const WAVEFORMS: Table<'static> = Table {
+    name: "waveforms",
+    columns: &[
+        ("series", Kind::Int),
+        ("t0_us", Kind::Int),
+        ("first", Kind::Int),
+        ("n", Kind::Int),
+        ("total", Kind::Int),
+        ("dt_ps", Kind::Int),
+        ("rank", Kind::Int),
+        ("seq", Kind::Int),
+        ("blob", Kind::Blob),
+    ],
+    on_conflict: "ON CONFLICT (series, t0_us, first) DO UPDATE
+                  SET n = excluded.n, total = excluded.total, dt_ps = excluded.dt_ps,
+                      rank = excluded.rank, seq = excluded.seq, blob = excluded.blob
+                  WHERE (excluded.rank, excluded.seq) > (waveforms.rank, waveforms.seq)",
+};
+
+/// Stores a block that came in a frame. One of a point that the schema lacks means nothing, as a sample of it.
+pub(crate) fn put(tx: &Tx<'_>, known: &mut KnownSchema, new: &NewFrame, wave: &Waveform) -> Result<()> {
+    let series = |known: &KnownSchema| known.series.get(wave.point.index()).copied().unwrap_or(NO_SERIES);
+    if series(known) == NO_SERIES {
+        schemas::add_series(tx, known, &new.schema, [wave.point])?;
+    }
+    let (series, seq) = (series(known), new.frame.header.seq);
+    if series == NO_SERIES {
+        tracing::warn!(rank = new.rank, seq, "a waveform of a point that the schema lacks");
+        return Ok(());
+    }
+    let mut blob = Vec::new();
+    wave.put(&mut blob);
+    let n = wave.values.len() as u64;
+    let [first, n, total, dt, rank, seq] =
+        [u64::from(wave.first), n, u64::from(wave.total), wave.dt_ps, new.rank, seq]
+            .map(|n| Cell::Int(to_sql(n)));
+    let row = [Cell::Int(series), Cell::Int(wave.t0_us), first, n, total, dt, rank, seq, Cell::Blob(&blob)];
+    tx.insert_all(&WAVEFORMS, [row])
+}
+
+/// Blocks that begin in a range, the earliest first.
+pub(crate) fn list(
+    conn: &Conn,
+    twin: TwinId,
+    point: &str,
+    (from, to): (i64, i64),
+    limit: usize,
+) -> Result<Vec<WaveformEntry>> {
+    let Some(series) = find(conn, twin, point)? else { return Ok(Vec::new()) };
+    let sql = "SELECT t0_us, max(dt_ps), max(total), sum(n), sum(length(blob)) FROM waveforms
+               WHERE series = ?1 AND t0_us >= ?2 AND t0_us < ?3 GROUP BY t0_us ORDER BY t0_us LIMIT ?4";
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    conn.all(sql, params![series, from, to, limit], |row| {
+        Ok(WaveformEntry {
+            t0_us: row.get(0)?,
+            dt_ps: from_sql(row.get(1)?),
+            total: from_sql(row.get(2)?),
+            stored: from_sql(row.get(3)?),
+            bytes: from_sql(row.get(4)?),
+        })
+    })
+}
+
+/// The parts of the block that begins then, in order.
+pub(crate) fn block(conn: &Conn, twin: TwinId, point: &str, t0_us: i64) -> Result<Vec<Waveform>> {
+    let Some(series) = find(conn, twin, point)? else { return Ok(Vec::new()) };
+    let sql = "SELECT blob FROM waveforms WHERE series = ?1 AND t0_us = ?2 ORDER BY first";
+    let blobs: Vec<Vec<u8>> = conn.all(sql, params![series, t0_us], |row| row.get(0))?;
+    let read = |blob: &Vec<u8>| {
+        Waveform::take(blob).map_err(|e| damaged(format_args!("a waveform of series {series} at {t0_us}"), e))
+    };
+    blobs.iter().map(read).collect()
+}
+
+/// Removes blocks that began before a time.
+pub(crate) fn remove_before(tx: &Tx<'_>, series: SeriesId, before: i64) -> Result<()> {
+    tx.execute("DELETE FROM waveforms WHERE series = ?1 AND t0_us < ?2", params![series, before])?;
+    Ok(())
+}
+
+/// Removes blocks that begin in a range; how many values they had.
+pub(crate) fn remove(tx: &Tx<'_>, series: SeriesId, (from, to): (i64, i64)) -> Result<u64> {
+    let sql = "SELECT n FROM waveforms WHERE series = ?1 AND t0_us >= ?2 AND t0_us < ?3";
+    let counts: Vec<i64> = tx.all(sql, params![series, from, to], |row| row.get(0))?;
+    let sql = "DELETE FROM waveforms WHERE series = ?1 AND t0_us >= ?2 AND t0_us < ?3";
+    tx.execute(sql, params![series, from, to])?;
+    Ok(counts.into_iter().map(from_sql).sum())
+}

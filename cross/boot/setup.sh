@@ -1,0 +1,100 @@
+#!/usr/bin/env bash
+# Makes what the boot test needs, once, in target/cross/boot/ARCH: a root file system with systemd, a kernel, and an emulator. Of
+# the distribution; of the machine's own packages only mmdebstrap and, for another architecture, qemu-user-static are added. As
+# root: `cross/boot/setup.sh arm64` or `amd64`.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+arch=${1:?architecture}
+boot=$PWD/target/cross/boot/$arch
+mkdir -p "$boot"
+. cross/apt.sh
+own=$(dpkg --print-architecture)
+case "$arch" in
+  arm64) program=qemu-system-aarch64 package=qemu-system-arm console=ttyAMA0 disk=nvme0n1 ;;
+  amd64) program=qemu-system-x86_64 package=qemu-system-x86 console=ttyS0 disk=nvme0n1 ;;
+  *) echo "unknown architecture $arch: expected arm64 or amd64" >&2; exit 2 ;;
+esac
+
+apt_install mmdebstrap
+if [ "$arch" != "$own" ]; then
+  apt_install arch-test qemu-user-static
+  # Its programs run here while the root is made.
+  [ -e /proc/sys/fs/binfmt_misc/register ] || mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc
+  [ -e /proc/sys/fs/binfmt_misc/qemu-aarch64 ] || cat /usr/lib/binfmt.d/qemu-aarch64.conf > /proc/sys/fs/binfmt_misc/register
+fi
+
+emulator() {
+  ! command -v "$program" >/dev/null || return 0
+  [ ! -x "$boot/qemu/usr/bin/$program" ] || return 0
+  echo "unpacks $package into $boot/qemu" >&2
+  # Installing it could take other packages away; unpacked beside them it cannot. With what it needs and this machine lacks.
+  local conf packages file
+  conf=$(private_apt "$own" "$boot")
+  cp /var/lib/dpkg/status "$boot/apt-$own/status"
+  APT_CONFIG=$conf apt-get update -q >&2
+  packages=$(APT_CONFIG=$conf apt-get install -s --no-install-recommends "$package" ipxe-qemu seabios |
+    sed -n 's/^Inst \([^ ]*\).*/\1/p')
+  mkdir -p "$boot/debs" "$boot/qemu"
+  # shellcheck disable=SC2086 # a list
+  (cd "$boot/debs" && APT_CONFIG=$conf apt-get download -q $packages >&2)
+  for file in "$boot"/debs/*.deb; do dpkg-deb -x "$file" "$boot/qemu"; done
+}
+
+# Without an initrd: on arm64 NVMe, ext4, PCI and the console are in the distribution's kernel for clouds; what it needs beyond that
+# and has as modules is put into the root.
+kernel() {
+  [ ! -e "$boot/vmlinuz" ] || return 0
+  if [ "$arch" = "$own" ]; then
+    cp "$boot"/system/boot/vmlinuz-* "$boot/vmlinuz"
+    cp "$boot"/system/boot/initrd.img-* "$boot/initrd"
+    return
+  fi
+  local conf name version
+  conf=$(private_apt "$arch" "$boot")
+  APT_CONFIG=$conf apt-get update -q >&2
+  name=$(APT_CONFIG=$conf apt-cache depends "linux-image-cloud-$arch" | sed -n 's/.*Depends: \(linux-image-[0-9].*\)/\1/p' | head -n1)
+  mkdir -p "$boot/kernel"
+  (cd "$boot/kernel" && APT_CONFIG=$conf apt-get download -q "$name" >&2 && dpkg-deb -x ./*.deb .)
+  version=$(basename "$boot"/kernel/lib/modules/*)
+  local from=$boot/kernel/lib/modules/$version to=$boot/system/lib/modules/$version part
+  mkdir -p "$to"
+  cp "$from"/modules.{builtin,order,builtin.modinfo} "$to/"
+  for part in drivers/virtio drivers/net/virtio_net.ko drivers/net/net_failover.ko net/core/failover.ko fs/autofs drivers/char/hw_random; do
+    mkdir -p "$to/kernel/$(dirname "$part")"
+    cp -r "$from/kernel/$part" "$to/kernel/$(dirname "$part")/"
+  done
+  chroot "$boot/system" depmod "$version"
+  cp "$boot/kernel/boot/vmlinuz-$version" "$boot/vmlinuz"
+}
+
+root() {
+  [ ! -e "$boot/system.done" ] || return 0
+  echo "makes a root file system for $arch, which takes some minutes" >&2
+  # What was cut off may have left this machine's own folders there.
+  if grep -q " $boot/system/" /proc/mounts; then
+    echo "something is mounted below $boot/system: umount it, then run again" >&2
+    exit 1
+  fi
+  rm -rf --one-file-system "$boot/system"
+  local include=systemd-sysv,udev,kmod,iproute2,netbase,procps,passwd
+  [ "$arch" != "$own" ] || include+=,linux-image-cloud-$arch,initramfs-tools
+  TMPDIR=$boot mmdebstrap --mode=root --architectures="$arch" --variant=apt --include="$include" \
+    --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/doc/*' \
+    bookworm "$boot/system" /etc/apt/sources.list.d/debian.sources >&2
+  local etc=$boot/system/etc
+  echo box1 > "$etc/hostname"
+  echo "/dev/$disk / ext4 defaults 0 1" > "$etc/fstab"
+  : > "$etc/machine-id"
+  printf '[Match]\nName=e*\n[Network]\nDHCP=yes\n' > "$etc/systemd/network/80-dhcp.network"
+  mkdir -p "$etc/systemd/system/serial-getty@$console.service.d"
+  # The test's console; nobody else reaches it.
+  printf '[Service]\nExecStart=\nExecStart=-/sbin/agetty --autologin root --keep-baud 115200 %%I dumb\n' \
+    > "$etc/systemd/system/serial-getty@$console.service.d/login.conf"
+  chroot "$boot/system" systemctl enable systemd-networkd.service >&2
+  chroot "$boot/system" systemctl mask apt-daily.timer apt-daily-upgrade.timer fstrim.timer dpkg-db-backup.timer e2scrub_all.timer >&2
+  touch "$boot/system.done"
+}
+
+root
+kernel
+emulator

@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Makes a Debian package of built programs: `cross/deb.sh PRODUCT ARCH`, into target/cross/packages. Prints its path.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. cross/product.sh
+product "$1"
+. "target/cross/env-$2.sh"
+packages=${PACKAGES:-target/cross/packages}
+mkdir -p "$packages"
+root=$(mktemp -d)
+trap 'rm -rf "$root"' EXIT
+cross/stage.sh "$name" "$2" "$root"
+
+# The C library that its symbols ask for: what it was linked with may be newer than needed.
+needed=$("$gcc-objdump" -T "$root/usr/bin/$name" "$root/usr/lib/$name/twinway" |
+  grep -o 'GLIBC_[0-9][0-9.]*' | sed 's/GLIBC_//' | sort -Vu | tail -n1)
+
+control=$root/DEBIAN
+install -d "$control"
+cat > "$control/control" <<END
+Package: $name
+Version: $version
+Architecture: $deb
+Maintainer: Twinway <packages@twinway.invalid>
+Installed-Size: $(find "$root" -type f ! -path '*/DEBIAN/*' -printf '%s\n' | awk '{ k += int(($1 + 1023) / 1024) } END { print k }')
+Depends: libc6 (>= $needed), libgcc-s1, systemd (>= 250), init-system-helpers (>= 1.60), passwd
+Section: net
+Priority: optional
+Description: $summary
+ Made of the sources at commit $(git describe --always --dirty --abbrev=12). What it is made of, with licences:
+ /usr/share/doc/$name.
+END
+echo "$config_dir/$config" > "$control/conffiles"
+for script in postinst prerm postrm; do
+  sed "s#@NAME@#$name#g; s#@CONFIG_DIR@#$config_dir#g; s#@STATE_DIR@#$state_dir#g; s#@USER@#$user#g; s#@RUN@#$user#g" \
+    "cross/deb/$script" > "$control/$script"
+  chmod 755 "$control/$script"
+done
+(cd "$root" && find . -type f ! -path './DEBIAN/*' -printf '%P\n' | LC_ALL=C sort | xargs -d '\n' md5sum) > "$control/md5sums"
+chmod 644 "$control/control" "$control/conffiles" "$control/md5sums"
+find "$root" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
+# One thread: with several, xz cuts blocks by what the machine has.
+dpkg-deb --root-owner-group --threads-max=1 -Zxz -z9 -b "$root" "$packages/${name}_${version}_$deb.deb" >&2
+echo "$packages/${name}_${version}_$deb.deb"

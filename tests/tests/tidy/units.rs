@@ -1,0 +1,75 @@
+//! The units of systemd/: understood to the last key, and as closed as they claim; their users and folders are what they name.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use crate::root;
+
+const UNITS: [&str; 2] = ["twinway-gateway", "twinway-cloud"];
+/// Most exposure, in tenths, by `systemd-analyze security`: 0 is closed, 100 is open.
+const MOST_EXPOSED: &str = "15";
+
+fn run(program: &str, arguments: &[&str]) {
+    let output = Command::new(program).args(arguments).env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin").output();
+    let output = output.unwrap_or_else(|e| panic!("{program}: {e}; tests/setup.sh installs it"));
+    let told =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program} {arguments:?}: {told}");
+}
+
+/// The unit with its program where there is one: it is not installed here.
+fn with_a_program(dir: &Path, unit: &str) -> String {
+    let program = dir.join(unit);
+    fs::write(&program, "#!/bin/sh\n").expect("a program");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("a program that runs");
+    let text = fs::read_to_string(root().join(format!("systemd/{unit}.service"))).expect("the unit");
+    let there = program.to_str().expect("a path in UTF-8");
+    let file = dir.join(format!("{unit}.service"));
+    fs::write(&file, text.replace(&format!("/usr/bin/{unit}"), there)).expect("the unit's copy");
+    file.to_str().expect("a path in UTF-8").to_owned()
+}
+
+#[test]
+fn units_are_understood_and_closed() {
+    let dir = tempfile::tempdir().expect("a folder");
+    for unit in UNITS {
+        let file = with_a_program(dir.path(), unit);
+        run("systemd-analyze", &["verify", "--man=no", "--recursive-errors=yes", &file]);
+        run(
+            "systemd-analyze",
+            &["security", "--no-pager", "--offline=true", &format!("--threshold={MOST_EXPOSED}"), &file],
+        );
+    }
+}
+
+#[test]
+fn a_unit_has_its_user_and_its_folders() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let inside = format!("--root={}", dir.path().display());
+    fs::create_dir(dir.path().join("etc")).expect("a folder for the lists of users");
+    for unit in UNITS {
+        let lists = |kind: &str| root().join(format!("systemd/{unit}.{kind}")).display().to_string();
+        run("systemd-sysusers", &[&inside, &lists("sysusers")]);
+        run("systemd-tmpfiles", &[&inside, "--create", &lists("tmpfiles")]);
+        let text = fs::read_to_string(root().join(format!("systemd/{unit}.service"))).expect("the unit");
+        let value = |key: &str| {
+            let line =
+                text.lines().find_map(|l| l.strip_prefix(key)).unwrap_or_else(|| panic!("{unit}: no {key}"));
+            line.to_owned()
+        };
+        let users = fs::read_to_string(dir.path().join("etc/passwd")).expect("users");
+        assert!(users.lines().any(|l| l.starts_with(&format!("{}:", value("User=")))), "{users}");
+        let state = dir.path().join("var/lib").join(value("StateDirectory="));
+        let secrets = value("LoadCredential=secrets:/");
+        for folder in [state, dir.path().join(secrets)] {
+            let mode =
+                fs::metadata(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display())).permissions();
+            assert_eq!(mode.mode() & 0o777, 0o700, "{}", folder.display());
+        }
+    }
+    let groups = fs::read_to_string(dir.path().join("etc/group")).expect("groups");
+    let dialout = groups.lines().find(|l| l.starts_with("dialout:")).unwrap_or_default();
+    assert!(dialout.ends_with(":twinway"), "{groups}");
+}
