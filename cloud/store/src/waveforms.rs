@@ -87,9 +87,11 @@ pub(crate) fn block(conn: &Conn, twin: TwinId, point: &str, t0_us: i64) -> Resul
     blobs.iter().map(read).collect()
 }
 
-/// Removes blocks that began before a time.
-pub(crate) fn remove_before(tx: &Tx<'_>, series: SeriesId, before: i64) -> Result<()> {
-    tx.execute("DELETE FROM waveforms WHERE series = ?1 AND t0_us < ?2", params![series, before])?;
+/// Removes blocks of some series (a JSON list) that began before a time.
+pub(crate) fn remove_before(tx: &Tx<'_>, series: &str, before: i64) -> Result<()> {
+    let all = tx.dialect().integers_of("?1");
+    let sql = format!("DELETE FROM waveforms WHERE t0_us < ?2 AND series IN ({all})");
+    tx.execute(&sql, params![series, before])?;
     Ok(())
 }
 

@@ -84,7 +84,7 @@ impl RawSender {
     /// Puts a block of a waveform; drops and counts it when the queue is full, or there is none.
     pub fn send_block(&self, block: Block) {
         let values = block.wave.values.len() as u64;
-        if !self.blocks.as_ref().is_some_and(|to| to.try_send(block).is_ok()) {
+        if self.blocks.as_ref().is_none_or(|to| to.try_send(block).is_err()) {
             self.blocks_dropped.fetch_add(values, Ordering::Relaxed);
         }
     }

@@ -146,6 +146,7 @@ impl Second {
             points: POINTS,
             rate: RATE,
             base_us: place.base_us,
+            step_us: 1,
             after: NUMBERS,
             qos: QoS::AtMostOnce,
         };

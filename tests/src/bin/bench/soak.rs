@@ -57,7 +57,7 @@ pub async fn soak(minutes: f64) {
     let base_us = common::Clock::system().now_us() - DAY_US + kept;
     let (counts, drain) = (Arc::new(SensorCounts::default()), Drain::new());
     let (broker, qos) = (gateway.broker, QoS::AtLeastOnce);
-    let sensor = Numbered { broker, points: POINTS, rate: RATE, base_us, step_us: STEP_US, qos };
+    let sensor = Numbered { broker, points: POINTS, rate: RATE, base_us, step_us: STEP_US, after: 0, qos };
     let sensor = tokio::spawn(sensor.run(value, counts.clone(), drain.clone()));
     let seen = Arc::new(AtomicU64::new(0));
     let page = tokio::spawn(look(cloud.api().clone(), seen.clone()));
