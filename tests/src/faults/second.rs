@@ -157,7 +157,11 @@ impl Second {
     /// From now on it has the name, and does what it is told.
     async fn let_in(&mut self, cloud: &Api) {
         accept(cloud, &self.gateway).await;
-        // It would ask again after some time; one that is started asks at once.
+        self.start_again().await;
+    }
+
+    /// It would ask again after some time whether it is let in; one that is started asks at once.
+    async fn start_again(&mut self) {
         self.gateway.process.kill();
         let ended = std::mem::replace(&mut self.watch, tokio::spawn(async {}));
         ended.await.expect("the watermark ends with the box");
@@ -171,7 +175,11 @@ impl Second {
     }
 
     /// Before the first one has the name again: all that it was ordered has an end, and all that it has is in the cloud.
-    pub(super) async fn end(mut self, orders: &[Order]) -> Seen {
+    pub(super) async fn end(mut self, cloud: &Api, orders: &[Order]) -> Seen {
+        // A copy that had the name while the first one was down, and so had not to be let in, lost it when that came back.
+        if accept(cloud, &self.gateway).await {
+            self.start_again().await;
+        }
         let at_box = self.gateway.api();
         let ended = async {
             for id in orders.iter().filter_map(|order| order.id) {

@@ -182,7 +182,7 @@ impl Site {
         let (cloud, at_box) = (running.api().unpooled(), box1.gateway.api());
         let orders = self.orders.into_inner().expect("no panic holds it");
         let second = match self.second {
-            Some(second) => Some(second.end(&orders).await),
+            Some(second) => Some(second.end(&cloud, &orders).await),
             None => self.seen,
         };
         if second.is_some() && second::accept(&cloud, &box1.gateway).await {
