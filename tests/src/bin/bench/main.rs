@@ -120,5 +120,3 @@ async fn main() -> ExitCode {
     }
     ExitCode::SUCCESS
 }
-
-/// Takes an option and its number out of the arguments.
