@@ -139,6 +139,22 @@ async fn what_is_broken_in_what_was_seen_is_found() {
     broken(Kind::AckedLost, |e| {
         first(e).remove(20);
     });
+    // What a full disk cost is told to the sample: as many, and no more.
+    for (told, lost) in [(1, 1), (1, 2)] {
+        let mut evidence = honest.clone();
+        evidence.oracle = honest.oracle.apart();
+        let gap = common::wire::Gap {
+            incarnation: None,
+            seqs: Some((3, 4)),
+            times_us: None,
+            samples: told,
+            cause: common::wire::GapCause::DiskFull,
+        };
+        evidence.audit.push(gap.entry(&"box1".parse().expect("a name"), 5));
+        // The end of the twin's way is there; some before it are not.
+        first(&mut evidence).drain(20..20 + lost);
+        assert_eq!(kinds(&evidence).contains(&Kind::Lost), told < lost as u64, "{told} told, {lost} lost");
+    }
     // A watermark that runs ahead of the disk: nothing of it ever arrives.
     broken(Kind::Lost, |e| {
         let at_us = e.base_us + 5_000_000;

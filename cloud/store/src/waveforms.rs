@@ -62,7 +62,7 @@ pub(crate) fn list(
     limit: usize,
 ) -> Result<Vec<WaveformEntry>> {
     let Some(series) = find(conn, twin, point)? else { return Ok(Vec::new()) };
-    let sql = "SELECT t0_us, max(dt_ps), max(total), sum(n), sum(length(blob)) FROM waveforms
+    let sql = "SELECT t0_us, max(dt_ps), max(total), CAST(sum(n) AS BIGINT), CAST(sum(length(blob)) AS BIGINT) FROM waveforms
                WHERE series = ?1 AND t0_us >= ?2 AND t0_us < ?3 GROUP BY t0_us ORDER BY t0_us LIMIT ?4";
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     conn.all(sql, params![series, from, to, limit], |row| {

@@ -356,6 +356,6 @@ mod tests {
         raw.send(batch(1).to_vec());
         raw.send(batch(2).to_vec());
         raw.send(vec![]);
-        assert_eq!(drops.list(), [("raw:full".to_owned(), 1)]);
+        assert_eq!(drops.list(), [("raw:full".to_owned(), 1), ("waveforms:full".to_owned(), 0)]);
     }
 }

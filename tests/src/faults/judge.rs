@@ -148,11 +148,13 @@ fn samples(evidence: &Evidence) -> Vec<Violation> {
     let verdict = evidence.oracle.judge(&evidence.stored, value);
     let told = evidence.audit.iter().any(|e| e.action == action::DATA_GAP);
     let may_lose = evidence.corrupted && told;
+    // A full disk may cost what the declared policy gives away, as many samples as it tells.
+    let dropped = told_dropped(evidence);
     if evidence.corrupted && verdict.lost > 0 && !told {
         found.push(violation(Kind::Untold, format!("{} samples were damaged: {verdict:?}", verdict.lost)));
     }
     let counts = [
-        (Kind::Lost, if may_lose { 0 } else { verdict.lost }),
+        (Kind::Lost, if may_lose || verdict.lost <= dropped { 0 } else { verdict.lost }),
         (Kind::Doubled, verdict.doubled),
         (Kind::Changed, verdict.changed),
         (Kind::Reordered, verdict.reordered),
@@ -174,6 +176,17 @@ fn samples(evidence: &Evidence) -> Vec<Violation> {
         }
     }
     found
+}
+
+/// Samples that gateways told as dropped because their disk was full.
+fn told_dropped(evidence: &Evidence) -> u64 {
+    let gaps = evidence.audit.iter().filter(|e| e.action == action::DATA_GAP);
+    // As `wire::Gap` words it.
+    let samples = |e: &LogEntry| {
+        let rest = e.detail.strip_prefix("data lost, disk full, ")?;
+        rest.split(", ").find_map(|part| part.split_once(" sample")?.0.parse::<u64>().ok())
+    };
+    gaps.filter_map(samples).sum()
 }
 
 /// The number of a sensor's sample; none if it is another device's.
