@@ -1,3 +1,5 @@
+//! The authority: what it issues, whom it refuses, and what it does with half of its files.
+
 use std::os::unix::fs::PermissionsExt as _;
 
 use base64::Engine as _;

@@ -1,3 +1,5 @@
+//! Blocks of waveforms: read back as they were, cut into parts, and no bytes make the decoder panic.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Enrolment's folder: a key that waits, a certificate that comes, and what is not for this box.
+
 use std::os::unix::fs::PermissionsExt as _;
 
 use rcgen::{Issuer, date_time_ymd};

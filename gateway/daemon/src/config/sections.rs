@@ -75,11 +75,12 @@ impl Default for GatewaySection {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct UplinkSection {
-    /// Where the cloud's ingress listens: `mqtt://host:1883`, or `mqtts://host:8883` with TLS. No default.
+    /// Where the cloud's ingress listens: `mqtt://host:1883`, or `mqtts://host:8883` with TLS. Default: what the cloud told
+    /// when the box was enrolled.
     pub url: String,
     /// User name. Default `<tenant>/<gateway id>`.
     pub username: Option<String>,
-    /// File that holds the password, readable by its owner alone. No default.
+    /// File that holds the password, readable by its owner alone. Default: none, it signs in with what it was enrolled with.
     pub password_file: Option<PathBuf>,
     /// Certificates (PEM) that the cloud's may be signed by, for `mqtts`. Default: the system's.
     pub ca_file: Option<PathBuf>,

@@ -235,7 +235,6 @@ fn every_mistake_is_told_with_file_line_key_and_what_was_expected() {
             "device[0].point[1].max_interval_ms",
             "stale_ms = 9000",
         ),
-        ("id = \"g1\"", "id = \"g1\"\n[uplink]\nurl = \"mqtt://x\"", 3, "uplink.password_file", "missing"),
         ("id = \"g1\"", "id = \"g1\"\n[uplink]\nquiet = [\"22:00\"]", 4, "uplink.quiet", "22:00-06:30"),
         ("id = \"g1\"", "id = \"g1\"\n[uplink]\nday_mb = 0", 4, "uplink.day_mb", "0.01 to"),
         ("id = \"g1\"", "id = \"g1\"\n[uplink]\nmax_delay_s = 0", 4, "uplink.max_delay_s", "1 to 3600"),
