@@ -7,6 +7,8 @@
 //! two values (LEB128), first value's place in the block and values of the block (LEB128 each), scale f64, offset f64, type u8
 //! (1 i16, 2 f32, 3 f64), count of values (LEB128), then bits: `put_series` of integers, `put_floats` of floats.
 
+use std::ops::Range;
+
 use crate::bytes::{DecodeError, Reader, put_varint};
 use crate::columns::{BitReader, BitWriter, put_floats, put_series, take_floats, take_series};
 use crate::quality::Quality;
@@ -68,16 +70,12 @@ impl WaveValues {
         }
     }
 
-    /// Takes the first `n` off.
-    fn split_front(&mut self, n: usize) -> Self {
-        fn front<T>(values: &mut Vec<T>, n: usize) -> Vec<T> {
-            let rest = values.split_off(n.min(values.len()));
-            std::mem::replace(values, rest)
-        }
+    /// A copy of some.
+    fn some(&self, range: Range<usize>) -> Self {
         match self {
-            Self::I16(values) => Self::I16(front(values, n)),
-            Self::F32(values) => Self::F32(front(values, n)),
-            Self::F64(values) => Self::F64(front(values, n)),
+            Self::I16(values) => Self::I16(values.get(range).unwrap_or_default().to_vec()),
+            Self::F32(values) => Self::F32(values.get(range).unwrap_or_default().to_vec()),
+            Self::F64(values) => Self::F64(values.get(range).unwrap_or_default().to_vec()),
         }
     }
 }
@@ -122,18 +120,14 @@ impl Waveform {
         (self.time_us(self.first), self.time_us(self.first.saturating_add(count.saturating_sub(1))))
     }
 
-    /// In parts that fit a frame each.
-    #[must_use]
-    pub fn parts(mut self) -> Vec<Self> {
-        let mut parts = Vec::with_capacity(self.values.len().div_ceil(MAX_WAVEFORM_VALUES));
-        while self.values.len() > MAX_WAVEFORM_VALUES {
-            let values = self.values.split_front(MAX_WAVEFORM_VALUES);
-            let next = self.first.saturating_add(u32::try_from(values.len()).unwrap_or(u32::MAX));
-            parts.push(Self { values, ..self });
-            self.first = next;
-        }
-        parts.push(self);
-        parts
+    /// In parts that fit a frame each, made one at a time: a block may be large.
+    pub fn parts(&self) -> impl Iterator<Item = Self> + '_ {
+        let count = self.values.len();
+        (0..count).step_by(MAX_WAVEFORM_VALUES).map(move |at| {
+            let values = self.values.some(at..count.min(at + MAX_WAVEFORM_VALUES));
+            let first = self.first.saturating_add(u32::try_from(at).unwrap_or(u32::MAX));
+            Self { first, values, ..*self }
+        })
     }
 
     /// Appends its bytes.

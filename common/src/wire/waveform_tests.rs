@@ -114,12 +114,16 @@ fn a_converters_values_take_half_of_their_bytes() {
 #[test]
 fn a_long_block_goes_in_parts_that_make_it_again() {
     let whole = block(WaveValues::I16(vibration(2 * MAX_WAVEFORM_VALUES + 10)));
-    let parts = whole.clone().parts();
+    let parts: Vec<_> = whole.parts().collect();
     assert_eq!(
         parts.iter().map(|p| p.values.len()).collect::<Vec<_>>(),
         [MAX_WAVEFORM_VALUES, MAX_WAVEFORM_VALUES, 10]
     );
     assert!(parts.iter().all(|p| p.t0_us == whole.t0_us && p.total == whole.total));
+    // A part holds no more than its own.
+    let WaveValues::I16(last) = &parts[2].values else { panic!("integers") };
+    let WaveValues::I16(first) = &parts[0].values else { panic!("integers") };
+    assert_eq!((first.capacity(), last.capacity()), (MAX_WAVEFORM_VALUES, 10));
     let joined: Vec<f64> = parts.iter().flat_map(|p| p.values.iter().collect::<Vec<_>>()).collect();
     assert_eq!(joined, whole.values.iter().collect::<Vec<_>>());
     // 25,600 values a second: the second part begins a second later.

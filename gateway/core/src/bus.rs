@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use common::Sample;
 use common::wire::Waveform;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::registry::Registry;
 
@@ -56,6 +56,8 @@ pub struct Block {
     pub path: String,
     /// The whole block.
     pub wave: Waveform,
+    /// Its values' part of what may wait; given back with it.
+    _room: OwnedSemaphorePermit,
 }
 
 /// Where adapters put what they read. Cheap to clone.
@@ -63,7 +65,7 @@ pub struct Block {
 pub struct RawSender {
     to: mpsc::Sender<Vec<Sample>>,
     dropped: Arc<AtomicU64>,
-    blocks: Option<mpsc::Sender<Block>>,
+    blocks: Option<(mpsc::Sender<Block>, Arc<Semaphore>)>,
     blocks_dropped: Arc<AtomicU64>,
 }
 
@@ -75,16 +77,21 @@ impl RawSender {
         (Self { to, dropped, blocks: None, blocks_dropped }, from)
     }
 
-    /// The same with a queue of `capacity` blocks of waveforms; drops are counted, in values, under `waveforms:full`.
-    pub fn with_blocks(self, capacity: usize) -> (Self, mpsc::Receiver<Block>) {
+    /// The same with a queue of `capacity` blocks of waveforms, of at most `values` values in all, with that in hand; drops are
+    /// counted, in values, under `waveforms:full`.
+    pub fn with_blocks(self, capacity: usize, values: usize) -> (Self, mpsc::Receiver<Block>) {
         let (blocks, from) = mpsc::channel(capacity);
-        (Self { blocks: Some(blocks), ..self }, from)
+        (Self { blocks: Some((blocks, Arc::new(Semaphore::new(values)))), ..self }, from)
     }
 
-    /// Puts a block of a waveform; drops and counts it when the queue is full, or there is none.
-    pub fn send_block(&self, block: Block) {
-        let values = block.wave.values.len() as u64;
-        if self.blocks.as_ref().is_none_or(|to| to.try_send(block).is_err()) {
+    /// Puts a block of a waveform of a point; drops and counts it when the queue is full, or there is none.
+    pub fn send_block(&self, path: String, wave: Waveform) {
+        let values = wave.values.len() as u64;
+        let put = |(to, room): &(mpsc::Sender<Block>, Arc<Semaphore>)| {
+            let room = Arc::clone(room).try_acquire_many_owned(u32::try_from(values).ok()?).ok()?;
+            to.try_send(Block { path, wave, _room: room }).ok()
+        };
+        if self.blocks.as_ref().and_then(put).is_none() {
             self.blocks_dropped.fetch_add(values, Ordering::Relaxed);
         }
     }
@@ -280,6 +287,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use common::wire::WaveValues;
     use common::{PointId, Quality};
 
     use super::*;
@@ -357,5 +365,38 @@ mod tests {
         raw.send(batch(2).to_vec());
         raw.send(vec![]);
         assert_eq!(drops.list(), [("raw:full".to_owned(), 1), ("waveforms:full".to_owned(), 0)]);
+    }
+
+    #[test]
+    fn blocks_wait_by_their_values() {
+        let drops = DropCounts::default();
+        let (raw, mut from) = RawSender::new(1, &drops).0.with_blocks(10, 5);
+        let put = |values: usize| {
+            let wave = Waveform {
+                point: PointId(0),
+                quality: Quality::GOOD,
+                t0_us: 0,
+                received_us: 0,
+                dt_ps: 1,
+                first: 0,
+                total: 1,
+                scale: 1.0,
+                offset: 0.0,
+                values: WaveValues::I16(vec![0; values]),
+            };
+            raw.send_block("d/p".into(), wave);
+        };
+        let dropped = || drops.list().into_iter().find(|d| d.0 == "waveforms:full").unwrap().1;
+        [2, 4, 3].into_iter().for_each(put);
+        assert_eq!(dropped(), 4, "there was room for three");
+        // What is in hand still counts.
+        let in_hand = from.try_recv().unwrap();
+        put(1);
+        assert_eq!(dropped(), 5);
+        drop(in_hand);
+        put(2);
+        assert_eq!(dropped(), 5);
+        let rest = [from.try_recv().unwrap(), from.try_recv().unwrap()];
+        assert_eq!(rest.map(|b| b.wave.values.len()), [3, 2]);
     }
 }

@@ -9,7 +9,7 @@ use common::command::LogEntry;
 use common::supervise::PartError;
 use common::wire::Body;
 use common::{Drain, QualityClass, Sample};
-use gateway_core::{Batch, Block, Bus, Current, FrameLog, Points, Pulse, Registry};
+use gateway_core::{Batch, Bus, Current, FrameLog, Pulse, Registry};
 use gateway_pipeline::{AlarmDefinition, Definition, Pipeline};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::{Duration, Instant, MissedTickBehavior, interval, sleep_until};
@@ -216,42 +216,6 @@ async fn until(due: Option<Instant>) {
         Some(due) => sleep_until(due).await,
         None => std::future::pending().await,
     }
-}
-
-/// Brings blocks of waveforms into the log, in parts that fit a frame, until drained.
-pub(crate) async fn log_blocks(
-    blocks: Arc<Mutex<mpsc::Receiver<Block>>>,
-    points: Points,
-    log: Arc<dyn FrameLog>,
-    gone: Arc<AtomicU64>,
-    drain: Drain,
-) -> Result<(), PartError> {
-    let mut blocks = blocks.lock().await;
-    let append = |Block { path, wave }: Block| {
-        // A reload may have given its number to another point meanwhile.
-        if points.path(wave.point) != path {
-            gone.fetch_add(wave.values.len() as u64, Ordering::Relaxed);
-            return;
-        }
-        for part in wave.parts() {
-            if let Err(error) = log.append(Body::Waveform(Box::new(part))) {
-                tracing::debug!(path, %error, "a part of a waveform is lost; it is told as a gap");
-            }
-        }
-    };
-    loop {
-        tokio::select! {
-            block = blocks.recv() => match block {
-                Some(block) => append(block),
-                None => return Ok(()),
-            },
-            () = drain.started() => break,
-        }
-    }
-    while let Ok(block) = blocks.try_recv() {
-        append(block);
-    }
-    Ok(())
 }
 
 /// Brings events of devices into the log until drained.

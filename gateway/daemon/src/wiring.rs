@@ -26,7 +26,7 @@ use crate::derived::{Derived, Notes};
 use crate::drivers::{Drivers, planned};
 use crate::gateway::StartError;
 use crate::notes::NoteFiles;
-use crate::parts::{Processing, SampleCounts, Switch, log_blocks, log_events};
+use crate::parts::{Processing, SampleCounts, Switch, log_events};
 use crate::recorder::Recorder;
 use crate::stages::{Stage, Stages};
 
@@ -37,8 +37,9 @@ const STORE_QUEUE: usize = 512 * 1024;
 /// Samples that wait for the broker.
 const BROKER_QUEUE: usize = 64 * 1024;
 const EVENT_QUEUE: usize = 256;
-/// Blocks of waveforms that wait for the buffer.
+/// Blocks of waveforms that wait for the buffer, and how many values they may have in all: two of the largest, or of doubles 64 MiB.
 const BLOCK_QUEUE: usize = 16;
+const BLOCK_VALUES: usize = 2 * common::wire::MAX_BLOCK_VALUES;
 
 /// What all steps share.
 pub(crate) struct Wiring {
@@ -120,7 +121,7 @@ impl Wiring {
         let to_store = self.bus.subscribe("store", STORE_QUEUE, Policy::DropOldest);
         let counts = SampleCounts::new(registry.device_slots());
         let (raw, raw_queue) = RawSender::new(RAW_QUEUE, &self.drops);
-        let (raw, blocks) = raw.with_blocks(BLOCK_QUEUE);
+        let (raw, blocks) = raw.with_blocks(BLOCK_QUEUE, BLOCK_VALUES);
         let (switch, generations) = mpsc::channel(1);
         let definitions = self.config.virtual_points.clone();
         let (alarms, clock, notes) = (self.alarms.clone(), self.clock.clone(), self.notes.clone());
@@ -207,7 +208,7 @@ impl Wiring {
         let (points, to_log) = (self.points.clone(), log.clone());
         let gone = self.drops.counter("waveforms", "gone");
         self.stages.supervisor(Stage::Process).spawn("waveforms", move |drain| {
-            log_blocks(blocks.clone(), points.clone(), to_log.clone(), gone.clone(), drain)
+            gateway_store::feed_blocks(blocks.clone(), points.clone(), to_log.clone(), gone.clone(), drain)
         });
         let publish = self.config.broker.publish;
         if let Some(handle) = broker.filter(|_| publish != Publish::Off).cloned() {

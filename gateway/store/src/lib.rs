@@ -11,6 +11,7 @@
 //! Not here: no network, and no knowledge of who reads.
 
 mod acks;
+mod blocks;
 mod commands;
 pub mod disk;
 mod encrypt;
@@ -37,6 +38,7 @@ mod tell;
 mod walk;
 mod writer;
 
+pub use blocks::feed_blocks;
 pub use encrypt::{Key, Keys};
 pub use feed::{FeedOptions, feed};
 pub use inspect::Exported;

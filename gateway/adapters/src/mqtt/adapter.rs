@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use common::supervise::PartError;
 use common::{Access, Drain, PointId, Quality, Sample, Value, ValueType};
-use gateway_core::{Block, DeviceWriter, Message, Messages, Scale};
+use gateway_core::{DeviceWriter, Message, Messages, Scale};
 use tokio::time::Instant;
 
 use super::codec::{Decoded, Fault, Payload};
@@ -160,7 +160,7 @@ impl Adapter {
             source_us: wave.times_us().1,
             received_us: now_us,
         });
-        self.context.raw.send_block(Block { path: self.context.registry.path(spec.id), wave });
+        self.context.raw.send_block(self.context.registry.path(spec.id), wave);
         None
     }
 }

@@ -1,0 +1,77 @@
+//! Blocks of waveforms into the log, in parts that fit a frame, no faster than the disk takes them: what waits for the disk
+//! has one bound for all, and a large block may not cost the samples beside it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use common::Drain;
+use common::supervise::PartError;
+use common::wire::Body;
+use gateway_core::{Block, FrameLog, LogError, Points};
+use tokio::sync::{Mutex, mpsc};
+
+/// Values that may wait for the disk, 1 MiB at most: an eighth of what may wait in all.
+const AHEAD: usize = 1 << 17;
+
+/// Until drained; then what was sent before still goes. Blocks of points that a reload took away are counted in `gone`. A log
+/// that refuses does not stop it: the log counts what it refused.
+///
+/// # Errors
+/// When the log is closed.
+pub async fn feed_blocks(
+    blocks: Arc<Mutex<mpsc::Receiver<Block>>>,
+    points: Points,
+    log: Arc<dyn FrameLog>,
+    gone: Arc<AtomicU64>,
+    drain: Drain,
+) -> Result<(), PartError> {
+    let mut blocks = blocks.lock().await;
+    let mut feeder = Feeder { points, log, gone, ahead: 0 };
+    loop {
+        tokio::select! {
+            () = drain.started() => break,
+            block = blocks.recv() => match block {
+                Some(block) => feeder.put(&block).await?,
+                None => return Ok(()),
+            },
+        }
+    }
+    while let Ok(block) = blocks.try_recv() {
+        feeder.put(&block).await?;
+    }
+    Ok(())
+}
+
+struct Feeder {
+    points: Points,
+    log: Arc<dyn FrameLog>,
+    gone: Arc<AtomicU64>,
+    /// Values since the disk was last waited for.
+    ahead: usize,
+}
+
+impl Feeder {
+    async fn put(&mut self, Block { path, wave, .. }: &Block) -> Result<(), LogError> {
+        for part in wave.parts() {
+            let values = part.values.len();
+            // A reload may have given its number to another point meanwhile.
+            if self.points.path(part.point) != *path {
+                self.gone.fetch_add(values as u64, Ordering::Relaxed);
+                continue;
+            }
+            let frame = match self.log.append(Body::Waveform(Box::new(part))) {
+                Ok(frame) => frame,
+                Err(LogError::Closed) => return Err(LogError::Closed),
+                // The log counts it and tells it as a gap when it can.
+                Err(_) => continue,
+            };
+            self.ahead += values;
+            if self.ahead >= AHEAD {
+                self.ahead = 0;
+                // A disk that does not answer is for the log to tell.
+                let _ = self.log.durable(frame).await;
+            }
+        }
+        Ok(())
+    }
+}
