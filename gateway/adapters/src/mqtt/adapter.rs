@@ -101,7 +101,11 @@ impl Adapter {
         let mut decoded = Vec::new();
         for spec in self.routes.points(&message.topic).filter_map(|i| self.points.get(i)) {
             if let Some(dt_ps) = spec.binding.dt_ps {
-                let wrong = self.block(message, spec, dt_ps, now_us, samples);
+                // What the broker kept was taken when it came, or nobody knows when it was.
+                if message.retained {
+                    continue;
+                }
+                let wrong = self.block(&mut payload, spec, dt_ps, now_us, samples);
                 fault = fault.or(wrong.map(|why| (spec.id, why)));
                 continue;
             }
@@ -128,27 +132,22 @@ impl Adapter {
             }
         }
     }
-}
 
-impl Adapter {
     /// A message with a block of a waveform: the block, and its root mean square as the point's value.
     fn block(
         &self,
-        message: &Message,
+        payload: &mut Payload<'_>,
         spec: &Spec,
         dt_ps: u64,
         now_us: i64,
         samples: &mut Vec<Sample>,
     ) -> Option<Fault> {
-        // What the broker kept was taken when it came, or nobody knows when it was.
-        if message.retained {
-            return None;
-        }
         let of = (spec.id, &spec.binding, spec.scale);
-        let wave = match waveform::decode(&message.payload, of, dt_ps, now_us) {
-            Ok(wave) => wave,
-            Err(why) => {
-                samples.push(Sample::bad(spec.id, Quality::BAD_DECODE, now_us));
+        let wave = match waveform::decode(payload, of, dt_ps, now_us) {
+            Ok(Some(wave)) => wave,
+            Ok(None) => return None,
+            Err((quality, why)) => {
+                samples.push(Sample::bad(spec.id, quality, now_us));
                 return Some(why);
             }
         };

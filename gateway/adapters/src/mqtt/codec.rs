@@ -28,14 +28,17 @@ pub(super) struct Decoded {
 /// Why a payload has no value for a point, for people.
 pub(super) type Fault = &'static str;
 
-/// What one item says: a value, nothing, or why none.
-type Item = Result<Option<Value>, (Quality, Fault)>;
+/// The same with the quality of the sample that tells it.
+pub(super) type Bad = (Quality, Fault);
 
-const NO_JSON: (Quality, Fault) = (Quality::BAD_DECODE, "the payload is no JSON");
-const NO_TEXT: (Quality, Fault) = (Quality::BAD_DECODE, "the payload is no UTF-8 text");
-const NO_PLACE: (Quality, Fault) = (Quality::BAD_DECODE, "the payload has nothing there");
-const NO_TYPE: (Quality, Fault) = (Quality::BAD_DECODE, "what stands there is no value of the point's type");
-const SOURCE: (Quality, Fault) = (Quality::BAD_SOURCE, "the source says that it has no value");
+/// What one item says: a value, nothing, or why none.
+type Item = Result<Option<Value>, Bad>;
+
+const NO_JSON: Bad = (Quality::BAD_DECODE, "the payload is no JSON");
+const NO_TEXT: Bad = (Quality::BAD_DECODE, "the payload is no UTF-8 text");
+pub(super) const NO_PLACE: Bad = (Quality::BAD_DECODE, "the payload has nothing there");
+const NO_TYPE: Bad = (Quality::BAD_DECODE, "what stands there is no value of the point's type");
+pub(super) const SOURCE: Bad = (Quality::BAD_SOURCE, "the source says that it has no value");
 
 impl<'a> Payload<'a> {
     pub(super) fn new(bytes: &'a [u8]) -> Self {
@@ -67,6 +70,17 @@ impl<'a> Payload<'a> {
         taker.end()
     }
 
+    /// As bytes.
+    pub(super) fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// As JSON.
+    pub(super) fn parsed(&mut self) -> Result<&Json, Bad> {
+        let bytes = self.bytes;
+        self.json.get_or_insert_with(|| serde_json::from_slice(bytes).ok()).as_ref().ok_or(NO_JSON)
+    }
+
     fn json(
         &mut self,
         pointer: &str,
@@ -75,9 +89,9 @@ impl<'a> Payload<'a> {
         value_type: ValueType,
         taker: &mut Taker<'_>,
     ) {
-        let bytes = self.bytes;
-        let Some(json) = self.json.get_or_insert_with(|| serde_json::from_slice(bytes).ok()) else {
-            return taker.take(Err(NO_JSON), None);
+        let json = match self.parsed() {
+            Ok(json) => json,
+            Err(bad) => return taker.take(Err(bad), None),
         };
         let unit = taker.point.unit;
         let mut one = |json: &Json| {

@@ -6,31 +6,38 @@ use gateway_core::Scale;
 use serde_json::Value as Json;
 
 use super::binary::{BinaryType, Field};
-use super::codec::Fault;
-use super::config::{Binding, Source};
+use super::codec::{Bad, Fault, NO_PLACE, Payload, SOURCE};
+use super::config::{Binding, Missing, Source};
 use super::time::{believed, of_json};
 
-/// The block that a message received at `now_us` holds. Without a time of its own its last value was taken just now.
+/// The block that a message received at `now_us` holds; none if it has none for this point and need not. Without a time of its
+/// own its last value was taken just now.
 pub(super) fn decode(
-    payload: &[u8],
+    payload: &mut Payload<'_>,
     (point, binding, scale): (PointId, &Binding, Scale),
     dt_ps: u64,
     now_us: i64,
-) -> Result<Waveform, Fault> {
+) -> Result<Option<Waveform>, Bad> {
+    let bad = |why: Fault| (Quality::BAD_DECODE, why);
     let (values, stamp) = match &binding.source {
-        Source::Binary(field) => (binary(field, payload)?, None),
+        Source::Binary(field) => (binary(field, payload.bytes()).map_err(bad)?, None),
         Source::Json { pointer, timestamp, .. } => {
-            let json: Json = serde_json::from_slice(payload).map_err(|_| "the payload is no JSON")?;
-            let stamp = timestamp.as_ref().map(|at| json.pointer(at).and_then(|t| of_json(t, binding.unit)));
-            (array(json.pointer(pointer).ok_or("the payload has nothing there")?)?, stamp)
+            let json = payload.parsed()?;
+            let values = match json.pointer(pointer) {
+                None if binding.missing == Missing::Ignore => return Ok(None),
+                None => return Err(NO_PLACE),
+                Some(Json::Null) => return Err(SOURCE),
+                Some(found) => array(found).map_err(bad)?,
+            };
+            (values, timestamp.as_ref().map(|at| json.pointer(at).and_then(|t| of_json(t, binding.unit))))
         }
-        _ => return Err("the payload holds no array"),
+        _ => return Err(bad("the payload holds no array")),
     };
     if values.is_empty() {
-        return Err("the block is empty");
+        return Err(bad("the block is empty"));
     }
     if values.len() > MAX_BLOCK_VALUES {
-        return Err("the block has more than 4,194,304 values");
+        return Err(bad("the block has more than 4,194,304 values"));
     }
     let total = u32::try_from(values.len()).unwrap_or(u32::MAX);
     let mut wave = Waveform {
@@ -45,16 +52,19 @@ pub(super) fn decode(
         offset: scale.offset,
         values,
     };
-    wave.t0_us = match stamp.map(|stamp| believed(stamp, now_us)) {
+    let length_us = wave.time_us(total - 1);
+    // Nor can the last value be of the future: at that time the point would stand still until then.
+    let can_end = |t0: &i64| believed(Some(t0.saturating_add(length_us)), now_us).is_some();
+    wave.t0_us = match stamp.map(|stamp| believed(stamp, now_us).filter(can_end)) {
         Some(Some(stamp)) => stamp,
         unknown => {
             if unknown.is_some() {
                 wave.quality = Quality::UNCERTAIN_TIME;
             }
-            now_us.saturating_sub(wave.time_us(total - 1))
+            now_us.saturating_sub(length_us)
         }
     };
-    Ok(wave)
+    Ok(Some(wave))
 }
 
 /// Root mean square of a block, in the point's unit; none if that is no number.
@@ -114,10 +124,15 @@ mod tests {
         point.bind(&DeviceConfig::default(), "d", "p").unwrap()
     }
 
-    fn read(point: &str, payload: &[u8]) -> Result<Waveform, Fault> {
+    fn read_if_there(point: &str, payload: &[u8]) -> Result<Option<Waveform>, Bad> {
         let binding = binding(point);
         let dt_ps = binding.dt_ps.unwrap();
-        decode(payload, (PointId(3), &binding, Scale { factor: 0.5, offset: 1.0 }), dt_ps, NOW)
+        let of = (PointId(3), &binding, Scale { factor: 0.5, offset: 1.0 });
+        decode(&mut Payload::new(payload), of, dt_ps, NOW)
+    }
+
+    fn read(point: &str, payload: &[u8]) -> Result<Waveform, Bad> {
+        read_if_there(point, payload).map(Option::unwrap)
     }
 
     const JSON: &str =
@@ -142,6 +157,18 @@ mod tests {
         // A time that cannot be read makes all times doubtful.
         let wave = read(JSON, b"{\"a\":[1]}").unwrap();
         assert_eq!((wave.t0_us, wave.quality), (NOW, Quality::UNCERTAIN_TIME));
+        // So does a rate by which the last value is of tomorrow.
+        let slow = JSON.replace("25600", "0.001");
+        let wave = read(&slow, format!("{{\"t\":{NOW},\"a\":{:?}}}", [1; 101]).as_bytes()).unwrap();
+        assert_eq!((wave.times_us().1, wave.quality), (NOW, Quality::UNCERTAIN_TIME));
+    }
+
+    #[test]
+    fn a_message_without_the_array_is_bad_or_nothing_as_the_point_says() {
+        let other = b"{\"b\":[1]}";
+        assert_eq!(read(JSON, other), Err(NO_PLACE));
+        assert_eq!(read_if_there(&format!("{JSON}\nmissing = 'ignore'"), other), Ok(None));
+        assert_eq!(read(JSON, b"{\"a\":null}"), Err(SOURCE));
     }
 
     #[test]
@@ -171,9 +198,9 @@ mod tests {
     proptest! {
         #[test]
         fn no_payload_makes_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
-            let _ = read(JSON, &bytes);
+            let _ = read_if_there(JSON, &bytes);
             for kind in ["u8", "i16", "u32", "i64", "f32", "f64"] {
-                let _ = read(&format!("topic = 'v'\ntype = '{kind}'\noffset = 1\nrate_hz = 0.5"), &bytes);
+                let _ = read_if_there(&format!("topic = 'v'\ntype = '{kind}'\noffset = 1\nrate_hz = 0.5"), &bytes);
             }
         }
     }
