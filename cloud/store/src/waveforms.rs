@@ -32,7 +32,8 @@ const WAVEFORMS: Table<'static> = Table {
                   WHERE (excluded.rank, excluded.seq) > (waveforms.rank, waveforms.seq)",
 };
 
-/// Stores a block that came in a frame. One of a point that the schema lacks means nothing, as a sample of it.
+/// Stores a block, or a part of one, that came in a frame. One of a point that the schema lacks means nothing, as a sample of
+/// it. A part with the time of a block of another length or rate is of another block: of the two the later one stays.
 pub(crate) fn put(tx: &Tx<'_>, known: &mut KnownSchema, new: &NewFrame, wave: &Waveform) -> Result<()> {
     let series = |known: &KnownSchema| known.series.get(wave.point.index()).copied().unwrap_or(NO_SERIES);
     if series(known) == NO_SERIES {
@@ -43,13 +44,20 @@ pub(crate) fn put(tx: &Tx<'_>, known: &mut KnownSchema, new: &NewFrame, wave: &W
         tracing::warn!(rank = new.rank, seq, "a waveform of a point that the schema lacks");
         return Ok(());
     }
+    let (t0_us, n) = (wave.t0_us, wave.values.len() as u64);
+    let [first, n, total, dt_ps, rank, seq] =
+        [u64::from(wave.first), n, u64::from(wave.total), wave.dt_ps, new.rank, seq].map(to_sql);
+    let other = "FROM waveforms WHERE series = ?1 AND t0_us = ?2 AND (total <> ?3 OR dt_ps <> ?4)";
+    let later = format!("SELECT 1 {other} AND (rank, seq) > (?5, ?6) LIMIT 1");
+    if tx.first(&later, params![series, t0_us, total, dt_ps, rank, seq], |_| Ok(()))?.is_some() {
+        return Ok(());
+    }
+    tx.execute(&format!("DELETE {other}"), params![series, t0_us, total, dt_ps])?;
     let mut blob = Vec::new();
     wave.put(&mut blob);
-    let n = wave.values.len() as u64;
-    let [first, n, total, dt, rank, seq] =
-        [u64::from(wave.first), n, u64::from(wave.total), wave.dt_ps, new.rank, seq]
-            .map(|n| Cell::Int(to_sql(n)));
-    let row = [Cell::Int(series), Cell::Int(wave.t0_us), first, n, total, dt, rank, seq, Cell::Blob(&blob)];
+    let [series, t0_us, first, n, total, dt_ps, rank, seq] =
+        [series, t0_us, first, n, total, dt_ps, rank, seq].map(Cell::Int);
+    let row = [series, t0_us, first, n, total, dt_ps, rank, seq, Cell::Blob(&blob)];
     tx.insert_all(&WAVEFORMS, [row])
 }
 

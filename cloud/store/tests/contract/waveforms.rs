@@ -55,7 +55,16 @@ pub(crate) async fn blocks_are_kept_once_and_go_when_they_are_deleted(backend: &
     let again = part(T0, 0, &[9, 9, 9, 9]);
     storage.accept(&[frame(&s, 9, again.clone())]).await.unwrap();
     storage.accept(&[frame(&s, 8, part(T0, 0, &[0, 0, 0, 0]))]).await.unwrap();
-    assert_eq!(storage.waveform(twin(1), "temp", T0).await.unwrap(), [again, b]);
+    assert_eq!(storage.waveform(twin(1), "temp", T0).await.unwrap(), [again.clone(), b.clone()]);
+    // Or shorter: nothing of the longer one is left, nor comes back with a part that is late.
+    let short = Waveform { total: 3, ..part(T0, 0, &[1, 2, 3]) };
+    storage.accept(&[frame(&s, 11, short.clone())]).await.unwrap();
+    storage.accept(&[frame(&s, 10, b.clone())]).await.unwrap();
+    assert_eq!(storage.waveform(twin(1), "temp", T0).await.unwrap(), [short]);
+    let list = storage.waveforms(twin(1), "temp", T0, T0 + 1, 10).await.unwrap();
+    assert_eq!(list.iter().map(|w| (w.total, w.stored)).collect::<Vec<_>>(), [(3, 3)]);
+    storage.accept(&[frame(&s, 13, again), frame(&s, 12, b)]).await.unwrap();
+    assert_eq!(storage.waveform(twin(1), "temp", T0).await.unwrap().len(), 2);
     let audit = entry(T0, "history.deleted", Some(twin(1)), common::command::Severity::Info);
     assert_eq!(storage.delete_history(twin(1), "temp", T0 - 1, T0 + 1, &audit).await.unwrap(), 6);
     drop(storage);
