@@ -54,6 +54,8 @@ impl DropCounts {
 pub struct Block {
     /// Device and point, so that a reload in between does not give it to another.
     pub path: String,
+    /// From which generation of the registry on the point has its number: the log may not have come to it yet.
+    pub generation: u64,
     /// The whole block.
     pub wave: Waveform,
     /// Its values' part of what may wait; given back with it.
@@ -84,12 +86,13 @@ impl RawSender {
         (Self { blocks: Some((blocks, Arc::new(Semaphore::new(values)))), ..self }, from)
     }
 
-    /// Puts a block of a waveform of a point; drops and counts it when the queue is full, or there is none.
-    pub fn send_block(&self, path: String, wave: Waveform) {
+    /// Puts a block of a waveform of a point, which has its number from that generation on; drops and counts it when the queue
+    /// is full, or there is none.
+    pub fn send_block(&self, path: String, generation: u64, wave: Waveform) {
         let values = wave.values.len() as u64;
         let put = |(to, room): &(mpsc::Sender<Block>, Arc<Semaphore>)| {
             let room = Arc::clone(room).try_acquire_many_owned(u32::try_from(values).ok()?).ok()?;
-            to.try_send(Block { path, wave, _room: room }).ok()
+            to.try_send(Block { path, generation, wave, _room: room }).ok()
         };
         if self.blocks.as_ref().and_then(put).is_none() {
             self.blocks_dropped.fetch_add(values, Ordering::Relaxed);
@@ -384,7 +387,7 @@ mod tests {
                 offset: 0.0,
                 values: WaveValues::I16(vec![0; values]),
             };
-            raw.send_block("d/p".into(), wave);
+            raw.send_block("d/p".into(), 0, wave);
         };
         let dropped = || drops.list().into_iter().find(|d| d.0 == "waveforms:full").unwrap().1;
         [2, 4, 3].into_iter().for_each(put);

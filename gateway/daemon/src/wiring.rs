@@ -180,6 +180,7 @@ impl Wiring {
     ) -> Arc<Recorder> {
         let registry = self.config.registry.clone();
         let log = Recorder::new(store.clone(), registry.clone());
+        let logged = store.points();
         let _ = self.notes.set(log.clone());
         let (alarms, alarm_log) = (self.alarms.clone(), log.clone());
         self.stages
@@ -205,10 +206,10 @@ impl Wiring {
             .supervisor(Stage::Process)
             .spawn("events", move |drain| log_events(events.clone(), frames.clone(), drain));
         let blocks = Arc::new(Mutex::new(blocks));
-        let (points, to_log) = (self.points.clone(), log.clone());
+        let to_log = log.clone();
         let gone = self.drops.counter("waveforms", "gone");
         self.stages.supervisor(Stage::Process).spawn("waveforms", move |drain| {
-            gateway_store::feed_blocks(blocks.clone(), points.clone(), to_log.clone(), gone.clone(), drain)
+            gateway_store::feed_blocks(blocks.clone(), logged.clone(), to_log.clone(), gone.clone(), drain)
         });
         let publish = self.config.broker.publish;
         if let Some(handle) = broker.filter(|_| publish != Publish::Off).cloned() {

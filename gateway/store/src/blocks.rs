@@ -3,18 +3,22 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use common::Drain;
 use common::supervise::PartError;
 use common::wire::Body;
 use gateway_core::{Block, FrameLog, LogError, Points};
 use tokio::sync::{Mutex, mpsc};
+use tokio::time::timeout;
 
+/// The log comes to a reload's points within this, or not at all.
+const OVER_LIMIT: Duration = Duration::from_secs(10);
 /// Values that may wait for the disk, 1 MiB at most: an eighth of what may wait in all.
 const AHEAD: usize = 1 << 17;
 
-/// Until drained; then what was sent before still goes. Blocks of points that a reload took away are counted in `gone`. A log
-/// that refuses does not stop it: the log counts what it refused.
+/// Until drained; then what was sent before still goes. `points` are those that the log has come to; blocks of points that a
+/// reload took away are counted in `gone`. A log that refuses does not stop it: the log counts what it refused.
 ///
 /// # Errors
 /// When the log is closed.
@@ -51,7 +55,10 @@ struct Feeder {
 }
 
 impl Feeder {
-    async fn put(&mut self, Block { path, wave, .. }: &Block) -> Result<(), LogError> {
+    async fn put(&mut self, Block { path, generation, wave, .. }: &Block) -> Result<(), LogError> {
+        // A reload's drivers read before the log has come to its points: of the schema of before they mean nothing. Where it
+        // does not come to them the names differ.
+        let _ = timeout(OVER_LIMIT, self.points.reached(*generation)).await;
         for part in wave.parts() {
             let values = part.values.len();
             // A reload may have given its number to another point meanwhile.

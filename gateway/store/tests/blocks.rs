@@ -6,26 +6,21 @@ mod rig;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use common::wire::{Body, Frame, MAX_WAVEFORM_VALUES, WaveValues, Waveform};
-use common::{Drain, PointId, Quality};
+use common::wire::{Body, Frame, MAX_BLOCK_VALUES, MAX_WAVEFORM_VALUES, WaveValues, Waveform};
+use common::{Clock, Drain, PointId, Quality};
 use gateway_core::{DropCounts, FrameLog, RawSender};
-use gateway_store::feed_blocks;
+use gateway_store::{Store, feed_blocks};
 use rig::*;
 use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
 
 const PARTS: usize = 40;
 /// Parts that may wait for the disk: 1 MiB of doubles.
 const AHEAD: u64 = 6;
 
-#[tokio::test]
-async fn a_large_block_is_no_further_ahead_of_the_disk_than_it_may_be_and_all_of_it_arrives() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(options(dir.path()));
-    let drops = DropCounts::default();
-    let (raw, blocks) = RawSender::new(1, &drops).0.with_blocks(4, 2 * PARTS * MAX_WAVEFORM_VALUES);
-    let values: Vec<i16> = (0..PARTS * MAX_WAVEFORM_VALUES).map(|n| (n % 7) as i16).collect();
-    let wave = Waveform {
-        point: PointId(3),
+fn wave(point: u32, values: &[i16]) -> Waveform {
+    Waveform {
+        point: PointId(point),
         quality: Quality::GOOD,
         t0_us: 1_000_000,
         received_us: 2_000_000,
@@ -34,24 +29,34 @@ async fn a_large_block_is_no_further_ahead_of_the_disk_than_it_may_be_and_all_of
         total: u32::try_from(values.len()).unwrap(),
         scale: 1.0,
         offset: 0.0,
-        values: WaveValues::I16(values.clone()),
-    };
-    // Of a point that is another one by now.
-    raw.send_block("oven/other".into(), Waveform { values: WaveValues::I16(vec![1; 9]), ..wave.clone() });
-    raw.send_block("oven/p3".into(), wave);
-    drop(raw);
-    let (gone, points) = (Arc::new(AtomicU64::new(0)), registry(50, "Cel").into());
-    let log: Arc<dyn FrameLog> = store.clone();
-    let feeding = feed_blocks(Arc::new(Mutex::new(blocks)), points, log, gone.clone(), Drain::new());
-    // On this thread alone: what is seen here is what stands where it waits.
-    let feeding = tokio::spawn(feeding);
+        values: WaveValues::I16(values.to_vec()),
+    }
+}
+
+/// What feeds the blocks of `send` into a store, on this thread alone, and the count of what is gone.
+fn feeding(store: &Arc<Store>, send: impl FnOnce(RawSender)) -> (JoinHandle<()>, Arc<AtomicU64>) {
+    let (raw, blocks) = RawSender::new(1, &DropCounts::default()).0.with_blocks(4, MAX_BLOCK_VALUES);
+    send(raw);
+    let gone = Arc::new(AtomicU64::new(0));
+    let blocks = Arc::new(Mutex::new(blocks));
+    let fed = feed_blocks(blocks, store.points(), store.clone(), gone.clone(), Drain::new());
+    (tokio::spawn(async { fed.await.unwrap() }), gone)
+}
+
+#[tokio::test]
+async fn a_large_block_is_no_further_ahead_of_the_disk_than_it_may_be_and_all_of_it_arrives() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(options(dir.path()));
+    let values: Vec<i16> = (0..PARTS * MAX_WAVEFORM_VALUES).map(|n| (n % 7) as i16).collect();
+    let (feeding, gone) = feeding(&store, |raw| raw.send_block("oven/p3".into(), 0, wave(3, &values)));
+    // What is seen here is what stands where it waits.
     while !feeding.is_finished() {
         tokio::task::yield_now().await;
         let at = *store.watermark().borrow();
         assert!(at.head - at.durable <= AHEAD, "{at:?}");
     }
-    feeding.await.unwrap().unwrap();
-    assert_eq!(gone.load(Ordering::Relaxed), 9);
+    feeding.await.unwrap();
+    assert_eq!(gone.load(Ordering::Relaxed), 0);
     synced(&store).await;
     let mut there = Vec::new();
     for (_, bytes) in read_all(&store, store.incarnation()) {
@@ -60,4 +65,27 @@ async fn a_large_block_is_no_further_ahead_of_the_disk_than_it_may_be_and_all_of
         there.extend(own);
     }
     assert!(there == values && gaps(&store).is_empty());
+}
+
+/// A number means a point by the schema that the frame names, which is the log's.
+#[tokio::test]
+async fn a_block_of_a_later_generation_waits_for_the_log_and_one_of_a_point_that_is_gone_is_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = registry(50, "Cel");
+    let store = Store::open(options(dir.path()), Clock::system(), first.clone()).unwrap();
+    let next = Arc::new(first.succeed(&registry(10, "Cel")));
+    let number = next.points_of(next.device(0).unwrap()).nth(3).unwrap().id;
+    let (feeding, gone) = feeding(&store, |raw| {
+        raw.send_block("oven/p4".into(), 0, wave(4, &[1, 2]));
+        raw.send_block("oven/p3".into(), 1, wave(number.0, &[1, 2, 3]));
+        raw.send_block("oven/p40".into(), 0, wave(40, &[1, 2, 3, 4]));
+    });
+    eventually("the first one", || store.watermark().borrow().head == 1).await;
+    store.renew(&next);
+    feeding.await.unwrap();
+    assert_eq!(gone.load(Ordering::Relaxed), 4);
+    let frames = read_all(&store, store.incarnation());
+    let told: Vec<_> = frames.iter().map(|(_, bytes)| Frame::decode(bytes).unwrap()).collect();
+    let schemas: Vec<_> = told.iter().map(|f| (f.header.schema, f.body.sample_count())).collect();
+    assert_eq!(schemas, [(first.hash(), 2), (next.hash(), 3)]);
 }

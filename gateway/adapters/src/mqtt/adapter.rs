@@ -47,7 +47,15 @@ struct Spec {
     id: PointId,
     binding: Binding,
     value_type: ValueType,
+    waves: Option<Waves>,
+}
+
+/// What a waveform's point has besides.
+struct Waves {
+    dt_ps: u64,
     scale: Scale,
+    /// Device and point when the driver was made.
+    path: String,
 }
 
 /// The driver of a group of topics.
@@ -55,6 +63,8 @@ pub struct Adapter {
     device: usize,
     config: DeviceConfig,
     points: Vec<Spec>,
+    /// Of the registry when it was made: numbers of points are of that.
+    generation: u64,
     routes: Routes,
     context: Context,
     source: Arc<dyn Messages>,
@@ -86,11 +96,16 @@ impl Adapter {
                 Some(p) if p.scale.is_identity() => p.schema.value_type,
                 _ => ValueType::F64,
             };
-            let scale = context.registry.point(id).map(|p| p.scale).unwrap_or_default();
-            specs.push(Spec { id, binding, value_type, scale });
+            let waves = binding.dt_ps.map(|dt_ps| Waves {
+                dt_ps,
+                scale: context.registry.point(id).map(|p| p.scale).unwrap_or_default(),
+                path: context.registry.path(id),
+            });
+            specs.push(Spec { id, binding, value_type, waves });
         }
         let routes = Routes::new(specs.iter().map(|s| s.binding.filter.as_str()));
-        Ok(Self { device, config, points: specs, routes, context, source })
+        let generation = context.registry.now().generation();
+        Ok(Self { device, config, points: specs, generation, routes, context, source })
     }
 
     /// The samples of one message.
@@ -100,12 +115,12 @@ impl Adapter {
         let mut fault = None;
         let mut decoded = Vec::new();
         for spec in self.routes.points(&message.topic).filter_map(|i| self.points.get(i)) {
-            if let Some(dt_ps) = spec.binding.dt_ps {
+            if let Some(waves) = &spec.waves {
                 // What the broker kept was taken when it came, or nobody knows when it was.
                 if message.retained {
                     continue;
                 }
-                let wrong = self.block(&mut payload, spec, dt_ps, now_us, samples);
+                let wrong = self.block(&mut payload, (spec, waves), now_us, samples);
                 fault = fault.or(wrong.map(|why| (spec.id, why)));
                 continue;
             }
@@ -137,13 +152,12 @@ impl Adapter {
     fn block(
         &self,
         payload: &mut Payload<'_>,
-        spec: &Spec,
-        dt_ps: u64,
+        (spec, waves): (&Spec, &Waves),
         now_us: i64,
         samples: &mut Vec<Sample>,
     ) -> Option<Fault> {
-        let of = (spec.id, &spec.binding, spec.scale);
-        let wave = match waveform::decode(payload, of, dt_ps, now_us) {
+        let of = (spec.id, &spec.binding, waves.scale);
+        let wave = match waveform::decode(payload, of, waves.dt_ps, now_us) {
             Ok(Some(wave)) => wave,
             Ok(None) => return None,
             Err((quality, why)) => {
@@ -154,12 +168,12 @@ impl Adapter {
         samples.push(Sample {
             point: spec.id,
             // Raw, as any value: the pipeline makes the engineering value of it.
-            value: waveform::rms(&wave).map(|rms| Value::F64(spec.scale.invert(rms))),
+            value: waveform::rms(&wave).map(|rms| Value::F64(waves.scale.invert(rms))),
             quality: wave.quality,
             source_us: wave.times_us().1,
             received_us: now_us,
         });
-        self.context.raw.send_block(self.context.registry.path(spec.id), wave);
+        self.context.raw.send_block(waves.path.clone(), self.generation, wave);
         None
     }
 }
