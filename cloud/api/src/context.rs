@@ -17,6 +17,8 @@ use crate::metrics::Metrics;
 
 /// Exports at a time.
 const EXPORTS: usize = 4;
+/// Blocks of waveforms that are made into answers at a time: each may take 100 MB.
+const BLOCKS: usize = 4;
 
 /// One file of the page.
 #[derive(Debug, Clone)]
@@ -108,6 +110,8 @@ pub(crate) struct Inner {
     pub(crate) live_clients: Arc<Semaphore>,
     /// One permit for each export at a time.
     pub(crate) exports: Arc<Semaphore>,
+    /// One permit for each block of a waveform that is made into an answer.
+    pub(crate) blocks: Arc<Semaphore>,
     /// Told when a session, account, password or key has ended: live channels look at theirs at once.
     pub(crate) revoked: watch::Sender<()>,
 }
@@ -116,10 +120,10 @@ impl Api {
     pub(crate) fn new(context: Context) -> Self {
         let live_clients = Arc::new(Semaphore::new(context.options.live_clients));
         let limiter = Limiter::new(context.clock.clone());
-        let exports = Arc::new(Semaphore::new(EXPORTS));
+        let (exports, blocks) = (Arc::new(Semaphore::new(EXPORTS)), Arc::new(Semaphore::new(BLOCKS)));
         let hasher = Hasher::default();
         let (accounts, revoked) = (Mutex::new(()), watch::Sender::new(()));
-        Self(Arc::new(Inner { context, hasher, limiter, accounts, live_clients, exports, revoked }))
+        Self(Arc::new(Inner { context, hasher, limiter, accounts, live_clients, exports, blocks, revoked }))
     }
 
     /// The key of a gateway of the tenant.

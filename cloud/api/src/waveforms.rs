@@ -1,5 +1,7 @@
 //! Blocks of waveforms: which there are, and one of them, whole or as its extremes.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::header;
@@ -88,48 +90,67 @@ pub(crate) async fn get(
 ) -> Result<Response, ApiError> {
     let t0_us =
         parse_us(&t0, api.clock.now_us()).map_err(|e| ApiError::invalid(format!("the block's time: {e}")))?;
-    let unit = unit(&api, &twin, &point)?;
-    let parts = api.storage.waveform(twin.id, &point, t0_us).await?;
-    let Some(first) = parts.first() else {
-        let what = format!("{} has no waveform of `{point}` that begins then", twin.asset);
-        return Err(ApiError::new(Code::NotFound, what));
-    };
-    let values = joined(&parts);
-    if how.format == Format::Binary {
-        if how.max_points.is_some() {
-            return Err(ApiError::invalid("`max_points` is for `format=json`: binary has every value"));
-        }
-        let bytes: Vec<u8> = values.iter().flat_map(|x| x.unwrap_or(f64::NAN).to_le_bytes()).collect();
-        return Ok(([(header::CONTENT_TYPE, "application/octet-stream")], bytes).into_response());
+    if how.format == Format::Binary && how.max_points.is_some() {
+        return Err(ApiError::invalid("`max_points` is for `format=json`: binary has every value"));
     }
     let max_points = how.max_points.unwrap_or(MOST_ROWS);
     if !(1..=MOST_ROWS).contains(&max_points) {
         return Err(ApiError::invalid(format!("`max_points` is 1 to {MOST_ROWS}")));
     }
+    let unit = unit(&api, &twin, &point)?;
+    let ended = |_| ApiError::new(Code::Unavailable, "the service is stopping");
+    let turn = Arc::clone(&api.blocks).acquire_owned().await.map_err(ended)?;
+    let parts = api.storage.waveform(twin.id, &point, t0_us).await?;
+    if parts.is_empty() {
+        let what = format!("{} has no waveform of `{point}` that begins then", twin.asset);
+        return Err(ApiError::new(Code::NotFound, what));
+    }
+    // Millions of values take their time: not on a thread that others wait for.
+    let write = move || {
+        let _turn = turn;
+        if how.format == Format::Binary {
+            let bytes: Vec<u8> = joined(&parts).into_iter().flat_map(f64::to_le_bytes).collect();
+            return ([(header::CONTENT_TYPE, "application/octet-stream")], bytes).into_response();
+        }
+        Json(block((twin.asset, point, unit), &parts, max_points)).into_response()
+    };
+    tokio::task::spawn_blocking(write).await.map_err(|_| ApiError::new(Code::Unavailable, "interrupted"))
+}
+
+/// A block of these parts, of which there is one at least.
+fn block(
+    (twin, point, unit): (String, String, String),
+    parts: &[Waveform],
+    max_points: usize,
+) -> Option<WaveformBlock> {
+    let first = parts.first()?;
+    let values = joined(parts);
     let step = values.len().div_ceil(max_points).max(1);
+    let (total, stored) = (values.len() as u64, values.iter().filter(|x| !x.is_nan()).count() as u64);
+    let there = |x: f64| Some(x).filter(|x| !x.is_nan());
     let extremes = |of: fn(f64, f64) -> f64| -> Vec<Option<f64>> {
         if step == 1 {
             return Vec::new();
         }
-        values.chunks(step).map(|row| row.iter().flatten().copied().reduce(of)).collect()
+        // Either takes the number where the other is none.
+        values.chunks(step).map(|row| row.iter().copied().reduce(of).and_then(there)).collect()
     };
-    let block = WaveformBlock {
-        twin: twin.asset,
+    Some(WaveformBlock {
+        twin,
         point,
         unit,
-        t0_us,
+        t0_us: first.t0_us,
         received_us: first.received_us,
         rate_hz: rate_hz(first.dt_ps),
         quality: first.quality,
         value_type: first.values.type_name().to_owned(),
-        total: values.len() as u64,
-        stored: values.iter().flatten().count() as u64,
+        total,
+        stored,
         step: step as u64,
         min: extremes(f64::min),
         max: extremes(f64::max),
-        values: if step == 1 { values } else { Vec::new() },
-    };
-    Ok(Json(block).into_response())
+        values: if step == 1 { values.into_iter().map(there).collect() } else { Vec::new() },
+    })
 }
 
 fn unit(api: &Api, twin: &TwinRef, point: &str) -> Result<String, ApiError> {
@@ -145,16 +166,54 @@ fn rate_hz(dt_ps: u64) -> f64 {
     1e12 / dt_ps.max(1) as f64
 }
 
-/// Values of a block in engineering units, from the parts that are there.
-fn joined(parts: &[Waveform]) -> Vec<Option<f64>> {
+/// Values of a block in engineering units, from the parts that are there; NaN where there is none.
+fn joined(parts: &[Waveform]) -> Vec<f64> {
     let total = parts.iter().map(|p| p.total).max().unwrap_or(0);
-    let mut all = vec![None; total as usize];
+    let mut all = vec![f64::NAN; total as usize];
     for part in parts {
         let places = all.iter_mut().skip(part.first as usize);
         for (place, raw) in places.zip(part.values.iter()) {
             // As samples of the point are scaled.
-            *place = Some(raw.mul_add(part.scale, part.offset)).filter(|x| x.is_finite());
+            let value = raw.mul_add(part.scale, part.offset);
+            *place = if value.is_finite() { value } else { f64::NAN };
         }
     }
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use common::wire::WaveValues;
+    use common::{PointId, Quality};
+
+    use super::*;
+
+    fn part(first: u32, values: &[f64]) -> Waveform {
+        Waveform {
+            point: PointId(0),
+            quality: Quality::GOOD,
+            t0_us: 5,
+            received_us: 6,
+            dt_ps: 1_000_000_000,
+            first,
+            total: 8,
+            scale: 2.0,
+            offset: 1.0,
+            values: WaveValues::F64(values.to_vec()),
+        }
+    }
+
+    #[test]
+    fn what_is_not_stored_or_no_number_is_none_and_no_extreme() {
+        let parts = [part(0, &[1.0, -1.0]), part(5, &[3.0, f64::MAX, 2.0])];
+        let of = |max_points| block(Default::default(), &parts, max_points).unwrap();
+        let whole = of(8);
+        let values = [Some(3.0), Some(-1.0), None, None, None, Some(7.0), None, Some(5.0)];
+        assert_eq!((whole.total, whole.stored, whole.step, whole.rate_hz), (8, 4, 1, 1000.0));
+        assert_eq!((&whole.values[..], whole.min.len()), (&values[..], 0));
+        let rows = of(4);
+        assert_eq!((rows.step, rows.values.len()), (2, 0));
+        assert_eq!(rows.min, [Some(-1.0), None, Some(7.0), Some(5.0)]);
+        assert_eq!(rows.max, [Some(3.0), None, Some(7.0), Some(5.0)]);
+    }
 }
