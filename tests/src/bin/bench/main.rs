@@ -1,9 +1,9 @@
 //! The figures: `make bench`, or one group by name (`make bench ONLY=loop`). Each figure is one line of JSON on
 //! standard output; what is done meanwhile goes to standard error. Real processes, real sockets.
 //!
-//! `--seconds <n>` is the length of each figure of `ingest`. `soak` runs only when it is named, for an hour and two thirds;
-//! `--minutes <n>` is another length than its hour, with a warm-up of two thirds of it.
 //! `--seconds <n>` is the length of each step of `ingest`, `--rate <n>` its samples a second, `--only sqlite|pg` its database.
+//! `soak` runs only when it is named, for an hour and two thirds; `--minutes <n>` is another length than its hour, with a warm-up
+//! of two thirds of it.
 //!
 //! After `field` or `opcua`, beginnings of figures' names choose among them. `--previous <twinway-gateway>` takes the same
 //! figures of the field of an older gateway in the same run.
@@ -44,10 +44,6 @@ async fn main() -> ExitCode {
         eprintln!("{ended:?}");
         return ExitCode::FAILURE;
     }
-    let previous = only.iter().position(|a| a == "--previous").map(|at| {
-        only.remove(at);
-        PathBuf::from(if at < only.len() { only.remove(at) } else { String::new() })
-    });
     // One TLS provider for every client here.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut option = |name: &str| {
@@ -56,6 +52,7 @@ async fn main() -> ExitCode {
         assert!(at < only.len(), "{name} needs a value");
         Some(only.remove(at))
     };
+    let previous = option("--previous").map(PathBuf::from);
     let number = "a number";
     let options = ingest::Options {
         seconds: option("--seconds").map(|n| n.parse().expect(number)),

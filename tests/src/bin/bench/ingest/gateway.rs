@@ -1,6 +1,7 @@
 //! A gateway as the cloud's ingress sees one: it signs in, sends a schema and then batches that were made beforehand, at
 //! later times, either as fast as they are taken or as they are due.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -42,6 +43,17 @@ pub enum Phase {
     Pace { begin: Instant, period: Duration },
     /// No more; what was sent is acknowledged.
     End,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Wait => f.write_str("one batch a second"),
+            Self::Saturate => f.write_str("as much as is taken"),
+            Self::Pace { period, .. } => write!(f, "a batch every {:.3} s", period.as_secs_f64()),
+            Self::End => f.write_str("no more"),
+        }
+    }
 }
 
 /// What all gateways add to.

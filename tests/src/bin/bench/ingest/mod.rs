@@ -97,7 +97,7 @@ impl Rig<'_> {
             uncompacted: self.cloud.metric(metric::CLOUD_UNCOMPACTED.0).await,
         };
         eprintln!(
-            "{phase:?}: {:.0} samples/s, lag p50 {:.0} p99 {:.0} ms, cpu {:.3} and {:.3} us, compacts {:.0} %, {:.0} frames wait, {:.0} MB",
+            "{phase}: {:.0} samples/s, lag p50 {:.0} p99 {:.0} ms, cpu {:.3} and {:.3} us, compacts {:.0} %, {:.0} frames wait, {:.0} MB",
             step.per_s,
             step.lags.at(50.0),
             step.lags.at(99.0),
