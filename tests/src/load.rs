@@ -39,7 +39,7 @@ impl Load {
         let (counts, drain) = (Arc::new(SensorCounts::default()), Drain::new());
         let sensor =
             numbered_sensor(gateway.broker, points, rate, base_us, value, counts.clone(), drain.clone());
-        let (sensor, watch) = (tokio::spawn(sensor), watch(&oracle, gateway));
+        let (sensor, watch) = (tokio::spawn(sensor), oracle.follow(gateway));
         Self { oracle, counts, value, drain, sensor, watch }
     }
 
@@ -60,7 +60,7 @@ impl Load {
 
     /// Goes on with the gateway's next process, after all that the ended one said is known.
     pub async fn follow(&mut self, gateway: &Gateway) {
-        let next = watch(&self.oracle, gateway);
+        let next = self.oracle.follow(gateway);
         std::mem::replace(&mut self.watch, next).await.expect("the watermark ended with the gateway");
     }
 
@@ -80,9 +80,4 @@ impl Load {
     pub async fn ended(self) {
         self.watch.await.expect("the watermark ended with the gateway");
     }
-}
-
-fn watch(oracle: &Oracle, gateway: &Gateway) -> JoinHandle<()> {
-    let (oracle, api) = (oracle.clone(), gateway.api());
-    tokio::spawn(async move { oracle.watch(api).await })
 }

@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex};
 use common::api::Resolution;
 use reqwest::Method;
 use serde::Deserialize;
+use tokio::task::JoinHandle;
 
-use crate::Api;
+use crate::{Api, Gateway};
 
 /// One line of the gateway's watermark.
 #[derive(Debug, Clone, Deserialize)]
@@ -115,8 +116,14 @@ impl Oracle {
         Self { points: self.points, base_us: self.base_us, durable: Arc::new(Mutex::new(durable)) }
     }
 
-    /// Reads a gateway's watermark until it ends (with the gateway).
-    pub async fn watch(&self, api: Api) {
+    /// Follows a gateway's watermark until it ends (with the gateway).
+    #[must_use]
+    pub fn follow(&self, gateway: &Gateway) -> JoinHandle<()> {
+        let (oracle, api) = (self.clone(), gateway.api());
+        tokio::spawn(async move { oracle.watch(api).await })
+    }
+
+    async fn watch(&self, api: Api) {
         // A gateway that is killed at once says nothing; whoever waits for what is durable sees it.
         let Ok(mut answer) = api.request(Method::GET, "/api/v1/watermark").send().await else { return };
         assert!(answer.status().is_success(), "{}", answer.status());

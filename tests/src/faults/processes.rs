@@ -54,7 +54,7 @@ impl Box1 {
         let shim = Shim::new(&dir.join("data"));
         setup.env = shim.env();
         let gateway = Gateway::start(dir, &setup).await;
-        let watch = watch(&oracle, &gateway);
+        let watch = oracle.follow(&gateway);
         Self { gateway, setup, oracle, watch, shim, corrupted: false, restored: false }
     }
 
@@ -130,7 +130,7 @@ impl Box1 {
         sleep(away).await;
         let dir = self.gateway.dir().to_owned();
         self.gateway = Gateway::start_on_failure(&dir, &self.setup).await;
-        self.watch = watch(&self.oracle, &self.gateway);
+        self.watch = self.oracle.follow(&self.gateway);
         // While the disk takes no record of it, the box refuses.
         until("the switch on remote", END_LIMIT, || async {
             self.gateway.try_set_switch(SwitchPosition::Remote).await.ok()
@@ -143,12 +143,6 @@ impl Drop for Box1 {
     fn drop(&mut self) {
         self.watch.abort();
     }
-}
-
-/// Follows what is durable in a gateway, to its end.
-pub(super) fn watch(oracle: &Oracle, gateway: &Gateway) -> JoinHandle<()> {
-    let (oracle, api) = (oracle.clone(), gateway.api());
-    tokio::spawn(async move { oracle.watch(api).await })
 }
 
 /// Takes the cloud through its lane; `lives` is odd while it is down and even while it is up.

@@ -22,7 +22,6 @@ use super::draw::{Fault, Other, Step};
 use super::judge::value;
 use super::link::Link;
 use super::orders::Order;
-use super::processes::watch;
 use super::shim::{Control, Number};
 use super::site::{LIMIT, POINTS, RATE, emptied};
 use crate::field::{Numbered, SensorCounts};
@@ -139,7 +138,7 @@ impl Second {
         }
         let gateway = Gateway::start(&dir, &setup).await;
         let oracle = Oracle::new(POINTS, place.base_us);
-        let watch = watch(&oracle, &gateway);
+        let watch = oracle.follow(&gateway);
         let (counts, drain) = (Arc::new(SensorCounts::default()), Drain::new());
         let sensor = Numbered {
             broker: gateway.broker,
@@ -167,7 +166,7 @@ impl Second {
         ended.await.expect("the watermark ends with the box");
         let dir = self.gateway.dir().to_owned();
         self.gateway = Gateway::start(&dir, &self.setup).await;
-        self.watch = watch(&self.oracle, &self.gateway);
+        self.watch = self.oracle.follow(&self.gateway);
         until("the switch of the second box on remote", LIMIT, || async {
             self.gateway.try_set_switch(SwitchPosition::Remote).await.ok()
         })
