@@ -139,8 +139,8 @@ async fn what_is_broken_in_what_was_seen_is_found() {
     broken(Kind::AckedLost, |e| {
         first(e).remove(20);
     });
-    // What a full disk cost is told to the sample: as many, and no more.
-    for (told, lost) in [(1, 1), (1, 2)] {
+    // What a full disk cost is told to the sample, by the gateway and to people: as many, and no more.
+    for (told, audited, lost) in [(1, true, 1), (1, true, 2), (1, false, 1)] {
         let mut evidence = honest.clone();
         evidence.oracle = honest.oracle.apart();
         let gap = common::wire::Gap {
@@ -150,10 +150,14 @@ async fn what_is_broken_in_what_was_seen_is_found() {
             samples: told,
             cause: common::wire::GapCause::DiskFull,
         };
-        evidence.audit.push(gap.entry(&"box1".parse().expect("a name"), 5));
+        if audited {
+            evidence.audit.push(gap.entry(&"box1".parse().expect("a name"), 5));
+        }
+        evidence.wire.gaps.insert((common::Incarnation(1), 5), gap);
         // The end of the twin's way is there; some before it are not.
         first(&mut evidence).drain(20..20 + lost);
-        assert_eq!(kinds(&evidence).contains(&Kind::Lost), told < lost as u64, "{told} told, {lost} lost");
+        let is_blamed = !audited || told < lost as u64;
+        assert_eq!(kinds(&evidence).contains(&Kind::Lost), is_blamed, "{told} told, {audited}, {lost} lost");
     }
     // A watermark that runs ahead of the disk: nothing of it ever arrives.
     broken(Kind::Lost, |e| {

@@ -8,6 +8,7 @@ use common::CommandState;
 use common::api::CommandView;
 use common::command::LogEntry;
 use common::names::{Code, action};
+use common::wire::{Gap, GapCause};
 
 use super::second::{NUMBERS, Seen};
 use super::wire::Wire;
@@ -178,15 +179,15 @@ fn samples(evidence: &Evidence) -> Vec<Violation> {
     found
 }
 
-/// Samples that gateways told as dropped because their disk was full.
+/// Samples that gateways told as dropped because their disk was full, as far as people are told of it in the same words.
 fn told_dropped(evidence: &Evidence) -> u64 {
-    let gaps = evidence.audit.iter().filter(|e| e.action == action::DATA_GAP);
-    // As `wire::Gap` words it.
-    let samples = |e: &LogEntry| {
-        let rest = e.detail.strip_prefix("data lost, disk full, ")?;
-        rest.split(", ").find_map(|part| part.split_once(" sample")?.0.parse::<u64>().ok())
+    let gateway = "box1".parse().expect("a name");
+    let is_told = |gap: &&Gap| {
+        let detail = gap.entry(&gateway, 0).detail;
+        evidence.audit.iter().any(|e| e.action == action::DATA_GAP && e.detail == detail)
     };
-    gaps.filter_map(samples).sum()
+    let full = evidence.wire.gaps.values().filter(|gap| gap.cause == GapCause::DiskFull);
+    full.filter(is_told).map(|gap| gap.samples).sum()
 }
 
 /// The number of a sensor's sample; none if it is another device's.

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
-use common::wire::{Batch, Body, Down, Frame, Hello, Known, Up};
+use common::wire::{Batch, Body, Down, Frame, Gap, Hello, Known, Up};
 use common::{Incarnation, IntervalSet};
 
 use super::judge::{Kind, Violation};
@@ -19,6 +19,8 @@ pub struct Wire {
     frames: HashMap<Name, u64>,
     /// Source times of its samples, UTC us.
     pub samples: BTreeMap<Name, Vec<i64>>,
+    /// What a gateway said that it lost.
+    pub gaps: BTreeMap<Name, Gap>,
     /// All that the cloud has acknowledged.
     pub acknowledged: BTreeMap<Incarnation, IntervalSet>,
     /// The last hello that came by each link.
@@ -64,8 +66,12 @@ impl Wire {
         if *self.frames.entry(name).or_insert(hash) != hash {
             self.blame(Kind::NumberReused, format!("frame {} of {} was two different ones", name.1, name.0));
         }
-        if let Body::Samples(rows) = frame.body {
-            self.samples.insert(name, rows.iter().map(|s| s.source_us).collect());
+        match frame.body {
+            Body::Samples(rows) => {
+                self.samples.insert(name, rows.iter().map(|s| s.source_us).collect());
+            }
+            Body::Gap(gap) => drop(self.gaps.insert(name, gap)),
+            _ => {}
         }
     }
 
