@@ -10,6 +10,9 @@ use crate::storage::{GatewayKey, StoreError};
 /// Proofs that fail before a code is void: it is either mistyped, which its last character tells, or guessed at.
 pub const MAX_FAILURES: u32 = 10;
 
+/// Certificates that expired so many days ago are forgotten: for longer none can be renewed.
+pub const FORGOTTEN_DAYS: i64 = 400;
+
 /// A code as it is kept: not the code itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeptCode {

@@ -1,7 +1,7 @@
 //! Enrolment codes and the certificates that were issued to boxes.
 
 use async_trait::async_trait;
-use cloud_core::enrol::{Certificate, CertificateStorage, KeptCode};
+use cloud_core::enrol::{Certificate, CertificateStorage, FORGOTTEN_DAYS, KeptCode};
 use cloud_core::{GatewayKey, StoreError};
 use common::command::LogEntry;
 use common::enrol::Key;
@@ -13,8 +13,7 @@ use crate::frames::gateway_row;
 use crate::log;
 use crate::sql::{Conn, Row, Tx, params};
 
-/// Certificates that expired so long ago are forgotten, us: 400 days.
-const FORGOTTEN_US: i64 = 400 * 86_400 * 1_000_000;
+const FORGOTTEN_US: i64 = FORGOTTEN_DAYS * 86_400 * 1_000_000;
 
 fn conflict(what: impl Into<String>) -> StoreError {
     StoreError::Conflict { what: what.into() }
