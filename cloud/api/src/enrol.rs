@@ -28,8 +28,8 @@ fn authority(api: &Api) -> Result<&dyn Authority, ApiError> {
     issues.ok_or_else(|| {
         ApiError::new(
             Code::NotSupported,
-            "this cloud enrols no boxes: its ingress has no TLS. Give `[ingress] names` (or `tls_cert` and `tls_key`) in its \
-             configuration",
+            "this cloud enrols no boxes: its ingress has no TLS, or listens on all addresses and nobody said where boxes find \
+             it. Give `[ingress] names` (or `tls_cert`, `tls_key` and `url`) in its configuration",
         )
     })
 }
