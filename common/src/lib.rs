@@ -11,6 +11,7 @@ pub mod columns;
 pub mod command;
 pub mod config;
 pub mod enrol;
+pub mod files;
 pub mod gaps;
 pub mod ids;
 pub mod interval;

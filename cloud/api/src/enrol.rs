@@ -28,8 +28,8 @@ fn authority(api: &Api) -> Result<&dyn Authority, ApiError> {
     issues.ok_or_else(|| {
         ApiError::new(
             Code::NotSupported,
-            "this cloud enrols no boxes: its ingress has no TLS. Give `[ingress] names` (or `tls_cert` and `tls_key`) in its \
-             configuration",
+            "this cloud enrols no boxes: its ingress has no TLS, or listens on all addresses and nobody said where boxes find \
+             it. Give `[ingress] names` (or `tls_cert`, `tls_key` and `url`) in its configuration",
         )
     })
 }
@@ -92,8 +92,9 @@ pub(crate) async fn enrol(
     let authority = authority(&api)?;
     let peer = peer_of(&extensions);
     // By the peer alone: a stranger cannot keep a code from its box.
+    let whose = format!("enrol {peer}");
     api.limiter
-        .attempt(peer, &format!("enrol {peer}"))
+        .attempt(peer, &whose)
         .map_err(|wait| ApiError::new(Code::RateLimited, "too many attempts to enrol, wait").after(wait))?;
     let now = api.clock.now_us();
     let code = api.storage.code(&request.code).await?.filter(|c| c.expires_us > now);
@@ -128,8 +129,11 @@ pub(crate) async fn enrol(
         Err(StoreError::Conflict { .. }) => return Err(refused()),
         Err(error) => return Err(error.into()),
     }
-    // Who signed in with what was good before is out; the box that has the certificate is the one.
-    api.downlink.credential_changed(&code.gateway).await?;
+    if code.used_by.is_none() {
+        // Who signed in with what was good before is out; the box that has the certificate is the one.
+        api.downlink.credential_changed(&code.gateway).await?;
+        api.limiter.succeeded(peer, &whose);
+    }
     let enrolled =
         serde_json::to_string(&issued.enrolled).map_err(|e| ApiError::new(Code::Internal, e.to_string()))?;
     let proof = code.key.prove(Way::Answer, enrolled.as_bytes());
@@ -159,13 +163,6 @@ pub(crate) async fn revoke(
     }
     let id: common::GatewayId = id.parse().map_err(|_| ApiError::not_found("gateway"))?;
     let key = api.gateway_key(id);
-    let known = api.downlink.gateways().iter().any(|g| g.id == key.gateway)
-        || api.storage.gateway_secret(&key).await?.is_some()
-        || !api.storage.certificates(&key).await?.is_empty();
-    if !known {
-        return Err(ApiError::not_found("gateway"));
-    }
-    let _change = api.accounts.lock().await;
     let (name, gateway) = (caller.access.name, key.gateway.as_str());
     let audit = entry(&api, name, action::GATEWAY_REVOKED, gateway, request.reason);
     let certificates = api.storage.revoke(&key, api.clock.now_us(), &audit).await?;

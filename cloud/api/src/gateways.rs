@@ -61,8 +61,9 @@ pub(crate) async fn enrol(
     let key = api.gateway_key(request.id);
     let (secret, hash) = token::random("")?;
     let _change = api.accounts.lock().await;
-    let again = api.storage.gateway_secret(&key).await?.is_some();
-    let detail = if again { "a new secret replaces the old one" } else { "its first secret" };
+    let again = api.storage.gateway_secret(&key).await?.is_some()
+        || api.storage.certificates(&key).await?.iter().any(|c| c.revoked_us.is_none());
+    let detail = if again { "a new secret, in place of what was good before" } else { "its first secret" };
     api.audit(
         &caller.access.name,
         action::GATEWAY_CREDENTIAL,

@@ -34,13 +34,16 @@ async fn a_code_enrols_one_box_and_its_answer_is_proven() {
     let enrolled: Enrolled = serde_json::from_str(text).unwrap();
     assert_eq!((enrolled.gateway.as_str(), enrolled.url.as_str()), ("gw9", "mqtts://cloud.example:8883"));
     assert!(!rig.gateways.sessions.lock().unwrap().contains_key("gw9"), "the session before ended");
-    // The answer may have been lost: the same box again. Another one is not let in.
+    // The answer may have been lost: the same box again, and no session ends by it. Another one is not let in.
+    rig.gateways.sessions.lock().unwrap().insert("gw9".into(), 2);
     enrol(&rig, &code, "csr", &proof).await.ok(200);
+    assert!(rig.gateways.sessions.lock().unwrap().contains_key("gw9"), "anybody can repeat what was said");
     let other = code.key().prove(Way::Request, b"other");
     assert_eq!(enrol(&rig, &code, "other", &other).await.status, 403);
     let list =
         rig.ask("GET", "/api/v1/gateways/gw9/certificates").bearer(&rig.admin()).send().await.ok(200).json();
-    assert_eq!(list["items"].as_array().unwrap().len(), 2);
+    let list = list["items"].as_array().unwrap();
+    assert!(list.len() == 2 && list.iter().all(|c| c.get("revoked_us").is_none()), "{list:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -69,6 +72,35 @@ async fn attempts_are_slowed_down() {
         last = enrol(&rig, &code, "csr", "00").await.status.as_u16();
     }
     assert_eq!(last, 429);
+
+    // Who puts up a plant full of boxes behind one address is not guessing.
+    let rig = Rig::new();
+    for _ in 0..12 {
+        let code = self::code(&rig, 1).await;
+        let proof = code.key().prove(Way::Request, b"csr");
+        enrol(&rig, &code, "csr", &proof).await.ok(200);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_secret_locks_out_who_had_a_certificate_and_a_code_can_be_taken_back() {
+    let rig = Rig::new();
+    let made = code(&rig, 1).await;
+    let proof = made.key().prove(Way::Request, b"csr");
+    enrol(&rig, &made, "csr", &proof).await.ok(200);
+    rig.ask("POST", "/api/v1/gateways").bearer(&rig.admin()).json(&json!({"id": "gw9"})).send().await.ok(201);
+    let list =
+        rig.ask("GET", "/api/v1/gateways/gw9/certificates").bearer(&rig.admin()).send().await.ok(200).json();
+    assert!(list["items"][0]["revoked_us"].is_i64(), "{list}");
+    assert_eq!(enrol(&rig, &made, "csr", &proof).await.status, 403);
+
+    let rig = Rig::new();
+    let made = code(&rig, 1).await;
+    let body = json!({"reason": "sent to the wrong address"});
+    let gone = rig.ask("POST", "/api/v1/gateways/gw9/revoke").bearer(&rig.admin()).json(&body).send().await;
+    assert_eq!(gone.ok(200).json()["certificates"], 0);
+    let proof = made.key().prove(Way::Request, b"csr");
+    assert_eq!(enrol(&rig, &made, "csr", &proof).await.status, 403);
 }
 
 #[tokio::test(start_paused = true)]

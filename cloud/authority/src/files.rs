@@ -1,8 +1,8 @@
 //! Files of the authority: written whole or not at all, and for its user's eyes alone.
 
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::fs::{DirBuilder, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
 /// Makes a folder that is its user's alone, if it is not there.
@@ -13,12 +13,7 @@ pub(crate) fn folder(path: &Path) -> io::Result<()> {
 
 /// Puts a file in place of the one before.
 pub(crate) fn put(path: &Path, text: &str) -> io::Result<()> {
-    let new = path.with_extension("new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(&new, path)?;
-    File::open(path.parent().unwrap_or(path))?.sync_all()
+    common::files::replace(path, text.as_bytes(), 0o600)
 }
 
 /// A file's text; none if there is no such file.

@@ -16,8 +16,8 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
     KeyPair, KeyUsagePurpose, PublicKeyData as _, SanType, SerialNumber,
 };
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 use x509_cert::der::{Decode as _, Encode as _};
@@ -147,28 +147,28 @@ impl Authority {
         let _ = self.url.set(url);
     }
 
-    /// Where `server` puts certificate and key.
-    pub fn server_files(folder: &Path) -> (PathBuf, PathBuf) {
-        (folder.join("ingress.pem"), folder.join("ingress.key"))
+    /// Where `server` puts certificate and key: one file, so that they are always of each other.
+    pub fn server_file(folder: &Path) -> PathBuf {
+        folder.join("ingress.pem")
     }
 
-    /// Certificate and key of the ingress under these names, as files: those that are there while they are of these
-    /// names and good for a while yet, else new ones. True if they are new.
+    /// Certificate and key of the ingress under these names, as a file: what is there while it is of these names and
+    /// good for a while yet, else new ones. True if they are new.
     ///
     /// # Errors
-    /// When a name is none, or the files cannot be written.
-    pub fn server(&self, names: &[String], now_us: i64) -> Result<(PathBuf, PathBuf, bool), Error> {
+    /// When a name is none, or the file cannot be written.
+    pub fn server(&self, names: &[String], now_us: i64) -> Result<bool, Error> {
         let folder = &self.options.folder;
-        let (cert, key) = Self::server_files(folder);
-        let paths = (cert, key, folder.join("ingress.names"));
+        let (path, of) = (Self::server_file(folder), folder.join("ingress.names"));
         let wanted = names.join("\n");
-        let there = read(&paths.0)?.filter(|_| paths.1.exists());
+        let has_key = |pem: &String| PrivateKeyDer::from_pem_slice(pem.as_bytes()).is_ok();
+        let there = read(&path)?.filter(has_key);
         let good_until = there
             .and_then(|pem| read_certificate(&CertificateDer::from_pem_slice(pem.as_bytes()).ok()?))
             .map_or(0, |c| c.not_after_us);
         let left_us = good_until.saturating_sub(now_us);
-        if read(&paths.2)?.as_deref() == Some(&wanted) && left_us > i64::from(SERVER_DAYS) * DAY_US / 3 {
-            return Ok((paths.0, paths.1, false));
+        if read(&of)?.as_deref() == Some(&wanted) && left_us > i64::from(SERVER_DAYS) * DAY_US / 3 {
+            return Ok(false);
         }
         let made = |e: rcgen::Error| Error::Made(e.to_string());
         let key = KeyPair::generate().map_err(made)?;
@@ -181,12 +181,10 @@ impl Authority {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let certificate = params.signed_by(&key, &self.issuer).map_err(made)?;
-        // The names last: a cut in between makes them anew. A reader that finds a new key with an old certificate tries
-        // again.
-        put(&paths.1, &key.serialize_pem())?;
-        put(&paths.0, &certificate.pem())?;
-        put(&paths.2, &wanted)?;
-        Ok((paths.0, paths.1, true))
+        put(&path, &(certificate.pem() + &key.serialize_pem()))?;
+        // The names last: after a cut in between it is made anew.
+        put(&of, &wanted)?;
+        Ok(true)
     }
 }
 

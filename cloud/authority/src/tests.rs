@@ -89,14 +89,22 @@ fn the_ingress_gets_a_certificate_of_its_names_and_a_new_one_in_time() {
     let dir = tempfile::tempdir().unwrap();
     let authority = open(dir.path());
     let names = ["cloud.example".to_owned(), "127.0.0.1".to_owned()];
-    let (cert, key, new) = authority.server(&names, NOW).unwrap();
-    assert!(new);
-    let first = std::fs::read(&cert).unwrap();
-    assert!(!authority.server(&names, NOW + 59 * DAY_US).unwrap().2);
-    assert_eq!(std::fs::read(&cert).unwrap(), first);
-    assert!(authority.server(&names, NOW + 61 * DAY_US).unwrap().2);
-    assert!(authority.server(&names[..1], NOW + 61 * DAY_US).unwrap().2);
-    assert!(std::fs::read_to_string(key).unwrap().contains("PRIVATE KEY"));
+    assert!(authority.server(&names, NOW).unwrap());
+    let path = Authority::server_file(&dir.path().join("authority"));
+    let first = std::fs::read_to_string(&path).unwrap();
+    assert!(!authority.server(&names, NOW + 59 * DAY_US).unwrap());
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), first);
+    assert!(authority.server(&names, NOW + 61 * DAY_US).unwrap());
+    assert!(authority.server(&names[..1], NOW + 61 * DAY_US).unwrap());
+    let now = std::fs::read_to_string(&path).unwrap();
+    let key = KeyPair::from_pem(&now[now.find("-----BEGIN PRIVATE").unwrap()..]).unwrap();
+    let certificate = CertificateDer::from_pem_slice(now.as_bytes()).unwrap();
+    let of = read_certificate(&certificate).unwrap().key;
+    assert_eq!(of, Sha256::digest(key.subject_public_key_info())[..], "of each other");
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    // A certificate without its key, as an older program wrote it.
+    std::fs::write(&path, &now[..now.find("-----BEGIN PRIVATE").unwrap()]).unwrap();
+    assert!(authority.server(&names[..1], NOW + 61 * DAY_US).unwrap());
     assert!(authority.server(&["no name!\u{e9}".into()], NOW).is_err());
 }
 

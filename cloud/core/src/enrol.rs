@@ -10,6 +10,9 @@ use crate::storage::{GatewayKey, StoreError};
 /// Proofs that fail before a code is void: it is either mistyped, which its last character tells, or guessed at.
 pub const MAX_FAILURES: u32 = 10;
 
+/// Certificates that expired so many days ago are forgotten: for longer none can be renewed.
+pub const FORGOTTEN_DAYS: i64 = 400;
+
 /// A code as it is kept: not the code itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeptCode {
@@ -58,7 +61,9 @@ pub trait CertificateStorage: Send + Sync {
     async fn code_failed(&self, id: &str) -> Result<(), StoreError>;
 
     /// Uses a code up: keeps the certificate, revokes all others of the gateway, and takes its secret away, with an entry
-    /// for the audit, in one transaction. `Conflict` if the code is gone or another key has used it.
+    /// for the audit, in one transaction. The key that used it gets another certificate, and nothing else changes:
+    /// whoever heard the request may say it again. `Conflict` if the code is gone, another key has used it, or what its
+    /// key got was revoked since.
     async fn enrol(&self, code: &str, certificate: &Certificate, audit: &LogEntry) -> Result<(), StoreError>;
 
     /// Keeps a renewed certificate. `Conflict` if the gateway has none of this key that is not revoked.
@@ -74,7 +79,8 @@ pub trait CertificateStorage: Send + Sync {
         serial: &str,
     ) -> Result<Option<Certificate>, StoreError>;
 
-    /// Revokes all of a gateway's certificates, with its secret and its codes. How many certificates.
+    /// Revokes all of a gateway's certificates, with its secret and its codes. How many certificates. `NotFound` if
+    /// neither a code nor anything else was ever of it.
     async fn revoke(&self, gateway: &GatewayKey, now_us: i64, audit: &LogEntry) -> Result<usize, StoreError>;
 }
 

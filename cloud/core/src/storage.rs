@@ -406,7 +406,8 @@ pub trait AccountStorage: Send + Sync {
     /// Removes a key.
     async fn delete_key(&self, name: &str) -> Result<(), StoreError>;
 
-    /// Stores (or replaces) a gateway's credential: the SHA-256 of its random secret.
+    /// Stores a gateway's credential, the SHA-256 of its random secret, in place of the one before and of its
+    /// certificates, which are revoked.
     async fn set_gateway_secret(
         &self,
         gateway: &GatewayKey,

@@ -135,8 +135,10 @@ impl Cloud {
         let options = ingress_options(&config);
         let most_samples = options.waiting_samples;
         let (ingress, ingress_addr) = Ingress::bind(options, parts).await?;
-        if let Some(authority) = &authority {
-            authority.serve_at(enrol::url(&config, ingress_addr));
+        if let Some(authority) = &authority
+            && let Some(url) = enrol::url(&config.ingress, ingress_addr)
+        {
+            authority.serve_at(url);
         }
         let ingress = Arc::new(ingress);
         let waiting = {

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use cloud_core::enrol::FORGOTTEN_DAYS;
 use cloud_store::{Class, Keep, Retention, Server, ServerError};
 use common::TenantId;
 use common::config::{Mistake, Mistakes, Source, mistake_at, parse, read, read_secret};
@@ -129,6 +130,9 @@ impl Default for IngressSection {
     }
 }
 
+/// Half of what the authority's own certificate is good for.
+const MOST_CERTIFICATE_DAYS: u32 = 3650;
+
 impl IngressSection {
     fn faults(&self) -> Vec<(&'static str, String)> {
         let mut faults = Vec::new();
@@ -139,6 +143,14 @@ impl IngressSection {
         }
         if self.tls_ca.is_some() && self.tls_cert.is_none() {
             faults.push(("tls_ca", "expected `tls_cert` beside it".to_owned()));
+        }
+        if !(1..=MOST_CERTIFICATE_DAYS).contains(&self.certificate_days) {
+            faults.push(("certificate_days", format!("expected 1 to {MOST_CERTIFICATE_DAYS}")));
+        }
+        if i64::from(self.renew_days) > FORGOTTEN_DAYS {
+            let message =
+                format!("expected 0 to {FORGOTTEN_DAYS}: what expired before is not known any more");
+            faults.push(("renew_days", message));
         }
         let is_name = |n: &&String| !n.is_empty() && n.is_ascii() && !n.contains(['/', ' ', '@', '*']);
         for name in self.names.iter().filter(|n| !is_name(n)) {
@@ -356,7 +368,6 @@ impl Config {
         at_least_one("http", "session_hours", self.http.session_hours.into());
         at_least_one("ingress", "max_connections", self.ingress.max_connections as u64);
         at_least_one("ingress", "replace_after_h", self.ingress.replace_after_h);
-        at_least_one("ingress", "certificate_days", self.ingress.certificate_days.into());
         at_least_one("history", "compact_ms", self.history.compact_ms);
         at_least_one("history", "compact_frames", self.history.compact_frames as u64);
         at_least_one("history", "raw_days", self.history.raw_days.unwrap_or(1).into());

@@ -79,6 +79,9 @@ fn every_mistake_is_told_at_its_place() {
     assert!(told[2].starts_with("1.toml:2:11: ingress.tls_key: expected `tls_cert`"), "{told:?}");
     let told = mistakes(&["[live]\ndefault_hz = 100\n", "[live]\n"]);
     assert!(told[0].contains("earlier file") && told[1].contains("0.1 to 50"), "{told:?}");
+    let told = mistakes(&["[ingress]\ncertificate_days = 4000000\nrenew_days = 401\n"]);
+    assert!(told[0].starts_with("0.toml:2:20: ingress.certificate_days: expected 1 to 3650"), "{told:?}");
+    assert!(told[1].starts_with("0.toml:3:14: ingress.renew_days: expected 0 to 400"), "{told:?}");
     assert!(mistakes(&["[http]\nhosts = [\"http://x\"]\n"])[0].contains("not a host name"));
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use cloud_authority::{Authority, Error, Options, Trust};
 use common::{Clock, Drain};
 
-use crate::config::Config;
+use crate::config::{Config, IngressSection};
 
 /// How often it is looked whether the ingress's certificate has to be made anew.
 const LOOK: Duration = Duration::from_secs(3600);
@@ -48,23 +48,23 @@ pub(crate) fn authority(config: &Config, clock: &Clock) -> Result<Option<Arc<Aut
 pub(crate) fn tls(config: &Config) -> Option<cloud_ingest::Tls> {
     let ingress = &config.ingress;
     if is_own(config) {
-        let (cert, key) = Authority::server_files(&folder(config));
-        return Some(cloud_ingest::Tls { cert, key });
+        let both = Authority::server_file(&folder(config));
+        return Some(cloud_ingest::Tls { cert: both.clone(), key: both });
     }
     let files = ingress.tls_cert.clone().zip(ingress.tls_key.clone());
     files.map(|(cert, key)| cloud_ingest::Tls { cert, key })
 }
 
-/// Where boxes find the ingress.
-pub(crate) fn url(config: &Config, listens: SocketAddr) -> String {
-    let ingress = &config.ingress;
-    let host = || ingress.names.first().cloned().unwrap_or_else(|| listens.ip().to_string());
-    ingress.url.clone().unwrap_or_else(|| {
-        let host = host();
-        match host.parse::<std::net::Ipv6Addr>() {
-            Ok(_) => format!("mqtts://[{host}]:{}", listens.port()),
-            Err(_) => format!("mqtts://{host}:{}", listens.port()),
-        }
+/// Where boxes find the ingress; none if nobody said and it listens on all addresses.
+pub(crate) fn url(ingress: &IngressSection, listens: SocketAddr) -> Option<String> {
+    if ingress.url.is_some() {
+        return ingress.url.clone();
+    }
+    let own = || Some(listens.ip().to_string()).filter(|_| !listens.ip().is_unspecified());
+    let host = ingress.names.first().cloned().or_else(own)?;
+    Some(match host.parse::<std::net::Ipv6Addr>() {
+        Ok(_) => format!("mqtts://[{host}]:{}", listens.port()),
+        Err(_) => format!("mqtts://{host}:{}", listens.port()),
     })
 }
 
@@ -83,9 +83,28 @@ pub(crate) async fn renew(
         let (authority, names, now) = (authority.clone(), names.clone(), clock.now_us());
         let made = tokio::task::spawn_blocking(move || authority.server(&names, now)).await;
         if let Ok(made) = made
-            && made?.2
+            && made?
         {
             tracing::info!("the ingress's certificate is made anew");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn boxes_are_told_a_place_that_they_can_come_to_or_none() {
+        let mut ingress = IngressSection::default();
+        let at = |ingress: &IngressSection, listens: &str| url(ingress, listens.parse().expect("an address"));
+        assert_eq!(at(&ingress, "0.0.0.0:8883"), None);
+        assert_eq!(at(&ingress, "[::]:8883"), None);
+        assert_eq!(at(&ingress, "10.0.0.5:8883").as_deref(), Some("mqtts://10.0.0.5:8883"));
+        assert_eq!(at(&ingress, "[fd00::5]:8883").as_deref(), Some("mqtts://[fd00::5]:8883"));
+        ingress.names = vec!["cloud.example".into()];
+        assert_eq!(at(&ingress, "0.0.0.0:8883").as_deref(), Some("mqtts://cloud.example:8883"));
+        ingress.url = Some("mqtts://other.example".into());
+        assert_eq!(at(&ingress, "0.0.0.0:8883").as_deref(), Some("mqtts://other.example"));
     }
 }

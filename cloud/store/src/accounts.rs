@@ -5,6 +5,7 @@ use cloud_core::storage::Account;
 use cloud_core::{GatewayKey, StoreError};
 use common::api::{ApiKeyView, GrantView, UserView};
 
+use crate::certificates::revoke_all;
 use crate::db::{Result, from_json, to_json};
 use crate::frames::gateway_row;
 use crate::sql::{Conn, Row, Tx, params};
@@ -137,6 +138,7 @@ pub(crate) fn set_gateway_secret(
     now: i64,
 ) -> Result<()> {
     let row = gateway_row(tx, gateway)?;
+    revoke_all(tx, row, now)?;
     tx.execute("UPDATE gateways SET secret = ?2, secret_us = ?3 WHERE id = ?1", params![row, secret, now])?;
     Ok(())
 }

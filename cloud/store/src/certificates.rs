@@ -1,7 +1,7 @@
 //! Enrolment codes and the certificates that were issued to boxes.
 
 use async_trait::async_trait;
-use cloud_core::enrol::{Certificate, CertificateStorage, KeptCode};
+use cloud_core::enrol::{Certificate, CertificateStorage, FORGOTTEN_DAYS, KeptCode};
 use cloud_core::{GatewayKey, StoreError};
 use common::command::LogEntry;
 use common::enrol::Key;
@@ -13,8 +13,7 @@ use crate::frames::gateway_row;
 use crate::log;
 use crate::sql::{Conn, Row, Tx, params};
 
-/// Certificates that expired so long ago are forgotten, us: 400 days.
-const FORGOTTEN_US: i64 = 400 * 86_400 * 1_000_000;
+const FORGOTTEN_US: i64 = FORGOTTEN_DAYS * 86_400 * 1_000_000;
 
 fn conflict(what: impl Into<String>) -> StoreError {
     StoreError::Conflict { what: what.into() }
@@ -64,21 +63,23 @@ pub(crate) fn code_failed(tx: &Tx<'_>, id: &str) -> Result<()> {
 
 pub(crate) fn enrol(tx: &Tx<'_>, code: &str, certificate: &Certificate, audit: &LogEntry) -> Result<()> {
     let row = gateway_row(tx, &certificate.gateway)?;
-    let sql = "UPDATE enrolment_codes SET used_by = ?3
-               WHERE id = ?1 AND gateway = ?2 AND (used_by IS NULL OR used_by = ?3)";
-    if tx.execute(sql, params![code, row, certificate.key])? == 0 {
-        return Err(conflict("the code is used up"));
-    }
     let now = certificate.issued_us;
-    revoke_all(tx, row, now)?;
+    let sql = "UPDATE enrolment_codes SET used_by = ?3 WHERE id = ?1 AND gateway = ?2 AND used_by IS NULL";
+    if tx.execute(sql, params![code, row, certificate.key])? > 0 {
+        revoke_all(tx, row, now)?;
+    } else {
+        let sql = "SELECT 1 FROM enrolment_codes WHERE id = ?1 AND gateway = ?2 AND used_by = ?3";
+        if !tx.exists(sql, params![code, row, certificate.key])? || !is_good(tx, row, &certificate.key)? {
+            return Err(conflict("the code is used up"));
+        }
+    }
     insert(tx, row, certificate)?;
     log::append_own(tx, audit, now)
 }
 
 pub(crate) fn renew(tx: &Tx<'_>, certificate: &Certificate, audit: &LogEntry) -> Result<()> {
     let row = gateway_row(tx, &certificate.gateway)?;
-    let sql = "SELECT 1 FROM certificates WHERE gateway = ?1 AND key = ?2 AND revoked_us IS NULL";
-    if !tx.exists(sql, params![row, certificate.key])? {
+    if !is_good(tx, row, &certificate.key)? {
         return Err(conflict("no certificate of this key is good"));
     }
     insert(tx, row, certificate)?;
@@ -90,6 +91,12 @@ pub(crate) fn renew(tx: &Tx<'_>, certificate: &Certificate, audit: &LogEntry) ->
     log::append_own(tx, audit, now)
 }
 
+/// Whether a gateway has a certificate of this key that is not revoked.
+fn is_good(tx: &Tx<'_>, row: i64, key: &[u8; 32]) -> Result<bool> {
+    let sql = "SELECT 1 FROM certificates WHERE gateway = ?1 AND key = ?2 AND revoked_us IS NULL";
+    tx.exists(sql, params![row, key])
+}
+
 fn insert(tx: &Tx<'_>, row: i64, c: &Certificate) -> Result<()> {
     let sql = "INSERT INTO certificates (gateway, serial, key, issued_us, not_after_us, revoked_us)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
@@ -98,7 +105,7 @@ fn insert(tx: &Tx<'_>, row: i64, c: &Certificate) -> Result<()> {
 }
 
 /// Certificates and the secret.
-fn revoke_all(tx: &Tx<'_>, row: i64, now: i64) -> Result<usize> {
+pub(crate) fn revoke_all(tx: &Tx<'_>, row: i64, now: i64) -> Result<usize> {
     tx.execute("UPDATE gateways SET secret = NULL, secret_us = ?2 WHERE id = ?1", params![row, now])?;
     let sql = "UPDATE certificates SET revoked_us = ?2 WHERE gateway = ?1 AND revoked_us IS NULL";
     let revoked = tx.execute(sql, params![row, now])?;
@@ -106,7 +113,7 @@ fn revoke_all(tx: &Tx<'_>, row: i64, now: i64) -> Result<usize> {
 }
 
 pub(crate) fn revoke(tx: &Tx<'_>, gateway: &GatewayKey, now: i64, audit: &LogEntry) -> Result<usize> {
-    let row = gateway_row(tx, gateway)?;
+    let row = row_of(tx, gateway)?.ok_or_else(|| StoreError::NotFound { what: "gateway".into() })?;
     let revoked = revoke_all(tx, row, now)?;
     tx.execute("DELETE FROM enrolment_codes WHERE gateway = ?1", params![row])?;
     log::append_own(tx, audit, now)?;

@@ -1,8 +1,8 @@
 //! How often a configuration that has not proven itself was started in a row. What `check` cannot see (an address that is
 //! taken, a driver that hangs, a crash) shows only then, and on a box that nobody attends it would go on for ever.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use common::config::{Mistake, Mistakes};
@@ -72,12 +72,7 @@ pub(crate) fn forget(data_dir: &Path) {
 
 fn write(data_dir: &Path, starts: &Starts) -> io::Result<()> {
     fs::create_dir_all(data_dir)?;
-    let (path, new) = (path(data_dir), data_dir.join("starts.json.new"));
-    let mut file = File::create(&new)?;
-    file.write_all(&serde_json::to_vec(starts)?)?;
-    file.sync_all()?;
-    fs::rename(&new, &path)?;
-    File::open(data_dir)?.sync_all()
+    common::files::replace(&path(data_dir), &serde_json::to_vec(starts)?, 0o644)
 }
 
 #[cfg(test)]

@@ -86,6 +86,33 @@ async fn a_host_that_is_not_ours_is_refused_on_every_route() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_of_another_gateway_or_tenant_is_not_kept() {
+    let plc = Plc::start();
+    let rig = Rig::start(&plc).await;
+    let own = rig.tcp(Some("admin"), Method::POST, "/api/v1/identity/request").send().await.unwrap();
+    let own: common::api::SigningRequest = own.json().await.unwrap();
+    let url = "mqtts://cloud.example";
+    let put = async |tenant: &str, gateway: &str| {
+        let body = json!({"tenant": tenant, "gateway": gateway, "url": url, "certificate": "none"});
+        let answer =
+            rig.tcp(Some("admin"), Method::PUT, "/api/v1/identity").json(&body).send().await.unwrap();
+        assert_eq!(answer.status(), 409);
+        answer.json::<Problem>().await.unwrap().detail
+    };
+    let own = own.gateway.as_str();
+    for (tenant, gateway) in [("default", "another"), ("another", own)] {
+        let told = put(tenant, gateway).await;
+        assert!(
+            told.contains(&format!("is of `{tenant}/{gateway}` and this box is `default/{own}`")),
+            "{told}"
+        );
+    }
+    assert!(put("default", own).await.contains("not of this box's key"));
+    assert_eq!(rig.tcp(Some("admin"), Method::GET, "/api/v1/identity").send().await.unwrap().status(), 404);
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn wrong_requests_get_a_problem_that_says_what_was_expected() {
     let plc = Plc::start();
     let rig = Rig::start(&plc).await;

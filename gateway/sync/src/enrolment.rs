@@ -1,9 +1,9 @@
 //! How the box is enrolled: its key, its certificate, and what the cloud told of itself, in a folder of their own. The key
 //! is made here and goes nowhere.
 
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::fs::{DirBuilder, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use common::GatewayId;
@@ -201,13 +201,7 @@ impl EnrolmentFolder {
         let put = || {
             DirBuilder::new().recursive(true).mode(0o700).create(&self.0)?;
             File::open(self.0.parent().unwrap_or(&self.0))?.sync_all()?;
-            let new = self.0.join(format!("{name}.new"));
-            let mut file =
-                OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-            file.write_all(text.as_bytes())?;
-            file.sync_all()?;
-            std::fs::rename(&new, &path)?;
-            File::open(&self.0)?.sync_all()
+            common::files::replace(&path, text.as_bytes(), 0o600)
         };
         put().map_err(|source| EnrolError::File { path: path.clone(), source })
     }
@@ -222,8 +216,8 @@ impl Enrolment {
             return Err("the certificate is not of the key".into());
         }
         let url = self.url()?;
-        if !url.tls {
-            return Err(format!("`{}` is not mqtts://", self.enrolled.url));
+        if !url.tls || url.port == 0 {
+            return Err(format!("`{}` is not mqtts://host[:port]", self.enrolled.url));
         }
         match &self.enrolled.trust {
             Some(pem) if CertificateDer::from_pem_slice(pem.as_bytes()).is_err() => {

@@ -69,6 +69,7 @@ fn what_is_not_for_this_box_changes_nothing() {
         stranger,
         Enrolled { url: "mqtt://cloud.example".into(), ..good.clone() },
         Enrolled { url: "cloud".into(), ..good.clone() },
+        Enrolled { url: "mqtts://cloud.example:0".into(), ..good.clone() },
         Enrolled { certificate: "no".into(), ..good.clone() },
         Enrolled { trust: Some("no".into()), ..good.clone() },
     ] {

@@ -167,7 +167,7 @@ pub(super) fn describe(op: Op) -> Doc {
         Op::EnrolGateway => doc(
             "gateways",
             "A gateway's secret",
-            "Shown this once. Asked for again, a new secret replaces the old one. The MQTT user name is `<tenant>/<gateway>`.",
+            "Shown this once. What the gateway signed in with before, a secret or certificates, is worth nothing then. The MQTT user name is `<tenant>/<gateway>`.",
         )
         .takes(JSON, "GatewayRequest", json!({"id": "gw1"}))
         .gives(201, "the credential", "GatewayCredential", json!({"gateway": "gw1", "secret": "bX8J...43 characters"})),

@@ -45,6 +45,15 @@ pub struct Memory(Mutex<Tables>);
 
 type Done<T> = Result<T, StoreError>;
 
+impl Tables {
+    /// Its secret and certificates.
+    fn revoke(&mut self, gateway: &GatewayKey, now: i64) -> usize {
+        self.gateways.remove(gateway);
+        let of = |c: &&mut Certificate| c.gateway == *gateway && c.revoked_us.is_none();
+        self.certificates.iter_mut().filter(of).map(|c| c.revoked_us = Some(now)).count()
+    }
+}
+
 fn none<T>(what: &str) -> Done<T> {
     Err(StoreError::NotFound { what: what.into() })
 }
@@ -380,11 +389,16 @@ impl CertificateStorage for Memory {
     async fn enrol(&self, code: &str, certificate: &Certificate, audit: &LogEntry) -> Done<()> {
         let mut t = self.t()?;
         let Some(kept) = t.codes.get_mut(code) else { return none("code") };
-        if kept.used_by.is_some_and(|key| key != certificate.key) {
-            return Err(StoreError::Conflict { what: "used".into() });
+        let before = kept.used_by;
+        kept.used_by = before.or(Some(certificate.key));
+        if let Some(key) = before {
+            let is_good = |c: &Certificate| c.gateway == certificate.gateway && c.revoked_us.is_none();
+            if key != certificate.key || !t.certificates.iter().any(|c| c.key == key && is_good(c)) {
+                return Err(StoreError::Conflict { what: "used".into() });
+            }
+        } else {
+            t.revoke(&certificate.gateway, certificate.issued_us);
         }
-        kept.used_by = Some(certificate.key);
-        t.gateways.remove(&certificate.gateway);
         t.certificates.push(certificate.clone());
         t.audit.push(audit.clone());
         Ok(())
@@ -402,12 +416,14 @@ impl CertificateStorage for Memory {
     }
     async fn revoke(&self, gateway: &GatewayKey, now: i64, audit: &LogEntry) -> Done<usize> {
         let mut t = self.t()?;
-        t.gateways.remove(gateway);
+        let is_known = t.gateways.contains_key(gateway)
+            || t.codes.values().any(|c| c.gateway == *gateway)
+            || t.certificates.iter().any(|c| c.gateway == *gateway);
+        if !is_known {
+            return none("gateway");
+        }
         t.codes.retain(|_, c| c.gateway != *gateway);
-        let mut good: Vec<_> =
-            t.certificates.iter_mut().filter(|c| c.gateway == *gateway && c.revoked_us.is_none()).collect();
-        good.iter_mut().for_each(|c| c.revoked_us = Some(now));
-        let revoked = good.len();
+        let revoked = t.revoke(gateway, now);
         t.audit.push(audit.clone());
         Ok(revoked)
     }
@@ -489,8 +505,10 @@ impl AccountStorage for Memory {
     async fn delete_key(&self, name: &str) -> Done<()> {
         self.t()?.keys.remove(name).map_or_else(|| none("key"), |_| Ok(()))
     }
-    async fn set_gateway_secret(&self, gateway: &GatewayKey, hash: &[u8; 32], _: i64) -> Done<()> {
-        self.t()?.gateways.insert(gateway.clone(), *hash);
+    async fn set_gateway_secret(&self, gateway: &GatewayKey, hash: &[u8; 32], now: i64) -> Done<()> {
+        let mut t = self.t()?;
+        t.revoke(gateway, now);
+        t.gateways.insert(gateway.clone(), *hash);
         Ok(())
     }
     async fn gateway_secret(&self, gateway: &GatewayKey) -> Done<Option<[u8; 32]>> {

@@ -46,13 +46,38 @@ pub(crate) async fn a_code_enrols_one_key_and_takes_the_secret_away(backend: &im
     storage.enrol("AAAAA", &again, &enrolled).await.unwrap();
     assert!(is_conflict(storage.enrol("AAAAA", &certificate("03", 2, T0 + 2), &enrolled).await));
     assert!(is_conflict(storage.enrol("BBBBB", &certificate("03", 2, T0 + 2), &enrolled).await));
-    let revoked = Certificate { revoked_us: Some(T0 + 1), ..first.clone() };
-    assert_eq!(storage.certificates(&key("a")).await.unwrap(), [again, revoked.clone()]);
-    assert_eq!(storage.certificate(&key("a"), "01").await.unwrap(), Some(revoked));
+    // Whoever heard the request can say it again: what the box has got stays good.
+    assert_eq!(storage.certificates(&key("a")).await.unwrap(), [again.clone(), first.clone()]);
+    assert_eq!(storage.certificate(&key("a"), "01").await.unwrap(), Some(first.clone()));
     assert_eq!(storage.certificate(&key("a"), "03").await.unwrap(), None);
     assert_eq!(storage.certificates(&key("b")).await.unwrap(), []);
     let told = storage.audit(None, Severity::Info, None, 10).await.unwrap().items;
     assert_eq!(told.len(), 3);
+
+    // Another box takes its place: the code of the one before is worth nothing with it.
+    storage.create_code(&code("CCCCC"), T0 + 3, &made).await.unwrap();
+    let next = certificate("04", 3, T0 + 4);
+    storage.enrol("CCCCC", &next, &enrolled).await.unwrap();
+    assert!(is_conflict(storage.enrol("AAAAA", &certificate("05", 1, T0 + 5), &enrolled).await));
+    let revoked = |c: Certificate| Certificate { revoked_us: Some(T0 + 4), ..c };
+    assert_eq!(storage.certificates(&key("a")).await.unwrap(), [next, revoked(again), revoked(first)]);
+}
+
+pub(crate) async fn a_new_secret_takes_certificates_away(backend: &impl Backend) {
+    let storage = backend.open();
+    let told = entry(T0, action::GATEWAY_ENROLLED, None, Severity::Warning);
+    let missing = storage.revoke(&key("a"), T0, &told).await;
+    assert!(matches!(missing, Err(StoreError::NotFound { .. })), "{missing:?}");
+    storage.create_code(&code("AAAAA"), T0, &told).await.unwrap();
+    assert_eq!(storage.revoke(&key("a"), T0, &told).await.unwrap(), 0, "a code alone can be taken back");
+    storage.create_code(&code("AAAAA"), T0, &told).await.unwrap();
+    storage.enrol("AAAAA", &certificate("01", 1, T0), &told).await.unwrap();
+    storage.set_gateway_secret(&key("a"), &[1; 32], T0 + 1).await.unwrap();
+    let revoked = Certificate { revoked_us: Some(T0 + 1), ..certificate("01", 1, T0) };
+    assert_eq!(storage.certificates(&key("a")).await.unwrap(), [revoked]);
+    assert_eq!(storage.gateway_secret(&key("a")).await.unwrap(), Some([1; 32]));
+    assert!(is_conflict(storage.enrol("AAAAA", &certificate("02", 1, T0 + 2), &told).await));
+    assert_eq!(storage.gateway_secret(&key("a")).await.unwrap(), Some([1; 32]));
 }
 
 pub(crate) async fn only_a_key_that_is_good_is_renewed(backend: &impl Backend) {

@@ -82,6 +82,7 @@ macro_rules! contract {
             boxes::a_frame_set_aside_is_known_and_listed_once,
             boxes::frames_set_aside_are_bounded,
             certificates::a_code_enrols_one_key_and_takes_the_secret_away,
+            certificates::a_new_secret_takes_certificates_away,
             certificates::only_a_key_that_is_good_is_renewed,
             certificates::codes_that_expired_are_removed,
             accounts::sessions_live_until_their_end_and_with_their_account,

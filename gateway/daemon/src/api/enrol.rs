@@ -58,10 +58,13 @@ pub(super) async fn keep(
     body: Bytes,
 ) -> Result<Json<IdentityView>, Problem> {
     let enrolled: Enrolled = json(&headers, &body)?;
-    if enrolled.gateway != api.id {
+    // Kept all the same, the configuration would be wrong by it, and the gateway not start any more.
+    let tenant = api.points.now().schema().tenant.clone();
+    if enrolled.gateway != api.id || enrolled.tenant != tenant {
         let detail = format!(
-            "the certificate is of `{}` and this box is `{}`: set `[gateway] id` to that and restart, or ask for a code for this",
-            enrolled.gateway, api.id
+            "the certificate is of `{}/{}` and this box is `{tenant}/{}`: set `[gateway] id` (and `tenant`) to that and restart, or \
+             ask for a code for this",
+            enrolled.tenant, enrolled.gateway, api.id
         );
         return Err(Problem::new(Code::Conflict, detail));
     }

@@ -12,8 +12,7 @@ mod judge;
 mod own;
 
 use std::fs;
-use std::io::Write;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -282,11 +281,7 @@ impl Pki {
 /// The whole file or none of it.
 fn write_file(path: &Path, bytes: &[u8], mode: u32) -> Result<(), PkiError> {
     let told = |source| PkiError::Write { path: path.to_owned(), source };
-    let new = path.with_extension("new");
-    let _ = fs::remove_file(&new);
-    let written = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&new);
-    let written = written.and_then(|mut f| f.write_all(bytes).and_then(|()| f.sync_all()));
-    written.and_then(|()| fs::rename(&new, path)).map_err(told)
+    common::files::replace(path, bytes, mode).map_err(told)
 }
 
 #[cfg(test)]
