@@ -81,7 +81,7 @@ same: cross
 # The package on an emulated box that boots (arm64 or amd64). As root: it makes a root file system.
 boot-test: deb
 	cross/boot/setup.sh $(ARCH)
-	cross/boot/test.py $(ARCH) target/cross/packages/twinway-gateway_*_$(ARCH).deb
+	cross/boot/test.py $(ARCH) "$$(ls -t target/cross/packages/twinway-gateway_*_$(ARCH).deb | head -n1)"
 
 screenshots:
 	tests/e2e.sh --screenshots docs/images

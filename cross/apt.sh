@@ -12,19 +12,31 @@ apt_install() {
   "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}"
 }
 
+# Where the distribution's own packages come from, and no others: containers have the newer form, installed systems of Debian 12 the older.
+apt_list() {
+  local list
+  for list in /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list; do
+    [ ! -s "$list" ] || { echo "$list"; return; }
+  done
+  echo "no list of Debian's packages in /etc/apt" >&2
+  return 1
+}
+
 # An apt of its own for an architecture, in a folder (`dpkg --add-architecture` would be for the whole machine): its configuration's
 # path.
 private_apt() {
   local dir=$2/apt-$1
   mkdir -p "$dir/lists/partial" "$dir/cache/archives/partial"
   [ -e "$dir/status" ] || : > "$dir/status"
+  local list
+  list=$(apt_list)
   cat > "$dir/apt.conf" <<END
 APT::Architecture "$1";
 APT::Architectures { "$1"; };
 Dir::State "$dir";
 Dir::State::status "$dir/status";
 Dir::Cache "$dir/cache";
-Dir::Etc::sourcelist "/etc/apt/sources.list.d/debian.sources";
+Dir::Etc::sourcelist "$list";
 Dir::Etc::sourceparts "-";
 END
   echo "$dir/apt.conf"

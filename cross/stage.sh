@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Puts what a package installs into a folder, as it will lie on the box: `cross/stage.sh PRODUCT ARCH FOLDER`. All packages are made
 # of this. The programs must be built (cross/build.sh). Same programs, same bytes: times are those of the last commit.
+# The folder is new or empty: nothing is removed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . cross/product.sh
@@ -9,7 +10,7 @@ product "$1"
 root=$3
 profile=${PROFILE:-dist}
 built=target/cross/build/$triple/$profile
-rm -rf "$root"
+[ -z "$(find "$root" -mindepth 1 -maxdepth 1 2>/dev/null | head -n1)" ] || { echo "$root is not empty" >&2; exit 2; }
 doc=$root/usr/share/doc/$name own=$root/usr/lib/$name
 install -d "$root/usr/bin" "$own" "$doc/examples" "$root$config_dir/conf.d" "$root/usr/share/man/man1"
 # Where the installed package links what the shells and `man` know of `twinway`.

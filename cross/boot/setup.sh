@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Makes what the boot test needs, once, in target/cross/boot/ARCH: a root file system with systemd, a kernel, and an emulator. Of
-# the distribution; of the machine's own packages only mmdebstrap and, for another architecture, qemu-user-static are added. As
-# root: `cross/boot/setup.sh arm64` or `amd64`.
+# the distribution, Debian 12; of the machine's own packages only mmdebstrap and, for another architecture, arch-test and
+# qemu-user-static are added, and that the kernel runs its programs with qemu (binfmt_misc, until the next boot). As root:
+# `cross/boot/setup.sh arm64` or `amd64`.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 arch=${1:?architecture}
@@ -80,7 +81,7 @@ root() {
   [ "$arch" != "$own" ] || include+=,linux-image-cloud-$arch,initramfs-tools
   TMPDIR=$boot mmdebstrap --mode=root --architectures="$arch" --variant=apt --include="$include" \
     --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/doc/*' \
-    bookworm "$boot/system" /etc/apt/sources.list.d/debian.sources >&2
+    bookworm "$boot/system" "$(apt_list)" >&2
   local etc=$boot/system/etc
   echo box1 > "$etc/hostname"
   echo "/dev/$disk / ext4 defaults 0 1" > "$etc/fstab"

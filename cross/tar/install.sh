@@ -5,10 +5,21 @@ set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 name=@NAME@ config_dir=@CONFIG_DIR@ state_dir=@STATE_DIR@ user=@USER@
 
+# Where the command line is found, and what shells and `man` know of it.
+links() {
+  echo /usr/bin/twinway twinway
+  echo /usr/share/man/man1/twinway.1.gz twinway.1.gz
+  echo /usr/share/bash-completion/completions/twinway completions.bash
+  echo /usr/share/zsh/vendor-completions/_twinway completions.zsh
+  echo /usr/share/fish/vendor_completions.d/twinway.fish completions.fish
+}
+
 remove() {
   systemctl disable --now "$name.service" || true
   (cd "$here/files" && find usr -type f) | while read -r file; do rm -f "/$file"; done
-  rm -rf "/usr/lib/$name" "/usr/share/doc/$name" /usr/bin/twinway
+  # Gateway and cloud bring the same command line: what leads to the other's stays.
+  links | while read -r link to; do [ "$(readlink "$link")" != "/usr/lib/$name/$to" ] || rm -f "$link"; done
+  rm -rf "/usr/lib/$name" "/usr/share/doc/$name"
   systemctl daemon-reload || true
 }
 
@@ -24,13 +35,14 @@ case "${1:-}" in
   *) echo "usage: install.sh [--remove | --purge]" >&2; exit 64 ;;
 esac
 
-cp -a --no-preserve=ownership "$here/files/usr" /
+# A program that runs cannot be written over, only replaced.
+cp -a --no-preserve=ownership --remove-destination "$here/files/usr" /
 install -d "$config_dir/conf.d"
 # What somebody wrote stays.
 (cd "$here/files$config_dir" && find . -type f) | while read -r file; do
   [ -e "$config_dir/$file" ] || install -m644 "$here/files$config_dir/$file" "$config_dir/$file"
 done
-ln -sf "/usr/lib/$name/twinway" /usr/bin/twinway
+links | while read -r link to; do ln -sf "/usr/lib/$name/$to" "$link"; done
 systemd-sysusers "/usr/lib/sysusers.d/$name.conf"
 systemd-tmpfiles --create "/usr/lib/tmpfiles.d/$name.conf"
 systemctl daemon-reload

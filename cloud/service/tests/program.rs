@@ -119,7 +119,7 @@ async fn a_service_manager_is_told_that_it_is_ready_alive_and_stopping() {
     let mut child = Command::new(PROGRAM)
         .args(["run", "--config", &config(dir.path())])
         .env("NOTIFY_SOCKET", dir.path().join("notify"))
-        .env("WATCHDOG_USEC", "600000")
+        .env("WATCHDOG_USEC", "800000")
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()

@@ -99,22 +99,28 @@ pub fn read(main: &Path) -> Result<Vec<Source>, Mistakes> {
     read_all(main, &["toml"])
 }
 
-/// Reads a file that holds a secret: it must be readable by its owner alone.
+/// Reads a file that holds a secret: it must be readable by its owner alone, or a credential of systemd.
 ///
 /// # Errors
 /// Why it is not read, with its path.
 pub fn read_secret(path: &Path) -> Result<String, String> {
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::fs::MetadataExt as _;
     let told = |e: std::io::Error| format!("cannot read {}: {e}", path.display());
-    let mode = std::fs::metadata(path).map_err(told)?.permissions().mode();
-    if mode & 0o077 != 0 {
-        let mode = mode & 0o777;
+    let metadata = std::fs::metadata(path).map_err(told)?;
+    if !is_private(metadata.uid(), metadata.mode()) {
+        let mode = metadata.mode() & 0o777;
         return Err(format!(
             "{} has mode {mode:o}: expected 600, readable by its owner alone",
             path.display()
         ));
     }
     std::fs::read_to_string(path).map_err(told)
+}
+
+/// Credentials of systemd from 254 on are root's, and their mode is 440: the service's user reads them by an access list, whose
+/// mask stands where the group's rights do.
+fn is_private(owner: u32, mode: u32) -> bool {
+    mode & 0o077 == 0 || (owner == 0 && mode & 0o777 == 0o440)
 }
 
 /// Reads `main` and the files in `conf.d` beside it that end in one of `endings`: in the order of the endings, and
@@ -252,5 +258,17 @@ mod tests {
             .collect();
         assert_eq!(names, ["m.toml", "10-a.toml", "20-b.toml"]);
         assert!(read(&dir.path().join("none.toml")).unwrap_err().to_string().contains("cannot read"));
+    }
+
+    #[test]
+    fn a_secret_is_its_owners_and_a_credential_of_systemd_is_one() {
+        for (owner, mode) in [(0, 0o100_600), (0, 0o100_440), (998, 0o600), (998, 0o400)] {
+            assert!(is_private(owner, mode), "{owner} {mode:o}");
+        }
+        for (owner, mode) in
+            [(0, 0o100_640), (0, 0o444), (0, 0o540), (998, 0o440), (998, 0o640), (998, 0o604)]
+        {
+            assert!(!is_private(owner, mode), "{owner} {mode:o}");
+        }
     }
 }
