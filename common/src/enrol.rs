@@ -117,6 +117,11 @@ impl std::fmt::Debug for Key {
     }
 }
 
+/// From when a certificate should be renewed, of its two ends, UTC us: a third of its life is left.
+pub fn renew_from_us(not_before_us: i64, not_after_us: i64) -> i64 {
+    not_after_us.saturating_sub(not_after_us.saturating_sub(not_before_us) / 3)
+}
+
 /// Which way something goes; what proves the one proves nothing about the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {

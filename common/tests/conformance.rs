@@ -6,7 +6,7 @@
 mod kept;
 
 use common::alarm::{AlarmAct, AlarmChange, AlarmId, AlarmKind, AlarmOrder, AlarmState, AlarmView, Priority};
-use common::api::{BufferHealth, DeviceHealth, GatewayHealth, SwitchPosition};
+use common::api::{BufferHealth, DeviceHealth, Enrolled, GatewayHealth, SwitchPosition};
 use common::command::{
     CommandId, CommandOrder, CommandState, CommandUpdate, DesiredOrder, DesiredState, DesiredUpdate,
     LogEntry, Origin, Requester, Severity,
@@ -17,7 +17,7 @@ use common::wire::{
     Ack, Batch, Body, Credit, Down, Frame, FrameHeader, Gap, GapCause, Heartbeat, Hello, HelloAck, Identity,
     Known, Refusal, SchemaPart, SetAside, Snapshot, StreamRange, Up, WaveValues, Waveform,
 };
-use common::{BoxId, Incarnation, PointId, Quality, Sample, SchemaHash, TwinId, Value};
+use common::{BoxId, Incarnation, PointId, Quality, Sample, SchemaHash, TenantId, TwinId, Value};
 use kept::{is_kept, kept};
 use uuid::Uuid;
 
@@ -403,6 +403,7 @@ fn messages_up_are_read_and_written_as_ever() {
     let part = SchemaPart { hash: header.schema, index: 1, count: 3, bytes: b"{\"a\":1}".to_vec() };
     let Body::Samples(rows) = odd().body else { unreachable!() };
     let (schema, incarnation, seq) = (header.schema, header.incarnation, header.seq);
+    let request = "-----BEGIN CERTIFICATE REQUEST-----\nMAA=\n-----END CERTIFICATE REQUEST-----\n";
     for (name, message) in [
         ("up-1-hello.hex", Up::Hello(Box::new(older))),
         ("up-1-hello-features.hex", Up::Hello(Box::new(hello))),
@@ -411,6 +412,7 @@ fn messages_up_are_read_and_written_as_ever() {
         ("up-4-frame.hex", Up::Frame(gap().encode())),
         ("up-5-heartbeat.hex", Up::Heartbeat(Box::new(Heartbeat { session_us: 9, health: health() }))),
         ("up-6-renewed.hex", Up::Renewed(schema)),
+        ("up-9-renewal.hex", Up::Renewal(request.as_bytes().to_vec())),
     ] {
         is_kept(name, &message.encode());
         assert_eq!(Up::decode(&kept(name)).expect(name), message, "{name}");
@@ -455,6 +457,16 @@ fn messages_down_are_read_and_written_as_ever() {
         let order = AlarmOrder { id, twin: twin(), act, requester: requester(), comment: "on it".into() };
         Down::Alarm(Box::new(order))
     };
+    let renew =
+        HelloAck { session: 9, features: vec!["certificates".into()], renew: true, ..HelloAck::default() };
+    let certificate = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
+    let enrolled = Enrolled {
+        tenant: TenantId::default(),
+        gateway: "line1-box".parse().expect("a name"),
+        url: "mqtts://cloud.example:8883".into(),
+        certificate: certificate.into(),
+        trust: Some(certificate.into()),
+    };
     let refusal = Refusal { code: Code::Unavailable, detail: "storage is not available now".into() };
     for (name, message) in [
         ("down-1-hello-ack.hex", hello(&[])),
@@ -467,6 +479,8 @@ fn messages_down_are_read_and_written_as_ever() {
             "down-5-desired.hex",
             Down::Desired(vec![desired(Some(Value::Text("läuft".into()))), desired(None)]),
         ),
+        ("down-1-hello-ack-renew.hex", Down::HelloAck(renew)),
+        ("down-10-certificate.hex", Down::Certificate(Box::new(enrolled))),
         ("down-6-alarm.hex", alarm(AlarmAct::Acknowledge { raised_us: T0 })),
         ("down-6-alarm-shelve.hex", alarm(AlarmAct::Shelve { duration_ms: 60_000 })),
     ] {

@@ -12,6 +12,7 @@ use std::sync::OnceLock;
 use cloud_core::GatewayKey;
 use cloud_core::enrol::{Authority as Issues, Certificate, IssueError, Issued, Peer};
 use common::api::Enrolled;
+use common::enrol::renew_from_us;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
     KeyPair, KeyUsagePurpose, PublicKeyData as _, SanType, SerialNumber,
@@ -231,7 +232,9 @@ impl Issues for Authority {
         let read = read_certificate(der)?;
         let (tenant, gateway) = read.name.split_once('/')?;
         let gateway = GatewayKey { tenant: tenant.parse().ok()?, gateway: gateway.parse().ok()? };
-        Some(Peer { gateway, serial: read.serial, key: read.key, not_after_us: read.not_after_us })
+        let renew_from_us = renew_from_us(read.not_before_us, read.not_after_us);
+        let ReadCertificate { serial, key, not_after_us, .. } = read;
+        Some(Peer { gateway, serial, key, renew_from_us, not_after_us })
     }
 
     fn root(&self) -> Vec<u8> {
@@ -297,6 +300,7 @@ struct ReadCertificate {
     name: String,
     serial: String,
     key: [u8; 32],
+    not_before_us: i64,
     not_after_us: i64,
 }
 
@@ -304,12 +308,13 @@ fn read_certificate(der: &[u8]) -> Option<ReadCertificate> {
     let body = x509_cert::Certificate::from_der(der).ok()?.tbs_certificate;
     let name = body.subject.0.iter().flat_map(|rdn| rdn.0.iter()).next()?;
     let name = std::str::from_utf8(name.value.value()).ok()?.to_owned();
-    let not_after = body.validity.not_after.to_unix_duration().as_micros();
+    let us = |time: x509_cert::time::Time| i64::try_from(time.to_unix_duration().as_micros()).ok();
     Some(ReadCertificate {
         name,
         serial: common::text::hex(body.serial_number.as_bytes()),
         key: Sha256::digest(body.subject_public_key_info.to_der().ok()?).into(),
-        not_after_us: i64::try_from(not_after).ok()?,
+        not_before_us: us(body.validity.not_before)?,
+        not_after_us: us(body.validity.not_after)?,
     })
 }
 

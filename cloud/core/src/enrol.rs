@@ -116,6 +116,8 @@ pub struct Peer {
     pub serial: String,
     /// SHA-256 of its public key.
     pub key: [u8; 32],
+    /// From when it should be renewed, UTC us.
+    pub renew_from_us: i64,
     /// Until when it is good, UTC us.
     pub not_after_us: i64,
 }

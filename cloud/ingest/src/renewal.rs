@@ -1,14 +1,36 @@
 //! A box renews the certificate that its session began with: the same key, a later end.
 
+use cloud_core::StoreError;
 use cloud_core::enrol::IssueError;
 use common::command::{LogEntry, Severity};
 use common::names::{Code, action};
 use common::wire::Down;
 
+use crate::boxes::storage_failed;
 use crate::outbox::End;
 use crate::talk::{Talk, refuse};
 
+/// Most certificates of one session: each is a row and an entry of the audit.
+const MOST: u32 = 10;
+
 impl Talk {
+    /// Looks once more whether the certificate is good. From the sign-in on, whoever revokes it ends the session; before it,
+    /// nobody knew of it.
+    pub(crate) async fn is_good(&self) -> Result<(), End> {
+        let Some(peer) = &self.certificate else { return Ok(()) };
+        match self.shared.parts.storage.certificate(&self.key, &peer.serial).await {
+            Ok(Some(kept)) if kept.revoked_us.is_none() => Ok(()),
+            Ok(_) => revoked(),
+            Err(e) => Err(storage_failed(&self.key, &e)),
+        }
+    }
+
+    /// Whether it is time to renew it.
+    pub(crate) fn is_due(&self) -> bool {
+        let now_us = self.shared.parts.clock.now_us();
+        self.certificate.as_ref().is_some_and(|peer| peer.renew_from_us <= now_us)
+    }
+
     /// Issues a certificate for a signing request, and answers with it once it is kept.
     pub(crate) async fn renew(&mut self, request: &[u8]) -> Result<(), End> {
         let parts = &self.shared.parts;
@@ -17,6 +39,10 @@ impl Talk {
         };
         if self.silence().is_none() {
             return refuse("not_ready", Code::Conflict, "a signing request came before the hello");
+        }
+        self.renewals += 1;
+        if self.renewals > MOST {
+            return refuse("renewal", Code::RateLimited, "too many in one session");
         }
         let Ok(request) = std::str::from_utf8(request) else {
             return refuse("renewal", Code::InvalidRequest, "the signing request is no text");
@@ -53,9 +79,13 @@ impl Talk {
                     tracing::debug!(gateway = %self.key, "no room for the new certificate: the box asks again");
                 }
             }
-            // Revoked meanwhile: its sessions are about to end.
+            Err(StoreError::Conflict { .. }) => return revoked(),
             Err(error) => tracing::warn!(gateway = %self.key, %error, "certificate not renewed"),
         }
         Ok(())
     }
+}
+
+fn revoked<T>() -> Result<T, End> {
+    refuse("credentials", Code::Forbidden, "the certificate is revoked")
 }

@@ -44,6 +44,8 @@ pub(crate) struct Talk {
     queues: Queues,
     /// What the gateway signed in with, if not by a secret.
     pub(crate) certificate: Option<Peer>,
+    /// How often it was renewed.
+    pub(crate) renewals: u32,
     /// Made for the first batch.
     unpacker: Option<mpsc::Sender<Packed>>,
     agreed: Option<Agreed>,
@@ -97,6 +99,7 @@ impl Talk {
             peer,
             queues,
             certificate,
+            renewals: 0,
             unpacker: None,
             agreed: None,
             assembly: Assembly::default(),
@@ -147,6 +150,7 @@ impl Talk {
         }
         let peer = self.peer.to_string();
         let seen = self.shared.let_in(&self.key, &self.outbox, &peer, &hello).await?;
+        self.is_good().await?;
         let mut incarnations: Vec<_> = hello.streams.iter().map(|s| s.incarnation).collect();
         // Older than what the box still holds.
         let acked = restored::acked(&hello).iter().map(|k| k.incarnation);
@@ -180,8 +184,9 @@ impl Talk {
                 .into_iter();
         let features = features.chain(self.certificate.as_ref().map(|_| FEATURE_CERTIFICATES));
         let features = features.map(str::to_owned).collect();
-        let mut ack =
-            HelloAck { session: self.outbox.session, known, want_schemas, features, ..HelloAck::default() };
+        let renew = self.is_due();
+        let session = self.outbox.session;
+        let mut ack = HelloAck { session, known, want_schemas, features, renew, ..HelloAck::default() };
         self.tell_more(&hello, seen, &incarnations, &mut ack).await?;
         let ack = fitting(ack);
         let current = schemas.get(&hello.schema).cloned().flatten();

@@ -124,6 +124,14 @@ pub struct HelloAck {
     /// Frames of the hello's incarnations that were set aside, `known` as well.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub set_aside: Vec<Known>,
+    /// It is time to renew the certificate that the session began with, by the cloud's clock: the box's may not be set.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub renew: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // as serde calls it
+fn is_false(is: &bool) -> bool {
+    !is
 }
 
 /// The cloud will not talk, or will not take one message.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use common::GatewayId;
 use common::api::{Enrolled, IdentityView};
+use common::enrol::renew_from_us;
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PublicKeyData as _};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -109,10 +110,8 @@ impl Enrolment {
 
     /// Whether it is time for a new certificate: a third of its life is left.
     pub(crate) fn is_due(&self, now_us: i64) -> bool {
-        read(&self.enrolled.certificate).is_ok_and(|c| {
-            let life = c.not_after_us.saturating_sub(c.not_before_us);
-            now_us >= c.not_after_us.saturating_sub(life / 3)
-        })
+        read(&self.enrolled.certificate)
+            .is_ok_and(|c| renew_from_us(c.not_before_us, c.not_after_us) <= now_us)
     }
 
     /// A signing request for the same key, PEM.

@@ -196,6 +196,8 @@ struct Session<'a> {
     beat_at: Option<Instant>,
     /// The cloud renews certificates.
     renews: bool,
+    /// It says that it is time.
+    due: bool,
     /// When it was asked to.
     asked_at: Option<Instant>,
 }
@@ -275,6 +277,7 @@ impl<'a> Session<'a> {
             seldom: ack.features.iter().any(|f| f == FEATURE_SELDOM),
             beat_at: None,
             renews: ack.features.iter().any(|f| f == FEATURE_CERTIFICATES),
+            due: ack.renew,
             asked_at: None,
         })
     }
@@ -348,7 +351,10 @@ impl<'a> Session<'a> {
                 Some(alarms) => alarms.alarm(*order),
                 None => tracing::warn!("the cloud spoke of alarms, which nobody takes here"),
             },
-            Ok(Down::Certificate(enrolled)) => self.uplink.renewed(*enrolled).await,
+            Ok(Down::Certificate(enrolled)) => {
+                self.due = false;
+                self.uplink.renewed(*enrolled).await;
+            }
             Ok(Down::Credit(credit)) => self.pace.credit(credit.backlog_bytes),
             Ok(Down::SetAside(aside)) => {
                 // Once: what was on its way together is asked for by the same word.
@@ -385,7 +391,7 @@ impl<'a> Session<'a> {
             return;
         }
         let now = self.uplink.clock.now_us();
-        let Some(enrolment) = self.uplink.enrolment().filter(|e| e.is_due(now)) else {
+        let Some(enrolment) = self.uplink.enrolment().filter(|e| self.due || e.is_due(now)) else {
             // Looked at as seldom as it is asked for.
             self.asked_at = Some(Instant::now());
             return;

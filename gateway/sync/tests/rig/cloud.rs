@@ -207,6 +207,7 @@ impl Cloud {
                     store: s.script.store,
                     seen: s.script.seen,
                     set_aside: s.script.set_aside.clone(),
+                    renew: false,
                 });
                 let credit = s.script.credit.map(|backlog_bytes| Down::Credit(Credit { backlog_bytes }));
                 Ok([Some(ack), credit].into_iter().flatten().collect())
