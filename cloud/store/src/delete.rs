@@ -10,7 +10,7 @@ use common::command::LogEntry;
 use crate::bucket::{self, Bucket, Buckets, LEVELS};
 use crate::codec::Row;
 use crate::compact::{self, New, REMOVED, SEALED, bucket_chunks, compact_frames, raw_chunk};
-use crate::db::{Result, to_sql};
+use crate::db::{Result, to_json, to_sql};
 use crate::history::{Chunk, Source, find};
 use crate::sql::{Conn, Tx, params};
 use crate::{Shared, log, stamps, waveforms};
@@ -19,8 +19,6 @@ use crate::{Shared, log, stamps, waveforms};
 #[derive(Default)]
 struct Outcome {
     ids: Vec<i64>,
-    /// Stamps that those that go refer to.
-    stamps: Vec<i64>,
     new: New,
     samples: u64,
 }
@@ -63,8 +61,12 @@ pub(crate) fn delete(
 }
 
 fn store(tx: &Tx<'_>, outcome: &Outcome) -> Result<()> {
+    // Only here: the index that histories are read by does not have them.
+    let which = tx.dialect().integers_of("?1");
+    let sql = format!("SELECT DISTINCT stamps FROM chunks WHERE stamps IS NOT NULL AND id IN ({which})");
+    let referred = tx.all(&sql, params![to_json(&outcome.ids)?], |r| r.get::<i64>(0))?;
     compact::remove(tx, &outcome.ids)?;
-    stamps::collect(tx, outcome.stamps.iter().copied())?;
+    stamps::collect(tx, referred)?;
     compact::insert(tx, &outcome.new)
 }
 
@@ -99,7 +101,6 @@ impl<'a> Deletion<'a> {
             has_rolled |= is_sealed;
             if self.from <= chunk.t_min && chunk.t_max < self.to {
                 self.outcome.ids.push(chunk.id);
-                self.outcome.stamps.extend(chunk.stamps);
                 self.outcome.samples += if chunk.class == REMOVED { 0 } else { chunk.n };
                 continue;
             }
@@ -138,7 +139,6 @@ impl<'a> Deletion<'a> {
         if is_touched && rows.len() < before {
             self.outcome.samples += (before - rows.len()) as u64;
             self.outcome.ids.push(chunk.id);
-            self.outcome.stamps.extend(chunk.stamps);
             if !rows.is_empty() {
                 self.outcome.new.extend([raw_chunk(self.source.series, &rows, chunk.class, chunk.rolled)]);
             }

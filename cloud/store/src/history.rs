@@ -24,7 +24,7 @@ const MAX_RAW: u64 = 1_000_000;
 /// With more gaps, those are told as one that are close to each other.
 const MAX_GAPS: usize = 1_000;
 
-/// A chunk of samples without its samples.
+/// A chunk of samples without its samples: what the index `chunks_by_time` has, so that no row is read for it.
 pub(crate) struct Chunk {
     pub(crate) id: i64,
     pub(crate) t_min: i64,
@@ -32,7 +32,6 @@ pub(crate) struct Chunk {
     pub(crate) n: u64,
     pub(crate) class: i64,
     pub(crate) rolled: usize,
-    pub(crate) stamps: Option<i64>,
 }
 
 impl Chunk {
@@ -44,7 +43,6 @@ impl Chunk {
             n: u64::try_from(r.get::<i64>(3)?).unwrap_or(0),
             class: r.get(4)?,
             rolled: usize::try_from(r.get::<i64>(5)?).unwrap_or(0),
-            stamps: r.get(6)?,
         })
     }
 
@@ -125,7 +123,7 @@ impl<'a> Source<'a> {
 
     /// Chunks of samples that may have some in `from..to`.
     pub(crate) fn chunks(&self, from: i64, to: i64) -> Result<Vec<Chunk>> {
-        let sql = "SELECT id, t_min, t_max, n, class, rolled, stamps FROM chunks
+        let sql = "SELECT id, t_min, t_max, n, class, rolled FROM chunks
                    WHERE series = ?1 AND level = 0 AND t_min < ?3 AND t_max >= ?2 ORDER BY t_min";
         self.conn.all(sql, params![self.series, from, to], Chunk::read)
     }
@@ -238,9 +236,9 @@ impl<'a> Source<'a> {
     /// The last sample before a time, of any quality; of what was removed, the last one that roll-ups hold, if possible.
     pub(crate) fn before(&self, t: i64) -> Result<Option<Row>> {
         let mut best = self.tail.iter().filter(|r| r.t < t).max_by_key(|r| r.key()).cloned();
-        let newest = "SELECT id, t_min, t_max, n, class, rolled, stamps FROM chunks
+        let newest = "SELECT id, t_min, t_max, n, class, rolled FROM chunks
                       WHERE series = ?1 AND level = 0 AND t_min < ?2 AND t_max >= ?3 ORDER BY t_min DESC LIMIT 1";
-        let others = "SELECT id, t_min, t_max, n, class, rolled, stamps FROM chunks
+        let others = "SELECT id, t_min, t_max, n, class, rolled FROM chunks
                       WHERE series = ?1 AND level = 0 AND t_min < ?2 AND t_max >= ?3";
         // The one that began last mostly has it; then those that reach beyond what it gave.
         let mut seen = None;
