@@ -267,6 +267,16 @@ pub mod action {
         CONFIG_REFUSED = "config.refused";
         /// The configuration was refused at the start: the last good one runs.
         CONFIG_LAST_GOOD = "config.last_good";
+        /// A configuration document of the cloud did not prove itself: what ran before runs again.
+        CONFIG_FELL_BACK = "config.fell_back";
+        /// Somebody put a configuration document for a gateway.
+        CONFIGURATION_PUT = "configuration.put";
+        /// A gateway runs the configuration document that it was given.
+        CONFIGURATION_APPLIED = "configuration.applied";
+        /// A gateway refused a configuration document.
+        CONFIGURATION_REFUSED = "configuration.refused";
+        /// Somebody changed a gateway's configuration at the box, beside the document that it was given.
+        CONFIGURATION_CHANGED = "configuration.changed";
         /// Somebody signed in.
         USER_LOGIN = "user.login";
         /// Somebody tried to sign in and was refused.

@@ -6,7 +6,10 @@
 mod kept;
 
 use common::alarm::{AlarmAct, AlarmChange, AlarmId, AlarmKind, AlarmOrder, AlarmState, AlarmView, Priority};
-use common::api::{BufferHealth, DeviceHealth, Enrolled, GatewayHealth, SwitchPosition};
+use common::api::{
+    Accepts, BufferHealth, ConfigurationReport, DeviceHealth, DocumentRef, DocumentState, Enrolled,
+    GatewayHealth, SwitchPosition,
+};
 use common::command::{
     CommandId, CommandOrder, CommandState, CommandUpdate, DesiredOrder, DesiredState, DesiredUpdate,
     LogEntry, Origin, Requester, Severity,
@@ -14,7 +17,7 @@ use common::command::{
 use common::names::Code;
 use common::supervise::{PartState, PartStatus};
 use common::wire::{
-    Ack, Batch, Body, Credit, Down, Frame, FrameHeader, Gap, GapCause, Heartbeat, Hello, HelloAck, Identity,
+    Ack, Batch, Body, ConfigurationPart, Credit, Down, Frame, FrameHeader, Gap, GapCause, Heartbeat, Hello, HelloAck, Identity,
     Known, Refusal, SchemaPart, SetAside, Snapshot, StreamRange, Up, WaveValues, Waveform,
 };
 use common::{BoxId, Incarnation, PointId, Quality, Sample, SchemaHash, TenantId, TwinId, Value};
@@ -380,6 +383,32 @@ fn what_the_cloud_sets_aside_is_read_and_written_as_ever() {
         is_kept(name, &message.encode());
         assert_eq!(Down::decode(&kept(name)).expect(name), message, "{name}");
     }
+}
+
+#[test]
+fn configuration_documents_are_read_and_written_as_ever() {
+    let document = |version| Some(DocumentRef { version, hash: "5e".repeat(32) });
+    let refused = ConfigurationReport {
+        accepts: Accepts::Read,
+        judged: document(8),
+        state: DocumentState::Refused,
+        reason: "document.toml:3:1: device: läuft nicht".into(),
+        running: document(7),
+        local: "ab".repeat(32),
+        settled: Some("cd".repeat(32)),
+        changed: true,
+        at_us: T0,
+    };
+    let off = ConfigurationReport { local: "ab".repeat(32), at_us: T0, ..ConfigurationReport::default() };
+    for (name, report) in [("up-11-configuration.hex", refused), ("up-11-configuration-off.hex", off)] {
+        let message = Up::Configuration(Box::new(report));
+        is_kept(name, &message.encode());
+        assert_eq!(Up::decode(&kept(name)).expect(name), message, "{name}");
+    }
+    let bytes = b"{\"version\":8}".to_vec();
+    let part = Down::Configuration(ConfigurationPart { version: 8, index: 1, count: 2, bytes });
+    is_kept("down-11-configuration.hex", &part.encode());
+    assert_eq!(Down::decode(&kept("down-11-configuration.hex")).expect("a message"), part);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 mod alarm;
 mod buffer;
 mod config;
+mod configuration;
 mod enrol;
 mod gateway;
 mod history;
@@ -23,6 +24,10 @@ pub use buffer::{
     BufferStatus, BufferVerify,
 };
 pub use config::{ConfigView, ReloadAttempt, ReloadReport};
+pub use configuration::{
+    Accepts, ConfigurationDocument, ConfigurationEntry, ConfigurationReport, ConfigurationRequest,
+    ConfigurationState, ConfigurationView, DocumentRef, DocumentState, MAX_DOCUMENT_BYTES,
+};
 pub use enrol::{
     CertificateView, EnrolRequest, EnrolResponse, Enrolled, EnrolmentCodeCreated, EnrolmentCodeRequest,
     IdentityView, RevokeRequest, Revoked, SigningRequest,

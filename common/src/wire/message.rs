@@ -12,11 +12,12 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::configuration::ConfigurationPart;
 use super::frame::SampleRow;
 use super::identity::{Identity, SetAside};
 use super::samples::{decode_samples, encode_samples};
 use crate::alarm::AlarmOrder;
-use crate::api::{Enrolled, GatewayHealth};
+use crate::api::{ConfigurationReport, Enrolled, GatewayHealth};
 use crate::bytes::{DecodeError, Reader};
 use crate::command::{CommandOrder, DesiredOrder};
 use crate::ids::{GatewayId, Incarnation, SchemaHash, TenantId};
@@ -92,6 +93,8 @@ pub const FEATURE_WAVEFORMS: &str = "waveforms";
 pub const FEATURE_SET_ASIDE: &str = "set_aside";
 /// The cloud takes `Up::Renewal` in a session that began with a certificate, and answers it.
 pub const FEATURE_CERTIFICATES: &str = "certificates";
+/// The cloud takes `Up::Configuration`; to a gateway that sent one it may send `Down::Configuration`.
+pub const FEATURE_CONFIGURATION: &str = "configuration";
 
 /// What the cloud has of one incarnation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -221,6 +224,8 @@ pub enum Up {
     /// A signing request, PEM, for the key that the session began with; only to a cloud that names
     /// `FEATURE_CERTIFICATES`.
     Renewal(Vec<u8>),
+    /// What became of configuration documents; only to a cloud that names `FEATURE_CONFIGURATION`.
+    Configuration(Box<ConfigurationReport>),
 }
 
 /// From cloud to gateway.
@@ -244,6 +249,8 @@ pub enum Down {
     SetAside(SetAside),
     /// Answer to `Up::Renewal`.
     Certificate(Box<Enrolled>),
+    /// Part of the configuration document that is wanted; only after `Up::Configuration` in this session.
+    Configuration(ConfigurationPart),
 }
 
 fn start(kind: u8) -> Vec<u8> {
@@ -311,6 +318,7 @@ impl Up {
                 out.extend(request);
                 out
             }
+            Self::Configuration(report) => with_json(11, report),
         }
     }
 
@@ -347,6 +355,7 @@ impl Up {
             6 => Self::Renewed(SchemaHash(r.array()?)),
             7 => Self::Batch(r.rest().to_vec()),
             9 => Self::Renewal(r.rest().to_vec()),
+            11 => Self::Configuration(json(r.rest())?),
             kind => return Err(DecodeError::Kind { what: "message", kind }),
         })
     }
@@ -365,6 +374,14 @@ impl Down {
             Self::Credit(credit) => with_json(7, credit),
             Self::SetAside(set_aside) => with_json(8, set_aside),
             Self::Certificate(enrolled) => with_json(10, enrolled),
+            Self::Configuration(part) => {
+                let mut out = start(11);
+                out.extend(part.version.to_le_bytes());
+                out.extend(part.index.to_le_bytes());
+                out.extend(part.count.to_le_bytes());
+                out.extend(&part.bytes);
+                out
+            }
         }
     }
 
@@ -384,6 +401,12 @@ impl Down {
             7 => Self::Credit(json(r.rest())?),
             8 => Self::SetAside(json(r.rest())?),
             10 => Self::Certificate(json(r.rest())?),
+            11 => Self::Configuration(ConfigurationPart {
+                version: r.u64()?,
+                index: r.u32()?,
+                count: r.u32()?,
+                bytes: r.rest().to_vec(),
+            }),
             kind => return Err(DecodeError::Kind { what: "message", kind }),
         })
     }
@@ -397,7 +420,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic(kind in 0u8..12, rest in prop::collection::vec(any::<u8>(), 0..300)) {
+        fn no_bytes_make_it_panic(kind in 0u8..13, rest in prop::collection::vec(any::<u8>(), 0..300)) {
             let mut bytes = vec![VERSION, kind];
             bytes.extend(rest);
             let _ = Up::decode(&bytes);
