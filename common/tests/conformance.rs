@@ -17,8 +17,9 @@ use common::command::{
 use common::names::Code;
 use common::supervise::{PartState, PartStatus};
 use common::wire::{
-    Ack, Batch, Body, ConfigurationPart, Credit, Down, Frame, FrameHeader, Gap, GapCause, Heartbeat, Hello, HelloAck, Identity,
-    Known, Refusal, SchemaPart, SetAside, Snapshot, StreamRange, Up, WaveValues, Waveform,
+    Ack, Batch, Body, ConfigurationPart, Credit, Down, Frame, FrameHeader, Gap, GapCause, Heartbeat, Hello,
+    HelloAck, Identity, Known, Refusal, SchemaPart, SetAside, Snapshot, StreamRange, Up, WaveValues,
+    Waveform,
 };
 use common::{BoxId, Incarnation, PointId, Quality, Sample, SchemaHash, TenantId, TwinId, Value};
 use kept::{is_kept, kept};

@@ -77,7 +77,8 @@ pub(crate) async fn enrol(
     Ok((StatusCode::CREATED, Json(GatewayCredential { gateway: key.gateway, secret })))
 }
 
-fn known(api: &Api, id: &str) -> Result<GatewayKey, ApiError> {
+/// A gateway that was ever seen.
+pub(crate) fn known(api: &Api, id: &str) -> Result<GatewayKey, ApiError> {
     let found = api.downlink.gateways().into_iter().find(|g| g.id.as_str() == id);
     Ok(api.gateway_key(found.ok_or_else(|| ApiError::not_found("gateway"))?.id))
 }

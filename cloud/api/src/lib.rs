@@ -8,6 +8,7 @@ mod alarms;
 mod audit;
 mod auth;
 pub mod commands;
+mod configuration;
 mod context;
 mod enrol;
 mod error;

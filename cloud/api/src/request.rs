@@ -18,6 +18,8 @@ use crate::error::ApiError;
 
 /// Most bytes of a body.
 pub(crate) const BODY_BYTES: usize = 256 * 1024;
+/// Most bytes of a body that carries a document: each of its characters may be escaped.
+const LARGE_BODY_BYTES: usize = 3 * common::api::MAX_DOCUMENT_BYTES;
 /// How long a client may take to send its body.
 const BODY_TIME: Duration = Duration::from_secs(15);
 /// Rows of a page if none are asked for.
@@ -34,7 +36,19 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Body<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
-        let bytes = read(request, &["application/json"]).await?;
+        let bytes = read(request, &["application/json"], BODY_BYTES).await?;
+        parse(&bytes).map(Self)
+    }
+}
+
+/// The same of one that may be large.
+pub(crate) struct LargeBody<T>(pub(crate) T);
+
+impl<T: DeserializeOwned, S: Sync> FromRequest<S> for LargeBody<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+        let bytes = read(request, &["application/json"], LARGE_BODY_BYTES).await?;
         parse(&bytes).map(Self)
     }
 }
@@ -46,24 +60,25 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for MergePatch<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
-        let bytes = read(request, &["application/merge-patch+json", "application/json"]).await?;
+        let types = ["application/merge-patch+json", "application/json"];
+        let bytes = read(request, &types, BODY_BYTES).await?;
         parse(&bytes).map(Self)
     }
 }
 
-async fn read(request: Request, types: &[&str]) -> Result<Bytes, ApiError> {
+async fn read(request: Request, types: &[&str], most: usize) -> Result<Bytes, ApiError> {
     let given = request.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
     let essence = given.and_then(|v| v.split(';').next()).map(str::trim).unwrap_or_default();
     if !types.iter().any(|t| t.eq_ignore_ascii_case(essence)) {
         let detail = format!("the body is sent as {}", types.join(" or "));
         return Err(ApiError::with_status(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
     }
-    let too_large = || ApiError::new(Code::TooLarge, format!("a body has at most {BODY_BYTES} bytes"));
+    let too_large = || ApiError::new(Code::TooLarge, format!("a body has at most {most} bytes"));
     let length = request.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
-    if length.is_some_and(|n: usize| n > BODY_BYTES) {
+    if length.is_some_and(|n: usize| n > most) {
         return Err(too_large());
     }
-    let body = tokio::time::timeout(BODY_TIME, to_bytes(request.into_body(), BODY_BYTES)).await;
+    let body = tokio::time::timeout(BODY_TIME, to_bytes(request.into_body(), most)).await;
     match body {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(error)) if is_limit(&error) => Err(too_large()),
@@ -176,7 +191,7 @@ pub(crate) fn if_match(headers: &HeaderMap, version: u64) -> Result<bool, ApiErr
     if lines.peek().is_none() {
         return Err(ApiError::new(
             Code::PreconditionRequired,
-            "give the twin's ETag as If-Match, so that nobody's change is lost",
+            "give the ETag of what you read as If-Match, so that nobody's change is lost",
         ));
     }
     let mut found = false;

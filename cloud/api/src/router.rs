@@ -20,8 +20,8 @@ use crate::error::ApiError;
 use crate::guard::guard;
 use crate::table::{Op, ROUTES, Route};
 use crate::{
-    alarms, audit, commands, enrol, gateways, history, keys, live, probes, session, sets, twins, ui, users,
-    waveforms,
+    alarms, audit, commands, configuration, enrol, gateways, history, keys, live, probes, session, sets,
+    twins, ui, users, waveforms,
 };
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -72,6 +72,10 @@ fn handler(route: &Route) -> MethodRouter<Api> {
         Op::Enrol => on(filter, enrol::enrol),
         Op::ListCertificates => on(filter, enrol::certificates),
         Op::RevokeGateway => on(filter, enrol::revoke),
+        Op::GetConfiguration => on(filter, configuration::get),
+        Op::PutConfiguration => on(filter, configuration::put),
+        Op::ListConfigurations => on(filter, configuration::list),
+        Op::GetConfigurationDocument => on(filter, configuration::document),
         Op::ListAudit => on(filter, audit::list),
         Op::ListAssets => on(filter, twins::tree),
         Op::ListUsers => on(filter, users::list),

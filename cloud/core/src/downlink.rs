@@ -5,6 +5,7 @@ use common::Incarnation;
 use common::alarm::AlarmOrder;
 use common::api::{GatewayView, HeldBox};
 use common::command::{CommandOrder, DesiredOrder, LogEntry};
+use common::wire::WantedConfiguration;
 
 use crate::storage::{GatewayKey, StoreError};
 
@@ -69,6 +70,10 @@ pub trait Downlink: Send + Sync {
     /// # Errors
     /// When there is no live session that takes it, or its program does not know alarms.
     async fn alarm(&self, gateway: &GatewayKey, order: AlarmOrder) -> Result<(), DownlinkError>;
+
+    /// Hands over the configuration document that is wanted now, if there is a live session that takes it. Else the gateway
+    /// hears of it in its next session: it is in storage.
+    async fn configuration(&self, gateway: &GatewayKey, wanted: WantedConfiguration);
 
     /// The gateway was given another credential: its sessions end, and who has the new one is let in, whichever box it
     /// is.

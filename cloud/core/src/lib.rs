@@ -5,6 +5,7 @@ pub mod access;
 pub mod align;
 pub mod assets;
 pub mod boxes;
+pub mod configuration;
 pub mod downlink;
 pub mod enrol;
 pub mod gaps;
@@ -15,6 +16,7 @@ pub mod storage;
 
 pub use access::{Access, Scope};
 pub use align::Grid;
+pub use configuration::ConfigurationStorage;
 pub use downlink::{BoxError, Downlink, DownlinkError};
 pub use enrol::{Authority, CertificateStorage};
 pub use history::HistoryStorage;

@@ -18,6 +18,7 @@ use common::{
 use uuid::Uuid;
 
 use crate::boxes::Boxes;
+use crate::configuration::ConfigurationStorage;
 use crate::enrol::CertificateStorage;
 use crate::history::HistoryStorage;
 use crate::state::TwinState;
@@ -429,6 +430,7 @@ pub trait Storage:
     + AccountStorage
     + BoxStorage
     + CertificateStorage
+    + ConfigurationStorage
 {
 }
 
@@ -441,5 +443,6 @@ impl<T> Storage for T where
         + AccountStorage
         + BoxStorage
         + CertificateStorage
+        + ConfigurationStorage
 {
 }

@@ -11,7 +11,7 @@ use common::alarm::AlarmOrder;
 use common::api::{GatewayHealth, GatewayView, HeldBox};
 use common::command::{CommandOrder, DesiredOrder, LogEntry, Severity};
 use common::names::{Code, action};
-use common::wire::{self, Body, Down, FEATURE_ALARMS, FEATURE_CREDIT, Frame};
+use common::wire::{self, Body, Down, FEATURE_ALARMS, FEATURE_CREDIT, Frame, WantedConfiguration};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
@@ -64,6 +64,9 @@ struct Session {
     backlog_at: Option<Instant>,
     /// Credit that it was told.
     credit: Option<u64>,
+    /// Whether it takes configuration documents, and the version of the last that it was handed.
+    configures: bool,
+    configured: Option<u64>,
 }
 
 impl Session {
@@ -178,6 +181,8 @@ impl Shared {
             features: Vec::new(),
             backlog_at: None,
             credit: None,
+            configures: false,
+            configured: None,
         };
         let older = {
             let mut table = self.table();
@@ -290,6 +295,21 @@ impl Shared {
         });
     }
 
+    /// Notes whether a session's gateway takes configuration documents.
+    pub(crate) fn configures(&self, key: &GatewayKey, session: u64, takes: bool) {
+        if let Some(live) = self.table().sessions.get_mut(key).filter(|s| s.outbox.session == session) {
+            live.configures = takes;
+        }
+    }
+
+    /// The way to a gateway that takes documents and was not handed this one in its session; it counts as handed.
+    pub(crate) fn to_configure(&self, key: &GatewayKey, version: u64) -> Option<Arc<Outbox>> {
+        let mut table = self.table();
+        let live = table.sessions.get_mut(key).filter(|s| s.configures && s.configured != Some(version))?;
+        live.configured = Some(version);
+        Some(live.outbox.clone())
+    }
+
     pub(crate) fn heartbeat(&self, key: &GatewayKey, session: u64, session_us: u64, health: GatewayHealth) {
         self.word(key, session, session_us, |seen, _| seen.health = Some(health));
     }
@@ -378,6 +398,10 @@ impl Downlink for Handle {
         }
         let full = || DownlinkError::Full { gateway: gateway.to_string() };
         if live.message(&Down::Alarm(Box::new(order))) { Ok(()) } else { Err(full()) }
+    }
+
+    async fn configuration(&self, gateway: &GatewayKey, wanted: WantedConfiguration) {
+        self.0.hand_over(gateway, &wanted);
     }
 
     async fn credential_changed(&self, gateway: &GatewayKey) -> Result<(), StoreError> {

@@ -5,6 +5,7 @@
 mod aside;
 mod boxes;
 mod committer;
+mod configuration;
 mod credit;
 mod handle;
 mod ingress;

@@ -9,9 +9,9 @@ use cloud_core::enrol::Peer;
 use cloud_core::{GatewayKey, NewFrame, StoreError};
 use common::names::Code;
 use common::wire::{
-    Batch, Down, FEATURE_BATCH, FEATURE_CERTIFICATES, FEATURE_COLUMNS, FEATURE_GAP_CAUSES, FEATURE_SELDOM,
-    FEATURE_SET_ASIDE, FEATURE_WAVEFORMS, Frame, Hello, HelloAck, Known, MAX_MESSAGE_BYTES, SchemaPart,
-    Snapshot, Up,
+    Batch, Down, FEATURE_BATCH, FEATURE_CERTIFICATES, FEATURE_COLUMNS, FEATURE_CONFIGURATION,
+    FEATURE_GAP_CAUSES, FEATURE_SELDOM, FEATURE_SET_ASIDE, FEATURE_WAVEFORMS, Frame, Hello, HelloAck, Known,
+    MAX_MESSAGE_BYTES, SchemaPart, Snapshot, Up,
 };
 use common::{Incarnation, Schema, SchemaHash};
 use tokio::sync::mpsc;
@@ -31,6 +31,15 @@ pub(crate) const MAX_SEQ: u64 = i64::MAX as u64;
 const MAX_SCHEMAS: usize = 10_000;
 /// The longest pause between heartbeats that a gateway may ask for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(120);
+/// What this cloud understands in every session.
+const FEATURES: [&str; 6] = [
+    FEATURE_COLUMNS,
+    FEATURE_BATCH,
+    FEATURE_GAP_CAUSES,
+    FEATURE_SELDOM,
+    FEATURE_WAVEFORMS,
+    FEATURE_CONFIGURATION,
+];
 /// So many of its pauses without a word, and the link is lost.
 const SILENT_PAUSES: u32 = 3;
 /// Rank of a schema that only older frames name: below all others, so that it binds and changes nothing.
@@ -46,6 +55,8 @@ pub(crate) struct Talk {
     pub(crate) certificate: Option<Peer>,
     /// How often it was renewed.
     pub(crate) renewals: u32,
+    /// How often it spoke of its configuration.
+    pub(crate) reports: u32,
     /// Made for the first batch.
     unpacker: Option<mpsc::Sender<Packed>>,
     agreed: Option<Agreed>,
@@ -100,6 +111,7 @@ impl Talk {
             queues,
             certificate,
             renewals: 0,
+            reports: 0,
             unpacker: None,
             agreed: None,
             assembly: Assembly::default(),
@@ -109,6 +121,11 @@ impl Talk {
     /// For how long a gateway that was answered may say nothing: from then on it gives signs of life.
     pub(crate) fn silence(&self) -> Option<Duration> {
         self.agreed.as_ref().map(|a| a.silence)
+    }
+
+    /// Number of the session.
+    pub(crate) fn session(&self) -> u64 {
+        self.outbox.session
     }
 
     /// Sends a message; false if there is no room for it.
@@ -130,6 +147,7 @@ impl Talk {
             Up::Renewed(hash) => self.renewed(hash).await?,
             Up::Snapshot(snapshot) => self.snapshot(&snapshot)?,
             Up::Renewal(request) => self.renew(&request).await?,
+            Up::Configuration(report) => self.configuration(*report).await?,
             Up::Heartbeat(beat) => {
                 if self.agreed.is_none() {
                     return refuse("not_ready", Code::Conflict, "a heartbeat came before the hello");
@@ -179,10 +197,7 @@ impl Talk {
         // Without the current schema nothing new can be taken: it comes first.
         want_schemas.sort_by_key(|hash| (*hash != hello.schema, *hash));
         let known = known.into_iter().map(|k| Known { incarnation: k.incarnation, seqs: k.seqs }).collect();
-        let features =
-            [FEATURE_COLUMNS, FEATURE_BATCH, FEATURE_GAP_CAUSES, FEATURE_SELDOM, FEATURE_WAVEFORMS]
-                .into_iter();
-        let features = features.chain(self.certificate.as_ref().map(|_| FEATURE_CERTIFICATES));
+        let features = FEATURES.into_iter().chain(self.certificate.as_ref().map(|_| FEATURE_CERTIFICATES));
         let features = features.map(str::to_owned).collect();
         let renew = self.is_due();
         let session = self.outbox.session;

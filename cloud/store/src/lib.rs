@@ -15,6 +15,7 @@ mod certificates;
 mod codec;
 mod commands;
 mod compact;
+mod configurations;
 mod db;
 mod delete;
 mod desired;

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use cloud_core::Storage;
 use cloud_store::{Options, Store, backup, restore, verify};
 use common::Clock;
+use common::command::Severity;
 use contract::fixtures::*;
 
 fn open(path: &Path) -> Arc<dyn Storage> {
@@ -80,6 +81,8 @@ async fn nothing_is_put_over_a_database_that_is_used_or_not_given_up() {
     let storage = open(&path);
     let s = oven(&storage).await;
     storage.accept(&[s.samples(1, vec![sample(0, T0 + SECOND, 1.0)])]).await.unwrap();
+    let put = entry(T0, "configuration.put", None, Severity::Warning);
+    storage.put_configuration(&key("g1"), &contract::configurations::document(1), &put).await.unwrap();
     backup(&path, &file).unwrap();
     storage.accept(&[s.samples(2, vec![sample(0, T0 + 2 * SECOND, 1.0)])]).await.unwrap();
     let told = restore(&file, &path, true).unwrap_err().to_string();
@@ -90,6 +93,8 @@ async fn nothing_is_put_over_a_database_that_is_used_or_not_given_up() {
     assert_eq!(samples(&open(&path)).await, [1, 2]);
     let aside = restore(&file, &path, true).unwrap().unwrap();
     assert_eq!(samples(&open(&path)).await, [1]);
+    let document = open(&path).configuration(&key("g1"), None).await.unwrap();
+    assert_eq!(document, Some(contract::configurations::document(1)));
     assert_eq!(samples(&open(&aside)).await, [1, 2], "what was there is kept");
     let told = restore(&file, &path, true).unwrap_err().to_string();
     assert!(told.contains("last time"), "{told}");

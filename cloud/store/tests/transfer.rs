@@ -11,12 +11,12 @@ use cloud_core::storage::Account;
 use cloud_core::{Storage, StoreError};
 use cloud_store::{Copied, Place, Server, Store, copy};
 use common::alarm::AlarmId;
-use common::api::{ApiKeyView, DesiredEntry, GrantView, Role, UserView};
+use common::api::{ApiKeyView, DesiredEntry, DocumentState, GrantView, Role, UserView};
 use common::command::Severity;
 use common::wire::Body;
 use common::{CommandState, Incarnation, Value};
 use contract::fixtures::*;
-use contract::{alarms, commands};
+use contract::{alarms, commands, configurations};
 
 /// Later than any clock of a test.
 const END: i64 = 4_000_000_000_000_000;
@@ -93,6 +93,12 @@ async fn fill(storage: &Arc<dyn Storage>) -> (Stream, AlarmId) {
     let api_key = ApiKeyView { name: "k".into(), grants, created_us: T0, expires_us: None };
     storage.create_key(&api_key, &[2; 32]).await.unwrap();
     storage.set_gateway_secret(&key("g2"), &[3; 32], T0).await.unwrap();
+    let put = entry(T0, "configuration.put", None, Severity::Warning);
+    for version in 1..=2 {
+        storage.put_configuration(&key("g1"), &configurations::document(version), &put).await.unwrap();
+    }
+    let report = configurations::report(DocumentState::Applied);
+    storage.keep_configuration_report(&key("g1"), &report, &[]).await.unwrap();
     (again, alarm.id)
 }
 
@@ -124,6 +130,10 @@ async fn answers(storage: &Arc<dyn Storage>, alarm: AlarmId) -> Vec<String> {
     out.push(format!("{:?}", storage.authenticate(&[1; 32], T0).await.unwrap()));
     out.push(format!("{:?} {:?}", storage.keys().await.unwrap(), storage.authenticate(&[2; 32], T0).await));
     out.push(format!("{:?}", storage.gateway_secret(&key("g2")).await.unwrap()));
+    for version in [None, Some(1)] {
+        out.push(format!("{:?}", storage.configuration(&key("g1"), version).await.unwrap()));
+    }
+    out.push(format!("{:?}", storage.configuration_report(&key("g1")).await.unwrap()));
     out
 }
 

@@ -197,14 +197,13 @@ fn standing(
 ) -> (ConfigurationState, String) {
     let Some(wanted) = wanted else { return (ConfigurationState::None, String::new()) };
     let Some(report) = report else {
-        let why =
-            "the box has never told of its configuration: it was never here, or its program is too old";
+        let why = "the box has never told of its configuration: it was never here, or its program is too old";
         return (ConfigurationState::Waiting, why.into());
     };
-    let is_it =
-        |d: &DocumentRef| (d.version, d.hash.as_str()) == (wanted.version, wanted.hash.as_str());
+    let is_it = |d: &DocumentRef| (d.version, d.hash.as_str()) == (wanted.version, wanted.hash.as_str());
     if report.accepts == Accepts::Off {
-        let why = "the box takes no configuration from the cloud: `accept_configuration` in its `[uplink]` is off";
+        let why =
+            "the box takes no configuration from the cloud: `accept_configuration` in its `[uplink]` is off";
         return (ConfigurationState::NotAccepted, why.into());
     }
     if !report.judged.as_ref().is_some_and(is_it) {
@@ -239,9 +238,7 @@ mod tests {
 
     #[test]
     fn a_report_counts_only_for_the_document_that_is_wanted() {
-        let of = |wanted, report| {
-            ConfigurationView::of("g".parse().expect("a name"), wanted, report).state
-        };
+        let of = |wanted, report| ConfigurationView::of("g".parse().expect("a name"), wanted, report).state;
         let report = ConfigurationReport {
             accepts: Accepts::Read,
             judged: Some(DocumentRef { version: 2, hash: wanted(2).hash }),

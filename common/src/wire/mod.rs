@@ -16,9 +16,10 @@ pub use configuration::{ConfigurationPart, ConfigurationParts, WantedConfigurati
 pub use frame::{Body, Frame, FrameHeader, FrameKind, Gap, GapCause, MAX_SAMPLES_PER_FRAME, SampleRow};
 pub use identity::{Identity, MAX_LINE, SetAside};
 pub use message::{
-    Ack, Credit, Down, FEATURE_ALARMS, FEATURE_BATCH, FEATURE_CERTIFICATES, FEATURE_COLUMNS, FEATURE_CONFIGURATION, FEATURE_CREDIT,
-    FEATURE_GAP_CAUSES, FEATURE_SELDOM, FEATURE_SET_ASIDE, FEATURE_WAVEFORMS, Heartbeat, Hello, HelloAck,
-    Known, MAX_MESSAGE_BYTES, Refusal, SchemaPart, Snapshot, StreamRange, Up, split_schema,
+    Ack, Credit, Down, FEATURE_ALARMS, FEATURE_BATCH, FEATURE_CERTIFICATES, FEATURE_COLUMNS,
+    FEATURE_CONFIGURATION, FEATURE_CREDIT, FEATURE_GAP_CAUSES, FEATURE_SELDOM, FEATURE_SET_ASIDE,
+    FEATURE_WAVEFORMS, Heartbeat, Hello, HelloAck, Known, MAX_MESSAGE_BYTES, Refusal, SchemaPart, Snapshot,
+    StreamRange, Up, split_schema,
 };
 pub use samples::{decode_samples, encode_samples};
 pub use waveform::{MAX_BLOCK_VALUES, MAX_WAVEFORM_VALUES, WaveValues, Waveform};

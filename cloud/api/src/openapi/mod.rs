@@ -1,6 +1,7 @@
 //! The API's description (OpenAPI 3.1), made from the table of routes, the types of `common::api` and
 //! what `operations` says of each route. `docs/openapi.json` is this text; a test compares them.
 
+mod configuration;
 mod enrol;
 mod examples;
 mod operations;

@@ -115,7 +115,7 @@ impl Doc {
         self
     }
 
-    fn heads(mut self, headers: &'static [(&'static str, &'static str)]) -> Self {
+    pub(super) fn heads(mut self, headers: &'static [(&'static str, &'static str)]) -> Self {
         self.headers = headers;
         self
     }
@@ -188,6 +188,9 @@ pub(super) fn describe(op: Op) -> Doc {
         .gives(200, "a page of frames", "SetAsideViewPage", ex::page(&ex::set_aside()))
         .fails(&[Code::NotFound]),
         Op::CreateEnrolmentCode | Op::Enrol | Op::ListCertificates | Op::RevokeGateway => super::enrol::describe(op),
+        Op::GetConfiguration | Op::PutConfiguration | Op::ListConfigurations | Op::GetConfigurationDocument => {
+            super::configuration::describe(op)
+        }
         Op::ListAudit => doc(
             "audit",
             "Audit and events, newest first",

@@ -68,6 +68,9 @@ pub(super) fn of_path(path: &str) -> Vec<Parameter> {
         let about = "time of the block's first value, as the list has it";
         out.push(parameter("t0", ParameterIn::Path, about, text(), json!("1795000000000000")));
     }
+    if path.contains("{version}") {
+        out.push(parameter("version", ParameterIn::Path, "version of the document", text(), json!("3")));
+    }
     if path.contains("{name}") {
         out.push(parameter("name", ParameterIn::Path, "name of the account or key", text(), json!("anna")));
     }

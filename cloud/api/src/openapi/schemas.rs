@@ -4,7 +4,8 @@ use common::Value;
 use common::alarm::AlarmView;
 use common::api::{
     AcceptRequest, AcknowledgeRequest, AlignedRequest, AlignedResponse, ApiKeyCreated, ApiKeyRequest,
-    ApiKeyView, AssetNode, CertificateView, ClientMessage, CommandRequest, CommandView, DesiredEntry,
+    ApiKeyView, AssetNode, CertificateView, ClientMessage, CommandRequest, CommandView,
+    ConfigurationDocument, ConfigurationEntry, ConfigurationRequest, ConfigurationView, DesiredEntry,
     EnrolRequest, EnrolResponse, Enrolled, EnrolmentCodeCreated, EnrolmentCodeRequest, ExportRequest,
     GatewayCredential, GatewayRequest, GatewayView, HeldBox, HistoryDeleted, HistoryResponse,
     PasswordRequest, Problem, RevokeRequest, Revoked, ServerMessage, SessionRequest, SessionResponse,
@@ -78,6 +79,10 @@ pub(super) fn all() -> Schemas {
     add_page::<CertificateView>(&mut out);
     add::<RevokeRequest>(&mut out);
     add::<Revoked>(&mut out);
+    add::<ConfigurationView>(&mut out);
+    add::<ConfigurationRequest>(&mut out);
+    add_page::<ConfigurationEntry>(&mut out);
+    add::<ConfigurationDocument>(&mut out);
     add::<GatewayRequest>(&mut out);
     add::<GatewayCredential>(&mut out);
     add_page::<LogEntry>(&mut out);

@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 use cloud_core::align::{Column, Grid, Knot, align};
 use cloud_core::boxes::Boxes;
+use cloud_core::configuration::ConfigurationStorage;
 use cloud_core::enrol::{Certificate, CertificateStorage, KeptCode};
 use cloud_core::history::{AlignedPoint, Durations, ExportRow, HistoryStorage, RowTimes, SamplePage, Spans};
 use cloud_core::storage::{
@@ -15,8 +16,9 @@ use cloud_core::storage::{
 use cloud_core::{GatewayKey, NewFrame, StoreError};
 use common::alarm::{AlarmState, AlarmView};
 use common::api::{
-    ApiKeyView, CommandStep, CommandView, DesiredEntry, DesiredView, GrantView, HistoryPoint, HistoryTimes,
-    Interpolation, Page, Resolution, SetAsideView, UserView,
+    ApiKeyView, CommandStep, CommandView, ConfigurationDocument, ConfigurationEntry, ConfigurationReport,
+    DesiredEntry, DesiredView, GrantView, HistoryPoint, HistoryTimes, Interpolation, Page, Resolution,
+    SetAsideView, UserView,
 };
 use common::command::{CommandUpdate, DesiredState, DesiredUpdate, LogEntry, Requester, Severity};
 use common::{AlarmId, CommandId, CommandState, Incarnation, Quality, Schema, SchemaHash, TwinId, Value};
@@ -36,6 +38,8 @@ struct Tables {
     set_aside: Vec<SetAsideView>,
     codes: BTreeMap<String, KeptCode>,
     certificates: Vec<Certificate>,
+    documents: BTreeMap<(GatewayKey, u64), ConfigurationDocument>,
+    reports: BTreeMap<GatewayKey, ConfigurationReport>,
     broken: bool,
 }
 
@@ -426,6 +430,60 @@ impl CertificateStorage for Memory {
         let revoked = t.revoke(gateway, now);
         t.audit.push(audit.clone());
         Ok(revoked)
+    }
+}
+
+#[async_trait]
+impl ConfigurationStorage for Memory {
+    async fn put_configuration(
+        &self,
+        gateway: &GatewayKey,
+        document: &ConfigurationDocument,
+        audit: &LogEntry,
+    ) -> Done<()> {
+        let mut t = self.t()?;
+        let version = document.entry.version;
+        let newest = t.documents.keys().filter(|(g, _)| g == gateway).map(|(_, v)| *v).max();
+        if newest.unwrap_or(0) + 1 != version {
+            return Err(StoreError::Conflict { what: "version".into() });
+        }
+        t.documents.insert((gateway.clone(), version), document.clone());
+        t.audit.push(audit.clone());
+        Ok(())
+    }
+    async fn configurations(
+        &self,
+        gateway: &GatewayKey,
+        _: Option<&str>,
+        limit: usize,
+    ) -> Done<Page<ConfigurationEntry>> {
+        let t = self.t()?;
+        let own = t.documents.iter().rev().filter(|((g, _), _)| g == gateway);
+        let items = own.map(|(_, d)| d.entry.clone()).take(limit).collect();
+        Ok(Page { items, next_cursor: None })
+    }
+    async fn configuration(
+        &self,
+        gateway: &GatewayKey,
+        version: Option<u64>,
+    ) -> Done<Option<ConfigurationDocument>> {
+        let t = self.t()?;
+        let fits = |v: u64| version.is_none_or(|version| v == version);
+        Ok(t.documents.iter().rev().find(|((g, v), _)| g == gateway && fits(*v)).map(|(_, d)| d.clone()))
+    }
+    async fn configuration_report(&self, gateway: &GatewayKey) -> Done<Option<ConfigurationReport>> {
+        Ok(self.t()?.reports.get(gateway).cloned())
+    }
+    async fn keep_configuration_report(
+        &self,
+        gateway: &GatewayKey,
+        report: &ConfigurationReport,
+        audit: &[LogEntry],
+    ) -> Done<()> {
+        let mut t = self.t()?;
+        t.reports.insert(gateway.clone(), report.clone());
+        t.audit.extend_from_slice(audit);
+        Ok(())
     }
 }
 

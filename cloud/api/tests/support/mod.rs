@@ -45,6 +45,8 @@ pub struct Gateways {
     pub accepted: Mutex<Vec<common::command::LogEntry>>,
     /// Gateways whose program knows no alarms.
     pub old: Mutex<Vec<String>>,
+    /// Configuration documents that were handed over.
+    pub wanted: Mutex<Vec<common::wire::WantedConfiguration>>,
 }
 
 #[async_trait]
@@ -79,6 +81,10 @@ impl Downlink for Gateways {
         }
         self.alarms.lock().unwrap().push(order);
         Ok(())
+    }
+
+    async fn configuration(&self, _: &GatewayKey, wanted: common::wire::WantedConfiguration) {
+        self.wanted.lock().unwrap().push(wanted);
     }
 
     async fn credential_changed(&self, gateway: &GatewayKey) -> Result<(), cloud_core::StoreError> {

@@ -13,6 +13,7 @@ use ::bytes::BytesMut;
 use async_trait::async_trait;
 use cloud_core::align::{Column, Grid};
 use cloud_core::boxes::Boxes;
+use cloud_core::configuration::ConfigurationStorage;
 use cloud_core::enrol::{Certificate, CertificateStorage, KeptCode};
 use cloud_core::history::{AlignedPoint, Durations, HistoryStorage, SamplePage, Spans};
 use cloud_core::storage::{
@@ -55,6 +56,9 @@ pub struct Store {
     pub commits: AtomicUsize,
     /// Samples that it says it has to compact.
     pub waiting: AtomicUsize,
+    /// The configuration document that is wanted, and what the box told.
+    pub wanted: Mutex<Option<ConfigurationDocument>>,
+    pub report: Mutex<Option<ConfigurationReport>>,
 }
 
 impl Default for Store {
@@ -70,6 +74,8 @@ impl Default for Store {
             aside: Mutex::default(),
             commits: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
+            wanted: Mutex::default(),
+            report: Mutex::default(),
         }
     }
 }
@@ -416,6 +422,51 @@ impl CertificateStorage for Store {
 
     async fn revoke(&self, _: &GatewayKey, _: i64, _: &LogEntry) -> Result<usize, StoreError> {
         none("gateway")
+    }
+}
+
+#[async_trait]
+impl ConfigurationStorage for Store {
+    async fn put_configuration(
+        &self,
+        _: &GatewayKey,
+        document: &ConfigurationDocument,
+        _: &LogEntry,
+    ) -> Result<(), StoreError> {
+        *self.wanted.lock().unwrap() = Some(document.clone());
+        Ok(())
+    }
+
+    async fn configurations(
+        &self,
+        _: &GatewayKey,
+        _: Option<&str>,
+        _: usize,
+    ) -> Result<Page<ConfigurationEntry>, StoreError> {
+        none("document")
+    }
+
+    async fn configuration(
+        &self,
+        _: &GatewayKey,
+        _: Option<u64>,
+    ) -> Result<Option<ConfigurationDocument>, StoreError> {
+        Ok(self.wanted.lock().unwrap().clone())
+    }
+
+    async fn configuration_report(&self, _: &GatewayKey) -> Result<Option<ConfigurationReport>, StoreError> {
+        Ok(self.report.lock().unwrap().clone())
+    }
+
+    async fn keep_configuration_report(
+        &self,
+        _: &GatewayKey,
+        report: &ConfigurationReport,
+        audit: &[LogEntry],
+    ) -> Result<(), StoreError> {
+        *self.report.lock().unwrap() = Some(report.clone());
+        self.audit.lock().unwrap().extend_from_slice(audit);
+        Ok(())
     }
 }
 

@@ -8,6 +8,7 @@ pub(crate) mod alarms;
 pub(crate) mod boxes;
 pub(crate) mod certificates;
 pub(crate) mod commands;
+pub(crate) mod configurations;
 pub(crate) mod fixtures;
 pub(crate) mod frames;
 pub(crate) mod history;
@@ -85,6 +86,9 @@ macro_rules! contract {
             certificates::a_new_secret_takes_certificates_away,
             certificates::only_a_key_that_is_good_is_renewed,
             certificates::codes_that_expired_are_removed,
+            configurations::documents_are_kept_under_rising_versions,
+            configurations::old_documents_go_and_their_numbers_are_not_given_again,
+            configurations::the_last_word_of_a_box_on_its_configuration_is_kept,
             accounts::sessions_live_until_their_end_and_with_their_account,
             accounts::keys_are_what_they_were_made_for,
             accounts::a_gateways_secret_is_replaced,
