@@ -4,6 +4,7 @@
 pub mod adapter;
 pub mod alarms;
 pub mod bus;
+pub mod configuration;
 pub mod current;
 pub mod expr;
 pub mod generation;
@@ -20,6 +21,7 @@ pub mod registry;
 pub use adapter::{Adapter, DeviceWriter, Permit, Reading, WriteError};
 pub use alarms::{AlarmDesk, AlarmOrders};
 pub use bus::{Batch, Block, Bus, DropCounts, Item, Policy, RawSender, Reader};
+pub use configuration::Configurations;
 pub use current::Current;
 pub use generation::{Changes, Points};
 pub use health::Health;

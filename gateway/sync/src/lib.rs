@@ -6,6 +6,7 @@
 //! link may carry it; `link` is the MQTT client and knows no frame;
 //! `session` joins the two for the life of one connection; `uplink` makes the next session.
 
+mod configuration;
 mod enrolment;
 mod flow;
 mod identity;

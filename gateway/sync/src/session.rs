@@ -20,6 +20,7 @@ use common::{Drain, SchemaHash};
 use gateway_core::{FrameId, LogError};
 use tokio::time::{Instant, MissedTickBehavior};
 
+use crate::configuration::Configuring;
 use crate::flow::{Flow, Lane, Samples, Want, Window};
 use crate::link::{Incoming, Link};
 use crate::options::Error;
@@ -200,6 +201,7 @@ struct Session<'a> {
     due: bool,
     /// When it was asked to.
     asked_at: Option<Instant>,
+    configuring: Option<Configuring>,
 }
 
 /// Schemas that the cloud was told of in this session, and what it told.
@@ -279,6 +281,7 @@ impl<'a> Session<'a> {
             renews: ack.features.iter().any(|f| f == FEATURE_CERTIFICATES),
             due: ack.renew,
             asked_at: None,
+            configuring: Configuring::new(uplink, ack),
         })
     }
 
@@ -321,6 +324,7 @@ impl<'a> Session<'a> {
                     self.reading[Lane::Backlog as usize] = None;
                     self.take(want, read);
                 }
+                () = Configuring::changed(&mut self.configuring) => self.tell(),
                 () = tokio::time::sleep(RETRY), if self.blocked => self.blocked = false,
             }
         }
@@ -355,6 +359,10 @@ impl<'a> Session<'a> {
                 self.due = false;
                 self.uplink.renewed(*enrolled).await;
             }
+            Ok(Down::Configuration(part)) => match &mut self.configuring {
+                Some(configuring) => configuring.take(&part),
+                None => tracing::warn!("the cloud sent a configuration document, which nobody takes here"),
+            },
             Ok(Down::Credit(credit)) => self.pace.credit(credit.backlog_bytes),
             Ok(Down::SetAside(aside)) => {
                 // Once: what was on its way together is asked for by the same word.
@@ -371,6 +379,12 @@ impl<'a> Session<'a> {
             Err(error) => tracing::warn!(%error, "message that cannot be read"),
         }
         Ok(())
+    }
+
+    fn tell(&mut self) {
+        if let Some(configuring) = &mut self.configuring {
+            configuring.tell(&self.link);
+        }
     }
 
     /// The cloud cannot read frames that go together: one by one it can tell which is at fault.
@@ -413,6 +427,7 @@ impl<'a> Session<'a> {
     fn beat(&mut self) -> Result<(), Error> {
         self.choose();
         self.renew();
+        self.tell();
         let metered = self.uplink.options.max_delay.is_some();
         let every = match (metered, self.seldom) {
             (true, true) => SELDOM_HEARTBEAT,

@@ -9,7 +9,7 @@ use common::names::{Code, action};
 use common::supervise::PartError;
 use common::wire::{Body, Known, Refusal};
 use common::{Clock, Drain};
-use gateway_core::{AlarmOrders, FrameLog, Orders};
+use gateway_core::{AlarmOrders, Configurations, FrameLog, Orders};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -29,6 +29,7 @@ pub struct Uplink {
     pub(crate) log: Arc<dyn FrameLog>,
     pub(crate) orders: Arc<dyn Orders>,
     pub(crate) alarms: Option<Arc<dyn AlarmOrders>>,
+    pub(crate) configurations: Option<Arc<dyn Configurations>>,
     pub(crate) clock: Clock,
     pub(crate) health: HealthSource,
     pub(crate) book: Arc<Book>,
@@ -59,6 +60,7 @@ impl Uplink {
             log,
             orders,
             alarms: None,
+            configurations: None,
             clock,
             health,
             book: Arc::default(),
@@ -74,6 +76,13 @@ impl Uplink {
     #[must_use]
     pub fn with_alarms(mut self, alarms: Arc<dyn AlarmOrders>) -> Self {
         self.alarms = Some(alarms);
+        self
+    }
+
+    /// Takes configuration documents as well, and tells the cloud what became of them.
+    #[must_use]
+    pub fn with_configurations(mut self, configurations: Arc<dyn Configurations>) -> Self {
+        self.configurations = Some(configurations);
         self
     }
 

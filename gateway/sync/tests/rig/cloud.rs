@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use bytes::BytesMut;
+use common::api::ConfigurationReport;
 use common::wire::{
     Ack, Batch, Credit, Down, FEATURE_COLUMNS, Frame, FrameKind, Heartbeat, Hello, HelloAck, Known, Refusal,
     SetAside, Up,
@@ -29,6 +30,7 @@ pub(crate) enum Seen {
     Renewed,
     Frame(FrameId),
     Heartbeat,
+    Configuration(Box<ConfigurationReport>),
 }
 
 /// How the cloud behaves from now on.
@@ -219,6 +221,10 @@ impl Cloud {
             }
             Up::Renewed(_) => {
                 s.seen.push(Seen::Renewed);
+                Ok(vec![])
+            }
+            Up::Configuration(report) => {
+                s.seen.push(Seen::Configuration(report));
                 Ok(vec![])
             }
             Up::Renewal(_) => panic!("a gateway without a certificate asked for a new one"),

@@ -19,7 +19,7 @@ use common::{
     Clock, CommandId, CommandState, Drain, Incarnation, IntervalSet, PointId, Quality, Sample, SchemaHash,
     TwinId, Value,
 };
-use gateway_core::{FrameId, FrameLog, Lacking, LogError, Orders, Watermark};
+use gateway_core::{Configurations, FrameId, FrameLog, Lacking, LogError, Orders, Watermark};
 use gateway_sync::{Options, Uplink, Url};
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
@@ -327,9 +327,21 @@ pub(crate) struct Running {
 }
 
 pub(crate) fn run(options: Options, log: &Arc<Log>) -> Running {
+    run_with(options, log, None)
+}
+
+/// The same of a box that takes configuration documents.
+pub(crate) fn run_with(
+    options: Options,
+    log: &Arc<Log>,
+    configurations: Option<Arc<dyn Configurations>>,
+) -> Running {
     let heard = Arc::new(Heard::default());
-    let uplink =
-        Arc::new(Uplink::new(options, log.clone(), heard.clone(), Clock::system(), Arc::new(health)));
+    let mut uplink = Uplink::new(options, log.clone(), heard.clone(), Clock::system(), Arc::new(health));
+    if let Some(configurations) = configurations {
+        uplink = uplink.with_configurations(configurations);
+    }
+    let uplink = Arc::new(uplink);
     let drain = Drain::new();
     let (part, until) = (uplink.clone(), drain.clone());
     let task = tokio::spawn(async move { part.run(until).await.unwrap() });
