@@ -100,6 +100,8 @@ pub(crate) fn settings(old: &Config, new: &Config, changes: &mut Changes) {
     at_once("opcua_server.passwords_file", old.opcua_users == new.opcua_users);
     at_once("opcua_server.operators", operators(old) == operators(new));
     at_once("opcua_server", served(old) == served(new));
+    at_once("uplink.accept_configuration", old.pushes.accepts == new.pushes.accepts);
+    at_once("uplink.configuration_trial_s", old.pushes.trial == new.pushes.trial);
     at_once("gateway.proven_after_s", old.proven_after == new.proven_after);
     let mut later = |name: &str, same: bool| {
         if !same {

@@ -21,6 +21,7 @@ use crate::api::{self, Admission, Api, Endpoints, Shown};
 use crate::config::Config;
 use crate::opcua;
 use crate::publishing;
+use crate::pushed::Pushed;
 use crate::recorder::Recorder;
 use crate::reload::{Made, Reload, ReloadError, Running};
 use crate::stages::{Stage, Stages};
@@ -88,6 +89,7 @@ pub struct Handle {
     reload: Reload,
     vitals: Arc<Vitals>,
     data_dir: PathBuf,
+    pushed: Arc<Pushed>,
 }
 
 impl Handle {
@@ -142,6 +144,7 @@ impl Handle {
     /// Somebody ends the gateway: that its configuration has not proven itself yet is no failure.
     pub fn is_wanted_to_end(&self) {
         starts::forget(&self.data_dir);
+        self.pushed.forget_starts();
     }
 
     /// Waits until everything has ended and is on disk; gives the names of parts that had to be cut off.
@@ -218,6 +221,7 @@ impl Gateway {
             reload: reload.clone(),
             vitals: vitals.clone(),
             data_dir: config.data_dir.clone(),
+            pushed: wiring.pushed.clone(),
         };
         let drain = wiring.stages.drain(Stage::Field);
         let (current, counts) = (wiring.current.clone(), field.counts);
@@ -239,6 +243,7 @@ impl Gateway {
         tokio::task::spawn_blocking(move || old.load_old_entries());
         wiring.write_addresses(handle.api_addr, handle.broker_addr(), handle.opcua_addr());
         tracing::info!(gateway = %wiring.config.id, api = %handle.api_addr, "gateway started");
+        wiring.pushed.clone().start(wiring, (reload.clone(), log));
         let made = Made {
             drivers: field.drivers,
             switch: field.switch,
@@ -266,7 +271,8 @@ pub(crate) fn start_uplink(wiring: &mut Wiring, vitals: &Arc<Vitals>) {
     let (log, orders, source) = (vitals.log.clone(), vitals.control.clone(), vitals.clone());
     let health = Arc::new(move || source.heartbeat());
     let uplink = Uplink::new(options, log, orders, wiring.clock.clone(), health);
-    let uplink = Arc::new(uplink.with_alarms(vitals.alarms.clone()));
+    let uplink = uplink.with_alarms(vitals.alarms.clone()).with_configurations(wiring.pushed.clone());
+    let uplink = Arc::new(uplink);
     *vitals.uplink.write().unwrap_or_else(PoisonError::into_inner) = Some(uplink.status());
     wiring.stages.supervisor(Stage::Field).spawn(UPLINK, move |drain| {
         let uplink = uplink.clone();

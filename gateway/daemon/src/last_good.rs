@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use common::config::{Mistakes, Source, read};
 
-use crate::config::Config;
+use crate::config::{Config, read_sources};
 
 /// The main file's name in the copy.
 const MAIN: &str = "gateway.toml";
@@ -87,7 +87,9 @@ fn gone(dir: &Path) -> io::Result<()> {
 pub fn load_last_good(path: &Path, mistakes: &Mistakes) -> Option<Config> {
     let data_dir = data_dir(path);
     [folder(&data_dir), data_dir.join("last-good.old")].into_iter().find_map(|dir| {
-        let mut config = Config::load(&dir.join(MAIN)).ok()?;
+        // All of it is in the copy, also what the cloud had given.
+        let main = dir.join(MAIN);
+        let mut config = Config::read_from(&main, &read_sources(&main).ok()?).ok()?;
         path.clone_into(&mut config.file);
         config.instead_of = mistakes.0.iter().map(ToString::to_string).collect();
         Some(config)
@@ -96,7 +98,11 @@ pub fn load_last_good(path: &Path, mistakes: &Mistakes) -> Option<Config> {
 
 /// Where the data are, as far as files with mistakes tell it.
 fn data_dir(path: &Path) -> PathBuf {
-    let sources = read(path).unwrap_or_default();
+    data_dir_of(&read(path).unwrap_or_default())
+}
+
+/// The same of files already read.
+pub(crate) fn data_dir_of(sources: &[Source]) -> PathBuf {
     let told = sources.iter().rev().find_map(|source| match source.text.parse::<toml::Table>() {
         Ok(table) => Some(PathBuf::from(table.get("gateway")?.get("data_dir")?.as_str()?)),
         Err(_) => line_of(&source.text),

@@ -15,7 +15,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use twinway_gateway::config::read_sources;
 use twinway_gateway::simulate::{Options, Simulator};
-use twinway_gateway::{Build, Config, Gateway, Handle, load_last_good, start_or_last_good, systemd};
+use twinway_gateway::{
+    Build, Config, Gateway, Handle, count_start, load_last_good, start_or_last_good, systemd,
+};
 
 /// The configuration or the arguments are wrong (`EX_USAGE`): a supervisor should not start it again.
 const EXIT_CONFIG: u8 = 64;
@@ -136,6 +138,7 @@ fn main() -> ExitCode {
         Command::Points(points) => verbs::points(points),
         Command::Run { config, last_good } => {
             gateway_store::sled_statics();
+            count_start(&config);
             match load(&config, last_good) {
                 Some(config) => start(Box::pin(run(config))),
                 None => ExitCode::from(EXIT_CONFIG),

@@ -32,8 +32,12 @@ fn path(data_dir: &Path) -> PathBuf {
 /// What to run of a configuration that was read without a mistake: itself, and its start is counted; or the last good
 /// one, where the starts before failed.
 pub fn start_or_last_good(config: Config) -> Config {
-    let boot = fs::read_to_string(BOOT_ID).unwrap_or_default();
-    counted(config, boot.trim())
+    counted(config, &boot_id())
+}
+
+/// Which start of the machine this is; empty if it does not say.
+pub(crate) fn boot_id() -> String {
+    fs::read_to_string(BOOT_ID).unwrap_or_default().trim().to_owned()
 }
 
 #[allow(clippy::print_stderr)] // logs do not run yet

@@ -27,6 +27,7 @@ use crate::drivers::{Drivers, planned};
 use crate::gateway::StartError;
 use crate::notes::NoteFiles;
 use crate::parts::{Processing, SampleCounts, Switch, log_events};
+use crate::pushed::Pushed;
 use crate::recorder::Recorder;
 use crate::stages::{Stage, Stages};
 
@@ -56,6 +57,8 @@ pub(crate) struct Wiring {
     /// Where what must outlive a restart is kept, once the buffer is open.
     pub(crate) notes: Notes,
     pub(crate) alarms: Arc<Desk>,
+    /// Configuration documents of the cloud.
+    pub(crate) pushed: Arc<Pushed>,
     addresses: AddressFile,
 }
 
@@ -80,6 +83,7 @@ impl Wiring {
             stages: Stages::new(&clock),
             notes: Notes::default(),
             alarms: Desk::new(config.alarms.clone(), clock.clone(), &drops),
+            pushed: Pushed::new(&config, clock.clone()),
             addresses: AddressFile::new(&config.data_dir),
             config,
             clock,

@@ -6,6 +6,7 @@ use gateway_adapters::modbus::LineConfig;
 use super::Uplink;
 use super::files::Files;
 use super::sections::Calendar;
+use crate::pushed::Pushes;
 
 pub(super) fn sections(files: &Files<'_>, mistakes: &mut Vec<Mistake>) {
     let f = &files.merged;
@@ -73,6 +74,15 @@ pub(super) fn lines(files: &Files<'_>, mistakes: &mut Vec<Mistake>) {
     }
 }
 
+/// What documents of the cloud may do.
+pub(super) fn pushes(files: &Files<'_>) -> Pushes {
+    let section = files.merged.uplink.clone().unwrap_or_default();
+    Pushes {
+        accepts: section.accept_configuration,
+        trial: std::time::Duration::from_secs(section.configuration_trial_s),
+    }
+}
+
 /// The uplink: by its section, by how the box is enrolled, or by both.
 pub(super) fn uplink(files: &Files<'_>, mistakes: &mut Vec<Mistake>) -> Option<Uplink> {
     let enrolment = files.enrolment.as_ref().and_then(Option::as_ref);
@@ -122,6 +132,9 @@ pub(super) fn uplink(files: &Files<'_>, mistakes: &mut Vec<Mistake>) -> Option<U
     }
     if !(1..=3600).contains(&section.max_delay_s) {
         no("max_delay_s", format!("{} is not within 1 to 3600", section.max_delay_s));
+    }
+    if !(5..=86_400).contains(&section.configuration_trial_s) {
+        no("configuration_trial_s", format!("{} is not within 5 to 86400", section.configuration_trial_s));
     }
     for (key, mb) in [("day_mb", section.day_mb), ("month_mb", section.month_mb)] {
         if let Some(mb) = mb.filter(|mb| !(0.01..=1e8).contains(mb)) {

@@ -31,6 +31,8 @@ use common::{GatewayId, TenantId};
 use gateway_core::Registry;
 use gateway_pipeline::{AlarmDefinition, Definition};
 
+use crate::pushed::Pushes;
+
 pub use alarms::AlarmSection;
 pub(crate) use derived::definitions_in;
 pub use derived::{VirtualDevice, VirtualPoint};
@@ -60,6 +62,8 @@ pub struct Config {
     pub sources: Arc<[Source]>,
     /// Mistakes of the files that this one runs instead of; empty if it is what the files say.
     pub instead_of: Vec<String>,
+    /// What documents of the cloud may do.
+    pub pushes: Pushes,
     /// The cloud, if any.
     pub uplink: Option<Uplink>,
     /// The local HTTP API.
@@ -125,12 +129,13 @@ impl std::fmt::Debug for Uplink {
 }
 
 impl Config {
-    /// Reads and checks a file and the `conf.d/*.toml` and `conf.d/*.csv` beside it, and the secrets that it names.
+    /// Reads and checks a file and the `conf.d/*.toml` and `conf.d/*.csv` beside it, what the cloud gave where they take it,
+    /// and the secrets that they name.
     ///
     /// # Errors
     /// Every mistake that could be found, each with file, line, key and what was expected.
     pub fn load(path: &Path) -> Result<Self, Mistakes> {
-        Self::read_from(path, &read_sources(path)?)
+        Self::read_from(path, &read_with_pushed(path)?)
     }
 
     /// The same of files already read, of which `path` is the main one.
@@ -162,6 +167,13 @@ pub fn read_sources(path: &Path) -> Result<Vec<Source>, Mistakes> {
     read_all(path, &["toml", "csv"])
 }
 
+/// The same with the document of the cloud that runs beside them, where they allow it.
+pub(crate) fn read_with_pushed(path: &Path) -> Result<Vec<Source>, Mistakes> {
+    let mut sources = read_sources(path)?;
+    sources.extend(crate::pushed::source(&sources)?);
+    Ok(sources)
+}
+
 /// SHA-256 of names and texts of files.
 pub(crate) fn digest(sources: &[Source]) -> String {
     use sha2::{Digest, Sha256};
@@ -189,7 +201,7 @@ pub struct Report {
 impl Report {
     /// Reads and checks a file, what is in `conf.d` beside it, and the secrets that it names.
     pub fn load(path: &Path) -> Self {
-        match read_sources(path) {
+        match read_with_pushed(path) {
             Ok(sources) => Self::of(&sources, true),
             Err(Mistakes(mistakes)) => Self { config: None, mistakes, warnings: Vec::new() },
         }
@@ -278,6 +290,7 @@ fn build(files: &mut Files<'_>) -> (Option<Config>, Vec<Mistake>) {
         proven_after: Duration::from_secs(gateway.proven_after_s),
         sources: Arc::default(),
         instead_of: Vec::new(),
+        pushes: check::pushes(files),
         uplink,
         api,
         tokens: Vec::new(),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use common::api::Accepts;
 use common::{Access, GatewayId, TenantId, TwinId, ValueType};
 use gateway_adapters::{modbus, mqtt, opcua, sparkplug};
 use serde::Deserialize;
@@ -103,6 +104,11 @@ pub struct UplinkSection {
     pub quiet: Vec<String>,
     /// The calendar of days, months and quiet hours: the box's own zone, or UTC. Default `local`.
     pub calendar: Calendar,
+    /// What configuration documents of the cloud may add: nothing (`off`), devices that are read (`read`), or devices that
+    /// are read and written (`write`). Default `off`.
+    pub accept_configuration: Accepts,
+    /// A document with which the cloud is not reached for so long gives way to what ran before, s. Default 300.
+    pub configuration_trial_s: u64,
 }
 
 /// Whose calendar.
@@ -131,6 +137,8 @@ impl Default for UplinkSection {
             month_mb: None,
             quiet: Vec::new(),
             calendar: Calendar::default(),
+            accept_configuration: Accepts::Off,
+            configuration_trial_s: 300,
         }
     }
 }

@@ -27,7 +27,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::api::{Admission, Endpoints};
 use crate::changes::{self, Changes};
-use crate::config::{Config, definitions_in, read_sources};
+use crate::config::{Config, definitions_in, read_with_pushed};
 use crate::drivers::Drivers;
 use crate::gateway::{Done, UPLINK, end, start_uplink};
 use crate::last_good;
@@ -219,7 +219,9 @@ impl Running {
         }
         self.apply(config, registry, &changes, (renewal, served)).await;
         self.let_go(Some(standing)).await;
-        Ok(self.report(by, began, changes))
+        let report = self.report(by, began, changes);
+        self.wiring.pushed.set(&self.wiring.config);
+        Ok(report)
     }
 
     /// Reads the files and compares. Away from the runtime: it takes a while for many points.
@@ -233,7 +235,7 @@ impl Running {
             || ReloadError::Failed { detail: "what runs is not known: restart the process".to_owned() };
         let before = self.standing.clone().ok_or_else(unknown)?;
         let found = tokio::task::spawn_blocking(move || {
-            let sources = read_sources(&old.file).map_err(|m| m.0)?;
+            let sources = read_with_pushed(&old.file).map_err(|m| m.0)?;
             let config = Config::read_from(&old.file, &sources).map_err(|m| m.0)?;
             is_same_gateway(&old, &config)?;
             let next = was.succeed(&config.registry);
@@ -364,8 +366,10 @@ impl Running {
     async fn keep_proven(&mut self) {
         let vitals = &self.made.vitals;
         let parts = || vitals.parts.iter().flat_map(common::supervise::Parts::list);
-        let does_well =
-            vitals.log.health().fault.is_none() && parts().all(|p| p.state != PartState::Restarting);
+        // What the cloud gave may yet cut the box off.
+        let does_well = !self.wiring.pushed.is_on_trial()
+            && vitals.log.health().fault.is_none()
+            && parts().all(|p| p.state != PartState::Restarting);
         if !does_well {
             self.proven_at = Some(Instant::now() + self.wiring.config.proven_after.max(LOOK_AGAIN));
             return;
