@@ -1,6 +1,7 @@
 //! The command line: what may be typed. Nothing is done here.
 
 mod buffer;
+mod configuration;
 mod history;
 mod modbus;
 mod opcua;
@@ -12,6 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::exit::Exit;
 pub use buffer::{Buffer, BufferDrop, BufferExport};
+pub use configuration::{Configuration, Put};
 pub use history::{Align, AlignFormat, Delete, Export, HistoryOf, Method, Set, Waveform};
 pub use modbus::{Direct, Form, FramingArg, Modbus, ParityArg, TableArg, Talk};
 pub use opcua::{Browse, Opcua, Server};
@@ -66,7 +68,7 @@ pub enum Verb {
     History(History),
     /// Gateways and how they fare
     Gateways,
-    /// One gateway of the cloud: which box speaks under its name, and what of it could not be taken
+    /// One gateway of the cloud: which box speaks under its name, its configuration, and what of it could not be taken
     #[command(subcommand)]
     Gateway(Gateway),
     /// Make the box of this machine a gateway of a cloud, with a code from the cloud's administrator
@@ -179,6 +181,9 @@ pub enum Gateway {
         #[arg(long)]
         reason: String,
     },
+    /// Configuration documents that the cloud keeps for it
+    #[command(subcommand)]
+    Config(Configuration),
     /// Let a box in that is held back, in place of the one before
     Accept {
         /// The gateway

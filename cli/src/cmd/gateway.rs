@@ -49,6 +49,7 @@ pub(super) async fn gateway(ctx: &Context, verb: Gateway) -> Result<Exit> {
                 format!("{gateway} is locked out, with {certificates}; its data stay\n")
             })?;
         }
+        Gateway::Config(verb) => return super::configuration::configuration(ctx, verb).await,
         Gateway::Accept { gateway, incarnation, reason } => {
             if reason.trim().is_empty() {
                 return Err(Error::usage("--reason must say why"));
