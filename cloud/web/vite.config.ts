@@ -56,6 +56,10 @@ export default defineConfig({
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
     reportCompressedSize: false,
+    // Hashes do not compress, and the shell names every part: six characters tell a few dozen files of a build apart.
+    rolldownOptions: {
+      output: { chunkFileNames: "assets/[name]-[hash:6].js", assetFileNames: "assets/[name]-[hash:6][extname]" },
+    },
   },
   server: {
     proxy: {

@@ -45,6 +45,7 @@ export const checks: {
   historyTimes: Same<Cloud["HistoryTimes"], page.HistoryTimes>;
   historyGap: Same<Cloud["HistoryGap"], page.HistoryGap>;
   gateway: Same<Cloud["GatewayView"], page.GatewayView>;
+  configuration: Same<Cloud["ConfigurationView"], page.ConfigurationView>;
   health: Same<Cloud["GatewayHealth"], page.GatewayHealth>;
   buffer: Same<Cloud["BufferHealth"], page.BufferHealth>;
   device: Same<Cloud["DeviceHealth"], page.DeviceHealth>;
@@ -58,6 +59,6 @@ export const checks: {
 } = {
   quality: true, value: true, role: true, severity: true, commandState: true, desiredState: true, asset: true,
   point: true, twin: true, command: true, desired: true, alarm: true, log: true, history: true, historyPoint: true, historyTimes: true, historyGap: true,
-  gateway: true, health: true, buffer: true, device: true, poll: true, part: true, code: true, live: true, whoAmI: true, commandRequest: true,
+  gateway: true, configuration: true, health: true, buffer: true, device: true, poll: true, part: true, code: true, live: true, whoAmI: true, commandRequest: true,
   desiredEntry: true,
 };

@@ -308,6 +308,42 @@ export interface GatewayView {
   held?: HeldBox[];
 }
 
+export type ConfigurationState =
+  | "none" | "waiting" | "not_accepted" | "received" | "trial" | "applied" | "refused";
+export type DocumentState = "none" | "received" | "trial" | "applied" | "refused";
+export type Accepts = "off" | "read" | "write";
+export interface DocumentRef { version: number; hash: string }
+/** A configuration document without its text. */
+export interface ConfigurationEntry {
+  version: number;
+  hash: string;
+  bytes: number;
+  author: string;
+  at_us: number;
+  note: string;
+  base?: string;
+  force: boolean;
+}
+/** What the box said last. */
+export interface ConfigurationReport {
+  accepts: Accepts;
+  judged?: DocumentRef;
+  state: DocumentState;
+  reason?: string;
+  running?: DocumentRef;
+  local: string;
+  settled?: string;
+  changed?: boolean;
+  at_us: number;
+}
+export interface ConfigurationView {
+  gateway: string;
+  wanted?: ConfigurationEntry;
+  state: ConfigurationState;
+  reason: string;
+  report?: ConfigurationReport;
+}
+
 /** A box that speaks under the gateway's name and is not let in. */
 export interface HeldBox { incarnation: string; box_id?: string | null; peer: string; since_us: number; last_us: number; reason: string }
 

@@ -5,6 +5,7 @@ import * as format from "../format";
 import { t } from "../i18n";
 import { tl } from "../i18n/later";
 import { gateways, now } from "../state/plant";
+import { Configuration } from "./Configuration";
 import { UpMark, WarnMark } from "./marks";
 import "../styles/later.css";
 
@@ -161,6 +162,7 @@ function Gateway({ gateway: g }: { gateway: GatewayView }): JSX.Element {
           {x.twins}: {g.twins}
         </span>
       </div>
+      <Configuration gateway={g} />
       {g.health ? <Health health={g.health} /> : <p class="none">{x.noHealth}</p>}
     </article>
   );
