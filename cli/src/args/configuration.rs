@@ -70,6 +70,7 @@ pub enum Configuration {
 
 /// How a document is put.
 #[derive(Debug, Args)]
+#[group(skip)]
 pub struct Put {
     /// What it is for
     #[arg(long, default_value = "")]
