@@ -1,7 +1,9 @@
 //! The command line: what may be typed. Nothing is done here.
 
 mod buffer;
+mod diag;
 mod history;
+mod init;
 mod modbus;
 mod opcua;
 
@@ -12,7 +14,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::exit::Exit;
 pub use buffer::{Buffer, BufferDrop, BufferExport};
-pub use history::{Align, AlignFormat, Delete, Export, History, HistoryFormat, HistoryOf, Method, Set, Waveform};
+pub use diag::Diag;
+pub use history::{
+    Align, AlignFormat, Delete, Export, History, HistoryFormat, HistoryOf, Method, Set, Waveform,
+};
+pub use init::{Existing, Init};
 pub use modbus::{Direct, Form, FramingArg, Modbus, ParityArg, TableArg, Talk};
 pub use opcua::{Browse, Opcua, Server};
 
@@ -53,6 +59,10 @@ pub struct Cli {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
+    /// Set this box up: name, cloud, devices found, a starting configuration, and first values
+    Init(Box<Init>),
+    /// Collect what somebody who is asked for help needs to know of this box, without secrets, into one file
+    Diag(Diag),
     /// Sign in to a server and remember its token
     Login(Login),
     /// Sign out and forget the token
