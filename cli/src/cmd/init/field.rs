@@ -113,6 +113,13 @@ fn some(units: Vec<Unit>, at: &str) -> Result<Vec<Unit>> {
 /// What was named on the command line must be there; what somebody types may be wrong; what was found by chance may be anything.
 fn passed_over<T>(ask: Ask, found: Result<Vec<T>>, is_chance: bool) -> Result<Vec<T>> {
     found.or_else(|e| {
+        let e = match e.what_to_do() {
+            Some(_) if e.exit() == Exit::Rejected => {
+                e.remedy("it is in the configuration already; to look at it anew stop the gateway first")
+            }
+            None => e.remedy("is it on, is the cable in, and is the address right?"),
+            Some(_) => e,
+        };
         if is_chance {
             ask.say(&format!("    {}", crate::out::clean(&e.to_string())));
         } else {

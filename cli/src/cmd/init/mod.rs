@@ -198,7 +198,9 @@ async fn existing(ask: Ask, asked: &Init, standing: &Standing) -> Result<Existin
 }
 
 async fn name(ask: Ask, asked: &Init, standing: &Standing, existing: Existing) -> Result<GatewayId> {
-    let take = |text: &str| text.parse::<GatewayId>().map_err(|e| Error::usage(e.to_string()));
+    let take = |text: &str| {
+        text.parse::<GatewayId>().map_err(|e| Error::usage(e.to_string()).remedy("such as line1-box"))
+    };
     let had = standing.text("gateway", "id");
     if let (Existing::Add, Some(had)) = (existing, had) {
         if asked.name.as_deref().is_some_and(|n| n != had) {
