@@ -159,7 +159,7 @@ pub(super) fn data_folder(folder: &Path, secrets: &mut Secrets) -> String {
     if left == 0 {
         let _ = writeln!(text, "(and more)");
     }
-    for inner in ["identity", "pki/own", "pki/private", "pki/own/private"] {
+    for inner in ["identity", "pki/own"] {
         learn_keys(&folder.join(inner), secrets);
     }
     text

@@ -56,7 +56,8 @@ impl Secrets {
 
     /// Whether any of them stands in a text.
     pub(super) fn are_in(&self, text: &str) -> bool {
-        self.0.iter().any(|s| places(text, s).next().is_some())
+        let text = text.replace(STRUCK, "\0");
+        self.0.iter().any(|s| places(&text, s).next().is_some())
     }
 }
 
