@@ -101,7 +101,10 @@ async fn run(
         None => Target::Socket(standing.text("api", "socket").unwrap_or(BOX_SOCKET).into()),
     };
     let socket = match &target {
-        Target::Socket(path) => path.display().to_string(),
+        // The gateway and whoever asks it later start elsewhere.
+        Target::Socket(path) => {
+            std::path::absolute(path).unwrap_or_else(|_| path.clone()).display().to_string()
+        }
         Target::Url(_) => standing.text("api", "socket").unwrap_or(BOX_SOCKET).to_owned(),
     };
     let hints = match &target {
