@@ -21,6 +21,7 @@ use common::text::counted;
 use common::{Clock, GatewayId};
 use reqwest::Method;
 use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Context, enrol, own_token, status};
 use crate::args::{Existing, Init};
@@ -50,9 +51,13 @@ struct Done {
 pub(super) async fn init(asked: Init, hints: Hints, ca: Option<PathBuf>, out: Out) -> Result<Exit> {
     let ask = Ask::new(out, asked.yes)?;
     let files = RefCell::new(Vec::new());
+    // Heard from before the first question on.
+    let interrupt = signal(SignalKind::interrupt());
+    let mut interrupt =
+        interrupt.map_err(|e| Error::new(Exit::Failed, format!("signals cannot be heard: {e}")))?;
     let done = tokio::select! {
         done = Box::pin(run(ask, &asked, hints, ca.as_deref(), out, &files)) => done?,
-        _ = tokio::signal::ctrl_c() => {
+        _ = interrupt.recv() => {
             let files: Vec<_> = files.borrow().iter().map(|f: &PathBuf| f.display().to_string()).collect();
             let what = if files.is_empty() { "nothing was written".to_owned() } else { format!("{} is written, and whole", files.join(", ")) };
             return Err(Error::new(Exit::Failed, format!("stopped: {what}")));
