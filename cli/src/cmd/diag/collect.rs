@@ -222,7 +222,7 @@ pub(super) async fn system(data_dir: &Path, parts: &mut Parts) {
     }
     let processor = file("/proc/cpuinfo");
     let first = processor.split("\n\n").next().unwrap_or_default();
-    let _ = write!(text, "{}{first}\n", section("processor, the first"));
+    let _ = writeln!(text, "{}{first}", section("processor, the first"));
     parts.push(("machine/system.txt".to_owned(), text));
 
     let data_dir = data_dir.display().to_string();

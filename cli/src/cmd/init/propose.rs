@@ -46,7 +46,7 @@ fn of(sampled: &Sampled) -> Vec<Point> {
             let part = |s: &Vec<u8>| s.get(n * 2..(n + count) * 2).map(<[u8]>::to_vec);
             sampled.samples.iter().filter_map(part).collect()
         };
-        let float = (n + 2 <= registers).then(|| guess::candidates(&window(2), None)).unwrap_or_default();
+        let float = if n + 2 <= registers { guess::candidates(&window(2), None) } else { Vec::new() };
         let float = float.into_iter().find(|c| c.raw_type == "f32" && c.plausibility >= SURE);
         let Ok(at) = u16::try_from(usize::from(sampled.first) + n) else { break };
         let at = Address { table: sampled.table, at };
