@@ -169,8 +169,8 @@ impl Site {
 
     /// Words of `init` that every run here has.
     pub(crate) fn init(&self) -> Vec<String> {
-        let words =
-            ["--socket", &self.socket(), "init", "--config", self.file().to_str().expect("a UTF-8 path")];
+        let (socket, file) = (self.socket(), self.file());
+        let words = ["--socket", &socket, "init", "--config", file.to_str().expect("a UTF-8 path")];
         let more = ["--service", NO_SERVICE, "--rate", "1000", "--units", "1-4"];
         words.into_iter().chain(more).map(str::to_owned).collect()
     }
