@@ -118,6 +118,9 @@ pub struct Export {
     /// File to write; it appears when it is whole. `.parquet` or `.csv`
     #[arg(long, value_name = "FILE")]
     pub file: PathBuf,
+    /// Instead of the samples the values of waveforms: of the blocks that begin in the range
+    #[arg(long)]
+    pub waveforms: bool,
 }
 
 /// `history waveform`.

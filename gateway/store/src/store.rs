@@ -207,6 +207,10 @@ impl FrameLog for Store {
         self.inner.append(body)
     }
 
+    fn append_of(&self, schema: SchemaHash, body: Body) -> Result<FrameId, LogError> {
+        self.inner.append_of(schema, body)
+    }
+
     fn renew(&self, registry: &Arc<Registry>) {
         self.inner.renew(registry);
     }
