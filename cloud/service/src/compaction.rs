@@ -18,6 +18,8 @@ const SHARE: u32 = 7;
 const LONGEST: Duration = Duration::from_secs(60);
 /// So many bytes of frames do not wait longer, nor do half of the samples that may wait.
 const MOST_BYTES: usize = 128 << 20;
+/// A burst leaves holes in the heap: what is free goes back so often, after a compaction.
+const GIVE_BACK_EVERY: Duration = Duration::from_secs(600);
 
 #[derive(Clone)]
 pub(crate) struct Compaction {
@@ -56,6 +58,7 @@ impl Compaction {
     pub(crate) async fn run(self, drain: Drain) -> Result<(), StoreError> {
         let pause = Duration::from_millis(self.options.compact_ms);
         let mut next = Instant::now();
+        let mut given_back = Instant::now();
         loop {
             let pause = if self.is_pressing() { Duration::ZERO } else { pause };
             tokio::select! {
@@ -82,6 +85,10 @@ impl Compaction {
                 }
             }
             next = Instant::now() + (began.elapsed() * SHARE).min(LONGEST);
+            if given_back.elapsed() >= GIVE_BACK_EVERY {
+                given_back = Instant::now();
+                drop(tokio::task::spawn_blocking(heap::give_back));
+            }
         }
     }
 

@@ -23,8 +23,9 @@ pub struct Wire {
     pub gaps: BTreeMap<Name, Gap>,
     /// All that the cloud has acknowledged.
     pub acknowledged: BTreeMap<Incarnation, IntervalSet>,
-    /// The last hello that came by each link.
-    hellos: BTreeMap<usize, Hello>,
+    /// The last hello that came by each link, and what had been acknowledged by then: what is meanwhile, by another link, need
+    /// not be in the answer.
+    hellos: BTreeMap<usize, (Hello, BTreeMap<Incarnation, IntervalSet>)>,
     /// What should not have been said.
     pub violations: Vec<Violation>,
 }
@@ -34,15 +35,17 @@ impl Wire {
         self.violations.push(Violation { kind, detail });
     }
 
-    /// The cloud's store is one from before: nobody knows any more what it acknowledged since.
+    /// The cloud's store is one from before: nobody knows any more what it acknowledged since. What it said before it was
+    /// killed may still be on its way, by a link of then.
     pub fn cloud_restored(&mut self) {
         self.acknowledged.clear();
+        self.hellos.clear();
     }
 
     /// A message of the gateway, on its way to the cloud by a link.
     pub fn up(&mut self, link: usize, payload: &[u8]) {
         match Up::decode(payload) {
-            Ok(Up::Hello(hello)) => drop(self.hellos.insert(link, *hello)),
+            Ok(Up::Hello(hello)) => drop(self.hellos.insert(link, (*hello, self.acknowledged.clone()))),
             Ok(Up::Frame(bytes)) => self.frame(&bytes),
             Ok(Up::Batch(bytes)) => match Batch::decode(&bytes) {
                 // Each by the bytes that it has alone, as the gateway may send it so as well.
@@ -79,18 +82,18 @@ impl Wire {
     pub fn down(&mut self, link: usize, payload: &[u8]) {
         match Down::decode(payload) {
             Ok(Down::HelloAck(ack)) => self.hello_ack(link, &ack.known),
-            Ok(Down::Ack(ack)) => self.ack(&ack.acked),
+            Ok(Down::Ack(ack)) if self.hellos.contains_key(&link) => self.ack(&ack.acked),
             Ok(_) => {}
             Err(error) => self.blame(Kind::Malformed, format!("the cloud sent {error}")),
         }
     }
 
-    /// A session begins: the cloud must know all that it ever acknowledged of what the gateway still has.
+    /// A session begins: the cloud must know all that it had acknowledged of what the gateway still has.
     fn hello_ack(&mut self, link: usize, known: &[Known]) {
-        let Some(hello) = self.hellos.get(&link) else { return };
+        let Some((hello, by_then)) = self.hellos.get(&link) else { return };
         let mut forgotten = Vec::new();
         for stream in &hello.streams {
-            let Some(acknowledged) = self.acknowledged.get(&stream.incarnation) else { continue };
+            let Some(acknowledged) = by_then.get(&stream.incarnation) else { continue };
             let of = known.iter().find(|k| k.incarnation == stream.incarnation);
             for (first, last) in acknowledged.iter() {
                 if !of.is_some_and(|k| k.seqs.contains_range(first, last)) {
@@ -189,6 +192,38 @@ mod tests {
         wire.up(0, &hello());
         let again = HelloAck { session: 2, known: known(1, 1), ..HelloAck::default() };
         wire.down(0, &Down::HelloAck(again).encode());
+        assert_eq!(kinds(&wire), [Kind::AckForgotten]);
+    }
+
+    #[test]
+    fn what_a_cloud_said_before_it_was_restored_does_not_bind_it() {
+        let mut wire = honest();
+        wire.cloud_restored();
+        // It was on its way when the cloud was killed.
+        wire.down(0, &Down::Ack(Ack { acked: known(3, 3) }).encode());
+        wire.up(1, &hello());
+        let first = HelloAck { session: 2, known: known(1, 1), ..HelloAck::default() };
+        wire.down(1, &Down::HelloAck(first).encode());
+        assert_eq!(kinds(&wire), []);
+        wire.down(1, &Down::Ack(Ack { acked: known(2, 2) }).encode());
+        wire.up(2, &hello());
+        let second = HelloAck { session: 3, known: known(1, 1), ..HelloAck::default() };
+        wire.down(2, &Down::HelloAck(second).encode());
+        assert_eq!(kinds(&wire), [Kind::AckForgotten], "but all that it said since does");
+    }
+
+    #[test]
+    fn what_the_other_link_was_told_after_a_hello_need_not_be_in_its_answer() {
+        let mut wire = honest();
+        wire.up(1, &hello());
+        wire.down(0, &Down::Ack(Ack { acked: known(3, 3) }).encode());
+        let answer = |first, last| {
+            Down::HelloAck(HelloAck { session: 2, known: known(first, last), ..HelloAck::default() }).encode()
+        };
+        wire.down(1, &answer(1, 2));
+        assert_eq!(kinds(&wire), []);
+        wire.up(1, &hello());
+        wire.down(1, &answer(1, 2));
         assert_eq!(kinds(&wire), [Kind::AckForgotten]);
     }
 
