@@ -14,7 +14,8 @@ JOBS ?= 2
 ARCH ?= arm64
 PRODUCT ?= twinway-gateway
 
-.PHONY: run build test lint deny advisories bench faults web-check e2e setup screenshots clean cross deb tar same boot-test
+.PHONY: run build test lint deny advisories bench faults web-check e2e setup screenshots clean cross deb tar same boot-test \
+	rpm scratch-test features
 
 # The demo: a simulated coating line, its gateway and its cloud, with a page to open.
 run:
@@ -38,6 +39,10 @@ setup:
 lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+# The gateway without any of its features, and with each alone.
+features:
+	CARGO="$(CARGO)" tests/features.sh
 
 web-check:
 	cd cloud/web && npm ci --no-audit --no-fund && npm run check && npm test
@@ -74,9 +79,17 @@ deb: cross
 tar: cross
 	cross/tar.sh $(PRODUCT) $(ARCH)
 
+rpm: cross
+	cross/rpm.sh $(PRODUCT) $(ARCH)
+
 # The same programs give the same packages, byte for byte.
 same: cross
 	cross/same.sh $(PRODUCT) $(ARCH)
+
+# Packages of this machine's architecture, installed into a scratch root, run, upgraded and removed. As root, where the boot test's root
+# file system is (cross/boot/setup.sh).
+scratch-test:
+	cross/scratch.sh target/cross/packages/*$(ARCH)* $(wildcard target/cross/packages/*.$(shell uname -m).rpm)
 
 # The package on an emulated box that boots (arm64 or amd64). As root: it makes a root file system.
 boot-test: deb

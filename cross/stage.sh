@@ -30,6 +30,12 @@ page "$root/usr/bin/$name" "$summary" "$root/usr/share/man/man1/$name.1.gz"
 page "$own/twinway" "one command line for gateways and the cloud" "$own/twinway.1.gz"
 for shell in bash zsh fish; do
   "${runner[@]}" "$own/twinway" completions "$shell" > "$own/completions.$shell"
+  case "$shell" in
+    bash) completions=$root/usr/share/bash-completion/completions/$name ;;
+    zsh) completions=$root/usr/share/zsh/vendor-completions/_$name ;;
+    fish) completions=$root/usr/share/fish/vendor_completions.d/$name.fish ;;
+  esac
+  python3 cross/completions.py "$shell" "${runner[@]}" "$root/usr/bin/$name" > "$completions"
 done
 
 install -Dm644 "systemd/$name.service" "$root/usr/lib/systemd/system/$name.service"

@@ -2,7 +2,8 @@
 
 mod verbs;
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write as _};
+#[cfg(feature = "modbus")]
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -13,9 +14,13 @@ use clap::{Parser, Subcommand};
 use common::Drain;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
+#[cfg(feature = "modbus")]
 use twinway_gateway::config::read_sources;
+#[cfg(feature = "modbus")]
 use twinway_gateway::simulate::{Options, Simulator};
-use twinway_gateway::{Build, Config, Gateway, Handle, load_last_good, start_or_last_good, systemd};
+use twinway_gateway::{
+    Build, Config, Gateway, Handle, Starting, load_last_good, start_or_last_good, systemd,
+};
 
 /// The configuration or the arguments are wrong (`EX_USAGE`): a supervisor should not start it again.
 const EXIT_CONFIG: u8 = 64;
@@ -65,6 +70,7 @@ enum Command {
     },
     /// Serves the Modbus devices of a configuration, for commissioning without hardware: values move within their
     /// ranges, writable points take writes. Until SIGTERM or SIGINT.
+    #[cfg(feature = "modbus")]
     Simulate {
         /// Configuration; conf.d/*.toml beside it is read as well. Its secrets are not needed.
         #[arg(default_value = "/etc/twinway/gateway.toml")]
@@ -107,7 +113,8 @@ fn main() -> ExitCode {
     };
     match arguments.command {
         Command::Version => {
-            println!("{Build}");
+            // Who reads only the first line closes the pipe, and that is no failure.
+            let _ = writeln!(std::io::stdout(), "{Build}");
             ExitCode::SUCCESS
         }
         Command::Broker { verb: BrokerVerb::Passwd { user } } => match passwd(&user) {
@@ -120,6 +127,7 @@ fn main() -> ExitCode {
                 ExitCode::from(EXIT_CONFIG)
             }
         },
+        #[cfg(feature = "modbus")]
         Command::Simulate { config, listen, serial, fill_gaps } => {
             match read_sources(&config).and_then(Config::from_sources) {
                 Ok(config) => {
@@ -225,9 +233,16 @@ async fn run(config: Config) -> u8 {
         return EXIT_FAILED;
     };
     let drain = Drain::new();
+    let starting = Starting::new(&config);
     let started = tokio::select! {
-        started = Gateway::start(config, drain.clone()) => started,
-        () = either(&mut term, &mut int) => return EXIT_FORCED,
+        started = Gateway::start_told(config, drain.clone(), &starting) => started,
+        never = starting.report() => match never {},
+        () = either(&mut term, &mut int) => {
+            // Nothing is kept yet that would have to be brought to disk.
+            tracing::info!("ended before it was started");
+            starting.is_wanted_to_end();
+            return 0;
+        }
     };
     let handle = match started {
         Ok(handle) => handle,
@@ -255,6 +270,7 @@ async fn run(config: Config) -> u8 {
     }
 }
 
+#[cfg(feature = "modbus")]
 #[allow(clippy::print_stdout)] // where it is served is the result
 async fn simulate(config: &Config, options: &Options) -> u8 {
     let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
