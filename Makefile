@@ -14,7 +14,8 @@ JOBS ?= 2
 ARCH ?= arm64
 PRODUCT ?= twinway-gateway
 
-.PHONY: run build test lint deny advisories bench faults web-check e2e setup screenshots clean cross deb tar same boot-test
+.PHONY: run build test lint deny advisories bench faults web-check e2e setup screenshots clean cross deb tar same boot-test \
+	cross-check cross-test
 
 # The demo: a simulated coating line, its gateway and its cloud, with a page to open.
 run:
@@ -25,11 +26,13 @@ run:
 build:
 	$(CARGO) build --release --locked -p twinway-gateway -p twinway-cloud -p twinway
 
-# Everything that must hold on main.
+# Everything that must hold on main. `FULL=1`: the package for arm64 on a box that boots as well, also where nothing of it changed.
 test: setup lint deny web-check
 	$(CARGO) build --locked --workspace --bins
 	$(CARGO) test --locked --workspace
 	tests/e2e.sh
+	cross/check.sh
+	! cross/changed.sh || cross/packages-check.sh
 
 # What a test needs from the distribution: Chromium, PostgreSQL, other people's MQTT and Modbus clients.
 setup:
@@ -78,8 +81,17 @@ tar: cross
 same: cross
 	cross/same.sh $(PRODUCT) $(ARCH)
 
-# The package on an emulated box that boots (arm64 or amd64). As root: it makes a root file system.
+# Whether the gateway compiles for arm64 and armhf.
+cross-check:
+	cross/check.sh
+
+# The gateway's suites of codecs, store and pipeline for another architecture, emulated.
+cross-test:
+	cross/test.sh $(ARCH)
+
+# The package on an emulated box that boots (arm64 or amd64), with a cloud on this machine. As root: it makes a root file system.
 boot-test: deb
+	$(CARGO) build --release --locked -p twinway-cloud -p twinway
 	cross/boot/setup.sh $(ARCH)
 	cross/boot/test.py $(ARCH) "$$(ls -t target/cross/packages/twinway-gateway_*_$(ARCH).deb | head -n1)"
 

@@ -13,10 +13,12 @@ version() { apt-cache show --no-all-versions "$1" 2>/dev/null | sed -n 's/^Versi
 
 # The distribution's rustc, its library's source, and what of LLVM it needs, into target/cross/rust.
 rust_of_the_distribution() {
+  apt-cache show rustc-web >/dev/null 2>&1 || update_lists
   # The security pool keeps the newest only: names are looked up, not versions written down here.
   local std llvm found
   apt-cache show rustc-web >/dev/null 2>&1 || {
-    echo "the distribution has no rustc-web: use rustup, see docs/installer.md" >&2
+    echo "no rustc-web in the package lists. It is in Debian 12's security archive: is that in /etc/apt, and its mirror reachable?" >&2
+    echo "Else use rustup, see docs/installer.md" >&2
     exit 1
   }
   found=$(version rustc-web)
@@ -25,12 +27,13 @@ rust_of_the_distribution() {
   std=$(apt-cache depends libstd-rust-web-dev | sed -n 's/.*Depends: \(libstd-rust-web-[0-9.]*\)$/\1/p' | head -n1)
   llvm=$(apt-cache depends "$std" | sed -n 's/.*Depends: \(libllvm[0-9]*\)$/\1/p' | head -n1)
   echo "unpacks rustc $found into target/cross/rust" >&2
-  rm -rf "$root/rust" "$root/debs" && mkdir -p "$root/rust" "$root/debs"
   local wanted=(rustc-web "$std" libstd-rust-web-dev "$llvm" rust-web-src "lld-${llvm#libllvm}")
-  (cd "$root/debs" && apt-get download -q "${wanted[@]}") || {
+  rm -rf "$root/debs" && mkdir -p "$root/debs"
+  (cd "$root/debs" && apt-get download -q "${wanted[@]}" >&2) || {
     echo "cannot fetch one of ${wanted[*]}: is the mirror in /etc/apt reachable, and was 'apt-get update' done of late? Then run this again" >&2
     exit 1
   }
+  rm -rf "$root/rust" && mkdir -p "$root/rust"
   local file
   for file in "$root"/debs/*.deb; do dpkg-deb -x "$file" "$root/rust"; done
   mkdir -p "$root/bin"
@@ -123,7 +126,9 @@ END
   # Cargo builds the library too, which it does for nightly compilers only, unless it is told that this one is wanted.
   if [ "$build_std" = 1 ]; then
     echo "export RUSTC_BOOTSTRAP=1" >> "$out"
-    echo "cargo_build+=(-Zbuild-std=std,panic_unwind)" >> "$out"
+    echo "cargo_flags=(-Zbuild-std=std,panic_unwind)" >> "$out"
+  else
+    echo "cargo_flags=()" >> "$out"
   fi
   echo "triple=$triple gcc=$gcc deb=$deb" >> "$out"
 }

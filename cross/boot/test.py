@@ -13,6 +13,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -302,6 +303,8 @@ def main():
     began = time.monotonic()
     figures = {"arch": arch, "deb_mb": round(package.stat().st_size / 1e6, 2)}
     box = cloud = None
+    # Ended from outside it leaves nothing running either.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
     try:
         folder = work / "files"
         folder.mkdir()
