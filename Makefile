@@ -15,7 +15,7 @@ ARCH ?= arm64
 PRODUCT ?= twinway-gateway
 
 .PHONY: run build test lint deny advisories bench faults web-check e2e setup screenshots clean cross deb tar same boot-test \
-	rpm scratch-test features
+	rpm scratch-test features cross-check cross-test packages-check
 
 # The demo: a simulated coating line, its gateway and its cloud, with a page to open.
 run:
@@ -91,8 +91,21 @@ same: cross
 scratch-test:
 	cross/scratch.sh target/cross/packages/*$(ARCH)* $(wildcard target/cross/packages/*.$(shell uname -m).rpm)
 
-# The package on an emulated box that boots (arm64 or amd64). As root: it makes a root file system.
+# Whether the gateway compiles for arm64 and armhf.
+cross-check:
+	cross/check.sh
+
+# The package for arm64 on a box that boots, where packaging changed since it last passed here, or with `FULL=1`. As root.
+packages-check:
+	! cross/changed.sh || cross/packages-check.sh
+
+# The gateway's suites of codecs, store and pipeline for another architecture, emulated.
+cross-test:
+	cross/test.sh $(ARCH)
+
+# The package on an emulated box that boots (arm64 or amd64), with a cloud on this machine. As root: it makes a root file system.
 boot-test: deb
+	$(CARGO) build --release --locked -p twinway-cloud -p twinway
 	cross/boot/setup.sh $(ARCH)
 	cross/boot/test.py $(ARCH) "$$(ls -t target/cross/packages/twinway-gateway_*_$(ARCH).deb | head -n1)"
 
