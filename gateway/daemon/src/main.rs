@@ -1,5 +1,6 @@
 //! `twinway-gateway`: command line, logs and signals. Everything else is in the library.
 
+mod update;
 mod verbs;
 
 use std::io::IsTerminal;
@@ -15,7 +16,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use twinway_gateway::config::read_sources;
 use twinway_gateway::simulate::{Options, Simulator};
-use twinway_gateway::{Build, Config, Gateway, Handle, load_last_good, start_or_last_good, systemd};
+use twinway_gateway::{
+    Build, Config, Gateway, Handle, load_last_good, start_or_last_good, systemd, versions,
+};
 
 /// The configuration or the arguments are wrong (`EX_USAGE`): a supervisor should not start it again.
 const EXIT_CONFIG: u8 = 64;
@@ -45,6 +48,10 @@ enum Command {
         /// for a box that nobody can reach. Without it a start with a wrong configuration ends with exit code 64.
         #[arg(long)]
         last_good: bool,
+        /// Folder of installed versions (`update`): the one that is installed there runs instead of this program. A version on
+        /// trial of which three starts fail gives way to the one before.
+        #[arg(long)]
+        versions: Option<PathBuf>,
     },
     /// Tells every mistake of a configuration with its place, and what hardly is meant so. Exit code 64 if there is a
     /// mistake.
@@ -57,6 +64,9 @@ enum Command {
         /// One JSON document on standard output.
         #[arg(long)]
         json: bool,
+        /// Folder of installed versions: the one that would run checks.
+        #[arg(long)]
+        versions: Option<PathBuf>,
     },
     /// Tools for the embedded broker.
     Broker {
@@ -82,8 +92,15 @@ enum Command {
     /// Points to and from tables that people edit in a spreadsheet.
     #[command(subcommand)]
     Points(verbs::Points),
+    /// Other versions of this program on the box: signed bundles, installed beside the package, with a way back.
+    #[command(subcommand)]
+    Update(update::Verb),
     /// Prints the version, and what it was built of and how.
-    Version,
+    Version {
+        /// One JSON document on standard output.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(Subcommand)]
@@ -106,10 +123,15 @@ fn main() -> ExitCode {
         }
     };
     match arguments.command {
-        Command::Version => {
-            println!("{Build}");
+        Command::Version { json } => {
+            if json {
+                println!("{}", Build::json());
+            } else {
+                println!("{Build}");
+            }
             ExitCode::SUCCESS
         }
+        Command::Update(verb) => update::run(verb),
         Command::Broker { verb: BrokerVerb::Passwd { user } } => match passwd(&user) {
             Ok(line) => {
                 println!("{line}");
@@ -132,12 +154,22 @@ fn main() -> ExitCode {
                 }
             }
         }
-        Command::Check { file, strict, json } => verbs::check(&file, strict, json),
+        Command::Check { file, strict, json, versions } => {
+            if let Some(folder) = versions {
+                versions::hand_over(&folder, false);
+            }
+            verbs::check(&file, strict, json)
+        }
         Command::Points(points) => verbs::points(points),
-        Command::Run { config, last_good } => {
+        Command::Run { config, last_good, versions } => {
+            if let Some(folder) = versions {
+                versions::hand_over(&folder, true);
+            }
             gateway_store::sled_statics();
             match load(&config, last_good) {
                 Some(config) => start(Box::pin(run(config))),
+                // A version on trial that cannot read the configuration must be started again, to give way.
+                None if versions::is_on_trial() => ExitCode::from(EXIT_FAILED),
                 None => ExitCode::from(EXIT_CONFIG),
             }
         }
@@ -155,7 +187,8 @@ fn passwd(user: &str) -> Result<String, String> {
 #[allow(clippy::print_stderr)] // logs do not run yet
 fn load(path: &Path, last_good: bool) -> Option<Config> {
     let mistakes = match Config::load(path) {
-        Ok(config) if !last_good => return Some(config),
+        // With a new version it is the version that is on trial: one at a time.
+        Ok(config) if !last_good || versions::is_on_trial() => return Some(config),
         Ok(config) => {
             let config = start_or_last_good(config);
             for reason in &config.instead_of {
@@ -241,10 +274,12 @@ async fn run(config: Config) -> u8 {
         () = either(&mut term, &mut int) => {}
         () = reload_at(&mut hangup, &handle) => {}
         () = systemd::report(&handle) => {}
+        () = versions::report(&handle) => {}
     }
     tracing::info!("stopping");
     systemd::stopping();
     handle.is_wanted_to_end();
+    versions::is_wanted_to_end();
     drain.start();
     tokio::select! {
         late = handle.finished() => if late.is_empty() { 0 } else { EXIT_FAILED },
