@@ -226,7 +226,8 @@ fn a_bundle_in_the_folder_is_taken_and_a_trial_that_was_cut_goes_on() {
     let place =
         ["--folder", &own.at("update"), "--keys", &own.at("keys"), "--health", &own.at("run/health.json")];
     let output = own.update(&["apply", "--restart", &restart], &place);
-    assert!(!output.status.success() && !Path::new(&incoming).exists(), "{}", told(&output));
+    assert_eq!(output.status.code(), Some(1), "{}", told(&output));
+    assert!(told(&output).contains("cannot restart") && !Path::new(&incoming).exists(), "{}", told(&output));
     assert_eq!(own.status()["state"]["trial"]["expects"], json!({ "poll": false, "session": false }));
     own.manage();
     own.until("the version on trial", |h| h["runs"].as_str().is_some_and(|r| r.starts_with("1.0.0_")));

@@ -121,7 +121,7 @@ impl Bundle {
         self.file.read_exact(&mut manifest).map_err(torn)?;
         let at = |e: Error| match e {
             Error::Refused(why) => Error::Refused(format!("{}: {why}", path.display())),
-            other @ Error::Disk { .. } => other,
+            other => other,
         };
         let signed_by = trusted.verify(&signed(&manifest), &signatures).map_err(at)?;
         let payload_at = self.file.stream_position().map_err(Error::disk(&path))?;

@@ -7,6 +7,9 @@ pub enum Error {
     /// The bundle, or what is asked for, is not taken. Asking again does not help.
     #[error("{0}")]
     Refused(String),
+    /// The gateway was not restarted: the trial goes on, for whoever watches next.
+    #[error("cannot restart the gateway: {0}")]
+    Restart(String),
     /// The disk, or what is on it.
     #[error("{}: {source}", at.display())]
     Disk {

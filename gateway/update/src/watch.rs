@@ -35,7 +35,7 @@ impl Restart {
     /// When it fails or does not end.
     pub async fn run(&self) -> Result<(), Error> {
         let told = self.0.join(" ");
-        let failed = |why: String| Error::Refused(format!("cannot restart the gateway: `{told}`: {why}"));
+        let failed = |why: String| Error::Restart(format!("`{told}`: {why}"));
         let (program, arguments) = self.0.split_first().ok_or_else(|| failed("no command".to_owned()))?;
         let mut command = Command::new(program);
         command.args(arguments).kill_on_drop(true);
