@@ -1,3 +1,5 @@
+//! What can go wrong.
+
 use std::io;
 use std::path::{Path, PathBuf};
 

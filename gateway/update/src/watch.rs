@@ -85,7 +85,7 @@ pub async fn watch(site: &Site, patience: Patience, restart: &Restart, is_new: b
     let why = loop {
         let health = Health::load(&site.health);
         if health.as_ref().is_some_and(|h| h.gave_way == name) {
-            break "three starts of it failed, one after the other: see the log of each".to_owned();
+            break "three starts of it failed, or it is no program for this machine: see the log".to_owned();
         }
         let own = health.filter(|h| h.runs == slot);
         match (own.as_ref().and_then(|h| lacks(h, trial.expects)), own) {
