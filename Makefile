@@ -14,7 +14,10 @@ JOBS ?= 2
 ARCH ?= arm64
 PRODUCT ?= twinway-gateway
 
-.PHONY: run build test lint deny advisories bench faults web-check e2e setup screenshots clean cross deb tar same boot-test \
+# Private key that signs bundles of updates.
+KEY ?= update.key
+
+.PHONY: run build test lint deny advisories bench faults web-check e2e setup screenshots clean cross deb tar update same boot-test \
 	rpm scratch-test features cross-check cross-test packages-check
 
 # The demo: a simulated coating line, its gateway and its cloud, with a page to open.
@@ -81,6 +84,10 @@ tar: cross
 
 rpm: cross
 	cross/rpm.sh $(PRODUCT) $(ARCH)
+
+# A signed bundle for `twinway-gateway update install`; `KEY=` names the private key.
+update: cross
+	cross/update.sh $(ARCH) $(KEY)
 
 # The same programs give the same packages, byte for byte.
 same: cross

@@ -31,7 +31,7 @@ case "${1:-}" in
   --remove) remove; exit ;;
   --purge)
     remove
-    rm -rf "$config_dir" "$state_dir" "/run/$user"
+    rm -rf "$config_dir" "$state_dir" "$state_dir-update" "/run/$user"
     userdel "$user" 2>/dev/null || true
     exit
     ;;

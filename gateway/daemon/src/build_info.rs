@@ -6,6 +6,9 @@ use std::fmt;
 /// Version of the program.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// Of the configuration's files. Raised when a program of before would refuse or misread what this one takes; a new key is enough.
+pub const CONFIG_SCHEMA: u32 = 1;
+
 /// Commit of the sources; none if not built by `cross/build.sh`.
 const COMMIT: Option<&str> = option_env!("TWINWAY_COMMIT");
 /// Compiler, profile and settings; none if not built by `cross/build.sh`.
@@ -27,6 +30,21 @@ pub(crate) const FEATURES: [(&str, bool); 7] = [
 
 /// Shows all of it, a line each.
 pub struct Build;
+
+impl Build {
+    /// The same for programs; it goes into every package, and from there into the manifest of an update.
+    pub fn json() -> serde_json::Value {
+        serde_json::json!({
+            "product": "twinway-gateway",
+            "version": VERSION,
+            "commit": COMMIT.unwrap_or_default(),
+            "arch": gateway_update::machine(),
+            "store_format": gateway_store::FORMAT,
+            "config_schema": CONFIG_SCHEMA,
+            "settings": SETTINGS.unwrap_or_default(),
+        })
+    }
+}
 
 impl fmt::Display for Build {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

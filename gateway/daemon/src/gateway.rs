@@ -131,6 +131,11 @@ impl Handle {
         self.vitals.has_polled()
     }
 
+    /// Whether there is a session with the cloud.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.vitals.uplink().is_some_and(|u| u.connected)
+    }
+
     /// How the gateway fares, in a line.
     pub(crate) fn summary(&self) -> String {
         self.vitals.summary()

@@ -43,11 +43,12 @@ mod starting;
 mod starts;
 pub mod systemd;
 mod unknown;
+pub mod versions;
 mod vitals;
 mod wiring;
 
 pub use api::routes;
-pub use build_info::{Build, VERSION};
+pub use build_info::{Build, CONFIG_SCHEMA, VERSION};
 pub use config::Config;
 pub use gateway::{Gateway, Handle, StartError};
 pub use last_good::load_last_good;

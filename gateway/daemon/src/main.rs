@@ -1,5 +1,6 @@
 //! `twinway-gateway`: command line, logs and signals. Everything else is in the library.
 
+mod update;
 mod verbs;
 
 use std::io::{IsTerminal, Write as _};
@@ -20,6 +21,7 @@ use twinway_gateway::config::read_sources;
 use twinway_gateway::simulate::{Options, Simulator};
 use twinway_gateway::{
     Build, Config, Gateway, Handle, Starting, load_last_good, start_or_last_good, systemd,
+    versions,
 };
 
 /// The configuration or the arguments are wrong (`EX_USAGE`): a supervisor should not start it again.
@@ -50,6 +52,10 @@ enum Command {
         /// for a box that nobody can reach. Without it a start with a wrong configuration ends with exit code 64.
         #[arg(long)]
         last_good: bool,
+        /// Folder of installed versions (`update`): the one that is installed there runs instead of this program. A version on
+        /// trial of which three starts fail gives way to the one before.
+        #[arg(long)]
+        versions: Option<PathBuf>,
     },
     /// Tells every mistake of a configuration with its place, and what hardly is meant so. Exit code 64 if there is a
     /// mistake.
@@ -62,6 +68,9 @@ enum Command {
         /// One JSON document on standard output.
         #[arg(long)]
         json: bool,
+        /// Folder of installed versions: the one that would run checks.
+        #[arg(long)]
+        versions: Option<PathBuf>,
     },
     /// Tools for the embedded broker.
     Broker {
@@ -88,8 +97,15 @@ enum Command {
     /// Points to and from tables that people edit in a spreadsheet.
     #[command(subcommand)]
     Points(verbs::Points),
+    /// Other versions of this program on the box: signed bundles, installed beside the package, with a way back.
+    #[command(subcommand)]
+    Update(update::Verb),
     /// Prints the version, and what it was built of and how.
-    Version,
+    Version {
+        /// One JSON document on standard output.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(Subcommand)]
@@ -112,11 +128,13 @@ fn main() -> ExitCode {
         }
     };
     match arguments.command {
-        Command::Version => {
+        Command::Version { json } => {
+            let text = if json { Build::json().to_string() } else { Build.to_string() };
             // Who reads only the first line closes the pipe, and that is no failure.
-            let _ = writeln!(std::io::stdout(), "{Build}");
+            let _ = writeln!(std::io::stdout(), "{text}");
             ExitCode::SUCCESS
         }
+        Command::Update(verb) => update::run(verb),
         Command::Broker { verb: BrokerVerb::Passwd { user } } => match passwd(&user) {
             Ok(line) => {
                 println!("{line}");
@@ -140,12 +158,22 @@ fn main() -> ExitCode {
                 }
             }
         }
-        Command::Check { file, strict, json } => verbs::check(&file, strict, json),
+        Command::Check { file, strict, json, versions } => {
+            if let Some(folder) = versions {
+                versions::hand_over(&folder, false);
+            }
+            verbs::check(&file, strict, json)
+        }
         Command::Points(points) => verbs::points(points),
-        Command::Run { config, last_good } => {
+        Command::Run { config, last_good, versions } => {
+            if let Some(folder) = versions {
+                versions::hand_over(&folder, true);
+            }
             gateway_store::sled_statics();
             match load(&config, last_good) {
                 Some(config) => start(Box::pin(run(config))),
+                // A version on trial that cannot read the configuration must be started again, to give way.
+                None if versions::is_on_trial() => ExitCode::from(EXIT_FAILED),
                 None => ExitCode::from(EXIT_CONFIG),
             }
         }
@@ -163,7 +191,8 @@ fn passwd(user: &str) -> Result<String, String> {
 #[allow(clippy::print_stderr)] // logs do not run yet
 fn load(path: &Path, last_good: bool) -> Option<Config> {
     let mistakes = match Config::load(path) {
-        Ok(config) if !last_good => return Some(config),
+        // With a new version it is the version that is on trial: one at a time.
+        Ok(config) if !last_good || versions::is_on_trial() => return Some(config),
         Ok(config) => {
             let config = start_or_last_good(config);
             for reason in &config.instead_of {
@@ -256,10 +285,12 @@ async fn run(config: Config) -> u8 {
         () = either(&mut term, &mut int) => {}
         () = reload_at(&mut hangup, &handle) => {}
         () = systemd::report(&handle) => {}
+        () = versions::report(&handle) => {}
     }
     tracing::info!("stopping");
     systemd::stopping();
     handle.is_wanted_to_end();
+    versions::is_wanted_to_end();
     drain.start();
     tokio::select! {
         late = handle.finished() => if late.is_empty() { 0 } else { EXIT_FAILED },

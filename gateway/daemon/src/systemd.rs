@@ -10,7 +10,7 @@ use crate::gateway::Handle;
 
 /// Ready is told with the first good poll, and at the latest so long after the start: a plant that is switched off must
 /// not keep the box from being up.
-const READY_LIMIT: Duration = Duration::from_secs(10);
+pub(crate) const READY_LIMIT: Duration = Duration::from_secs(10);
 /// How often the first good poll is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How often the status is told.

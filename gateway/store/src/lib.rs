@@ -48,3 +48,7 @@ pub use options::{OpenError, Options, Overflow};
 pub use order::{DropError, Dropped};
 pub use state::sled_statics;
 pub use store::Store;
+
+/// Of all that the buffer keeps: log, notes and state. Raised when a program of before can no longer read what this one writes: an update
+/// across formats is taken only if a person says so, since there is no clean way back.
+pub const FORMAT: u32 = 1;
