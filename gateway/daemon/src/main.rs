@@ -20,8 +20,7 @@ use twinway_gateway::config::read_sources;
 #[cfg(feature = "modbus")]
 use twinway_gateway::simulate::{Options, Simulator};
 use twinway_gateway::{
-    Build, Config, Gateway, Handle, Starting, load_last_good, start_or_last_good, systemd,
-    versions,
+    Build, Config, Gateway, Handle, Starting, load_last_good, start_or_last_good, systemd, versions,
 };
 
 /// The configuration or the arguments are wrong (`EX_USAGE`): a supervisor should not start it again.
