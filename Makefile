@@ -14,7 +14,11 @@ JOBS ?= 2
 ARCH ?= arm64
 PRODUCT ?= twinway-gateway
 
-.PHONY: run build test lint deny advisories bench faults web-check e2e setup screenshots clean cross deb tar same boot-test
+# Private key that signs bundles of updates.
+KEY ?= update.key
+
+.PHONY: run build test lint deny advisories bench faults web-check e2e setup screenshots clean cross deb tar update same boot-test \
+	rpm scratch-test features cross-check cross-test packages-check
 
 # The demo: a simulated coating line, its gateway and its cloud, with a page to open.
 run:
@@ -38,6 +42,10 @@ setup:
 lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+# The gateway without any of its features, and with each alone.
+features:
+	CARGO="$(CARGO)" tests/features.sh
 
 web-check:
 	cd cloud/web && npm ci --no-audit --no-fund && npm run check && npm test
@@ -74,12 +82,37 @@ deb: cross
 tar: cross
 	cross/tar.sh $(PRODUCT) $(ARCH)
 
+rpm: cross
+	cross/rpm.sh $(PRODUCT) $(ARCH)
+
+# A signed bundle for `twinway-gateway update install`; `KEY=` names the private key.
+update: cross
+	cross/update.sh $(ARCH) $(KEY)
+
 # The same programs give the same packages, byte for byte.
 same: cross
 	cross/same.sh $(PRODUCT) $(ARCH)
 
-# The package on an emulated box that boots (arm64 or amd64). As root: it makes a root file system.
+# Packages of this machine's architecture, installed into a scratch root, run, upgraded and removed. As root, where the boot test's root
+# file system is (cross/boot/setup.sh).
+scratch-test:
+	cross/scratch.sh target/cross/packages/*$(ARCH)* $(wildcard target/cross/packages/*.$(shell uname -m).rpm)
+
+# Whether the gateway compiles for arm64 and armhf.
+cross-check:
+	cross/check.sh
+
+# The package for arm64 on a box that boots, where packaging changed since it last passed here, or with `FULL=1`. As root.
+packages-check:
+	! cross/changed.sh || cross/packages-check.sh
+
+# The gateway's suites of codecs, store and pipeline for another architecture, emulated.
+cross-test:
+	cross/test.sh $(ARCH)
+
+# The package on an emulated box that boots (arm64 or amd64), with a cloud on this machine. As root: it makes a root file system.
 boot-test: deb
+	$(CARGO) build --release --locked -p twinway-cloud -p twinway
 	cross/boot/setup.sh $(ARCH)
 	cross/boot/test.py $(ARCH) "$$(ls -t target/cross/packages/twinway-gateway_*_$(ARCH).deb | head -n1)"
 

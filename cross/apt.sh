@@ -6,10 +6,21 @@ apt_install() {
   for package; do dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package"); done
   [ ${#missing[@]} -gt 0 ] || return 0
   echo "needs from the distribution: ${missing[*]}" >&2
+  update_lists
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}" >&2 || {
+    echo "cannot install ${missing[*]}: is the mirror in /etc/apt reachable? What stands above says more" >&2
+    return 1
+  }
+}
+
+as_root() {
   local sudo=()
   [ "$(id -u)" -eq 0 ] || sudo=(sudo)
-  "${sudo[@]}" apt-get update -q
-  "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}"
+  "${sudo[@]}" "$@"
+}
+
+update_lists() {
+  as_root apt-get update -q >&2 || echo "the package lists are not up to date: a mirror in /etc/apt did not answer as it should" >&2
 }
 
 # Where the distribution's own packages come from, and no others: containers have the newer form, installed systems of Debian 12 the older.

@@ -18,4 +18,4 @@ TWINWAY_SETTINGS="$("${RUSTC:-rustc}" --version | cut -d' ' -f1,2), profile $pro
 export TWINWAY_COMMIT TWINWAY_SETTINGS
 [ "${cargo_build[0]}" != cargo ] || cargo_build[0]=${CARGO:-cargo}
 # shellcheck disable=SC2086 # several arguments
-exec "${cargo_build[@]}" --locked --profile "$profile" --target "$triple" ${FEATURES:-} "${packages[@]/#/--package=}"
+exec "${cargo_build[@]}" "${cargo_flags[@]}" --locked --profile "$profile" --target "$triple" ${FEATURES:-} "${packages[@]/#/--package=}"

@@ -15,6 +15,11 @@ cross/stage.sh "$name" "$2" "$root"
 needed=$("$gcc-objdump" -T "$root/usr/bin/$name" "$root/usr/lib/$name/twinway" |
   grep -o 'GLIBC_[0-9][0-9.]*' | sed 's/GLIBC_//' | sort -Vu | tail -n1)
 
+# Packed relocations are no symbol: libraries that read them say so by a name of its own.
+if "$gcc-objdump" -p "$root/usr/bin/$name" | grep -q GLIBC_ABI_DT_RELR; then
+  needed=$(printf '%s\n' "$needed" 2.36 | sort -V | tail -n1)
+fi
+
 control=$root/DEBIAN
 install -d "$control"
 cat > "$control/control" <<END

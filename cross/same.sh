@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-for kind in deb tar; do
+for kind in deb tar rpm; do
   first=$(PACKAGES=$work/1 "cross/$kind.sh" "$1" "$2")
   second=$(umask 077; TZ=Asia/Tokyo LC_ALL=C PACKAGES=$work/2 "cross/$kind.sh" "$1" "$2")
   cmp "$first" "$second"

@@ -40,6 +40,15 @@ def linked(data, names):
     return {own: (packages[own], needs) for own, needs in found.items()}
 
 
+def built(names, target):
+    """Name and version of every crate that cargo takes for these packages, as FEATURES says of cross/build.sh. The metadata are of the
+    whole workspace, and know no build without a feature that some other member asks for."""
+    command = ["cargo", "tree", "--locked", "--edges", "normal", "--prefix", "none", "--format", "{p}", "--target", target]
+    command += [part for name in names for part in ("--package", name)] + os.environ.get("FEATURES", "").split()
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    return {(words[0], words[1][1:]) for words in map(str.split, lines) if len(words) > 1}
+
+
 def checksums():
     with open("Cargo.lock", "rb") as file:
         lock = tomllib.load(file)
@@ -117,8 +126,10 @@ def main():
         arguments.add_argument(name, required=True)
     given = arguments.parse_args()
     found = linked(metadata(given.target), given.packages)
+    taken = built(given.packages, given.target)
+    found = {own: (package, needs) for own, (package, needs) in found.items() if (package["name"], package["version"]) in taken}
     by_id = {own: ref(package) for own, (package, _) in found.items()}
-    crates = [(package, [by_id[n] for n in needs]) for package, needs in found.values()]
+    crates = [(package, [by_id[n] for n in needs if n in by_id]) for package, needs in found.values()]
     crates.sort(key=lambda c: (c[0]["name"], c[0]["version"]))
     with open(given.sbom, "w", encoding="utf-8") as file:
         file.write(sbom(given.packages, given.target, crates))

@@ -13,19 +13,27 @@ version() { apt-cache show --no-all-versions "$1" 2>/dev/null | sed -n 's/^Versi
 
 # The distribution's rustc, its library's source, and what of LLVM it needs, into target/cross/rust.
 rust_of_the_distribution() {
+  apt-cache show rustc-web >/dev/null 2>&1 || update_lists
   # The security pool keeps the newest only: names are looked up, not versions written down here.
   local std llvm found
   apt-cache show rustc-web >/dev/null 2>&1 || {
-    echo "the distribution has no rustc-web: use rustup, see docs/installer.md" >&2
+    echo "no rustc-web in the package lists. It is in Debian 12's security archive: is that in /etc/apt, and its mirror reachable?" >&2
+    echo "Else use rustup, see docs/installer.md" >&2
     exit 1
   }
   found=$(version rustc-web)
-  [ "$(cat "$root/rust/version" 2>/dev/null)" != "$found" ] || return 0
+  # What is written below names this folder: after a move it is written again.
+  [ "$(cat "$root/rust/version" 2>/dev/null)" != "$found $root" ] || return 0
   std=$(apt-cache depends libstd-rust-web-dev | sed -n 's/.*Depends: \(libstd-rust-web-[0-9.]*\)$/\1/p' | head -n1)
   llvm=$(apt-cache depends "$std" | sed -n 's/.*Depends: \(libllvm[0-9]*\)$/\1/p' | head -n1)
   echo "unpacks rustc $found into target/cross/rust" >&2
-  rm -rf "$root/rust" "$root/debs" && mkdir -p "$root/rust" "$root/debs"
-  (cd "$root/debs" && apt-get download -q rustc-web "$std" libstd-rust-web-dev "$llvm" rust-web-src)
+  local wanted=(rustc-web "$std" libstd-rust-web-dev "$llvm" rust-web-src "lld-${llvm#libllvm}")
+  rm -rf "$root/debs" && mkdir -p "$root/debs"
+  (cd "$root/debs" && apt-get download -q "${wanted[@]}" >&2) || {
+    echo "cannot fetch one of ${wanted[*]}: is the mirror in /etc/apt reachable, and was 'apt-get update' done of late? Then run this again" >&2
+    exit 1
+  }
+  rm -rf "$root/rust" && mkdir -p "$root/rust"
   local file
   for file in "$root"/debs/*.deb; do dpkg-deb -x "$file" "$root/rust"; done
   mkdir -p "$root/bin"
@@ -37,8 +45,14 @@ LD_LIBRARY_PATH="$root/rust/usr/lib/x86_64-linux-gnu" exec "$root/rust/usr/bin/$
 END
     chmod +x "$root/bin/$program"
   done
+  mkdir -p "$root/lld"
+  cat > "$root/lld/ld.lld" <<END
+#!/bin/sh
+LD_LIBRARY_PATH="$root/rust/usr/lib/x86_64-linux-gnu" exec "$root/rust/usr/lib/llvm-${llvm#libllvm}/bin/ld.lld" "\$@"
+END
+  chmod +x "$root/lld/ld.lld"
   "$root/bin/rustc" --version >&2
-  echo "$found" > "$root/rust/version"
+  echo "$found $root" > "$root/rust/version"
 }
 
 # The target's library, where the distribution has exactly this compiler's for it; else it is built with the program.
@@ -49,7 +63,7 @@ library_of_the_distribution() {
   conf=$(private_apt "$deb" "$root")
   APT_CONFIG=$conf apt-get update -q >&2 || return 1
   there=$(APT_CONFIG=$conf apt-cache show --no-all-versions libstd-rust-web-dev | sed -n 's/^Version: //p')
-  [ "$there" = "$(cat "$root/rust/version")" ] || return 1
+  [ "$there $root" = "$(cat "$root/rust/version")" ] || return 1
   mkdir -p "$root/debs/$deb"
   (cd "$root/debs/$deb" && APT_CONFIG=$conf apt-get download -q libstd-rust-web-dev) || return 1
   dpkg-deb -x "$root/debs/$deb"/libstd-rust-web-dev_*.deb "$root/rust"
@@ -63,6 +77,25 @@ zig() {
   echo "needs from PyPI: ziglang, cargo-zigbuild, into target/cross/zig" >&2
   /usr/bin/python3 -m venv --clear "$root/zig"
   "$root/zig/bin/pip" install --quiet --disable-pip-version-check ziglang==0.17.1 cargo-zigbuild==0.24.0
+}
+
+# The C compiler as linker, with lld: it packs relocations (of Debian 12's C library and newer) and puts functions of the same bytes
+# together. With the distribution's or rustup's; where there is neither, as the C compiler links by itself.
+linker() {
+  local lld=$root/lld
+  [ "$own" = 1 ] || lld=$(rustc --print sysroot)/lib/rustlib/$(rustc -vV | sed -n 's/^host: //p')/bin/gcc-ld
+  if [ ! -x "$lld/ld.lld" ]; then
+    echo "no lld at $lld: the program will be larger" >&2
+    echo "$gcc-gcc"
+    return
+  fi
+  mkdir -p "$root/bin"
+  cat > "$root/bin/ld-$deb" <<END
+#!/bin/sh
+exec $gcc-gcc "\$@" -fuse-ld=lld "-B$lld" -Wl,-z,pack-relative-relocs,--icf=all
+END
+  chmod +x "$root/bin/ld-$deb"
+  echo "$root/bin/ld-$deb"
 }
 
 environment() {
@@ -86,14 +119,16 @@ END
     echo "export PATH=$root/zig/bin:\$PATH" >> "$out"
     echo "cargo_build=(cargo-zigbuild zigbuild)" >> "$out"
   else
-    echo "export CARGO_TARGET_${name^^}_LINKER=$gcc-gcc" >> "$out"
+    echo "export CARGO_TARGET_${name^^}_LINKER=$(linker)" >> "$out"
     echo "cargo_build=(cargo build)" >> "$out"
   fi
   [ -z "$qemu" ] || echo "export CARGO_TARGET_${name^^}_RUNNER='$qemu -L /usr/$gcc'" >> "$out"
   # Cargo builds the library too, which it does for nightly compilers only, unless it is told that this one is wanted.
   if [ "$build_std" = 1 ]; then
     echo "export RUSTC_BOOTSTRAP=1" >> "$out"
-    echo "cargo_build+=(-Zbuild-std=std,panic_unwind)" >> "$out"
+    echo "cargo_flags=(-Zbuild-std=std,panic_unwind)" >> "$out"
+  else
+    echo "cargo_flags=()" >> "$out"
   fi
   echo "triple=$triple gcc=$gcc deb=$deb" >> "$out"
 }

@@ -30,9 +30,22 @@ page "$root/usr/bin/$name" "$summary" "$root/usr/share/man/man1/$name.1.gz"
 page "$own/twinway" "one command line for gateways and the cloud" "$own/twinway.1.gz"
 for shell in bash zsh fish; do
   "${runner[@]}" "$own/twinway" completions "$shell" > "$own/completions.$shell"
+  case "$shell" in
+    bash) completions=$root/usr/share/bash-completion/completions/$name ;;
+    zsh) completions=$root/usr/share/zsh/vendor-completions/_$name ;;
+    fish) completions=$root/usr/share/fish/vendor_completions.d/$name.fish ;;
+  esac
+  python3 cross/completions.py "$shell" "${runner[@]}" "$root/usr/bin/$name" > "$completions"
 done
 
+# What the manifest of an update says of it.
+[ "$name" != twinway-gateway ] || "${runner[@]}" "$root/usr/bin/$name" version --json > "$own/build.json"
+
 install -Dm644 "systemd/$name.service" "$root/usr/lib/systemd/system/$name.service"
+if [ "$name" = twinway-gateway ]; then
+  install -m644 systemd/twinway-update.service systemd/twinway-update.path "$root/usr/lib/systemd/system"
+  install -d "$root$config_dir/update-keys"
+fi
 install -Dm644 "systemd/$name.sysusers" "$root/usr/lib/sysusers.d/$name.conf"
 install -Dm644 "systemd/$name.tmpfiles" "$root/usr/lib/tmpfiles.d/$name.conf"
 install -m644 "config/box/$config" "$root$config_dir/$config"

@@ -2,7 +2,9 @@
 
 mod buffer;
 mod configuration;
+mod diag;
 mod history;
+mod init;
 mod modbus;
 mod opcua;
 
@@ -14,7 +16,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::exit::Exit;
 pub use buffer::{Buffer, BufferDrop, BufferExport};
 pub use configuration::{Configuration, Put};
-pub use history::{Align, AlignFormat, Delete, Export, HistoryOf, Method, Set, Waveform};
+pub use diag::Diag;
+pub use history::{
+    Align, AlignFormat, Delete, Export, History, HistoryFormat, HistoryOf, Method, Set, Waveform,
+};
+pub use init::{Existing, Init};
 pub use modbus::{Direct, Form, FramingArg, Modbus, ParityArg, TableArg, Talk};
 pub use opcua::{Browse, Opcua, Server};
 
@@ -55,6 +61,10 @@ pub struct Cli {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
+    /// Set this box up: name, cloud, devices found, a starting configuration, and first values
+    Init(Box<Init>),
+    /// Collect what somebody who is asked for help needs to know of this box, without secrets, into one file
+    Diag(Diag),
     /// Sign in to a server and remember its token
     Login(Login),
     /// Sign out and forget the token
@@ -320,47 +330,6 @@ pub struct Send {
     /// How it goes
     #[command(flatten)]
     pub write: Write,
-}
-
-/// `history`.
-#[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
-pub struct History {
-    /// Several points, or a part of one
-    #[command(subcommand)]
-    pub of: Option<HistoryOf>,
-    /// Id, full place, or its unambiguous end: `line1/oven`
-    #[arg(required = true)]
-    pub twin: Option<String>,
-    /// Name of the point
-    #[arg(required = true)]
-    pub point: Option<String>,
-    /// Start: RFC 3339, microseconds since 1970, or a time ago such as -15m
-    #[arg(long, default_value = "-1h", allow_hyphen_values = true, value_name = "TIME")]
-    pub from: String,
-    /// End, in the same forms
-    #[arg(long, default_value = "now", allow_hyphen_values = true, value_name = "TIME")]
-    pub to: String,
-    /// Most rows; beyond it, roll-ups. Default 1000, for a plot its width
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    pub max_points: Option<u32>,
-    /// How the time divides by quality and, of states, by value: of the range and of each roll-up
-    #[arg(long)]
-    pub times: bool,
-    /// Shape of the text output
-    #[arg(long, value_enum, default_value = "table")]
-    pub format: HistoryFormat,
-}
-
-/// Shape of a history.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum HistoryFormat {
-    /// columns
-    Table,
-    /// comma-separated values with a header
-    Csv,
-    /// a plot in the terminal
-    Plot,
 }
 
 /// `audit`.

@@ -88,6 +88,13 @@ impl Client {
         Ok(self.http.request(method, self.route(parts)?).timeout(ANSWER))
     }
 
+    /// A request beside `/api/v1`, such as for `metrics`.
+    pub fn outside_api(&self, path: &str) -> RequestBuilder {
+        let mut url = self.base.clone();
+        url.set_path(path);
+        self.http.get(url).timeout(ANSWER)
+    }
+
     /// A request to upgrade the connection. Only the answer's head has a limit in time.
     pub async fn upgrade(&self, parts: &[&str], headers: reqwest::header::HeaderMap) -> Result<Response> {
         let request = self.http.get(self.route(parts)?).headers(headers).send();

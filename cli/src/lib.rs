@@ -8,6 +8,7 @@ pub mod credentials;
 pub mod error;
 pub mod exit;
 pub mod live;
+pub mod machine;
 pub mod out;
 pub mod plot;
 pub mod secret;

@@ -13,8 +13,10 @@ pub fn of_quality(quality: Quality) -> Option<GapReason> {
 }
 
 /// Gaps in the rows of a history: what is bad is so until the next sample. `before`: the quality that held at `from`.
+/// `last`: the quality of the last sample of a row of a roll-up, which holds until the next row; none where it is not known.
 pub fn of_rows(
     points: &[HistoryPoint],
+    last: &[Option<Quality>],
     resolution: Resolution,
     before: Option<Quality>,
     (from, to): (i64, i64),
@@ -27,7 +29,7 @@ pub fn of_rows(
             gaps.extend((gap.from_us < gap.to_us).then_some(gap));
         }
     };
-    for p in points {
+    for (i, p) in points.iter().enumerate() {
         let width = match resolution {
             Resolution::Raw => {
                 match &mut open {
@@ -42,18 +44,21 @@ pub fn of_rows(
             }
             Resolution::Rollup { bucket_us } => bucket_us,
         };
-        if p.good == 0 && open.as_ref().is_some_and(|gap| gap.quality == Some(p.quality)) {
+        let held = last.get(i).copied().flatten();
+        // Nothing good, and nothing better at its end: so until the next bucket that holds samples.
+        let is_whole = p.good == 0 && held.is_none_or(|q| q == p.quality);
+        if is_whole && open.as_ref().is_some_and(|gap| gap.quality == Some(p.quality)) {
             continue;
         }
         close(&mut open, p.t_us);
         let Some(mut gap) = begin(p.t_us, p.quality, 0) else { continue };
-        if p.good == 0 {
-            // Nothing good until the next bucket that holds samples.
+        if is_whole {
             open = Some(gap);
         } else {
             gap.partial = true;
-            let mut partial = Some(gap);
-            close(&mut partial, p.t_us.saturating_add(width));
+            let (mut partial, end) = (Some(gap), p.t_us.saturating_add(width));
+            close(&mut partial, end);
+            open = held.and_then(|q| begin(end, q, 0));
         }
     }
     close(&mut open, to);

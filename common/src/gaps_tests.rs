@@ -21,7 +21,7 @@ fn bad_samples_hold_until_the_next_one() {
     let bad = |t| row(t, Quality::BAD_TIMEOUT, 1, 0);
     let good = |t| row(t, Quality::GOOD, 1, 1);
     let rows = [good(10), bad(20), bad(30), good(50), row(60, Quality::UNCERTAIN_TIME, 1, 0), bad(70)];
-    let gaps = of_rows(&rows, Resolution::Raw, Some(Quality::BAD_NO_DATA), (0, 100));
+    let gaps = of_rows(&rows, &[], Resolution::Raw, Some(Quality::BAD_NO_DATA), (0, 100));
     assert_eq!(
         brief(&gaps),
         [
@@ -43,9 +43,23 @@ fn a_bucket_with_something_good_is_missing_in_part() {
         row(30, Quality::BAD_DEVICE, 5, 0),
         row(60, Quality::GOOD, 5, 5),
     ];
-    let gaps = of_rows(&rows, Resolution::Rollup { bucket_us: 10 }, None, (0, 70));
+    let gaps = of_rows(&rows, &[], Resolution::Rollup { bucket_us: 10 }, None, (0, 70));
     assert_eq!(brief(&gaps), [(10, 20, GapReason::BadQuality, None), (30, 60, GapReason::BadQuality, None)]);
     assert_eq!(gaps.iter().map(|g| g.partial).collect::<Vec<_>>(), [true, false]);
+}
+
+/// Who reports by exception says once that it is bad, and then nothing until it is good again.
+#[test]
+fn a_bucket_that_ends_bad_is_missing_until_the_next_one() {
+    let (bad, good) = (Quality::BAD_TIMEOUT, Quality::GOOD);
+    let usable = Quality::UNCERTAIN_RANGE;
+    let rows = [row(10, bad, 5, 4), row(60, good, 1, 1), row(80, bad, 2, 0), row(100, bad, 2, 1)];
+    let last = [Some(bad), Some(good), Some(usable), Some(good)];
+    let gaps = of_rows(&rows, &last, Resolution::Rollup { bucket_us: 10 }, None, (0, 120));
+    let told: Vec<_> = gaps.iter().map(|g| (g.from_us, g.to_us, g.partial)).collect();
+    assert_eq!(told, [(10, 20, true), (20, 60, false), (80, 90, true), (100, 110, true)]);
+    let still = of_rows(&rows[..1], &last[..1], Resolution::Rollup { bucket_us: 10 }, None, (0, 70));
+    assert_eq!(still.iter().map(|g| (g.from_us, g.to_us)).collect::<Vec<_>>(), [(10, 20), (20, 70)]);
 }
 
 #[test]

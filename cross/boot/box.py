@@ -101,7 +101,7 @@ class Box:
         self.run("stty -echo cols 2000; dmesg -n 1; export PS1=; export PAGER=cat SYSTEMD_COLORS=0")
         return time.monotonic() - self.began
 
-    def run(self, command, limit_s=120, ok=True):
+    def run(self, command, limit_s=180, ok=True):
         """Runs a command; gives what it printed. Its failure ends the test, unless `ok` is false: then (status, text)."""
         self.count += 1
         mark = f"rc{self.count}"

@@ -1,6 +1,6 @@
 """The plant of the boot test, on the host: a Modbus TCP device, and a Modbus RTU device at the other end of the box's serial line.
 
-Written after the standard and not after the gateway: function 03 alone. Registers 0 to 9; each read raises register 9 by one.
+Written after the standard and not after the gateway: functions 03, 06 and 16. Each read raises register 9 by one.
 """
 
 import socketserver
@@ -19,17 +19,26 @@ def crc(data):
 
 
 class Registers:
-    def __init__(self, first):
+    """From `first` upwards, `more` of them after register 9."""
+
+    def __init__(self, first, more=0):
         self.lock = threading.Lock()
-        self.values = [first + n for n in range(9)] + [0]
+        self.values = [first + n for n in range(9)] + [0] + [first + n for n in range(10, 10 + more)]
 
     def answer(self, pdu):
-        function, start, count = struct.unpack(">BHH", pdu)
-        if function != 3:
+        function, start, count = struct.unpack(">BHH", pdu[:5])
+        if function == 6:
+            count, words = 1, [count]
+        elif function == 16:
+            words = struct.unpack(f">{count}H", pdu[6:])
+        elif function != 3:
             return struct.pack(">BB", function | 0x80, 1)
         if start + count > len(self.values) or count == 0:
             return struct.pack(">BB", function | 0x80, 2)
         with self.lock:
+            if function != 3:
+                self.values[start : start + count] = words
+                return pdu[:5]
             self.values[9] = (self.values[9] + 1) & 0xFFFF
             words = self.values[start : start + count]
         return struct.pack(f">BB{count}H", function, 2 * count, *words)
@@ -60,6 +69,8 @@ def tcp(registers):
 
 
 def rtu(registers):
+    """Reads alone: a frame of eight bytes."""
+
     class Device(socketserver.BaseRequestHandler):
         def handle(self):
             try:

@@ -19,6 +19,10 @@ remove() {
   (cd "$here/files" && find usr -type f) | while read -r file; do rm -f "/$file"; done
   # Gateway and cloud bring the same command line: what leads to the other's stays.
   links | while read -r link to; do [ "$(readlink "$link")" != "/usr/lib/$name/$to" ] || rm -f "$link"; done
+  # Folders that were not there before; one that something else uses by now is not empty.
+  sort -r "/usr/lib/$name/folders" 2>/dev/null | while read -r dir; do
+    case "$dir" in "/usr/lib/$name"*) ;; *) rmdir "$dir" 2>/dev/null || true ;; esac
+  done
   rm -rf "/usr/lib/$name" "/usr/share/doc/$name"
   systemctl daemon-reload || true
 }
@@ -27,7 +31,7 @@ case "${1:-}" in
   --remove) remove; exit ;;
   --purge)
     remove
-    rm -rf "$config_dir" "$state_dir" "/run/$user"
+    rm -rf "$config_dir" "$state_dir" "$state_dir-update" "/run/$user"
     userdel "$user" 2>/dev/null || true
     exit
     ;;
@@ -35,8 +39,13 @@ case "${1:-}" in
   *) echo "usage: install.sh [--remove | --purge]" >&2; exit 64 ;;
 esac
 
+# What is made here goes with its removal; of an upgrade, what was made before.
+folders=$(cat "/usr/lib/$name/folders" 2>/dev/null || true)
+folders="$folders
+$(cd "$here/files" && find usr -type d | while read -r dir; do [ -d "/$dir" ] || echo "/$dir"; done)"
 # A program that runs cannot be written over, only replaced.
 cp -a --no-preserve=ownership --remove-destination "$here/files/usr" /
+echo "$folders" | sed '/^$/d' > "/usr/lib/$name/folders"
 install -d "$config_dir/conf.d"
 # What somebody wrote stays.
 (cd "$here/files$config_dir" && find . -type f) | while read -r file; do

@@ -11,6 +11,7 @@ pub mod live;
 pub mod load;
 pub mod oracle;
 pub mod process;
+pub mod terminal;
 pub mod trend;
 pub mod wait;
 

@@ -1,9 +1,50 @@
-//! Arguments of `history` for several points, and for deletion.
+//! Arguments of `history`, for one point and several, and for deletion.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
+
+/// `history`.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct History {
+    /// Several points, or a part of one
+    #[command(subcommand)]
+    pub of: Option<HistoryOf>,
+    /// Id, full place, or its unambiguous end: `line1/oven`
+    #[arg(required = true)]
+    pub twin: Option<String>,
+    /// Name of the point
+    #[arg(required = true)]
+    pub point: Option<String>,
+    /// Start: RFC 3339, microseconds since 1970, or a time ago such as -15m
+    #[arg(long, default_value = "-1h", allow_hyphen_values = true, value_name = "TIME")]
+    pub from: String,
+    /// End, in the same forms
+    #[arg(long, default_value = "now", allow_hyphen_values = true, value_name = "TIME")]
+    pub to: String,
+    /// Most rows; beyond it, roll-ups. Default 1000, for a plot its width
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub max_points: Option<u32>,
+    /// How the time divides by quality and, of states, by value: of the range and of each roll-up
+    #[arg(long)]
+    pub times: bool,
+    /// Shape of the text output
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: HistoryFormat,
+}
+
+/// Shape of a history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum HistoryFormat {
+    /// columns
+    Table,
+    /// comma-separated values with a header
+    Csv,
+    /// a plot in the terminal
+    Plot,
+}
 
 /// `history align`, `export`, `delete`.
 #[derive(Debug, Subcommand)]
@@ -77,6 +118,9 @@ pub struct Export {
     /// File to write; it appears when it is whole. `.parquet` or `.csv`
     #[arg(long, value_name = "FILE")]
     pub file: PathBuf,
+    /// Instead of the samples the values of waveforms: of the blocks that begin in the range
+    #[arg(long)]
+    pub waveforms: bool,
 }
 
 /// `history waveform`.

@@ -199,11 +199,11 @@ fn range<T: std::str::FromStr + PartialOrd + Copy>(text: &str) -> Result<RangeIn
     if from <= to { Ok(from..=to) } else { Err(format!("`{text}` ends before it begins")) }
 }
 
-fn units(text: &str) -> Result<RangeInclusive<u8>, String> {
+pub(super) fn units(text: &str) -> Result<RangeInclusive<u8>, String> {
     range(text)
 }
 
-fn addresses(text: &str) -> Result<RangeInclusive<u16>, String> {
+pub(super) fn addresses(text: &str) -> Result<RangeInclusive<u16>, String> {
     let range = range::<u16>(text)?;
     if range.end() - range.start() < 2000 {
         Ok(range)

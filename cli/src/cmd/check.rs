@@ -28,7 +28,20 @@ pub(super) fn points(words: &[OsString], out: Out) -> Result<Exit> {
     run(command, out)
 }
 
-fn program() -> Result<Command> {
+/// What `check --json` says of a configuration.
+pub(super) fn report(config: &Path) -> Result<serde_json::Value> {
+    let mut command = program()?;
+    let output = command.arg("check").arg(config).arg("--json").stdin(Stdio::null()).output();
+    let output = output.map_err(|e| Error::new(Exit::Failed, format!("{PROGRAM} cannot be run: {e}")))?;
+    serde_json::from_slice(&output.stdout).map_err(|_| {
+        let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        Error::new(Exit::Failed, format!("{PROGRAM} does not check: {said}"))
+            .remedy("are both programs of the same version? (`twinway --version`, `twinway-gateway version`)")
+    })
+}
+
+/// The gateway's program.
+pub(super) fn program() -> Result<Command> {
     let own = std::env::current_exe().ok();
     let beside = own.as_deref().and_then(Path::parent);
     let program = find(beside, std::env::var_os("PATH").as_deref()).ok_or_else(|| {

@@ -5,7 +5,7 @@ use std::io::{IsTerminal, Write as _};
 use std::path::Path;
 
 use common::api::{EnrolRequest, EnrolResponse, Enrolled, GatewayView, IdentityView, Page, SigningRequest};
-use common::enrol::{EnrolmentCode, Way};
+use common::enrol::{CodeError, EnrolmentCode, Way};
 use reqwest::Method;
 use tokio::time::{Duration, Instant};
 
@@ -39,11 +39,20 @@ pub(super) async fn enrol(ctx: &Context, asked: Enrol, ca: Option<&Path>) -> Res
         Some(code) => code,
         None => ask_code()?,
     };
-    let code: EnrolmentCode = code
-        .parse()
-        .map_err(|e| Error::usage(format!("{e}")).remedy("type it as the administrator gave it to you"))?;
-    let cloud = Client::new(parse_url(cloud)?, None, ca)?;
+    let code = parse_code(&code)?;
+    let view = obtain(ctx, &code, &Client::new(parse_url(cloud)?, None, ca)?).await?;
+    ctx.out.show(&view, text)?;
+    connected(ctx).await
+}
 
+pub(super) fn parse_code(code: &str) -> Result<EnrolmentCode> {
+    code.parse().map_err(|e: CodeError| {
+        Error::usage(e.to_string()).remedy("type it as the administrator gave it to you")
+    })
+}
+
+/// Enrols the box of `ctx` in a cloud.
+pub(super) async fn obtain(ctx: &Context, code: &EnrolmentCode, cloud: &Client) -> Result<IdentityView> {
     let own = ctx.client.request(Method::POST, &["identity", "request"])?;
     let own: SigningRequest = ctx.client.fetch(own).await.map_err(|e| at_a_box(ctx, e))?;
     let key = code.key();
@@ -57,10 +66,7 @@ pub(super) async fn enrol(ctx: &Context, asked: Enrol, ca: Option<&Path>) -> Res
         Error::new(Exit::Failed, format!("the answer does not come from who made the code: {} was not believed", cloud.target()))
             .remedy("somebody changes what goes over this network, or the address is another cloud's: try over another one")
     })?;
-    let view: IdentityView =
-        ctx.client.fetch(ctx.client.request(Method::PUT, &["identity"])?.json(&enrolled)).await?;
-    ctx.out.show(&view, text)?;
-    connected(ctx).await
+    ctx.client.fetch(ctx.client.request(Method::PUT, &["identity"])?.json(&enrolled)).await
 }
 
 fn at_a_box(ctx: &Context, e: Error) -> Error {
@@ -71,7 +77,7 @@ fn at_a_box(ctx: &Context, e: Error) -> Error {
         .remedy("run this at the box, or name it with --socket or --url")
 }
 
-fn text(view: &IdentityView) -> String {
+pub(super) fn text(view: &IdentityView) -> String {
     format!(
         "{}/{} at {}\ncertificate {}, good until {}; renewed by itself\n",
         clean(view.tenant.as_str()),
@@ -83,7 +89,7 @@ fn text(view: &IdentityView) -> String {
 }
 
 /// Waits until the box has its session with the cloud.
-async fn connected(ctx: &Context) -> Result<Exit> {
+pub(super) async fn connected(ctx: &Context) -> Result<Exit> {
     let until = Instant::now() + CONNECTED_WITHIN;
     let mut last = None;
     while Instant::now() < until {

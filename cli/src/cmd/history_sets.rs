@@ -123,8 +123,13 @@ async fn export(ctx: &Context, args: Export) -> Result<Exit> {
         Some("parquet") => ExportFormat::Parquet,
         _ => return Err(Error::usage(format!("`{}`: name the file .csv or .parquet", args.file.display()))),
     };
-    let body =
-        ExportRequest { points: points(&args.set), from: Some(args.set.from), to: Some(args.set.to), format };
+    let body = ExportRequest {
+        points: points(&args.set),
+        from: Some(args.set.from),
+        to: Some(args.set.to),
+        format,
+        waveforms: args.waveforms,
+    };
     let request = ctx.client.request(Method::POST, &["history", "export"])?.timeout(WHOLE).json(&body);
     let mut response = ctx.client.send(request).await?;
     let part = part_of(&args.file);

@@ -7,12 +7,14 @@ mod buffer_box;
 mod check;
 mod command;
 mod configuration;
+mod diag;
 mod discover;
 mod enrol;
 mod gateway;
 mod history;
 mod history_sets;
 mod history_waveform;
+mod init;
 mod lines;
 mod lists;
 mod login;
@@ -84,6 +86,8 @@ pub(crate) async fn run(cli: Cli, out: Out) -> Result<Exit> {
         }
     }
     match verb {
+        Verb::Init(asked) => return Box::pin(init::init(*asked, hints, ca, out)).await,
+        Verb::Diag(asked) => return Box::pin(diag::diag(asked, hints, ca, out)).await,
         Verb::Login(login) => return login::login(login, hints, ca, out).await,
         Verb::Logout => return login::logout(hints, ca, out).await,
         Verb::Check { config, strict } => return check::check(&config, strict, out),
@@ -129,7 +133,9 @@ pub(crate) async fn run(cli: Cli, out: Out) -> Result<Exit> {
         Verb::Status { once } => status::status(&ctx, once).await,
         Verb::Reload { show } => reload::reload(&ctx, show).await,
         Verb::Switch { position, reason } => switch::switch(&ctx, position, reason).await,
-        Verb::Login(_)
+        Verb::Init(_)
+        | Verb::Diag(_)
+        | Verb::Login(_)
         | Verb::Logout
         | Verb::Check { .. }
         | Verb::Points { .. }

@@ -62,6 +62,7 @@ impl From<StoreError> for ApiError {
         match error {
             StoreError::NotFound { what } => Self::not_found(&what),
             StoreError::Conflict { what } | StoreError::Refused { what } => Self::new(Code::Conflict, what),
+            StoreError::TooLarge { what } => Self::new(Code::TooLarge, what),
             StoreError::Database { detail } => {
                 tracing::error!(detail, "storage refuses");
                 Self::new(Code::Unavailable, "storage is not available, try again later")

@@ -20,6 +20,7 @@ mod keys;
 mod live;
 mod metrics;
 pub mod openapi;
+mod paced;
 mod probes;
 mod request;
 mod router;

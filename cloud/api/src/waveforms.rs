@@ -15,6 +15,7 @@ use serde::Deserialize;
 use crate::context::Api;
 use crate::error::ApiError;
 use crate::guard::TwinRef;
+use crate::paced;
 use crate::request::Params;
 
 /// Blocks if nothing is said.
@@ -106,15 +107,23 @@ pub(crate) async fn get(
         return Err(ApiError::new(Code::NotFound, what));
     }
     // Millions of values take their time: not on a thread that others wait for.
-    let write = move || {
-        let _turn = turn;
-        if how.format == Format::Binary {
-            let bytes: Vec<u8> = joined(&parts).into_iter().flat_map(f64::to_le_bytes).collect();
-            return ([(header::CONTENT_TYPE, "application/octet-stream")], bytes).into_response();
-        }
-        Json(block((twin.asset, point, unit), &parts, max_points)).into_response()
+    let write = move || match how.format {
+        Format::Binary => Ok(joined(&parts).into_iter().flat_map(f64::to_le_bytes).collect()),
+        Format::Json => serde_json::to_vec(&block((twin.asset, point, unit), &parts, max_points)),
     };
-    tokio::task::spawn_blocking(write).await.map_err(|_| ApiError::new(Code::Unavailable, "interrupted"))
+    let interrupted = |_| ApiError::new(Code::Unavailable, "interrupted");
+    let bytes: Vec<u8> = tokio::task::spawn_blocking(write)
+        .await
+        .map_err(interrupted)?
+        .map_err(|e| ApiError::new(Code::Internal, e.to_string()))?;
+    let kind = match how.format {
+        Format::Binary => "application/octet-stream",
+        Format::Json => "application/json",
+    };
+    let headers =
+        [(header::CONTENT_TYPE, kind.to_owned()), (header::CONTENT_LENGTH, bytes.len().to_string())];
+    // It takes its room until the client has it: others wait so long.
+    Ok((headers, paced::whole(bytes, turn)).into_response())
 }
 
 /// A block of these parts, of which there is one at least.
@@ -166,16 +175,19 @@ fn rate_hz(dt_ps: u64) -> f64 {
     1e12 / dt_ps.max(1) as f64
 }
 
+/// Values of a part in engineering units, as samples of the point are scaled; none of what is beyond all numbers.
+pub(crate) fn scaled(part: &Waveform) -> impl Iterator<Item = Option<f64>> + '_ {
+    part.values.iter().map(|raw| Some(raw.mul_add(part.scale, part.offset)).filter(|x| x.is_finite()))
+}
+
 /// Values of a block in engineering units, from the parts that are there; NaN where there is none.
 fn joined(parts: &[Waveform]) -> Vec<f64> {
     let total = parts.iter().map(|p| p.total).max().unwrap_or(0);
     let mut all = vec![f64::NAN; total as usize];
     for part in parts {
         let places = all.iter_mut().skip(part.first as usize);
-        for (place, raw) in places.zip(part.values.iter()) {
-            // As samples of the point are scaled.
-            let value = raw.mul_add(part.scale, part.offset);
-            *place = if value.is_finite() { value } else { f64::NAN };
+        for (place, value) in places.zip(scaled(part)) {
+            *place = value.unwrap_or(f64::NAN);
         }
     }
     all

@@ -42,6 +42,57 @@ async fn points_are_aligned_for_who_sees_their_twins() {
         let answer = ask(&all, &body).await;
         assert_eq!(answer.problem(answer.status.as_u16()), code, "{with}");
     }
+    // A text of 1,000 bytes holds in each of 60,000 rows.
+    let mut body = body.clone();
+    body["points"] = json!([of("line1/oven", "setpoint")]);
+    assert_eq!(ask(&all, &body).await.ok(200).json()["rows"], json!(3));
+    body["step_ms"] = json!(3);
+    assert_eq!(ask(&all, &body).await.problem(413), "too_large");
+}
+
+/// Blocks are large: one that a client does not read keeps its turn, and is given up after a while.
+#[tokio::test(start_paused = true)]
+async fn blocks_that_nobody_reads_hold_up_others_and_not_for_ever() {
+    use axum::body::Body;
+    use axum::http::Request;
+    use tower::ServiceExt as _;
+
+    let rig = Rig::new();
+    let token = rig.token("all", &[("plant", Role::Viewer)]);
+    let ask = |format: &str| {
+        let path =
+            format!("/api/v1/twins/{OVEN}/points/temperature/waveforms/1795000000000000?format={format}");
+        let request = Request::get(path).header("host", "localhost:8080");
+        let request = request.header("authorization", format!("Bearer {token}")).body(Body::empty()).unwrap();
+        rig.router.clone().oneshot(request)
+    };
+    let read = async |body: Body| axum::body::to_bytes(body, usize::MAX).await.map(|bytes| bytes.len());
+    let soon = std::time::Duration::from_secs(5);
+    // Four at a time; not one byte of their bodies is taken.
+    let mut unread = Vec::new();
+    for _ in 0..4 {
+        unread.push(ask("binary").await.unwrap());
+    }
+    assert_eq!(unread[0].headers()["content-length"], "3200000");
+    let fifth = ask("json");
+    tokio::pin!(fifth);
+    assert!(tokio::time::timeout(soon, &mut fifth).await.is_err(), "there is no turn for it");
+    // One is read: then it has its turn.
+    assert_eq!(read(unread.remove(0).into_body()).await.unwrap(), 3_200_000);
+    let fifth = tokio::time::timeout(soon, fifth).await.unwrap().unwrap();
+    let json = axum::body::to_bytes(fifth.into_body(), usize::MAX).await.unwrap();
+    let json: Json = serde_json::from_slice(&json).unwrap();
+    assert_eq!(json["values"].as_array().unwrap().len(), 400_000);
+    // The others are given up, and what is left of them does not look whole.
+    tokio::time::sleep(std::time::Duration::from_secs(61)).await;
+    for _ in 0..4 {
+        let body = tokio::time::timeout(soon, ask("binary")).await.unwrap().unwrap().into_body();
+        assert_eq!(read(body).await.unwrap(), 3_200_000);
+    }
+    for response in unread {
+        let taken = read(response.into_body()).await.unwrap_or(0);
+        assert!(taken < 3_200_000, "{taken}");
+    }
 }
 
 #[tokio::test]
@@ -76,6 +127,30 @@ async fn an_export_is_a_file_in_pages_and_one_that_fails_is_cut_off() {
     let body = json!({"points": [of("line1/oven", "temperature")], "format": "xlsx"});
     let answer = rig.ask("POST", "/api/v1/history/export").bearer(&token).json(&body).send().await;
     assert_eq!(answer.problem(400), "invalid_request");
+}
+
+/// A point with a waveform has samples as well, of another meaning: either is exported.
+#[tokio::test]
+async fn an_export_of_waveforms_has_each_value_at_its_time() {
+    let rig = Rig::new();
+    let token = rig.token("all", &[("plant", Role::Viewer)]);
+    let lines = async |waveforms: bool| {
+        let mut body = json!({
+            "points": [of("winding/line1/press", "temperature")],
+            "from": "1795000000000000", "to": "1795000000000003", "format": "csv"
+        });
+        if waveforms {
+            body["waveforms"] = json!(true);
+        }
+        let csv = rig.ask("POST", "/api/v1/history/export").bearer(&token).json(&body).send().await.ok(200);
+        String::from_utf8(csv.body).unwrap().lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(lines(false).await.len(), 1 + 3);
+    let lines = lines(true).await;
+    assert_eq!(lines.len(), 1 + 400_000);
+    let row = |at: &str| format!("plant/winding/line1/press,temperature,{at},1795000000000001,good,0.5");
+    assert_eq!(lines[1], row("2026-11-18T11:06:40.000000Z,1795000000000000"));
+    assert_eq!(lines[400_000], row("2026-11-18T11:06:40.399999Z,1795000000399999"));
 }
 
 #[tokio::test]

@@ -1,6 +1,8 @@
 //! Where a point's history has nothing to go by, and why: holes in what its gateways sent, and what they said of their
 //! losses. Pure: storage reads what is needed, this makes gaps of it. Gaps in the samples themselves are in `common::gaps`.
 
+use std::collections::BTreeMap;
+
 use common::IntervalSet;
 use common::api::{GapReason, HistoryGap};
 use common::wire::{Gap, GapCause};
@@ -65,10 +67,28 @@ fn gap(from_us: i64, to_us: i64, cause: GapReason, count: Option<u64>) -> Histor
     HistoryGap { count, ..HistoryGap::new(from_us, to_us, cause) }
 }
 
+/// Sequences by rank.
+type Seqs = BTreeMap<u64, IntervalSet>;
+
+fn by_rank(some: impl Iterator<Item = (u64, u64, u64)>) -> Seqs {
+    let mut all = Seqs::new();
+    let whole = some.filter(|(_, first, last)| first <= last);
+    whole.for_each(|(rank, first, last)| all.entry(rank).or_default().insert_range(first, last));
+    all
+}
+
+/// Whether all of some sequences are there; of none they are.
+fn covers(all: &Seqs, rank: u64, first: u64, last: u64) -> bool {
+    first > last || all.get(&rank).is_some_and(|seqs| seqs.contains_range(first, last))
+}
+
 /// Gaps in what gateways sent. `runs` by rank and sequence, of all incarnations that feed a twin. What was told as lost
 /// and came all the same is no gap.
 pub fn of_streams(runs: &[Run], told: &[Told]) -> Vec<HistoryGap> {
-    let mut gaps: Vec<HistoryGap> = told.iter().filter_map(|t| of_told(runs, t)).collect();
+    // Once, and not for each hole: a box whose buffer is full for weeks has thousands of them.
+    let there = by_rank(runs.iter().map(|r| (r.rank, r.first, r.last)));
+    let explained = by_rank(told.iter().filter_map(|t| t.seqs.map(|(first, last)| (t.rank, first, last))));
+    let mut gaps: Vec<HistoryGap> = told.iter().filter_map(|t| of_told(runs, &there, t)).collect();
     for pair in runs.windows(2) {
         let [a, b] = pair else { continue };
         let (Some(from), Some(to)) = (a.last_us, b.first_us) else { continue };
@@ -79,27 +99,19 @@ pub fn of_streams(runs: &[Run], told: &[Told]) -> Vec<HistoryGap> {
             gaps.push(gap(from, to, GapReason::GatewayDown, None));
             continue;
         }
-        let explained = told.iter().filter(|t| t.rank == a.rank).filter_map(|t| t.seqs);
-        if !covers(explained, a.last + 1, b.first.saturating_sub(1)) {
+        if !covers(&explained, a.rank, a.last.saturating_add(1), b.first.saturating_sub(1)) {
             gaps.push(gap(from, to, GapReason::Awaited, None));
         }
     }
     gaps
 }
 
-fn covers(some: impl Iterator<Item = (u64, u64)>, first: u64, last: u64) -> bool {
-    let mut all = IntervalSet::new();
-    some.filter(|(a, b)| a <= b).for_each(|(a, b)| all.insert_range(a, b));
-    first > last || all.run_of(first).is_some_and(|(_, end)| end >= last)
-}
-
-fn of_told(runs: &[Run], told: &Told) -> Option<HistoryGap> {
+fn of_told(runs: &[Run], there: &Seqs, told: &Told) -> Option<HistoryGap> {
     let count = (told.samples > 0).then_some(told.samples);
-    if let Some((first, last)) = told.seqs {
-        let there = runs.iter().filter(|r| r.rank == told.rank).map(|r| (r.first, r.last));
-        if covers(there, first, last) {
-            return None;
-        }
+    if let Some((first, last)) = told.seqs
+        && covers(there, told.rank, first, last)
+    {
+        return None;
     }
     if let Some((from, to)) = told.times_us {
         return Some(gap(from, to.max(from).saturating_add(1), told.cause, count));
@@ -109,12 +121,15 @@ fn of_told(runs: &[Run], told: &Told) -> Option<HistoryGap> {
         return Some(gap(from, told.told_us.saturating_add(1), told.cause, count));
     };
     // Between the frames around them, also those of the incarnations before and after.
-    let before = |r: &&Run| (r.rank, r.last) < (told.rank, first);
-    let after = |r: &&Run| (r.rank, r.first) > (told.rank, last);
-    let from = runs.iter().filter(before).filter_map(|r| r.last_us).next_back();
-    let to = runs.iter().find(after).and_then(|r| r.first_us);
+    let before = runs.partition_point(|r| (r.rank, r.last) < (told.rank, first));
+    let after = runs.partition_point(|r| (r.rank, r.first) <= (told.rank, last));
+    let from = runs.iter().take(before).rev().find_map(|r| r.last_us);
+    let to = runs.get(after).and_then(|r| r.first_us);
     match (from, to) {
-        (Some(from), to) => Some(gap(from, to.unwrap_or(told.told_us).max(from + 1), told.cause, count)),
+        (Some(from), to) => {
+            let to = to.unwrap_or(told.told_us).max(from.saturating_add(1));
+            Some(gap(from, to, told.cause, count))
+        }
         (None, Some(to)) => Some(gap(to.saturating_sub(1), to, told.cause, count)),
         (None, None) => Some(gap(told.told_us, told.told_us.saturating_add(1), told.cause, count)),
     }

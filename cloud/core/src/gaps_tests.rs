@@ -50,3 +50,18 @@ fn holes_without_known_times_are_not_guessed() {
     old.last_us = None;
     assert!(of_streams(&[old, run(1, 9, 9, 90, 90)], &[]).is_empty());
 }
+
+/// A box whose buffer was full for weeks: looked at one by one, each hole against each word, this would take minutes.
+#[test]
+fn thousands_of_holes_and_words_on_them_are_told_apart() {
+    let n = 20_000u64;
+    let at = |i: u64| i64::try_from(i * 10).unwrap();
+    let runs: Vec<Run> = (0..n).map(|i| run(1, i * 10 + 1, i * 10 + 5, at(i), at(i) + 4)).collect();
+    // Every second hole is explained.
+    let words = (0..n).step_by(2).map(|i| told(1, Some((i * 10 + 6, i * 10 + 10)), GapReason::Quota));
+    let gaps = of_streams(&runs, &words.collect::<Vec<_>>());
+    let count = |cause| gaps.iter().filter(|g| g.cause == cause).count() as u64;
+    assert_eq!((count(GapReason::Quota), count(GapReason::Awaited)), (n / 2, n / 2 - 1));
+    let quota: Vec<_> = gaps.iter().filter(|g| g.cause == GapReason::Quota).take(2).cloned().collect();
+    assert_eq!(brief(&quota), [(4, 10, GapReason::Quota, Some(7)), (24, 30, GapReason::Quota, Some(7))]);
+}

@@ -44,6 +44,12 @@ pub enum StoreError {
         /// What it said.
         what: String,
     },
+    /// An answer would be too large, or take too long to find.
+    #[error("too large: {what}")]
+    TooLarge {
+        /// What is, and what can be asked for instead.
+        what: String,
+    },
     /// The database refuses. Nothing was changed.
     #[error("database: {detail}")]
     Database {
@@ -211,6 +217,8 @@ pub struct Loaded {
     pub twins: Vec<TwinState>,
     /// Gateways ever seen, with the time of the last word.
     pub gateways: Vec<(GatewayKey, i64)>,
+    /// Rank of the incarnation that has each gateway's name; see `State::speaks`.
+    pub speaks: Vec<(GatewayKey, u64)>,
 }
 
 /// Commands and desired values.

@@ -12,11 +12,12 @@ const BATCH: usize = 512;
 pub(crate) async fn restore(
     storage: &dyn FrameStorage,
 ) -> Result<(World, Vec<(GatewayKey, i64)>), StoreError> {
-    let Loaded { schemas, ranks, twins, gateways } = storage.load().await?;
+    let Loaded { schemas, ranks, twins, gateways, speaks } = storage.load().await?;
     let mut state = State {
         twins: twins.into_iter().map(|t| (t.id, t)).collect(),
         schemas: schemas.into_iter().map(|s| (s.hash(), Arc::new(s))).collect(),
         ranks: ranks.into_iter().collect(),
+        speaks: speaks.into_iter().map(|(key, rank)| (key.gateway, rank)).collect(),
         ..State::default()
     };
     let mut after = None;

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
 
+use cloud_core::StoreError;
 use cloud_core::align::{Column, Grid, Knot, align};
 use cloud_core::history::AlignedPoint;
 use common::TwinId;
@@ -12,13 +13,26 @@ use common::api::{HistoryGap, Interpolation};
 use common::gaps::merge;
 
 use crate::bucket::{self, Bucket, Buckets};
-use crate::codec::Row;
+use crate::codec::{Row, text_of};
 use crate::compact::REMOVED;
 use crate::db::Result;
 use crate::gaps;
-use crate::history::{Chunk, Source, find};
+use crate::history::{Chunk, Source, find, too_large};
 use crate::sql::Conn;
 use crate::tail::Tail;
+
+/// Samples that are read for one answer.
+const MOST_READ: u64 = 50_000_000;
+/// Bytes of the texts in an answer.
+const MOST_TEXT: usize = 16 << 20;
+/// Rows whose buckets are in memory at once.
+const ROWS: usize = 1 << 16;
+
+/// What may still be read for an answer.
+struct Left {
+    samples: u64,
+    text: usize,
+}
 
 /// What a twin's gateways lost since a time, and when the last of them was heard.
 type Streams = (i64, Vec<HistoryGap>, Option<i64>);
@@ -43,9 +57,10 @@ pub(crate) fn aligned(
     let end = grid.time(grid.rows).saturating_add(grid.step_us);
     let mut streams: HashMap<TwinId, Streams> = HashMap::new();
     let mut columns = Vec::with_capacity(points.len());
+    let mut left = Left { samples: MOST_READ, text: MOST_TEXT };
     for (point, source) in points.iter().zip(sources) {
         let (knots, before) = match &source {
-            Some(source) => knots(source, grid)?,
+            Some(source) => knots(source, grid, &mut left)?,
             None => (Vec::new(), None),
         };
         let from = before.unwrap_or(grid.from_us).min(grid.from_us);
@@ -65,23 +80,50 @@ pub(crate) fn aligned(
 }
 
 /// What is known around the rows, by time; and the time of the last sample before them.
-fn knots(source: &Source<'_>, grid: Grid) -> Result<(Vec<Knot>, Option<i64>)> {
+fn knots(source: &Source<'_>, grid: Grid, left: &mut Left) -> Result<(Vec<Knot>, Option<i64>)> {
     if grid.rows == 0 {
         return Ok((Vec::new(), None));
     }
-    let (start, end) = (grid.from_us, grid.time(grid.rows).saturating_add(grid.step_us));
-    let chunks = source.chunks(start, end)?;
-    let level = bucket::level_for(grid.step_us);
-    let mut buckets = source.rolled_up(&Buckets::new(grid.step_us), level, (start, end), &chunks)?;
-    look_up(source, &mut buckets, &chunks, grid.step_us)?;
-    let before = source.before(start)?;
+    let before = source.before(grid.from_us)?;
     let before_us = before.as_ref().map(|row| row.t);
-    let mut knots: Vec<Knot> = Vec::with_capacity(buckets.len() * 2 + 1);
-    knots.extend(before.map(knot));
-    for bucket in buckets {
-        put(bucket, &mut knots);
+    let mut knots: Vec<Knot> = before.map(knot).into_iter().collect();
+    // One step beyond the last row, for a line.
+    let rows = grid.rows.saturating_add(1);
+    for first in (0..rows).step_by(ROWS) {
+        some_knots(source, grid, (first, first.saturating_add(ROWS).min(rows)), left, &mut knots)?;
     }
     Ok((knots, before_us))
+}
+
+/// Knots of some rows.
+fn some_knots(
+    source: &Source<'_>,
+    grid: Grid,
+    (first, end): (usize, usize),
+    left: &mut Left,
+    knots: &mut Vec<Knot>,
+) -> Result<()> {
+    let (start, end) = (grid.time(first), grid.time(end));
+    let chunks = source.chunks(start, end)?;
+    let level = bucket::level_for(grid.step_us);
+    let read = chunks.iter().filter(|c| !c.is_rolled(level) && c.class != REMOVED).map(|c| c.n).sum();
+    left.samples = left.samples.checked_sub(read).ok_or_else(too_many)?;
+    let into = Buckets::new(grid.step_us).listing(0);
+    let buckets = source.rolled_up(&into, level, (start, end), &chunks)?;
+    let mut buckets = buckets.ok_or_else(too_large)?;
+    look_up(source, &mut buckets, &chunks, grid.step_us)?;
+    let before = knots.len();
+    buckets.into_iter().for_each(|bucket| put(bucket, knots));
+    let text = knots.iter().skip(before).map(|k| text_of(k.value.as_ref())).sum();
+    left.text = left.text.checked_sub(text).ok_or_else(too_large)?;
+    Ok(())
+}
+
+fn too_many() -> StoreError {
+    let what = format!(
+        "more than {MOST_READ} samples would have to be read: ask for fewer points, a shorter range, or a step of whole seconds or minutes, which roll-ups have"
+    );
+    StoreError::TooLarge { what }
 }
 
 fn knot(row: Row) -> Knot {

@@ -8,7 +8,7 @@ use cloud_core::Position;
 use common::api::HistoryPoint;
 use common::{Quality, QualityClass};
 
-use crate::codec::Row;
+use crate::codec::{Row, text_of};
 use crate::times::{MOST_STATES, Times, state_of};
 
 const SECOND: i64 = 1_000_000;
@@ -185,6 +185,14 @@ impl Bucket {
             Some(ends) => Some(&ends.1),
             None => self.last.as_ref().filter(|_| self.good > 0),
         }
+    }
+
+    /// Bytes of the texts that it holds.
+    pub(crate) fn text(&self) -> usize {
+        let row = |row: Option<&Row>| row.map_or(0, Row::text);
+        let states = self.times.iter().flat_map(|t| &t.states).map(|(value, _)| text_of(Some(value)));
+        let good = self.good_ends.as_ref().map_or(0, |ends| ends.0.text() + ends.1.text());
+        row(self.first.as_ref()) + row(self.last.as_ref()) + good + states.sum::<usize>()
     }
 
     fn is_all_good(&self) -> bool {

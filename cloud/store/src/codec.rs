@@ -32,6 +32,20 @@ impl Row {
     pub(crate) fn key(&self) -> (i64, Position) {
         (self.t, self.at)
     }
+
+    /// Bytes of its text.
+    pub(crate) fn text(&self) -> usize {
+        text_of(self.value.as_ref())
+    }
+}
+
+/// Bytes that a value takes beside its place: a text may be thousands of times as large as a number.
+pub(crate) fn text_of(value: Option<&Value>) -> usize {
+    match value {
+        Some(Value::Text(text)) => text.len(),
+        Some(Value::Bytes(bytes)) => bytes.len(),
+        _ => 0,
+    }
 }
 
 /// Why a blob could not be read.

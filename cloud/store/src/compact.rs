@@ -3,20 +3,21 @@
 //! series never has more than a few small chunks, and roll-ups are written once. The heavy work is done beside
 //! the writer, which only stores the outcome.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{LazyLock, PoisonError};
 
 use cloud_core::Position;
+use common::Value;
 
 use crate::bucket::{self, Bucket, Buckets, LEVELS};
 use crate::bucket_codec;
-use crate::codec::{self, Row};
-use crate::db::{Result, damaged, from_sql, to_sql};
-use crate::frames::load_ranks;
+use crate::codec::{self, Row, text_of};
+use crate::db::{Result, damaged, to_sql};
+use crate::feeds::{self, Feeds};
 use crate::gather::{self, Group};
 use crate::marks::FRAMES;
 use crate::merge::merge_small;
-use crate::sql::{Cell, Conn, Kind, Table, Tx, params};
+use crate::sql::{Cell, Conn, Kind, Table, Tx};
 use crate::sqlite::Checkpointer;
 use crate::stamps::{self, Cells, STAMPS, Stamps};
 use crate::tail::{Batch, FrameKey, SeriesId};
@@ -30,6 +31,8 @@ pub(crate) struct Limits {
     pub(crate) seal: usize,
     /// Small chunks of one class that are merged into one; at least 2.
     pub(crate) merge: usize,
+    /// Samples, and what takes as much room, that are merged in one transaction.
+    pub(crate) at_once: usize,
 }
 
 /// The class of sealed chunks.
@@ -38,6 +41,8 @@ pub(crate) const SEALED: i64 = 9;
 pub(crate) const REMOVED: i64 = 10;
 /// A level is stored if it has at most one bucket for so many samples; the coarsest always is.
 const WORTH: usize = 4;
+/// Bytes of texts from which on a chunk is complete however few its rows are: a reader has all of it in memory.
+const MOST_TEXT: usize = 4 << 20;
 /// A thread is started for so many samples at least.
 const SAMPLES_A_THREAD: usize = 16_384;
 /// Threads that encode, at most.
@@ -201,11 +206,10 @@ impl New {
         if n == 0 {
             return;
         }
-        let is_sealed = n >= limits.seal || must_seal;
+        let texts = texts(&series, n);
+        let is_sealed = n >= limits.seal || must_seal || texts.iter().sum::<usize>() > MOST_TEXT;
         let parts = if is_sealed { (n / limits.seal).max(1) } else { 1 };
-        let each = n.div_ceil(parts);
-        for from in (0..n).step_by(each) {
-            let to = (from + each).min(n);
+        for (from, to) in parted(n, n.div_ceil(parts), |i| texts.get(i).copied().unwrap_or(0)) {
             let stamps = &stamps.slice(from, to);
             let place = (series.len() > 1).then(|| {
                 self.stamps.push(codec::encode_stamps(stamps));
@@ -238,6 +242,32 @@ impl New {
     }
 }
 
+/// Bytes of text of each row, of the series that has most of it there. None where no series has any.
+fn texts(series: &[(SeriesId, Cells)], n: usize) -> Vec<usize> {
+    let mut most = Vec::new();
+    let is_text = |v: &Option<Value>| matches!(v, Some(Value::Text(_) | Value::Bytes(_)));
+    for (_, cells) in series.iter().filter(|(_, cells)| cells.value.iter().any(is_text)) {
+        most.resize(n, 0);
+        for (most, value) in most.iter_mut().zip(&cells.value) {
+            *most = (*most).max(text_of(value.as_ref()));
+        }
+    }
+    most
+}
+
+/// From where to where parts of `n` go: of at most `each`, and of not much more text than a chunk may have.
+fn parted(n: usize, each: usize, text: impl Fn(usize) -> usize) -> Vec<(usize, usize)> {
+    let (mut parts, mut from, mut sum) = (Vec::new(), 0, 0);
+    for i in 0..n {
+        sum += text(i);
+        if i + 1 == n || i + 1 - from >= each || sum >= MOST_TEXT {
+            parts.push((from, i + 1));
+            (from, sum) = (i + 1, 0);
+        }
+    }
+    parts
+}
+
 /// What `one` makes of each, in their order. `weight`: the samples of each.
 fn on_all_cores<T: Sync, R: Send>(all: &[T], weight: usize, one: impl Fn(&T) -> Vec<R> + Sync) -> Vec<R> {
     let some = &|some: &[T]| some.iter().flat_map(&one).collect::<Vec<_>>();
@@ -255,17 +285,27 @@ fn on_all_cores<T: Sync, R: Send>(all: &[T], weight: usize, one: impl Fn(&T) -> 
     })
 }
 
-/// The roll-ups of a sealed chunk, by level.
+/// The roll-ups of a sealed chunk, by level: those that are worth it.
 fn rolled_up(rows: &[Row]) -> Vec<(usize, Vec<Bucket>)> {
+    let is_worth =
+        |level: usize, buckets: &[Bucket]| level == LEVELS.len() || buckets.len() * WORTH <= rows.len();
+    levels_of(rows, times::listed(rows), is_worth)
+}
+
+/// Roll-ups of rows in order of time, that list so many states: those levels that are wanted.
+pub(crate) fn levels_of(
+    rows: &[Row],
+    states: usize,
+    is_wanted: impl Fn(usize, &[Bucket]) -> bool,
+) -> Vec<(usize, Vec<Bucket>)> {
     let mut levels: Vec<(usize, Vec<Bucket>)> = Vec::new();
-    let states = times::listed(rows);
     for (level, width) in (1..).zip(LEVELS) {
         let like = Buckets::new(width).listing(states);
         let buckets = match levels.last() {
             Some((_, finer)) => like.of_all(finer.clone()),
             None => like.of_rows(rows),
         };
-        if level == LEVELS.len() || buckets.len() * WORTH <= rows.len() {
+        if is_wanted(level, &buckets) {
             levels.push((level, buckets));
         }
     }
@@ -295,8 +335,10 @@ pub(crate) fn bucket_chunks(
     limits: Limits,
 ) -> Vec<NewChunk> {
     let width = bucket::level_width(level);
-    let class = if buckets.len() >= limits.seal { SEALED } else { class };
-    let parts = (buckets.len() / limits.seal).max(1);
+    let text = |b: &Bucket| b.text();
+    let is_complete = buckets.len() >= limits.seal || buckets.iter().map(text).sum::<usize>() > MOST_TEXT;
+    let class = if is_complete { SEALED } else { class };
+    let each = buckets.len().div_ceil((buckets.len() / limits.seal).max(1)).max(1);
     let one = |part: &[Bucket]| NewChunk {
         series,
         level,
@@ -309,7 +351,8 @@ pub(crate) fn bucket_chunks(
         stamps: None,
         blob: bucket_codec::encode(part),
     };
-    buckets.chunks(buckets.len().div_ceil(parts).max(1)).map(one).collect()
+    let parts = parted(buckets.len(), each, |i| buckets.get(i).map_or(0, text));
+    parts.into_iter().filter_map(|(from, to)| buckets.get(from..to)).map(one).collect()
 }
 
 const LAST_VALUES: Table<'static> = Table {
@@ -348,7 +391,11 @@ const CHUNK_IDS: Table<'static> = Table { name: "chunks", columns: &[("id", Kind
 
 fn store(tx: &Tx<'_>, prepared: &Prepared) -> Result<()> {
     insert(tx, &prepared.new)?;
-    let last = prepared.last.iter().map(|(series, at, blob)| {
+    // Another box may have the name since they were read.
+    let ranks: BTreeSet<u64> = prepared.last.iter().map(|(_, at, _)| at.rank).collect();
+    let silent = feeds::silent(tx, ranks)?;
+    let last = prepared.last.iter().filter(|(_, at, _)| !silent.contains(&at.rank));
+    let last = last.map(|(series, at, blob)| {
         let [series, rank, seq, idx] =
             [*series, to_sql(at.rank), to_sql(at.seq), i64::from(at.index)].map(Cell::Int);
         [series, rank, seq, idx, Cell::Blob(blob)]
@@ -408,35 +455,6 @@ fn maintain(shared: &Shared) -> Result<()> {
     retention::apply(shared, now)
 }
 
-/// Which ranks apply to which series' last value: those of the gateway that the twin was bound to then.
-struct Feeds {
-    /// Row of each rank's gateway.
-    gateways: HashMap<u64, i64>,
-    /// By series: gateway, from, to.
-    spans: HashMap<SeriesId, Vec<(i64, u64, Option<u64>)>>,
-}
-
-impl Feeds {
-    /// For series from the first to the last.
-    fn load(conn: &Conn, (first, last): (SeriesId, SeriesId)) -> Result<Self> {
-        let gateways = load_ranks(conn)?.into_iter().map(|(rank, .., row)| (rank, row)).collect();
-        let sql = "SELECT s.id, b.gateway, b.from_rank, b.to_rank FROM series s
-                   JOIN bindings b ON b.twin = s.twin AND b.tenant = s.tenant WHERE s.id >= ?1 AND s.id <= ?2";
-        let mut spans: HashMap<SeriesId, Vec<_>> = HashMap::new();
-        conn.each(sql, params![first, last], |row| {
-            let to: Option<i64> = row.get(3)?;
-            let span = (row.get(1)?, from_sql(row.get(2)?), to.map(from_sql));
-            spans.entry(row.get(0)?).or_default().push(span);
-            Ok(())
-        })?;
-        Ok(Self { gateways, spans })
-    }
-
-    fn applies(&self, series: SeriesId, rank: u64) -> bool {
-        let Some(gateway) = self.gateways.get(&rank) else { return false };
-        let holds = |(of, from, to): &(i64, u64, Option<u64>)| {
-            of == gateway && *from <= rank && to.is_none_or(|to| rank < to)
-        };
-        self.spans.get(&series).is_some_and(|spans| spans.iter().any(holds))
-    }
-}
+#[cfg(test)]
+#[path = "compact_tests.rs"]
+mod tests;

@@ -20,6 +20,7 @@ pub(crate) const MIGRATIONS: &[(&str, &str)] = &[
     (include_str!("certificates.sql"), ""),
     (include_str!("stamps.sql"), "ALTER TABLE stamps ALTER COLUMN blob SET STORAGE EXTERNAL;"),
     (include_str!("waveforms.sql"), "ALTER TABLE waveforms ALTER COLUMN blob SET STORAGE EXTERNAL;"),
+    (include_str!("speaks.sql"), ""),
     (include_str!("configurations.sql"), ""),
 ];
 

@@ -9,11 +9,11 @@ use common::command::LogEntry;
 
 use crate::bucket::{self, Bucket, Buckets, LEVELS};
 use crate::codec::Row;
-use crate::compact::{self, New, REMOVED, SEALED, bucket_chunks, compact_frames, raw_chunk};
+use crate::compact::{self, New, REMOVED, SEALED, bucket_chunks, compact_frames, levels_of, raw_chunk};
 use crate::db::{Result, to_json, to_sql};
-use crate::history::{Chunk, Source, find};
+use crate::history::{Chunk, Source, find, within};
 use crate::sql::{Conn, Tx, params};
-use crate::{Shared, log, stamps, waveforms};
+use crate::{Shared, log, stamps, times, waveforms};
 
 /// Chunks that go, those that come in their place, and samples that are gone.
 #[derive(Default)]
@@ -94,7 +94,7 @@ impl<'a> Deletion<'a> {
     fn run(mut self) -> Result<Outcome> {
         let is_whole = self.days == (self.from, self.to);
         // What is left of the days, by level that roll it up: rows of sealed chunks.
-        let mut left: Vec<Buckets> = LEVELS.iter().map(|width| Buckets::new(*width)).collect();
+        let mut left: Vec<Vec<Bucket>> = vec![Vec::new(); LEVELS.len()];
         let mut has_rolled = false;
         for chunk in self.source.chunks(self.days.0, self.days.1)? {
             let is_sealed = chunk.class >= SEALED;
@@ -125,15 +125,17 @@ impl<'a> Deletion<'a> {
         chunk: &Chunk,
         is_sealed: bool,
         is_touched: bool,
-        left: &mut [Buckets],
+        left: &mut [Vec<Bucket>],
     ) -> Result<()> {
         let mut rows = self.source.samples(chunk)?;
         let before = rows.len();
         rows.retain(|r| !self.is_deleted(r));
         if is_sealed {
-            let in_days = |r: &&Row| self.days.0 <= r.t && r.t < self.days.1;
-            for buckets in left.iter_mut().skip(chunk.rolled.saturating_sub(1)) {
-                rows.iter().filter(in_days).for_each(|r| buckets.add(r));
+            // As when it was sealed.
+            let states = times::listed(&rows);
+            let in_days = within(&rows, self.days.0, self.days.1);
+            for (level, buckets) in levels_of(in_days, states, |level, _| level >= chunk.rolled) {
+                left.get_mut(level - 1).into_iter().for_each(|all| all.extend_from_slice(&buckets));
             }
         }
         if is_touched && rows.len() < before {
@@ -147,15 +149,18 @@ impl<'a> Deletion<'a> {
     }
 
     /// Roll-ups of the days: the stored ones go, those of what is left come.
-    fn replace_buckets(&mut self, left: Vec<Buckets>) -> Result<()> {
+    fn replace_buckets(&mut self, left: Vec<Vec<Bucket>>) -> Result<()> {
         for (level, fresh) in (1..).zip(left) {
-            for (id, buckets) in self.source.bucket_chunks(level, self.days.0, self.days.1)? {
+            // Those of these days alone need not be read: of years there are many.
+            self.outcome.ids.extend(self.source.bucket_chunks_in(level, self.days.0, self.days.1)?);
+            let cut = self.source.bucket_chunks_cut(level, self.days.0, self.days.1)?;
+            for (id, buckets) in cut {
                 let is_kept = |b: &Bucket| b.start < self.days.0 || b.start >= self.days.1;
                 let kept: Vec<Bucket> = buckets.into_iter().filter(is_kept).collect();
                 self.outcome.ids.push(id);
                 self.put(level, &kept);
             }
-            self.put(level, &fresh.into_vec());
+            self.put(level, &Buckets::new(bucket::level_width(level)).of_all(fresh));
         }
         Ok(())
     }

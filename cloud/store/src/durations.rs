@@ -110,7 +110,12 @@ impl<'a> Walk<'a> {
     /// All samples in `start..end`, by the buckets of a level.
     fn level(&mut self, source: &Source<'_>, level: usize, start: i64, end: i64) -> Result<()> {
         if level == 0 {
-            for row in source.rows(start, end)? {
+            let Some(rows) = source.rows(start, end)? else {
+                self.until(start);
+                self.held = Held::Unsettled(start);
+                return Ok(());
+            };
+            for row in rows {
                 self.until(row.t);
                 self.saw(&row, &row);
                 self.held = Held::Row(row);
@@ -121,7 +126,11 @@ impl<'a> Walk<'a> {
         let whole =
             (bucket::start(start, width), bucket::start(end.saturating_sub(1), width).saturating_add(width));
         let chunks = source.chunks(whole.0, whole.1)?;
-        let buckets = source.rolled_up(&Buckets::new(width), level, whole, &chunks)?;
+        let Some(buckets) = source.rolled_up(&Buckets::new(width), level, whole, &chunks)? else {
+            self.until(start);
+            self.held = Held::Unsettled(start);
+            return Ok(());
+        };
         self.left = self.left.saturating_sub(buckets.len() as u64);
         for bucket in buckets {
             let (from, to) = (bucket.start.max(start), bucket.start.saturating_add(width).min(end));

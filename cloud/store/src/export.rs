@@ -12,6 +12,9 @@ use crate::history::{Source, find};
 use crate::sql::Conn;
 use crate::tail::Tail;
 
+/// Bytes of texts from which on a page is full.
+const MOST_TEXT: usize = 16 << 20;
+
 pub(crate) fn samples(
     conn: &Conn,
     tail: &RwLock<Tail>,
@@ -30,21 +33,22 @@ pub(crate) fn samples(
     let mut chunks = source.chunks(from, to)?;
     chunks.retain(|c| c.class != REMOVED);
     // By their beginnings: up to the beginning of the first chunk that is left out, all is there.
-    let (mut n, mut taken) = (0, 0);
+    let (mut n, mut text, mut taken) = (0, 0, 0);
+    let mut rows: Vec<Row> = Vec::new();
     for (i, chunk) in chunks.iter().enumerate() {
-        if n >= most as u64 && chunk.t_min > from {
+        if (n >= most as u64 || text >= MOST_TEXT) && chunk.t_min > from {
             break;
         }
+        let some = source.samples(chunk)?;
         n += chunk.n;
+        text += some.iter().map(Row::text).sum::<usize>();
+        rows.extend(some.into_iter().filter(|r| from <= r.t && r.t < to));
         taken = i + 1;
     }
     let next_us = chunks.get(taken).map(|c| c.t_min.min(to)).filter(|t| *t < to);
     let end = next_us.unwrap_or(to);
-    let is_within = |r: &Row| from <= r.t && r.t < end;
-    let mut rows: Vec<Row> = source.tail.iter().filter(|r| is_within(r)).cloned().collect();
-    for chunk in chunks.iter().take(taken) {
-        rows.extend(source.samples(chunk)?.into_iter().filter(is_within));
-    }
+    rows.retain(|r| r.t < end);
+    rows.extend(source.tail.iter().filter(|r| from <= r.t && r.t < end).cloned());
     rows.sort_unstable_by_key(Row::key);
     let row = |r: Row| ExportRow { t_us: r.t, received_us: r.received, quality: r.quality, value: r.value };
     Ok(SamplePage { rows: rows.into_iter().map(row).collect(), next_us })

@@ -5,9 +5,9 @@ use std::sync::{PoisonError, RwLock};
 
 use cloud_core::StoreError;
 use cloud_core::storage::History;
-use common::TwinId;
 use common::api::{HistoryPoint, Resolution};
 use common::gaps::{merge, of_rows};
+use common::{Quality, TwinId};
 
 use crate::bucket::{self, Bucket, Buckets, LEVELS};
 use crate::bucket_codec;
@@ -21,6 +21,9 @@ use crate::tail::{SeriesId, Tail};
 /// Beyond so many samples, widths that only raw samples can make up are not offered.
 const MAX_RAW: u64 = 1_000_000;
 
+/// Bytes of texts in an answer, and in what is made into one: with more a range is rolled up, and at last refused.
+const MOST_TEXT: usize = 16 << 20;
+
 /// With more gaps, those are told as one that are close to each other.
 const MAX_GAPS: usize = 1_000;
 
@@ -33,6 +36,25 @@ pub(crate) struct Chunk {
     pub(crate) class: i64,
     pub(crate) rolled: usize,
 }
+
+/// Those that may have samples in a range, from the index alone; so are the next two.
+const CHUNKS: &str = "SELECT id, t_min, t_max, n, class, rolled FROM chunks
+                      WHERE series = ?1 AND level = 0 AND t_min < ?3 AND t_max >= ?2 ORDER BY t_min";
+/// The one that began last before a time, and all that began before it, if they reach to another.
+const NEWEST: &str = "SELECT id, t_min, t_max, n, class, rolled FROM chunks
+                      WHERE series = ?1 AND level = 0 AND t_min < ?2 AND t_max >= ?3 ORDER BY t_min DESC LIMIT 1";
+const OTHERS: &str = "SELECT id, t_min, t_max, n, class, rolled FROM chunks
+                      WHERE series = ?1 AND level = 0 AND t_min < ?2 AND t_max >= ?3";
+/// Samples of a chunk.
+const SAMPLES: &str =
+    "SELECT c.blob, s.blob FROM chunks c LEFT JOIN stamps s ON s.id = c.stamps WHERE c.id = ?1";
+/// Chunks of buckets that may have some in a range; those that have none beyond it; those that may have.
+const BUCKETS: &str =
+    "SELECT id, blob FROM chunks WHERE series = ?1 AND level = ?2 AND t_min < ?4 AND t_max >= ?3";
+const BUCKETS_IN: &str =
+    "SELECT id FROM chunks WHERE series = ?1 AND level = ?2 AND t_min >= ?3 AND t_min < ?4 AND t_max < ?4";
+const BUCKETS_CUT: &str = "SELECT id, blob FROM chunks
+                           WHERE series = ?1 AND level = ?2 AND t_min < ?4 AND t_max >= ?3 AND (t_min < ?3 OR t_max >= ?4)";
 
 impl Chunk {
     fn read(r: &sql::Row<'_>) -> Result<Self> {
@@ -74,13 +96,14 @@ pub(crate) fn history(
     if let Some(series) = series {
         let source = Source::new(&tx, series, tail.rows()?.pop().unwrap_or_default());
         let chunks = source.chunks(from, to)?;
-        (history.resolution, history.points) = match source.raw(&chunks, from, to, max_points)? {
-            Some(points) => (Resolution::Raw, points),
+        let last;
+        (history.resolution, history.points, last) = match source.raw(&chunks, from, to, max_points)? {
+            Some(points) => (Resolution::Raw, points, Vec::new()),
             None => source.rolled(&chunks, from, to, max_points.max(1))?,
         };
         missing.extend(gaps::removed(&tx, series)?);
         let before = source.before(from)?.map(|row| row.quality);
-        missing.extend(of_rows(&history.points, history.resolution, before, (from, to)));
+        missing.extend(of_rows(&history.points, &last, history.resolution, before, (from, to)));
     }
     // What is closer than a row of the answer could not be told apart.
     let within = match history.resolution {
@@ -123,46 +146,58 @@ impl<'a> Source<'a> {
 
     /// Chunks of samples that may have some in `from..to`.
     pub(crate) fn chunks(&self, from: i64, to: i64) -> Result<Vec<Chunk>> {
-        let sql = "SELECT id, t_min, t_max, n, class, rolled FROM chunks
-                   WHERE series = ?1 AND level = 0 AND t_min < ?3 AND t_max >= ?2 ORDER BY t_min";
-        self.conn.all(sql, params![self.series, from, to], Chunk::read)
+        self.conn.all(CHUNKS, params![self.series, from, to], Chunk::read)
     }
 
     pub(crate) fn samples(&self, chunk: &Chunk) -> Result<Vec<Row>> {
-        let sql = "SELECT c.blob, s.blob FROM chunks c LEFT JOIN stamps s ON s.id = c.stamps WHERE c.id = ?1";
         let (blob, stamps): (Vec<u8>, Option<Vec<u8>>) =
-            self.conn.one(sql, params![chunk.id], |r| Ok((r.get(0)?, r.get(1)?)))?;
+            self.conn.one(SAMPLES, params![chunk.id], |r| Ok((r.get(0)?, r.get(1)?)))?;
         let rows = codec::decode_rows(&blob, stamps.as_deref());
         rows.map_err(|e| damaged(format_args!("chunk {}", chunk.id), e))
     }
 
-    /// Samples in `from..to`, by time.
-    pub(crate) fn rows(&self, from: i64, to: i64) -> Result<Vec<Row>> {
+    /// Samples in `from..to`, by time. None if their texts are too large.
+    pub(crate) fn rows(&self, from: i64, to: i64) -> Result<Option<Vec<Row>>> {
         let is_within = |r: &Row| (from..to).contains(&r.t);
         let mut rows: Vec<Row> = self.tail.iter().filter(|r| is_within(r)).cloned().collect();
+        let mut text = text(&rows);
         for chunk in self.chunks(from, to)?.iter().filter(|c| c.class != REMOVED) {
+            let before = rows.len();
             rows.extend(self.samples(chunk)?.into_iter().filter(is_within));
+            text += self::text(rows.get(before..).unwrap_or_default());
+            if text > MOST_TEXT {
+                return Ok(None);
+            }
         }
         rows.sort_unstable_by_key(Row::key);
-        Ok(rows)
+        Ok(Some(rows))
     }
 
     /// All that begins in `from..to` as buckets: those of a level, and the samples that are in none of them. `chunks`: those
-    /// that may have some.
+    /// that may have some. None if their texts are too large.
     pub(crate) fn rolled_up(
         &self,
         into: &Buckets,
         level: usize,
         (from, to): (i64, i64),
         chunks: &[Chunk],
-    ) -> Result<Vec<Bucket>> {
-        let mut all = if level > 0 { self.buckets(level, from, to)? } else { Vec::new() };
-        all.retain(|b| from <= b.start && b.start < to);
-        for chunk in chunks.iter().filter(|c| !c.is_rolled(level) && c.class != REMOVED) {
-            all.extend(into.of_rows(within(&self.samples(chunk)?, from, to)));
+    ) -> Result<Option<Vec<Bucket>>> {
+        let mut gathered = Gathered { into, all: Vec::new(), text: 0 };
+        let mut fits = true;
+        if level > 0 {
+            self.each_bucket_chunk(BUCKETS, level, (from, to), |_, mut some| {
+                some.retain(|b| from <= b.start && b.start < to);
+                fits = fits && gathered.take(some);
+            })?;
         }
-        all.extend(into.of_rows(within(&self.tail, from, to)));
-        Ok(into.of_all(all))
+        for chunk in chunks.iter().filter(|c| !c.is_rolled(level) && c.class != REMOVED) {
+            if !fits {
+                break;
+            }
+            fits = gathered.take(into.of_rows(within(&self.samples(chunk)?, from, to)));
+        }
+        fits = fits && gathered.take(into.of_rows(within(&self.tail, from, to)));
+        Ok(fits.then(|| into.of_all(gathered.all)))
     }
 
     /// Every sample, if there are at most `max` and none was removed.
@@ -174,32 +209,39 @@ impl<'a> Source<'a> {
         let mut rows: Vec<Row> = self.tail.iter().filter(is_within).cloned().collect();
         let (whole, cut): (Vec<_>, Vec<_>) = chunks.iter().partition(|c| from <= c.t_min && c.t_max < to);
         let mut n = rows.len() as u64 + whole.iter().map(|c| c.n).sum::<u64>();
-        for chunk in cut {
-            if n > max as u64 {
+        let mut text = text(&rows);
+        // Those first of which it is not known how many are within.
+        for (chunk, is_cut) in cut.into_iter().map(|c| (c, true)).chain(whole.into_iter().map(|c| (c, false)))
+        {
+            if n > max as u64 || text > MOST_TEXT {
                 return Ok(None);
             }
             let before = rows.len();
             rows.extend(self.samples(chunk)?.into_iter().filter(|r| is_within(&r)));
-            n += (rows.len() - before) as u64;
+            let new = rows.get(before..).unwrap_or_default();
+            text += self::text(new);
+            n += if is_cut { new.len() as u64 } else { 0 };
         }
-        if n > max as u64 {
+        if n > max as u64 || text > MOST_TEXT {
             return Ok(None);
-        }
-        for chunk in whole {
-            rows.extend(self.samples(chunk)?);
         }
         rows.sort_unstable_by_key(Row::key);
         Ok(Some(rows.into_iter().map(raw_point).collect()))
     }
 
-    /// Buckets of the finest width that gives at most `max`.
-    fn rolled(
-        &self,
-        chunks: &[Chunk],
-        from: i64,
-        to: i64,
-        max: usize,
-    ) -> Result<(Resolution, Vec<HistoryPoint>)> {
+    /// Buckets of the finest width that gives at most `max`, fewer where their texts are large; and the quality that each
+    /// ends with.
+    fn rolled(&self, chunks: &[Chunk], from: i64, to: i64, mut max: usize) -> Result<Rolled> {
+        loop {
+            match self.rolled_to(chunks, from, to, max)? {
+                Some(rolled) => return Ok(rolled),
+                None if max > 1 => max = (max / 4).max(1),
+                None => return Err(too_large()),
+            }
+        }
+    }
+
+    fn rolled_to(&self, chunks: &[Chunk], from: i64, to: i64, max: usize) -> Result<Option<Rolled>> {
         // Only where there is something: an open range would ask for the coarsest of all.
         let starts = chunks.iter().map(|c| c.t_min).chain(self.tail.iter().map(|r| r.t));
         let ends = chunks.iter().map(|c| c.t_max).chain(self.tail.iter().map(|r| r.t));
@@ -228,21 +270,19 @@ impl<'a> Source<'a> {
                 (Buckets::one(first), LEVELS.len(), start, end, to.saturating_sub(from))
             }
         };
-        let buckets = self.rolled_up(&buckets, level, (start, end), &self.chunks(start, end)?)?;
+        let chunks = self.chunks(start, end)?;
+        let Some(buckets) = self.rolled_up(&buckets, level, (start, end), &chunks)? else { return Ok(None) };
+        let last = buckets.iter().map(|b| b.last.as_ref().map(|row| row.quality)).collect();
         let points = buckets.into_iter().map(Bucket::view).collect();
-        Ok((Resolution::Rollup { bucket_us }, points))
+        Ok(Some((Resolution::Rollup { bucket_us }, points, last)))
     }
 
     /// The last sample before a time, of any quality; of what was removed, the last one that roll-ups hold, if possible.
     pub(crate) fn before(&self, t: i64) -> Result<Option<Row>> {
         let mut best = self.tail.iter().filter(|r| r.t < t).max_by_key(|r| r.key()).cloned();
-        let newest = "SELECT id, t_min, t_max, n, class, rolled FROM chunks
-                      WHERE series = ?1 AND level = 0 AND t_min < ?2 AND t_max >= ?3 ORDER BY t_min DESC LIMIT 1";
-        let others = "SELECT id, t_min, t_max, n, class, rolled FROM chunks
-                      WHERE series = ?1 AND level = 0 AND t_min < ?2 AND t_max >= ?3";
         // The one that began last mostly has it; then those that reach beyond what it gave.
         let mut seen = None;
-        for sql in [newest, others] {
+        for sql in [NEWEST, OTHERS] {
             let since = best.as_ref().map_or(i64::MIN, |row| row.t);
             let chunks = self.conn.all(sql, params![self.series, t, since], Chunk::read)?;
             for chunk in chunks.iter().filter(|c| seen != Some(c.id)) {
@@ -265,29 +305,86 @@ impl<'a> Source<'a> {
     }
 
     /// Stored buckets of a level that may be in `from..to`.
-    pub(crate) fn buckets(&self, level: usize, from: i64, to: i64) -> Result<Vec<Bucket>> {
-        let chunks = self.bucket_chunks(level, from, to)?;
-        Ok(chunks.into_iter().flat_map(|(_, buckets)| buckets).collect())
+    fn buckets(&self, level: usize, from: i64, to: i64) -> Result<Vec<Bucket>> {
+        let mut out = Vec::new();
+        self.each_bucket_chunk(BUCKETS, level, (from, to), |_, some| out.extend(some))?;
+        Ok(out)
     }
 
-    /// The same by the chunk that they are in.
-    pub(crate) fn bucket_chunks(&self, level: usize, from: i64, to: i64) -> Result<Vec<(i64, Vec<Bucket>)>> {
-        let sql = "SELECT id, blob FROM chunks
-                   WHERE series = ?1 AND level = ?2 AND t_min < ?4 AND t_max >= ?3";
-        let level = i64::try_from(level).unwrap_or(0);
+    /// Chunks of a level whose buckets all are in `from..to`, without them.
+    pub(crate) fn bucket_chunks_in(&self, level: usize, from: i64, to: i64) -> Result<Vec<i64>> {
+        self.conn.all(BUCKETS_IN, params![self.series, number(level), from, to], |r| r.get(0))
+    }
+
+    /// Those that have buckets in `from..to` and beyond.
+    pub(crate) fn bucket_chunks_cut(
+        &self,
+        level: usize,
+        from: i64,
+        to: i64,
+    ) -> Result<Vec<(i64, Vec<Bucket>)>> {
         let mut out = Vec::new();
-        self.conn.each(sql, params![self.series, level, from, to], |row| {
+        self.each_bucket_chunk(BUCKETS_CUT, level, (from, to), |id, some| out.push((id, some)))?;
+        Ok(out)
+    }
+
+    fn each_bucket_chunk(
+        &self,
+        sql: &str,
+        level: usize,
+        (from, to): (i64, i64),
+        mut take: impl FnMut(i64, Vec<Bucket>),
+    ) -> Result<()> {
+        self.conn.each(sql, params![self.series, number(level), from, to], |row| {
             let id: i64 = row.get(0)?;
             let blob: Vec<u8> = row.get(1)?;
-            out.push((id, bucket_codec::decode(&blob).map_err(|e| damaged(format_args!("chunk {id}"), e))?));
+            take(id, bucket_codec::decode(&blob).map_err(|e| damaged(format_args!("chunk {id}"), e))?);
             Ok(())
-        })?;
-        Ok(out)
+        })
     }
 }
 
+/// What a roll-up is, its rows, and the quality that each ends with.
+type Rolled = (Resolution, Vec<HistoryPoint>, Vec<Option<Quality>>);
+
+/// Buckets on their way into others, of which memory has room for so much text.
+struct Gathered<'a> {
+    into: &'a Buckets,
+    all: Vec<Bucket>,
+    text: usize,
+}
+
+impl Gathered<'_> {
+    /// Takes some; false if their texts are too large, also when all are added up.
+    fn take(&mut self, some: Vec<Bucket>) -> bool {
+        let text = |all: &[Bucket]| all.iter().map(Bucket::text).sum::<usize>();
+        self.text += text(&some);
+        self.all.extend(some);
+        if self.text > MOST_TEXT {
+            self.all = self.into.of_all(std::mem::take(&mut self.all));
+            self.text = text(&self.all);
+        }
+        self.text <= MOST_TEXT
+    }
+}
+
+pub(crate) fn too_large() -> StoreError {
+    let what =
+        format!("texts of more than {} MiB: ask for a shorter range, or for fewer rows", MOST_TEXT >> 20);
+    StoreError::TooLarge { what }
+}
+
+/// Bytes of the texts of rows.
+fn text(rows: &[Row]) -> usize {
+    rows.iter().map(Row::text).sum()
+}
+
+fn number(level: usize) -> i64 {
+    i64::try_from(level).unwrap_or(0)
+}
+
 /// Those of rows in order of time that are in `from..to`.
-fn within(rows: &[Row], from: i64, to: i64) -> &[Row] {
+pub(crate) fn within(rows: &[Row], from: i64, to: i64) -> &[Row] {
     let (start, end) = (rows.partition_point(|r| r.t < from), rows.partition_point(|r| r.t < to));
     rows.get(start..end).unwrap_or_default()
 }
@@ -295,3 +392,7 @@ fn within(rows: &[Row], from: i64, to: i64) -> &[Row] {
 fn raw_point(row: Row) -> HistoryPoint {
     HistoryPoint::raw(row.t, row.value, row.quality)
 }
+
+#[cfg(test)]
+#[path = "history_tests.rs"]
+mod tests;

@@ -21,6 +21,7 @@ mod delete;
 mod desired;
 mod durations;
 mod export;
+mod feeds;
 mod first;
 mod frames;
 mod gaps;
@@ -64,6 +65,9 @@ use crate::sql::{Conn, params};
 use crate::tail::Tail;
 pub use crate::transfer::{Copied, copy};
 use crate::writer::{Writer, WriterHandle};
+
+/// Samples that are merged in one transaction.
+const MERGED_AT_ONCE: usize = 1 << 19;
 
 /// How storage is run.
 #[derive(Debug, Clone)]
@@ -151,7 +155,11 @@ impl Store {
             checkpointer,
         });
         let retention = options.retention;
-        let limits = compact::Limits { seal: options.chunk_rows.max(1), merge: options.merge_chunks.max(2) };
+        let limits = compact::Limits {
+            seal: options.chunk_rows.max(1),
+            merge: options.merge_chunks.max(2),
+            at_once: MERGED_AT_ONCE,
+        };
         let shared = Shared { clock, tail, waiting, readers, writer, upkeep, retention, limits, store_id };
         let (reads, long_reads) = (Semaphore::new(connections), Semaphore::new(connections - 1));
         Ok(Arc::new(Self {

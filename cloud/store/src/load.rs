@@ -31,6 +31,11 @@ pub(crate) fn load(conn: &Conn) -> Result<Loaded> {
         loaded.gateways.push((key, row.get(2)?));
         Ok(())
     })?;
+    let sql = "SELECT tenant, gateway, speaks FROM gateways WHERE speaks IS NOT NULL ORDER BY id";
+    tx.each(sql, params![], |row| {
+        loaded.speaks.push((gateway_key(row.get(0)?, row.get(1)?)?, from_sql(row.get(2)?)));
+        Ok(())
+    })?;
     loaded.twins = twins(&tx)?;
     add_last_values(&tx, &mut loaded.twins)?;
     add_desired(&tx, &mut loaded.twins)?;
@@ -40,7 +45,7 @@ pub(crate) fn load(conn: &Conn) -> Result<Loaded> {
 fn twins(conn: &Conn) -> Result<Vec<TwinState>> {
     let sql = "SELECT t.twin, t.asset, t.description, t.points, t.desired_version,
                       g.gateway, b.device,
-                      (SELECT max(from_rank) FROM bindings o WHERE o.twin = t.twin)
+                      coalesce(b.from_rank, (SELECT max(from_rank) FROM bindings o WHERE o.twin = t.twin))
                FROM twins t
                LEFT JOIN bindings b ON b.twin = t.twin AND b.to_us IS NULL
                LEFT JOIN gateways g ON g.id = b.gateway ORDER BY t.twin";
@@ -79,7 +84,7 @@ fn twin_id(text: &str) -> Result<TwinId> {
 
 fn add_last_values(conn: &Conn, twins: &mut [TwinState]) -> Result<()> {
     let index: HashMap<TwinId, usize> = twins.iter().enumerate().map(|(i, t)| (t.id, i)).collect();
-    let sql = "SELECT s.twin, s.point, l.blob FROM last_values l
+    let sql = "SELECT s.twin, s.point, l.blob, l.rank, l.seq, l.idx FROM last_values l
                JOIN series s ON s.id = l.series JOIN twins t ON t.twin = s.twin AND t.tenant = s.tenant";
     conn.each(sql, params![], |row| {
         let twin: String = row.get(0)?;
@@ -96,7 +101,10 @@ fn add_last_values(conn: &Conn, twins: &mut [TwinState]) -> Result<()> {
         if last.value.as_ref().is_some_and(|v| v.value_type() != target.schema.value_type) {
             return Ok(()); // of an older schema
         }
-        target.position = Position { ..last.at };
+        let (rank, seq, index): (i64, i64, i64) = (row.get(3)?, row.get(4)?, row.get(5)?);
+        let index = u32::try_from(index).map_err(|e| damaged(what(), e))?;
+        // Not that of the row: another box's gave way.
+        target.position = Position { rank: from_sql(rank), seq: from_sql(seq), index };
         target.value = last.value;
         target.quality = last.quality;
         target.source_us = last.t;

@@ -16,6 +16,8 @@ use crate::tail::SeriesId;
 
 /// Series in one transaction.
 const AT_ONCE: usize = 512;
+/// So many bytes of text take as much room as a sample.
+const TEXT_OF_SAMPLE: usize = 64;
 
 /// Chunks that go with the stamps that they refer to, and those that come in their place.
 #[derive(Default)]
@@ -38,26 +40,36 @@ pub(crate) fn merge_small(shared: &Shared, span: (SeriesId, SeriesId)) -> Result
         if groups.is_empty() {
             return Ok(());
         }
-        for some in groups.chunks(AT_ONCE) {
-            let merge = shared.readers.with(|conn| {
-                let mut reader = Reader::new(conn, shared.limits);
-                for group in some {
-                    let (series, level, first, last) = *group;
-                    let sql = "SELECT id, stamps, blob FROM chunks
-                               WHERE series = ?1 AND level = ?2 AND class >= ?3 AND class <= ?4 AND class < 9
-                               ORDER BY class DESC, id";
-                    let chunks = read_chunks(conn, sql, params![series, level, first, last]);
-                    let class = (last + 1).min(SEALED - 1);
-                    if let Err(error) = chunks.and_then(|chunks| reader.take(series, level, class, chunks)) {
-                        tracing::error!(series, level, %error, "chunks cannot be merged");
-                        unreadable.insert(*group);
-                    }
-                }
-                Ok(reader.finish(false))
-            })?;
+        let mut left = &groups[..];
+        while !left.is_empty() {
+            let (taken, merge) =
+                shared.readers.with(|conn| Ok(some_of(conn, shared.limits, left, &mut unreadable)))?;
+            left = left.get(taken..).unwrap_or_default();
             replace(shared, merge)?;
         }
     }
+}
+
+/// Reads the first groups, no more than memory has room for, and how many these are.
+fn some_of(conn: &Conn, limits: Limits, groups: &[Group], unreadable: &mut HashSet<Group>) -> (usize, Merge) {
+    let (mut reader, mut taken) = (Reader::new(conn, limits), 0);
+    for group in groups.iter().take(AT_ONCE) {
+        let (series, level, first, last) = *group;
+        let sql = "SELECT id, stamps, blob FROM chunks
+                   WHERE series = ?1 AND level = ?2 AND class >= ?3 AND class <= ?4 AND class < 9
+                   ORDER BY class DESC, id";
+        let chunks = read_chunks(conn, sql, params![series, level, first, last]);
+        let class = (last + 1).min(SEALED - 1);
+        if let Err(error) = chunks.and_then(|chunks| reader.take(series, level, class, chunks)) {
+            tracing::error!(series, level, %error, "chunks cannot be merged");
+            unreadable.insert(*group);
+        }
+        taken += 1;
+        if reader.weight >= limits.at_once {
+            break;
+        }
+    }
+    (taken, reader.finish(false))
 }
 
 fn groups(conn: &Conn, (first, last): (SeriesId, SeriesId), limits: Limits) -> Result<Vec<Group>> {
@@ -130,12 +142,14 @@ struct Reader<'a> {
     shared: BTreeMap<Key, Vec<(SeriesId, Parts)>>,
     merge: Merge,
     alone: Vec<(i64, Stamps, SeriesId, Cells)>,
+    /// Samples and buckets that it holds, and what takes as much room.
+    weight: usize,
 }
 
 impl<'a> Reader<'a> {
     fn new(conn: &'a Conn, limits: Limits) -> Self {
         let (known, shared) = (HashMap::new(), BTreeMap::new());
-        Self { conn, limits, known, shared, merge: Merge::default(), alone: Vec::new() }
+        Self { conn, limits, known, shared, merge: Merge::default(), alone: Vec::new(), weight: 0 }
     }
 
     /// After an error nothing of them is taken.
@@ -146,6 +160,7 @@ impl<'a> Reader<'a> {
             self.buckets(series, usize::try_from(level).unwrap_or(0), class, &chunks)?;
         } else if refers.len() == chunks.len() {
             let parts = chunks.iter().map(|c| Ok(self.columns(c)?.1)).collect::<Result<Parts>>()?;
+            self.weight += parts.iter().map(weight).sum::<usize>();
             self.shared.entry((class, refers.clone())).or_default().push((series, parts));
         } else {
             let (mut stamps, mut cells) = (Stamps::default(), Cells::default());
@@ -154,6 +169,7 @@ impl<'a> Reader<'a> {
                 stamps.append(&some);
                 cells.append(of);
             }
+            self.weight += weight(&cells);
             self.alone.push((class, stamps, series, cells));
         }
         self.merge.ids.extend(ids);
@@ -186,6 +202,7 @@ impl<'a> Reader<'a> {
         for Stored { id, blob, .. } in chunks {
             all.extend(bucket_codec::decode(blob).map_err(|e| damaged(format_args!("chunk {id}"), e))?);
         }
+        self.weight += all.iter().map(|b| 1 + b.text() / TEXT_OF_SAMPLE).sum::<usize>();
         let buckets = Buckets::new(bucket::level_width(level)).of_all(all);
         self.merge.new.extend(bucket_chunks(series, level, &buckets, class, self.limits));
         Ok(())
@@ -217,3 +234,13 @@ impl<'a> Reader<'a> {
         self.merge
     }
 }
+
+/// Samples, and what takes as much room.
+fn weight(cells: &Cells) -> usize {
+    let texts = cells.value.iter().map(|v| codec::text_of(v.as_ref())).sum::<usize>();
+    cells.value.len() + texts / TEXT_OF_SAMPLE
+}
+
+#[cfg(test)]
+#[path = "merge_tests.rs"]
+mod tests;

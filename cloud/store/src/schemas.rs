@@ -35,6 +35,7 @@ pub(crate) fn put_schema(
         let row = gateway_row(tx, gateway)?;
         if rank > 0 {
             alarms::give_way(tx, row, rank)?;
+            speaks(tx, row, rank)?;
         }
         for device in &schema.devices {
             put_twin(tx, gateway, row, device, rank, now)?;
@@ -44,6 +45,31 @@ pub(crate) fn put_schema(
         }
         Ok(())
     })
+}
+
+/// Notes the incarnation that has a gateway's name. Last values of another box that had it under a later rank count as from
+/// its beginning, as in `cloud_twin::put_schema`.
+fn speaks(tx: &Tx<'_>, gateway_row: i64, rank: u64) -> Result<()> {
+    let rank = to_sql(rank);
+    let known: Option<i64> =
+        tx.one("SELECT speaks FROM gateways WHERE id = ?1", params![gateway_row], |r| r.get(0))?;
+    if known == Some(rank) {
+        return Ok(());
+    }
+    tx.execute("UPDATE gateways SET speaks = ?2 WHERE id = ?1", params![gateway_row, rank])?;
+    let later = "SELECT 1 FROM incarnations WHERE gateway = ?1 AND rank > ?2";
+    if tx.exists(later, params![gateway_row, rank])? {
+        let sql = "UPDATE last_values SET rank = ?2, seq = 0, idx = 0 WHERE rank > ?2 AND rank IN
+                   (SELECT rank FROM incarnations WHERE gateway = ?1)";
+        tx.execute(sql, params![gateway_row, rank])?;
+    }
+    Ok(())
+}
+
+/// Whether a gateway feeds a twin now.
+fn is_bound(conn: &Conn, gateway_row: i64, twin: &str) -> Result<bool> {
+    let sql = "SELECT 1 FROM bindings WHERE twin = ?1 AND gateway = ?2 AND to_us IS NULL";
+    conn.exists(sql, params![twin, gateway_row])
 }
 
 fn put_twin(
@@ -65,7 +91,11 @@ fn put_twin(
         Some((owner, ..)) if owner != tenant => {
             return Err(StoreError::Conflict { what: format!("twin {twin} is of another tenant") });
         }
-        Some((_, known_rank, ..)) if rank == 0 || from_sql(known_rank) > rank => return Ok(()),
+        Some(..) if rank == 0 => return Ok(()),
+        // Of a later rank of the same gateway: another box, which has its name no more.
+        Some((_, known_rank, ..)) if from_sql(known_rank) > rank && !is_bound(tx, gateway_row, &twin)? => {
+            return Ok(());
+        }
         Some((_, _, old, asset)) => {
             if asset != device.asset {
                 let detail =
@@ -131,7 +161,8 @@ fn forget_changed(
     Ok(())
 }
 
-/// Binds a twin to a device from `rank` on, unless it is bound already or from a later rank.
+/// Binds a twin to a device from `rank` on, unless it is bound already, or to another gateway from a later rank. A later one
+/// of the same gateway is of another box that has its name no more.
 fn bind(
     tx: &Tx<'_>,
     gateway: &GatewayKey,
@@ -145,14 +176,14 @@ fn bind(
                 JOIN gateways g ON g.id = b.gateway WHERE b.twin = ?1 AND b.to_us IS NULL";
     let open: Option<(i64, String, i64, String)> =
         tx.first(open, params![&twin], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?)))?;
-    let close_device =
-        "UPDATE bindings SET to_us = CASE WHEN from_us > ?3 THEN from_us ELSE ?3 END, to_rank = ?4
-        WHERE gateway = ?1 AND device = ?2 AND twin <> ?5 AND to_us IS NULL AND from_rank <= ?4";
+    let close_device = "UPDATE bindings SET to_us = CASE WHEN from_us > ?3 THEN from_us ELSE ?3 END,
+                to_rank = CASE WHEN from_rank > ?4 THEN from_rank + 1 ELSE ?4 END
+         WHERE gateway = ?1 AND device = ?2 AND twin <> ?5 AND to_us IS NULL";
     let rank_sql = to_sql(rank);
     let close_others = || tx.execute(close_device, params![gateway_row, device.name, now, rank_sql, twin]);
     match open {
         Some((g, d, ..)) if g == gateway_row && d == device.name => return Ok(()),
-        Some((_, _, from, _)) if from_sql(from) > rank => {
+        Some((g, _, from, _)) if from_sql(from) > rank && g != gateway_row => {
             close_others()?;
             return Ok(());
         }
@@ -162,19 +193,14 @@ fn bind(
                 device.name, gateway.gateway
             );
             append_change(tx, gateway, gateway_row, action::TWIN_TAKEN_OVER, device, detail, now)?;
-            let close =
-                "UPDATE bindings SET to_us = CASE WHEN from_us > ?2 THEN from_us ELSE ?2 END, to_rank = ?3
-                         WHERE twin = ?1 AND to_us IS NULL";
+            let close = "UPDATE bindings SET to_us = CASE WHEN from_us > ?2 THEN from_us ELSE ?2 END,
+                        to_rank = CASE WHEN from_rank > ?3 THEN from_rank + 1 ELSE ?3 END
+                 WHERE twin = ?1 AND to_us IS NULL";
             tx.execute(close, params![twin, now, rank_sql])?;
         }
         None => {}
     }
     close_others()?;
-    let still = "SELECT 1 FROM bindings WHERE gateway = ?1 AND device = ?2 AND to_us IS NULL";
-    let is_taken = tx.exists(still, params![gateway_row, device.name])?;
-    if is_taken {
-        return Ok(()); // the device feeds another twin since a later rank
-    }
     let add = "INSERT INTO bindings (tenant, twin, gateway, device, from_us, from_rank)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
     let values = params![gateway.tenant.as_str(), twin, gateway_row, device.name, now, rank_sql];

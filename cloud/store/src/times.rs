@@ -12,6 +12,8 @@ pub(crate) const MOST_STATES: usize = 8;
 const MOST_SHOWN: usize = 32;
 /// Integers with more values than these in a chunk are no states.
 const MOST_OF_CHUNK: usize = 16;
+/// Texts that are longer are documents, and no states.
+const LONGEST_STATE: usize = 256;
 
 /// Time, us.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -113,7 +115,12 @@ pub(crate) fn state_of(row: &Row) -> Option<&Value> {
 pub(crate) fn listed(rows: &[Row]) -> usize {
     let mut seen: Vec<&Value> = Vec::new();
     for value in rows.iter().filter(|r| !r.quality.is_bad()).filter_map(|r| r.value.as_ref()) {
-        if matches!(value, Value::F64(_) | Value::Bytes(_)) || seen.len() > MOST_OF_CHUNK {
+        let is_none = match value {
+            Value::F64(_) | Value::Bytes(_) => true,
+            Value::Text(text) => text.len() > LONGEST_STATE,
+            _ => false,
+        };
+        if is_none || seen.len() > MOST_OF_CHUNK {
             return 0;
         }
         // Mostly the one before.

@@ -24,16 +24,18 @@ const WAVEFORMS: Table<'static> = Table {
         ("dt_ps", Kind::Int),
         ("rank", Kind::Int),
         ("seq", Kind::Int),
+        ("received_us", Kind::Int),
         ("blob", Kind::Blob),
     ],
     on_conflict: "ON CONFLICT (series, t0_us, first) DO UPDATE
                   SET n = excluded.n, total = excluded.total, dt_ps = excluded.dt_ps,
-                      rank = excluded.rank, seq = excluded.seq, blob = excluded.blob
+                      rank = excluded.rank, seq = excluded.seq, received_us = excluded.received_us, blob = excluded.blob
                   WHERE (excluded.rank, excluded.seq) > (waveforms.rank, waveforms.seq)",
 };
 
 /// Stores a block, or a part of one, that came in a frame. One of a point that the schema lacks means nothing, as a sample of
-/// it. A part with the time of a block of another length or rate is of another block: of the two the later one stays.
+/// it. A part with the time of a block of another length or rate, or that the gateway received at another time, is of another
+/// block: of the two the later one stays.
 pub(crate) fn put(tx: &Tx<'_>, known: &mut KnownSchema, new: &NewFrame, wave: &Waveform) -> Result<()> {
     let series = |known: &KnownSchema| known.series.get(wave.point.index()).copied().unwrap_or(NO_SERIES);
     if series(known) == NO_SERIES {
@@ -44,20 +46,21 @@ pub(crate) fn put(tx: &Tx<'_>, known: &mut KnownSchema, new: &NewFrame, wave: &W
         tracing::warn!(rank = new.rank, seq, "a waveform of a point that the schema lacks");
         return Ok(());
     }
-    let (t0_us, n) = (wave.t0_us, wave.values.len() as u64);
+    let (t0_us, received_us, n) = (wave.t0_us, wave.received_us, wave.values.len() as u64);
     let [first, n, total, dt_ps, rank, seq] =
         [u64::from(wave.first), n, u64::from(wave.total), wave.dt_ps, new.rank, seq].map(to_sql);
-    let other = "FROM waveforms WHERE series = ?1 AND t0_us = ?2 AND (total <> ?3 OR dt_ps <> ?4)";
-    let later = format!("SELECT 1 {other} AND (rank, seq) > (?5, ?6) LIMIT 1");
-    if tx.first(&later, params![series, t0_us, total, dt_ps, rank, seq], |_| Ok(()))?.is_some() {
+    let other = "FROM waveforms WHERE series = ?1 AND t0_us = ?2 AND
+                 (total <> ?3 OR dt_ps <> ?4 OR (received_us IS NOT NULL AND received_us <> ?5))";
+    let later = format!("SELECT 1 {other} AND (rank, seq) > (?6, ?7) LIMIT 1");
+    if tx.exists(&later, params![series, t0_us, total, dt_ps, received_us, rank, seq])? {
         return Ok(());
     }
-    tx.execute(&format!("DELETE {other}"), params![series, t0_us, total, dt_ps])?;
+    tx.execute(&format!("DELETE {other}"), params![series, t0_us, total, dt_ps, received_us])?;
     let mut blob = Vec::new();
     wave.put(&mut blob);
-    let [series, t0_us, first, n, total, dt_ps, rank, seq] =
-        [series, t0_us, first, n, total, dt_ps, rank, seq].map(Cell::Int);
-    let row = [series, t0_us, first, n, total, dt_ps, rank, seq, Cell::Blob(&blob)];
+    let [a, b, c, d, e, f, g, h, i] =
+        [series, t0_us, first, n, total, dt_ps, rank, seq, received_us].map(Cell::Int);
+    let row = [a, b, c, d, e, f, g, h, i, Cell::Blob(&blob)];
     tx.insert_all(&WAVEFORMS, [row])
 }
 

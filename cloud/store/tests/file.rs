@@ -1,5 +1,4 @@
-//! The file itself: what is wrong with it is said, what is acknowledged survives a kill, samples beyond their
-//! time go and their roll-ups stay.
+//! The file itself: what is wrong with it is said, and what is acknowledged survives a kill.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // all of it is tests
 
@@ -11,12 +10,11 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use cloud_core::history::Spans;
 use cloud_core::storage::FrameStorage;
 use cloud_core::{Storage, StoreError};
-use cloud_store::{Class, Keep, Options, Retention, Store};
+use cloud_store::{Options, Store};
 use common::Clock;
-use common::api::{GapReason, Resolution};
+use common::api::Resolution;
 use contract::fixtures::*;
 
 fn open(path: &Path) -> Result<Arc<Store>, StoreError> {
@@ -83,107 +81,6 @@ async fn the_log_cannot_be_changed() {
         let told = conn.execute(sql, []).unwrap_err().to_string();
         assert!(told.contains("append-only"), "{told}");
     }
-}
-
-#[tokio::test]
-async fn samples_beyond_their_time_go_and_their_roll_ups_stay() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("cloud.db");
-    let day = 86_400 * SECOND;
-    let options = Options { chunk_rows: 100, ..Options::new(&path) };
-    let storage: Arc<dyn Storage> = Store::open(options.clone(), Clock::simulated(T0 + 10 * day)).unwrap();
-    let s = oven(&storage).await;
-    // Ten days of one sample a minute.
-    for hour in 0..240u32 {
-        let rows = (0..60i64).map(|m| {
-            let t = T0 + i64::from(hour) * 3600 * SECOND + m * 60 * SECOND;
-            sample(0, t, f64::from(hour))
-        });
-        storage.accept(&[s.samples(u64::from(hour) + 1, rows.collect())]).await.unwrap();
-        storage.compact(10).await.unwrap();
-    }
-    let all = 240 * 60;
-    let whole = storage.history(twin(1), "temp", T0, T0 + 10 * day, 100_000).await.unwrap();
-    assert_eq!((whole.resolution, whole.points.len()), (Resolution::Raw, all));
-    let before = storage.history(twin(1), "temp", T0, T0 + 10 * day, 240).await.unwrap();
-    let spans = |starts_us| Spans {
-        from_us: T0,
-        to_us: T0 + 10 * day,
-        starts_us,
-        width_us: 3600 * SECOND,
-        now_us: i64::MAX,
-        online: true,
-    };
-    let hours: Vec<i64> = (0..240).map(|hour| T0 + hour * 3600 * SECOND).collect();
-    let times = storage.durations(twin(1), "temp", spans(hours.clone())).await.unwrap();
-    assert_eq!((times.total.good_us, times.rows[100].times.good_us), (10 * day, 3600 * SECOND));
-    drop(storage);
-
-    let others = Keep { raw_days: Some(3), rollup_days: None };
-    let retention = Retention { others, ..Retention::default() };
-    let options = Options { retention, ..options };
-    let storage: Arc<dyn Storage> = Store::open(options, Clock::simulated(T0 + 10 * day)).unwrap();
-    storage.compact(10).await.unwrap();
-    let after = storage.history(twin(1), "temp", T0, T0 + 10 * day, 240).await.unwrap();
-    assert_eq!(after, before);
-    assert_eq!(storage.durations(twin(1), "temp", spans(hours)).await.unwrap(), times);
-    // What lies within roll-ups whose samples are gone is not made up.
-    let part = Spans { from_us: T0 + 3 * SECOND, to_us: T0 + 30 * 60 * SECOND + 5, ..spans(vec![]) };
-    let part = storage.durations(twin(1), "temp", part).await.unwrap().total;
-    let known = part.good_us + part.unsettled_us + part.nothing_us;
-    assert!(part.unsettled_us > 0 && known == 30 * 60 * SECOND + 5 - 3 * SECOND, "{part:?}");
-    let fine = storage.history(twin(1), "temp", T0, T0 + day, 100_000).await.unwrap();
-    assert!(matches!(fine.resolution, Resolution::Rollup { .. }), "{:?}", fine.resolution);
-    assert_eq!(fine.points.iter().map(|p| p.count).sum::<u64>(), 24 * 60);
-    let young = storage.history(twin(1), "temp", T0 + 8 * day, T0 + 10 * day, 100_000).await.unwrap();
-    assert_eq!((young.resolution, young.points.len()), (Resolution::Raw, 2 * 24 * 60));
-    let conn = rusqlite::Connection::open(&path).unwrap();
-    let left: i64 =
-        conn.query_row("SELECT sum(n) FROM chunks WHERE level = 0 AND class < 10", [], |r| r.get(0)).unwrap();
-    assert!((3 * 24 * 60..4 * 24 * 60 + 200).contains(&left), "{left}");
-}
-
-#[tokio::test]
-async fn each_class_of_points_has_its_own_time() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("cloud.db");
-    let day = 86_400 * SECOND;
-    let options = Options { chunk_rows: 50, ..Options::new(&path) };
-    let storage: Arc<dyn Storage> = Store::open(options.clone(), Clock::simulated(T0 + 10 * day)).unwrap();
-    let s = oven(&storage).await;
-    // Ten days of a sample every ten minutes, of two points.
-    for hour in 0..240i64 {
-        let rows = (0..6i64).flat_map(|n| {
-            let t = T0 + hour * 3600 * SECOND + n * 600 * SECOND;
-            [sample(0, t, 1.0), sample(1, t, n)]
-        });
-        storage.accept(&[s.samples(u64::try_from(hour).unwrap() + 1, rows.collect())]).await.unwrap();
-        storage.compact(10).await.unwrap();
-    }
-    drop(storage);
-    let keep = |raw, rollup| Keep { raw_days: Some(raw), rollup_days: Some(rollup) };
-    let classes = vec![Class { points: vec!["**/oven/temp".into()], keep: keep(2, 5) }];
-    let retention = Retention { classes, others: Keep::default() };
-    let options = Options { retention, ..options };
-    let storage: Arc<dyn Storage> = Store::open(options, Clock::simulated(T0 + 10 * day)).unwrap();
-    storage.compact(10).await.unwrap();
-    let count = async |point: &str, from: i64, to: i64, max: usize| {
-        let h = storage.history(twin(1), point, T0 + from * day, T0 + to * day, max).await.unwrap();
-        (h.resolution == Resolution::Raw, h.points.iter().map(|p| p.count).sum::<u64>())
-    };
-    assert_eq!(count("count", 0, 10, 100_000).await, (true, 1440), "of no class: all is kept");
-    assert_eq!(count("temp", 9, 10, 100_000).await, (true, 144));
-    let (is_raw, n) = count("temp", 6, 7, 100_000).await;
-    assert!(!is_raw && (144..200).contains(&n), "its roll-ups are kept: {n}");
-    assert_eq!(count("temp", 0, 4, 100_000).await.1, 0, "nothing is kept for ever");
-    let gone = storage.history(twin(1), "temp", T0, T0 + 4 * day, 100).await.unwrap().gaps;
-    let told: Vec<_> = gone.iter().map(|g| (g.from_us, g.to_us, g.cause)).collect();
-    assert_eq!(told, [(T0, T0 + 4 * day, GapReason::Retention)]);
-    assert!(storage.history(twin(1), "count", T0, T0 + 4 * day, 100).await.unwrap().gaps.is_empty());
-    assert!(
-        storage.history(twin(1), "temp", T0 + 9 * day, T0 + 10 * day, 100).await.unwrap().gaps.is_empty()
-    );
-    assert_eq!(count("temp", 0, 10, 3).await.1, count("temp", 4, 10, 100_000).await.1);
 }
 
 #[tokio::test]
@@ -258,6 +155,32 @@ async fn frames_that_cannot_be_read_do_not_keep_the_rest_from_being_opened() {
     // They stay for whoever wants to know what they were.
     let left: i64 = conn.query_row("SELECT count(*) FROM frames", [], |r| r.get(0)).unwrap();
     assert_eq!(left, 3);
+}
+
+/// Of years there are so many roll-ups that they do not fit into memory.
+#[tokio::test]
+async fn a_deletion_reads_no_roll_ups_but_those_at_its_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("cloud.db");
+    let options = Options { chunk_rows: 24, ..Options::new(&path) };
+    let storage: Arc<dyn Storage> = Store::open(options, Clock::system()).unwrap();
+    let s = oven(&storage).await;
+    // Four days of a sample a minute, the roll-ups of which are in chunks of a few hours.
+    for seq in 0..96u32 {
+        let at = |minute| T0 + (i64::from(seq) * 60 + minute) * 60 * SECOND;
+        let rows = (0..60i64).map(|minute| sample(0, at(minute), f64::from(seq))).collect();
+        storage.accept(&[s.samples(u64::from(seq) + 1, rows)]).await.unwrap();
+        compact_all(&storage).await;
+    }
+    let conn = rusqlite::Connection::open(&path).unwrap();
+    let (day, to) = (86_400 * SECOND, T0 + 3 * 86_400 * SECOND + 7);
+    let harm = "UPDATE chunks SET blob = zeroblob(40) WHERE level > 0 AND t_min >= ?1 AND t_max < ?2";
+    assert!(conn.execute(harm, [T0 + day, T0 + 2 * day]).unwrap() > 3);
+    let note = entry(T0, "history.deleted", Some(twin(1)), common::command::Severity::Info);
+    assert_eq!(storage.delete_history(twin(1), "temp", T0 + 7, to, &note).await.unwrap(), 3 * 24 * 60);
+    let h = storage.history(twin(1), "temp", T0, T0 + 4 * day, 100).await.unwrap();
+    assert!(matches!(h.resolution, Resolution::Rollup { .. }));
+    assert_eq!(h.points.iter().map(|p| p.count).sum::<u64>(), 24 * 60);
 }
 
 #[tokio::test]

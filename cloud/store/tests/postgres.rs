@@ -8,7 +8,8 @@ mod contract;
 use std::sync::Arc;
 
 use cloud_core::Storage;
-use cloud_store::{Place, Server, Store};
+use cloud_store::{Options, Place, Server, Store};
+use common::Clock;
 use contract::Backend;
 
 struct Database(String);
@@ -18,9 +19,12 @@ impl Backend for Database {
         Self(test_postgres::Server::shared().create())
     }
 
-    fn open(&self) -> Arc<dyn Storage> {
+    fn open_with(
+        &self,
+        options: impl FnOnce(Place) -> (Options, Clock) + Send + 'static,
+    ) -> Arc<dyn Storage> {
         let url = test_postgres::Server::shared().url(&self.0);
-        let (options, clock) = contract::small(Place::Postgres(Server::new(&url, None, None).unwrap()));
+        let (options, clock) = options(Place::Postgres(Server::new(&url, None, None).unwrap()));
         // It blocks, which a runtime's own thread must not.
         std::thread::spawn(move || Store::open(options, clock).unwrap()).join().unwrap()
     }

@@ -8,7 +8,8 @@ mod contract;
 use std::sync::Arc;
 
 use cloud_core::Storage;
-use cloud_store::{Place, Store};
+use cloud_store::{Options, Place, Store};
+use common::Clock;
 use contract::Backend;
 
 struct Folder(tempfile::TempDir);
@@ -18,8 +19,11 @@ impl Backend for Folder {
         Self(tempfile::tempdir().unwrap())
     }
 
-    fn open(&self) -> Arc<dyn Storage> {
-        let (options, clock) = contract::small(Place::Sqlite(self.0.path().join("cloud.db")));
+    fn open_with(
+        &self,
+        options: impl FnOnce(Place) -> (Options, Clock) + Send + 'static,
+    ) -> Arc<dyn Storage> {
+        let (options, clock) = options(Place::Sqlite(self.0.path().join("cloud.db")));
         Store::open(options, clock).unwrap()
     }
 }

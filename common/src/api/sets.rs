@@ -104,6 +104,9 @@ pub struct ExportRequest {
     pub to: Option<String>,
     /// Shape.
     pub format: ExportFormat,
+    /// Instead of the samples the values of blocks of waveforms: of those that begin in the range.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub waveforms: bool,
 }
 
 /// Answer of `DELETE .../history`.

@@ -214,6 +214,14 @@ impl Order {
         let points = take_plain(r, count, 0, 1)?;
         let ids: Option<Vec<PointId>> = points.iter().map(|p| u32::try_from(*p).ok().map(PointId)).collect();
         let ids = ids.ok_or(DecodeError::Invalid { what: "point number" })?;
+        // A point that stands twice would have two orders of its rows.
+        if !points.is_sorted_by(|a, b| a < b) {
+            let mut sorted = points.clone();
+            sorted.sort_unstable();
+            if sorted.windows(2).any(|pair| pair[0] == pair[1]) {
+                return Err(DecodeError::Invalid { what: "order of points" });
+            }
+        }
         let mut turns = Turns::of(count);
         let mut places = Vec::with_capacity(n);
         let mut rows = Vec::with_capacity(n);

@@ -160,3 +160,32 @@ fn order_and_times_of_a_regular_plant_cost_nearly_nothing() {
     let rows: Vec<_> = (0..8000).map(row).collect();
     assert!(put(&rows, 0).len() < size + 400);
 }
+
+#[test]
+fn a_table_in_which_a_point_stands_twice_is_refused() {
+    let row = |point: u32| Sample {
+        point: PointId(point),
+        value: Some(Value::U64(u64::from(point))),
+        quality: Quality::GOOD,
+        source_us: 9,
+        received_us: 9,
+    };
+    let rows = [row(5), row(6), row(5), row(6)];
+    let take = |points: [i64; 2]| {
+        let (mut w, mut texts, mut out) = (BitWriter::default(), Texts::default(), vec![4]);
+        let order = Order { points: points.to_vec(), ..Order::of(&rows) };
+        order.put(&mut w);
+        for column in [[9; 4], [0; 4], [i64::from(Quality::GOOD.code()); 4]] {
+            order.put_column(&mut w, &column, 0);
+        }
+        let values: Vec<_> = order.by_point.iter().map(|i| rows[*i as usize].value.as_ref()).collect();
+        put_values(&mut w, &mut texts, &values, &order.lengths);
+        texts.put(&mut out);
+        out.extend(w.finish());
+        take_columns(&mut Reader::new(&out), 0, 4096).map(|columns| columns.points)
+    };
+    assert_eq!(take([5, 6]).unwrap(), [PointId(5), PointId(6)]);
+    assert_eq!(take([7, 6]).unwrap(), [PointId(7), PointId(6)]);
+    // Its rows would be in two orders.
+    assert_eq!(take([5, 5]).unwrap_err(), DecodeError::Invalid { what: "order of points" });
+}

@@ -9,7 +9,7 @@ use argon2::{Algorithm, Argon2, Params, Version};
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
-use crate::core::lock;
+use crate::lock;
 
 /// Memory (KiB) and passes: as hard as the usual 19 MiB and 2 passes, in the memory that a small box has.
 const MEMORY_KIB: u32 = 7168;

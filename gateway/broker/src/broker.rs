@@ -13,10 +13,11 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use crate::core::{Core, Losses, lock};
+use crate::core::{Core, Losses};
 use crate::handle::{Handle, Hub};
 use crate::journal::{self, Journal, Writer};
 use crate::listeners::{self, Place};
+use crate::lock;
 use crate::net;
 use crate::options::{Error, Options};
 

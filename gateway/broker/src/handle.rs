@@ -14,8 +14,9 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use crate::auth::Auth;
 use crate::codec::Version;
-use crate::core::{Core, Message, lock};
+use crate::core::{Core, Message};
 use crate::listeners::{self, Place, Prepared};
+use crate::lock;
 use crate::net::Newcomers;
 use crate::options::{Error, Options};
 

@@ -4,18 +4,34 @@
 //!
 //! Why it is our own: `docs/adr/0001-broker.md`.
 
+#![cfg_attr(not(feature = "server"), allow(dead_code))]
+
 mod access;
 mod auth;
+#[cfg(feature = "server")]
 mod broker;
+#[cfg(feature = "server")]
 mod codec;
+#[cfg(feature = "server")]
 mod core;
+#[cfg(feature = "server")]
 mod devices;
+#[cfg(feature = "server")]
 mod handle;
+#[cfg(feature = "server")]
 mod journal;
+#[cfg(feature = "server")]
 mod listeners;
+#[cfg(feature = "server")]
 mod net;
 mod options;
+#[cfg(feature = "server")]
 mod points;
+
+/// A lock that a panicking holder does not take with it.
+fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
 
 /// Executions of a property test: `TWINWAY_FUZZ_CASES` for long runs.
 #[cfg(test)]
@@ -30,8 +46,12 @@ fn cases(usual: u32) -> proptest::test_runner::Config {
 
 pub use access::Rule;
 pub use auth::{Auth, Users};
+#[cfg(feature = "server")]
 pub use broker::Broker;
+#[cfg(feature = "server")]
 pub use devices::publish_devices;
+#[cfg(feature = "server")]
 pub use handle::{ClientStatus, Handle, Renewal, Status};
 pub use options::{Error, Limits, Listener, Options, Tls};
+#[cfg(feature = "server")]
 pub use points::publish_points;

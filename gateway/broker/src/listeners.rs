@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use common::Drain;
 use tokio::net::TcpListener;
 
-use crate::core::lock;
+use crate::lock;
 use crate::net::Door;
 use crate::options::{Error, Listener, Options};
 

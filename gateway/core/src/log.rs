@@ -54,6 +54,9 @@ pub enum LogError {
         /// Where and how.
         detail: String,
     },
+    /// The log has gone over to another schema.
+    #[error("the configuration changed meanwhile")]
+    Renewed,
     /// The log is closed.
     #[error("buffer is closed")]
     Closed,
@@ -82,6 +85,14 @@ pub trait FrameLog: Send + Sync {
     /// # Errors
     /// When the log cannot take it.
     fn append(&self, body: Body) -> Result<FrameId, LogError>;
+
+    /// Appends a frame whose points' numbers are of this schema.
+    ///
+    /// # Errors
+    /// `Renewed` when the log has gone over to another one; else as `append`.
+    fn append_of(&self, _schema: SchemaHash, body: Body) -> Result<FrameId, LogError> {
+        self.append(body)
+    }
 
     /// Goes over to a later generation of the registry: frames appended after this are of its schema.
     fn renew(&self, _registry: &Arc<Registry>) {}

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use common::PointId;
 use gateway_adapters::modbus::LineConfig;
-use gateway_adapters::{Context, mqtt, opcua, sparkplug};
+#[cfg(feature = "opcua-client")]
+use gateway_adapters::opcua;
+use gateway_adapters::{Context, sparkplug};
 use gateway_core::{Adapter, DeviceWriter, Registry};
 use tokio::runtime::Handle;
 
@@ -37,6 +39,7 @@ pub(crate) struct Drivers {
     /// What devices on the broker need; none without a broker.
     pub(crate) ends: Option<sparkplug::Ends>,
     /// The gateway as a client of OPC UA servers.
+    #[cfg(feature = "opcua-client")]
     pub(crate) opcua: opcua::Kit,
 }
 
@@ -77,6 +80,7 @@ impl Drivers {
         planned: Planned,
     ) -> Result<Made, StartError> {
         let Planned { unit, places, line } = planned;
+        #[cfg(feature = "modbus")]
         if let Some(line) = line {
             let made = lines::driver(config, registry, &(line, places), &self.context)?;
             return Ok(Made { unit, writers: made.writers(), adapter: made, polls: true });
@@ -85,31 +89,49 @@ impl Drivers {
         let Some((index, section)) = unit.devices.first().copied().zip(section) else {
             return Err(StartError::Device { device: unit.name, detail: "has no device".to_owned() });
         };
+        let adapter = self.adapter(registry, index, section)?;
+        let writers = adapter.writer().map(|w| (index, w)).into_iter().collect();
+        Ok(Made { unit, adapter, polls: false, writers })
+    }
+
+    /// The driver of a device that has one for itself. What is not built in was refused with the configuration.
+    fn adapter(
+        &self,
+        registry: &Registry,
+        index: usize,
+        section: &DeviceSection,
+    ) -> Result<Arc<dyn Adapter>, StartError> {
         let told = |detail: String| StartError::Device { device: section.name.clone(), detail };
-        let points = numbered(registry, index, section);
-        let adapter: Arc<dyn Adapter> = if let Some(device) = &section.mqtt {
+        #[cfg(feature = "mqtt")]
+        if let Some(device) = &section.mqtt {
+            let points = numbered(registry, index, section);
             let points = points.filter_map(|(id, p)| Some((id, p.mqtt.clone()?, p.access))).collect();
             let source = self.ends(&section.name)?.source;
-            let made = mqtt::Adapter::new(index, device.clone(), points, self.context.clone(), source);
-            Arc::new(made.map_err(|e| told(e.to_string()))?)
-        } else if let Some(device) = &section.opcua {
+            let context = self.context.clone();
+            let made = gateway_adapters::mqtt::Adapter::new(index, device.clone(), points, context, source);
+            return Ok(Arc::new(made.map_err(|e| told(e.to_string()))?));
+        }
+        #[cfg(feature = "opcua-client")]
+        if let Some(device) = &section.opcua {
+            let points = numbered(registry, index, section);
             let points = points.filter_map(|(id, p)| Some((id, p.opcua.clone()?, p.access))).collect();
             let kit = self.opcua.clone();
             let made = opcua::Adapter::new(index, device.clone(), points, self.context.clone(), kit);
-            Arc::new(made.map_err(|e| told(e.to_string()))?)
-        } else if let Some(device) = &section.sparkplug {
+            return Ok(Arc::new(made.map_err(|e| told(e.to_string()))?));
+        }
+        #[cfg(feature = "sparkplug")]
+        if let Some(device) = &section.sparkplug {
+            let points = numbered(registry, index, section);
             let points =
                 points.map(|(id, p)| (id, p.sparkplug.clone().unwrap_or_default(), p.access)).collect();
             let ends = self.ends(&section.name)?;
             let made = sparkplug::Adapter::new(index, device.clone(), points, self.context.clone(), ends);
-            Arc::new(made.map_err(|e| told(e.to_string()))?)
-        } else if section.virtual_.is_some() {
-            Arc::new(Calculated { device: index, health: self.context.health.clone() })
-        } else {
-            return Err(told("has no protocol".to_owned()));
-        };
-        let writers = adapter.writer().map(|w| (index, w)).into_iter().collect();
-        Ok(Made { unit, adapter, polls: false, writers })
+            return Ok(Arc::new(made.map_err(|e| told(e.to_string()))?));
+        }
+        if section.virtual_.is_some() {
+            return Ok(Arc::new(Calculated { device: index, health: self.context.health.clone() }));
+        }
+        Err(told("has no protocol".to_owned()))
     }
 
     fn ends(&self, device: &str) -> Result<sparkplug::Ends, StartError> {

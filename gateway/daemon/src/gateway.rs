@@ -20,11 +20,13 @@ use crate::VERSION;
 use crate::api::{self, Admission, Api, Endpoints, Shown};
 use crate::config::Config;
 use crate::opcua;
+#[cfg(feature = "publish")]
 use crate::publishing;
 use crate::pushed::Pushed;
 use crate::recorder::Recorder;
 use crate::reload::{Made, Reload, ReloadError, Running};
 use crate::stages::{Stage, Stages};
+use crate::starting::Starting;
 use crate::starts;
 use crate::unknown;
 use crate::vitals::Vitals;
@@ -83,7 +85,7 @@ pub struct Gateway;
 pub struct Handle {
     api_addr: SocketAddr,
     socket_path: Option<PathBuf>,
-    broker: Option<gateway_broker::Handle>,
+    broker: Option<crate::broker::Handle>,
     opcua: opcua::Served,
     finished: watch::Receiver<Option<Vec<String>>>,
     reload: Reload,
@@ -105,7 +107,7 @@ impl Handle {
 
     /// Where the embedded broker listens, if it runs.
     pub fn broker_addr(&self) -> Option<SocketAddr> {
-        self.broker.as_ref().map(gateway_broker::Handle::local_addr)
+        self.broker.as_ref().map(crate::broker::Handle::local_addr)
     }
 
     /// Where the OPC UA server listens, if it runs.
@@ -129,6 +131,11 @@ impl Handle {
     /// Whether a device has given a good answer or message, or there is none.
     pub(crate) fn has_polled(&self) -> bool {
         self.vitals.has_polled()
+    }
+
+    /// Whether there is a session with the cloud.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.vitals.uplink().is_some_and(|u| u.connected)
     }
 
     /// How the gateway fares, in a line.
@@ -164,10 +171,19 @@ impl Gateway {
     /// # Errors
     /// When an address is taken, the buffer cannot be opened, or a device's configuration does not fit.
     pub async fn start(config: Config, drain: Drain) -> Result<Handle, StartError> {
+        let starting = Starting::new(&config);
+        Self::start_told(config, drain, &starting).await
+    }
+
+    /// The same; `starting` is told how it goes.
+    ///
+    /// # Errors
+    /// As `start`.
+    pub async fn start_told(config: Config, drain: Drain, starting: &Starting) -> Result<Handle, StartError> {
         // Another part of the process may have done it: one provider is as good as the other.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut wiring = Wiring::new(config);
-        match Self::wire(&mut wiring).await {
+        match Self::wire(&mut wiring, starting).await {
             Ok((handle, made, done)) => {
                 tokio::spawn(Box::pin(Running::new(wiring, made).run(drain, done)));
                 Ok(handle)
@@ -179,11 +195,13 @@ impl Gateway {
         }
     }
 
-    async fn wire(wiring: &mut Wiring) -> Result<(Handle, Made, Done), StartError> {
+    async fn wire(wiring: &mut Wiring, starting: &Starting) -> Result<(Handle, Made, Done), StartError> {
         let listeners = api::bind(&wiring.config.api).await?;
         let broker = wiring.broker().await?;
         let opening = tokio::task::spawn_blocking({
-            let (options, clock) = (store_options(&wiring.config), wiring.clock.clone());
+            let mut options = store_options(&wiring.config);
+            options.opening = starting.opening.clone();
+            let clock = wiring.clock.clone();
             let registry = wiring.config.registry.clone();
             move || Store::open(options, clock, registry)
         });
@@ -205,8 +223,11 @@ impl Gateway {
             pulse: wiring.pulse.clone(),
         });
         start_uplink(wiring, &vitals);
-        let publishers = wiring.config.publish.clone();
-        publishing::start(wiring, &vitals, broker.as_ref(), publishers);
+        #[cfg(feature = "publish")]
+        {
+            let publishers = wiring.config.publish.clone();
+            publishing::start(wiring, &vitals, broker.as_ref(), publishers);
+        }
         let opcua = opcua::start(wiring, &vitals).await?;
         unknown::start(wiring, &vitals, broker.as_ref());
 
@@ -227,12 +248,12 @@ impl Gateway {
         let (current, counts) = (wiring.current.clone(), field.counts);
         let admission = Admission::new(config);
         let endpoints = Endpoints::new(config);
-        let opcua_client = field.drivers.opcua.clone();
         let shown = Shown {
             admission: admission.clone(),
             endpoints: endpoints.clone(),
             opcua: opcua.clone(),
-            opcua_client,
+            #[cfg(feature = "opcua-client")]
+            opcua_client: field.drivers.opcua.clone(),
             reload: reload.clone(),
         };
         let api = Api::new(config, vitals.clone(), current, counts, broker, shown, drain);

@@ -26,6 +26,7 @@ pub(crate) fn part_name(config: &Config, (line, places): &modbus::Group) -> Stri
 }
 
 /// The driver of a line.
+#[cfg(feature = "modbus")]
 pub(crate) fn driver(
     config: &Config,
     registry: &Registry,

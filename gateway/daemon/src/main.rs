@@ -1,8 +1,10 @@
 //! `twinway-gateway`: command line, logs and signals. Everything else is in the library.
 
+mod update;
 mod verbs;
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write as _};
+#[cfg(feature = "modbus")]
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -13,10 +15,13 @@ use clap::{Parser, Subcommand};
 use common::Drain;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
+#[cfg(feature = "modbus")]
 use twinway_gateway::config::read_sources;
+#[cfg(feature = "modbus")]
 use twinway_gateway::simulate::{Options, Simulator};
 use twinway_gateway::{
-    Build, Config, Gateway, Handle, count_start, load_last_good, start_or_last_good, systemd,
+    Build, Config, Gateway, Handle, Starting, count_start, load_last_good, start_or_last_good, systemd,
+    versions,
 };
 
 /// The configuration or the arguments are wrong (`EX_USAGE`): a supervisor should not start it again.
@@ -47,6 +52,10 @@ enum Command {
         /// for a box that nobody can reach. Without it a start with a wrong configuration ends with exit code 64.
         #[arg(long)]
         last_good: bool,
+        /// Folder of installed versions (`update`): the one that is installed there runs instead of this program. A version on
+        /// trial of which three starts fail gives way to the one before.
+        #[arg(long)]
+        versions: Option<PathBuf>,
     },
     /// Tells every mistake of a configuration with its place, and what hardly is meant so. Exit code 64 if there is a
     /// mistake.
@@ -59,6 +68,9 @@ enum Command {
         /// One JSON document on standard output.
         #[arg(long)]
         json: bool,
+        /// Folder of installed versions: the one that would run checks.
+        #[arg(long)]
+        versions: Option<PathBuf>,
     },
     /// Tools for the embedded broker.
     Broker {
@@ -67,6 +79,7 @@ enum Command {
     },
     /// Serves the Modbus devices of a configuration, for commissioning without hardware: values move within their
     /// ranges, writable points take writes. Until SIGTERM or SIGINT.
+    #[cfg(feature = "modbus")]
     Simulate {
         /// Configuration; conf.d/*.toml beside it is read as well. Its secrets are not needed.
         #[arg(default_value = "/etc/twinway/gateway.toml")]
@@ -84,8 +97,15 @@ enum Command {
     /// Points to and from tables that people edit in a spreadsheet.
     #[command(subcommand)]
     Points(verbs::Points),
+    /// Other versions of this program on the box: signed bundles, installed beside the package, with a way back.
+    #[command(subcommand)]
+    Update(update::Verb),
     /// Prints the version, and what it was built of and how.
-    Version,
+    Version {
+        /// One JSON document on standard output.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(Subcommand)]
@@ -108,10 +128,13 @@ fn main() -> ExitCode {
         }
     };
     match arguments.command {
-        Command::Version => {
-            println!("{Build}");
+        Command::Version { json } => {
+            let text = if json { Build::json().to_string() } else { Build.to_string() };
+            // Who reads only the first line closes the pipe, and that is no failure.
+            let _ = writeln!(std::io::stdout(), "{text}");
             ExitCode::SUCCESS
         }
+        Command::Update(verb) => update::run(verb),
         Command::Broker { verb: BrokerVerb::Passwd { user } } => match passwd(&user) {
             Ok(line) => {
                 println!("{line}");
@@ -122,6 +145,7 @@ fn main() -> ExitCode {
                 ExitCode::from(EXIT_CONFIG)
             }
         },
+        #[cfg(feature = "modbus")]
         Command::Simulate { config, listen, serial, fill_gaps } => {
             match read_sources(&config).and_then(Config::from_sources) {
                 Ok(config) => {
@@ -134,13 +158,23 @@ fn main() -> ExitCode {
                 }
             }
         }
-        Command::Check { file, strict, json } => verbs::check(&file, strict, json),
+        Command::Check { file, strict, json, versions } => {
+            if let Some(folder) = versions {
+                versions::hand_over(&folder, false);
+            }
+            verbs::check(&file, strict, json)
+        }
         Command::Points(points) => verbs::points(points),
-        Command::Run { config, last_good } => {
+        Command::Run { config, last_good, versions } => {
+            if let Some(folder) = versions {
+                versions::hand_over(&folder, true);
+            }
             gateway_store::sled_statics();
             count_start(&config);
             match load(&config, last_good) {
                 Some(config) => start(Box::pin(run(config))),
+                // A version on trial that cannot read the configuration must be started again, to give way.
+                None if versions::is_on_trial() => ExitCode::from(EXIT_FAILED),
                 None => ExitCode::from(EXIT_CONFIG),
             }
         }
@@ -158,7 +192,8 @@ fn passwd(user: &str) -> Result<String, String> {
 #[allow(clippy::print_stderr)] // logs do not run yet
 fn load(path: &Path, last_good: bool) -> Option<Config> {
     let mistakes = match Config::load(path) {
-        Ok(config) if !last_good => return Some(config),
+        // With a new version it is the version that is on trial: one at a time.
+        Ok(config) if !last_good || versions::is_on_trial() => return Some(config),
         Ok(config) => {
             let config = start_or_last_good(config);
             for reason in &config.instead_of {
@@ -228,9 +263,16 @@ async fn run(config: Config) -> u8 {
         return EXIT_FAILED;
     };
     let drain = Drain::new();
+    let starting = Starting::new(&config);
     let started = tokio::select! {
-        started = Gateway::start(config, drain.clone()) => started,
-        () = either(&mut term, &mut int) => return EXIT_FORCED,
+        started = Gateway::start_told(config, drain.clone(), &starting) => started,
+        never = starting.report() => match never {},
+        () = either(&mut term, &mut int) => {
+            // Nothing is kept yet that would have to be brought to disk.
+            tracing::info!("ended before it was started");
+            starting.is_wanted_to_end();
+            return 0;
+        }
     };
     let handle = match started {
         Ok(handle) => handle,
@@ -244,10 +286,12 @@ async fn run(config: Config) -> u8 {
         () = either(&mut term, &mut int) => {}
         () = reload_at(&mut hangup, &handle) => {}
         () = systemd::report(&handle) => {}
+        () = versions::report(&handle) => {}
     }
     tracing::info!("stopping");
     systemd::stopping();
     handle.is_wanted_to_end();
+    versions::is_wanted_to_end();
     drain.start();
     tokio::select! {
         late = handle.finished() => if late.is_empty() { 0 } else { EXIT_FAILED },
@@ -258,6 +302,7 @@ async fn run(config: Config) -> u8 {
     }
 }
 
+#[cfg(feature = "modbus")]
 #[allow(clippy::print_stdout)] // where it is served is the result
 async fn simulate(config: &Config, options: &Options) -> u8 {
     let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));

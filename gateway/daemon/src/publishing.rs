@@ -15,7 +15,7 @@ use crate::wiring::Wiring;
 pub(crate) fn start(
     wiring: &mut Wiring,
     vitals: &Vitals,
-    broker: Option<&gateway_broker::Handle>,
+    broker: Option<&crate::broker::Handle>,
     publishers: Vec<Publish>,
 ) {
     let parts = Parts {
@@ -46,7 +46,7 @@ fn part_name(publish: &Publish) -> String {
 pub(crate) async fn follow(
     wiring: &mut Wiring,
     vitals: &Vitals,
-    broker: Option<&gateway_broker::Handle>,
+    broker: Option<&crate::broker::Handle>,
     before: &[Publish],
     limit: Duration,
 ) {
@@ -65,7 +65,7 @@ pub(crate) async fn follow(
 }
 
 /// None without the broker that it publishes on, which the configuration's check refuses.
-fn options(wiring: &Wiring, publish: Publish, broker: Option<&gateway_broker::Handle>) -> Option<Options> {
+fn options(wiring: &Wiring, publish: Publish, broker: Option<&crate::broker::Handle>) -> Option<Options> {
     let target = match publish.external {
         Some(external) => Target::External(external),
         None => {

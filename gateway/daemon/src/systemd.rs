@@ -1,4 +1,4 @@
-//! What the service manager is told (sd_notify(3)): ready, reloading, stopping, how the gateway fares, and, only while
+//! What the service manager is told (sd_notify(3)): that a long start goes on, ready, reloading, stopping, how the gateway fares, and, only while
 //! the loops of the field turn, that it is alive. Without a service manager nothing.
 
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::gateway::Handle;
 
 /// Ready is told with the first good poll, and at the latest so long after the start: a plant that is switched off must
 /// not keep the box from being up.
-const READY_LIMIT: Duration = Duration::from_secs(10);
+pub(crate) const READY_LIMIT: Duration = Duration::from_secs(10);
 /// How often the first good poll is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How often the status is told.
@@ -50,6 +50,12 @@ pub async fn report(handle: &Handle) {
         }
         sleep(every).await;
     }
+}
+
+/// It is not ready yet, and needs so much time from now on.
+pub(crate) fn starts_still(more: Duration, status: &str) {
+    let more_us = u32::try_from(more.as_micros()).unwrap_or(u32::MAX);
+    tell(&[NotifyState::ExtendTimeoutUsec(more_us), NotifyState::Status(status)]);
 }
 
 /// A reload begins; `report`'s side of it is `reloaded`.

@@ -11,7 +11,7 @@ use crate::vitals::Vitals;
 use crate::wiring::Wiring;
 
 /// Starts it, if there is a broker.
-pub(crate) fn start(wiring: &mut Wiring, vitals: &Vitals, broker: Option<&gateway_broker::Handle>) {
+pub(crate) fn start(wiring: &mut Wiring, vitals: &Vitals, broker: Option<&crate::broker::Handle>) {
     let Some(handle) = broker.cloned().map(Arc::new) else { return };
     let taken = taken(&wiring.config);
     let unknown = Unknown::new(taken.iter().map(String::as_str));

@@ -9,8 +9,9 @@ use std::time::Duration;
 use common::Clock;
 use common::addresses::AddressFile;
 use common::command::LogEntry;
-use gateway_adapters::{Context, opcua, sparkplug};
-use gateway_broker::{Broker, publish_devices, publish_points};
+#[cfg(feature = "opcua-client")]
+use gateway_adapters::opcua;
+use gateway_adapters::{Context, sparkplug};
 use gateway_control::Control;
 use gateway_core::{
     Block, Bus, Current, DeviceWriter, DropCounts, FrameLog, Health, Points, Policy, Pulse, RawSender, Reader,
@@ -21,6 +22,7 @@ use tokio::sync::{Mutex, mpsc};
 
 use crate::VERSION;
 use crate::alarms::Desk;
+use crate::broker::Handle as BrokerHandle;
 use crate::config::{Config, Overflow, Publish};
 use crate::derived::{Derived, Notes};
 use crate::drivers::{Drivers, planned};
@@ -103,13 +105,20 @@ impl Wiring {
         self.addresses.write(&json);
     }
 
+    #[cfg(not(feature = "mqtt"))]
+    #[allow(clippy::unused_self, clippy::unused_async)] // as below
+    pub(crate) async fn broker(&mut self) -> Result<Option<BrokerHandle>, StartError> {
+        Ok(None)
+    }
+
     /// The broker, if the configuration wants one.
-    pub(crate) async fn broker(&mut self) -> Result<Option<gateway_broker::Handle>, StartError> {
+    #[cfg(feature = "mqtt")]
+    pub(crate) async fn broker(&mut self) -> Result<Option<BrokerHandle>, StartError> {
         if !self.config.broker.enabled {
             return Ok(None);
         }
         let options = crate::config::broker::options(&self.config, self.clock.clone());
-        let started = Broker::start(options, self.drops.clone()).await;
+        let started = gateway_broker::Broker::start(options, self.drops.clone()).await;
         let (broker, handle) = started.map_err(StartError::Broker)?;
         let broker = Arc::new(broker);
         self.stages.supervisor(Stage::Field).spawn("broker", move |drain| {
@@ -120,7 +129,7 @@ impl Wiring {
     }
 
     /// Drivers and the pipeline. Samples wait for the buffer in the bus.
-    pub(crate) fn field(&mut self, broker: Option<&gateway_broker::Handle>) -> Result<Field, StartError> {
+    pub(crate) fn field(&mut self, broker: Option<&BrokerHandle>) -> Result<Field, StartError> {
         let registry = self.config.registry.clone();
         let to_store = self.bus.subscribe("store", STORE_QUEUE, Policy::DropOldest);
         let counts = SampleCounts::new(registry.device_slots());
@@ -158,8 +167,14 @@ impl Wiring {
             publish: h,
             nodes: sparkplug::Nodes::default(),
         });
+        #[cfg(feature = "opcua-client")]
         let opcua = opcua_kit(&self.config, &self.clock);
-        let drivers = Drivers { context, ends, opcua };
+        let drivers = Drivers {
+            context,
+            ends,
+            #[cfg(feature = "opcua-client")]
+            opcua,
+        };
         let mut made = Vec::new();
         for planned in planned(&self.config, &registry) {
             made.push(drivers.make(&self.config, &registry, planned)?);
@@ -180,7 +195,7 @@ impl Wiring {
         store: Arc<Store>,
         (events, blocks): (mpsc::Receiver<LogEntry>, mpsc::Receiver<Block>),
         to_store: Reader,
-        broker: Option<&gateway_broker::Handle>,
+        broker: Option<&BrokerHandle>,
     ) -> Arc<Recorder> {
         let registry = self.config.registry.clone();
         let log = Recorder::new(store.clone(), registry.clone());
@@ -215,7 +230,9 @@ impl Wiring {
         self.stages.supervisor(Stage::Process).spawn("waveforms", move |drain| {
             gateway_store::feed_blocks(blocks.clone(), logged.clone(), to_log.clone(), gone.clone(), drain)
         });
+        #[cfg(feature = "mqtt")]
         let publish = self.config.broker.publish;
+        #[cfg(feature = "mqtt")]
         if let Some(handle) = broker.filter(|_| publish != Publish::Off).cloned() {
             let to_broker = self.bus.subscribe("broker", BROKER_QUEUE, Policy::DropOldest);
             let mut readers = from_bus(&self.bus, to_broker, "broker", BROKER_QUEUE);
@@ -223,8 +240,10 @@ impl Wiring {
                 let (reader, registry, handle) = (readers(), registry.clone(), handle.clone());
                 async move {
                     match publish {
-                        Publish::Device => publish_devices(reader, registry, handle, drain).await,
-                        _ => publish_points(reader, registry, handle, drain).await,
+                        Publish::Device => {
+                            gateway_broker::publish_devices(reader, registry, handle, drain).await
+                        }
+                        _ => gateway_broker::publish_points(reader, registry, handle, drain).await,
                     }
                     Ok(())
                 }
@@ -313,6 +332,7 @@ pub(crate) fn uplink_options(config: &Config) -> Option<gateway_sync::Options> {
 }
 
 /// The gateway as a client of OPC UA servers, with the certificate and the trusted ones that it has as a server.
+#[cfg(feature = "opcua-client")]
 fn opcua_kit(config: &Config, clock: &Clock) -> opcua::Kit {
     let hosts = config.opcua_server.as_ref().map(|s| s.hosts.clone()).unwrap_or_default();
     let application = gateway_opcua::pki::Application::gateway(&config.tenant, &config.id, hosts);

@@ -73,7 +73,7 @@ async fn it_is_ready_with_the_first_good_poll_and_tells_reload_and_end() {
     let manager = Manager::new(dir.path());
     let file = config(dir.path(), plc.addr);
     let mut child = manager.command(PROGRAM).args(["run", "--config"]).arg(&file).spawn().unwrap();
-    let first = manager.next().await;
+    let first = manager.until("READY=1").await;
     assert_eq!(first, ["READY=1", "STATUS=1 of 1 devices online; cloud: none"]);
     signal(child.id().unwrap(), "-HUP");
     let reloading = manager.until("RELOADING=1").await;
@@ -96,6 +96,73 @@ async fn a_plant_that_is_off_does_not_keep_it_from_being_ready() {
     assert_eq!(told, ["READY=1", "STATUS=0 of 1 devices online; cloud: none"]);
     signal(child.id().unwrap(), "-TERM");
     assert_eq!(ended(&mut child).await, Some(0));
+}
+
+/// Segments that cannot be read before somebody has written to them: who opens a pipe waits for that. So a start goes on as
+/// the test does.
+fn slow_buffer(dir: &Path, segments: usize) -> Vec<PathBuf> {
+    let log = dir.join("data/buffer/log");
+    std::fs::create_dir_all(&log).unwrap();
+    let paths: Vec<PathBuf> = (1..=segments).map(|n| log.join(format!("{n:020}.seg"))).collect();
+    let made = std::process::Command::new("mkfifo").args(&paths).status();
+    assert!(made.unwrap().success());
+    paths
+}
+
+async fn let_on(segment: &Path) {
+    let path = segment.to_owned();
+    let opened = tokio::task::spawn_blocking(move || std::fs::File::options().write(true).open(path));
+    timeout(LIMIT, opened).await.expect("somebody reads").unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_long_start_asks_for_more_time_as_long_as_it_goes_on() {
+    let plc = Plc::start();
+    let dir = tempfile::tempdir().unwrap();
+    let manager = Manager::new(dir.path());
+    let file = config(dir.path(), plc.addr);
+    let segments = slow_buffer(dir.path(), 2);
+    let mut child = manager.command(PROGRAM).args(["run", "--config"]).arg(&file).spawn().unwrap();
+    // Whether there is a key for each is looked at first.
+    for segment in &segments {
+        let_on(segment).await;
+    }
+    let mut told = Vec::new();
+    for segment in &segments {
+        told.push(manager.next().await);
+        let_on(segment).await;
+    }
+    for (at, message) in told.iter().enumerate() {
+        let step = at + 2;
+        let expected = [
+            "EXTEND_TIMEOUT_USEC=120000000".to_owned(),
+            format!("STATUS=starts: reads the buffer, step {step}"),
+        ];
+        assert_eq!(*message, expected);
+    }
+    manager.until("READY=1").await;
+    signal(child.id().unwrap(), "-TERM");
+    assert_eq!(ended(&mut child).await, Some(0));
+}
+
+#[tokio::test]
+async fn a_start_that_somebody_ends_has_not_failed() {
+    let plc = Plc::start();
+    let dir = tempfile::tempdir().unwrap();
+    let manager = Manager::new(dir.path());
+    config(dir.path(), plc.addr);
+    let starts = dir.path().join("data/starts.json");
+    let segments = slow_buffer(dir.path(), 1);
+    let mut command = manager.command(PROGRAM);
+    command.args(["run", "--last-good", "--config"]).arg(dir.path().join("gateway.toml"));
+    let mut child = command.spawn().unwrap();
+    let_on(&segments[0]).await;
+    // It listens to signals by then, and waits for the segment a second time.
+    manager.until("EXTEND_TIMEOUT_USEC=").await;
+    assert!(starts.exists());
+    signal(child.id().unwrap(), "-TERM");
+    assert_eq!(ended(&mut child).await, Some(0));
+    assert!(!starts.exists());
 }
 
 /// A gateway of which the thread of the field can be stopped alone.

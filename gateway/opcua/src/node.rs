@@ -5,8 +5,12 @@
 use std::fmt;
 use std::str::FromStr;
 
-use opcua::types::{ByteString, Guid, Identifier, NodeId, UAString};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+#[cfg(feature = "stack")]
+use opcua::types::{self, ByteString, Guid, NodeId, UAString};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use uuid::Uuid;
 
 /// Longest text of a node id: part 3 allows 4,096 characters of a string.
 const LONGEST: usize = 8192;
@@ -30,6 +34,44 @@ impl Namespace {
     }
 }
 
+/// A node's name in its namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Identifier {
+    /// a number
+    Numeric(u32),
+    /// a text
+    Text(String),
+    /// a GUID
+    Guid(Uuid),
+    /// bytes
+    Bytes(Vec<u8>),
+}
+
+#[cfg(feature = "stack")]
+impl From<types::Identifier> for Identifier {
+    fn from(identifier: types::Identifier) -> Self {
+        match identifier {
+            types::Identifier::Numeric(n) => Self::Numeric(n),
+            types::Identifier::String(s) => Self::Text(s.value().clone().unwrap_or_default()),
+            types::Identifier::Guid(g) => Self::Guid(g.into()),
+            types::Identifier::ByteString(b) => Self::Bytes(b.value.unwrap_or_default()),
+        }
+    }
+}
+
+#[cfg(feature = "stack")]
+impl From<Identifier> for types::Identifier {
+    fn from(identifier: Identifier) -> Self {
+        match identifier {
+            Identifier::Numeric(n) => Self::Numeric(n),
+            Identifier::Text(s) => Self::String(UAString::from(s)),
+            // In the order of the wire.
+            Identifier::Guid(g) => Self::Guid(Guid::from_bytes(g.to_bytes_le())),
+            Identifier::Bytes(b) => Self::ByteString(ByteString::from(b)),
+        }
+    }
+}
+
 /// A node id with its namespace as it was written.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct NodeRef {
@@ -47,11 +89,12 @@ pub struct NodeRefError {
     expected: &'static str,
 }
 
+#[cfg(feature = "stack")]
 impl NodeRef {
     /// The node id in a server whose namespaces are these; none if the server does not have the namespace.
     pub fn resolve<S: AsRef<str>>(&self, namespaces: &[S]) -> Option<NodeId> {
         let namespace = self.namespace.index(namespaces)?;
-        Some(NodeId { namespace, identifier: self.identifier.clone() })
+        Some(NodeId { namespace, identifier: self.identifier.clone().into() })
     }
 
     /// A node of a server whose namespaces are these: by URI, but for those of the standard and of a namespace that
@@ -62,13 +105,14 @@ impl NodeRef {
             Some(uri) if !uri.as_ref().is_empty() => Namespace::Uri(uri.as_ref().to_owned()),
             _ => Namespace::Index(node.namespace),
         };
-        Self { namespace, identifier: node.identifier.clone() }
+        Self { namespace, identifier: node.identifier.clone().into() }
     }
 }
 
+#[cfg(feature = "stack")]
 impl From<NodeId> for NodeRef {
     fn from(node: NodeId) -> Self {
-        Self { namespace: Namespace::Index(node.namespace), identifier: node.identifier }
+        Self { namespace: Namespace::Index(node.namespace), identifier: node.identifier.into() }
     }
 }
 
@@ -102,11 +146,9 @@ impl FromStr for NodeRef {
         let (kind, value) = rest.split_once('=').ok_or_else(|| wrong(expected))?;
         let identifier = match kind {
             "i" => number(value).map(Identifier::Numeric),
-            "s" if !value.is_empty() => Some(Identifier::String(UAString::from(value))),
-            "g" => Guid::from_str(value).ok().map(Identifier::Guid),
-            "b" => {
-                ByteString::from_base64(value).filter(|b| !b.is_null_or_empty()).map(Identifier::ByteString)
-            }
+            "s" if !value.is_empty() => Some(Identifier::Text(value.to_owned())),
+            "g" => value.parse().ok().map(Identifier::Guid),
+            "b" => BASE64_STANDARD.decode(value).ok().filter(|b| !b.is_empty()).map(Identifier::Bytes),
             _ => None,
         };
         Ok(Self { namespace, identifier: identifier.ok_or_else(|| wrong(expected))? })
@@ -147,9 +189,9 @@ impl fmt::Display for NodeRef {
         }
         match &self.identifier {
             Identifier::Numeric(n) => write!(f, "i={n}"),
-            Identifier::String(s) => write!(f, "s={s}"),
+            Identifier::Text(s) => write!(f, "s={s}"),
             Identifier::Guid(g) => write!(f, "g={g}"),
-            Identifier::ByteString(b) => write!(f, "b={}", b.as_base64()),
+            Identifier::Bytes(b) => write!(f, "b={}", BASE64_STANDARD.encode(b)),
         }
     }
 }
@@ -175,9 +217,9 @@ mod tests {
     fn identifiers() -> impl Strategy<Value = Identifier> {
         prop_oneof![
             any::<u32>().prop_map(Identifier::Numeric),
-            "[^\u{0}]{1,40}".prop_map(|s| Identifier::String(s.into())),
-            any::<[u8; 16]>().prop_map(|b| Identifier::Guid(Guid::from_bytes(b))),
-            prop::collection::vec(any::<u8>(), 1..40).prop_map(|b| Identifier::ByteString(b.into())),
+            "[^\u{0}]{1,40}".prop_map(Identifier::Text),
+            any::<[u8; 16]>().prop_map(|b| Identifier::Guid(Uuid::from_bytes(b))),
+            prop::collection::vec(any::<u8>(), 1..40).prop_map(Identifier::Bytes),
         ]
     }
 
@@ -224,6 +266,12 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn the_protocols_own_are_the_same(identifier in identifiers()) {
+            let there = types::Identifier::from(identifier.clone());
+            prop_assert_eq!(Identifier::from(there), identifier);
+        }
+
         #[test]
         fn what_is_printed_is_read_back(namespace in namespaces(), identifier in identifiers()) {
             let node = NodeRef { namespace, identifier };

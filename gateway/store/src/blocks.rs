@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use common::Drain;
 use common::supervise::PartError;
-use common::wire::Body;
-use gateway_core::{Block, FrameLog, LogError, Points};
+use common::wire::{Body, Waveform};
+use gateway_core::{Block, FrameId, FrameLog, LogError, Points};
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::timeout;
 
 /// The log comes to a reload's points within this, or not at all.
 const OVER_LIMIT: Duration = Duration::from_secs(10);
+/// Looks at a part's point: one for each reload that comes amid them.
+const TRIES: usize = 4;
 /// Values that may wait for the disk, 1 MiB at most: an eighth of what may wait in all.
 const AHEAD: usize = 1 << 17;
 
@@ -61,13 +63,12 @@ impl Feeder {
         let _ = timeout(OVER_LIMIT, self.points.reached(*generation)).await;
         for part in wave.parts() {
             let values = part.values.len();
-            // A reload may have given its number to another point meanwhile.
-            if self.points.path(part.point) != *path {
-                self.gone.fetch_add(values as u64, Ordering::Relaxed);
-                continue;
-            }
-            let frame = match self.log.append(Body::Waveform(Box::new(part))) {
-                Ok(frame) => frame,
+            let frame = match self.append(path, part) {
+                Ok(Some(frame)) => frame,
+                Ok(None) => {
+                    self.gone.fetch_add(values as u64, Ordering::Relaxed);
+                    continue;
+                }
                 Err(LogError::Closed) => return Err(LogError::Closed),
                 // The log counts it and tells it as a gap when it can.
                 Err(_) => continue,
@@ -80,5 +81,23 @@ impl Feeder {
             }
         }
         Ok(())
+    }
+
+    /// Appends a part, unless a reload has given its number to another point: also one that comes between the look and the
+    /// log.
+    fn append(&self, path: &str, part: Waveform) -> Result<Option<FrameId>, LogError> {
+        let body = Body::Waveform(Box::new(part));
+        let Body::Waveform(part) = &body else { return Ok(None) };
+        for _ in 0..TRIES {
+            let registry = self.points.now();
+            if registry.path(part.point) != path {
+                return Ok(None);
+            }
+            match self.log.append_of(registry.hash(), body.clone()) {
+                Err(LogError::Renewed) => {}
+                done => return done.map(Some),
+            }
+        }
+        Ok(None)
     }
 }

@@ -315,10 +315,25 @@ impl Inner {
         self.append_own(body)
     }
 
+    /// Appends a frame of this schema, if the log has not gone over to another.
+    pub(crate) fn append_of(&self, schema: SchemaHash, body: Body) -> Result<FrameId, LogError> {
+        if lock(&self.shared).closing {
+            return Err(LogError::Closed);
+        }
+        let appender = lock(&self.appender);
+        if appender.registry.hash() != schema {
+            return Err(LogError::Renewed);
+        }
+        self.append_to(appender, body)
+    }
+
     /// The same for what the buffer itself tells, also while it closes.
     pub(crate) fn append_own(&self, body: Body) -> Result<FrameId, LogError> {
+        self.append_to(lock(&self.appender), body)
+    }
+
+    fn append_to(&self, mut appender: MutexGuard<'_, Appender>, body: Body) -> Result<FrameId, LogError> {
         let times = source_times(&body);
-        let mut appender = lock(&self.appender);
         if let Body::Samples(rows) = &body {
             appender.table.update(rows);
         }
@@ -334,7 +349,7 @@ impl Inner {
             synchronised: self.clock.is_synchronised(),
         };
         let kind = match &body {
-            Body::Samples(_) | Body::Waveform(_) => FrameKind::Samples,
+            body if is_measured(body) => FrameKind::Samples,
             Body::Command(_) => FrameKind::Command,
             _ => FrameKind::Other,
         };
@@ -376,12 +391,12 @@ impl Inner {
     fn make_room(&self, body: &Body, times: Option<(i64, i64)>) -> Result<(), LogError> {
         let limit = self.options.tail_bytes;
         let limit = match body {
-            Body::Samples(_) | Body::Waveform(_) => limit,
+            body if is_measured(body) => limit,
             Body::Gap(_) => usize::MAX,
             _ => limit + limit / 4,
         };
         let mut shared = lock(&self.shared);
-        if shared.refusing && matches!(body, Body::Samples(_) | Body::Waveform(_)) {
+        if shared.refusing && is_measured(body) {
             shared.over.add(body, times);
             return Err(LogError::Write {
                 detail: "the quota is reached and the oldest are to stay".to_owned(),
@@ -430,6 +445,11 @@ impl Inner {
             self.work.notify_all();
         }
     }
+}
+
+/// Whether it is what points measured: of the class of samples.
+pub(crate) fn is_measured(body: &Body) -> bool {
+    matches!(body, Body::Samples(_) | Body::Waveform(_))
 }
 
 /// Least and greatest source time of a body's samples, or of a waveform's values.

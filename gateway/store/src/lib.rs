@@ -22,6 +22,7 @@ mod history;
 mod inner;
 mod inspect;
 mod notes;
+mod opening;
 mod options;
 mod order;
 mod quarantine;
@@ -42,7 +43,12 @@ pub use blocks::feed_blocks;
 pub use encrypt::{Key, Keys};
 pub use feed::{FeedOptions, feed};
 pub use inspect::Exported;
+pub use opening::Opening;
 pub use options::{OpenError, Options, Overflow};
 pub use order::{DropError, Dropped};
 pub use state::sled_statics;
 pub use store::Store;
+
+/// Of all that the buffer keeps: log, notes and state. Raised when a program of before can no longer read what this one writes: an update
+/// across formats is taken only if a person says so, since there is no clean way back.
+pub const FORMAT: u32 = 1;

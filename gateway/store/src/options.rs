@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::disk::{Disk, SystemDisk};
 use crate::encrypt::Keys;
+use crate::opening::Opening;
 
 /// What goes when the quota is reached and the cloud lacks all that is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -49,6 +50,8 @@ pub struct Options {
     pub keys: Keys,
     /// The file system of the log. Default: the system's.
     pub disk: Arc<dyn Disk>,
+    /// Where it is told how far the opening is. Default: to nobody.
+    pub opening: Opening,
 }
 
 impl Options {
@@ -67,6 +70,7 @@ impl Options {
             tail_bytes: 8 << 20,
             keys: Keys::default(),
             disk: Arc::new(SystemDisk),
+            opening: Opening::default(),
         }
     }
 

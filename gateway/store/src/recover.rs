@@ -12,6 +12,7 @@ use common::{Incarnation, IntervalSet};
 use crate::commands::Commands;
 use crate::disk::{Disk, Kind};
 use crate::gone::Sets;
+use crate::opening::Opening;
 use crate::quarantine::Quarantine;
 use crate::record::{Item, RecordReader};
 use crate::segment::{self, Found, Segment};
@@ -49,6 +50,7 @@ pub(crate) fn recover(
     dir: &Path,
     gone: &Sets,
     quarantine: &Quarantine,
+    opening: &Opening,
 ) -> io::Result<Recovered> {
     let mut found = Recovered { next_ordinal: 1, ..Recovered::default() };
     let mut paths = Vec::new();
@@ -62,6 +64,7 @@ pub(crate) fn recover(
     }
     paths.sort_unstable();
     for path in paths {
+        opening.step();
         let named = segment::ordinal_of(&path);
         found.next_ordinal = found.next_ordinal.max(named.unwrap_or(0).saturating_add(1));
         let what = match (disk.kind(&path), segment::open(disk, &path, named)) {
@@ -192,8 +195,14 @@ fn damaged(incarnation: Option<Incarnation>, seqs: Option<(u64, u64)>) -> Gap {
 }
 
 /// Lays the log's own records of commands over what the state remembers.
-pub(crate) fn replay_commands(disk: &dyn Disk, segments: &[Segment], commands: &mut Commands) {
+pub(crate) fn replay_commands(
+    disk: &dyn Disk,
+    segments: &[Segment],
+    commands: &mut Commands,
+    opening: &Opening,
+) {
     for segment in segments.iter().filter(|s| !s.contents.commands.is_empty()) {
+        opening.step();
         let Ok(file) = disk.open(&segment.path, false) else { continue };
         for offset in &segment.contents.commands {
             let mut reader =

@@ -13,7 +13,7 @@ use common::IntervalSet;
 use common::wire::{Body, Frame, FrameKind, Gap, GapCause};
 use tokio::time::Instant;
 
-use crate::inner::{Shared, lock, source_times, widen};
+use crate::inner::{Shared, is_measured, lock, source_times, widen};
 use crate::options::Overflow;
 use crate::order::Dropped;
 use crate::segment::{FrameRef, Segment};
@@ -275,7 +275,7 @@ impl Writer {
                     return true;
                 }
                 match Frame::decode(frame.bytes).map(|f| f.body) {
-                    Ok(body @ (Body::Samples(_) | Body::Waveform(_))) => {
+                    Ok(body) if is_measured(&body) => {
                         samples += body.sample_count() as u64;
                         times = widen(times, source_times(&body));
                     }

@@ -77,11 +77,12 @@ impl Store {
         let incarnation = Incarnation::random().map_err(|e| OpenError::Random { detail: e.to_string() })?;
         let mut state = State::open(&dir.join("state"), options.keys.clone());
         let (acks, past) = (state.acks(), state.past());
+        options.opening.step();
         let (gone_file, gone, untold) = Gone::open(disk.clone(), &dir, &quarantine);
-        let found = recover(&*disk, &log_dir, &gone, &quarantine).map_err(at(&log_dir))?;
+        let found = recover(&*disk, &log_dir, &gone, &quarantine, &options.opening).map_err(at(&log_dir))?;
         let mut commands = Commands::default();
         state.commands().into_iter().for_each(|known| commands.restore(known));
-        replay_commands(&*disk, &found.segments, &mut commands);
+        replay_commands(&*disk, &found.segments, &mut commands, &options.opening);
         let (segments, unread) = (found.segments, found.unread);
         let mut shared = Shared { segments, unread, commands, gone, ..Shared::default() };
         shared.generations.push(registry.clone());
@@ -205,6 +206,10 @@ impl FrameLog for Store {
 
     fn append(&self, body: Body) -> Result<FrameId, LogError> {
         self.inner.append(body)
+    }
+
+    fn append_of(&self, schema: SchemaHash, body: Body) -> Result<FrameId, LogError> {
+        self.inner.append_of(schema, body)
     }
 
     fn renew(&self, registry: &Arc<Registry>) {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use common::wire::{Body, Frame, MAX_BLOCK_VALUES, MAX_WAVEFORM_VALUES, WaveValues, Waveform};
 use common::{Clock, Drain, PointId, Quality};
-use gateway_core::{DropCounts, FrameLog, RawSender};
+use gateway_core::{DropCounts, FrameLog, LogError, RawSender};
 use gateway_store::{Options, Store, feed_blocks};
 use rig::disk::ModelDisk;
 use rig::*;
@@ -102,4 +102,24 @@ async fn a_block_of_a_later_generation_waits_for_the_log_and_one_of_a_point_that
     let told: Vec<_> = frames.iter().map(|(_, bytes)| Frame::decode(bytes).unwrap()).collect();
     let schemas: Vec<_> = told.iter().map(|f| (f.header.schema, f.body.sample_count())).collect();
     assert_eq!(schemas, [(first.hash(), 2), (next.hash(), 3)]);
+}
+
+/// Between the look at a number's point and the log the log may go over to another schema.
+#[tokio::test]
+async fn a_part_is_not_kept_under_a_schema_that_its_number_is_not_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = registry(50, "Cel");
+    let store = Store::open(options(dir.path()), Clock::system(), first.clone()).unwrap();
+    let next = Arc::new(first.succeed(&registry(10, "Cel")));
+    store.renew(&next);
+    // The feeder still looks at what was before.
+    let (raw, blocks) = RawSender::new(1, &DropCounts::default()).0.with_blocks(4, MAX_BLOCK_VALUES);
+    raw.send_block("oven/p40".into(), 0, wave(40, &[1, 2, 3]));
+    drop(raw);
+    let (gone, blocks) = (Arc::new(AtomicU64::new(0)), Arc::new(Mutex::new(blocks)));
+    feed_blocks(blocks, first.clone().into(), store.clone(), gone.clone(), Drain::new()).await.unwrap();
+    assert_eq!((store.watermark().borrow().head, gone.load(Ordering::Relaxed)), (0, 3));
+    let part = || Body::Waveform(Box::new(wave(3, &[1, 2])));
+    assert_eq!(store.append_of(first.hash(), part()), Err(LogError::Renewed));
+    assert_eq!(store.append_of(next.hash(), part()).unwrap().seq, 1);
 }

@@ -49,6 +49,8 @@ struct Contents {
 }
 
 type Names = BTreeMap<String, usize>;
+/// Bytes of a file, none for a folder, by path.
+type Found = BTreeMap<PathBuf, Option<Vec<u8>>>;
 
 #[derive(Debug)]
 enum Node {
@@ -154,10 +156,7 @@ impl Disk {
             }
             7 => {
                 let (from, to) = text().split_once('\0').expect("two names");
-                let ((from_folder, from), (folder, to)) = (self.place(from), self.place(to));
-                let node = self.names(from_folder).remove(&from).expect("a name that is there");
-                self.names(folder).insert(to.clone(), node);
-                self.naming.push((self.read, folder, Naming::Move(from_folder, from, to, node)));
+                self.moved(from, to);
             }
             8 | 10 => {
                 let (folder, name) = self.place(text());
@@ -169,6 +168,13 @@ impl Disk {
             11 => panic!("a file was mapped to write: {}", self.open[&fd]),
             other => panic!("no kind of record: {other}"),
         }
+    }
+
+    fn moved(&mut self, from: &str, to: &str) {
+        let ((from_folder, from), (folder, to)) = (self.place(from), self.place(to));
+        let node = self.names(from_folder).remove(&from).expect("a name that is there");
+        self.names(folder).insert(to.clone(), node);
+        self.naming.push((self.read, folder, Naming::Move(from_folder, from, to, node)));
     }
 
     fn opened(&mut self, fd: i32, flags: i64, path: &str) {
@@ -291,13 +297,25 @@ impl Disk {
         let gone = strange.iter().filter(|path| !there.contains_key(*path)).count();
         let is_one_call = strange.len() <= 1 || strange.len() == 2 && gone == 1;
         assert!(is_one_call, "changed and not seen: {strange:?}");
+        if let Some((from, to)) = self.unseen_move(&strange, &there) {
+            return self.moved(&from, &to);
+        }
         for path in strange {
             self.adopt(&path, there.remove(&path));
         }
     }
 
+    /// A rename that was done and not noted: the file of a name that is gone stands under another one. No write to what was there.
+    fn unseen_move(&self, strange: &[PathBuf], there: &Found) -> Option<(String, String)> {
+        let [a, b] = strange else { return None };
+        let (from, to) = if there.contains_key(a) { (b, a) } else { (a, b) };
+        let Node::File(file) = &self.nodes[self.find(from.to_str()?)?] else { return None };
+        let is_it = !there.contains_key(from) && there.get(to)?.as_ref() == Some(&file.now);
+        is_it.then_some((from.to_str()?.to_owned(), to.to_str()?.to_owned()))
+    }
+
     /// What is not as it was noted, and all that is there: bytes of a file, none for a folder.
-    pub(super) fn unseen(&self) -> (Vec<PathBuf>, BTreeMap<PathBuf, Option<Vec<u8>>>) {
+    pub(super) fn unseen(&self) -> (Vec<PathBuf>, Found) {
         let known = self.tree(Node::names_now);
         let mut there = BTreeMap::new();
         list(&self.root, &mut there);
@@ -414,7 +432,7 @@ impl Disk {
 }
 
 /// What stands beneath a path, itself too, if it is of the program alone: bytes of a file, none for a folder.
-fn list(path: &Path, found: &mut BTreeMap<PathBuf, Option<Vec<u8>>>) {
+fn list(path: &Path, found: &mut Found) {
     if is_memory(&path.file_name().unwrap_or_default().to_string_lossy()) {
         return;
     }
@@ -473,3 +491,7 @@ fn mix(bytes: &mut Vec<u8>, from: &[u8], block: usize, random: &mut Random) {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "unsynced_tests.rs"]
+mod tests;

@@ -27,6 +27,8 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     // A pure codec: adapters read with it, publish writes with it.
     ("gateway-sparkplug", &["common"]),
     ("gateway-publish", &["common", "gateway-core", "gateway-sparkplug"]),
+    // What root runs: it knows neither network nor devices.
+    ("gateway-update", &["common"]),
     (
         "twinway-gateway",
         &[
@@ -41,6 +43,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
             "gateway-broker",
             "gateway-sync",
             "gateway-publish",
+            "gateway-update",
             "gateway-sparkplug",
             "gateway-opcua",
             "gateway-opcua-server",

@@ -31,13 +31,13 @@ const SILENCE: Duration = Duration::from_millis(60);
 
 /// Where a device is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum At {
+pub(in crate::cmd) enum At {
     Host(String, u16),
     Port(String),
 }
 
 impl At {
-    pub(super) fn parse(text: &str) -> Result<Self> {
+    pub(in crate::cmd) fn parse(text: &str) -> Result<Self> {
         let text = text.trim();
         if text.starts_with('/') {
             return Ok(Self::Port(text.to_owned()));
@@ -68,7 +68,7 @@ impl fmt::Display for At {
 }
 
 /// A register as people write it: a number of a manual, or table and address.
-pub(super) fn register(text: &str) -> Result<Address> {
+pub(in crate::cmd) fn register(text: &str) -> Result<Address> {
     let Some((table, at)) = text.split_once(':') else {
         return text.parse().map_err(|e: gateway_modbus::AddressError| Error::usage(e.to_string()));
     };
@@ -82,7 +82,7 @@ pub(super) fn register(text: &str) -> Result<Address> {
 }
 
 /// Refuses an endpoint that a gateway on this machine has, or may have.
-pub(super) async fn free(hints: Hints, at: &At) -> Result<()> {
+pub(in crate::cmd) async fn free(hints: Hints, at: &At) -> Result<()> {
     let named = hints.named()?;
     let local = match &named {
         Some(Target::Socket(path)) => path.exists().then(|| named.clone()).flatten(),
@@ -157,7 +157,7 @@ trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
 /// A conversation with what is at an endpoint. It is opened anew whenever it ended.
-pub(super) struct Line {
+pub(in crate::cmd) struct Line {
     at: At,
     talk: Talk,
     client: Option<Client<Box<dyn Stream>>>,
@@ -165,7 +165,7 @@ pub(super) struct Line {
 
 impl Line {
     /// Opens it.
-    pub(super) async fn open(at: At, talk: &Talk) -> Result<Self> {
+    pub(in crate::cmd) async fn open(at: At, talk: &Talk) -> Result<Self> {
         let mut line = Self { at, talk: talk.clone(), client: None };
         line.ready().await?;
         Ok(line)
@@ -210,7 +210,7 @@ impl Line {
     }
 
     /// One request; its data is read into `data`. The refusal of a device is an inner error.
-    pub(super) async fn call(
+    pub(in crate::cmd) async fn call(
         &mut self,
         unit: u8,
         request: &Request<'_>,
@@ -228,14 +228,14 @@ impl Line {
     }
 
     /// The same, where a refusal is an error.
-    pub(super) async fn must(&mut self, unit: u8, request: &Request<'_>) -> Result<Vec<u8>> {
+    pub(in crate::cmd) async fn must(&mut self, unit: u8, request: &Request<'_>) -> Result<Vec<u8>> {
         let mut data = Vec::new();
         let done = self.call(unit, request, &mut data).await?;
         done.map(|()| data).map_err(|e| self.error(unit, request, &e))
     }
 
     /// What went wrong with a request, with its exit status: that of a write without an answer is not known.
-    pub(super) fn error(&self, unit: u8, request: &Request<'_>, error: &CallError) -> Error {
+    pub(in crate::cmd) fn error(&self, unit: u8, request: &Request<'_>, error: &CallError) -> Error {
         let exit = match error {
             CallError::Refused(_) => Exit::Failed,
             _ if request.is_write() && !matches!(error, CallError::Closed | CallError::Request(_)) => {

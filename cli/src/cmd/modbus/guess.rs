@@ -7,24 +7,24 @@ use serde::Serialize;
 
 /// One way to read the registers.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub(super) struct Candidate {
+pub(in crate::cmd) struct Candidate {
     /// Type.
     #[serde(rename = "type")]
-    pub(super) raw_type: &'static str,
+    pub(in crate::cmd) raw_type: &'static str,
     /// Order of its bytes.
-    pub(super) order: &'static str,
+    pub(in crate::cmd) order: &'static str,
     /// Registers that it takes.
-    pub(super) registers: u16,
+    pub(in crate::cmd) registers: u16,
     /// What the samples are, read so.
-    pub(super) values: Vec<Value>,
+    pub(in crate::cmd) values: Vec<Value>,
     /// From 0 to 1.
-    pub(super) plausibility: f64,
+    pub(in crate::cmd) plausibility: f64,
     /// What speaks for it and against it.
-    pub(super) reasons: Vec<String>,
+    pub(in crate::cmd) reasons: Vec<String>,
 }
 
 /// All candidates, the most plausible first. `samples` are the bytes of the same registers, read one after the other.
-pub(super) fn candidates(samples: &[Vec<u8>], expect: Option<f64>) -> Vec<Candidate> {
+pub(in crate::cmd) fn candidates(samples: &[Vec<u8>], expect: Option<f64>) -> Vec<Candidate> {
     let mut all: Vec<Candidate> = Vec::new();
     for raw_type in RawType::ALL.into_iter().filter(|t| !matches!(t, RawType::Bool)) {
         for order in Order::ALL {

@@ -1,8 +1,8 @@
 //! `modbus ...`: points of Modbus devices by way of the gateway that owns the device, and devices that no gateway has.
 
-mod direct;
-mod guess;
-mod scan;
+pub(super) mod direct;
+pub(super) mod guess;
+pub(super) mod scan;
 mod status;
 
 use common::Value;

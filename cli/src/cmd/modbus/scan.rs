@@ -21,21 +21,27 @@ const CHUNK: u16 = 32;
 
 /// A unit that answered.
 #[derive(Debug, Serialize)]
-struct Found {
-    unit: u8,
+pub(in crate::cmd) struct Found {
+    pub(in crate::cmd) unit: u8,
     /// What it said to the first question.
     answer: String,
     /// Milliseconds from question to answer.
-    round_trip_ms: f64,
+    pub(in crate::cmd) round_trip_ms: f64,
     /// What of its tables can be read.
-    readable: Vec<Readable>,
+    pub(in crate::cmd) readable: Vec<Readable>,
 }
 
 #[derive(Debug, Serialize)]
-struct Readable {
-    table: String,
-    first: u16,
-    last: u16,
+pub(in crate::cmd) struct Readable {
+    #[serde(serialize_with = "named")]
+    pub(in crate::cmd) table: Table,
+    pub(in crate::cmd) first: u16,
+    pub(in crate::cmd) last: u16,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // as serde calls it
+fn named<S: serde::Serializer>(table: &Table, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(table)
 }
 
 /// What is to be scanned.
@@ -46,7 +52,8 @@ pub(super) struct Wanted {
     pub(super) rate: u32,
 }
 
-struct Scan<'a> {
+/// Questions to what is at an endpoint, no more a second than are wanted.
+pub(in crate::cmd) struct Scan<'a> {
     line: &'a mut Line,
     pause: Duration,
     next: Instant,
@@ -54,8 +61,7 @@ struct Scan<'a> {
 }
 
 pub(super) async fn scan(out: Out, line: &mut Line, wanted: Wanted) -> Result<Exit> {
-    let pause = Duration::from_secs(1) / wanted.rate.max(1);
-    let mut scan = Scan { line, pause, next: Instant::now(), requests: 0 };
+    let mut scan = Scan::new(line, wanted.rate);
     let mut found = Vec::new();
     let ended = tokio::select! {
         ended = scan.all(out, &wanted, &mut found) => Some(ended),
@@ -75,25 +81,43 @@ pub(super) async fn scan(out: Out, line: &mut Line, wanted: Wanted) -> Result<Ex
     Ok(if found.is_empty() { Exit::NotFound } else { Exit::Ok })
 }
 
-impl Scan<'_> {
+impl<'a> Scan<'a> {
+    pub(in crate::cmd) fn new(line: &'a mut Line, rate: u32) -> Self {
+        Self { line, pause: Duration::from_secs(1) / rate.max(1), next: Instant::now(), requests: 0 }
+    }
+
+    /// Whether a unit answers.
+    pub(in crate::cmd) async fn unit(&mut self, unit: u8, data: &mut Vec<u8>) -> Result<Option<Found>> {
+        self.turn().await;
+        let begun = Instant::now();
+        let ask = Request::Read { table: Table::Holding, address: 0, count: 1 };
+        let answer = match self.line.call(unit, &ask, data).await? {
+            Ok(()) => "holding 0 can be read".to_owned(),
+            // A gateway speaks for a unit that does not answer.
+            Err(CallError::Refused(e)) if e.is_gateway() => return Ok(None),
+            Err(CallError::Refused(e)) => e.to_string(),
+            Err(_) => return Ok(None),
+        };
+        let round_trip_ms = begun.elapsed().as_secs_f64() * 1000.0;
+        Ok(Some(Found { unit, answer, round_trip_ms, readable: Vec::new() }))
+    }
+
+    /// Reads registers; none if they are refused or nothing comes.
+    pub(in crate::cmd) async fn read(&mut self, unit: u8, at: &Readable) -> Result<Option<Vec<u8>>> {
+        let mut data = Vec::new();
+        self.turn().await;
+        let count = (at.last - at.first).saturating_add(1);
+        let ask = Request::Read { table: at.table, address: at.first, count };
+        Ok(self.line.call(unit, &ask, &mut data).await?.is_ok().then_some(data))
+    }
+
     async fn all(&mut self, out: Out, wanted: &Wanted, found: &mut Vec<Found>) -> Result<()> {
         let mut data = Vec::new();
         for unit in wanted.units.clone() {
             if out.is_terminal() && !out.is_json() {
                 out.raw(format!("\runit {unit} ... ").as_bytes())?;
             }
-            self.turn().await;
-            let begun = Instant::now();
-            let ask = Request::Read { table: Table::Holding, address: 0, count: 1 };
-            let answer = match self.line.call(unit, &ask, &mut data).await? {
-                Ok(()) => "holding 0 can be read".to_owned(),
-                // A gateway speaks for a unit that does not answer.
-                Err(CallError::Refused(e)) if e.is_gateway() => continue,
-                Err(CallError::Refused(e)) => e.to_string(),
-                Err(_) => continue,
-            };
-            let round_trip_ms = begun.elapsed().as_secs_f64() * 1000.0;
-            let mut unit = Found { unit, answer, round_trip_ms, readable: Vec::new() };
+            let Some(mut unit) = self.unit(unit, &mut data).await? else { continue };
             if let Some(addresses) = &wanted.addresses {
                 for table in &wanted.tables {
                     self.ranges(&mut unit, *table, addresses.clone(), &mut data).await?;
@@ -102,7 +126,7 @@ impl Scan<'_> {
             if !out.is_json() {
                 let start = if out.is_terminal() { "\r" } else { "" };
                 let mut text =
-                    format!("{start}unit {}: {} ({round_trip_ms:.1} ms)\n", unit.unit, unit.answer);
+                    format!("{start}unit {}: {} ({:.1} ms)\n", unit.unit, unit.answer, unit.round_trip_ms);
                 for r in &unit.readable {
                     text += &format!("  {} {} to {}\n", r.table, r.first, r.last);
                 }
@@ -117,7 +141,7 @@ impl Scan<'_> {
     }
 
     /// What of a table can be read: pieces are asked for, and halved where they are refused.
-    async fn ranges(
+    pub(in crate::cmd) async fn ranges(
         &mut self,
         unit: &mut Found,
         table: Table,
@@ -138,11 +162,11 @@ impl Scan<'_> {
                 (u16::try_from(from).unwrap_or(u16::MAX), u16::try_from(to - from).unwrap_or(CHUNK));
             match self.line.call(unit.unit, &Request::Read { table, address, count }, data).await? {
                 Ok(()) => match unit.readable.last_mut() {
-                    Some(last) if last.table == table.to_string() && u32::from(last.last) + 1 == from => {
+                    Some(last) if last.table == table && u32::from(last.last) + 1 == from => {
                         last.last = u16::try_from(to - 1).unwrap_or(u16::MAX);
                     }
                     _ => unit.readable.push(Readable {
-                        table: table.to_string(),
+                        table,
                         first: address,
                         last: u16::try_from(to - 1).unwrap_or(u16::MAX),
                     }),

@@ -35,13 +35,19 @@ pub(super) fn fits(pattern: &str, path: &str) -> bool {
 }
 
 /// A text as TOML writes it: JSON's escapes are TOML's as well.
-fn quoted(text: &str) -> String {
+pub(in crate::cmd) fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
 /// A device with a point for every variable that can be one. What is writable is read only here: its limits are for a
 /// person to say. Methods are remarks for the same reason.
-pub(super) fn device(name: &str, asset: &str, server: &str, insecure: bool, nodes: &[OpcuaNode]) -> String {
+pub(in crate::cmd) fn device(
+    name: &str,
+    asset: &str,
+    server: &str,
+    insecure: bool,
+    nodes: &[OpcuaNode],
+) -> String {
     let mut text =
         format!("[[device]]\nname = {}\nasset = {}\n\n[device.opcua]\n", quoted(name), quoted(asset));
     if server.contains("://") {

@@ -1,7 +1,7 @@
 //! `opcua ...`: every question goes through the gateway, which has the certificate and knows whom it trusts; writes and
 //! calls go through its command path.
 
-mod made;
+pub(super) mod made;
 
 use common::ValueType;
 use common::api::{
@@ -37,7 +37,7 @@ pub(super) async fn opcua(ctx: &Context, verb: Opcua) -> Result<Exit> {
     }
 }
 
-async fn post<T: DeserializeOwned>(ctx: &Context, verb: &str, body: &impl Serialize) -> Result<T> {
+pub(super) async fn post<T: DeserializeOwned>(ctx: &Context, verb: &str, body: &impl Serialize) -> Result<T> {
     ctx.client.fetch(ctx.client.request(Method::POST, &["opcua", verb])?.json(body)).await
 }
 
@@ -134,7 +134,7 @@ async fn browse(ctx: &Context, asked: Browse) -> Result<Exit> {
 }
 
 /// Beyond the time that browsing itself may take.
-const GRACE: std::time::Duration = std::time::Duration::from_secs(30);
+pub(super) const GRACE: std::time::Duration = std::time::Duration::from_secs(30);
 
 fn list(items: &[OpcuaNode]) -> String {
     let mut table = Table::new(&["PATH", "CLASS", "TYPE", "ACCESS", "NODE"]);

@@ -152,7 +152,7 @@ pub(super) fn describe(op: Op) -> Doc {
                 flag("times", "with how the time divides by quality and state, and the first and last sample of each roll-up"),
             ])
             .gives(200, "the history", "HistoryResponse", ex::history())
-            .fails(&[Code::UnknownPoint]),
+            .fails(&[Code::UnknownPoint, Code::TooLarge]),
         Op::DeleteHistory | Op::AlignHistory | Op::ExportHistory => super::sets::describe(op),
         Op::Waveforms | Op::Waveform => super::waveforms::describe(op),
         Op::ListAssets => doc("twins", "The asset tree", "The whole tree as far as the caller sees it, by path.")

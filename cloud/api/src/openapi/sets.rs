@@ -29,7 +29,7 @@ pub(super) fn describe(op: Op) -> Doc {
             "A table with a row at every multiple of `step_ms` within the range and a column for each point, each cell with its \
              quality. Nothing is made up: a cell is `null` before the first sample, from a gap until the next sample, while \
              samples are bad, and on a line without a sample on both sides (at most one step beyond the end). At most \
-             1,000,000 cells.",
+             1,000,000 cells, and 16 MiB of texts in them.",
         )
         .takes(JSON, "AlignedRequest", json!({"points": points, "from": "-1h", "step_ms": 60_000, "method": "previous"}))
         .gives(200, "the table", "AlignedResponse", json!({
@@ -39,13 +39,14 @@ pub(super) fn describe(op: Op) -> Doc {
                 "values": [109.8, null], "quality": ["good", "bad_timeout"]
             }]
         }))
-        .fails(&[Code::NotFound, Code::UnknownPoint]),
+        .fails(&[Code::NotFound, Code::UnknownPoint, Code::TooLarge]),
         _ => doc(
             "twins",
             "Samples of points as a file",
             "Every sample, point by point and by time, as CSV or Apache Parquet with the columns twin, point, time, received, \
-             quality and value (Parquet: number, integer, text). Sent as it is read: an export that fails on the way is cut \
-             off. Four run at a time.",
+             quality and value (Parquet: number, integer, text). With `waveforms` not the samples, but a row for each value of the \
+             blocks that begin in the range, at its time in whole microseconds. Sent as it is read: an export that fails on the way is cut off. Four run \
+             at a time.",
         )
         .takes(JSON, "ExportRequest", json!({"points": points, "from": "-1d", "format": "parquet"}))
         .text("the file", "application/vnd.apache.parquet", "PAR1...")

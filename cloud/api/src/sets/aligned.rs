@@ -4,7 +4,9 @@ use axum::Json;
 use axum::extract::State;
 use cloud_core::align::Grid;
 use cloud_core::history::AlignedPoint;
+use common::Value;
 use common::api::{AlignedColumn, AlignedRequest, AlignedResponse};
+use common::names::Code;
 
 use super::{Found, find};
 use crate::context::Api;
@@ -15,6 +17,17 @@ use crate::request::Body;
 
 /// Most cells of an answer.
 const MOST_CELLS: usize = 1_000_000;
+/// Most bytes of texts in it.
+const MOST_TEXT: usize = 16 << 20;
+
+/// Bytes of a cell's text.
+fn size(cell: &Option<Value>) -> usize {
+    match cell {
+        Some(Value::Text(text)) => text.len(),
+        Some(Value::Bytes(bytes)) => bytes.len(),
+        _ => 0,
+    }
+}
 
 pub(crate) async fn aligned(
     State(api): State<Api>,
@@ -39,6 +52,16 @@ pub(crate) async fn aligned(
     let point = |f: &Found| AlignedPoint { twin: f.twin, point: f.point.clone(), online: f.online };
     let points: Vec<_> = found.iter().map(point).collect();
     let columns = api.storage.aligned(&points, grid, request.method, now_us).await?;
+    // A text that holds for a thousand rows is sent a thousand times.
+    if columns.iter().flat_map(|c| &c.values).map(size).sum::<usize>() > MOST_TEXT {
+        return Err(ApiError::new(
+            Code::TooLarge,
+            format!(
+                "the cells are texts of more than {} MiB: ask for fewer points, a shorter range or a larger `step_ms`",
+                MOST_TEXT >> 20
+            ),
+        ));
+    }
     let column = |(f, c): (Found, cloud_core::align::Column)| AlignedColumn {
         twin: f.asset,
         point: f.point,

@@ -3,18 +3,16 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::body::{Body as Stream, Bytes};
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use cloud_core::Storage;
 use cloud_core::history::ExportRow;
+use common::Value;
 use common::api::{ExportFormat, ExportRequest};
 use common::names::Code;
-use futures_util::stream::unfold;
-use tokio::sync::mpsc;
+use common::wire::Waveform;
 
 use super::csv::Csv;
 use super::parquet::Parquet;
@@ -23,14 +21,14 @@ use crate::context::Api;
 use crate::error::ApiError;
 use crate::guard::Caller;
 use crate::history::range;
+use crate::paced::{self, ToClient, give};
 use crate::request::Body;
+use crate::waveforms::scaled;
 
 /// Samples read at a time.
 const PAGE: usize = 50_000;
-/// Encoded pages that may wait for the client.
-const QUEUE: usize = 2;
-/// A client that takes nothing for so long has stopped.
-const STALLED: Duration = Duration::from_secs(60);
+/// Blocks of waveforms that are looked up at a time.
+const BLOCKS: usize = 100;
 
 /// Makes bytes of samples.
 pub(super) trait Encode: Send + Sized + 'static {
@@ -57,13 +55,14 @@ pub(crate) async fn export(
     let permit = Arc::clone(&api.exports).try_acquire_owned().map_err(|_| {
         ApiError::new(Code::Unavailable, "as many exports run as may at a time: try again when one has ended")
     })?;
-    let (to_client, chunks) = mpsc::channel(QUEUE);
+    let (to_client, body) = paced::body();
     let storage = Arc::clone(&api.storage);
     let work = async move {
         let _permit = permit;
+        let of = Of { storage, points: found, range, waveforms: request.waveforms };
         let done = match request.format {
-            ExportFormat::Csv => run::<Csv>(&storage, &found, range, &to_client).await,
-            ExportFormat::Parquet => run::<Parquet>(&storage, &found, range, &to_client).await,
+            ExportFormat::Csv => run::<Csv>(&of, &to_client).await,
+            ExportFormat::Parquet => run::<Parquet>(&of, &to_client).await,
         };
         if let Err(error) = done {
             tracing::warn!(%error, "export ended early");
@@ -75,54 +74,86 @@ pub(crate) async fn export(
         ExportFormat::Csv => Csv::KIND,
         ExportFormat::Parquet => Parquet::KIND,
     };
-    let body = unfold(chunks, |mut chunks| async move { chunks.recv().await.map(|chunk| (chunk, chunks)) });
     let headers = [
         (header::CONTENT_TYPE, media.to_owned()),
         (header::CONTENT_DISPOSITION, format!("attachment; filename=\"history.{ending}\"")),
     ];
-    Ok((headers, Stream::from_stream(body)).into_response())
+    Ok((headers, body).into_response())
 }
 
-type ToClient = mpsc::Sender<io::Result<Bytes>>;
+/// What is exported.
+struct Of {
+    storage: Arc<dyn Storage>,
+    points: Vec<Found>,
+    range: (i64, i64),
+    /// Not the samples, but the values of waveforms.
+    waveforms: bool,
+}
 
-async fn run<E: Encode>(
-    storage: &Arc<dyn Storage>,
-    points: &[Found],
-    (from_us, to_us): (i64, i64),
-    to_client: &ToClient,
-) -> io::Result<()> {
+async fn run<E: Encode>(of: &Of, to_client: &ToClient) -> io::Result<()> {
     let mut encoder = E::new()?;
-    for found in points {
-        let mut next = Some(from_us);
-        while let Some(at) = next {
-            let page =
-                storage.samples(found.twin, &found.point, at, to_us, PAGE).await.map_err(io::Error::other)?;
-            next = page.next_us;
-            if page.rows.is_empty() {
-                continue;
-            }
-            let (asset, point) = (found.asset.clone(), found.point.clone());
-            // It takes its time: not on a thread that others wait for.
-            let (back, bytes) = tokio::task::spawn_blocking(move || {
-                let bytes = encoder.rows(&asset, &point, &page.rows);
-                (encoder, bytes)
-            })
-            .await
-            .map_err(io::Error::other)?;
-            encoder = back;
-            let bytes = bytes?;
-            if !bytes.is_empty() {
-                give(to_client, Ok(bytes.into())).await?;
-            }
-        }
+    for found in &of.points {
+        encoder = if of.waveforms {
+            blocks(encoder, of, found, to_client).await?
+        } else {
+            samples(encoder, of, found, to_client).await?
+        };
     }
     give(to_client, Ok(encoder.end()?.into())).await
 }
 
-/// One that does not read is given up: few exports may run at a time.
-async fn give(to_client: &ToClient, chunk: io::Result<Bytes>) -> io::Result<()> {
-    match tokio::time::timeout(STALLED, to_client.send(chunk)).await {
-        Ok(sent) => sent.map_err(|_| io::Error::other("the client has gone")),
-        Err(_) => Err(io::Error::other("the client does not read")),
+async fn samples<E: Encode>(mut encoder: E, of: &Of, found: &Found, to_client: &ToClient) -> io::Result<E> {
+    let mut next = Some(of.range.0);
+    while let Some(at) = next {
+        let page = of.storage.samples(found.twin, &found.point, at, of.range.1, PAGE).await;
+        let page = page.map_err(io::Error::other)?;
+        next = page.next_us;
+        if !page.rows.is_empty() {
+            encoder = some(encoder, found, page.rows, to_client).await?;
+        }
     }
+    Ok(encoder)
+}
+
+async fn blocks<E: Encode>(mut encoder: E, of: &Of, found: &Found, to_client: &ToClient) -> io::Result<E> {
+    let mut next = Some(of.range.0);
+    while let Some(at) = next {
+        let list = of.storage.waveforms(found.twin, &found.point, at, of.range.1, BLOCKS).await;
+        let list = list.map_err(io::Error::other)?;
+        next = list.last().filter(|_| list.len() == BLOCKS).map(|last| last.t0_us.saturating_add(1));
+        for block in list {
+            let parts = of.storage.waveform(found.twin, &found.point, block.t0_us).await;
+            for part in parts.map_err(io::Error::other)? {
+                encoder = some(encoder, found, values(&part), to_client).await?;
+            }
+        }
+    }
+    Ok(encoder)
+}
+
+/// Encodes and sends some rows. It takes its time: not on a thread that others wait for.
+async fn some<E: Encode>(
+    mut encoder: E,
+    found: &Found,
+    rows: Vec<ExportRow>,
+    to_client: &ToClient,
+) -> io::Result<E> {
+    let (asset, point) = (found.asset.clone(), found.point.clone());
+    let encode = move || encoder.rows(&asset, &point, &rows).map(|bytes| (encoder, bytes));
+    let (encoder, bytes) = tokio::task::spawn_blocking(encode).await.map_err(io::Error::other)??;
+    if !bytes.is_empty() {
+        give(to_client, Ok(bytes.into())).await?;
+    }
+    Ok(encoder)
+}
+
+/// The values of a part of a block, each at its time.
+fn values(part: &Waveform) -> Vec<ExportRow> {
+    let row = |(n, value): (u32, Option<f64>)| ExportRow {
+        t_us: part.time_us(n),
+        received_us: part.received_us,
+        quality: part.quality,
+        value: value.map(Value::F64),
+    };
+    (part.first..).zip(scaled(part)).map(row).collect()
 }

@@ -8,7 +8,9 @@ use cloud_core::align::{Column, Grid, Knot, align};
 use cloud_core::boxes::Boxes;
 use cloud_core::configuration::ConfigurationStorage;
 use cloud_core::enrol::{Certificate, CertificateStorage, KeptCode};
-use cloud_core::history::{AlignedPoint, Durations, ExportRow, HistoryStorage, RowTimes, SamplePage, Spans};
+use cloud_core::history::{
+    AlignedPoint, Durations, ExportRow, HistoryStorage, RowTimes, SamplePage, Spans, WaveformEntry,
+};
 use cloud_core::storage::{
     Account, AccountStorage, AlarmStorage, AuditStorage, BoxStorage, CommandStorage, Created, FrameStorage,
     History, KnownIncarnation, Loaded, SetAside,
@@ -21,6 +23,7 @@ use common::api::{
     SetAsideView, UserView,
 };
 use common::command::{CommandUpdate, DesiredState, DesiredUpdate, LogEntry, Requester, Severity};
+use common::wire::{WaveValues, Waveform};
 use common::{AlarmId, CommandId, CommandState, Incarnation, Quality, Schema, SchemaHash, TwinId, Value};
 use sha2::{Digest, Sha256};
 
@@ -165,11 +168,43 @@ impl HistoryStorage for Memory {
         _: i64,
     ) -> Done<Vec<Column>> {
         drop(self.t()?);
-        let knot = Knot { t_us: grid.from_us, quality: Quality::GOOD, value: Some(Value::F64(21.5)) };
-        Ok(points
-            .iter()
-            .map(|_| align(std::slice::from_ref(&knot), &[], grid, Interpolation::Previous))
-            .collect())
+        let knot = |p: &AlignedPoint| {
+            let value =
+                if p.point == "setpoint" { "x".repeat(1000).as_str().into() } else { Value::F64(21.5) };
+            Knot { t_us: grid.from_us, quality: Quality::GOOD, value: Some(value) }
+        };
+        Ok(points.iter().map(|p| align(&[knot(p)], &[], grid, Interpolation::Previous)).collect())
+    }
+
+    /// Of the press only.
+    async fn waveforms(
+        &self,
+        twin: TwinId,
+        _: &str,
+        from_us: i64,
+        _: i64,
+        _: usize,
+    ) -> Done<Vec<WaveformEntry>> {
+        let entry =
+            WaveformEntry { t0_us: from_us, dt_ps: 1_000_000, total: 400_000, stored: 400_000, bytes: 1 };
+        Ok(if twin == super::PRESS { vec![entry] } else { vec![] })
+    }
+
+    /// A block of 400,000 values.
+    async fn waveform(&self, _: TwinId, _: &str, t0_us: i64) -> Done<Vec<Waveform>> {
+        let part = |n: u32| Waveform {
+            point: common::PointId(0),
+            quality: Quality::GOOD,
+            t0_us,
+            received_us: t0_us + 1,
+            dt_ps: 1_000_000,
+            first: n * 25_000,
+            total: 400_000,
+            scale: 1.0,
+            offset: 0.0,
+            values: WaveValues::F64(vec![0.5; 25_000]),
+        };
+        Ok((0..16).map(part).collect())
     }
 
     /// All of it good, and nothing where the twin is away.

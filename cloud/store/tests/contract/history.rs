@@ -260,3 +260,96 @@ pub(crate) async fn bad_samples_are_gaps_until_the_next_one(backend: &impl Backe
         compact_all(&storage).await;
     }
 }
+
+/// Who reports by exception says once that it is bad, and nothing more until it is good again.
+pub(crate) async fn an_outage_that_was_told_once_is_a_gap_in_roll_ups_too(backend: &impl Backend) {
+    let storage = backend.open();
+    let s = oven(&storage).await;
+    let good = |second: i64| sample(0, T0 + second * SECOND, 1.0);
+    let mut rows: Vec<Sample> = (0..45).map(good).collect();
+    rows.push(Sample::bad(common::PointId(0), Quality::BAD_DEVICE, T0 + 45 * SECOND));
+    rows.extend((1000..1040).map(good));
+    storage.accept(&[s.samples(1, rows)]).await.unwrap();
+    for what in ["waiting", "compacted"] {
+        for max in [2, 20, 60] {
+            let h = storage.history(twin(1), "temp", T0, T0 + 1100 * SECOND, max).await.unwrap();
+            let bucket_us = match h.resolution {
+                Resolution::Rollup { bucket_us } => bucket_us,
+                Resolution::Raw => 0,
+            };
+            assert!(bucket_us > 0);
+            let bad: Vec<_> = h.gaps.iter().filter(|g| g.cause == GapReason::BadQuality).collect();
+            // To the resolution of the rows: from the bucket that ends bad to the one that has samples again.
+            let at = |t: i64| T0 + (t - T0).div_euclid(bucket_us) * bucket_us;
+            let (from, to) = (at(T0 + 45 * SECOND), at(T0 + 1000 * SECOND));
+            assert_eq!(bad.first().map(|g| (g.from_us, g.partial)), Some((from, true)), "{what}, {max}");
+            if to > from + bucket_us {
+                let whole = bad.iter().find(|g| !g.partial).map(|g| (g.from_us, g.to_us, g.quality));
+                let expected = (from + bucket_us, to, Some(Quality::BAD_DEVICE));
+                assert_eq!(whole, Some(expected), "{what}, {max}: {bad:?}");
+            }
+        }
+        compact_all(&storage).await;
+    }
+}
+
+/// A text may be 200 KiB: thousands of them are no chunk, and no answer.
+pub(crate) async fn large_texts_are_kept_and_answers_of_them_are_bounded(backend: &impl Backend) {
+    let storage = backend.open_with(|place| {
+        let (options, clock) = super::small(place);
+        (cloud_store::Options { chunk_rows: 4096, merge_chunks: 8, ..options }, clock)
+    });
+    let s = oven(&storage).await;
+    let text = |n: i64| {
+        // Nothing repeats, or it would be packed.
+        let mut x = n.unsigned_abs() + 1;
+        let mut next = || {
+            x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            char::from(b' ' + u8::try_from((x >> 40) % 90).unwrap())
+        };
+        (0..150_000).map(|_| next()).collect::<String>()
+    };
+    let count = 160i64;
+    for n in 0..count {
+        let row = sample(3, T0 + n * SECOND, text(n).as_str());
+        storage.accept(&[s.samples(n.unsigned_abs() + 1, vec![row])]).await.unwrap();
+        if n % 20 == 19 {
+            compact_all(&storage).await;
+        }
+    }
+    let most = 17 << 20;
+    let size = |v: &Option<Value>| match v {
+        Some(Value::Text(text)) => text.len(),
+        _ => 0,
+    };
+    let end = T0 + count * SECOND;
+    for max in [1, 50, 1000] {
+        let h = storage.history(twin(1), "text", T0, end, max).await.unwrap();
+        assert!(matches!(h.resolution, Resolution::Rollup { .. }), "as they are they are 24 MB");
+        assert_eq!(h.points.iter().map(|p| p.count).sum::<u64>(), count.unsigned_abs());
+        let bytes: usize = h.points.iter().map(|p| size(&p.value) + size(&p.first)).sum();
+        assert!(bytes < most, "{bytes}");
+        assert_eq!(h.points.last().unwrap().value, Some(text(count - 1).as_str().into()));
+    }
+    let few = storage.history(twin(1), "text", T0 + 3 * SECOND, T0 + 9 * SECOND, 1000).await.unwrap();
+    assert_eq!((few.resolution, few.points.len()), (Resolution::Raw, 6));
+    let (mut all, mut next, mut pages) = (Vec::new(), Some(T0), 0);
+    while let Some(from) = next {
+        let page = storage.samples(twin(1), "text", from, end, 10_000).await.unwrap();
+        let bytes: usize = page.rows.iter().map(|r| size(&r.value)).sum();
+        assert!(bytes < most + (8 << 20), "{bytes}: a page and what one chunk has");
+        all.extend(page.rows.into_iter().map(|r| (r.t_us, r.value)));
+        (next, pages) = (page.next_us, pages + 1);
+    }
+    assert!(pages > 1);
+    let expected = (0..count).map(|n| (T0 + n * SECOND, Some(text(n).as_str().into())));
+    assert!(all.into_iter().eq(expected));
+    let points = [cloud_core::history::AlignedPoint { twin: twin(1), point: "text".into(), online: true }];
+    let aligned = async |seconds| {
+        let grid = cloud_core::align::Grid::within(T0, T0 + seconds * SECOND, SECOND);
+        let method = common::api::Interpolation::Previous;
+        storage.aligned(&points, grid, method, i64::MAX).await.map(|c| c[0].values.len())
+    };
+    assert_eq!(aligned(20).await.unwrap(), 20);
+    assert!(matches!(aligned(count).await, Err(StoreError::TooLarge { .. })));
+}

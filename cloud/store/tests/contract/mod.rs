@@ -13,6 +13,7 @@ pub(crate) mod fixtures;
 pub(crate) mod frames;
 pub(crate) mod history;
 pub(crate) mod model;
+pub(crate) mod retention;
 pub(crate) mod sets;
 pub(crate) mod times;
 pub(crate) mod twins;
@@ -29,7 +30,12 @@ pub(crate) trait Backend {
     /// A new, empty place.
     fn fresh() -> Self;
     /// Opens what is there. The one opened before has been dropped.
-    fn open(&self) -> Arc<dyn Storage>;
+    fn open(&self) -> Arc<dyn Storage> {
+        self.open_with(small)
+    }
+    /// The same, with options and a clock of the caller's.
+    fn open_with(&self, options: impl FnOnce(Place) -> (Options, Clock) + Send + 'static)
+    -> Arc<dyn Storage>;
 }
 
 /// How storage is opened here: with small chunks, so that merging and sealing happen in every life, and late on the day
@@ -57,18 +63,25 @@ macro_rules! contract {
             twins::a_device_that_gets_another_twin_leaves_the_old_one,
             twins::a_twin_of_another_tenant_cannot_be_taken,
             twins::a_value_of_another_type_is_not_the_last_one,
+            twins::a_box_that_has_its_name_again_has_its_twins_again,
             history::what_fits_is_raw_and_what_does_not_is_rolled_up,
             history::only_good_numbers_are_in_the_aggregates,
             history::a_reader_beside_accepting_and_compacting_sees_each_sample_once,
             history::holes_in_a_stream_and_what_gateways_told_are_gaps,
             history::gaps_of_a_part_are_those_of_the_whole,
             history::bad_samples_are_gaps_until_the_next_one,
+            history::an_outage_that_was_told_once_is_a_gap_in_roll_ups_too,
+            history::large_texts_are_kept_and_answers_of_them_are_bounded,
+            retention::samples_beyond_their_time_go_and_their_roll_ups_stay,
+            retention::each_class_of_points_has_its_own_time,
             sets::cells_are_what_a_list_of_all_samples_gives,
             sets::late_and_corrected_samples_merge_at_their_own_time,
             sets::no_cell_is_made_up_over_a_gap,
             sets::an_export_has_every_sample_once_in_pages,
             sets::what_is_deleted_is_in_no_sample_and_no_roll_up,
+            sets::roll_ups_that_were_made_again_list_the_states_that_they_listed,
             waveforms::blocks_are_kept_once_and_go_when_they_are_deleted,
+            waveforms::parts_of_two_blocks_are_never_one_block,
             times::time_divides_as_a_list_of_all_samples_says,
             times::nothing_holds_beyond_the_last_word_and_beyond_now,
             commands::a_key_makes_one_command_for_each_requester,

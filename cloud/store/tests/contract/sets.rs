@@ -262,3 +262,37 @@ pub(crate) async fn what_is_deleted_is_in_no_sample_and_no_roll_up(backend: &imp
     assert_eq!(h.points.len(), 1);
     assert_eq!(storage.delete_history(twin(1), "nothing", T0, T0 + 1, &audit()).await.unwrap(), 0);
 }
+
+/// An integer of more values than are states: its roll-ups list none, before and after a part of them is made anew.
+pub(crate) async fn roll_ups_that_were_made_again_list_the_states_that_they_listed(backend: &impl Backend) {
+    let storage = backend.open_with(|place| {
+        let (options, clock) = super::small(place);
+        (cloud_store::Options { chunk_rows: 100, ..options }, clock)
+    });
+    let s = oven(&storage).await;
+    // Mostly 0; in each hundred twenty other values.
+    let value = |n: i64| if n % 5 == 4 { n % 100 } else { 0 };
+    let rows: Vec<Sample> = (0..1440).map(|n| sample(1, T0 + n * 60 * SECOND, value(n))).collect();
+    for (seq, some) in (1..).zip(rows.chunks(60)) {
+        storage.accept(&[s.samples(seq, some.to_vec())]).await.unwrap();
+        compact_all(&storage).await;
+    }
+    let states = async || {
+        let (from_us, to_us) = (T0, T0 + DAY);
+        let spans = cloud_core::history::Spans {
+            from_us,
+            to_us,
+            starts_us: vec![],
+            width_us: 1,
+            now_us: i64::MAX,
+            online: true,
+        };
+        let total = storage.durations(twin(1), "count", spans).await.unwrap().total;
+        (total.states.len(), total.unsettled_us)
+    };
+    assert_eq!(states().await, (0, 0));
+    storage.delete_history(twin(1), "count", T0 + 60 * SECOND, T0 + 90 * SECOND, &audit()).await.unwrap();
+    assert_eq!(states().await, (0, 0), "of what nobody deleted");
+    storage.delete_history(twin(1), "count", T0 + 600 * SECOND, T0 + 700 * SECOND, &audit()).await.unwrap();
+    assert_eq!(states().await, (0, 0));
+}

@@ -123,3 +123,48 @@ pub(crate) async fn a_value_of_another_type_is_not_the_last_one(backend: &impl B
     );
     assert_eq!(t.point("count").unwrap().value, Some(Value::I64(7)));
 }
+
+/// A box of another configuration had the gateway's name for a while, under a later rank.
+pub(crate) async fn a_box_that_has_its_name_again_has_its_twins_again(backend: &impl Backend) {
+    let mut storage = backend.open();
+    let devices = [("oven", twin(1)), ("press", twin(2))];
+    let s = Stream::start(&storage, schema(&key("g1"), &devices), 11).await;
+    let of = |s: &Stream, seq, x: f64| s.samples(seq, vec![sample(0, T0 + 1, x), sample(4, T0 + 1, x)]);
+    storage.accept(&[of(&s, 1, 1.0)]).await.unwrap();
+    compact_all(&storage).await;
+    // It has fewer points of the oven, another twin at the press, and a device more.
+    let mut theirs = schema(&key("g1"), &[("oven", twin(1)), ("press", twin(7)), ("more", twin(8))]);
+    theirs.devices[0].points.truncate(1);
+    theirs.devices[0].asset = "elsewhere/oven".into();
+    let stranger = Stream::start(&storage, theirs, 12).await;
+    storage.accept(&[of(&stranger, 1, 66.0)]).await.unwrap();
+    compact_all(&storage).await;
+    let late = of(&stranger, 2, 67.0);
+    // The first box has its name again.
+    storage.put_schema(&s.key, &s.schema, s.rank, T0).await.unwrap();
+    storage.accept(&[of(&s, 2, 2.0), late]).await.unwrap();
+    compact_all(&storage).await;
+    for _ in 0..2 {
+        let loaded = storage.load().await.unwrap();
+        assert_eq!(loaded.speaks, [(key("g1"), s.rank)]);
+        let t = &loaded.twins[0];
+        assert_eq!((t.points.len(), t.asset.as_str()), (POINTS.len(), "plant/coating/line1/oven"));
+        assert_eq!((t.bound_from, t.point("temp").unwrap().position.rank), (s.rank, s.rank));
+        let value = |n: usize| loaded.twins[n].point("temp").unwrap().value.clone();
+        let bound = |n: usize| loaded.twins[n].binding.as_ref().map(|(_, device)| device.as_str());
+        assert_eq!((bound(0), value(0)), (Some("oven"), Some(Value::F64(2.0))));
+        assert_eq!((bound(1), value(1)), (Some("press"), Some(Value::F64(2.0))));
+        assert_eq!((bound(2), value(2)), (None, Some(Value::F64(66.0))), "it had the press");
+        drop(storage);
+        storage = backend.open();
+    }
+    // Both are history.
+    let h = storage.history(twin(1), "temp", T0, T0 + 9, 9).await.unwrap();
+    assert_eq!(h.points.len(), 4);
+    // The next start of the box is later than both.
+    let next = Stream::start(&storage, (*s.schema).clone(), 13).await;
+    storage.accept(&[of(&next, 1, 3.0)]).await.unwrap();
+    compact_all(&storage).await;
+    let t = &storage.load().await.unwrap().twins[0];
+    assert_eq!(t.point("temp").unwrap().value, Some(Value::F64(3.0)));
+}

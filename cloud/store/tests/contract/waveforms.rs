@@ -51,7 +51,7 @@ pub(crate) async fn blocks_are_kept_once_and_go_when_they_are_deleted(backend: &
     assert!(storage.waveforms(twin(77), "temp", T0, i64::MAX, 10).await.is_err());
     assert_eq!(storage.waveform(twin(1), "temp", T0).await.unwrap(), [a, b.clone()]);
     assert!(storage.waveform(twin(1), "temp", T0 + 1).await.unwrap().is_empty());
-    // A publisher says it again, otherwise; an older frame that comes late does not take it back.
+    // A part comes again under another number; an older frame that comes late does not take it back.
     let again = part(T0, 0, &[9, 9, 9, 9]);
     storage.accept(&[frame(&s, 9, again.clone())]).await.unwrap();
     storage.accept(&[frame(&s, 8, part(T0, 0, &[0, 0, 0, 0]))]).await.unwrap();
@@ -71,4 +71,26 @@ pub(crate) async fn blocks_are_kept_once_and_go_when_they_are_deleted(backend: &
     storage = backend.open();
     let left = storage.waveforms(twin(1), "temp", i64::MIN, i64::MAX, 10).await.unwrap();
     assert_eq!(left.iter().map(|w| w.t0_us).collect::<Vec<_>>(), [other]);
+}
+
+/// A publisher says a block again with other values, of the same time, length and rate: what it is has been received at another time.
+pub(crate) async fn parts_of_two_blocks_are_never_one_block(backend: &impl Backend) {
+    let mut storage = backend.open();
+    let s = oven(&storage).await;
+    let of = |received_us, wave| Waveform { received_us, ..wave };
+    let first = [part(T0, 0, &[1, 2, 3, 4]), part(T0, 4, &[5, 6])].map(|p| of(T0 + 7, p));
+    let other = [part(T0, 0, &[-1, -2, -3, -4]), part(T0, 4, &[-5, -6])].map(|p| of(T0 + 8, p));
+    let block = async |storage: &std::sync::Arc<dyn cloud_core::Storage>| {
+        storage.waveform(twin(1), "temp", T0).await.unwrap()
+    };
+    storage.accept(&[frame(&s, 1, first[0].clone()), frame(&s, 2, first[1].clone())]).await.unwrap();
+    storage.accept(&[frame(&s, 4, other[1].clone())]).await.unwrap();
+    assert_eq!(block(&storage).await, [other[1].clone()], "the rest is on its way");
+    drop(storage);
+    storage = backend.open();
+    // A part of the first that is late is of a block that is no more.
+    storage.accept(&[frame(&s, 3, first[0].clone())]).await.unwrap();
+    assert_eq!(block(&storage).await, [other[1].clone()]);
+    storage.accept(&[frame(&s, 5, other[0].clone())]).await.unwrap();
+    assert_eq!(block(&storage).await, other);
 }

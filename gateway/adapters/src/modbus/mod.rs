@@ -15,4 +15,5 @@ pub use line::{Adapter, DeviceSpec, Error};
 pub use point::PointConfig;
 pub use settings::{BitWrite, DeviceConfig, DtuFraming, LineConfig, Parity, Rs485, Transport};
 pub use transport::dtu::Modems;
+#[cfg(feature = "serial")]
 pub use transport::open_serial;

@@ -163,9 +163,9 @@ fn short(text: &str) -> String {
 fn guess(topic: &str, payload: &[u8]) -> Guess {
     let of = |format, values| Guess { format, separator: None, values };
     if topic.starts_with("spBv1.0/")
-        && let Ok(payload) = gateway_sparkplug::Payload::decode(payload)
+        && let Some(values) = metrics(payload)
     {
-        return of("sparkplug", metrics(&payload));
+        return of("sparkplug", values);
     }
     let Ok(text) = std::str::from_utf8(payload) else { return of("binary", Vec::new()) };
     if let Ok(json @ (Json::Object(_) | Json::Array(_))) = serde_json::from_str(text) {
@@ -184,7 +184,9 @@ fn guess(topic: &str, payload: &[u8]) -> Guess {
     of("plain", vec![value])
 }
 
-fn metrics(payload: &gateway_sparkplug::Payload) -> Vec<UnknownValue> {
+/// Of a payload of Sparkplug B.
+#[cfg(feature = "sparkplug")]
+fn metrics(payload: &[u8]) -> Option<Vec<UnknownValue>> {
     let one = |m: &gateway_sparkplug::Metric| {
         let value = m.read(None).ok().flatten();
         Some(UnknownValue {
@@ -193,7 +195,13 @@ fn metrics(payload: &gateway_sparkplug::Payload) -> Vec<UnknownValue> {
             example: value.map(|v| short(&v.to_string())).unwrap_or_default(),
         })
     };
-    payload.metrics.iter().filter_map(one).take(MAX_VALUES).collect()
+    let payload = gateway_sparkplug::Payload::decode(payload).ok()?;
+    Some(payload.metrics.iter().filter_map(one).take(MAX_VALUES).collect())
+}
+
+#[cfg(not(feature = "sparkplug"))]
+fn metrics(_: &[u8]) -> Option<Vec<UnknownValue>> {
+    None
 }
 
 fn leaves(json: &Json, pointer: String, out: &mut Vec<UnknownValue>) {

@@ -190,7 +190,7 @@ impl Specs {
         let mut made = Self { all, namespaces, events: Vec::with_capacity(device.events.len()) };
         for NodeRef { namespace, identifier } in device.events.iter().cloned() {
             let namespace = made.namespace(namespace);
-            made.events.push((namespace, identifier));
+            made.events.push((namespace, identifier.into()));
         }
         let mut kinds = Kinds::default();
         for (id, config, access, value_type) in points {
@@ -217,7 +217,7 @@ impl Specs {
                 id,
                 status: AtomicU32::new(StatusCode::BadWaitingForInitialData.bits()),
                 namespace,
-                identifier,
+                identifier: identifier.into(),
                 kind: kinds.one(kind),
                 more: has_more.then(|| Box::new(more)),
             });
@@ -255,7 +255,7 @@ impl Specs {
         let namespace = self.namespaces.get(spec.namespace as usize);
         NodeRef {
             namespace: namespace.cloned().unwrap_or(Namespace::Index(u16::MAX)),
-            identifier: spec.identifier.clone(),
+            identifier: spec.identifier.clone().into(),
         }
     }
 

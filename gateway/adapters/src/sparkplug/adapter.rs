@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use common::supervise::PartError;
 use common::{Access, Drain, PointId, Quality, Sample, Value};
-use gateway_core::{DeviceWriter, Message, Messages, Publish};
+use gateway_core::{DeviceWriter, Message};
 use gateway_sparkplug::{
     Host, HostState, Kind, Payload, Step, Topic, Unreadable, rebirth_request, state_topic,
 };
@@ -16,7 +16,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::time::Instant;
 
 use super::config::{DeviceConfig, PointConfig};
-use super::nodes::Nodes;
+use super::ends::Ends;
 use super::write::{Job, Pendings, Surroundings, Writer};
 use crate::Context;
 use crate::context::Reporter;
@@ -51,17 +51,6 @@ pub enum Error {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the broker gives no more messages")]
 struct Ended;
-
-/// Both ways to the broker, and what is known of who was asked for births.
-#[derive(Clone)]
-pub struct Ends {
-    /// Where messages are read.
-    pub source: Arc<dyn Messages>,
-    /// Where requests for births and commands go.
-    pub publish: Arc<dyn Publish>,
-    /// Shared by all devices.
-    pub nodes: Nodes,
-}
 
 /// The driver of a node, or of one of its devices.
 pub struct Adapter {

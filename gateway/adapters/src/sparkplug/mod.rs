@@ -2,11 +2,16 @@
 //! births; and commands to their metrics. What goes out is `Node Control/Rebirth`, what control asks to write, and, if
 //! asked for, the host's own STATE. Not here: the state of a node and the payload (`gateway-sparkplug`).
 
+#[cfg(feature = "sparkplug")]
 mod adapter;
 mod config;
+mod ends;
 mod nodes;
+#[cfg(feature = "sparkplug")]
 mod write;
 
-pub use adapter::{Adapter, Ends, Error};
+#[cfg(feature = "sparkplug")]
+pub use adapter::{Adapter, Error};
 pub use config::{DeviceConfig, PointConfig};
+pub use ends::Ends;
 pub use nodes::Nodes;

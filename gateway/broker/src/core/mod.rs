@@ -14,8 +14,8 @@ mod tap;
 mod tree;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gateway_core::DropCounts;
 use tokio::sync::Notify;
@@ -212,11 +212,6 @@ impl Core {
             session.wake(wakes);
         }
     }
-}
-
-/// A lock that a panicking holder does not take with it.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -11,7 +11,8 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::files::{Log, remove_before, write_snapshot};
-use crate::core::{Core, Frozen, lock};
+use crate::core::{Core, Frozen};
+use crate::lock;
 
 /// Changes that nobody waits for are on disk after so long.
 const LAZY: Duration = Duration::from_millis(1000);

@@ -11,7 +11,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use crate::core::lock;
+use crate::lock;
 use crate::options::{Error, Listener, Tls};
 
 /// How a listener is entered. Cheap to clone.

@@ -50,16 +50,22 @@ pub(super) async fn history(
     let (log, id) = (api.vitals.log.clone(), known.id);
     let read = tokio::task::spawn_blocking(move || log.store().history(&[id], from_us, to_us, MOST_SAMPLES));
     let samples = read.await.map_err(|e| Problem::new(Code::Internal, e.to_string()))?;
-    let (resolution, points) = rows(&samples, from_us, to_us, max_points);
-    let gaps = of_rows(&points, resolution, None, (from_us, to_us.min(now_us)));
+    let (resolution, points, last) = rows(&samples, from_us, to_us, max_points);
+    let gaps = of_rows(&points, &last, resolution, None, (from_us, to_us.min(now_us)));
     let (twin, unit) = (device.asset.clone(), known.schema.unit.clone());
     Ok(Json(HistoryResponse { twin, point, unit, from_us, to_us, resolution, points, gaps, times: None }))
 }
 
-/// Every sample, or one row for each bucket that holds samples. `samples` are in order of time.
-fn rows(samples: &[Sample], from_us: i64, to_us: i64, max: usize) -> (Resolution, Vec<HistoryPoint>) {
+/// Every sample, or one row for each bucket that holds samples; and of those the quality that each ends with. `samples` are
+/// in order of time.
+fn rows(
+    samples: &[Sample],
+    from_us: i64,
+    to_us: i64,
+    max: usize,
+) -> (Resolution, Vec<HistoryPoint>, Vec<Option<Quality>>) {
     if samples.len() <= max {
-        return (Resolution::Raw, samples.iter().map(raw).collect());
+        return (Resolution::Raw, samples.iter().map(raw).collect(), Vec::new());
     }
     let span = to_us.saturating_sub(from_us).saturating_add(1).max(1);
     let max = i64::try_from(max).unwrap_or(i64::MAX);
@@ -67,8 +73,9 @@ fn rows(samples: &[Sample], from_us: i64, to_us: i64, max: usize) -> (Resolution
     let bucket = |s: &Sample| s.source_us.saturating_sub(from_us) / bucket_us;
     let rows = samples.chunk_by(|a, b| bucket(a) == bucket(b));
     let start = |s: &Sample| from_us.saturating_add(bucket(s).saturating_mul(bucket_us));
-    let points = rows.filter_map(|b| Some(rolled(b, start(b.first()?)))).collect();
-    (Resolution::Rollup { bucket_us }, points)
+    let one = |b: &[Sample]| Some((rolled(b, start(b.first()?)), b.last().map(|s| s.quality)));
+    let (points, last) = rows.filter_map(one).unzip();
+    (Resolution::Rollup { bucket_us }, points, last)
 }
 
 fn raw(s: &Sample) -> HistoryPoint {
@@ -110,14 +117,15 @@ mod tests {
 
     #[test]
     fn few_samples_are_given_as_they_are_and_many_in_buckets_that_lose_none() {
-        let (kind, rows_raw) = rows(&samples(100), 0, 99, 100);
+        let (kind, rows_raw, _) = rows(&samples(100), 0, 99, 100);
         assert_eq!((kind, rows_raw.len()), (Resolution::Raw, 100));
         assert_eq!(rows_raw[9].value, None);
-        let (kind, buckets) = rows(&samples(100), 0, 99, 7);
+        let (kind, buckets, last) = rows(&samples(100), 0, 99, 7);
         assert!(buckets.len() <= 7);
         assert_eq!(kind, Resolution::Rollup { bucket_us: 15 });
         assert_eq!(buckets.iter().map(|b| b.count).sum::<u64>(), 100);
         assert_eq!(buckets.iter().map(|b| b.good).sum::<u64>(), 90);
+        assert_eq!(last[..2], [Some(Quality::GOOD), Some(Quality::BAD_TIMEOUT)]);
         let b = &buckets[0];
         assert_eq!((b.t_us, b.min, b.max, b.quality), (0, Some(0.0), Some(14.0), Quality::BAD_TIMEOUT));
         assert_eq!(b.value, Some(Value::I64(14)));
@@ -125,7 +133,7 @@ mod tests {
 
     #[test]
     fn the_widest_range_does_not_overflow() {
-        let (_, points) = rows(&samples(10), i64::MIN, i64::MAX, 3);
+        let (_, points, _) = rows(&samples(10), i64::MIN, i64::MAX, 3);
         assert_eq!(points.iter().map(|b| b.count).sum::<u64>(), 10);
     }
 }

@@ -102,6 +102,7 @@ fn page(api: &Api) -> Page {
         restarts.get_or_create(&labels(&[("part", &part.name)])).inc_by(part.restarts);
     }
     config(api, &mut page);
+    #[cfg(feature = "mqtt")]
     if let Some(broker) = &api.broker {
         let status = broker.status();
         page.gauge(metric::GATEWAY_BROKER_CLIENTS, status.connected as u64);

@@ -3,6 +3,7 @@
 
 mod alarms;
 mod auth;
+#[cfg(feature = "mqtt")]
 mod broker;
 mod buffer;
 mod commands;
@@ -13,7 +14,9 @@ mod history;
 mod metrics;
 mod modbus;
 mod mqtt;
+#[cfg(feature = "opcua-server")]
 mod opcua;
+#[cfg(feature = "opcua-client")]
 mod opcua_client;
 mod serve;
 mod twins;
@@ -32,6 +35,7 @@ use common::api::{AcknowledgeRequest, Problem, Role, ShelveRequest, UnshelveRequ
 use common::names::Code;
 use gateway_core::{Current, Points};
 
+use crate::broker::Handle;
 use crate::config::{Config, Token};
 use crate::opcua::OpcuaServer;
 use crate::parts::SampleCounts;
@@ -60,9 +64,10 @@ pub(crate) struct Inner {
     vitals: Arc<Vitals>,
     current: Current,
     counts: Arc<SampleCounts>,
-    broker: Option<gateway_broker::Handle>,
+    broker: Option<Handle>,
     endpoints: Endpoints,
     opcua: OpcuaServer,
+    #[cfg(feature = "opcua-client")]
     opcua_client: gateway_adapters::opcua::Kit,
     drain: Drain,
 }
@@ -99,6 +104,7 @@ pub(crate) struct Shown {
     pub(crate) admission: Admission,
     pub(crate) endpoints: Endpoints,
     pub(crate) opcua: OpcuaServer,
+    #[cfg(feature = "opcua-client")]
     pub(crate) opcua_client: gateway_adapters::opcua::Kit,
     pub(crate) reload: Reload,
 }
@@ -109,7 +115,7 @@ impl Api {
         vitals: Arc<Vitals>,
         current: Current,
         counts: Arc<SampleCounts>,
-        broker: Option<gateway_broker::Handle>,
+        broker: Option<Handle>,
         shown: Shown,
         drain: Drain,
     ) -> Self {
@@ -126,6 +132,7 @@ impl Api {
             broker,
             endpoints: shown.endpoints,
             opcua: shown.opcua,
+            #[cfg(feature = "opcua-client")]
             opcua_client: shown.opcua_client,
             drain,
         }))
@@ -194,26 +201,37 @@ const ROUTES: &[Route] = &[
     route(Method::GET, "/api/v1/mqtt/unknown", Some(Role::Viewer), || get(mqtt::unknown)),
     route(Method::GET, "/api/v1/switch", Some(Role::Viewer), || get(gateway::switch)),
     route(Method::PUT, "/api/v1/switch", Some(Role::Engineer), || put(gateway::set_switch)),
+    #[cfg(feature = "mqtt")]
     route(Method::GET, "/api/v1/broker", Some(Role::Viewer), || get(broker::status)),
     route(Method::GET, "/api/v1/buffer", Some(Role::Viewer), || get(buffer::status)),
     route(Method::GET, "/api/v1/buffer/export", Some(Role::Engineer), || get(buffer::export)),
     route(Method::GET, "/api/v1/buffer/verify", Some(Role::Engineer), || get(buffer::verify)),
     route(Method::POST, "/api/v1/buffer/drop", Some(Role::Admin), || post(buffer::drop_samples)),
+    #[cfg(feature = "opcua-server")]
     route(Method::GET, "/api/v1/opcua/nodeset", Some(Role::Viewer), || get(opcua::nodeset)),
+    #[cfg(feature = "opcua-client")]
     route(Method::POST, "/api/v1/opcua/endpoints", Some(Role::Engineer), || post(opcua_client::endpoints)),
+    #[cfg(feature = "opcua-client")]
     route(Method::POST, "/api/v1/opcua/browse", Some(Role::Engineer), || post(opcua_client::browse)),
+    #[cfg(feature = "opcua-client")]
     route(Method::POST, "/api/v1/opcua/read", Some(Role::Engineer), || post(opcua_client::read)),
+    #[cfg(feature = "opcua-client")]
     route(Method::GET, "/api/v1/opcua/points", Some(Role::Viewer), || get(opcua_client::points)),
+    #[cfg(feature = "opcua-client")]
     route(Method::GET, "/api/v1/opcua/certificates", Some(Role::Viewer), || get(opcua_client::certificates)),
+    #[cfg(feature = "opcua-client")]
     route(Method::POST, "/api/v1/opcua/certificates/{fingerprint}/trust", Some(Role::Admin), || {
         post(opcua_client::trust)
     }),
+    #[cfg(feature = "opcua-client")]
     route(Method::POST, "/api/v1/opcua/certificates/{fingerprint}/distrust", Some(Role::Admin), || {
         post(opcua_client::distrust)
     }),
+    #[cfg(feature = "opcua-client")]
     route(Method::POST, "/api/v1/opcua/users/{fingerprint}/trust", Some(Role::Admin), || {
         post(opcua_client::trust_user)
     }),
+    #[cfg(feature = "opcua-client")]
     route(Method::POST, "/api/v1/opcua/users/{fingerprint}/distrust", Some(Role::Admin), || {
         post(opcua_client::distrust_user)
     }),

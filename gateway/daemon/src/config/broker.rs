@@ -18,7 +18,7 @@ use super::values::Publish;
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct BrokerSection {
-    /// Whether the broker runs. MQTT devices need it. Default `true`.
+    /// Whether the broker runs. MQTT devices need it. Default `true`, where it is built in.
     pub enabled: bool,
     /// Where it listens for programs of the box; loopback only. Default `127.0.0.1:1883`.
     pub listen: SocketAddr,
@@ -65,7 +65,7 @@ pub struct BrokerSection {
 impl Default for BrokerSection {
     fn default() -> Self {
         Self {
-            enabled: true,
+            enabled: cfg!(feature = "mqtt"),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 1883)),
             publish: Publish::Point,
             passwords_file: None,
@@ -202,6 +202,7 @@ pub(super) fn check(files: &Files<'_>, mistakes: &mut Vec<Mistake>) {
 }
 
 /// The broker's options.
+#[cfg(feature = "mqtt")]
 pub(crate) fn options(config: &Config, clock: Clock) -> Options {
     let b = &config.broker;
     let mut listeners = vec![Listener::new(b.listen)];

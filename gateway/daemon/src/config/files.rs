@@ -16,7 +16,8 @@ use super::assemble::{self, Assembled, Origin, Piece};
 use super::sections::{DeviceSection, File};
 use super::table::{self, Cells, Row};
 use super::template::{self, Template};
-use super::{arrays, lacking};
+use super::{arrays, lacking, left_out};
+use crate::build_info::{FEATURES, Features};
 
 /// A device, and where it stands.
 pub(super) struct Located {
@@ -100,10 +101,17 @@ pub(super) struct Files<'s> {
     pub(super) warnings: Vec<Mistake>,
     /// How the box is enrolled, if that was looked at.
     pub(super) enrolment: Option<Option<Enrolment>>,
+    /// What can be asked for.
+    built: Features,
 }
 
 impl<'s> Files<'s> {
     pub(super) fn new(inputs: Vec<Input<'s>>) -> Self {
+        Self::of_build(inputs, &FEATURES)
+    }
+
+    /// Files for a program with these features.
+    pub(super) fn of_build(inputs: Vec<Input<'s>>, built: Features) -> Self {
         let mut files = Files {
             parts: Vec::new(),
             rows: HashMap::new(),
@@ -114,6 +122,7 @@ impl<'s> Files<'s> {
             mistakes: Vec::new(),
             warnings: Vec::new(),
             enrolment: None,
+            built,
         };
         files.parse(inputs);
         files.merge();
@@ -206,8 +215,12 @@ impl<'s> Files<'s> {
             }
         }
         let at = self.parts.first().map_or(0, |p| p.base);
+        let left_out = left_out::sections(&mut merged, self.built);
         self.sections = Node { at, value: Value::Table(merged) };
-        let mut wrong = Vec::new();
+        let mut wrong: Vec<_> = left_out
+            .into_iter()
+            .map(|(at, key, message)| Wrong { at, key, message, unknown: false })
+            .collect();
         self.merged = read_tree(&self.sections, &mut |w| wrong.push(w)).unwrap_or_default();
         let told: Vec<_> = wrong.into_iter().map(|w| self.mistake_at(w.at, &w.key, w.message)).collect();
         self.mistakes.extend(told);
@@ -225,17 +238,19 @@ impl<'s> Files<'s> {
 
     fn read_device(&mut self, source: usize, index: usize) -> Option<Located> {
         let node = self.list(source, "device").get(index)?;
-        let made = self.assemble(node);
+        let mut made = self.assemble(node);
         let mut told = Vec::new();
-        let mut sound = made.wrong.is_empty();
+        let left_out = left_out::device(&mut made.table, self.built);
+        let mut sound = made.wrong.is_empty() && left_out.is_none();
         let name = made.table.find("name").and_then(Node::text).unwrap_or_default().to_owned();
         let which = Which { source, index, name: &name };
-        for (at, key, message) in &made.wrong {
+        for (at, key, message) in made.wrong.iter().chain(&left_out) {
             told.push(self.of_device(which, made.template, *at, key, message.clone()));
         }
         let mut wrong = Vec::new();
         let device = read_tree::<DeviceSection>(&made.table, &mut |w| wrong.push(w));
         if device.is_none()
+            && left_out.is_none()
             && let Some((key, message)) = lacking::device(&made.table)
         {
             told.push(self.of_device(which, made.template, made.table.at, key, message.to_owned()));
@@ -247,7 +262,16 @@ impl<'s> Files<'s> {
         let mut points = Vec::with_capacity(made.points.len());
         let mut origins = Vec::with_capacity(made.points.len());
         let mut broken = HashSet::new();
-        for (point, origin) in &made.points {
+        for (point, origin) in &mut made.points {
+            if left_out.is_some() {
+                broken.extend(point.find("name").and_then(Node::text).map(str::to_owned));
+                continue;
+            }
+            if let Some((at, key, message)) = left_out::point(point, self.built) {
+                broken.extend(point.find("name").and_then(Node::text).map(str::to_owned));
+                told.push(self.of_point(which, *origin, Some(at), &key, message));
+                continue;
+            }
             let mut wrong: Vec<Wrong> = Vec::new();
             let read = read_tree(point, &mut |w| wrong.push(w));
             match (read, wrong.is_empty()) {

@@ -11,6 +11,7 @@ mod doubts;
 mod exchange;
 mod files;
 mod lacking;
+mod left_out;
 mod opcua;
 pub mod opcua_server;
 mod points;

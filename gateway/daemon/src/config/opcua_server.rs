@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use common::config::Mistake;
+#[cfg(feature = "opcua-server")]
 use gateway_opcua_server::{Identification, Limits, Options, Policy};
 use serde::Deserialize;
 
@@ -73,6 +74,7 @@ pub struct IdentificationSection {
     pub device_manual: Option<String>,
 }
 
+#[cfg(feature = "opcua-server")]
 impl From<IdentificationSection> for Identification {
     fn from(section: IdentificationSection) -> Self {
         Self {
@@ -100,6 +102,7 @@ pub enum SecurityPolicy {
     Aes256Sha256RsaPss,
 }
 
+#[cfg(feature = "opcua-server")]
 impl From<SecurityPolicy> for Policy {
     fn from(policy: SecurityPolicy) -> Self {
         match policy {
@@ -112,7 +115,6 @@ impl From<SecurityPolicy> for Policy {
 
 impl Default for OpcuaServerSection {
     fn default() -> Self {
-        let limits = Limits::default();
         Self {
             listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 4840)),
             hosts: Vec::new(),
@@ -126,13 +128,13 @@ impl Default for OpcuaServerSection {
             passwords_file: None,
             user_certificates: false,
             operators: Vec::new(),
-            max_connections: limits.connections,
-            max_sessions: limits.sessions,
-            max_subscriptions: limits.subscriptions,
-            max_items: limits.items,
-            max_items_total: limits.items_total,
-            max_queue: limits.queue,
-            max_message_kb: limits.message >> 10,
+            max_connections: 100,
+            max_sessions: 50,
+            max_subscriptions: 20,
+            max_items: 20_000,
+            max_items_total: 200_000,
+            max_queue: 1000,
+            max_message_kb: 4096,
         }
     }
 }
@@ -178,6 +180,7 @@ pub(super) fn check(files: &Files<'_>, mistakes: &mut Vec<Mistake>) {
 }
 
 /// The server's options; none without it.
+#[cfg(feature = "opcua-server")]
 pub(crate) fn options(config: &Config) -> Option<Options> {
     let s = config.opcua_server.as_ref()?;
     Some(Options {
@@ -190,15 +193,30 @@ pub(crate) fn options(config: &Config) -> Option<Options> {
         sign_only: s.sign_only,
         anonymous: s.anonymous,
         user_certificates: s.user_certificates,
-        limits: Limits {
-            connections: s.max_connections,
-            sessions: s.max_sessions,
-            subscriptions: s.max_subscriptions,
-            items: s.max_items,
-            items_total: s.max_items_total,
-            queue: s.max_queue,
-            message: s.max_message_kb << 10,
-        },
+        limits: limits(s),
         version: VERSION.to_owned(),
     })
+}
+
+#[cfg(feature = "opcua-server")]
+fn limits(s: &OpcuaServerSection) -> Limits {
+    Limits {
+        connections: s.max_connections,
+        sessions: s.max_sessions,
+        subscriptions: s.max_subscriptions,
+        items: s.max_items,
+        items_total: s.max_items_total,
+        queue: s.max_queue,
+        message: s.max_message_kb << 10,
+    }
+}
+
+#[cfg(all(test, feature = "opcua-server"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_those_of_the_server() {
+        assert_eq!(limits(&OpcuaServerSection::default()), Limits::default());
+    }
 }

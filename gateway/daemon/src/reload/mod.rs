@@ -6,6 +6,7 @@
 
 mod handle;
 
+#[cfg(feature = "mqtt")]
 use std::error::Error as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,13 +20,13 @@ use common::names::action;
 use common::supervise::PartState;
 use common::wire::Body;
 
-use gateway_broker::Renewal;
 use gateway_core::{FrameLog, Registry};
 use gateway_pipeline::{AlarmDefinition, Definition};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
 use crate::api::{Admission, Endpoints};
+use crate::broker::{Handle as BrokerHandle, Renewal};
 use crate::changes::{self, Changes};
 use crate::config::{Config, definitions_in, read_with_pushed};
 use crate::drivers::Drivers;
@@ -33,6 +34,7 @@ use crate::gateway::{Done, UPLINK, end, start_uplink};
 use crate::last_good;
 use crate::opcua::{self, OpcuaServer};
 use crate::parts::Switch;
+#[cfg(feature = "publish")]
 use crate::publishing;
 use crate::stages::Stage;
 use crate::standing::Standing;
@@ -58,7 +60,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 pub(crate) struct Made {
     pub(crate) drivers: Drivers,
     pub(crate) switch: mpsc::Sender<Switch>,
-    pub(crate) broker: Option<gateway_broker::Handle>,
+    pub(crate) broker: Option<BrokerHandle>,
     pub(crate) api_addr: SocketAddr,
     pub(crate) vitals: Arc<Vitals>,
     pub(crate) admission: Admission,
@@ -255,7 +257,14 @@ impl Running {
         })
     }
 
+    #[cfg(not(feature = "mqtt"))]
+    #[allow(clippy::unused_self, clippy::unused_async)] // as below
+    async fn broker(&self, _: &Config) -> Result<Option<Renewal>, ReloadError> {
+        Ok(None)
+    }
+
     /// What the broker needs for a configuration. Also where its section is the same: a certificate may be a new one.
+    #[cfg(feature = "mqtt")]
     async fn broker(&self, config: &Config) -> Result<Option<Renewal>, ReloadError> {
         let Some(broker) = &self.made.broker else { return Ok(None) };
         let options = crate::config::broker::options(config, self.wiring.clock.clone());
@@ -310,20 +319,24 @@ impl Running {
         changes: &Changes,
         (renewal, served): (Option<Renewal>, opcua::Change),
     ) {
+        #[cfg(feature = "publish")]
         let publishers = std::mem::take(&mut self.wiring.config.publish);
         self.wiring.config = Config { registry, ..config };
         if let Some((broker, renewal)) = self.made.broker.as_ref().zip(renewal) {
             broker.renew(renewal);
         }
-        let broker = self.made.broker.clone();
-        publishing::follow(&mut self.wiring, &self.made.vitals, broker.as_ref(), &publishers, STOP_LIMIT)
-            .await;
+        #[cfg(feature = "publish")]
+        {
+            let broker = self.made.broker.clone();
+            publishing::follow(&mut self.wiring, &self.made.vitals, broker.as_ref(), &publishers, STOP_LIMIT)
+                .await;
+        }
         self.made.admission.set(&self.wiring.config);
         self.made.endpoints.set(&self.wiring.config);
         let supervisor = self.wiring.stages.supervisor(Stage::Field);
         self.made.opcua.follow(&self.wiring.config, served, supervisor).await;
         let (api, opcua) = (self.made.api_addr, self.made.opcua.addr());
-        let broker = self.made.broker.as_ref().map(gateway_broker::Handle::local_addr);
+        let broker = self.made.broker.as_ref().map(BrokerHandle::local_addr);
         self.wiring.write_addresses(api, broker, opcua);
         crate::unknown::follow(&self.made.vitals, &self.wiring.config);
         if changes.settings.iter().any(|s| s == "uplink") {

@@ -1,9 +1,11 @@
 //! How a line comes to its stream: it connects, opens a port, or waits until a modem dials in. Nothing is sent here.
 
 pub(super) mod dtu;
+#[cfg(feature = "serial")]
 mod serial;
 mod tcp;
 
+#[cfg(feature = "serial")]
 pub use serial::open as open_serial;
 
 use std::convert::Infallible;
@@ -82,7 +84,12 @@ impl Opener {
                 let host = if backup { config.backup_host.as_deref() } else { config.host.as_deref() };
                 Box::new(tcp::connect(host.unwrap_or_default(), port, limit).await?)
             }
+            #[cfg(feature = "serial")]
             Transport::Rtu | Transport::Ascii => Box::new(serial::open(config)?),
+            #[cfg(not(feature = "serial"))]
+            Transport::Rtu | Transport::Ascii => {
+                return Err("serial ports are not built in: build with the feature `serial`".to_owned());
+            }
             Transport::Dtu => match &self.desk {
                 Some(desk) => Box::new(desk.caller().await),
                 None => return Err("nobody listens for this line's modem".to_owned()),

@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Runs suites of the gateway for another architecture, in qemu-user: `cross/test.sh ARCH [PACKAGE...]`, by default those of the codecs, the
+# store and the pipeline. With the distribution's own Rust, debug build.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+wanted=${1:?architecture}
+shift
+packages=("$@")
+[ ${#packages[@]} -gt 0 ] || packages=(common gateway-core gateway-modbus gateway-sparkplug gateway-store gateway-pipeline)
+OFFLINE=1 cross/setup.sh "$wanted"
+. "target/cross/env-$wanted.sh"
+exec "${CARGO:-cargo}" test "${cargo_flags[@]}" --locked --target "$triple" "${packages[@]/#/--package=}"

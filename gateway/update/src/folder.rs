@@ -1,0 +1,109 @@
+//! The folder of versions: root's, and read by the gateway. Only `incoming` is the gateway's.
+//!
+//! ```text
+//! /var/lib/twinway-update/
+//!   state.json            what holds
+//!   versions/<slot>/usr/  each version, as a package would lay it out
+//!   versions/.new/        one that is being unpacked
+//!   incoming/*.twup       bundles that somebody put there
+//!   lock                  one updater at a time
+//! ```
+
+use std::fs::{self, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::Error;
+use crate::manifest::PROGRAM;
+use crate::state::{Installed, State};
+
+/// How the names of bundles end in `incoming`; what is not complete yet has another name.
+pub const ENDING: &str = "twup";
+const NEW: &str = ".new";
+
+/// Where it is.
+#[derive(Debug, Clone)]
+pub struct Folder(PathBuf);
+
+/// Held while something is changed.
+#[derive(Debug)]
+pub struct Lock(#[allow(dead_code)] fs::File); // let go when it is dropped
+
+impl Folder {
+    /// It is made when something is installed.
+    pub fn new(path: &Path) -> Self {
+        Self(path.to_owned())
+    }
+
+    /// The file of what holds.
+    pub fn state_file(&self) -> PathBuf {
+        self.0.join("state.json")
+    }
+
+    /// Where bundles are put.
+    pub fn incoming(&self) -> PathBuf {
+        self.0.join("incoming")
+    }
+
+    pub(crate) fn versions(&self) -> PathBuf {
+        self.0.join("versions")
+    }
+
+    pub(crate) fn version(&self, installed: &Installed) -> PathBuf {
+        self.versions().join(installed.slot())
+    }
+
+    /// The program of a version.
+    pub fn program(&self, installed: &Installed) -> PathBuf {
+        self.version(installed).join(PROGRAM)
+    }
+
+    pub(crate) fn new_version(&self) -> PathBuf {
+        self.versions().join(NEW)
+    }
+
+    /// Keeps every other updater away.
+    ///
+    /// # Errors
+    /// When another one is at work, or the folder cannot be written.
+    pub fn lock(&self) -> Result<Lock, Error> {
+        let path = self.0.join("lock");
+        fs::create_dir_all(&self.0).map_err(Error::disk(&self.0))?;
+        let file = fs::OpenOptions::new().write(true).create(true).truncate(false).open(&path);
+        let file = file.map_err(Error::disk(&path))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Lock(file)),
+            Err(TryLockError::WouldBlock) => Error::refused(
+                "another update is at work: `twinway-gateway update status` shows how it fares",
+            ),
+            Err(TryLockError::Error(e)) => Err(Error::disk(&path)(e)),
+        }
+    }
+
+    /// Takes away what a cut left behind, and versions that nothing leads to any more.
+    pub(crate) fn tidy(&self, state: &State) -> Result<(), Error> {
+        let versions = self.versions();
+        let entries = match fs::read_dir(&versions) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other.map_err(Error::disk(&versions))?,
+        };
+        for entry in entries {
+            let entry = entry.map_err(Error::disk(&versions))?;
+            if state.kept().any(|i| entry.file_name() == *i.slot()) {
+                continue;
+            }
+            let path = entry.path();
+            let is_dir = entry.file_type().map_err(Error::disk(&path))?.is_dir();
+            let gone = if is_dir { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            gone.map_err(Error::disk(&path))?;
+        }
+        Ok(())
+    }
+
+    /// Bytes that may still be written.
+    pub(crate) fn free(&self) -> Result<u64, Error> {
+        let versions = self.versions();
+        let disk = rustix::fs::statvfs(&versions).map_err(|e| Error::disk(&versions)(e.into()))?;
+        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+}
