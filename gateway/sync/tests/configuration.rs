@@ -1,7 +1,6 @@
 //! Configuration documents in a session with a cloud that knows them, and with one that does not.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // tests may
 
-#[allow(dead_code)]
 mod rig;
 
 use std::sync::{Arc, Mutex};
