@@ -35,9 +35,10 @@ mount -t proc proc "$root/proc"
 mount --bind /dev "$root/dev"
 mount -t tmpfs run "$root/run"
 ip link set lo up
-cp "$package" "$root/root/"
+mkdir "$root/new"
+cp "$package" "$root/new/"
 # Accounts that a machine may have of before are not this package's.
-within() { chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C "$@"; }
+within() { chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/new LC_ALL=C "$@"; }
 as_user() { chroot --userspec="$user:$user" "$root" env -i PATH=/usr/bin:/bin LC_ALL=C "$@"; }
 
 there() {
@@ -46,20 +47,20 @@ there() {
 }
 install_it() {
   case "$kind" in
-    deb) within dpkg -i "/root/$file" ;;
+    deb) within dpkg -i "/new/$file" ;;
     # Unpacked by this machine: the root may have no xz.
     tar)
-      rm -rf "$root/root/here" && mkdir "$root/root/here"
-      tar -C "$root/root/here" --strip-components=1 -xf "$package"
-      within /root/here/install.sh
+      rm -rf "$root/new/here" && mkdir "$root/new/here"
+      tar -C "$root/new/here" --strip-components=1 -xf "$package"
+      within /new/here/install.sh
       ;;
-    rpm) rpm --root "$root" --nodeps --ignorearch -U --force "$root/root/$file" ;;
+    rpm) rpm --root "$root" --nodeps --ignorearch -U --force "$root/new/$file" ;;
   esac
 }
 remove_it() {
   case "$kind" in
     deb) within dpkg -r "$name" ;;
-    tar) within /root/here/install.sh --remove ;;
+    tar) within /new/here/install.sh --remove ;;
     rpm) rpm --root "$root" --nodeps -e "$name" ;;
   esac
 }
@@ -114,7 +115,7 @@ cat "$root$config_dir/$config"* | grep -q "# mine" || failed "its removal took t
 
 case "$kind" in
   deb) within dpkg -P "$name" > "$work/log" 2>&1 || { cat "$work/log" >&2; failed "cannot be purged"; } ;;
-  tar) within /root/here/install.sh --purge > "$work/log" 2>&1 || { cat "$work/log" >&2; failed "cannot be purged"; } ;;
+  tar) within /new/here/install.sh --purge > "$work/log" 2>&1 || { cat "$work/log" >&2; failed "cannot be purged"; } ;;
   # RPM has no purge: what is left is what an administrator would look for.
   rpm) rm -rf "$root$config_dir" "$root$state_dir"; within userdel "$user"; rm -rf "$root/var/lib/rpm" ;;
 esac

@@ -24,7 +24,8 @@ async fn over_a_metered_link_samples_wait_to_go_together_and_events_do_not() {
     cloud.with(|s| s.script.features = vec![FEATURE_COLUMNS, FEATURE_BATCH]);
     let delay = Duration::from_millis(1500);
     let running = run(Options { max_delay: Some(delay), ..options(cloud.port) }, &log);
-    eventually("a session", || cloud.with(|s| s.sessions == 1)).await;
+    // What is there before the gateway has its answer is backlog, and goes.
+    eventually("a session", || running.uplink.status().borrow().link.together).await;
     let began = Instant::now();
     for _ in 0..20 {
         log.add(3);
