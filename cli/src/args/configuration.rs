@@ -14,6 +14,7 @@ pub enum Configuration {
         gateway: String,
     },
     /// Print a document
+    #[command(disable_version_flag = true)]
     Get {
         /// The gateway
         gateway: String,
@@ -57,6 +58,7 @@ pub enum Configuration {
         file: Option<PathBuf>,
     },
     /// Put an earlier document once more, as the newest one
+    #[command(disable_version_flag = true)]
     Rollback {
         /// The gateway
         gateway: String,
