@@ -106,6 +106,9 @@ fn devices_of_the_box_and_its_limits_stay_as_they_are() {
     let told = refused(&device("oven", "10.0.0.7", "read"), Accepts::Write);
     assert!(told.contains("oven"), "{told}");
     let told = refused(&device("oven2", "10.0.0.2", "read_write"), Accepts::Write);
+    assert!(told.contains("`oven/setpoint` writes the same registers"), "{told}");
+    let beside = device("oven2", "10.0.0.2", "read_write").replace("40003", "40013");
+    let told = refused(&beside, Accepts::Write);
     assert!(told.contains("`oven2`") && told.contains("`oven` reaches"), "{told}");
     assert_eq!(judged(&device("oven2", "10.0.0.2", "read"), Accepts::Write), Ok(()), "reading is no harm");
     let told = refused(&device("valve", "10.0.0.7", "read_write"), Accepts::Read);
