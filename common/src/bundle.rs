@@ -126,7 +126,7 @@ impl Manifest {
 }
 
 /// Whether it begins as versions do (semver.org); the box reads the rest.
-fn is_version(text: &str) -> bool {
+pub fn is_version(text: &str) -> bool {
     let numbers = text.split(['-', '+']).next().unwrap_or_default();
     let is_number = |n: &str| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit());
     text.len() <= 64 && numbers.split('.').count() == 3 && numbers.split('.').all(is_number)

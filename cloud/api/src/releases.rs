@@ -9,7 +9,7 @@ use axum::http::{StatusCode, header};
 use cloud_core::StoreError;
 use cloud_core::update::PART_BYTES;
 use common::api::{Page, Release, RolloutState};
-use common::bundle::{Head, MOST_BYTES};
+use common::bundle::{Head, MOST_BYTES, is_version};
 use common::command::{LogEntry, Severity};
 use common::names::{Code, action};
 use common::text::hex;
@@ -81,11 +81,6 @@ async fn receive(api: &Api, upload: Uuid, request: Request) -> Result<(Head, u64
         let Some(chunk) = next.map_err(late)? else { break };
         let chunk = chunk.map_err(|_| ApiError::invalid("the bundle ended early"))?;
         bytes += chunk.len() as u64;
-        let most = head.as_ref().map_or(MOST_BYTES, Head::bytes);
-        if bytes > most {
-            let detail = format!("more than the {most} bytes that it may have");
-            return Err(ApiError::new(Code::TooLarge, detail));
-        }
         whole.update(&chunk);
         match &head {
             Some(_) => files.update(&chunk),
@@ -99,6 +94,11 @@ async fn receive(api: &Api, upload: Uuid, request: Request) -> Result<(Head, u64
                     early = Vec::new();
                 }
             }
+        }
+        let most = head.as_ref().map_or(MOST_BYTES, Head::bytes);
+        if bytes > most {
+            let detail = format!("more than the {most} bytes that it may have");
+            return Err(ApiError::new(Code::TooLarge, detail));
         }
         part.extend_from_slice(&chunk);
         while part.len() >= PART_BYTES {
@@ -188,6 +188,9 @@ pub(crate) async fn remove(
     caller: Caller,
     Path(version): Path<String>,
 ) -> Result<StatusCode, ApiError> {
+    if !is_version(&version) {
+        return Err(ApiError::invalid("a version is of the form 1.2.3"));
+    }
     let tenant = &api.options.tenant;
     let rollout = api.storage.rollout(tenant).await?;
     if rollout.is_some_and(|r| r.state == RolloutState::Running && r.version == version) {

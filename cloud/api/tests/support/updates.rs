@@ -23,6 +23,26 @@ pub struct Updates {
     rollout: Option<Rollout>,
 }
 
+/// A rollout as somebody began it.
+pub fn rollout() -> Rollout {
+    Rollout {
+        id: 1,
+        revision: 1,
+        version: "1.0.0".into(),
+        groups: vec!["canary".into()],
+        stage: 0,
+        state: common::api::RolloutState::Running,
+        reason: String::new(),
+        stay_s: 60,
+        well_since_us: None,
+        passed_over: Vec::new(),
+        author: "anna".into(),
+        note: String::new(),
+        began_us: 0,
+        changed_us: 0,
+    }
+}
+
 impl Memory {
     pub fn updates(&self) -> MutexGuard<'_, Updates> {
         let of: &Mutex<Updates> = &self.1;

@@ -117,7 +117,8 @@ mod tests {
 
     #[test]
     fn what_the_updater_did_before_is_not_of_this_bundle() {
-        let mut state = State { log: vec![log(5, What::RolledBack, "d")], ..State::default() };
+        let mut state = State::default();
+        state.log.push(log(5, What::RolledBack, "d"));
         let mut note = Note::default();
         note.hand_over("d".into(), &state, 7);
         note.look(&state, true, 8);
@@ -157,7 +158,8 @@ mod tests {
     fn each_deed_of_the_updater_is_told_once() {
         let dir = tempfile::tempdir().expect("a folder");
         let path = Note::path(dir.path());
-        let mut state = State { log: vec![log(5, What::Proven, "d")], ..State::default() };
+        let mut state = State::default();
+        state.log.push(log(5, What::Proven, "d"));
         let mut note = Note::load(&path, &state).expect("a note");
         assert!(note.news(&state).is_empty(), "from before there was a note");
         state.log.push(log(6, What::RolledBack, "d"));
