@@ -319,6 +319,8 @@ impl Shared {
     pub(crate) fn updates(&self, key: &GatewayKey, session: u64, takes: bool) {
         if let Some(live) = self.table().sessions.get_mut(key).filter(|s| s.outbox.session == session) {
             live.updates = takes;
+            // Who takes none forgets what was offered.
+            live.offered.take_if(|_| !takes);
         }
     }
 

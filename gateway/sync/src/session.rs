@@ -401,7 +401,7 @@ impl<'a> Session<'a> {
             configuring.tell(&self.link);
         }
         if let Some(updating) = &mut self.updating {
-            updating.tell(&self.link, self.uplink.look(false).is_some());
+            updating.tell(&self.link, || self.uplink.look(false).is_some());
         }
     }
 

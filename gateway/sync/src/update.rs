@@ -48,12 +48,12 @@ impl Updating {
 
     /// Tells the cloud what it was not told, and asks for what was not asked for. What the client does not take now goes with the
     /// next life sign.
-    pub(crate) fn tell(&mut self, link: &Link, is_held: bool) {
+    pub(crate) fn tell(&mut self, link: &Link, is_held: impl FnOnce() -> bool) {
         if self.owes {
             let report = self.report.borrow_and_update().clone();
             self.owes = !link.publish(Up::Update(Box::new(report)).encode());
         }
-        if self.asks && self.is_offered && !is_held {
+        if self.asks && self.is_offered && !is_held() {
             let wanted = *self.wants.borrow_and_update();
             self.asks = wanted.is_some_and(|wanted| !link.publish(Up::Piece(wanted).encode()));
         }

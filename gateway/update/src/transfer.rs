@@ -76,6 +76,18 @@ pub fn is_waiting(folder: &Folder) -> bool {
     entries.into_iter().any(|e| e.path().extension().is_some_and(|e| e == ENDING))
 }
 
+/// Takes away the bundles that the updater has yet to look at.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn take_back(folder: &Folder) -> Result<(), Error> {
+    let entries = fs::read_dir(folder.incoming()).into_iter().flatten().flatten();
+    for path in entries.map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == ENDING)) {
+        fs::remove_file(&path).map_err(Error::disk(&path))?;
+    }
+    Ok(())
+}
+
 impl Transfer {
     /// Goes on with what came of this bundle before, or begins; what came of others goes.
     ///

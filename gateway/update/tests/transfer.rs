@@ -5,7 +5,7 @@ mod rig;
 
 use std::fs;
 
-use gateway_update::{Folder, Transfer, can_receive, clear, is_waiting};
+use gateway_update::{Folder, Transfer, can_receive, clear, is_waiting, take_back};
 use rig::{Rig, sha256};
 
 fn names(folder: &Folder) -> Vec<String> {
@@ -34,6 +34,10 @@ fn it_goes_on_where_it_was_and_has_its_name_when_it_is_verified() {
     transfer.place("1.1.0").unwrap();
     assert_eq!(names(folder), [format!("1.1.0-{}.twup", &sum[..8])]);
     assert!(is_waiting(folder));
+    let placed = fs::read(folder.incoming().join(&names(folder)[0])).unwrap();
+    take_back(folder).unwrap();
+    assert!(!is_waiting(folder), "nobody took it");
+    fs::write(folder.incoming().join("again.twup"), placed).unwrap();
     let took = gateway_update::take_incoming(&rig.site, &mut |_, took| assert!(took.is_ok(), "{took:?}"));
     assert!(took.unwrap().is_some(), "the updater takes it");
 }

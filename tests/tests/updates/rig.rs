@@ -149,7 +149,7 @@ impl Managed {
         let config = format!(
             "[gateway]\nid = \"{name}\"\ndata_dir = {:?}\nproven_after_s = 1\n[api]\nlisten = \"127.0.0.1:0\"\n\
              [broker]\nlisten = \"127.0.0.1:0\"\n[uplink]\nurl = \"mqtt://{ingress}\"\npassword_file = {:?}\n\
-             update_folder = {:?}\nupdate_keys = {:?}\n{keys}\n{}",
+             update_folder = {:?}\nupdate_trust = {:?}\n{keys}\n{}",
             dir.join("data"),
             dir.join("secret"),
             dir.join("update"),

@@ -87,7 +87,7 @@ pub(super) fn pushes(files: &Files<'_>) -> Pushes {
 /// Whether bundles of the cloud are taken, and where they go.
 pub(super) fn updates(files: &Files<'_>) -> Takes {
     let section = files.merged.uplink.clone().unwrap_or_default();
-    Takes { accepts: section.accept_updates, folder: section.update_folder, keys: section.update_keys }
+    Takes { accepts: section.accept_updates, folder: section.update_folder, keys: section.update_trust }
 }
 
 /// The uplink: by its section, by how the box is enrolled, or by both.

@@ -17,7 +17,9 @@ use common::supervise::PartError;
 use common::text::unhex;
 use common::wire::{Body, Piece, PieceRequest};
 use gateway_core::{FrameLog as _, Updates};
-use gateway_update::{Error, Folder, Log, State, Transfer, What, can_receive, clear, is_waiting, machine};
+use gateway_update::{
+    Error, Folder, Log, State, Transfer, What, can_receive, clear, is_waiting, machine, take_back,
+};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -29,8 +31,9 @@ use pace::Pace;
 
 /// Name of the part.
 const PART: &str = "updates";
-/// Pause between two looks at what the updater did.
+/// Pause between two looks at what the updater did, while it has something to do, and else.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+const LOOK_SELDOM: Duration = Duration::from_secs(30);
 /// A piece that does not come for so long is asked for again.
 const ASK_AGAIN: Duration = Duration::from_secs(30);
 /// So often a bundle may come whole and not be what was offered.
@@ -72,6 +75,8 @@ struct Work {
     /// When the next piece is asked for; none while one is waited for.
     next: Option<Instant>,
     damaged: u32,
+    /// Since when a bundle waits for the updater.
+    waits: Instant,
 }
 
 impl std::fmt::Debug for Updater {
@@ -151,6 +156,7 @@ impl Updater {
             asked: Instant::now(),
             next: None,
             damaged: 0,
+            waits: Instant::now(),
         };
         // The power may have gone between the note and the name.
         if work.note.state == UpdateState::Waiting {
@@ -159,6 +165,11 @@ impl Updater {
         loop {
             self.look(&mut work).await?;
             let next = work.next.unwrap_or_else(|| work.asked + ASK_AGAIN);
+            let is_still = !matches!(
+                work.note.state,
+                UpdateState::Receiving | UpdateState::Waiting | UpdateState::Trial
+            );
+            let pause = if is_still && !versions::is_on_trial() { LOOK_SELDOM } else { LOOK_EVERY };
             tokio::select! {
                 () = drain.started() => return Ok(()),
                 _ = offers.changed() => {
@@ -177,7 +188,7 @@ impl Updater {
                     }
                     self.ask(&mut work);
                 }
-                () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = tokio::time::sleep(pause) => {}
             }
         }
     }
@@ -191,7 +202,12 @@ impl Updater {
         });
         let (state, is_there, accepts, ready) = looked.await?;
         let before = work.note.clone();
-        work.note.look(&state, is_there, self.clock.now_us());
+        if !is_there || work.note.state != UpdateState::Waiting {
+            work.waits = Instant::now();
+        }
+        if work.note.look(&state, is_there, work.waits.elapsed(), self.clock.now_us()) {
+            self.take_back(work).await;
+        }
         for log in work.note.news(&state) {
             self.tell(work.log.as_ref(), log);
         }
@@ -351,6 +367,17 @@ impl Updater {
                 off(move || Ok(transfer.place(&offer.version)?)).await
             }
         }
+    }
+
+    /// The updater shall not find what it did not take when it was waited for.
+    async fn take_back(&self, work: &Work) {
+        let folder = Folder::new(&self.takes().folder);
+        if let Err(error) = off(move || Ok(take_back(&folder)?)).await {
+            tracing::warn!(%error, "a bundle that no updater took stays on the disk");
+        }
+        let version = work.note.offer.as_ref().map(|o| o.version.clone()).unwrap_or_default();
+        let detail = work.note.reason.clone();
+        self.tell(&work.log, &Log { at_us: 0, what: What::Refused, version, digest: String::new(), detail });
     }
 
     /// A bundle that is noted as handed over and has not got its name: it gets it now.

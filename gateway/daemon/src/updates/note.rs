@@ -3,12 +3,15 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use common::api::{UpdateOffer, UpdateState};
 use gateway_update::{Log, State, What};
 use serde::{Deserialize, Serialize};
 
 const FILE: &str = "updates.json";
+/// An updater that has not taken a bundle for so long is none; it may have a trial at hand meanwhile.
+const UPDATER_LIMIT: Duration = Duration::from_secs(3600);
 
 /// The file's content.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,18 +78,25 @@ impl Note {
     }
 
     /// Takes in what the updater did with the bundle that it was given. `is_there`: it has not looked at all yet.
-    pub(super) fn look(&mut self, state: &State, is_there: bool, now_us: i64) {
+    /// `waited`: for how long the updater could have. True if it is not waited for any longer: then the bundle must go.
+    pub(super) fn look(&mut self, state: &State, is_there: bool, waited: Duration, now_us: i64) -> bool {
         if !matches!(self.state, UpdateState::Waiting | UpdateState::Trial | UpdateState::Installed) {
-            return;
+            return false;
         }
         // Of a bundle that it could not read at all it knows no name.
         let is_it = |log: &Log| {
             let unnamed = log.digest.is_empty() && log.what == What::Refused && !is_there;
             log.at_us > self.seen_us && (log.digest == self.digest || unnamed)
         };
-        let Some(log) = state.log.iter().rev().find(|log| is_it(log)).filter(|_| !self.digest.is_empty())
-        else {
-            return;
+        let newest = state.log.iter().rev().find(|log| is_it(log)).filter(|_| !self.digest.is_empty());
+        let Some(log) = newest else {
+            let is_left = self.state == UpdateState::Waiting && is_there && waited >= UPDATER_LIMIT;
+            if is_left {
+                let s = UPDATER_LIMIT.as_secs();
+                let why = format!("no updater took it for {s} s: `systemctl status twinway-update.path`");
+                self.set(UpdateState::Refused, why, now_us);
+            }
+            return is_left;
         };
         let (now, reason) = match log.what {
             What::Installed => (UpdateState::Trial, ""),
@@ -95,11 +105,12 @@ impl Note {
             What::Refused if self.state == UpdateState::Waiting => {
                 (UpdateState::Refused, log.detail.as_str())
             }
-            What::Refused => return,
+            What::Refused => return false,
         };
         if now != self.state {
             self.set(now, reason, now_us);
         }
+        false
     }
 }
 
@@ -121,12 +132,12 @@ mod tests {
         state.log.push(log(5, What::RolledBack, "d"));
         let mut note = Note::default();
         note.hand_over("d".into(), &state, 7);
-        note.look(&state, true, 8);
+        note.look(&state, true, Duration::ZERO, 8);
         assert_eq!((note.state, note.at_us), (UpdateState::Waiting, 7));
         state.log.push(log(9, What::Refused, "d"));
-        note.look(&state, false, 10);
+        note.look(&state, false, Duration::ZERO, 10);
         assert_eq!((note.state, note.reason.as_str()), (UpdateState::Refused, "why 9"));
-        note.look(&state, false, 11);
+        note.look(&state, false, Duration::ZERO, 11);
         assert_eq!(note.at_us, 10);
     }
 
@@ -141,17 +152,29 @@ mod tests {
         ] {
             state.log.push(log(at, what, "d"));
             state.log.push(log(at, What::Refused, "other"));
-            note.look(&state, false, at);
+            note.look(&state, false, Duration::ZERO, at);
             assert_eq!(note.state, expected);
         }
         // One that was spoilt in the folder has no name.
         let mut note = Note::default();
         note.hand_over("e".into(), &state, 5);
         state.log.push(log(6, What::Refused, ""));
-        note.look(&state, true, 7);
+        note.look(&state, true, Duration::ZERO, 7);
         assert_eq!(note.state, UpdateState::Waiting);
-        note.look(&state, false, 8);
+        note.look(&state, false, Duration::ZERO, 8);
         assert_eq!(note.state, UpdateState::Refused);
+    }
+
+    #[test]
+    fn a_bundle_that_no_updater_takes_is_refused_in_the_end() {
+        let (state, mut note) = (State::default(), Note::default());
+        note.hand_over("d".into(), &state, 1);
+        assert!(!note.look(&state, true, UPDATER_LIMIT - Duration::from_secs(1), 2));
+        assert!(!note.look(&state, false, UPDATER_LIMIT, 3), "it is being looked at");
+        assert_eq!(note.state, UpdateState::Waiting);
+        assert!(note.look(&state, true, UPDATER_LIMIT, 4));
+        assert_eq!(note.state, UpdateState::Refused);
+        assert!(note.reason.contains("no updater took it"), "{}", note.reason);
     }
 
     #[test]
