@@ -7,12 +7,14 @@ mod rig;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use common::Value;
 use common::api::{Page, RolloutBoxState, RolloutState, UpdateState};
 use common::command::LogEntry;
 use common::names::action;
 use rig::{LIMIT, Managed, Signer, done, rollout, same, twinway, update};
+use tests::faults::link::{Link, Shape};
 use tests::field::ModbusDevice;
 use tests::{Cloud, until};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -211,6 +213,51 @@ async fn a_bundle_goes_on_after_each_cut_where_it_was_and_values_go_on_meanwhile
         (update(&cloud, "a").await.report?.state == UpdateState::Installed).then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_a_thin_link_a_bundle_leaves_room_for_values() {
+    /// From the device to the cloud, beside a bundle.
+    const MOST: Duration = Duration::from_secs(3);
+    let dir = tempfile::tempdir().expect("a folder");
+    let signer = Signer::new(&dir.path().join("signer"));
+    let plc = ModbusDevice::start().await;
+    let cloud = Cloud::start(&dir.path().join("cloud")).await;
+    let link = Link::unnoted(cloud.ingress).await;
+    let trusts = (Some(&signer), ACCEPTS);
+    let mut of_box = Managed::new(dir.path(), (&cloud, link.addr), ("a", plc.addr), trusts).await;
+    of_box.start();
+    into_group(&cloud, "a", "canary", &of_box).await;
+    let bundle = signer.bundle("1.0.0", &same(), 50_000);
+    let size = std::fs::metadata(&bundle).expect("a bundle").len();
+    done(&cloud, &["release", "add", &bundle]).await;
+    link.shape(Shape { delay: Duration::from_millis(50), bytes_per_s: Some(20_000), ..Shape::default() });
+    done(&cloud, &["rollout", "start", "1.0.0", "--groups", "canary"]).await;
+    until("the first bytes", LIMIT, || async {
+        (update(&cloud, "a").await.report?.state == UpdateState::Receiving).then_some(())
+    })
+    .await;
+    let (began, mut longest, mut values) = (Instant::now(), Duration::ZERO, 0_u16);
+    while update(&cloud, "a").await.report.is_some_and(|r| r.state == UpdateState::Receiving) {
+        values += 1;
+        plc.set(0, values);
+        let set = Instant::now();
+        until("a value that changed", LIMIT, || async {
+            let expected = Value::F64(f64::from(values) * 0.1);
+            (cloud.api().value("a/plc", "r0").await.as_ref() == Some(&expected)).then_some(())
+        })
+        .await;
+        longest = longest.max(set.elapsed());
+    }
+    let took = began.elapsed();
+    println!("{size} bytes in {took:?}, {values} values, the slowest after {longest:?}");
+    assert!(values > 10 && longest < MOST, "{values} values, the slowest after {longest:?}");
+    // A quarter of 20 kB/s and a little; and not much less.
+    let rate = f64::from(u32::try_from(size).expect("small")) / took.as_secs_f64();
+    assert!((500.0..8_000.0).contains(&rate), "{rate} bytes a second");
+    assert_eq!(of_box.log().matches("uplink connected").count(), 1, "{}", of_box.log());
+    let report = update(&cloud, "a").await.report.expect("a report");
+    assert_eq!(report.state, UpdateState::Waiting, "{report:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
