@@ -85,8 +85,11 @@ async fn view(api: &Api, rollout: Rollout) -> Result<Json<RolloutView>, ApiError
     let tenant = &api.options.tenant;
     let (releases, all) = (api.storage.releases(tenant).await?, api.storage.update_boxes(tenant).await?);
     let views = api.downlink.gateways();
-    let is_connected = |b: &UpdateBox| views.iter().any(|v| v.id == b.key.gateway && v.connected);
-    let boxes = rules::boxes(&rollout, &releases, &all, is_connected);
+    let since = |b: &UpdateBox| {
+        let view = views.iter().find(|v| v.id == b.key.gateway && v.connected);
+        view.map(|v| v.since_us)
+    };
+    let boxes = rules::boxes(&rollout, &releases, &all, api.clock.now_us(), since);
     Ok(Json(RolloutView { rollout, boxes }))
 }
 

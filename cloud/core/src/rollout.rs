@@ -22,18 +22,27 @@ pub fn is_group(name: &str) -> bool {
     (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
 }
 
-/// How the gateways of a rollout stand, by group in their order, and name.
+/// A box that is connected for so long and has told nothing of updates never will.
+const TELLS_US: i64 = 60_000_000;
+
+/// How the gateways of a rollout stand, by group in their order, and name. `since`: since when a gateway is connected, if it is.
 pub fn boxes(
     rollout: &Rollout,
     releases: &[Release],
     all: &[UpdateBox],
-    is_connected: impl Fn(&UpdateBox) -> bool,
+    now_us: i64,
+    since: impl Fn(&UpdateBox) -> Option<i64>,
 ) -> Vec<RolloutBox> {
     let mut out = Vec::new();
     for (stage, group) in rollout.groups.iter().enumerate() {
         for one in all.iter().filter(|b| b.group.as_ref() == Some(group)) {
             let report = one.report.as_ref();
+            let since_us = since(one);
             let (mut state, mut reason) = standing(rollout, releases, report);
+            if report.is_none() && since_us.is_some_and(|since| now_us - since > TELLS_US) {
+                state = RolloutBoxState::Failed;
+                reason = "its box is here and tells nothing of updates: its program is too old".into();
+            }
             if rollout.passed_over.contains(&one.key.gateway) && state != RolloutBoxState::Done {
                 state = RolloutBoxState::PassedOver;
             }
@@ -45,7 +54,7 @@ pub fn boxes(
                 group: group.clone(),
                 state,
                 reason,
-                connected: is_connected(one),
+                connected: since_us.is_some(),
                 version: report.map(|r| r.version.clone()).unwrap_or_default(),
             });
         }
@@ -61,8 +70,7 @@ fn standing(
 ) -> (RolloutBoxState, String) {
     use RolloutBoxState::{Done, Failed, Updating, Waiting};
     let Some(report) = report else {
-        let why = "its box has never told of updates: it was never here, or its program is too old";
-        return (Waiting, why.into());
+        return (Waiting, "its box has never told of updates: it was not here".into());
     };
     let offer = report.offer.as_ref().filter(|o| o.rollout == rollout.id);
     let state = offer.map_or(UpdateState::None, |_| report.state);

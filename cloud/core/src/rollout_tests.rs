@@ -57,7 +57,7 @@ fn one(name: &str, group: &str) -> UpdateBox {
 
 /// What a box says of its offer.
 fn say(rollout: &Rollout, one: &mut UpdateBox, state: UpdateState, version: &str) {
-    let standing = boxes(rollout, &[release("arm64")], std::slice::from_ref(one), |_| true);
+    let standing = boxes(rollout, &[release("arm64")], std::slice::from_ref(one), S, |_| Some(S));
     let offered = offer(rollout, &[release("arm64")], one, &standing[0]);
     let report = one.report.as_mut().unwrap();
     report.offer = offered.or(report.offer.take());
@@ -65,7 +65,7 @@ fn say(rollout: &Rollout, one: &mut UpdateBox, state: UpdateState, version: &str
 }
 
 fn look(rollout: &Rollout, all: &[UpdateBox]) -> Vec<RolloutBox> {
-    boxes(rollout, &[release("arm64"), release("armhf")], all, |_| true)
+    boxes(rollout, &[release("arm64"), release("armhf")], all, S, |_| Some(S))
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn groups_have_their_turn_one_after_the_other_once_the_one_before_has_fared_well
     assert_eq!((now.well_since_us, now.stage), (Some(2 * S), 0));
     assert_eq!(step(&now, &look(&now, &all), 11 * S), None);
     // It is away for a moment: the time begins anew.
-    let away = boxes(&now, &[release("arm64")], &all, |_| false);
+    let away = boxes(&now, &[release("arm64")], &all, S, |_| None);
     let reset = step(&now, &away, 11 * S).unwrap().rollout;
     assert_eq!(reset.well_since_us, None);
     let next = step(&now, &look(&now, &all), 12 * S).unwrap();
@@ -140,6 +140,14 @@ fn who_cannot_have_it_is_a_failure_with_its_reason_and_who_is_away_is_waited_for
     assert_eq!(is, [RolloutBoxState::Failed, RolloutBoxState::Failed, RolloutBoxState::Waiting]);
     assert!(seen[0].reason.contains("accept_updates") && seen[1].reason.contains("for riscv"), "{seen:?}");
     assert_eq!(step(&now, &seen[2..], S), None);
+    // Who is here for long and says nothing never will.
+    let mut old = one("c", "canary");
+    old.report = None;
+    let later = |now_us| boxes(&now, &[release("arm64")], std::slice::from_ref(&old), now_us, |_| Some(S));
+    assert_eq!(later(61 * S)[0].state, RolloutBoxState::Waiting);
+    let seen = later(62 * S);
+    assert_eq!(seen[0].state, RolloutBoxState::Failed);
+    assert!(seen[0].reason.contains("too old"), "{seen:?}");
 }
 
 #[test]

@@ -56,9 +56,9 @@ impl Rollouts {
     async fn go_on(&self, rollout: Rollout, connected: &[GatewayView]) -> Result<(), StoreError> {
         let releases = self.storage.releases(&self.tenant).await?;
         let all = self.storage.update_boxes(&self.tenant).await?;
-        let is_connected = |b: &UpdateBox| connected.iter().any(|v| v.id == b.key.gateway);
-        let seen = boxes(&rollout, &releases, &all, is_connected);
         let now_us = self.clock.now_us();
+        let since = |b: &UpdateBox| connected.iter().find(|v| v.id == b.key.gateway).map(|v| v.since_us);
+        let seen = boxes(&rollout, &releases, &all, now_us, since);
         if let Some(next) = step(&rollout, &seen, now_us) {
             let (action, severity, detail) = next.told;
             let entry = LogEntry {
@@ -85,7 +85,7 @@ impl Rollouts {
             }
             return Ok(());
         }
-        for one in all.iter().filter(|b| is_connected(b)) {
+        for one in all.iter().filter(|b| since(b).is_some()) {
             let standing = seen.iter().find(|s| s.gateway == one.key.gateway);
             let offered = standing.and_then(|s| offer(&rollout, &releases, one, s));
             self.downlink.offer(&one.key, offered);

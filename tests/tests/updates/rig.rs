@@ -215,6 +215,12 @@ impl Managed {
         }
     }
 
+    /// kill -9, if it runs; its service manager starts it again.
+    pub(crate) fn kill(&self) -> bool {
+        let Ok(pid) = std::fs::read_to_string(self.dir.join("pid")) else { return false };
+        Command::new("kill").args(["-KILL", &pid]).status().is_ok_and(|s| s.success())
+    }
+
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.dir.join("log")).unwrap_or_default()
     }
