@@ -11,8 +11,11 @@ use cloud_ingest::Sink;
 use common::api::{GatewayView, Rollout, RolloutState};
 use common::command::LogEntry;
 use common::{Clock, Drain, TenantId};
+use tokio::time::Instant;
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// While none runs, boxes that come with half a bundle are told so seldom that nothing is offered.
+const WITHDRAW_EVERY: Duration = Duration::from_secs(30);
 
 /// The part.
 #[derive(Clone)]
@@ -27,8 +30,9 @@ pub(crate) struct Rollouts {
 impl Rollouts {
     /// Until drained.
     pub(crate) async fn run(self, drain: Drain) -> Result<(), StoreError> {
+        let mut withdrawn = None;
         loop {
-            self.look().await?;
+            self.look(&mut withdrawn).await?;
             tokio::select! {
                 () = drain.started() => return Ok(()),
                 () = tokio::time::sleep(LOOK_EVERY) => {}
@@ -36,17 +40,23 @@ impl Rollouts {
         }
     }
 
-    async fn look(&self) -> Result<(), StoreError> {
-        let running = self.storage.rollout(&self.tenant).await?.filter(|r| r.state == RolloutState::Running);
-        let connected: Vec<_> = self.downlink.gateways().into_iter().filter(|g| g.connected).collect();
-        match running {
-            Some(rollout) => self.go_on(rollout, &connected).await,
-            None => {
-                // What was offered before is withdrawn; a session hears of it once.
-                connected.into_iter().for_each(|view| self.downlink.offer(&self.key(view), None));
-                Ok(())
-            }
+    /// `withdrawn`: of which rollout and when offers were withdrawn last.
+    async fn look(&self, withdrawn: &mut Option<(u64, u64, Instant)>) -> Result<(), StoreError> {
+        let Some(rollout) = self.storage.rollout(&self.tenant).await? else { return Ok(()) };
+        let connected = || self.downlink.gateways().into_iter().filter(|g| g.connected);
+        if rollout.state == RolloutState::Running {
+            let connected: Vec<_> = connected().collect();
+            return self.go_on(rollout, &connected).await;
         }
+        let (id, revision) = (rollout.id, rollout.revision);
+        let is_new =
+            withdrawn.is_none_or(|(i, r, at)| (i, r) != (id, revision) || at.elapsed() >= WITHDRAW_EVERY);
+        if is_new {
+            // A session hears of it once.
+            connected().for_each(|view| self.downlink.offer(&self.key(view), None));
+            *withdrawn = Some((id, revision, Instant::now()));
+        }
+        Ok(())
     }
 
     fn key(&self, view: GatewayView) -> GatewayKey {

@@ -7,7 +7,7 @@ mod rig;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::Value;
 use common::api::{Page, RolloutBoxState, RolloutState, UpdateState};
@@ -19,6 +19,7 @@ use tests::field::ModbusDevice;
 use tests::{Cloud, until};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
 
 const ACCEPTS: &str = "accept_updates = true";
 
