@@ -14,11 +14,13 @@ JOBS ?= 2
 ARCH ?= arm64
 PRODUCT ?= twinway-gateway
 
+TABLE := gateway/opcua-namespace/table/Cargo.toml
+
 # Private key that signs bundles of updates.
 KEY ?= update.key
 
 .PHONY: run build test lint deny advisories bench faults web-check e2e setup screenshots clean cross deb tar update same boot-test \
-	rpm scratch-test features cross-check cross-test packages-check
+	rpm scratch-test features cross-check cross-test packages-check namespace-table
 
 # The demo: a simulated coating line, its gateway and its cloud, with a page to open.
 run:
@@ -33,6 +35,7 @@ build:
 test: setup lint deny web-check
 	$(CARGO) build --locked --workspace --bins
 	$(CARGO) test --locked --workspace
+	CARGO_TARGET_DIR=target $(CARGO) test --locked --manifest-path $(TABLE)
 	tests/e2e.sh
 
 # What a test needs from the distribution: Chromium, PostgreSQL, other people's MQTT and Modbus clients.
@@ -46,6 +49,10 @@ lint:
 # The gateway without any of its features, and with each alone.
 features:
 	CARGO="$(CARGO)" tests/features.sh
+
+# Makes the table of the OPC UA standard's nodes anew.
+namespace-table:
+	CARGO_TARGET_DIR=target $(CARGO) run --locked --manifest-path $(TABLE)
 
 web-check:
 	cd cloud/web && npm ci --no-audit --no-fund && npm run check && npm test

@@ -7,6 +7,7 @@ mod history;
 mod init;
 mod modbus;
 mod opcua;
+mod updates;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -23,6 +24,7 @@ pub use history::{
 pub use init::{Existing, Init};
 pub use modbus::{Direct, Form, FramingArg, Modbus, ParityArg, TableArg, Talk};
 pub use opcua::{Browse, Opcua, Server};
+pub use updates::{Release, Rollout};
 
 /// How results are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -81,6 +83,12 @@ pub enum Verb {
     /// One gateway of the cloud: which box speaks under its name, its configuration, and what of it could not be taken
     #[command(subcommand)]
     Gateway(Gateway),
+    /// Signed bundles of the gateway's program that the cloud keeps
+    #[command(subcommand)]
+    Release(Release),
+    /// A version on its way to groups of gateways
+    #[command(subcommand)]
+    Rollout(Rollout),
     /// Make the box of this machine a gateway of a cloud, with a code from the cloud's administrator
     Enrol(Enrol),
     /// Commands, or one of them with its steps
@@ -194,6 +202,20 @@ pub enum Gateway {
     /// Configuration documents that the cloud keeps for it
     #[command(subcommand)]
     Config(Configuration),
+    /// Gateways with their groups, the version that runs there, and what became of an update
+    List,
+    /// The same of one gateway
+    Show {
+        /// The gateway
+        gateway: String,
+    },
+    /// Put it into a group for rollouts, or, without one, into none
+    Group {
+        /// The gateway
+        gateway: String,
+        /// The group
+        group: Option<String>,
+    },
     /// Let a box in that is held back, in place of the one before
     Accept {
         /// The gateway

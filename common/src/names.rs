@@ -277,6 +277,30 @@ pub mod action {
         CONFIGURATION_REFUSED = "configuration.refused";
         /// Somebody changed a gateway's configuration at the box, beside the document that it was given.
         CONFIGURATION_CHANGED = "configuration.changed";
+        /// A new version of the gateway's program was installed and is on trial.
+        UPDATE_INSTALLED = "update.installed";
+        /// It has proven itself.
+        UPDATE_PROVEN = "update.proven";
+        /// It did not: the version before runs again.
+        UPDATE_GAVE_WAY = "update.gave_way";
+        /// A bundle of an update was not taken.
+        UPDATE_REFUSED = "update.refused";
+        /// Somebody gave the cloud a bundle of an update.
+        RELEASE_ADDED = "release.added";
+        /// Somebody removed bundles from the cloud.
+        RELEASE_REMOVED = "release.removed";
+        /// Somebody put a gateway into a group.
+        GATEWAY_GROUP = "gateway.group";
+        /// Somebody began to roll a version out.
+        ROLLOUT_STARTED = "rollout.started";
+        /// The next group of a rollout has its turn.
+        ROLLOUT_STAGE = "rollout.stage";
+        /// A rollout was halted, by a failure or by somebody.
+        ROLLOUT_HALTED = "rollout.halted";
+        /// Somebody let it go on.
+        ROLLOUT_RESUMED = "rollout.resumed";
+        /// All groups have the version.
+        ROLLOUT_DONE = "rollout.done";
         /// Somebody signed in.
         USER_LOGIN = "user.login";
         /// Somebody tried to sign in and was refused.

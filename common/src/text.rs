@@ -18,6 +18,16 @@ pub fn hex(bytes: &[u8]) -> String {
     digits.filter_map(|digit| DIGITS.get(usize::from(digit))).collect()
 }
 
+/// What `hex` wrote; none if it is no such text.
+pub fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digit = |b: u8| char::from(b).to_digit(16).and_then(|d| u8::try_from(d).ok());
+    let pair = |p: &[u8]| match p {
+        [a, b] => Some(digit(*a)? << 4 | digit(*b)?),
+        _ => None,
+    };
+    text.as_bytes().chunks(2).map(pair).collect()
+}
+
 /// A text as a field of comma-separated values (RFC 4180). One that a spreadsheet would run as a formula is made a text
 /// by a quote mark.
 pub fn csv_field(text: &str) -> String {

@@ -8,7 +8,7 @@ mod kept;
 use common::alarm::{AlarmAct, AlarmChange, AlarmId, AlarmKind, AlarmOrder, AlarmState, AlarmView, Priority};
 use common::api::{
     Accepts, BufferHealth, ConfigurationReport, DeviceHealth, DocumentRef, DocumentState, Enrolled,
-    GatewayHealth, SwitchPosition,
+    GatewayHealth, SwitchPosition, UpdateOffer, UpdateReport, UpdateState,
 };
 use common::command::{
     CommandId, CommandOrder, CommandState, CommandUpdate, DesiredOrder, DesiredState, DesiredUpdate,
@@ -18,8 +18,8 @@ use common::names::Code;
 use common::supervise::{PartState, PartStatus};
 use common::wire::{
     Ack, Batch, Body, ConfigurationPart, Credit, Down, Frame, FrameHeader, Gap, GapCause, Heartbeat, Hello,
-    HelloAck, Identity, Known, Refusal, SchemaPart, SetAside, Snapshot, StreamRange, Up, WaveValues,
-    Waveform,
+    HelloAck, Identity, Known, Piece, PieceRequest, Refusal, SchemaPart, SetAside, Snapshot, StreamRange, Up,
+    WaveValues, Waveform,
 };
 use common::{BoxId, Incarnation, PointId, Quality, Sample, SchemaHash, TenantId, TwinId, Value};
 use kept::{is_kept, kept};
@@ -410,6 +410,54 @@ fn configuration_documents_are_read_and_written_as_ever() {
     let part = Down::Configuration(ConfigurationPart { version: 8, index: 1, count: 2, bytes });
     is_kept("down-11-configuration.hex", &part.encode());
     assert_eq!(Down::decode(&kept("down-11-configuration.hex")).expect("a message"), part);
+}
+
+#[test]
+fn updates_are_read_and_written_as_ever() {
+    let offer = UpdateOffer {
+        rollout: 3,
+        version: "1.4.0".into(),
+        arch: "arm64".into(),
+        bytes: 7_900_000,
+        sha256: "5e".repeat(32),
+    };
+    let gave_way = UpdateReport {
+        accepts: true,
+        why: String::new(),
+        version: "1.3.0".into(),
+        arch: "arm64".into(),
+        offer: Some(offer.clone()),
+        state: UpdateState::GaveWay,
+        received: 0,
+        reason: "it was not ready within 180 s: läuft nicht".into(),
+        at_us: T0,
+    };
+    let off = UpdateReport {
+        why: "off".into(),
+        version: "1.3.0".into(),
+        arch: "armhf".into(),
+        ..UpdateReport::default()
+    };
+    let piece = PieceRequest { sha256: [0x5e; 32], offset: 1 << 20, bytes: 65_536 };
+    for (name, message) in [
+        ("up-12-update.hex", Up::Update(Box::new(gave_way))),
+        ("up-12-update-off.hex", Up::Update(Box::new(off))),
+        ("up-13-piece.hex", Up::Piece(piece)),
+    ] {
+        is_kept(name, &message.encode());
+        assert_eq!(Up::decode(&kept(name)).expect(name), message, "{name}");
+    }
+    for (name, message) in [
+        ("down-12-offer.hex", Down::Offer(Some(offer))),
+        ("down-12-offer-none.hex", Down::Offer(None)),
+        (
+            "down-13-piece.hex",
+            Down::Piece(Piece { sha256: [0x5e; 32], offset: 1 << 20, bytes: b"bytes".to_vec() }),
+        ),
+    ] {
+        is_kept(name, &message.encode());
+        assert_eq!(Down::decode(&kept(name)).expect(name), message, "{name}");
+    }
 }
 
 #[test]

@@ -50,6 +50,9 @@ pub(super) async fn gateway(ctx: &Context, verb: Gateway) -> Result<Exit> {
             })?;
         }
         Gateway::Config(verb) => return super::configuration::configuration(ctx, verb).await,
+        Gateway::List => super::updates::list(ctx).await?,
+        Gateway::Show { gateway } => super::updates::show(ctx, &gateway).await?,
+        Gateway::Group { gateway, group } => super::updates::group(ctx, &gateway, group).await?,
         Gateway::Accept { gateway, incarnation, reason } => {
             if reason.trim().is_empty() {
                 return Err(Error::usage("--reason must say why"));

@@ -26,6 +26,7 @@ mod screen;
 mod status;
 mod switch;
 mod twins;
+mod updates;
 mod watch;
 mod write;
 
@@ -118,6 +119,8 @@ pub(crate) async fn run(cli: Cli, out: Out) -> Result<Exit> {
         Verb::Gateways => lists::gateways(&ctx).await,
         Verb::Enrol(asked) => enrol::enrol(&ctx, asked, ca.as_deref()).await,
         Verb::Gateway(verb) => gateway::gateway(&ctx, verb).await,
+        Verb::Release(verb) => updates::release(&ctx, verb).await,
+        Verb::Rollout(verb) => updates::rollout(&ctx, verb).await,
         Verb::Commands { id: Some(id), .. } => command::one(&ctx, &id).await,
         Verb::Commands { id: None, limit } => lists::commands(&ctx, limit).await,
         Verb::Alarms(verb) => alarms::alarms(&ctx, verb).await,

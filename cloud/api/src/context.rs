@@ -106,6 +106,8 @@ pub(crate) struct Inner {
     pub(crate) limiter: Limiter,
     /// Held over a check of accounts, keys or credentials and the change that rests on it.
     pub(crate) accounts: Mutex<()>,
+    /// Held while a bundle is uploaded.
+    pub(crate) uploads: Mutex<()>,
     /// One permit for each live client.
     pub(crate) live_clients: Arc<Semaphore>,
     /// One permit for each export at a time.
@@ -122,8 +124,18 @@ impl Api {
         let limiter = Limiter::new(context.clock.clone());
         let (exports, blocks) = (Arc::new(Semaphore::new(EXPORTS)), Arc::new(Semaphore::new(BLOCKS)));
         let hasher = Hasher::default();
-        let (accounts, revoked) = (Mutex::new(()), watch::Sender::new(()));
-        Self(Arc::new(Inner { context, hasher, limiter, accounts, live_clients, exports, blocks, revoked }))
+        let (accounts, uploads, revoked) = (Mutex::new(()), Mutex::new(()), watch::Sender::new(()));
+        Self(Arc::new(Inner {
+            context,
+            hasher,
+            limiter,
+            accounts,
+            uploads,
+            live_clients,
+            exports,
+            blocks,
+            revoked,
+        }))
     }
 
     /// The key of a gateway of the tenant.

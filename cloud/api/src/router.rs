@@ -20,8 +20,8 @@ use crate::error::ApiError;
 use crate::guard::guard;
 use crate::table::{Op, ROUTES, Route};
 use crate::{
-    alarms, audit, commands, configuration, enrol, gateways, history, keys, live, probes, session, sets,
-    twins, ui, users, waveforms,
+    alarms, audit, commands, configuration, enrol, gateways, history, keys, live, probes, releases, rollout,
+    session, sets, twins, ui, users, waveforms,
 };
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -76,6 +76,16 @@ fn handler(route: &Route) -> MethodRouter<Api> {
         Op::PutConfiguration => on(filter, configuration::put),
         Op::ListConfigurations => on(filter, configuration::list),
         Op::GetConfigurationDocument => on(filter, configuration::document),
+        Op::AddRelease => on(filter, releases::add),
+        Op::ListReleases => on(filter, releases::list),
+        Op::RemoveRelease => on(filter, releases::remove),
+        Op::SetGroup => on(filter, rollout::set_group),
+        Op::ListUpdates => on(filter, rollout::updates),
+        Op::GetUpdate => on(filter, rollout::update),
+        Op::GetRollout => on(filter, rollout::get),
+        Op::StartRollout => on(filter, rollout::start),
+        Op::HaltRollout => on(filter, rollout::halt),
+        Op::ResumeRollout => on(filter, rollout::go_on),
         Op::ListAudit => on(filter, audit::list),
         Op::ListAssets => on(filter, twins::tree),
         Op::ListUsers => on(filter, users::list),

@@ -5,6 +5,7 @@
 mod support;
 
 use cloud_api::table::{ROUTES, Route, Rule};
+use cloud_core::UpdateStorage as _;
 use common::api::Role;
 use serde_json::json;
 use support::{OVEN, PRESS, Rig};
@@ -72,6 +73,7 @@ async fn every_route_holds_for_every_role_and_place() {
         .to_owned();
     let alarm = support::alarm(OVEN, "plant/coating/line1/oven");
     rig.storage.put_alarm(alarm.clone());
+    rig.storage.put_rollout(&common::TenantId::default(), &support::updates::rollout(), &[]).await.unwrap();
     for route in ROUTES {
         let id = match route.rule {
             Rule::Command => command.clone(),

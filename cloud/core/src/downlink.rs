@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use common::Incarnation;
 use common::alarm::AlarmOrder;
-use common::api::{GatewayView, HeldBox};
+use common::api::{GatewayView, HeldBox, UpdateOffer};
 use common::command::{CommandOrder, DesiredOrder, LogEntry};
 use common::wire::WantedConfiguration;
 
@@ -74,6 +74,10 @@ pub trait Downlink: Send + Sync {
     /// Hands over the configuration document that is wanted now, if there is a live session that takes it. Else the gateway
     /// hears of it in its next session: it is in storage.
     async fn configuration(&self, gateway: &GatewayKey, wanted: WantedConfiguration);
+
+    /// Offers a bundle to a gateway, or takes back what was offered, if there is a live session that takes bundles and has not
+    /// heard so. Else it is offered anew in its next session, by whoever rolls out.
+    fn offer(&self, gateway: &GatewayKey, offer: Option<UpdateOffer>);
 
     /// The gateway was given another credential: its sessions end, and who has the new one is let in, whichever box it
     /// is.

@@ -47,6 +47,14 @@ pub struct Certificate {
     pub revoked_us: Option<i64>,
 }
 
+/// Whether who showed a certificate of the authority is let in, by what is kept of the gateway's. A renewal after the backup that
+/// this storage was restored from is not known here: its key is, and would be given another one.
+pub fn lets_in(peer: &Peer, kept: &[Certificate]) -> bool {
+    let own = kept.iter().find(|c| c.serial == peer.serial);
+    own.is_none_or(|c| c.revoked_us.is_none() && c.key == peer.key)
+        && kept.iter().any(|c| c.revoked_us.is_none() && c.key == peer.key)
+}
+
 /// Codes and certificates.
 #[async_trait]
 pub trait CertificateStorage: Send + Sync {
@@ -153,5 +161,45 @@ impl Certificate {
             not_after_us: self.not_after_us,
             revoked_us: self.revoked_us,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_that_was_renewed_after_the_backup_is_good_as_long_as_its_key_is() {
+        let gateway =
+            GatewayKey { tenant: "default".parse().unwrap(), gateway: "line1-box".parse().unwrap() };
+        let kept = |serial: &str, key: u8, revoked_us: Option<i64>| Certificate {
+            gateway: gateway.clone(),
+            serial: serial.into(),
+            key: [key; 32],
+            issued_us: 1,
+            not_after_us: 9,
+            revoked_us,
+        };
+        let peer = |serial: &str, key: u8| Peer {
+            gateway: gateway.clone(),
+            serial: serial.into(),
+            key: [key; 32],
+            renew_from_us: 6,
+            not_after_us: 9,
+        };
+        assert!(lets_in(&peer("1", 1), &[kept("1", 1, None)]));
+        assert!(lets_in(&peer("2", 1), &[kept("1", 1, None)]), "renewed after the backup");
+        assert!(!lets_in(&peer("2", 2), &[kept("1", 1, None)]), "another key");
+        assert!(!lets_in(&peer("1", 1), &[kept("1", 1, Some(5))]));
+        assert!(!lets_in(&peer("2", 1), &[kept("1", 1, Some(5))]), "the key was revoked");
+        assert!(
+            !lets_in(&peer("1", 1), &[kept("1", 1, Some(5)), kept("2", 1, None)]),
+            "it was revoked itself"
+        );
+        assert!(
+            !lets_in(&peer("1", 2), &[kept("1", 1, None), kept("2", 2, None)]),
+            "the serial is another key's"
+        );
+        assert!(!lets_in(&peer("1", 1), &[]));
     }
 }

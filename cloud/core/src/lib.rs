@@ -11,8 +11,10 @@ pub mod enrol;
 pub mod gaps;
 pub mod history;
 pub mod live;
+pub mod rollout;
 pub mod state;
 pub mod storage;
+pub mod update;
 
 pub use access::{Access, Scope};
 pub use align::Grid;
@@ -23,3 +25,4 @@ pub use history::HistoryStorage;
 pub use live::LiveSink;
 pub use state::{Applied, PointState, Position, State, TwinState, World};
 pub use storage::{Binding, GatewayKey, NewFrame, Storage, StoreError};
+pub use update::UpdateStorage;

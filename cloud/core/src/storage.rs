@@ -22,6 +22,7 @@ use crate::configuration::ConfigurationStorage;
 use crate::enrol::CertificateStorage;
 use crate::history::HistoryStorage;
 use crate::state::TwinState;
+use crate::update::UpdateStorage;
 
 /// Why storage did not do it.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -439,6 +440,7 @@ pub trait Storage:
     + BoxStorage
     + CertificateStorage
     + ConfigurationStorage
+    + UpdateStorage
 {
 }
 
@@ -452,5 +454,6 @@ impl<T> Storage for T where
         + BoxStorage
         + CertificateStorage
         + ConfigurationStorage
+        + UpdateStorage
 {
 }

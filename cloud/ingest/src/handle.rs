@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use cloud_core::{BoxError, Downlink, DownlinkError, GatewayKey, StoreError};
 use common::Incarnation;
 use common::alarm::AlarmOrder;
-use common::api::{GatewayHealth, GatewayView, HeldBox};
+use common::api::{GatewayHealth, GatewayView, HeldBox, UpdateOffer};
 use common::command::{CommandOrder, DesiredOrder, LogEntry, Severity};
 use common::names::{Code, action};
 use common::wire::{self, Body, Down, FEATURE_ALARMS, FEATURE_CREDIT, Frame, WantedConfiguration};
@@ -67,6 +67,9 @@ struct Session {
     /// Whether it takes configuration documents, and the version of the last that it was handed.
     configures: bool,
     configured: Option<u64>,
+    /// Whether it takes bundles of updates, and the last word that it had on which.
+    updates: bool,
+    offered: Option<Option<UpdateOffer>>,
 }
 
 impl Session {
@@ -183,6 +186,8 @@ impl Shared {
             credit: None,
             configures: false,
             configured: None,
+            updates: false,
+            offered: None,
         };
         let older = {
             let mut table = self.table();
@@ -310,6 +315,36 @@ impl Shared {
         Some(live.outbox.clone())
     }
 
+    /// Notes whether a session's gateway takes bundles of updates.
+    pub(crate) fn updates(&self, key: &GatewayKey, session: u64, takes: bool) {
+        if let Some(live) = self.table().sessions.get_mut(key).filter(|s| s.outbox.session == session) {
+            live.updates = takes;
+            // Who takes none forgets what was offered.
+            live.offered.take_if(|_| !takes);
+        }
+    }
+
+    /// The way to a gateway that takes bundles and has not heard of this offer in its session.
+    pub(crate) fn to_offer(&self, key: &GatewayKey, offer: Option<&UpdateOffer>) -> Option<Arc<Outbox>> {
+        let table = self.table();
+        let live = table.sessions.get(key).filter(|s| s.updates)?;
+        let has = live.offered.as_ref().map(Option::as_ref);
+        (has != Some(offer)).then(|| live.outbox.clone())
+    }
+
+    /// Notes what a session was offered.
+    pub(crate) fn has_offer(&self, key: &GatewayKey, session: u64, offer: Option<UpdateOffer>) {
+        if let Some(live) = self.table().sessions.get_mut(key).filter(|s| s.outbox.session == session) {
+            live.offered = Some(offer);
+        }
+    }
+
+    /// What a session was offered.
+    pub(crate) fn offered(&self, key: &GatewayKey, session: u64) -> Option<UpdateOffer> {
+        let table = self.table();
+        table.sessions.get(key).filter(|s| s.outbox.session == session)?.offered.clone().flatten()
+    }
+
     pub(crate) fn heartbeat(&self, key: &GatewayKey, session: u64, session_us: u64, health: GatewayHealth) {
         self.word(key, session, session_us, |seen, _| seen.health = Some(health));
     }
@@ -402,6 +437,10 @@ impl Downlink for Handle {
 
     async fn configuration(&self, gateway: &GatewayKey, wanted: WantedConfiguration) {
         self.0.hand_over(gateway, &wanted);
+    }
+
+    fn offer(&self, gateway: &GatewayKey, offer: Option<UpdateOffer>) {
+        self.0.hand_offer(gateway, offer);
     }
 
     async fn credential_changed(&self, gateway: &GatewayKey) -> Result<(), StoreError> {

@@ -21,6 +21,7 @@ mod sink;
 mod talk;
 mod tls;
 mod unpack;
+mod update;
 
 pub use handle::Handle;
 pub use ingress::Ingress;

@@ -1,7 +1,7 @@
 //! A box renews the certificate that its session began with: the same key, a later end.
 
 use cloud_core::StoreError;
-use cloud_core::enrol::IssueError;
+use cloud_core::enrol::{IssueError, lets_in};
 use common::command::{LogEntry, Severity};
 use common::names::{Code, action};
 use common::wire::Down;
@@ -18,8 +18,8 @@ impl Talk {
     /// nobody knew of it.
     pub(crate) async fn is_good(&self) -> Result<(), End> {
         let Some(peer) = &self.certificate else { return Ok(()) };
-        match self.shared.parts.storage.certificate(&self.key, &peer.serial).await {
-            Ok(Some(kept)) if kept.revoked_us.is_none() => Ok(()),
+        match self.shared.parts.storage.certificates(&self.key).await {
+            Ok(kept) if lets_in(peer, &kept) => Ok(()),
             Ok(_) => revoked(),
             Err(e) => Err(storage_failed(&self.key, &e)),
         }

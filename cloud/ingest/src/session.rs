@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use cloud_core::GatewayKey;
-use cloud_core::enrol::Peer;
+use cloud_core::enrol::{Peer, lets_in};
 use common::Drain;
 use common::names::{Code, topic};
 use rumqttc::mqttbytes::v4::{
@@ -174,8 +174,8 @@ async fn authenticate(
             let detail = format!("certificate of {} for {key}", peer.gateway);
             return refuse(ConnectReturnCode::NotAuthorized, "credentials", &detail);
         }
-        return match shared.parts.storage.certificate(&key, &peer.serial).await {
-            Ok(Some(kept)) if kept.revoked_us.is_none() && kept.key == peer.key => Ok(key),
+        return match shared.parts.storage.certificates(&key).await {
+            Ok(kept) if lets_in(peer, &kept) => Ok(key),
             Ok(_) => {
                 let detail = format!("certificate {} of {key} is revoked or forgotten", peer.serial);
                 refuse(ConnectReturnCode::NotAuthorized, "credentials", &detail)

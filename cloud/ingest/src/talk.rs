@@ -10,8 +10,8 @@ use cloud_core::{GatewayKey, NewFrame, StoreError};
 use common::names::Code;
 use common::wire::{
     Batch, Down, FEATURE_BATCH, FEATURE_CERTIFICATES, FEATURE_COLUMNS, FEATURE_CONFIGURATION,
-    FEATURE_GAP_CAUSES, FEATURE_SELDOM, FEATURE_SET_ASIDE, FEATURE_WAVEFORMS, Frame, Hello, HelloAck, Known,
-    MAX_MESSAGE_BYTES, SchemaPart, Snapshot, Up,
+    FEATURE_GAP_CAUSES, FEATURE_SELDOM, FEATURE_SET_ASIDE, FEATURE_UPDATES, FEATURE_WAVEFORMS, Frame, Hello,
+    HelloAck, Known, MAX_MESSAGE_BYTES, SchemaPart, Snapshot, Up,
 };
 use common::{Incarnation, Schema, SchemaHash};
 use tokio::sync::mpsc;
@@ -32,13 +32,14 @@ const MAX_SCHEMAS: usize = 10_000;
 /// The longest pause between heartbeats that a gateway may ask for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(120);
 /// What this cloud understands in every session.
-const FEATURES: [&str; 6] = [
+const FEATURES: [&str; 7] = [
     FEATURE_COLUMNS,
     FEATURE_BATCH,
     FEATURE_GAP_CAUSES,
     FEATURE_SELDOM,
     FEATURE_WAVEFORMS,
     FEATURE_CONFIGURATION,
+    FEATURE_UPDATES,
 ];
 /// So many of its pauses without a word, and the link is lost.
 const SILENT_PAUSES: u32 = 3;
@@ -57,6 +58,8 @@ pub(crate) struct Talk {
     pub(crate) renewals: u32,
     /// How often it spoke of its configuration.
     pub(crate) reports: u32,
+    /// And of updates.
+    pub(crate) update_reports: u32,
     /// Made for the first batch.
     unpacker: Option<mpsc::Sender<Packed>>,
     agreed: Option<Agreed>,
@@ -112,6 +115,7 @@ impl Talk {
             certificate,
             renewals: 0,
             reports: 0,
+            update_reports: 0,
             unpacker: None,
             agreed: None,
             assembly: Assembly::default(),
@@ -148,6 +152,8 @@ impl Talk {
             Up::Snapshot(snapshot) => self.snapshot(&snapshot)?,
             Up::Renewal(request) => self.renew(&request).await?,
             Up::Configuration(report) => self.configuration(*report).await?,
+            Up::Update(report) => self.update(*report).await?,
+            Up::Piece(request) => self.piece(request).await?,
             Up::Heartbeat(beat) => {
                 if self.agreed.is_none() {
                     return refuse("not_ready", Code::Conflict, "a heartbeat came before the hello");

@@ -21,6 +21,7 @@ use tokio::task::JoinHandle;
 use crate::compaction::Compaction;
 use crate::config::Config;
 use crate::joint::Joint;
+use crate::rollout::Rollouts;
 use crate::{enrol, http, news, restore, ui};
 
 /// How long parts may take to end.
@@ -122,10 +123,11 @@ impl Cloud {
         let live = Live::new(world.clone(), clock.clone(), live_options);
         let (tell, news) = news::queue(live.metrics().lost);
         let authority = enrol::authority(&config, &clock)?;
+        let sink = Arc::new(Joint::new(world.clone(), live.clone(), tell));
         let parts = cloud_ingest::Parts {
             storage: storage.clone(),
             world: world.clone(),
-            sink: Arc::new(Joint::new(world.clone(), live.clone(), tell)),
+            sink: sink.clone(),
             clock: clock.clone(),
             metrics: cloud_ingest::Metrics::default(),
             gateways,
@@ -166,6 +168,7 @@ impl Cloud {
             tenant: config.cloud.tenant.clone(),
             metrics: metrics.clone(),
         });
+        let rollout_downlink = Arc::new(ingress.handle());
         let mut supervisor = Supervisor::new(clock.clone(), drain.clone(), Backoff::default());
         let statuses = supervisor.parts();
         let router = cloud_api::router(Context {
@@ -211,6 +214,17 @@ impl Cloud {
                 commands.run(drain).await;
                 Ok(())
             }
+        });
+        let rollouts = Rollouts {
+            storage: storage.clone(),
+            downlink: rollout_downlink,
+            sink,
+            clock: clock.clone(),
+            tenant: config.cloud.tenant.clone(),
+        };
+        supervisor.spawn("rollout", move |drain| {
+            let rollouts = rollouts.clone();
+            async move { Ok(rollouts.run(drain).await?) }
         });
         supervisor.spawn("compaction", move |drain| {
             let compaction = compaction.clone();

@@ -9,6 +9,7 @@ mod http;
 mod joint;
 mod news;
 mod restore;
+mod rollout;
 pub mod systemd;
 mod ui;
 

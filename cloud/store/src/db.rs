@@ -22,6 +22,7 @@ pub(crate) const MIGRATIONS: &[(&str, &str)] = &[
     (include_str!("waveforms.sql"), "ALTER TABLE waveforms ALTER COLUMN blob SET STORAGE EXTERNAL;"),
     (include_str!("speaks.sql"), ""),
     (include_str!("configurations.sql"), ""),
+    (include_str!("updates.sql"), "ALTER TABLE release_parts ALTER COLUMN bytes SET STORAGE EXTERNAL;"),
 ];
 
 /// The version since which chunks may refer to stamps.

@@ -46,6 +46,7 @@ mod storage;
 mod tail;
 mod times;
 mod transfer;
+mod updates;
 mod waveforms;
 mod writer;
 

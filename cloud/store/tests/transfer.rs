@@ -16,7 +16,7 @@ use common::command::Severity;
 use common::wire::Body;
 use common::{CommandState, Incarnation, Value};
 use contract::fixtures::*;
-use contract::{alarms, commands, configurations};
+use contract::{alarms, commands, configurations, updates};
 
 /// Later than any clock of a test.
 const END: i64 = 4_000_000_000_000_000;
@@ -99,6 +99,13 @@ async fn fill(storage: &Arc<dyn Storage>) -> (Stream, AlarmId) {
     }
     let report = configurations::report(DocumentState::Applied);
     storage.keep_configuration_report(&key("g1"), &report, &[]).await.unwrap();
+    let upload = uuid::Uuid::from_u128(7);
+    storage.put_upload(upload, 0, &[9; 300]).await.unwrap();
+    let release = updates::release("1.1.0", "arm64");
+    storage.put_release(&common::TenantId::default(), upload, &release, &put).await.unwrap();
+    storage.set_group(&key("g1"), Some("canary"), &put).await.unwrap();
+    storage.keep_update_report(&key("g1"), &updates::report()).await.unwrap();
+    storage.put_rollout(&common::TenantId::default(), &updates::rollout(1, 1), &[]).await.unwrap();
     (again, alarm.id)
 }
 
@@ -134,6 +141,14 @@ async fn answers(storage: &Arc<dyn Storage>, alarm: AlarmId) -> Vec<String> {
         out.push(format!("{:?}", storage.configuration(&key("g1"), version).await.unwrap()));
     }
     out.push(format!("{:?}", storage.configuration_report(&key("g1")).await.unwrap()));
+    let tenant = common::TenantId::default();
+    for release in storage.releases(&tenant).await.unwrap() {
+        out.push(format!(
+            "{release:?} {:?}",
+            storage.release_part(&tenant, &release.sha256, 0).await.unwrap()
+        ));
+    }
+    out.push(format!("{:?} {:?}", storage.update_boxes(&tenant).await, storage.rollout(&tenant).await));
     out
 }
 

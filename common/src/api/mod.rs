@@ -15,6 +15,7 @@ mod opcua_client;
 mod problem;
 mod sets;
 mod twin;
+mod update;
 mod users;
 mod waveform;
 
@@ -54,6 +55,10 @@ pub use sets::{
 pub use twin::{
     AssetKind, AssetNode, CommandRequest, CommandStep, CommandView, DesiredEntry, DesiredPatch, DesiredView,
     Page, PointView, TwinView,
+};
+pub use update::{
+    GroupRequest, Release, Rollout, RolloutBox, RolloutBoxState, RolloutChange, RolloutRequest, RolloutState,
+    RolloutView, UpdateOffer, UpdateReport, UpdateState, UpdateView,
 };
 pub use users::{
     ApiKeyCreated, ApiKeyRequest, ApiKeyView, GatewayCredential, GatewayRequest, GrantView, PasswordRequest,

@@ -16,8 +16,9 @@ use super::configuration::ConfigurationPart;
 use super::frame::SampleRow;
 use super::identity::{Identity, SetAside};
 use super::samples::{decode_samples, encode_samples};
+use super::update::{Piece, PieceRequest};
 use crate::alarm::AlarmOrder;
-use crate::api::{ConfigurationReport, Enrolled, GatewayHealth};
+use crate::api::{ConfigurationReport, Enrolled, GatewayHealth, UpdateOffer, UpdateReport};
 use crate::bytes::{DecodeError, Reader};
 use crate::command::{CommandOrder, DesiredOrder};
 use crate::ids::{GatewayId, Incarnation, SchemaHash, TenantId};
@@ -95,6 +96,10 @@ pub const FEATURE_SET_ASIDE: &str = "set_aside";
 pub const FEATURE_CERTIFICATES: &str = "certificates";
 /// The cloud takes `Up::Configuration`; to a gateway that sent one it may send `Down::Configuration`.
 pub const FEATURE_CONFIGURATION: &str = "configuration";
+
+/// The cloud takes `Up::Update` and `Up::Piece`; to a gateway that says that it takes bundles it may send `Down::Offer` and
+/// `Down::Piece`.
+pub const FEATURE_UPDATES: &str = "updates";
 
 /// What the cloud has of one incarnation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -226,6 +231,10 @@ pub enum Up {
     Renewal(Vec<u8>),
     /// What became of configuration documents; only to a cloud that names `FEATURE_CONFIGURATION`.
     Configuration(Box<ConfigurationReport>),
+    /// What runs, and what became of an offer; only to a cloud that names `FEATURE_UPDATES`.
+    Update(Box<UpdateReport>),
+    /// Asks for a piece of the bundle that was offered in this session.
+    Piece(PieceRequest),
 }
 
 /// From cloud to gateway.
@@ -251,6 +260,10 @@ pub enum Down {
     Certificate(Box<Enrolled>),
     /// Part of the configuration document that is wanted; only after `Up::Configuration` in this session.
     Configuration(ConfigurationPart),
+    /// This bundle is to be installed, or none any more; only after `Up::Update` in this session.
+    Offer(Option<UpdateOffer>),
+    /// Answer to `Up::Piece`.
+    Piece(Piece),
 }
 
 fn start(kind: u8) -> Vec<u8> {
@@ -319,6 +332,14 @@ impl Up {
                 out
             }
             Self::Configuration(report) => with_json(11, report),
+            Self::Update(report) => with_json(12, report),
+            Self::Piece(request) => {
+                let mut out = start(13);
+                out.extend(request.sha256);
+                out.extend(request.offset.to_le_bytes());
+                out.extend(request.bytes.to_le_bytes());
+                out
+            }
         }
     }
 
@@ -356,6 +377,12 @@ impl Up {
             7 => Self::Batch(r.rest().to_vec()),
             9 => Self::Renewal(r.rest().to_vec()),
             11 => Self::Configuration(json(r.rest())?),
+            12 => Self::Update(json(r.rest())?),
+            13 => {
+                let request = PieceRequest { sha256: r.array()?, offset: r.u64()?, bytes: r.u32()? };
+                r.end()?;
+                Self::Piece(request)
+            }
             kind => return Err(DecodeError::Kind { what: "message", kind }),
         })
     }
@@ -380,6 +407,14 @@ impl Down {
                 out.extend(part.index.to_le_bytes());
                 out.extend(part.count.to_le_bytes());
                 out.extend(&part.bytes);
+                out
+            }
+            Self::Offer(offer) => with_json(12, offer),
+            Self::Piece(piece) => {
+                let mut out = start(13);
+                out.extend(piece.sha256);
+                out.extend(piece.offset.to_le_bytes());
+                out.extend(&piece.bytes);
                 out
             }
         }
@@ -407,6 +442,8 @@ impl Down {
                 count: r.u32()?,
                 bytes: r.rest().to_vec(),
             }),
+            12 => Self::Offer(json(r.rest())?),
+            13 => Self::Piece(Piece { sha256: r.array()?, offset: r.u64()?, bytes: r.rest().to_vec() }),
             kind => return Err(DecodeError::Kind { what: "message", kind }),
         })
     }
@@ -420,7 +457,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic(kind in 0u8..13, rest in prop::collection::vec(any::<u8>(), 0..300)) {
+        fn no_bytes_make_it_panic(kind in 0u8..15, rest in prop::collection::vec(any::<u8>(), 0..300)) {
             let mut bytes = vec![VERSION, kind];
             bytes.extend(rest);
             let _ = Up::decode(&bytes);
@@ -456,6 +493,13 @@ mod tests {
             trust: None,
         }));
         assert_eq!(Down::decode(&enrolled.encode()).unwrap(), enrolled);
+        let request = Up::Piece(PieceRequest { sha256: [4; 32], offset: 1 << 33, bytes: 4096 });
+        assert_eq!(Up::decode(&request.encode()).unwrap(), request);
+        assert!(Up::decode(&[&request.encode()[..], b"x"].concat()).is_err());
+        for down in [Down::Offer(None), Down::Piece(Piece { sha256: [4; 32], offset: 9, bytes: vec![1, 2] })]
+        {
+            assert_eq!(Down::decode(&down.encode()).unwrap(), down);
+        }
         assert!(matches!(Up::decode(&[1, 77]), Err(DecodeError::Kind { kind: 77, .. })));
         assert!(matches!(Down::decode(&[9, 1]), Err(DecodeError::Version { version: 9 })));
     }

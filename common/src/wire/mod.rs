@@ -8,6 +8,7 @@ mod gap;
 mod identity;
 mod message;
 mod samples;
+mod update;
 mod waveform;
 
 pub use crate::bytes::DecodeError;
@@ -18,8 +19,9 @@ pub use identity::{Identity, MAX_LINE, SetAside};
 pub use message::{
     Ack, Credit, Down, FEATURE_ALARMS, FEATURE_BATCH, FEATURE_CERTIFICATES, FEATURE_COLUMNS,
     FEATURE_CONFIGURATION, FEATURE_CREDIT, FEATURE_GAP_CAUSES, FEATURE_SELDOM, FEATURE_SET_ASIDE,
-    FEATURE_WAVEFORMS, Heartbeat, Hello, HelloAck, Known, MAX_MESSAGE_BYTES, Refusal, SchemaPart, Snapshot,
-    StreamRange, Up, split_schema,
+    FEATURE_UPDATES, FEATURE_WAVEFORMS, Heartbeat, Hello, HelloAck, Known, MAX_MESSAGE_BYTES, Refusal,
+    SchemaPart, Snapshot, StreamRange, Up, split_schema,
 };
 pub use samples::{decode_samples, encode_samples};
+pub use update::{MAX_PIECE_BYTES, Piece, PieceRequest};
 pub use waveform::{MAX_BLOCK_VALUES, MAX_WAVEFORM_VALUES, WaveValues, Waveform};

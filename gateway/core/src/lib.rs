@@ -17,6 +17,7 @@ pub mod orders;
 pub mod point;
 pub mod pulse;
 pub mod registry;
+pub mod update;
 
 pub use adapter::{Adapter, DeviceWriter, Permit, Reading, WriteError};
 pub use alarms::{AlarmDesk, AlarmOrders};
@@ -33,3 +34,4 @@ pub use orders::Orders;
 pub use point::{Deadband, Door, Point, PointDefinition, RawRange, Scale, Treatment};
 pub use pulse::{Beat, Pulse};
 pub use registry::{Device, Registry, RegistryError};
+pub use update::Updates;

@@ -102,6 +102,7 @@ pub(crate) fn settings(old: &Config, new: &Config, changes: &mut Changes) {
     at_once("opcua_server", served(old) == served(new));
     at_once("uplink.accept_configuration", old.pushes.accepts == new.pushes.accepts);
     at_once("uplink.configuration_trial_s", old.pushes.trial == new.pushes.trial);
+    at_once("uplink.accept_updates", old.updates == new.updates);
     at_once("gateway.proven_after_s", old.proven_after == new.proven_after);
     let mut later = |name: &str, same: bool| {
         if !same {

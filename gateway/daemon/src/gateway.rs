@@ -264,6 +264,7 @@ impl Gateway {
         tokio::task::spawn_blocking(move || old.load_old_entries());
         wiring.write_addresses(handle.api_addr, handle.broker_addr(), handle.opcua_addr());
         tracing::info!(gateway = %wiring.config.id, api = %handle.api_addr, "gateway started");
+        wiring.updates.clone().start(wiring, log.clone());
         wiring.pushed.clone().start(wiring, (reload.clone(), log));
         let made = Made {
             drivers: field.drivers,
@@ -293,7 +294,7 @@ pub(crate) fn start_uplink(wiring: &mut Wiring, vitals: &Arc<Vitals>) {
     let health = Arc::new(move || source.heartbeat());
     let uplink = Uplink::new(options, log, orders, wiring.clock.clone(), health);
     let uplink = uplink.with_alarms(vitals.alarms.clone()).with_configurations(wiring.pushed.clone());
-    let uplink = Arc::new(uplink);
+    let uplink = Arc::new(uplink.with_updates(wiring.updates.clone()));
     *vitals.uplink.write().unwrap_or_else(PoisonError::into_inner) = Some(uplink.status());
     wiring.stages.supervisor(Stage::Field).spawn(UPLINK, move |drain| {
         let uplink = uplink.clone();

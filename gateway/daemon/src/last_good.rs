@@ -46,14 +46,20 @@ pub(crate) fn stage(data_dir: &Path, sources: &[Source]) -> io::Result<bool> {
 
 /// Puts the files that wait in place of those kept before. At any moment one whole copy is there.
 pub(crate) fn keep(data_dir: &Path) -> io::Result<()> {
+    make_room(data_dir)?;
+    fs::rename(waiting(data_dir), folder(data_dir))?;
+    File::open(data_dir)?.sync_all()?;
+    gone(&data_dir.join("last-good.old"))
+}
+
+/// Moves the copy kept before aside. Where a cut left none but the one aside, that one stays.
+fn make_room(data_dir: &Path) -> io::Result<()> {
     let (kept, old) = (folder(data_dir), data_dir.join("last-good.old"));
-    gone(&old)?;
     if kept.exists() {
+        gone(&old)?;
         fs::rename(&kept, &old)?;
     }
-    fs::rename(waiting(data_dir), &kept)?;
-    File::open(data_dir)?.sync_all()?;
-    gone(&old)
+    Ok(())
 }
 
 /// Where the copy of a file is; none for one without a name.

@@ -43,4 +43,13 @@ fn what_was_kept_runs_when_the_files_are_spoilt_and_they_are_read_again_by_a_rel
     // Cut off between the two renames: the copy before is whole.
     fs::rename(data.join("last-good"), data.join("last-good.old")).unwrap();
     assert!(load_last_good(&path, &none).is_some());
+    // And cut off there once more, before the next one is in its place: the copy before is the only one yet.
+    let (_, other) = files(dir.path(), &main, "[api]\nlisten = \"127.0.0.1:8497\"\n");
+    assert!(stage(&data, &other).unwrap());
+    make_room(&data).unwrap();
+    let kept = load_last_good(&path, &none).unwrap();
+    assert_eq!(kept.api.listen.port(), 8499);
+    keep(&data).unwrap();
+    assert_eq!(load_last_good(&path, &none).unwrap().api.listen.port(), 8497);
+    assert!(!data.join("last-good.old").exists());
 }

@@ -81,6 +81,14 @@ fn own() -> &'static Program {
     })
 }
 
+/// The version that runs, as its bundle calls it; of the packaged program its own.
+pub(crate) fn version() -> &'static str {
+    match own().runs.rsplit_once('_') {
+        Some((version, _)) => version,
+        None => VERSION,
+    }
+}
+
 /// Whether this version has yet to prove itself.
 pub fn is_on_trial() -> bool {
     own().on_trial.is_some()

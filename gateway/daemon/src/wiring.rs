@@ -32,6 +32,7 @@ use crate::parts::{Processing, SampleCounts, Switch, log_events};
 use crate::pushed::Pushed;
 use crate::recorder::Recorder;
 use crate::stages::{Stage, Stages};
+use crate::updates::Updater;
 
 /// Batches that wait for the pipeline.
 const RAW_QUEUE: usize = 1024;
@@ -61,6 +62,7 @@ pub(crate) struct Wiring {
     pub(crate) alarms: Arc<Desk>,
     /// Configuration documents of the cloud.
     pub(crate) pushed: Arc<Pushed>,
+    pub(crate) updates: Arc<Updater>,
     addresses: AddressFile,
 }
 
@@ -86,6 +88,7 @@ impl Wiring {
             notes: Notes::default(),
             alarms: Desk::new(config.alarms.clone(), clock.clone(), &drops),
             pushed: Pushed::new(&config, clock.clone()),
+            updates: Updater::new(&config, clock.clone()),
             addresses: AddressFile::new(&config.data_dir),
             config,
             clock,

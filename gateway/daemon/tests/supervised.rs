@@ -284,6 +284,22 @@ async fn a_configuration_that_fails_to_start_three_times_gives_way_to_the_last_g
     let events = get("audit").await;
     assert!(events.contains("config.last_good") && events.contains("3 starts with it failed"), "{events}");
 
+    // It goes on so, now and at later starts: nobody takes by a reload what fails at each start.
+    for _ in 0..2 {
+        for _ in 0..30 {
+            let shown: serde_json::Value = serde_json::from_str(&get("config").await).unwrap();
+            assert_eq!(shown["is_last_good"], true, "{shown}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        assert_eq!(std::fs::read_to_string(&kept).unwrap(), good, "the copy is the good one");
+        // Ended by nobody.
+        signal(child.id().unwrap(), "-KILL");
+        assert_eq!(ended(&mut child).await, None);
+        std::fs::remove_file(dir.path().join("data/addresses.json")).unwrap();
+        child = start(dir.path());
+        is_up(dir.path(), &mut child).await;
+    }
+
     // The mistake is mended: the next start is with the files again.
     signal(child.id().unwrap(), "-TERM");
     let told = timeout(LIMIT, child.wait_with_output()).await.unwrap().unwrap();

@@ -128,6 +128,10 @@ impl Disk for SystemDisk {
     }
 
     fn open(&self, path: &Path, write: bool) -> io::Result<Box<dyn DiskFile>> {
+        // A pipe would keep us waiting for whoever writes into it.
+        if !fs::metadata(path)?.is_file() {
+            return Err(io::Error::other("not a file"));
+        }
         Ok(Box::new(OpenOptions::new().read(true).write(write).open(path)?))
     }
 

@@ -251,6 +251,8 @@ async fn what_cannot_be_used_is_moved_aside_and_the_rest_goes_on() {
     std::fs::write(log.join("00000000000000f0.seg"), b"").unwrap();
     std::fs::write(log.join("00000000000000f1.seg"), vec![0; 5000]).unwrap();
     std::fs::create_dir(log.join("00000000000000f2.seg")).unwrap();
+    let pipe = std::process::Command::new("mkfifo").arg(log.join("00000000000000f4.seg")).status().unwrap();
+    assert!(pipe.success());
     std::fs::write(log.join("holiday.seg"), vec![7; 3000]).unwrap();
     std::fs::write(log.join("readme.txt"), b"not ours").unwrap();
     std::fs::create_dir(dir.path().join("notes.json")).unwrap();
@@ -266,9 +268,9 @@ async fn what_cannot_be_used_is_moved_aside_and_the_rest_goes_on() {
     assert!(read.iter().all(|f| written.contains(f)) && read.len() < written.len());
     let aside = quarantined(dir.path());
     let is_there = |name: &str| aside.iter().any(|n| n.starts_with(name));
-    let expected = ["00000000000000f2.seg", "holiday.seg", "notes.json"];
+    let expected = ["00000000000000f2.seg", "00000000000000f4.seg", "holiday.seg", "notes.json"];
     assert!(expected.iter().all(|n| is_there(n)), "{aside:?}");
-    assert_eq!(aside.len(), 4, "{aside:?}");
+    assert_eq!(aside.len(), 5, "{aside:?}");
     assert!(log.join("00000000000000f3.seg").exists(), "what another version wrote waits for it");
     assert!(log.join("readme.txt").exists(), "what has no name of ours is left alone");
     // Which frames are gone is known by the holes.
@@ -276,7 +278,7 @@ async fn what_cannot_be_used_is_moved_aside_and_the_rest_goes_on() {
     let there: Vec<u64> = read.iter().map(|f| f.0).collect();
     assert!((1..=12).all(|s| told.contains(s) != there.contains(&s)), "{told:?} {there:?}");
     let status = store.status();
-    assert_eq!(status.quarantine.files, 4);
+    assert_eq!(status.quarantine.files, 5);
     assert!(status.lost["damaged"].frames > 0);
     drop(store);
     let store = open(options(dir.path()));

@@ -155,8 +155,10 @@ impl EnrolmentFolder {
     pub fn request(&self, gateway: &GatewayId) -> Result<String, EnrolError> {
         let path = self.0.join(WAITING);
         let made = |e: rcgen::Error| EnrolError::Wrong(format!("no key can be made: {e}"));
-        let waiting = std::fs::read_to_string(&path).ok().and_then(|pem| KeyPair::from_pem(&pem).ok());
-        let key = match waiting {
+        // One that was enrolled, and stayed here when the power was cut, is no new key: it may be why somebody enrols anew.
+        let enrolled = self.read().ok().flatten().map(|kept| kept.key);
+        let waiting = std::fs::read_to_string(&path).ok().filter(|pem| enrolled.as_ref() != Some(pem));
+        let key = match waiting.and_then(|pem| KeyPair::from_pem(&pem).ok()) {
             Some(key) => key,
             None => {
                 let key = KeyPair::generate().map_err(made)?;

@@ -86,3 +86,20 @@ fn what_is_not_for_this_box_changes_nothing() {
     std::fs::write(dir.path().join("identity").join(KEPT), "{").unwrap();
     assert!(matches!(folder.read(), Err(EnrolError::Damaged { .. })));
 }
+
+#[test]
+fn a_key_whose_certificate_came_is_not_asked_for_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = EnrolmentFolder::of(dir.path());
+    let gateway = "g1".parse().unwrap();
+    folder.request(&gateway).unwrap();
+    let path = dir.path().join("identity").join(WAITING);
+    let waiting = std::fs::read_to_string(&path).unwrap();
+    let kept = folder.keep(issued(dir.path(), WAITING)).unwrap();
+    // The power was cut before the key that waited was removed. Who enrols anew wants another one: this may be known.
+    std::fs::write(&path, &waiting).unwrap();
+    folder.request(&gateway).unwrap();
+    let next = std::fs::read_to_string(&path).unwrap();
+    assert_ne!(next, waiting, "a key that was enrolled already");
+    assert_ne!(folder.keep(issued(dir.path(), WAITING)).unwrap(), kept);
+}

@@ -17,6 +17,7 @@ mod outgoing;
 mod pace;
 mod session;
 mod tls;
+mod update;
 mod uplink;
 
 pub use enrolment::{EnrolError, Enrolment, EnrolmentFolder};

@@ -26,6 +26,7 @@ use crate::link::{Incoming, Link};
 use crate::options::Error;
 use crate::outgoing::{Outgoing, Speaks};
 use crate::pace::Pace;
+use crate::update::Updating;
 use crate::uplink::Uplink;
 
 const HEARTBEAT: Duration = Duration::from_millis(800);
@@ -202,6 +203,7 @@ struct Session<'a> {
     /// When it was asked to.
     asked_at: Option<Instant>,
     configuring: Option<Configuring>,
+    updating: Option<Updating>,
 }
 
 /// Schemas that the cloud was told of in this session, and what it told.
@@ -282,6 +284,7 @@ impl<'a> Session<'a> {
             due: ack.renew,
             asked_at: None,
             configuring: Configuring::new(uplink, ack),
+            updating: Updating::new(uplink, ack),
         })
     }
 
@@ -325,6 +328,7 @@ impl<'a> Session<'a> {
                     self.take(want, read);
                 }
                 () = Configuring::changed(&mut self.configuring) => self.tell(),
+                () = Updating::changed(&mut self.updating) => self.tell(),
                 () = tokio::time::sleep(RETRY), if self.blocked => self.blocked = false,
             }
         }
@@ -363,6 +367,17 @@ impl<'a> Session<'a> {
                 Some(configuring) => configuring.take(&part),
                 None => tracing::warn!("the cloud sent a configuration document, which nobody takes here"),
             },
+            Ok(Down::Offer(offer)) => {
+                if let Some(updating) = &mut self.updating {
+                    updating.offered(offer);
+                    self.tell();
+                }
+            }
+            Ok(Down::Piece(piece)) => {
+                if let Some(updating) = &self.updating {
+                    updating.take(piece);
+                }
+            }
             Ok(Down::Credit(credit)) => self.pace.credit(credit.backlog_bytes),
             Ok(Down::SetAside(aside)) => {
                 // Once: what was on its way together is asked for by the same word.
@@ -384,6 +399,9 @@ impl<'a> Session<'a> {
     fn tell(&mut self) {
         if let Some(configuring) = &mut self.configuring {
             configuring.tell(&self.link);
+        }
+        if let Some(updating) = &mut self.updating {
+            updating.tell(&self.link, || self.uplink.look(false).is_some());
         }
     }
 

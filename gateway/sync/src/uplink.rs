@@ -9,7 +9,7 @@ use common::names::{Code, action};
 use common::supervise::PartError;
 use common::wire::{Body, Known, Refusal};
 use common::{Clock, Drain};
-use gateway_core::{AlarmOrders, Configurations, FrameLog, Orders};
+use gateway_core::{AlarmOrders, Configurations, FrameLog, Orders, Updates};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -30,6 +30,7 @@ pub struct Uplink {
     pub(crate) orders: Arc<dyn Orders>,
     pub(crate) alarms: Option<Arc<dyn AlarmOrders>>,
     pub(crate) configurations: Option<Arc<dyn Configurations>>,
+    pub(crate) updates: Option<Arc<dyn Updates>>,
     pub(crate) clock: Clock,
     pub(crate) health: HealthSource,
     pub(crate) book: Arc<Book>,
@@ -61,6 +62,7 @@ impl Uplink {
             orders,
             alarms: None,
             configurations: None,
+            updates: None,
             clock,
             health,
             book: Arc::default(),
@@ -83,6 +85,13 @@ impl Uplink {
     #[must_use]
     pub fn with_configurations(mut self, configurations: Arc<dyn Configurations>) -> Self {
         self.configurations = Some(configurations);
+        self
+    }
+
+    /// Takes bundles of updates as well, and tells the cloud what became of them.
+    #[must_use]
+    pub fn with_updates(mut self, updates: Arc<dyn Updates>) -> Self {
+        self.updates = Some(updates);
         self
     }
 

@@ -25,8 +25,7 @@ use crate::Error;
 use crate::keys::{KeyId, Trusted};
 use crate::manifest::{File, MOST_BYTES, MOST_MANIFEST, Manifest};
 
-pub(crate) const MAGIC: &[u8; 17] = b"TWINWAY-UPDATE 1\n";
-pub(crate) const MOST_SIGNATURES: usize = 8;
+pub(crate) use common::bundle::{MAGIC, MOST_SIGNATURES};
 const BLOCK: usize = 64 << 10;
 /// Where the payload lies while its sum is taken, in the folder that it is unpacked into.
 const PAYLOAD: &str = ".payload";

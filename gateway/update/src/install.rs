@@ -119,7 +119,13 @@ fn put(
     checked.unpack(&new)?;
     let installed = Installed::of(&checked.manifest, &checked.digest, &site.packaged);
     let place = folder.version(&installed);
-    fs::rename(&new, &place).map_err(Error::disk(&place))?;
+    if place.exists() {
+        // It ran before, and is behind what runs: at any moment one of the two is there.
+        exchange(&new, &place).map_err(Error::disk(&place))?;
+        fs::remove_dir_all(&new).map_err(Error::disk(&new))?;
+    } else {
+        fs::rename(&new, &place).map_err(Error::disk(&place))?;
+    }
     fs::File::open(&versions).and_then(|f| f.sync_all()).map_err(Error::disk(&versions))?;
 
     let now = Health::load(&site.health).unwrap_or_default();
@@ -136,6 +142,11 @@ fn put(
     state.trial = Some(trial);
     state.save(&folder.state_file())?;
     Ok(Took::Installed(version))
+}
+
+fn exchange(one: &Path, other: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    Ok(renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE)?)
 }
 
 /// Whether it is for this box as it is now.

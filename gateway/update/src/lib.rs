@@ -5,7 +5,7 @@
 //! into `versions/<version>` and switches, `watch` looks whether it fares as well as the one before, `start` chooses at each
 //! start of the gateway what runs. What holds is one file, `state.json`: a switch and its trial are one rename.
 //!
-//! Not here: no network. Who brings a bundle from elsewhere puts it into the folder `incoming`.
+//! Not here: no network. Who brings a bundle from elsewhere puts it into the folder `incoming`, by `transfer`.
 
 mod bundle;
 mod error;
@@ -17,6 +17,7 @@ mod manifest;
 mod sign;
 mod start;
 mod state;
+mod transfer;
 mod watch;
 
 pub use bundle::{Bundle, Checked};
@@ -29,6 +30,7 @@ pub use manifest::{File, Manifest, machine};
 pub use sign::sign;
 pub use start::{Program, choose, forget, programs};
 pub use state::{Expects, Installed, Log, State, Trial, What};
+pub use transfer::{Transfer, can_receive, clear, is_waiting, take_back};
 pub use watch::{Ended, Patience, Restart, watch};
 
 /// Name of the packaged program, in state and notes.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Component, Path};
 
+pub(crate) use common::bundle::{MOST_BYTES, MOST_MANIFEST};
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
@@ -10,12 +11,8 @@ use crate::Error;
 
 /// Of the manifest itself: a bundle of another one is for a newer program.
 pub(crate) const FORMAT: u32 = 1;
-/// Bytes of a manifest.
-pub(crate) const MOST_MANIFEST: usize = 1 << 20;
 /// Files of a bundle.
 const MOST_FILES: usize = 4096;
-/// Bytes of all its files, and of the bundle.
-pub(crate) const MOST_BYTES: u64 = 512 << 20;
 const LONGEST_PATH: usize = 512;
 const LONGEST_VERSION: usize = 64;
 

@@ -107,6 +107,24 @@ async fn what_is_not_for_this_box_is_refused_with_the_reason() {
 }
 
 #[tokio::test]
+async fn what_ran_before_can_be_installed_over_what_runs() {
+    let rig = Rig::new();
+    proven(&rig, "1.1.0").await;
+    proven(&rig, "1.2.0").await;
+    // Spoilt meanwhile, as a worn card does it: what is installed is what was signed.
+    let before = programs(&rig.site.folder, &rig.site.packaged)[1].path.clone().unwrap();
+    let sound = fs::read(&before).unwrap();
+    fs::write(&before, "spoilt").unwrap();
+    let downgrade = Allowed { downgrade: true, ..NO };
+    let took = install(&rig.site, &rig.path("1.1.0.twup"), downgrade).unwrap();
+    assert_eq!(took, Took::Installed("1.1.0".parse().unwrap()));
+    assert_eq!(fs::read(&before).unwrap(), sound);
+    assert_eq!(rollback(&rig.site, "test").unwrap().unwrap().to_string(), "1.2.0");
+    let runs = programs(&rig.site.folder, &rig.site.packaged);
+    assert!(runs[0].runs.starts_with("1.2.0_") && runs[1].runs.starts_with("1.1.0_"), "{runs:?}");
+}
+
+#[tokio::test]
 async fn many_refusals_do_not_push_out_what_gave_way() {
     let rig = Rig::new();
     let bad = rig.bundle("1.1.0", |_| {});

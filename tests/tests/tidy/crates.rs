@@ -18,6 +18,8 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("gateway-adapters", &["common", "gateway-core", "gateway-modbus", "gateway-opcua", "gateway-sparkplug"]),
     // What client and server of OPC UA share: certificates, values, status codes.
     ("gateway-opcua", &["common"]),
+    // In the place of a crate of OPC UA's: it knows that, and nothing of ours.
+    ("async-opcua-core-namespace", &[]),
     ("gateway-opcua-server", &["common", "gateway-core", "gateway-opcua"]),
     ("gateway-pipeline", &["common", "gateway-core"]),
     ("gateway-store", &["common", "gateway-core"]),

@@ -8,6 +8,7 @@ mod operations;
 mod parameters;
 mod schemas;
 mod sets;
+mod updates;
 mod waveforms;
 
 use std::sync::LazyLock;

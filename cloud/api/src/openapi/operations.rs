@@ -22,6 +22,7 @@ pub(super) const TAGS: &[(&str, &str)] = &[
     ("commands", "asking a device to do something"),
     ("alarms", "what is wrong, and who knows"),
     ("gateways", "boxes in the field"),
+    ("updates", "versions of the boxes' program"),
     ("audit", "who did what, and what happened"),
     ("accounts", "people and programs"),
     ("live", "values and events as they happen"),
@@ -110,7 +111,7 @@ impl Doc {
         self
     }
 
-    fn empty(mut self, status: u16, about: &'static str) -> Self {
+    pub(super) fn empty(mut self, status: u16, about: &'static str) -> Self {
         (self.status, self.answer_about) = (status, about);
         self
     }
@@ -191,6 +192,8 @@ pub(super) fn describe(op: Op) -> Doc {
         Op::GetConfiguration | Op::PutConfiguration | Op::ListConfigurations | Op::GetConfigurationDocument => {
             super::configuration::describe(op)
         }
+        Op::AddRelease | Op::ListReleases | Op::RemoveRelease | Op::SetGroup | Op::ListUpdates | Op::GetUpdate
+        | Op::GetRollout | Op::StartRollout | Op::HaltRollout | Op::ResumeRollout => super::updates::describe(op),
         Op::ListAudit => doc(
             "audit",
             "Audit and events, newest first",

@@ -69,7 +69,11 @@ pub(super) fn of_path(path: &str) -> Vec<Parameter> {
         out.push(parameter("t0", ParameterIn::Path, about, text(), json!("1795000000000000")));
     }
     if path.contains("{version}") {
-        out.push(parameter("version", ParameterIn::Path, "version of the document", text(), json!("3")));
+        let (about, example) = match path.contains("/releases/") {
+            true => ("version of the program", "1.4.0"),
+            false => ("version of the document", "3"),
+        };
+        out.push(parameter("version", ParameterIn::Path, about, text(), json!(example)));
     }
     if path.contains("{name}") {
         out.push(parameter("name", ParameterIn::Path, "name of the account or key", text(), json!("anna")));

@@ -7,10 +7,10 @@ use common::api::{
     ApiKeyView, AssetNode, CertificateView, ClientMessage, CommandRequest, CommandView,
     ConfigurationDocument, ConfigurationEntry, ConfigurationRequest, ConfigurationView, DesiredEntry,
     EnrolRequest, EnrolResponse, Enrolled, EnrolmentCodeCreated, EnrolmentCodeRequest, ExportRequest,
-    GatewayCredential, GatewayRequest, GatewayView, HeldBox, HistoryDeleted, HistoryResponse,
-    PasswordRequest, Problem, RevokeRequest, Revoked, ServerMessage, SessionRequest, SessionResponse,
-    SetAsideView, ShelveRequest, TwinView, UnshelveRequest, UserRequest, UserView, WaveformBlock,
-    WaveformList, WhoAmI,
+    GatewayCredential, GatewayRequest, GatewayView, GroupRequest, HeldBox, HistoryDeleted, HistoryResponse,
+    PasswordRequest, Problem, Release, RevokeRequest, Revoked, RolloutChange, RolloutRequest, RolloutView,
+    ServerMessage, SessionRequest, SessionResponse, SetAsideView, ShelveRequest, TwinView, UnshelveRequest,
+    UpdateView, UserRequest, UserView, WaveformBlock, WaveformList, WhoAmI,
 };
 use common::command::LogEntry;
 use utoipa::openapi::schema::{
@@ -83,6 +83,14 @@ pub(super) fn all() -> Schemas {
     add::<ConfigurationRequest>(&mut out);
     add_page::<ConfigurationEntry>(&mut out);
     add::<ConfigurationDocument>(&mut out);
+    add_page::<Release>(&mut out);
+    add_page::<UpdateView>(&mut out);
+    add::<GroupRequest>(&mut out);
+    add::<RolloutRequest>(&mut out);
+    add::<RolloutChange>(&mut out);
+    add::<RolloutView>(&mut out);
+    let bytes = ObjectBuilder::new().schema_type(Type::String).description(Some("the bytes of a bundle"));
+    out.push(("Bundle".to_owned(), bytes.content_media_type("application/octet-stream").build().into()));
     add::<GatewayRequest>(&mut out);
     add::<GatewayCredential>(&mut out);
     add_page::<LogEntry>(&mut out);

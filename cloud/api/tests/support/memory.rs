@@ -48,7 +48,7 @@ struct Tables {
 
 /// Storage in memory.
 #[derive(Default)]
-pub struct Memory(Mutex<Tables>);
+pub struct Memory(Mutex<Tables>, pub Mutex<super::updates::Updates>);
 
 type Done<T> = Result<T, StoreError>;
 
@@ -94,6 +94,10 @@ impl Memory {
     pub fn end_session(&self, token: &str) {
         let hash: [u8; 32] = Sha256::digest(token.as_bytes()).into();
         self.0.lock().unwrap().sessions.remove(&hash);
+    }
+
+    pub fn note(&self, entry: &LogEntry) {
+        self.0.lock().unwrap().audit.push(entry.clone());
     }
 
     pub fn actions(&self) -> Vec<String> {

@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, clippy::type_complexity)] // each test file uses its part
 
 pub mod memory;
+pub mod updates;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -86,6 +87,8 @@ impl Downlink for Gateways {
     async fn configuration(&self, _: &GatewayKey, wanted: common::wire::WantedConfiguration) {
         self.wanted.lock().unwrap().push(wanted);
     }
+
+    fn offer(&self, _: &GatewayKey, _: Option<common::api::UpdateOffer>) {}
 
     async fn credential_changed(&self, gateway: &GatewayKey) -> Result<(), cloud_core::StoreError> {
         self.sessions.lock().unwrap().remove(gateway.gateway.as_str());

@@ -20,6 +20,7 @@ use cloud_core::storage::{
     Account, AccountStorage, AuditStorage, BoxStorage, CommandStorage, Created, FrameStorage, History,
     KnownIncarnation, Loaded, SetAside,
 };
+use cloud_core::update::{PART_BYTES, UpdateBox, UpdateStorage};
 use cloud_core::{GatewayKey, NewFrame, StoreError, World};
 use cloud_ingest::{Handle, Ingress, Metrics, Options, Parts, Sink};
 use common::api::*;
@@ -59,6 +60,9 @@ pub struct Store {
     /// The configuration document that is wanted, and what the box told.
     pub wanted: Mutex<Option<ConfigurationDocument>>,
     pub report: Mutex<Option<ConfigurationReport>>,
+    /// The bundle that there is, and what the box told of updates.
+    pub bundle: Mutex<Vec<u8>>,
+    pub update: Mutex<Option<UpdateReport>>,
 }
 
 impl Default for Store {
@@ -76,6 +80,8 @@ impl Default for Store {
             waiting: AtomicUsize::new(0),
             wanted: Mutex::default(),
             report: Mutex::default(),
+            bundle: Mutex::default(),
+            update: Mutex::default(),
         }
     }
 }
@@ -467,6 +473,60 @@ impl ConfigurationStorage for Store {
         *self.report.lock().unwrap() = Some(report.clone());
         self.audit.lock().unwrap().extend_from_slice(audit);
         Ok(())
+    }
+}
+
+#[async_trait]
+impl UpdateStorage for Store {
+    async fn drop_uploads(&self) -> Result<(), StoreError> {
+        none("upload")
+    }
+
+    async fn put_upload(&self, _: uuid::Uuid, _: u32, _: &[u8]) -> Result<(), StoreError> {
+        none("upload")
+    }
+
+    async fn put_release(
+        &self,
+        _: &TenantId,
+        _: uuid::Uuid,
+        _: &Release,
+        _: &LogEntry,
+    ) -> Result<(), StoreError> {
+        none("release")
+    }
+
+    async fn releases(&self, _: &TenantId) -> Result<Vec<Release>, StoreError> {
+        none("release")
+    }
+
+    async fn release_part(&self, _: &TenantId, _: &str, part: u32) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.bundle.lock().unwrap().chunks(PART_BYTES).nth(part as usize).map(<[u8]>::to_vec))
+    }
+
+    async fn remove_release(&self, _: &TenantId, _: &str, _: &LogEntry) -> Result<usize, StoreError> {
+        none("release")
+    }
+
+    async fn set_group(&self, _: &GatewayKey, _: Option<&str>, _: &LogEntry) -> Result<(), StoreError> {
+        none("group")
+    }
+
+    async fn update_boxes(&self, _: &TenantId) -> Result<Vec<UpdateBox>, StoreError> {
+        none("group")
+    }
+
+    async fn keep_update_report(&self, _: &GatewayKey, report: &UpdateReport) -> Result<(), StoreError> {
+        *self.update.lock().unwrap() = Some(report.clone());
+        Ok(())
+    }
+
+    async fn rollout(&self, _: &TenantId) -> Result<Option<Rollout>, StoreError> {
+        none("rollout")
+    }
+
+    async fn put_rollout(&self, _: &TenantId, _: &Rollout, _: &[LogEntry]) -> Result<(), StoreError> {
+        none("rollout")
     }
 }
 

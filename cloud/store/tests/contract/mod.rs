@@ -17,6 +17,7 @@ pub(crate) mod retention;
 pub(crate) mod sets;
 pub(crate) mod times;
 pub(crate) mod twins;
+pub(crate) mod updates;
 pub(crate) mod waveforms;
 
 use std::sync::Arc;
@@ -102,6 +103,9 @@ macro_rules! contract {
             configurations::documents_are_kept_under_rising_versions,
             configurations::old_documents_go_and_their_numbers_are_not_given_again,
             configurations::the_last_word_of_a_box_on_its_configuration_is_kept,
+            updates::a_bundle_is_there_whole_or_not_at_all,
+            updates::groups_and_the_last_word_of_a_box_are_kept,
+            updates::a_rollout_is_changed_by_who_read_it_last,
             accounts::sessions_live_until_their_end_and_with_their_account,
             accounts::keys_are_what_they_were_made_for,
             accounts::a_gateways_secret_is_replaced,

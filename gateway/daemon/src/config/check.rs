@@ -7,6 +7,7 @@ use super::Uplink;
 use super::files::Files;
 use super::sections::Calendar;
 use crate::pushed::Pushes;
+use crate::updates::Takes;
 
 pub(super) fn sections(files: &Files<'_>, mistakes: &mut Vec<Mistake>) {
     let f = &files.merged;
@@ -81,6 +82,12 @@ pub(super) fn pushes(files: &Files<'_>) -> Pushes {
         accepts: section.accept_configuration,
         trial: std::time::Duration::from_secs(section.configuration_trial_s),
     }
+}
+
+/// Whether bundles of the cloud are taken, and where they go.
+pub(super) fn updates(files: &Files<'_>) -> Takes {
+    let section = files.merged.uplink.clone().unwrap_or_default();
+    Takes { accepts: section.accept_updates, folder: section.update_folder, keys: section.update_trust }
 }
 
 /// The uplink: by its section, by how the box is enrolled, or by both.

@@ -33,6 +33,7 @@ use gateway_core::Registry;
 use gateway_pipeline::{AlarmDefinition, Definition};
 
 use crate::pushed::Pushes;
+use crate::updates::Takes;
 
 pub use alarms::AlarmSection;
 pub(crate) use derived::definitions_in;
@@ -65,6 +66,8 @@ pub struct Config {
     pub instead_of: Vec<String>,
     /// What documents of the cloud may do.
     pub pushes: Pushes,
+    /// What becomes of bundles that the cloud offers.
+    pub updates: Takes,
     /// The cloud, if any.
     pub uplink: Option<Uplink>,
     /// The local HTTP API.
@@ -292,6 +295,7 @@ fn build(files: &mut Files<'_>) -> (Option<Config>, Vec<Mistake>) {
         sources: Arc::default(),
         instead_of: Vec::new(),
         pushes: check::pushes(files),
+        updates: check::updates(files),
         uplink,
         api,
         tokens: Vec::new(),

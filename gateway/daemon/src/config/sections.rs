@@ -109,6 +109,12 @@ pub struct UplinkSection {
     pub accept_configuration: Accepts,
     /// A document with which the cloud is not reached for so long gives way to what ran before, s. Default 300.
     pub configuration_trial_s: u64,
+    /// Whether bundles of updates that the cloud offers are taken, if a key of `update_trust` signed them. Default false.
+    pub accept_updates: bool,
+    /// Folder of versions, in whose `incoming` the updater finds bundles. Default `/var/lib/twinway-update`.
+    pub update_folder: PathBuf,
+    /// Folder of the public keys that are trusted. Default `/etc/twinway/update-keys`.
+    pub update_trust: PathBuf,
 }
 
 /// Whose calendar.
@@ -139,6 +145,9 @@ impl Default for UplinkSection {
             calendar: Calendar::default(),
             accept_configuration: Accepts::Off,
             configuration_trial_s: 300,
+            accept_updates: false,
+            update_folder: "/var/lib/twinway-update".into(),
+            update_trust: "/etc/twinway/update-keys".into(),
         }
     }
 }

@@ -10,6 +10,7 @@ use common::api::{Accepts, MAX_DOCUMENT_BYTES};
 use common::config::{Mistake, Node, Source, Value, parse_tree};
 use common::text::hex;
 use common::wire::WantedConfiguration;
+use gateway_adapters::modbus::LineConfig;
 use sha2::{Digest as _, Sha256};
 
 use super::shelf::FILE;
@@ -122,8 +123,11 @@ fn devices(before: &Config, after: &Config, accepts: Accepts) -> Result<(), Stri
     {
         return Err(format!("device `{name}` is the box's own, and would be another one with it"));
     }
-    let reached: HashMap<String, &str> =
-        before.devices.iter().filter_map(|d| Some((reaches(d)?, d.name.as_str()))).collect();
+    let reached: Vec<(Reached, &str)> = before
+        .devices
+        .iter()
+        .flat_map(|d| reaches(d, before).into_iter().map(|r| (r, d.name.as_str())))
+        .collect();
     for new in after.devices.iter().filter(|d| !own.contains_key(&d.name)) {
         let name = &new.name;
         if new.opcua.as_ref().is_some_and(|o| o.password_file.is_some() || o.user_key.is_some()) {
@@ -139,7 +143,8 @@ fn devices(before: &Config, after: &Config, accepts: Accepts) -> Result<(), Stri
             ));
         }
         // Else its own limits and interlocks would stand beside those of the box.
-        if let Some(own) = reaches(new).and_then(|at| reached.get(&at)) {
+        let new = reaches(new, after);
+        if let Some((_, own)) = reached.iter().find(|(own, _)| new.iter().any(|r| r.is_in(own))) {
             return Err(format!(
                 "point `{point}` of device `{name}` can be written, and reaches what the box's own device `{own}` reaches"
             ));
@@ -148,16 +153,71 @@ fn devices(before: &Config, after: &Config, accepts: Accepts) -> Result<(), Stri
     Ok(())
 }
 
-/// What a device is reached by.
-fn reaches(device: &DeviceSection) -> Option<String> {
+/// What a device is reached by. Names are not looked up: two of one machine are two.
+struct Reached {
+    at: String,
+    /// None: every unit there, or whichever it is.
+    unit: Option<u8>,
+}
+
+impl Reached {
+    fn is_in(&self, other: &Self) -> bool {
+        self.at == other.at && (self.unit.is_none() || other.unit.is_none() || self.unit == other.unit)
+    }
+}
+
+/// All ways to a device: a line may have a second host.
+fn reaches(device: &DeviceSection, of: &Config) -> Vec<Reached> {
+    let whole = |at: String| vec![Reached { at, unit: None }];
     if let Some(m) = &device.modbus {
-        let line = m.line.clone().unwrap_or_else(|| format!("{}:{}", m.host, m.port));
-        return Some(format!("modbus {line}/{}", m.unit));
+        // 0 is everyone on a serial line; on TCP it and those from 248 on are the device that has the address.
+        let unit = Some(m.unit).filter(|unit| (1..248).contains(unit) && !m.any_unit);
+        let line = m.line.as_ref().and_then(|name| of.lines.iter().find(|l| l.name == *name));
+        let places = line.map_or_else(|| vec![tcp(&m.host, m.port)], places);
+        return places.into_iter().map(|at| Reached { at, unit }).collect();
     }
     if let Some(o) = &device.opcua {
-        return Some(format!("opcua {}", o.url));
+        return whole(format!("opcua {}", server(&o.url)));
     }
-    device.sparkplug.as_ref().map(|s| format!("sparkplug {}/{}/{:?}", s.group, s.node, s.device))
+    let sparkplug = device.sparkplug.as_ref();
+    sparkplug.map_or_else(Vec::new, |s| whole(format!("sparkplug {}/{}/{:?}", s.group, s.node, s.device)))
+}
+
+fn places(line: &LineConfig) -> Vec<String> {
+    let host = line.host.iter().map(|host| tcp(host, line.port));
+    let backup = line.backup_host.iter().map(|host| tcp(host, line.backup_port.unwrap_or(line.port)));
+    let serial = line.path.iter().map(|path| {
+        let port = std::fs::canonicalize(path).unwrap_or_else(|_| path.into());
+        format!("serial {}", port.display())
+    });
+    let mut all: Vec<String> = host.chain(backup).chain(serial).collect();
+    if all.is_empty() {
+        all.push(format!("line {}", line.name));
+    }
+    all
+}
+
+fn tcp(host: &str, port: u16) -> String {
+    format!("modbus {} {port}", host_of(host))
+}
+
+/// One spelling of a host.
+fn host_of(host: &str) -> String {
+    let host = host.trim_end_matches('.').trim_matches(['[', ']']).to_ascii_lowercase();
+    match host.parse::<std::net::IpAddr>() {
+        Ok(address) => address.to_canonical().to_string(),
+        Err(_) if host == "localhost" => "127.0.0.1".to_owned(),
+        Err(_) => host,
+    }
+}
+
+/// Host and port of an OPC UA server's address: what follows them is the same server.
+fn server(url: &str) -> String {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let place = rest.split('/').next().unwrap_or(rest);
+    let port = |port: &str| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
+    let (host, port) = place.rsplit_once(':').filter(|(_, p)| port(p)).unwrap_or((place, "4840"));
+    format!("{} {port}", host_of(host))
 }
 
 fn told(mistakes: &[Mistake]) -> String {

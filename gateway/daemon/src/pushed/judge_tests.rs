@@ -111,6 +111,26 @@ fn devices_of_the_box_and_its_limits_stay_as_they_are() {
     let told = refused(&beside, Accepts::Write);
     assert!(told.contains("`oven2`") && told.contains("`oven` reaches"), "{told}");
     assert_eq!(judged(&device("oven2", "10.0.0.2", "read"), Accepts::Write), Ok(()), "reading is no harm");
+    // The same device by another spelling, by the units that a device on TCP takes for itself, and by a line.
+    for host in ["::ffff:10.0.0.2", "10.0.0.2."] {
+        let told = refused(&device("oven2", host, "read_write"), Accepts::Write);
+        assert!(told.contains("`oven` reaches"), "{host}: {told}");
+    }
+    for unit in [0, 255] {
+        let host = format!("10.0.0.2\"\nunit = {unit}\n#");
+        let told = refused(&device("oven2", &host, "read_write"), Accepts::Write);
+        assert!(told.contains("`oven` reaches"), "{unit}: {told}");
+    }
+    let line = "[[line]]\nname = \"l\"\ntransport = \"tcp\"\nhost = \"10.0.0.2\"\n".to_owned()
+        + &device("oven2", "x", "read_write").replace("host = \"x\"", "line = \"l\"");
+    let told = refused(&line, Accepts::Write);
+    assert!(told.contains("`oven` reaches"), "{told}");
+    for url in ["opc.tcp://10.0.0.5:4840/", "opc.tcp://10.0.0.5", "OPC.TCP://10.0.0.5:4840/other"] {
+        assert_eq!(server(url), server("opc.tcp://10.0.0.5:4840"), "{url}");
+    }
+    assert_ne!(server("opc.tcp://10.0.0.5:4841"), server("opc.tcp://10.0.0.5"));
+    let other = device("oven2", "10.0.0.2\"\nunit = 2\n#", "read_write");
+    assert_eq!(judged(&other, Accepts::Write), Ok(()), "another unit behind a Modbus gateway");
     let told = refused(&device("valve", "10.0.0.7", "read_write"), Accepts::Read);
     assert!(told.contains("`x`") && told.contains("accept_configuration = \"read\""), "{told}");
     let told = refused("[[template]]\nname = \"meter\"\nasset = \"x/{device}\"\n", Accepts::Write);

@@ -161,18 +161,18 @@ impl Pushed {
         }
     }
 
-    /// Where the program started with the last good configuration, what is on trial has failed.
+    /// Where the program started with the last good configuration, what is on trial has failed: what ran before it is taken.
+    /// Without a trial the files on the disk are what failed. Only who asks for a reload takes them again: some faults show
+    /// at a start alone, so that a reload would take them and even keep them as the last good ones.
     async fn begin(&self, tools: &Tools) -> Result<(), PartError> {
         let view = tools.reload.view();
-        if !view.is_last_good {
+        let mut note = self.note().await?;
+        if !view.is_last_good || note.trial.is_none() {
             return Ok(());
         }
-        let mut note = self.note().await?;
-        if note.trial.is_some() {
-            let why = view.last_reload.and_then(|r| r.mistakes.into_iter().next()).unwrap_or_default();
-            note.fall_back(format!("the box did not start with it: {why}"), self.clock.now_us());
-            self.keep(&note).await?;
-        }
+        let why = view.last_reload.and_then(|r| r.mistakes.into_iter().next()).unwrap_or_default();
+        note.fall_back(format!("the box did not start with it: {why}"), self.clock.now_us());
+        self.keep(&note).await?;
         self.go_back(tools).await
     }
 

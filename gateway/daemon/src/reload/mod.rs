@@ -223,6 +223,7 @@ impl Running {
         self.let_go(Some(standing)).await;
         let report = self.report(by, began, changes);
         self.wiring.pushed.set(&self.wiring.config);
+        self.wiring.updates.set(&self.wiring.config);
         Ok(report)
     }
 

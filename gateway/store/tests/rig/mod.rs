@@ -130,12 +130,17 @@ pub(crate) fn read_all(store: &Store, incarnation: Incarnation) -> Vec<(u64, Vec
 
 /// Gaps in the log of this boot.
 pub(crate) fn gaps(store: &Store) -> Vec<Gap> {
+    gap_frames(store).into_iter().map(|(_, gap)| gap).collect()
+}
+
+/// Gaps in the log of this boot, each with the number of its frame.
+pub(crate) fn gap_frames(store: &Store) -> Vec<(u64, Gap)> {
     let frames = read_all(store, store.incarnation());
-    let gap = |b: &Vec<u8>| match Frame::decode(b).unwrap().body {
-        Body::Gap(gap) => Some(gap),
+    let gap = |(seq, bytes): &(u64, Vec<u8>)| match Frame::decode(bytes).unwrap().body {
+        Body::Gap(gap) => Some((*seq, gap)),
         _ => None,
     };
-    frames.iter().filter_map(|(_, b)| gap(b)).collect()
+    frames.iter().filter_map(gap).collect()
 }
 
 /// Waits until all that was appended is on disk.

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use bytes::BytesMut;
-use common::api::ConfigurationReport;
+use common::api::{ConfigurationReport, UpdateReport};
 use common::wire::{
-    Ack, Batch, Credit, Down, FEATURE_COLUMNS, Frame, FrameKind, Heartbeat, Hello, HelloAck, Known, Refusal,
-    SetAside, Up,
+    Ack, Batch, Credit, Down, FEATURE_COLUMNS, Frame, FrameKind, Heartbeat, Hello, HelloAck, Known,
+    PieceRequest, Refusal, SetAside, Up,
 };
 use common::{Incarnation, IntervalSet};
 use gateway_core::FrameId;
@@ -31,6 +31,8 @@ pub(crate) enum Seen {
     Frame(FrameId),
     Heartbeat,
     Configuration(Box<ConfigurationReport>),
+    Update(Box<UpdateReport>),
+    Piece(PieceRequest),
 }
 
 /// How the cloud behaves from now on.
@@ -225,6 +227,14 @@ impl Cloud {
             }
             Up::Configuration(report) => {
                 s.seen.push(Seen::Configuration(report));
+                Ok(vec![])
+            }
+            Up::Update(report) => {
+                s.seen.push(Seen::Update(report));
+                Ok(vec![])
+            }
+            Up::Piece(request) => {
+                s.seen.push(Seen::Piece(request));
                 Ok(vec![])
             }
             Up::Renewal(_) => panic!("a gateway without a certificate asked for a new one"),

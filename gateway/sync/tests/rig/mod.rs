@@ -19,7 +19,7 @@ use common::{
     Clock, CommandId, CommandState, Drain, Incarnation, IntervalSet, PointId, Quality, Sample, SchemaHash,
     TwinId, Value,
 };
-use gateway_core::{Configurations, FrameId, FrameLog, Lacking, LogError, Orders, Watermark};
+use gateway_core::{Configurations, FrameId, FrameLog, Lacking, LogError, Orders, Updates, Watermark};
 use gateway_sync::{Options, Uplink, Url};
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
@@ -336,12 +336,21 @@ pub(crate) fn run_with(
     log: &Arc<Log>,
     configurations: Option<Arc<dyn Configurations>>,
 ) -> Running {
+    run_as(options, log, |uplink| match configurations {
+        Some(configurations) => uplink.with_configurations(configurations),
+        None => uplink,
+    })
+}
+
+/// The same of a box that takes bundles of updates.
+pub(crate) fn run_updates(options: Options, log: &Arc<Log>, updates: Arc<dyn Updates>) -> Running {
+    run_as(options, log, |uplink| uplink.with_updates(updates))
+}
+
+fn run_as(options: Options, log: &Arc<Log>, with: impl FnOnce(Uplink) -> Uplink) -> Running {
     let heard = Arc::new(Heard::default());
-    let mut uplink = Uplink::new(options, log.clone(), heard.clone(), Clock::system(), Arc::new(health));
-    if let Some(configurations) = configurations {
-        uplink = uplink.with_configurations(configurations);
-    }
-    let uplink = Arc::new(uplink);
+    let uplink = Uplink::new(options, log.clone(), heard.clone(), Clock::system(), Arc::new(health));
+    let uplink = Arc::new(with(uplink));
     let drain = Drain::new();
     let (part, until) = (uplink.clone(), drain.clone());
     let task = tokio::spawn(async move { part.run(until).await.unwrap() });

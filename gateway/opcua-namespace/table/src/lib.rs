@@ -1,0 +1,12 @@
+//! Nodes of a set, to be written or compared.
+
+use opcua_nodes::{ImportedItem, NodeSetImport, NodeSetNamespaceMapper};
+use opcua_types::NamespaceMap;
+
+/// All its nodes, in its order.
+pub fn load(set: &dyn NodeSetImport) -> Vec<ImportedItem> {
+    let mut namespaces = NamespaceMap::new();
+    let mut mapper = NodeSetNamespaceMapper::new(&mut namespaces);
+    set.register_namespaces(&mut mapper);
+    set.load(&mapper).collect()
+}
