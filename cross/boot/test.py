@@ -80,6 +80,7 @@ modbus = {{ table = "holding", address = {address}, period_ms = 1000 }}
 SERVER = """
 [opcua_server]
 listen = "127.0.0.1:4840"
+anonymous = true
 """
 UNIT = "twinway-gateway.service"
 TWIN = "plant/line1/ethernet"
