@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """The package on a box that boots: `test.py ARCH PACKAGE.deb`, after setup.sh. Prints one JSON line of figures, or why it failed.
 
-Installs the package, has the gateway read a Modbus TCP and a Modbus RTU device, enrols it in a cloud on the host over TLS, which shows the
-twin and commands it; stops it so that the watchdog ends it, cuts the power while it writes, looks that it is back by itself, that what was
-on disk is there and comes to the cloud once, and purges it. Environment: PROGRAMS, the folder of the host's twinway-cloud and twinway
+Installs the package, lets `twinway init` find a Modbus TCP and a Modbus RTU device, has the gateway read both by a configuration of its own,
+enrols it in a cloud on the host over TLS, which shows the twin and commands it; stops it so that the watchdog ends it, has another version
+installed by the updater's unit and a bad one give way, goes back, cuts the power while it writes, looks that it is back by itself, that what
+was on disk is there and comes to the cloud once, and purges it. Environment: PROGRAMS, the folder of the host's twinway-cloud and twinway
 (target/release).
 """
 
@@ -79,6 +80,7 @@ modbus = {{ table = "holding", address = {address}, period_ms = 1000 }}
 SERVER = """
 [opcua_server]
 listen = "127.0.0.1:4840"
+anonymous = true
 """
 UNIT = "twinway-gateway.service"
 TWIN = "plant/line1/ethernet"
@@ -175,6 +177,28 @@ def install(box, own, figures, package):
     box.run("systemd-analyze verify --man=no --recursive-errors=yes /usr/lib/systemd/system/twinway-gateway.service")
 
 
+def init(box, figures, port):
+    """The first minutes, by arguments: what it finds it configures, and the gateway reads; then all is as it was installed."""
+    box.run("cp -a /etc/twinway/gateway.toml /tmp/installed.toml")
+    serial = serial_port(box)
+    before = time.monotonic()
+    told = box.run("twinway --output json init --yes --name line1-box --location plant/init --units 1-1 --addresses 0-9 --baud 115200 "
+                   f"--parity none --wait 180s --modbus 10.0.2.2:{port} --serial {serial} 2>/tmp/init.log || cat /tmp/init.log",
+                   limit_s=400)
+    figures["init_s"] = round(time.monotonic() - before, 1)
+    try:
+        done = json.loads(told)
+    except ValueError:
+        raise SystemExit(f"twinway init: {told}") from None
+    # Both devices, and of each something that is read.
+    found = {device["at"].split(",")[0].split(" ")[0]: device["name"] for device in done["devices"]}
+    good = {value["device"] for value in done["values"] if value["quality"] == "good"}
+    if set(found) != {f"10.0.2.2:{port}", serial} or good != set(found.values()):
+        raise SystemExit(f"twinway init found {done}")
+    box.run("twinway-gateway check /etc/twinway/gateway.toml")
+    box.run("cp -a /tmp/installed.toml /etc/twinway/gateway.toml; rm -f /etc/twinway/gateway.toml.before /etc/twinway/conf.d/*")
+
+
 def first_data(box, own, figures, port):
     """Two devices, and the unit as it should be."""
     own.put(box, DEVICES.format(port=port, path=serial_port(box)), "/etc/twinway/conf.d/plant.toml")
@@ -244,6 +268,47 @@ def watchdog(box):
     box.wait_for(f"[ $(systemctl show -P NRestarts {UNIT}) = {before + 1} ]", limit_s=90)
     box.wait_for(f"systemctl is-active -q {UNIT}")
     check(box.run(f"journalctl -u {UNIT} --no-pager | grep -c 'Watchdog timeout'").strip(), "1", "ends by the watchdog")
+    reads(box)
+
+
+def versions(box, figures):
+    """Another version by the updater's own unit; a bad one by hand, which gives way; and back to the package's."""
+    box.run("cd /tmp && twinway-gateway update key builder.key && install -m644 builder.pub /etc/twinway/update-keys/builder.pub")
+
+    def bundle(version, program):
+        box.run(f"rm -rf /tmp/v && mkdir -p /tmp/v/usr/bin /tmp/v/usr/lib/twinway-gateway && {program} && "
+                "chmod 755 /tmp/v/usr/bin/twinway-gateway && "
+                f"sed 's/\"version\": *\"[^\"]*\"/\"version\":\"{version}\"/' /usr/lib/twinway-gateway/build.json "
+                "> /tmp/v/usr/lib/twinway-gateway/build.json && "
+                f"twinway-gateway update sign /tmp/v --key /tmp/builder.key --to /tmp/{version}.twup", limit_s=300)
+
+    def last():
+        return json.loads(box.run("twinway-gateway update status --json"))
+
+    bundle("90.0.0", "cp /usr/bin/twinway-gateway /tmp/v/usr/bin/")
+    incoming = "/var/lib/twinway-update/incoming"
+    before = time.monotonic()
+    box.run(f"cp /tmp/90.0.0.twup {incoming}/new && mv {incoming}/new {incoming}/new.twup")
+    proven = "twinway-gateway update status | grep -q 'proven 90.0.0'"
+    box.wait_for(f"{proven} || journalctl -u twinway-update --no-pager | grep -E 'refused|gave way'", limit_s=400)
+    if not last()["runs"]["runs"].startswith("90.0.0_"):
+        raise SystemExit(f"{last()}: {box.run('journalctl -u twinway-update --no-pager -n 30')}")
+    figures["update_s"] = round(time.monotonic() - before, 1)
+    box.run(f"[ ! -e {incoming}/new.twup ]")
+    reads(box)
+
+    bundle("91.0.0", "printf '#!/bin/sh\\nexit 1\\n' > /tmp/v/usr/bin/twinway-gateway")
+    before = time.monotonic()
+    status, text = box.run("twinway-gateway update install /tmp/91.0.0.twup", limit_s=400, ok=False)
+    figures["gives_way_s"] = round(time.monotonic() - before, 1)
+    if status != 1 or "three starts of it failed" not in text:
+        raise SystemExit(f"a version that cannot start: status {status}: {text}")
+    box.wait_for(f"systemctl is-active -q {UNIT}")
+    check(last()["runs"]["runs"].split("_")[0], "90.0.0", "what runs after a bad version gave way")
+    reads(box)
+
+    box.run("twinway-gateway update rollback --reason 'boot test'")
+    box.wait_for("twinway-gateway update status --json | grep -q '\"runs\":\"packaged\"'")
     reads(box)
 
 
@@ -323,10 +388,12 @@ def main():
         figures["boot_s"] = round(start().booted(), 1)
         box.wait_for("ip route | grep -q default")
         install(box, own, figures, package)
+        init(box, figures, port)
         first_data(box, own, figures, port)
         enrol(box, cloud, figures, registers)
         many_points(box, own, figures, serve(tcp(Registers(0, more=1000))))
         watchdog(box)
+        versions(box, figures)
         box = power_cut(box, cloud, figures, start)
         purge(box)
         figures["off_s"] = round(box.off(), 1)
