@@ -80,13 +80,6 @@ pub trait CertificateStorage: Send + Sync {
     /// A gateway's certificates, the last issued first. Those that expired long ago are not kept.
     async fn certificates(&self, gateway: &GatewayKey) -> Result<Vec<Certificate>, StoreError>;
 
-    /// One of them.
-    async fn certificate(
-        &self,
-        gateway: &GatewayKey,
-        serial: &str,
-    ) -> Result<Option<Certificate>, StoreError>;
-
     /// Revokes all of a gateway's certificates, with its secret and its codes. How many certificates. `NotFound` if
     /// neither a code nor anything else was ever of it.
     async fn revoke(&self, gateway: &GatewayKey, now_us: i64, audit: &LogEntry) -> Result<usize, StoreError>;

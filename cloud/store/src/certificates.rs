@@ -127,13 +127,6 @@ pub(crate) fn certificates(conn: &Conn, gateway: &GatewayKey) -> Result<Vec<Cert
     conn.all(sql, params![row], |r| certificate_of(r, gateway))
 }
 
-pub(crate) fn certificate(conn: &Conn, gateway: &GatewayKey, serial: &str) -> Result<Option<Certificate>> {
-    let Some(row) = row_of(conn, gateway)? else { return Ok(None) };
-    let sql = "SELECT serial, key, issued_us, not_after_us, revoked_us FROM certificates
-               WHERE gateway = ?1 AND serial = ?2";
-    conn.first(sql, params![row, serial], |r| certificate_of(r, gateway))
-}
-
 fn certificate_of(r: &Row<'_>, gateway: &GatewayKey) -> Result<Certificate> {
     Ok(Certificate {
         gateway: gateway.clone(),
@@ -175,11 +168,6 @@ impl CertificateStorage for Store {
     async fn certificates(&self, gateway: &GatewayKey) -> Result<Vec<Certificate>> {
         let gateway = gateway.clone();
         self.read(move |conn| certificates(conn, &gateway)).await
-    }
-
-    async fn certificate(&self, gateway: &GatewayKey, serial: &str) -> Result<Option<Certificate>> {
-        let (gateway, serial) = (gateway.clone(), serial.to_owned());
-        self.read(move |conn| certificate(conn, &gateway, &serial)).await
     }
 
     async fn revoke(&self, gateway: &GatewayKey, now_us: i64, audit: &LogEntry) -> Result<usize> {

@@ -453,10 +453,6 @@ impl CertificateStorage for Memory {
     async fn certificates(&self, gateway: &GatewayKey) -> Done<Vec<Certificate>> {
         Ok(self.t()?.certificates.iter().filter(|c| c.gateway == *gateway).cloned().collect())
     }
-    async fn certificate(&self, gateway: &GatewayKey, serial: &str) -> Done<Option<Certificate>> {
-        let t = self.t()?;
-        Ok(t.certificates.iter().find(|c| c.gateway == *gateway && c.serial == serial).cloned())
-    }
     async fn revoke(&self, gateway: &GatewayKey, now: i64, audit: &LogEntry) -> Done<usize> {
         let mut t = self.t()?;
         let is_known = t.gateways.contains_key(gateway)

@@ -422,10 +422,6 @@ impl CertificateStorage for Store {
         none("certificate")
     }
 
-    async fn certificate(&self, _: &GatewayKey, _: &str) -> Result<Option<Certificate>, StoreError> {
-        none("certificate")
-    }
-
     async fn revoke(&self, _: &GatewayKey, _: i64, _: &LogEntry) -> Result<usize, StoreError> {
         none("gateway")
     }
