@@ -125,25 +125,10 @@ pub(crate) async fn start(
         let detail = format!("rollout {} of {} runs: halt it first", running.id, running.version);
         return Err(ApiError::new(Code::Conflict, detail));
     }
-    let now = api.clock.now_us();
-    let rollout = Rollout {
-        id: before.map_or(0, |r| r.id) + 1,
-        revision: 1,
-        version: request.version,
-        groups: request.groups,
-        stage: 0,
-        state: RolloutState::Running,
-        reason: String::new(),
-        stay_s: request.stay_s,
-        well_since_us: None,
-        passed_over: Vec::new(),
-        author: caller.access.name.clone(),
-        note: request.note,
-        began_us: now,
-        changed_us: now,
-    };
+    let id = before.map_or(0, |r| r.id) + 1;
+    let rollout = rules::begin(id, request, &caller.access.name, api.clock.now_us());
     let groups = rollout.groups.join(", ");
-    let (id, version, stay_s) = (rollout.id, &rollout.version, rollout.stay_s);
+    let (version, stay_s) = (&rollout.version, rollout.stay_s);
     let note = if rollout.note.is_empty() { String::new() } else { format!(": {}", rollout.note) };
     let detail = format!("rollout {id} of {version} to {groups}, {stay_s} s each{note}");
     put(&api, &caller, &rollout, action::ROLLOUT_STARTED, detail).await?;
@@ -167,12 +152,17 @@ async fn put(
     }
 }
 
-fn check_change(change: &RolloutChange) -> Result<(), ApiError> {
+/// The newest rollout, which must be in this state for the change.
+async fn changed(api: &Api, state: RolloutState, change: &RolloutChange) -> Result<Rollout, ApiError> {
     check_reason(&change.reason)?;
     if change.reason.trim().is_empty() {
         return Err(ApiError::invalid("give a reason"));
     }
-    Ok(())
+    let rollout = newest(api).await?;
+    if rollout.state != state {
+        return Err(ApiError::new(Code::Conflict, format!("rollout {} is {}", rollout.id, rollout.state)));
+    }
+    Ok(rollout)
 }
 
 pub(crate) async fn halt(
@@ -180,20 +170,9 @@ pub(crate) async fn halt(
     caller: Caller,
     Body(change): Body<RolloutChange>,
 ) -> Result<Json<RolloutView>, ApiError> {
-    check_change(&change)?;
-    let rollout = newest(&api).await?;
-    if rollout.state != RolloutState::Running {
-        return Err(ApiError::new(Code::Conflict, format!("rollout {} is {}", rollout.id, rollout.state)));
-    }
+    let rollout = changed(&api, RolloutState::Running, &change).await?;
     let (name, why) = (&caller.access.name, &change.reason);
-    let halted = Rollout {
-        state: RolloutState::Halted,
-        reason: format!("by {name}: {why}"),
-        revision: rollout.revision + 1,
-        well_since_us: None,
-        changed_us: api.clock.now_us(),
-        ..rollout
-    };
+    let halted = rules::halt(&rollout, format!("by {name}: {why}"), api.clock.now_us());
     put(&api, &caller, &halted, action::ROLLOUT_HALTED, format!("rollout {}: {why}", halted.id)).await?;
     view(&api, halted).await
 }
@@ -203,11 +182,7 @@ pub(crate) async fn go_on(
     caller: Caller,
     Body(change): Body<RolloutChange>,
 ) -> Result<Json<RolloutView>, ApiError> {
-    check_change(&change)?;
-    let rollout = newest(&api).await?;
-    if rollout.state != RolloutState::Halted {
-        return Err(ApiError::new(Code::Conflict, format!("rollout {} is {}", rollout.id, rollout.state)));
-    }
+    let rollout = changed(&api, RolloutState::Halted, &change).await?;
     let releases = api.storage.releases(&api.options.tenant).await?;
     if !releases.iter().any(|r| r.version == rollout.version) {
         return Err(ApiError::new(

@@ -1,7 +1,8 @@
 //! A rollout, judged by what boxes tell: who is offered what, when the next group has its turn, and what halts it. Pure.
 
 use common::api::{
-    Release, Rollout, RolloutBox, RolloutBoxState, RolloutState, UpdateOffer, UpdateReport, UpdateState,
+    Release, Rollout, RolloutBox, RolloutBoxState, RolloutRequest, RolloutState, UpdateOffer, UpdateReport,
+    UpdateState,
 };
 use common::command::Severity;
 use common::names::action;
@@ -13,8 +14,8 @@ use crate::update::UpdateBox;
 pub struct Step {
     /// The rollout from now on.
     pub rollout: Rollout,
-    /// Action, severity and words.
-    pub told: (&'static str, Severity, String),
+    /// Action, severity and words; none where only its clock begins anew, which nobody needs to hear of.
+    pub told: Option<(&'static str, Severity, String)>,
 }
 
 /// Whether a name can be one of a group.
@@ -130,13 +131,12 @@ pub fn step(rollout: &Rollout, boxes: &[RolloutBox], now_us: i64) -> Option<Step
     if rollout.state != RolloutState::Running {
         return None;
     }
-    let next = || Rollout { revision: rollout.revision + 1, changed_us: now_us, ..rollout.clone() };
     let (version, id) = (&rollout.version, rollout.id);
     if let Some(failed) = boxes.iter().find(|b| b.state == RolloutBoxState::Failed) {
         let reason = format!("{} (group {}): {}", failed.gateway, failed.group, failed.reason);
         let detail = format!("rollout {id} of {version} is halted: {reason}");
-        let rollout = Rollout { state: RolloutState::Halted, reason, well_since_us: None, ..next() };
-        return Some(Step { rollout, told: (action::ROLLOUT_HALTED, Severity::Alarm, detail) });
+        let told = Some((action::ROLLOUT_HALTED, Severity::Alarm, detail));
+        return Some(Step { rollout: halt(rollout, reason, now_us), told });
     }
     let group = rollout.groups.get(rollout.stage)?;
     let mut own = boxes.iter().filter(|b| b.group == *group);
@@ -146,35 +146,64 @@ pub fn step(rollout: &Rollout, boxes: &[RolloutBox], now_us: i64) -> Option<Step
         _ => false,
     });
     let Some(since_us) = rollout.well_since_us.filter(|_| fares_well) else {
-        // Begins to fare well, or no longer does: only the clock changes, which nobody needs to hear of.
+        // Begins to fare well, or no longer does.
         let well_since_us = fares_well.then_some(now_us);
-        let told = (action::ROLLOUT_STAGE, Severity::Info, String::new());
         return (well_since_us != rollout.well_since_us)
-            .then(|| Step { rollout: Rollout { well_since_us, ..next() }, told });
+            .then(|| Step { rollout: Rollout { well_since_us, ..next(rollout, now_us) }, told: None });
     };
     // A clock that was set back begins anew.
-    let stay_us = i64::try_from(rollout.stay_s).unwrap_or(i64::MAX).saturating_mul(1_000_000);
     if now_us < since_us {
-        let told = (action::ROLLOUT_STAGE, Severity::Info, String::new());
-        return Some(Step { rollout: Rollout { well_since_us: Some(now_us), ..next() }, told });
+        let rollout = Rollout { well_since_us: Some(now_us), ..next(rollout, now_us) };
+        return Some(Step { rollout, told: None });
     }
+    let stay_us = i64::try_from(rollout.stay_s).unwrap_or(i64::MAX).saturating_mul(1_000_000);
     if now_us - since_us < stay_us {
         return None;
     }
-    let after = rollout.stage + 1;
-    let rollout = Rollout { well_since_us: None, ..next() };
-    Some(match rollout.groups.get(after).cloned() {
+    let stage = rollout.stage + 1;
+    let next = next(rollout, now_us);
+    let (rollout, action, what) = match rollout.groups.get(stage) {
         Some(group) => {
-            let detail = format!("rollout {id} of {version}: group {group} has its turn");
-            let rollout = Rollout { stage: after, ..rollout };
-            Step { rollout, told: (action::ROLLOUT_STAGE, Severity::Info, detail) }
+            (Rollout { stage, ..next }, action::ROLLOUT_STAGE, format!("group {group} has its turn"))
         }
         None => {
-            let detail = format!("rollout {id} of {version}: all groups have it");
-            let rollout = Rollout { state: RolloutState::Done, ..rollout };
-            Step { rollout, told: (action::ROLLOUT_DONE, Severity::Info, detail) }
+            let done = Rollout { state: RolloutState::Done, ..next };
+            (done, action::ROLLOUT_DONE, "all groups have it".to_owned())
         }
-    })
+    };
+    let detail = format!("rollout {id} of {}: {what}", rollout.version);
+    Some(Step { rollout, told: Some((action, Severity::Info, detail)) })
+}
+
+/// A rollout that somebody asks for, as the one of this number.
+pub fn begin(id: u64, request: RolloutRequest, author: &str, now_us: i64) -> Rollout {
+    let RolloutRequest { version, groups, stay_s, note } = request;
+    Rollout {
+        id,
+        revision: 1,
+        version,
+        groups,
+        stage: 0,
+        state: RolloutState::Running,
+        reason: String::new(),
+        stay_s,
+        well_since_us: None,
+        passed_over: Vec::new(),
+        author: author.to_owned(),
+        note,
+        began_us: now_us,
+        changed_us: now_us,
+    }
+}
+
+/// The next revision, in which nobody has fared well yet.
+fn next(rollout: &Rollout, now_us: i64) -> Rollout {
+    Rollout { revision: rollout.revision + 1, well_since_us: None, changed_us: now_us, ..rollout.clone() }
+}
+
+/// Halts it, for this reason.
+pub fn halt(rollout: &Rollout, reason: String, now_us: i64) -> Rollout {
+    Rollout { state: RolloutState::Halted, reason, ..next(rollout, now_us) }
 }
 
 /// Lets a halted rollout go on: who failed is passed over.
@@ -182,15 +211,7 @@ pub fn go_on(rollout: &Rollout, boxes: &[RolloutBox], now_us: i64) -> Rollout {
     let mut passed_over = rollout.passed_over.clone();
     passed_over
         .extend(boxes.iter().filter(|b| b.state == RolloutBoxState::Failed).map(|b| b.gateway.clone()));
-    Rollout {
-        state: RolloutState::Running,
-        reason: String::new(),
-        revision: rollout.revision + 1,
-        well_since_us: None,
-        changed_us: now_us,
-        passed_over,
-        ..rollout.clone()
-    }
+    Rollout { state: RolloutState::Running, reason: String::new(), passed_over, ..next(rollout, now_us) }
 }
 
 #[cfg(test)]

@@ -1,32 +1,21 @@
 //! A rollout by what boxes tell.
 
 use common::TenantId;
-use common::api::{Release, Rollout, RolloutBox, RolloutBoxState, RolloutState, UpdateReport, UpdateState};
+use common::api::{
+    Release, Rollout, RolloutBox, RolloutBoxState, RolloutRequest, RolloutState, UpdateReport, UpdateState,
+};
 use common::names::action;
 
-use super::{boxes, go_on, is_group, offer, step};
+use super::{Step, begin, boxes, go_on, is_group, offer, step};
 use crate::storage::GatewayKey;
 use crate::update::UpdateBox;
 
 const S: i64 = 1_000_000;
 
 fn rollout() -> Rollout {
-    Rollout {
-        id: 3,
-        revision: 1,
-        version: "1.1.0".into(),
-        groups: vec!["canary".into(), "rest".into()],
-        stage: 0,
-        state: RolloutState::Running,
-        reason: String::new(),
-        stay_s: 10,
-        well_since_us: None,
-        passed_over: Vec::new(),
-        author: "anna".into(),
-        note: String::new(),
-        began_us: 0,
-        changed_us: 0,
-    }
+    let groups = vec!["canary".into(), "rest".into()];
+    let request = RolloutRequest { version: "1.1.0".into(), groups, stay_s: 10, note: String::new() };
+    begin(3, request, "anna", 0)
 }
 
 fn release(arch: &str) -> Release {
@@ -64,6 +53,10 @@ fn say(rollout: &Rollout, one: &mut UpdateBox, state: UpdateState, version: &str
     (report.state, report.version, report.reason) = (state, version.into(), "so".into());
 }
 
+fn action(step: &Step) -> &str {
+    step.told.as_ref().unwrap().0
+}
+
 fn look(rollout: &Rollout, all: &[UpdateBox]) -> Vec<RolloutBox> {
     boxes(rollout, &[release("arm64"), release("armhf")], all, S, |_| Some(S))
 }
@@ -92,13 +85,13 @@ fn groups_have_their_turn_one_after_the_other_once_the_one_before_has_fared_well
     let reset = step(&now, &away, 11 * S).unwrap().rollout;
     assert_eq!(reset.well_since_us, None);
     let next = step(&now, &look(&now, &all), 12 * S).unwrap();
-    assert_eq!((next.rollout.stage, next.told.0), (1, action::ROLLOUT_STAGE));
+    assert_eq!((next.rollout.stage, action(&next)), (1, action::ROLLOUT_STAGE));
     now = next.rollout;
     // Who runs it already counts as done.
     all[1].report.as_mut().unwrap().version = "1.1.0".into();
     now = step(&now, &look(&now, &all), 13 * S).unwrap().rollout;
     let done = step(&now, &look(&now, &all), 23 * S).unwrap();
-    assert_eq!((done.rollout.state, done.told.0), (RolloutState::Done, action::ROLLOUT_DONE));
+    assert_eq!((done.rollout.state, action(&done)), (RolloutState::Done, action::ROLLOUT_DONE));
     assert_eq!(step(&done.rollout, &look(&now, &all), 99 * S), None);
 }
 
@@ -109,7 +102,7 @@ fn any_failure_halts_it_also_in_a_group_that_had_its_turn() {
     let mut all = vec![one("a", "canary"), one("b", "rest")];
     say(&now, &mut all[0], UpdateState::GaveWay, "1.0.0");
     let halted = step(&now, &look(&now, &all), S).unwrap();
-    assert_eq!((halted.rollout.state, halted.told.0), (RolloutState::Halted, action::ROLLOUT_HALTED));
+    assert_eq!((halted.rollout.state, action(&halted)), (RolloutState::Halted, action::ROLLOUT_HALTED));
     assert!(halted.rollout.reason.contains("a (group canary): gave way: so"), "{halted:?}");
     let seen = look(&halted.rollout, &all);
     assert_eq!(offer(&halted.rollout, &[release("arm64")], &all[1], &seen[1]), None);

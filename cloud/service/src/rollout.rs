@@ -70,8 +70,7 @@ impl Rollouts {
         let since = |b: &UpdateBox| connected.iter().find(|v| v.id == b.key.gateway).map(|v| v.since_us);
         let seen = boxes(&rollout, &releases, &all, now_us, since);
         if let Some(next) = step(&rollout, &seen, now_us) {
-            let (action, severity, detail) = next.told;
-            let entry = LogEntry {
+            let entry = |(action, severity, detail): (&str, _, _)| LogEntry {
                 at_us: now_us,
                 actor: "system".into(),
                 action: action.into(),
@@ -81,7 +80,7 @@ impl Rollouts {
                 code: None,
                 detail,
             };
-            let told: Vec<_> = (!entry.detail.is_empty()).then_some(entry).into_iter().collect();
+            let told: Vec<_> = next.told.map(entry).into_iter().collect();
             match self.storage.put_rollout(&self.tenant, &next.rollout, &told).await {
                 Ok(()) => {
                     for entry in &told {

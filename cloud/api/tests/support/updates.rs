@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use cloud_core::update::{UpdateBox, UpdateStorage};
 use cloud_core::{GatewayKey, StoreError};
 use common::TenantId;
-use common::api::{Release, Rollout, UpdateReport};
+use common::api::{Release, Rollout, RolloutRequest, UpdateReport};
 use common::command::LogEntry;
 use uuid::Uuid;
 
@@ -25,22 +25,9 @@ pub struct Updates {
 
 /// A rollout as somebody began it.
 pub fn rollout() -> Rollout {
-    Rollout {
-        id: 1,
-        revision: 1,
-        version: "1.0.0".into(),
-        groups: vec!["canary".into()],
-        stage: 0,
-        state: common::api::RolloutState::Running,
-        reason: String::new(),
-        stay_s: 60,
-        well_since_us: None,
-        passed_over: Vec::new(),
-        author: "anna".into(),
-        note: String::new(),
-        began_us: 0,
-        changed_us: 0,
-    }
+    let groups = vec!["canary".into()];
+    let request = RolloutRequest { version: "1.0.0".into(), groups, stay_s: 60, note: String::new() };
+    cloud_core::rollout::begin(1, request, "anna", 0)
 }
 
 impl Memory {
