@@ -2,6 +2,7 @@
 //! others, and clients to look at what comes out. For scenarios and benchmarks; no product code here.
 
 pub mod api;
+pub mod cli;
 pub mod cloud;
 pub mod faults;
 pub mod field;

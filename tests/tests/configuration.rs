@@ -4,7 +4,6 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 use std::time::Duration;
 
 use common::Value;
@@ -12,9 +11,9 @@ use common::api::{Accepts, ConfigurationState, ConfigurationView, TwinView};
 use common::command::LogEntry;
 use common::names::action;
 use reqwest::Method;
+use tests::cli::{Said, twinway};
 use tests::field::ModbusDevice;
 use tests::gateway::{Setup, registers_device};
-use tests::process::program;
 use tests::{Cloud, Gateway, until};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -22,26 +21,8 @@ use tokio::sync::watch;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// What a command line gave.
-#[derive(Debug)]
-struct Said {
-    code: i32,
-    out: String,
-    err: String,
-}
-
 async fn config(cloud: &Cloud, words: &[&str]) -> Said {
-    let mut command = Command::new(program("twinway"));
-    command.args(["--url", &format!("http://{}", cloud.http), "gateway", "config"]).args(words);
-    command.env("TWINWAY_TOKEN", cloud.api().token().expect("signed in"));
-    let output: Output =
-        tokio::task::spawn_blocking(move || command.output().expect("it runs")).await.expect("it ends");
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Said {
-        code: output.status.code().expect("an exit code"),
-        out: text(&output.stdout),
-        err: text(&output.stderr),
-    }
+    twinway(cloud, &[&["gateway", "config"], words].concat()).await
 }
 
 /// A file with a document, which `config put` takes.

@@ -30,7 +30,7 @@ pub use manifest::{File, Manifest, machine};
 pub use sign::sign;
 pub use start::{Program, choose, forget, programs};
 pub use state::{Expects, Installed, Log, State, Trial, What};
-pub use transfer::{Transfer, can_receive, clear, is_waiting, take_back};
+pub use transfer::{Transfer, can_receive, clear, is_begun, is_waiting, take_back};
 pub use watch::{Ended, Patience, Restart, watch};
 
 /// Name of the packaged program, in state and notes.

@@ -76,6 +76,15 @@ pub fn is_waiting(folder: &Folder) -> bool {
     entries.into_iter().any(|e| e.path().extension().is_some_and(|e| e == ENDING))
 }
 
+/// Whether something of this bundle came and has not got its name yet.
+pub fn is_begun(folder: &Folder, sha256: &str) -> bool {
+    part(folder, sha256).exists()
+}
+
+fn part(folder: &Folder, sha256: &str) -> PathBuf {
+    folder.incoming().join(sha256).with_extension(PART)
+}
+
 /// Takes away the bundles that the updater has yet to look at.
 ///
 /// # Errors
@@ -101,7 +110,7 @@ impl Transfer {
         }
         can_receive(folder)?;
         let incoming = folder.incoming();
-        let path = incoming.join(sha256).with_extension(PART);
+        let path = part(folder, sha256);
         clear_but(folder, Some(&path))?;
         let flags = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default();
         let mut options = OpenOptions::new();

@@ -11,36 +11,14 @@ use std::time::Duration;
 
 use common::api::{RolloutView, UpdateView};
 use serde_json::Value;
+use tests::cli::{Said, twinway};
 use tests::gateway::{registers_device, write_private};
 use tests::process::program;
 use tests::{Cloud, until};
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 
-/// What a command line gave.
-#[derive(Debug)]
-pub(crate) struct Said {
-    pub(crate) code: i32,
-    pub(crate) out: String,
-    pub(crate) err: String,
-}
-
-/// `twinway` as the cloud's administrator.
-pub(crate) async fn twinway(cloud: &Cloud, words: &[&str]) -> Said {
-    let mut command = Command::new(program("twinway"));
-    command.args(["--url", &format!("http://{}", cloud.http)]).args(words);
-    command.env("TWINWAY_TOKEN", cloud.api().token().expect("signed in"));
-    let output: Output =
-        tokio::task::spawn_blocking(move || command.output().expect("it runs")).await.expect("it ends");
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Said {
-        code: output.status.code().expect("an exit code"),
-        out: text(&output.stdout),
-        err: text(&output.stderr),
-    }
-}
-
-/// The same of what must succeed.
+/// The command line, which must succeed.
 pub(crate) async fn done(cloud: &Cloud, words: &[&str]) -> Said {
     let said = twinway(cloud, words).await;
     assert_eq!(said.code, 0, "{words:?}: {said:?}");

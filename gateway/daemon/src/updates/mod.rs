@@ -18,7 +18,7 @@ use common::text::unhex;
 use common::wire::{Body, Piece, PieceRequest};
 use gateway_core::{FrameLog as _, Updates};
 use gateway_update::{
-    Error, Folder, Log, State, Transfer, What, can_receive, clear, is_waiting, machine, take_back,
+    Error, Folder, Log, State, Transfer, What, can_receive, clear, is_begun, is_waiting, machine, take_back,
 };
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -385,8 +385,7 @@ impl Updater {
         let (Some(offer), folder) = (work.note.offer.clone(), Folder::new(&self.takes().folder)) else {
             return;
         };
-        let part = folder.incoming().join(&offer.sha256).with_extension("part");
-        if !part.exists() {
+        if !is_begun(&folder, &offer.sha256) {
             return;
         }
         work.note.set(UpdateState::Receiving, "", self.clock.now_us());
