@@ -16,7 +16,7 @@ use opcua_types::{
 /// The largest value is a schema of 200 kB.
 const MOST: usize = 1 << 20;
 
-pub(crate) fn context() -> ContextOwned {
+fn context() -> ContextOwned {
     let options = DecodingOptions {
         max_string_length: MOST,
         max_byte_string_length: MOST,
@@ -26,7 +26,7 @@ pub(crate) fn context() -> ContextOwned {
     ContextOwned::new_default(NamespaceMap::new(), options)
 }
 
-/// The nodes of a table that [`write`](crate::write()) made, in its order.
+/// The nodes of a table, in its order: OPC UA binary of all their parts, one after the other, deflated.
 pub struct Reader<'a> {
     bytes: BufReader<ZlibDecoder<&'a [u8]>>,
     context: ContextOwned,

@@ -27,7 +27,7 @@ fn attributes(item: &ImportedItem) -> Vec<(AttributeId, Vec<u8>, bool)> {
 #[test]
 fn the_table_holds_the_nodes_of_the_crate() {
     let (ours, theirs) =
-        (namespace_table::load(&table::CoreNamespace), namespace_table::load(&original::CoreNamespace));
+        (namespace_table::load(&ours::CoreNamespace), namespace_table::load(&original::CoreNamespace));
     assert!(theirs.len() > 5000);
     assert_eq!(ours.len(), theirs.len());
     for (a, b) in ours.iter().zip(&theirs) {
@@ -35,14 +35,15 @@ fn the_table_holds_the_nodes_of_the_crate() {
         assert_eq!(attributes(a), attributes(b), "{} {:?}", node.node_id(), node.browse_name());
         assert_eq!(format!("{:?}", a.references), format!("{:?}", b.references), "{}", node.node_id());
     }
-    assert_eq!(table::CoreNamespace.get_own_namespaces(), original::CoreNamespace.get_own_namespaces());
+    assert_eq!(ours::CoreNamespace.get_own_namespaces(), original::CoreNamespace.get_own_namespaces());
 }
 
 #[test]
 fn a_table_that_is_cut_off_says_so() {
-    let whole = table::write(&namespace_table::load(&original::CoreNamespace)[..100]).expect("encodes");
-    let items: Vec<_> = table::Reader::new(&whole).collect();
+    let whole =
+        namespace_table::write(&namespace_table::load(&original::CoreNamespace)[..100]).expect("encodes");
+    let items: Vec<_> = ours::Reader::new(&whole).collect();
     assert!(items.len() == 100 && items.iter().all(Result::is_ok));
     let cut = &whole[..whole.len() / 2];
-    assert!(table::Reader::new(cut).take(100).any(|item| item.is_err()));
+    assert!(ours::Reader::new(cut).take(100).any(|item| item.is_err()));
 }

@@ -1,4 +1,4 @@
-//! Writes a table of nodes: OPC UA binary of all their parts, one after the other, deflated.
+//! Writes a table of nodes, as the gateway reads it.
 
 use std::io::Write;
 
@@ -6,18 +6,16 @@ use flate2::Compression;
 use flate2::write::ZlibEncoder;
 use opcua_nodes::{ImportedItem, NodeType};
 use opcua_types::{
-    BinaryEncodable, Context, DataEncoding, DataTypeDefinition, DataValue, EncodingResult, Error,
-    LocalizedText, NumericRange, TimestampsToReturn,
+    BinaryEncodable, Context, ContextOwned, DataEncoding, DataTypeDefinition, DataValue, DecodingOptions,
+    EncodingResult, Error, LocalizedText, NamespaceMap, NumericRange, TimestampsToReturn,
 };
-
-use crate::read::context;
 
 /// The table of these nodes.
 ///
 /// # Errors
 /// A node that OPC UA cannot encode.
 pub fn write(items: &[ImportedItem]) -> EncodingResult<Vec<u8>> {
-    let context = context();
+    let context = ContextOwned::new_default(NamespaceMap::new(), DecodingOptions::default());
     let mut bytes = ZlibEncoder::new(Vec::new(), Compression::best());
     let mut to = To { bytes: &mut bytes, context: &context.context() };
     to.put(&u32::try_from(items.len()).map_err(Error::encoding)?)?;
