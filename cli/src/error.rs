@@ -111,7 +111,10 @@ pub fn remedy_of(code: Code) -> Option<&'static str> {
         Code::Unauthenticated => "sign in with `twinway login <url>`, or set TWINWAY_TOKEN",
         Code::Forbidden => "ask an administrator for a role that allows it on this asset",
         Code::WrongOrigin => "use an address that the server knows as its own name",
-        Code::NotFound | Code::UnknownTwin => "`twinway twins ls` lists the twins that you may see",
+        Code::UnknownTwin => "`twinway twins ls` lists the twins that you may see",
+        Code::NotFound => {
+            "lists show what there is and you may see: `twinway twins ls`, `twinway gateway list`"
+        }
         Code::UnknownPoint => "`twinway twins get <twin>` lists its points",
         Code::IdempotencyConflict => "use a new idempotency key for a new command",
         Code::GatewayOffline => "see `twinway gateways`; commands are never queued for an offline gateway",

@@ -78,7 +78,8 @@ pub(crate) async fn get(State(api): State<Api>, _caller: Caller) -> Result<Json<
 
 async fn newest(api: &Api) -> Result<Rollout, ApiError> {
     let found = api.storage.rollout(&api.options.tenant).await?;
-    found.ok_or_else(|| ApiError::not_found("rollout"))
+    let none = "nothing has been rolled out yet: `twinway rollout start VERSION --groups ...`";
+    found.ok_or_else(|| ApiError::new(Code::NotFound, none))
 }
 
 async fn view(api: &Api, rollout: Rollout) -> Result<Json<RolloutView>, ApiError> {

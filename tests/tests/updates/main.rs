@@ -283,6 +283,8 @@ async fn what_a_box_does_not_want_or_trust_never_reaches_its_updater() {
         into_group(&cloud, name, name, &of_box).await;
         boxes.push(of_box);
     }
+    let said = twinway(&cloud, &["rollout", "status"]).await;
+    assert!(said.code != 0 && said.err.contains("nothing has been rolled out"), "{said:?}");
     let bundle = signer.bundle("1.0.0", &same(), 100_000);
     // What is no bundle, is cut or was changed is not kept.
     let mut spoilt = std::fs::read(&bundle).expect("a bundle");
