@@ -19,7 +19,7 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// So many bytes of frames do not wait longer, nor do half of the samples that may wait.
 const MOST_BYTES: usize = 128 << 20;
 /// A burst leaves holes in the heap: what is free goes back so often, after a compaction.
-const GIVE_BACK_EVERY: Duration = Duration::from_secs(600);
+const GIVE_BACK_EVERY: Duration = Duration::from_secs(60);
 
 #[derive(Clone)]
 pub(crate) struct Compaction {

@@ -24,8 +24,8 @@ pub(crate) struct Recovered {
     pub(crate) segments: Vec<Segment>,
     /// What is missing and was not told yet.
     pub(crate) gaps: Vec<Gap>,
-    /// Incarnation, and the last sound sequence before damage that nothing sound follows in its file.
-    damage: Vec<(Incarnation, u64)>,
+    /// Incarnation, and a number up to which all were given out, whether a frame of them is left or not.
+    given: Vec<(Incarnation, u64)>,
     /// Files that stay where they are, unread.
     pub(crate) unread: Vec<Unread>,
     /// Ordinals of segments whose files still hold what is gone.
@@ -106,7 +106,7 @@ pub(crate) fn recover(
 }
 
 fn add(disk: &dyn Disk, found: &mut Recovered, opened: segment::Opened, gone: &Sets) {
-    let segment::Opened { mut segment, damage } = opened;
+    let segment::Opened { mut segment, first, damage } = opened;
     found.next_ordinal = found.next_ordinal.max(segment.ordinal.saturating_add(1));
     let all = segment.contents.present.len();
     if let Some(gone) = gone.get(&segment.incarnation) {
@@ -130,8 +130,11 @@ fn add(disk: &dyn Disk, found: &mut Recovered, opened: segment::Opened, gone: &S
         found.to_shrink.push(segment.ordinal);
     }
     let incarnation = segment.incarnation;
+    // A file begins behind all that the files before it took. Behind damage at the end of one at least one frame was lost;
+    // nobody can say how many.
+    found.given.push((incarnation, first.saturating_sub(1)));
     let ends = damage.into_iter().filter(|(_, after)| after.is_none());
-    found.damage.extend(ends.map(|(before, _)| (incarnation, before)));
+    found.given.extend(ends.map(|(before, _)| (incarnation, before + 1)));
     found.segments.push(segment);
 }
 
@@ -160,11 +163,8 @@ fn judge(found: &mut Recovered, gone: &Sets) {
     }
     for incarnation in order {
         let Some(there) = there.get(&incarnation) else { continue };
-        let mut expected: IntervalSet = vec![(1, there.last().unwrap_or(0))].into();
-        // Behind the last frame of all at least one was lost; nobody can say how many.
-        for (_, before) in found.damage.iter().filter(|(i, _)| *i == incarnation) {
-            expected.insert(before + 1);
-        }
+        let given = found.given.iter().filter(|(i, _)| *i == incarnation).map(|(_, last)| *last).max();
+        let expected: IntervalSet = vec![(1, there.last().max(given).unwrap_or(0))].into();
         let missing: Vec<_> = expected.difference(there).collect();
         for (first, last) in missing {
             if may_be_unread(&found.segments, &found.unread, incarnation, (first, last)) {

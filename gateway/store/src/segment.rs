@@ -344,6 +344,8 @@ fn header(incarnation: Incarnation, ordinal: u64, first: u64, schema: SchemaHash
 #[derive(Debug)]
 pub(crate) struct Opened {
     pub(crate) segment: Segment,
+    /// The number that it was begun for.
+    pub(crate) first: u64,
     /// Damage: last sound sequence before it, first sound one after it if any.
     pub(crate) damage: Vec<(u64, Option<u64>)>,
 }
@@ -400,7 +402,7 @@ pub(crate) fn open(disk: &dyn Disk, path: &Path, ordinal: Option<u64>) -> io::Re
     if let Some(contents) = read_footer(&*file, incarnation, size)? {
         segment.contents = contents;
         segment.closed = true;
-        return Ok(Found::Segment(Box::new(Opened { segment, damage: Vec::new() })));
+        return Ok(Found::Segment(Box::new(Opened { segment, first, damage: Vec::new() })));
     }
     scan(&*file, segment, first).map(|o| Found::Segment(Box::new(o)))
 }
@@ -432,7 +434,7 @@ fn scan(file: &dyn DiskFile, mut segment: Segment, first: u64) -> io::Result<Ope
     if broken {
         damage.push((last, None));
     }
-    Ok(Opened { segment, damage })
+    Ok(Opened { segment, first, damage })
 }
 
 /// Incarnation, ordinal, first sequence and schema; or the version, if it is a sound header of another one.

@@ -412,3 +412,28 @@ async fn bad_sectors_cost_their_frames_and_are_told_once() {
     let audits = [3, 8, 13, 18].into_iter().filter(|s| there.contains(s));
     assert!(audits.clone().count() >= 3 && audits.clone().all(|s| left.contains(&s)), "{left:?}");
 }
+
+/// Where a file is empty and nothing sound is left in the next, its header still says which numbers went before it.
+#[tokio::test]
+async fn what_an_emptied_file_held_is_told_at_once_by_the_header_of_the_next() {
+    for behind in [0, 18] {
+        let dir = tempfile::tempdir().unwrap();
+        let (incarnation, _) = three_segments(dir.path()).await;
+        let paths = segments(dir.path());
+        let [.., emptied, last] = &paths[..] else { panic!("{paths:?}") };
+        std::fs::write(emptied, b"").unwrap();
+        let header = std::fs::read(last).unwrap();
+        std::fs::write(last, &header[..60 + behind]).unwrap();
+        let store = open(options(dir.path()));
+        let left = read_all(&store, incarnation).last().unwrap().0;
+        synced(&store).await;
+        let began = u64::from_le_bytes(header[32..40].try_into().unwrap());
+        // Bytes behind the header are of one frame at least.
+        let lost = (left + 1, if behind == 0 { began - 1 } else { began });
+        assert_eq!(gaps(&store).iter().map(|g| g.seqs).collect::<Vec<_>>(), [Some(lost)]);
+        drop(store);
+        let store = open(options(dir.path()));
+        synced(&store).await;
+        assert_eq!(gaps(&store), []);
+    }
+}
