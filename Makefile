@@ -80,7 +80,7 @@ faults:
 # The gateway and the command line for another architecture. `OFFLINE=1`: with the distribution's own Rust, also where rustup
 # has the target.
 cross:
-	cross/build.sh $(ARCH) $(PRODUCT) twinway
+	cross/build.sh $(ARCH) $(PRODUCT) $(if $(filter twinway-cloud,$(PRODUCT)),twinway)
 
 # Packages of what `cross` built, into target/cross/packages.
 deb: cross

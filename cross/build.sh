@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Builds programs for an architecture, as they go into packages: `cross/build.sh ARCH [PACKAGE...]`, by default all three. They lie
-# in target/cross/build/TRIPLE/PROFILE afterwards, with their symbols. Environment: PROFILE (dist), CARGO, FEATURES (arguments
-# about features for cargo).
+# Builds programs for an architecture, as they go into packages: `cross/build.sh ARCH [PACKAGE...]`, by default all three. The gateway
+# is the command line as well, when it is called `twinway`. They lie in target/cross/build/TRIPLE/PROFILE afterwards, with their
+# symbols. Environment: PROFILE (dist), CARGO, FEATURES (arguments about features for cargo).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 wanted=${1:?architecture}

@@ -8,6 +8,6 @@ for wanted; do
   OFFLINE=1 cross/setup.sh "$wanted"
   (
     . "target/cross/env-$wanted.sh"
-    "${CARGO:-cargo}" check "${cargo_flags[@]}" --locked --target "$triple" --package twinway-gateway --package twinway
+    "${CARGO:-cargo}" check "${cargo_flags[@]}" --locked --target "$triple" --package twinway-gateway
   )
 done

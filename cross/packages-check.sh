@@ -15,7 +15,7 @@ cannot() {
 [ "$(id -u)" -eq 0 ] || cannot "a root file system is made as root"
 command -v apt-get >/dev/null || cannot "this is no Debian"
 cross/boot/setup.sh arm64
-OFFLINE=1 cross/build.sh arm64 twinway-gateway twinway
+OFFLINE=1 cross/build.sh arm64 twinway-gateway
 deb=$(cross/deb.sh twinway-gateway arm64)
 cross/same.sh twinway-gateway arm64
 cross/boot/test.py arm64 "$deb"

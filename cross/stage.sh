@@ -23,7 +23,16 @@ runner_of=CARGO_TARGET_$(tr a-z- A-Z_ <<< "$triple")_RUNNER
 # A program without its symbols.
 program() { "$gcc-strip" -o "$2" "$built/$1" && chmod 755 "$2"; }
 program "$name" "$root/usr/bin/$name"
-program twinway "$own/twinway"
+if [ "$name" = twinway-gateway ]; then
+  # The gateway is the command line as well: two programs would be a third more to carry.
+  ln -s "../../bin/$name" "$own/twinway"
+  "${runner[@]}" "$own/twinway" --version | grep -q '^twinway ' || {
+    echo "$name was built without its feature cli, so the package would lack the command line: add twinway-gateway/cli to FEATURES" >&2
+    exit 2
+  }
+else
+  program twinway "$own/twinway"
+fi
 
 page() { python3 cross/man.py "$2" "$(date -u -d "@$SOURCE_DATE_EPOCH" +%F)" "${runner[@]}" "$1" | gzip -9n > "$3"; }
 page "$root/usr/bin/$name" "$summary" "$root/usr/share/man/man1/$name.1.gz"

@@ -13,6 +13,8 @@ mkdir -p "$packages"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cross/stage.sh "$name" "$arch" "$work/files"
+# A link, and a bundle has none: the command line is the package's.
+rm "$work/files/usr/lib/$name/twinway"
 runner=()
 runner_of=CARGO_TARGET_$(tr a-z- A-Z_ <<< "$triple")_RUNNER
 [ -z "${!runner_of:-}" ] || read -ra runner <<< "${!runner_of}"

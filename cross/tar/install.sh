@@ -16,7 +16,7 @@ links() {
 
 remove() {
   systemctl disable --now "$name.service" || true
-  (cd "$here/files" && find usr -type f) | while read -r file; do rm -f "/$file"; done
+  (cd "$here/files" && find usr ! -type d) | while read -r file; do rm -f "/$file"; done
   # Gateway and cloud bring the same command line: what leads to the other's stays.
   links | while read -r link to; do [ "$(readlink "$link")" != "/usr/lib/$name/$to" ] || rm -f "$link"; done
   # Folders that were not there before; one that something else uses by now is not empty.

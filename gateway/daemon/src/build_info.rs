@@ -18,7 +18,8 @@ const SETTINGS: Option<&str> = option_env!("TWINWAY_SETTINGS");
 pub(crate) type Features = &'static [(&'static str, bool)];
 
 /// Of this build.
-pub(crate) const FEATURES: [(&str, bool); 7] = [
+pub(crate) const FEATURES: [(&str, bool); 8] = [
+    ("cli", cfg!(feature = "cli")),
     ("modbus", cfg!(feature = "modbus")),
     ("mqtt", cfg!(feature = "mqtt")),
     ("opcua-client", cfg!(feature = "opcua-client")),

@@ -117,8 +117,18 @@ enum BrokerVerb {
     },
 }
 
+/// Whether the program was called by this name: a package has a link of this name to it.
+#[cfg(feature = "cli")]
+fn is_called(name: &str) -> bool {
+    std::env::args_os().next().is_some_and(|called| Path::new(&called).file_name().is_some_and(|n| n == name))
+}
+
 #[allow(clippy::print_stdout, clippy::print_stderr)] // a command line speaks
 fn main() -> ExitCode {
+    #[cfg(feature = "cli")]
+    if is_called("twinway") {
+        return twinway::main(std::env::args_os());
+    }
     heap::bound(2);
     let arguments = match Cli::try_parse() {
         Ok(arguments) => arguments,

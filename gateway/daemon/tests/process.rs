@@ -50,6 +50,18 @@ fn a_good_configuration_and_the_version_are_told() {
     assert_eq!(code, Some(64), "a service with wrong arguments is not started again: {told}");
 }
 
+#[cfg(feature = "cli")]
+#[test]
+fn called_twinway_it_is_the_command_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let link = dir.path().join("twinway");
+    std::os::unix::fs::symlink(program().get_program(), &link).unwrap();
+    let (code, told, _) = text(&std::process::Command::new(&link).arg("--version").output().unwrap());
+    assert_eq!((code, told.as_str()), (Some(0), concat!("twinway ", env!("CARGO_PKG_VERSION"), "\n")));
+    let (code, _, told) = text(&std::process::Command::new(&link).arg("run").output().unwrap());
+    assert_ne!(code, Some(0), "a verb of the service is none of the command line: {told}");
+}
+
 async fn start(dir: &std::path::Path, plc: &Plc) -> Child {
     let file = config(dir, plc.addr);
     let mut command = tokio::process::Command::from(program());

@@ -49,6 +49,8 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
             "gateway-sparkplug",
             "gateway-opcua",
             "gateway-opcua-server",
+            // Its other name, and nothing of it in the service.
+            "twinway",
         ],
     ),
     ("cloud-core", &["common"]),
