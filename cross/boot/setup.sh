@@ -2,7 +2,7 @@
 # Makes what the boot test needs, once, in target/cross/boot/ARCH: a root file system with systemd, a kernel, and an emulator. Of
 # the distribution, Debian 12; of the machine's own packages only mmdebstrap and, for another architecture, arch-test and
 # qemu-user-static are added, and that the kernel runs its programs with qemu (binfmt_misc, until the next boot). As root:
-# `cross/boot/setup.sh arm64` or `amd64`.
+# `cross/boot/setup.sh arm64` or `amd64`; for `armhf` that of arm64, on whose processor its programs run as well, and the C library of armhf.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 arch=${1:?architecture}
@@ -10,10 +10,19 @@ boot=$PWD/target/cross/boot/$arch
 mkdir -p "$boot"
 . cross/apt.sh
 own=$(dpkg --print-architecture)
+if [ "$arch" = armhf ]; then
+  "$0" arm64
+  conf=$(private_apt armhf "$boot")
+  APT_CONFIG=$conf apt-get update -q >&2
+  mkdir -p "$boot/debs"
+  rm -f "$boot"/debs/*.deb
+  (cd "$boot/debs" && APT_CONFIG=$conf apt-get download -q libc6 libcrypt1 libgcc-s1 gcc-12-base >&2)
+  exit
+fi
 case "$arch" in
   arm64) program=qemu-system-aarch64 package=qemu-system-arm console=ttyAMA0 disk=nvme0n1 ;;
   amd64) program=qemu-system-x86_64 package=qemu-system-x86 console=ttyS0 disk=nvme0n1 ;;
-  *) echo "unknown architecture $arch: expected arm64 or amd64" >&2; exit 2 ;;
+  *) echo "unknown architecture $arch: expected arm64, armhf or amd64" >&2; exit 2 ;;
 esac
 
 apt_install mmdebstrap
