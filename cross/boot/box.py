@@ -11,7 +11,7 @@ import time
 PROMPT = b"root@box1:~# "
 
 
-PROGRAMS = {"arm64": "qemu-system-aarch64", "amd64": "qemu-system-x86_64"}
+PROGRAMS = {"arm64": "qemu-system-aarch64", "armhf": "qemu-system-aarch64", "amd64": "qemu-system-x86_64"}
 
 
 def emulator(arch, boot):
@@ -31,7 +31,7 @@ def emulator(arch, boot):
 
 def machine(arch):
     """The machine, its processor, and where its console is."""
-    if arch == "arm64":
+    if arch != "amd64":
         return ["-M", "virt,gic-version=2", "-cpu", "cortex-a53", "-accel", "tcg,thread=multi"], "ttyAMA0"
     # Not KVM: where this runs in a machine that is virtual itself, it may be there and not work.
     return ["-M", "q35", "-accel", "tcg,thread=multi"], "ttyS0"

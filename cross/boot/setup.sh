@@ -2,7 +2,7 @@
 # Makes what the boot test needs, once, in target/cross/boot/ARCH: a root file system with systemd, a kernel, and an emulator. Of
 # the distribution, Debian 12; of the machine's own packages only mmdebstrap and, for another architecture, arch-test and
 # qemu-user-static are added, and that the kernel runs its programs with qemu (binfmt_misc, until the next boot). As root:
-# `cross/boot/setup.sh arm64` or `amd64`; for `armhf` that of arm64, on whose processor its programs run as well, and the C library of armhf.
+# `cross/boot/setup.sh arm64`, `armhf` (of 32 bits, on the kernel of arm64) or `amd64`.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 arch=${1:?architecture}
@@ -10,17 +10,11 @@ boot=$PWD/target/cross/boot/$arch
 mkdir -p "$boot"
 . cross/apt.sh
 own=$(dpkg --print-architecture)
-if [ "$arch" = armhf ]; then
-  "$0" arm64
-  conf=$(private_apt armhf "$boot")
-  APT_CONFIG=$conf apt-get update -q >&2
-  mkdir -p "$boot/debs"
-  rm -f "$boot"/debs/*.deb
-  (cd "$boot/debs" && APT_CONFIG=$conf apt-get download -q libc6 libcrypt1 libgcc-s1 gcc-12-base >&2)
-  exit
-fi
+kernel_arch=$arch
 case "$arch" in
-  arm64) program=qemu-system-aarch64 package=qemu-system-arm console=ttyAMA0 disk=nvme0n1 ;;
+  arm64) program=qemu-system-aarch64 package=qemu-system-arm console=ttyAMA0 disk=nvme0n1 binfmt=qemu-aarch64 ;;
+  # Most boxes of 32 bits have a processor of 64; and no kernel for such has what the emulator needs built in.
+  armhf) program=qemu-system-aarch64 package=qemu-system-arm console=ttyAMA0 disk=nvme0n1 binfmt=qemu-arm kernel_arch=arm64 ;;
   amd64) program=qemu-system-x86_64 package=qemu-system-x86 console=ttyS0 disk=nvme0n1 ;;
   *) echo "unknown architecture $arch: expected arm64, armhf or amd64" >&2; exit 2 ;;
 esac
@@ -30,7 +24,7 @@ if [ "$arch" != "$own" ]; then
   apt_install arch-test qemu-user-static
   # Its programs run here while the root is made.
   [ -e /proc/sys/fs/binfmt_misc/register ] || mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc
-  [ -e /proc/sys/fs/binfmt_misc/qemu-aarch64 ] || cat /usr/lib/binfmt.d/qemu-aarch64.conf > /proc/sys/fs/binfmt_misc/register
+  [ -e "/proc/sys/fs/binfmt_misc/$binfmt" ] || cat "/usr/lib/binfmt.d/$binfmt.conf" > /proc/sys/fs/binfmt_misc/register
 fi
 
 emulator() {
@@ -60,9 +54,9 @@ kernel() {
     return
   fi
   local conf name version
-  conf=$(private_apt "$arch" "$boot")
+  conf=$(private_apt "$kernel_arch" "$boot")
   APT_CONFIG=$conf apt-get update -q >&2
-  name=$(APT_CONFIG=$conf apt-cache depends "linux-image-cloud-$arch" | sed -n 's/.*Depends: \(linux-image-[0-9].*\)/\1/p' | head -n1)
+  name=$(APT_CONFIG=$conf apt-cache depends "linux-image-cloud-$kernel_arch" | sed -n 's/.*Depends: \(linux-image-[0-9].*\)/\1/p' | head -n1)
   mkdir -p "$boot/kernel"
   (cd "$boot/kernel" && APT_CONFIG=$conf apt-get download -q "$name" >&2 && dpkg-deb -x ./*.deb .)
   version=$(basename "$boot"/kernel/lib/modules/*)
@@ -75,6 +69,17 @@ kernel() {
   done
   chroot "$boot/system" depmod "$version"
   cp "$boot/kernel/boot/vmlinuz-$version" "$boot/vmlinuz"
+}
+
+# Mirrors carry the security archive's index of armhf broken now and then, and this root is thrown away: without it there.
+root_list() {
+  local list
+  list=$(apt_list)
+  [ "$arch" = armhf ] || { echo "$list"; return; }
+  case "$list" in
+    *.sources) awk 'BEGIN { RS = ""; ORS = "\n\n" } !/security/' "$list" > "$boot/main.sources"; echo "$boot/main.sources" ;;
+    *) grep -v security "$list" > "$boot/main.list"; echo "$boot/main.list" ;;
+  esac
 }
 
 root() {
@@ -90,7 +95,7 @@ root() {
   [ "$arch" != "$own" ] || include+=,linux-image-cloud-$arch,initramfs-tools
   TMPDIR=$boot mmdebstrap --mode=root --architectures="$arch" --variant=apt --include="$include" \
     --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/doc/*' \
-    bookworm "$boot/system" "$(apt_list)" >&2
+    bookworm "$boot/system" "$(root_list)" >&2
   local etc=$boot/system/etc
   echo box1 > "$etc/hostname"
   echo "/dev/$disk / ext4 defaults 0 1" > "$etc/fstab"

@@ -5,7 +5,7 @@ Installs the package, lets `twinway init` find a Modbus TCP and a Modbus RTU dev
 enrols it in a cloud on the host over TLS, which shows the twin and commands it; stops it so that the watchdog ends it, has another version
 installed by the updater's unit and a bad one give way, goes back, cuts the power while it writes, looks that it is back by itself, that what
 was on disk is there and comes to the cloud once, and purges it. Environment: PROGRAMS, the folder of the host's twinway-cloud and twinway
-(target/release). The box of armhf is that of arm64 with armhf's C library: the package is of 32 bits, the kernel and all else is not.
+(target/release).
 """
 
 import functools
@@ -162,17 +162,6 @@ def serial_port(box):
     ports = box.run("ls /sys/class/tty | grep -E '^ttyS' | while read t; do "
                     "echo $t $(readlink -f /sys/class/tty/$t/device/subsystem); done")
     return next("/dev/" + line.split()[0] for line in ports.splitlines() if line.endswith("/pci"))
-
-
-def foreign(box, own, arch, debs):
-    """What the packages of another architecture need on a box, and that its system calls are let in, which are not the native ones there."""
-    box.run(f"dpkg --add-architecture {arch} && mkdir -p /tmp/foreign")
-    for deb in debs:
-        shutil.copy(deb, own.folder / "foreign.deb")
-        own.get(box, "foreign.deb", f"/tmp/foreign/{deb.name}")
-    box.run("dpkg -i /tmp/foreign/*.deb", limit_s=300)
-    own.put(box, "[Service]\nSystemCallArchitectures=native arm\n", "/tmp/calls.conf")
-    box.run("install -Dm644 /tmp/calls.conf /etc/systemd/system/service.d/calls.conf && systemctl daemon-reload")
 
 
 def install(box, own, figures, package):
@@ -374,8 +363,7 @@ def rss(box):
 def main():
     arch, package = sys.argv[1], pathlib.Path(sys.argv[2]).resolve()
     root = pathlib.Path(__file__).resolve().parents[2]
-    runs_on = {"armhf": "arm64"}.get(arch, arch)
-    boot = root / "target/cross/boot" / runs_on
+    boot = root / "target/cross/boot" / arch
     work = pathlib.Path(tempfile.mkdtemp(prefix="twinway-boot-"))
     began = time.monotonic()
     figures = {"arch": arch, "deb_mb": round(package.stat().st_size / 1e6, 2)}
@@ -394,13 +382,11 @@ def main():
 
         def start():
             nonlocal box
-            box = Box(runs_on, boot, disk, work, serial)
+            box = Box(arch, boot, disk, work, serial)
             return box
 
         figures["boot_s"] = round(start().booted(), 1)
         box.wait_for("ip route | grep -q default")
-        if runs_on != arch:
-            foreign(box, own, arch, sorted((root / "target/cross/boot" / arch / "debs").glob("*.deb")))
         install(box, own, figures, package)
         init(box, figures, port)
         first_data(box, own, figures, port)
