@@ -48,6 +48,23 @@ impl Trend {
     }
 }
 
+/// The least measurement within each of `blocks` equal spans: what stays when what comes and goes is gone. Growth lifts it; a
+/// burst does not.
+#[must_use]
+#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+pub fn lows(series: &[(f64, f64)], blocks: usize) -> Vec<(f64, f64)> {
+    let (Some((from, _)), Some((to, _))) = (series.first(), series.last()) else { return Vec::new() };
+    let width = (to - from) / blocks as f64;
+    let mut lows: Vec<Option<(f64, f64)>> = vec![None; blocks];
+    for (t, y) in series {
+        let low = &mut lows[(((t - from) / width) as usize).min(blocks - 1)];
+        if low.is_none_or(|(_, least)| *y < least) {
+            *low = Some((*t, *y));
+        }
+    }
+    lows.into_iter().flatten().collect()
+}
+
 /// Means of time and value within each span.
 #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 fn means(series: &[(f64, f64)], blocks: usize) -> Vec<(f64, f64)> {
@@ -118,6 +135,23 @@ mod tests {
         });
         let held = held.count();
         assert!((370..=396).contains(&held), "{held} of 400");
+    }
+
+    #[test]
+    fn a_leak_beneath_bursts_is_seen_in_the_lows_alone() {
+        let (mut noise, mut burst) = (noise(7), 0.0);
+        let series: Vec<_> = (0..3600)
+            .map(|s| {
+                if s % 60 == 0 {
+                    burst = (noise() + 0.5) * 80.0;
+                }
+                let in_use = if s % 60 < 5 { 0.0 } else { burst };
+                (f64::from(s), 60.0 + f64::from(s) / 1200.0 + in_use + noise())
+            })
+            .collect();
+        let (all, least) = (Trend::of(&series, 30), Trend::of(&lows(&series, 30), 30));
+        assert!(all.high - all.low > 20.0, "{all:?}");
+        assert!(least.low > 2.5 && least.high < 3.5, "{least:?}");
     }
 
     #[test]

@@ -20,7 +20,7 @@ use tests::field::{Numbered, SensorCounts, numbered_device};
 use tests::gateway::Setup;
 use tests::live::{Item, Live};
 use tests::oracle::WatermarkLine;
-use tests::trend::Trend;
+use tests::trend::{Trend, lows};
 use tests::{Api, Cloud, Gateway};
 
 use crate::figure::{Beside, print, print_beside};
@@ -313,13 +313,16 @@ impl Series {
         )
     }
 
-    /// Of each side, and the worse of both by the upper end of the interval.
+    /// Of each side, and the worse of both by the upper end of the interval; memory twice, as it is and the least of each block.
     fn figures(&self, warm_up: f64) {
-        for (what, series) in [("rss", &self.rss), ("disk", &self.disk)] {
-            let trends = series.each_ref().map(|of| {
-                let warm: Vec<_> = of.iter().filter(|(at_s, _)| *at_s >= warm_up).copied().collect();
-                Trend::of(&warm, BLOCKS)
-            });
+        let warm = |of: &Vec<(f64, f64)>| -> Vec<_> {
+            of.iter().filter(|(at_s, _)| *at_s >= warm_up).copied().collect()
+        };
+        let (rss, disk) = (self.rss.each_ref().map(warm), self.disk.each_ref().map(warm));
+        // What each compaction takes and gives back within a minute hides what stays.
+        let least = rss.each_ref().map(|of| lows(of, BLOCKS));
+        for (what, series) in [("rss", &rss), ("rss_floor", &least), ("disk", &disk)] {
+            let trends = series.each_ref().map(|of| Trend::of(of, BLOCKS));
             let worst = if trends[0].high >= trends[1].high { 0 } else { 1 };
             let show = |name: String, side: usize| {
                 let t = trends[side];
