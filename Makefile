@@ -34,6 +34,7 @@ build:
 # Everything that must hold on main.
 test: setup lint deny web-check
 	$(CARGO) build --locked --workspace --bins
+	CARGO="$(CARGO)" cross/check.sh
 	$(CARGO) test --locked --workspace
 	CARGO_TARGET_DIR=target $(CARGO) test --locked --manifest-path $(TABLE)
 	tests/e2e.sh
@@ -105,7 +106,7 @@ same: cross
 scratch-test:
 	cross/scratch.sh target/cross/packages/*$(ARCH)* $(wildcard target/cross/packages/*.$(shell uname -m).rpm)
 
-# Whether the gateway compiles for arm64 and armhf.
+# Whether the gateway compiles for arm64 and armhf; `make test` looks as well.
 cross-check:
 	cross/check.sh
 
