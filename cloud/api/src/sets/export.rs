@@ -38,7 +38,7 @@ pub(super) trait Encode: Send + Sized + 'static {
     /// Begins.
     fn new() -> io::Result<Self>;
 
-    /// Encodes samples of a point; what can be sent of it.
+    /// Encodes samples of a point; what can be sent so far.
     fn rows(&mut self, asset: &str, point: &str, rows: &[ExportRow]) -> io::Result<Vec<u8>>;
 
     /// Ends; what is left to be sent.

@@ -1,5 +1,6 @@
-//! Samples as Apache Parquet: one row each, a row group for each page, compressed with Snappy. A value stands in the column
-//! of its kind; numbers also in `number`, so that most readers need only that.
+//! Samples as Apache Parquet: one row each, compressed with Snappy. A value stands in the column of its kind; numbers also in
+//! `number`, so that most readers need only that. Row groups are filled over pages and points: a file can have no more than
+//! 32,767, which so many points alone would be.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -49,9 +50,17 @@ impl Write for Written {
     }
 }
 
+/// Rows from which a group is written, but for the first: who asked should see soon that something comes.
+const GROUP: usize = 100_000;
+
 pub(super) struct Parquet {
     writer: SerializedFileWriter<Written>,
     written: Written,
+    /// Of the group that is being filled: asset and point of so many rows, one after the other.
+    of: Vec<(ByteArray, ByteArray, usize)>,
+    rows: Vec<ExportRow>,
+    /// From how many rows on it is written.
+    full: usize,
 }
 
 impl Encode for Parquet {
@@ -65,15 +74,40 @@ impl Encode for Parquet {
             .build();
         let written = Written::default();
         let writer = SerializedFileWriter::new(written.clone(), Arc::new(schema), Arc::new(properties));
-        Ok(Self { writer: writer.map_err(io::Error::other)?, written })
+        let writer = writer.map_err(io::Error::other)?;
+        Ok(Self { writer, written, of: Vec::new(), rows: Vec::new(), full: 1 })
     }
 
     fn rows(&mut self, asset: &str, point: &str, rows: &[ExportRow]) -> io::Result<Vec<u8>> {
+        self.of.push((text(asset), text(point), rows.len()));
+        self.rows.extend_from_slice(rows);
+        if self.rows.len() >= self.full {
+            self.group()?;
+            self.full = GROUP;
+        }
+        Ok(self.written.take())
+    }
+
+    fn end(mut self) -> io::Result<Vec<u8>> {
+        if !self.rows.is_empty() {
+            self.group()?;
+        }
+        self.writer.close().map_err(io::Error::other)?;
+        Ok(self.written.take())
+    }
+}
+
+impl Parquet {
+    /// Writes what was gathered.
+    fn group(&mut self) -> io::Result<()> {
+        let (of, rows) = (std::mem::take(&mut self.of), std::mem::take(&mut self.rows));
+        let rows = &rows[..];
         let mut group = self.writer.next_row_group().map_err(io::Error::other)?;
-        let text = |text: &str| ByteArray::from(text.as_bytes().to_vec());
-        let of: fn(&str, usize) -> Vec<ByteArray> = |s, n| vec![ByteArray::from(s.as_bytes().to_vec()); n];
-        put::<ByteArrayType>(&mut group, &of(asset, rows.len()), None)?;
-        put::<ByteArrayType>(&mut group, &of(point, rows.len()), None)?;
+        let each = |name: fn(&(ByteArray, ByteArray, usize)) -> &ByteArray| -> Vec<ByteArray> {
+            of.iter().flat_map(|run| std::iter::repeat_n(name(run).clone(), run.2)).collect()
+        };
+        put::<ByteArrayType>(&mut group, &each(|run| &run.0), None)?;
+        put::<ByteArrayType>(&mut group, &each(|run| &run.1), None)?;
         put::<Int64Type>(&mut group, &rows.iter().map(|r| r.t_us).collect::<Vec<_>>(), None)?;
         put::<Int64Type>(&mut group, &rows.iter().map(|r| r.received_us).collect::<Vec<_>>(), None)?;
         put::<ByteArrayType>(
@@ -85,13 +119,12 @@ impl Encode for Parquet {
         put_some::<Int64Type>(&mut group, rows, integer)?;
         put_some::<ByteArrayType>(&mut group, rows, |v| in_words(v).map(|t| text(&t)))?;
         group.close().map_err(io::Error::other)?;
-        Ok(self.written.take())
+        Ok(())
     }
+}
 
-    fn end(self) -> io::Result<Vec<u8>> {
-        self.writer.close().map_err(io::Error::other)?;
-        Ok(self.written.take())
-    }
+fn text(text: &str) -> ByteArray {
+    ByteArray::from(text.as_bytes().to_vec())
 }
 
 fn integer(value: &Value) -> Option<i64> {

@@ -41,3 +41,24 @@ fn every_kind_of_value_comes_back() {
     assert!((5..8).all(|c| at(5).get_column_iter().nth(c).unwrap().1 == &parquet::record::Field::Null));
     assert_eq!(at(6).get_string(1).unwrap(), "b");
 }
+
+/// A file can have 32,767 row groups: more points than that must not each be one, nor each page of a waveform.
+#[test]
+fn more_points_than_a_file_can_have_row_groups_fit() {
+    let row = ExportRow { t_us: 1, received_us: 2, quality: Quality::GOOD, value: Some(Value::F64(0.5)) };
+    let mut parquet = Parquet::new().unwrap();
+    let mut file = Vec::new();
+    for n in 0..40_000 {
+        file.extend(
+            parquet.rows("plant/oven", &format!("p{n}"), &[row.clone(), row.clone(), row.clone()]).unwrap(),
+        );
+    }
+    file.extend(parquet.end().unwrap());
+    let reader = SerializedFileReader::new(axum::body::Bytes::from(file)).unwrap();
+    assert_eq!(reader.metadata().num_row_groups(), 3, "the first page, a full group, and the rest");
+    let mut read = reader.get_row_iter(None).unwrap().map(Result::unwrap);
+    for n in 0..120_000 {
+        assert_eq!(read.next().unwrap().get_string(1).unwrap(), &format!("p{}", n / 3));
+    }
+    assert!(read.next().is_none());
+}
