@@ -10,8 +10,8 @@ use clap::{Args, Subcommand};
 use common::Clock;
 use common::clock::format_us;
 use gateway_update::{
-    Allowed, Bundle, Ended, Error, Folder, Health, Patience, Restart, Site, State, Took, Trusted, install,
-    make_key, programs, rollback, sign, take_incoming, tidy, watch,
+    Allowed, Bundle, Ended, Error, Folder, Health, Lock, Patience, Restart, Site, State, Took, Trusted,
+    install, make_key, programs, rollback, sign, take_incoming, tidy, watch,
 };
 use semver::Version;
 use serde_json::json;
@@ -19,6 +19,8 @@ use twinway_gateway::{CONFIG_SCHEMA, VERSION};
 
 use crate::{EXIT_CONFIG, EXIT_FAILED};
 
+/// How long a person waits for another updater.
+const LOCK_PATIENCE: Duration = Duration::from_secs(30);
 const RESTART: &str = "systemctl --no-block restart twinway-gateway.service";
 
 /// `update`.
@@ -195,9 +197,7 @@ impl TrialArgs {
     }
 
     fn watch(&self, site: &Site, is_new: bool) -> Result<Ended, Error> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|source| Error::Disk { at: "the runtime".into(), source })?;
-        let ended = runtime.block_on(Box::pin(watch(site, self.patience(), &self.restart(), is_new)))?;
+        let ended = runtime()?.block_on(Box::pin(watch(site, self.patience(), &self.restart(), is_new)))?;
         match &ended {
             Ended::NoTrial => {}
             Ended::Proven => println!("the new version has proven itself"),
@@ -229,9 +229,20 @@ fn verify(bundle: &Path, keys: &Path, json: bool) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// For a person: the updater is at work for a moment whenever the gateway starts.
+fn lock(site: &Site) -> Result<Lock, Error> {
+    let waits = || eprintln!("waits for another update, {} s at most", LOCK_PATIENCE.as_secs());
+    runtime()?.block_on(site.folder.lock_within(LOCK_PATIENCE, waits))
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|source| Error::Disk { at: "the runtime".into(), source })
+}
+
 fn by_hand(place: &Place, trial: &TrialArgs, bundle: &Path, allowed: Allowed) -> Result<ExitCode, Error> {
     let site = place.site_to_change()?;
-    let _lock = site.folder.lock()?;
+    let _lock = lock(&site)?;
     match install(&site, bundle, allowed)? {
         Took::Already(version) => {
             println!("{version} runs already");
@@ -249,14 +260,12 @@ fn by_hand(place: &Place, trial: &TrialArgs, bundle: &Path, allowed: Allowed) ->
 
 fn back(place: &Place, trial: &TrialArgs, reason: &str) -> Result<ExitCode, Error> {
     let site = place.site_to_change()?;
-    let _lock = site.folder.lock()?;
+    let _lock = lock(&site)?;
     match rollback(&site, reason)? {
         Some(version) => println!("{version} runs from the next start on"),
         None => println!("the packaged version runs from the next start on"),
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|source| Error::Disk { at: "the runtime".into(), source })?;
-    runtime.block_on(trial.restart().run())?;
+    runtime()?.block_on(trial.restart().run())?;
     Ok(ExitCode::SUCCESS)
 }
 

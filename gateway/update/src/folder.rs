@@ -12,6 +12,9 @@
 use std::fs::{self, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
 
 use crate::Error;
 use crate::manifest::PROGRAM;
@@ -20,6 +23,7 @@ use crate::state::{Installed, State};
 /// How the names of bundles end in `incoming`; what is not complete yet has another name.
 pub const ENDING: &str = "twup";
 const NEW: &str = ".new";
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// Where it is.
 #[derive(Debug, Clone)]
@@ -77,6 +81,25 @@ impl Folder {
                 "another update is at work: `twinway-gateway update status` shows how it fares",
             ),
             Err(TryLockError::Error(e)) => Err(Error::disk(&path)(e)),
+        }
+    }
+
+    /// The same for somebody who waits: the updater also runs for a moment whenever the gateway starts. `waits` is told once.
+    ///
+    /// # Errors
+    /// When another one is at work for longer than that, or the folder cannot be written.
+    pub async fn lock_within(&self, patience: Duration, waits: impl FnOnce()) -> Result<Lock, Error> {
+        let until = Instant::now() + patience;
+        let mut waits = Some(waits);
+        loop {
+            match self.lock() {
+                Err(Error::Refused(_)) if Instant::now() < until => {}
+                done => return done,
+            }
+            if let Some(waits) = waits.take() {
+                waits();
+            }
+            sleep(LOOK_EVERY).await;
         }
     }
 

@@ -300,6 +300,13 @@ fn one_updater_at_a_time() {
     let rig = Rig::new();
     let held = rig.site.folder.lock().unwrap();
     assert!(rig.site.folder.lock().unwrap_err().to_string().contains("another update is at work"));
-    drop(held);
+    // Who waits has it as soon as it is free, and is refused when that takes too long.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let runtime = runtime.unwrap();
+    let mut told = 0;
+    let refused = runtime.block_on(rig.site.folder.lock_within(Duration::from_secs(5), || told += 1));
+    assert!(refused.unwrap_err().to_string().contains("another update is at work"));
+    assert_eq!(told, 1, "said once");
+    drop(runtime.block_on(rig.site.folder.lock_within(Duration::from_secs(5), || drop(held))).unwrap());
     rig.site.folder.lock().unwrap();
 }
