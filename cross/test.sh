@@ -9,4 +9,5 @@ packages=("$@")
 [ ${#packages[@]} -gt 0 ] || packages=(common gateway-core gateway-modbus gateway-sparkplug gateway-store gateway-pipeline)
 OFFLINE=1 cross/setup.sh "$wanted"
 . "target/cross/env-$wanted.sh"
-exec "${CARGO:-cargo}" test "${cargo_flags[@]}" --locked --target "$triple" "${packages[@]/#/--package=}"
+# The emulator makes no pair of terminals (ENOSYS): what needs a serial line is shown by the boot test, over an emulated one.
+exec "${CARGO:-cargo}" test "${cargo_flags[@]}" --locked --no-fail-fast --target "$triple" "${packages[@]/#/--package=}" -- --skip over_rtu
