@@ -10,6 +10,16 @@ pub fn counted<N: Display + PartialEq + From<u8>>(n: N, noun: &str) -> String {
     format!("{n} {noun}{plural}")
 }
 
+/// A text of at most so many characters; what is left out is told.
+pub fn at_most(mut text: String, characters: usize) -> String {
+    if let Some((at, _)) = text.char_indices().nth(characters) {
+        let left_out = text.len() - at;
+        text.truncate(at);
+        text += &format!(" ... ({left_out} bytes more)");
+    }
+    text
+}
+
 /// Bytes as lower-case hex digits.
 pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: [char; 16] =
@@ -47,8 +57,14 @@ pub fn csv_value(value: Option<&Value>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{counted, csv_field, csv_value, hex};
+    use super::{at_most, counted, csv_field, csv_value, hex};
     use crate::Value;
+
+    #[test]
+    fn a_long_text_is_cut_between_two_characters() {
+        assert_eq!(at_most("\u{e4}b".into(), 2), "\u{e4}b");
+        assert_eq!(at_most("\u{e4}\u{e4}b".into(), 1), "\u{e4} ... (3 bytes more)");
+    }
 
     #[test]
     fn bytes_are_two_digits_each() {

@@ -356,3 +356,35 @@ async fn a_box_that_is_killed_at_any_moment_runs_one_whole_document() {
         assert_eq!(twins.items.len(), 2, "the box's own and that of one document");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_no_configuration_at_all_is_refused_and_does_not_cut_the_box_off() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (plc, other) = (ModbusDevice::start().await, ModbusDevice::start().await);
+    other.set(0, 42);
+    let cloud = Cloud::start(&dir.path().join("cloud")).await;
+    let place = dir.path().join("box");
+    let own = setup(&cloud, cloud.ingress, &plc, "accept_configuration = \"read\"").await;
+    let gateway = Gateway::start(&place, &own).await;
+    until("the box in the cloud", LIMIT, || async { view_if_known(&cloud).await }).await;
+    // What somebody took for it: what is wrong is named by a name that no message would hold.
+    for (n, text) in [
+        format!("{} = 1\n", "k".repeat(700_000)),
+        format!("[[device]]\nname = \"{}\"\n", "n".repeat(700_000)),
+        "\u{1}".repeat(400_000),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let said = config(&cloud, &["put", "box1", &file(dir.path(), &text)]).await;
+        assert!(said.code == 1 && said.err.contains("refused"), "{n}: {} {:.2000}", said.code, said.err);
+    }
+    let meter = meter("meter", other.addr, "");
+    let said = config(&cloud, &["put", "box1", &file(dir.path(), &meter)]).await;
+    assert_eq!(said.code, 0, "{said:?}");
+    value(&cloud, "hall/meter", 42.0).await;
+    gateway.emptied().await;
+    let page: common::api::Page<LogEntry> = cloud.api().get("/api/v1/audit?limit=1000").await;
+    let refused = page.items.iter().filter(|e| e.action == action::CONFIG_REFUSED).count();
+    assert_eq!(refused, 3, "each is told by the box as well");
+}

@@ -213,3 +213,44 @@ async fn a_certificate_is_renewed_in_the_session_and_after_an_absence_beyond_its
     assert_eq!(gateway.api().get::<IdentityView>("/api/v1/identity").await, now);
     json(&enrol(&place, &cloud, &code(&cloud, "box1").await).await);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_of_the_cloud_that_was_ahead_for_a_while_locks_nobody_out() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let plc = ModbusDevice::start().await;
+    let of_cloud = dir.path().join("cloud");
+    let cloud_shim = Shim::new(&of_cloud.join("data"));
+    let mut cloud = Cloud::start_with_ingress(&of_cloud, NAMES, cloud_shim.env()).await;
+    cloud.use_key().await;
+    let setup = Setup { devices: registers_device(plc.addr, 1, 50), ..Setup::default() };
+    let place = dir.path().join("box");
+    let mut gateway = Gateway::start(&place, &setup).await;
+    json(&enrol(&place, &cloud, &code(&cloud, "box1").await).await);
+    gateway.process.signal("TERM");
+    gateway.process.wait(LIMIT).await;
+
+    // For a while somebody's server of time is wrong: who comes meanwhile gets a certificate of that time.
+    cloud_shim.control.set(Number::ClockUs, 300 * 24 * 3_600_000_000);
+    let mut gateway = Gateway::start(&place, &setup).await;
+    until("a certificate of that time", LIMIT, || async {
+        (certificates(&cloud).await.len() == 2).then_some(())
+    })
+    .await;
+    let of_then: IdentityView = until("the box's own", LIMIT, || async {
+        let view: IdentityView = gateway.api().get("/api/v1/identity").await;
+        (view.serial == certificates(&cloud).await[0].serial).then_some(view)
+    })
+    .await;
+    gateway.process.signal("TERM");
+    gateway.process.wait(LIMIT).await;
+
+    // The clock is right again: the box comes back, and what was issued for a time to come is replaced.
+    cloud_shim.control.set(Number::ClockUs, 0);
+    let gateway = Gateway::start(&place, &setup).await;
+    until("a session", LIMIT, || async { gateway.health().await.uplink.then_some(()) }).await;
+    until("one of today", LIMIT, || async {
+        let view: IdentityView = gateway.api().get("/api/v1/identity").await;
+        (view.not_before_us < of_then.not_before_us).then_some(())
+    })
+    .await;
+}

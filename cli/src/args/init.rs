@@ -40,6 +40,9 @@ pub struct Init {
     /// Parity of serial ports; default: the usual ones are tried
     #[arg(long, value_enum)]
     pub parity: Option<ParityArg>,
+    /// Ask also on serial ports on which something is heard before anything was asked
+    #[arg(long)]
+    pub talk_over: bool,
     /// A Modbus TCP device or gateway, host or host:port; may be given several times
     #[arg(long, value_name = "HOST")]
     pub modbus: Vec<String>,

@@ -47,6 +47,9 @@ pub enum Modbus {
         /// How to talk to it
         #[command(flatten)]
         talk: Talk,
+        /// Ask also on a serial port on which something is heard before anything was asked
+        #[arg(long)]
+        talk_over: bool,
         /// Unit ids to ask
         #[arg(long, default_value = "1-247", value_parser = units)]
         units: RangeInclusive<u8>,

@@ -17,6 +17,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
     KeyPair, KeyUsagePurpose, PublicKeyData as _, SanType, SerialNumber,
 };
+use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest as _, Sha256};
@@ -153,8 +154,8 @@ impl Authority {
         folder.join("ingress.pem")
     }
 
-    /// Certificate and key of the ingress under these names, as a file: what is there while it is of these names and
-    /// good for a while yet, else new ones. True if they are new.
+    /// Certificate and key of the ingress under these names, as a file: what is there while it is of this authority and these
+    /// names, and good now and for a while yet, else new ones. True if they are new.
     ///
     /// # Errors
     /// When a name is none, or the file cannot be written.
@@ -164,11 +165,17 @@ impl Authority {
         let wanted = names.join("\n");
         let has_key = |pem: &String| PrivateKeyDer::from_pem_slice(pem.as_bytes()).is_ok();
         let there = read(&path)?.filter(has_key);
-        let good_until = there
-            .and_then(|pem| read_certificate(&CertificateDer::from_pem_slice(pem.as_bytes()).ok()?))
-            .map_or(0, |c| c.not_after_us);
-        let left_us = good_until.saturating_sub(now_us);
-        if read(&of)?.as_deref() == Some(&wanted) && left_us > i64::from(SERVER_DAYS) * DAY_US / 3 {
+        let there = there.and_then(|pem| CertificateDer::from_pem_slice(pem.as_bytes()).ok());
+        // A clock that was ahead leaves one that is not good yet; another authority one that no box believes.
+        let is_good = |c: &ReadCertificate| {
+            let left_us = c.not_after_us.saturating_sub(now_us);
+            c.not_before_us <= now_us && left_us > i64::from(SERVER_DAYS) * DAY_US / 3
+        };
+        if read(&of)?.as_deref() == Some(&wanted)
+            && there.is_some_and(|der| {
+                read_certificate(&der).is_some_and(|c| is_good(&c)) && is_signed_by(&der, self.issuer.key())
+            })
+        {
             return Ok(false);
         }
         let made = |e: rcgen::Error| Error::Made(e.to_string());
@@ -233,8 +240,8 @@ impl Issues for Authority {
         let (tenant, gateway) = read.name.split_once('/')?;
         let gateway = GatewayKey { tenant: tenant.parse().ok()?, gateway: gateway.parse().ok()? };
         let renew_from_us = renew_from_us(read.not_before_us, read.not_after_us);
-        let ReadCertificate { serial, key, not_after_us, .. } = read;
-        Some(Peer { gateway, serial, key, renew_from_us, not_after_us })
+        let ReadCertificate { serial, key, not_before_us, not_after_us, .. } = read;
+        Some(Peer { gateway, serial, key, not_before_us, renew_from_us, not_after_us })
     }
 
     fn root(&self) -> Vec<u8> {
@@ -316,6 +323,16 @@ fn read_certificate(der: &[u8]) -> Option<ReadCertificate> {
         not_before_us: us(body.validity.not_before)?,
         not_after_us: us(body.validity.not_after)?,
     })
+}
+
+fn is_signed_by(der: &[u8], key: &KeyPair) -> bool {
+    let Ok(certificate) = x509_cert::Certificate::from_der(der) else { return false };
+    let (Ok(signed), Some(signature)) =
+        (certificate.tbs_certificate.to_der(), certificate.signature.as_bytes())
+    else {
+        return false;
+    };
+    UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, key.public_key_raw()).verify(&signed, signature).is_ok()
 }
 
 fn key_of(path: &Path, pem: &str) -> Result<KeyPair, Error> {

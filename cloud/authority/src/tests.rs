@@ -109,6 +109,31 @@ fn the_ingress_gets_a_certificate_of_its_names_and_a_new_one_in_time() {
 }
 
 #[test]
+fn the_ingress_gets_another_certificate_where_its_own_is_not_good_yet_or_of_another_authority() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("authority");
+    let names = ["cloud.example".to_owned()];
+    let shown = || std::fs::read_to_string(Authority::server_file(&folder)).unwrap();
+    // The clock was a year ahead when it was made.
+    assert!(open(dir.path()).server(&names, NOW + 365 * DAY_US).unwrap());
+    let authority = open(dir.path());
+    assert!(authority.server(&names, NOW).unwrap());
+    let of = |pem: &str| read_certificate(&CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()).unwrap();
+    assert!(of(&shown()).not_before_us <= NOW);
+    assert!(!authority.server(&names, NOW).unwrap());
+    // As the error of a lost key says it: both are removed, and every box is enrolled anew.
+    for name in ["authority.key", "authority.pem"] {
+        std::fs::remove_file(folder.join(name)).unwrap();
+    }
+    let another = open(dir.path());
+    assert_ne!(another.root(), authority.root());
+    let before = shown();
+    assert!(another.server(&names, NOW).unwrap());
+    assert_ne!(shown(), before);
+    assert!(!another.server(&names, NOW).unwrap());
+}
+
+#[test]
 fn half_an_authority_is_not_made_anew() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("authority");

@@ -74,7 +74,8 @@ pub trait CertificateStorage: Send + Sync {
     /// key got was revoked since.
     async fn enrol(&self, code: &str, certificate: &Certificate, audit: &LogEntry) -> Result<(), StoreError>;
 
-    /// Keeps a renewed certificate. `Conflict` if the gateway has none of this key that is not revoked.
+    /// Keeps a renewed certificate, in place of the gateway's own that expired long ago; those of others stay, since a clock
+    /// that is wrong must not lock them out. `Conflict` if the gateway has none of this key that is not revoked.
     async fn renew(&self, certificate: &Certificate, audit: &LogEntry) -> Result<(), StoreError>;
 
     /// A gateway's certificates, the last issued first. Those that expired long ago are not kept.
@@ -117,10 +118,20 @@ pub struct Peer {
     pub serial: String,
     /// SHA-256 of its public key.
     pub key: [u8; 32],
+    /// From when it is good, UTC us.
+    pub not_before_us: i64,
     /// From when it should be renewed, UTC us.
     pub renew_from_us: i64,
     /// Until when it is good, UTC us.
     pub not_after_us: i64,
+}
+
+impl Peer {
+    /// Whether it is time to renew it. One that is not good yet was issued while the cloud's clock was ahead: it would
+    /// live until then.
+    pub fn is_due(&self, now_us: i64) -> bool {
+        self.renew_from_us <= now_us || now_us < self.not_before_us
+    }
 }
 
 /// Issues certificates to boxes.
@@ -177,6 +188,7 @@ mod tests {
             gateway: gateway.clone(),
             serial: serial.into(),
             key: [key; 32],
+            not_before_us: 1,
             renew_from_us: 6,
             not_after_us: 9,
         };

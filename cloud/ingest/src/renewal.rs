@@ -28,7 +28,7 @@ impl Talk {
     /// Whether it is time to renew it.
     pub(crate) fn is_due(&self) -> bool {
         let now_us = self.shared.parts.clock.now_us();
-        self.certificate.as_ref().is_some_and(|peer| peer.renew_from_us <= now_us)
+        self.certificate.as_ref().is_some_and(|peer| peer.is_due(now_us))
     }
 
     /// Issues a certificate for a signing request, and answers with it once it is kept.

@@ -124,7 +124,8 @@ pub(crate) async fn open(tls: Option<&Acceptor>, tcp: TcpStream) -> io::Result<O
 }
 
 /// Certificates of boxes. One that expired while its box was away is taken for a while yet, so that it is renewed: what
-/// makes it worth nothing at once is that it was revoked, and that is asked of storage at each sign-in.
+/// makes it worth nothing at once is that it was revoked, and that is asked of storage at each sign-in. So is one that is not
+/// good yet: this authority issued it while its clock was ahead, and its box has no other.
 struct Boxes {
     inner: Arc<dyn ClientCertVerifier>,
     authority: Arc<dyn Authority>,
@@ -151,11 +152,12 @@ impl ClientCertVerifier for Boxes {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        let until_us = self.authority.read(end_entity).map_or(i64::MAX, |peer| peer.not_after_us);
-        let until = u64::try_from(until_us / 1_000_000).unwrap_or(0);
-        let grace = u64::try_from(self.authority.grace_us() / 1_000_000).unwrap_or(0);
+        let (from_us, until_us) =
+            self.authority.read(end_entity).map_or((0, i64::MAX), |p| (p.not_before_us, p.not_after_us));
+        let seconds = |us: i64| u64::try_from(us / 1_000_000).unwrap_or(0);
+        let (until, grace) = (seconds(until_us), seconds(self.authority.grace_us()));
         let at = if now.as_secs() <= until.saturating_add(grace) {
-            now.as_secs().min(until)
+            now.as_secs().min(until).max(seconds(from_us))
         } else {
             now.as_secs()
         };

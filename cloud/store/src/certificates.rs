@@ -85,8 +85,8 @@ pub(crate) fn renew(tx: &Tx<'_>, certificate: &Certificate, audit: &LogEntry) ->
     insert(tx, row, certificate)?;
     let now = certificate.issued_us;
     tx.execute(
-        "DELETE FROM certificates WHERE not_after_us < ?1",
-        params![now.saturating_sub(FORGOTTEN_US)],
+        "DELETE FROM certificates WHERE gateway = ?1 AND not_after_us < ?2",
+        params![row, now.saturating_sub(FORGOTTEN_US)],
     )?;
     log::append_own(tx, audit, now)
 }

@@ -33,6 +33,13 @@ pub fn hand_over(folder: &Path, counted: bool) {
     let notes = systemd_folder("STATE_DIRECTORY").unwrap_or_else(|| STATE_DIR.into());
     let best = if counted { choose(&folder, &packaged, &notes) } else { programs(&folder, &packaged) };
     for program in best {
+        for spoilt in &program.spoilt {
+            eprintln!(
+                "version {spoilt}: its program on the disk is not what was installed any more, {} runs instead: install it again, and \
+                 look at the disk",
+                program.runs
+            );
+        }
         let Some(path) = &program.path else {
             let _ = OWN.set(program);
             return;
@@ -73,10 +80,10 @@ fn own() -> &'static Program {
     OWN.get_or_init(|| {
         let said = |variable: &str| std::env::var(variable).ok();
         Program {
-            path: None,
             runs: said(RUNS).unwrap_or_else(|| PACKAGED.to_owned()),
             on_trial: said(ON_TRIAL),
             gave_way: said(GAVE_WAY),
+            ..Program::default()
         }
     })
 }

@@ -205,6 +205,34 @@ fn a_good_version_is_kept_and_bad_ones_give_way_by_themselves() {
 }
 
 #[test]
+fn a_version_that_the_disk_spoils_long_after_it_has_proven_itself_gives_way() {
+    let plc = Plc::start();
+    let mut own = Box::new();
+    config(own.dir.path(), plc.addr);
+    own.manage();
+    own.until("the packaged one", |h| h["polled"] == true);
+    let bundle = own.bundle("1.0.0", &same());
+    let output = own.with(&["install", &bundle], "120");
+    assert_eq!(output.status.code(), Some(0), "{}\n{}", told(&output), own.log());
+    let slot = runs(&own.until("the new one", |h| h["polled"] == true)).to_owned();
+
+    let program = PathBuf::from(own.at(&format!("update/versions/{slot}/usr/bin/twinway-gateway")));
+    script(&program, "#!/bin/sh\necho rotten >&2\nkill -SEGV $$\n");
+    let restart = Command::new(own.at("restart")).arg(own.at("")).status().unwrap();
+    assert!(restart.success());
+    own.until("the packaged one reads", |h| h["runs"] == "packaged" && h["polled"] == true);
+    let log = own.log();
+    assert!(log.matches("rotten\n").count() <= 2 && log.contains("not what was installed any more"), "{log}");
+    // The updater, which each start of the gateway starts, makes it so. The same bundle brings it back.
+    let output = own.with(&["apply"], "120");
+    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    assert_eq!(own.status()["state"]["installed"], Value::Null);
+    let output = own.with(&["install", &bundle], "120");
+    assert_eq!(output.status.code(), Some(0), "{}\n{}", told(&output), own.log());
+    own.until("the new one again", |h| h["runs"] == slot && h["polled"] == true);
+}
+
+#[test]
 fn a_bundle_in_the_folder_is_taken_and_a_trial_that_was_cut_goes_on() {
     let plc = Plc::start();
     let mut own = Box::new();

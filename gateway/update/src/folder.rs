@@ -16,6 +16,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use common::text::hex;
+use sha2::{Digest as _, Sha256};
+
 use crate::Error;
 use crate::manifest::PROGRAM;
 use crate::state::{Installed, State};
@@ -60,6 +63,12 @@ impl Folder {
     /// The program of a version.
     pub fn program(&self, installed: &Installed) -> PathBuf {
         self.version(installed).join(PROGRAM)
+    }
+
+    /// Whether the program of a version is what was installed: a card that wears out gives back other bytes, or none. True where that
+    /// is not known.
+    pub(crate) fn is_sound(&self, installed: &Installed) -> bool {
+        installed.program_sha256.is_empty() || is_file_of(&self.program(installed), &installed.program_sha256)
     }
 
     pub(crate) fn new_version(&self) -> PathBuf {
@@ -129,4 +138,14 @@ impl Folder {
         let disk = rustix::fs::statvfs(&versions).map_err(|e| Error::disk(&versions)(e.into()))?;
         Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
     }
+}
+
+/// Whether a file has this SHA-256.
+pub(crate) fn is_file_of(path: &Path, sha256: &str) -> bool {
+    let sum = || -> io::Result<String> {
+        let (mut file, mut sum) = (fs::File::open(path)?, Sha256::new());
+        io::copy(&mut file, &mut sum)?;
+        Ok(hex(&sum.finalize()))
+    };
+    sum().is_ok_and(|sum| sum == sha256)
 }

@@ -14,7 +14,7 @@ use crate::folder::{ENDING, Folder};
 use crate::health::Health;
 use crate::keys::Trusted;
 use crate::manifest::machine;
-use crate::state::{Expects, Installed, State, Trial, What};
+use crate::state::{Expects, Installed, SPOILT, State, Trial, What};
 
 const PRODUCT: &str = "twinway-gateway";
 /// What stays free beside a new version: the buffer goes on meanwhile.
@@ -86,8 +86,11 @@ fn put(
     let folder = &site.folder;
     let mut checked = Bundle::open(bundle)?.verify(&Trusted::load(&site.keys)?)?;
     *known = Some((checked.manifest.version.clone(), checked.digest.clone()));
-    if state.installed.as_ref().is_some_and(|i| i.digest == checked.digest) {
-        return Ok(Took::Already(checked.manifest.version));
+    if let Some(installed) = state.installed.as_ref().filter(|i| i.digest == checked.digest) {
+        if state.trial.is_some() || folder.is_sound(installed) {
+            return Ok(Took::Already(checked.manifest.version));
+        }
+        state.roll_back(site.clock.now_us(), SPOILT);
     }
     if let (Some(installed), Some(_)) = (&state.installed, &state.trial) {
         let on_trial = &installed.version;
@@ -239,12 +242,20 @@ fn away(path: &Path) -> Result<(), Error> {
     }
 }
 
-/// Takes away what a cut left behind. The folder is locked by the caller.
+/// Takes away what a cut left behind, and a version in place of which another one runs, because the disk has spoilt it. The folder
+/// is locked by the caller.
 ///
 /// # Errors
 /// When the state cannot be read, or the disk refuses.
 pub fn tidy(site: &Site) -> Result<(), Error> {
-    let state = State::load(&site.folder.state_file())?.under(&site.packaged);
+    let file = site.folder.state_file();
+    let mut state = State::load(&file)?.under(&site.packaged);
+    let runs = Health::load(&site.health).map(|h| h.runs);
+    let is_spoilt = |i: &Installed| runs.is_some_and(|runs| runs != i.slot()) && !site.folder.is_sound(i);
+    if state.trial.is_none() && state.installed.as_ref().is_some_and(is_spoilt) {
+        state.roll_back(site.clock.now_us(), SPOILT);
+        state.save(&file)?;
+    }
     site.folder.tidy(&state)
 }
 

@@ -7,10 +7,12 @@ use std::path::Path;
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, PROGRAM};
 use crate::{Error, PACKAGED};
 
 const FORMAT: u32 = 1;
+/// Why a version gave way that can be installed again.
+pub(crate) const SPOILT: &str = "its program on the disk is not what was installed any more";
 /// Entries of the log.
 const MOST_LOG: usize = 50;
 /// Of these, of bundles that were not taken.
@@ -47,6 +49,9 @@ pub struct Installed {
     pub config_schema: u32,
     /// The packaged version that it was put over. A package that is newer than both runs instead.
     pub over: Version,
+    /// SHA-256 of its program; empty where it is not known.
+    #[serde(default)]
+    pub program_sha256: String,
 }
 
 /// A version that has not proven itself.
@@ -189,7 +194,7 @@ impl State {
     /// Why the version of this manifest gave way, if it did and was not taken since.
     pub(crate) fn gave_way(&self, digest: &str) -> Option<&Log> {
         let last = self.log.iter().rev().find(|l| l.digest == digest && l.what != What::Refused)?;
-        (last.what == What::RolledBack).then_some(last)
+        (last.what == What::RolledBack && last.detail != SPOILT).then_some(last)
     }
 
     /// What is installed gives way to what is behind it.
@@ -210,6 +215,12 @@ impl Installed {
             store_format: manifest.store_format,
             config_schema: manifest.config_schema,
             over: over.clone(),
+            program_sha256: manifest
+                .files
+                .iter()
+                .find(|f| f.path == PROGRAM)
+                .map(|f| f.sha256.clone())
+                .unwrap_or_default(),
         }
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use gateway_update::{
     Allowed, Ended, Health, Patience, Restart, State, Took, What, choose, forget, install, programs,
-    rollback, take_incoming, watch,
+    rollback, take_incoming, tidy, watch,
 };
 use rig::Rig;
 
@@ -191,6 +191,56 @@ async fn three_starts_on_trial_then_the_version_before() {
     fs::remove_file(&starts).unwrap();
     fs::create_dir_all(starts.join("x")).unwrap();
     assert!(start()[0].runs.starts_with("1.1.0_"));
+}
+
+#[tokio::test]
+async fn a_version_that_the_disk_has_spoilt_gives_way_and_can_be_installed_again() {
+    let rig = Rig::new();
+    proven(&rig, "1.1.0").await;
+    proven(&rig, "1.2.0").await;
+    let notes = rig.path("notes");
+    fs::create_dir(&notes).unwrap();
+    let start = || choose(&rig.site.folder, &rig.site.packaged, &notes);
+    let (runs, before) = (start()[0].clone(), start()[1].clone());
+    // However often it fails: a configuration that is wrong is no fault of its version.
+    for _ in 0..20 {
+        assert_eq!(start()[0], runs);
+    }
+    let spoil = |program: &gateway_update::Program| {
+        let path = program.path.as_ref().unwrap();
+        let mut bytes = fs::read(path).unwrap();
+        bytes[3] ^= 1;
+        fs::write(path, bytes).unwrap();
+    };
+    spoil(&runs);
+    let now = start();
+    assert!(now[0].runs == before.runs && now[0].spoilt == [runs.runs.clone()], "{now:?}");
+    // Another one is started for the first time: its sum is not taken yet. A note that cannot be written is one start more.
+    fs::remove_file(notes.join("version-started")).unwrap();
+    assert_eq!(start()[0].runs, runs.runs);
+    spoil(&before);
+    let now = start();
+    assert!(now[0].runs == "packaged" && now[0].path.is_none() && now[0].spoilt.len() == 2, "{now:?}");
+
+    // The updater makes it so once it sees what runs instead; it is told, and no reason to refuse the version.
+    good(&rig, &runs.runs);
+    tidy(&rig.site).unwrap();
+    assert_eq!(slot(&rig), runs.runs, "it runs");
+    good(&rig, "packaged");
+    tidy(&rig.site).unwrap();
+    tidy(&rig.site).unwrap();
+    assert_eq!(state(&rig).installed, None);
+    let log = state(&rig).log.pop().unwrap();
+    assert!(log.what == What::RolledBack && log.detail.contains("not what was installed"), "{log:?}");
+    assert_eq!(fs::read_dir(rig.path("update/versions")).unwrap().count(), 0);
+    proven(&rig, "1.2.0").await;
+    // By hand over the one that is spoilt and still said to run.
+    spoil(&start()[0]);
+    assert_eq!(
+        install(&rig.site, &rig.path("1.2.0.twup"), NO).unwrap(),
+        Took::Installed("1.2.0".parse().unwrap())
+    );
+    assert!(state(&rig).trial.is_some() && state(&rig).previous.is_none());
 }
 
 #[tokio::test]

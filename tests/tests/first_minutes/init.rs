@@ -8,7 +8,9 @@ use tests::field::ModbusDevice;
 use tests::terminal::Terminal;
 use tests::{Api, Cloud, until};
 
-use crate::site::{LIMIT, Manager, Meter, NO_SERVICE, Press, Site, code, json, twinway, twinway_with};
+use crate::site::{
+    LIMIT, Manager, Master, Meter, NO_SERVICE, Press, Site, code, json, twinway, twinway_with,
+};
 
 const NAMES: &str = "names = [\"127.0.0.1\", \"localhost\"]";
 
@@ -138,6 +140,14 @@ async fn where_a_service_manager_runs_the_gateway_it_starts_it_anew_under_anothe
     let words = site.init().into_iter().chain(words(&["--yes", "--modbus", &second.addr.to_string()]));
     let refused = twinway_with(words.collect(), Some(manager.path())).await;
     assert_eq!(refused.status.code(), Some(6), "{refused:?}");
+    // Somebody gave that device a better name, in its file: the file is theirs, whatever the next device is called.
+    let own = site.dir.join("conf.d/modbus2.toml");
+    let renamed = std::fs::read_to_string(&own).expect("it").replace("modbus2", "pump");
+    std::fs::write(&own, &renamed).expect("a file");
+    let pump = ModbusDevice::start().await;
+    let told = run(&["--modbus", &pump.addr.to_string()]).await;
+    assert_eq!(told["devices"][0]["name"], "modbus2", "{told:#}");
+    assert_eq!(std::fs::read_to_string(&own).expect("it"), renamed);
     let third = ModbusDevice::start().await;
     let told = run(&["--existing", "replace", "--name", "b2", "--modbus", &third.addr.to_string()]).await;
     assert_eq!(
@@ -148,6 +158,27 @@ async fn where_a_service_manager_runs_the_gateway_it_starts_it_anew_under_anothe
     assert_eq!(restarts(&manager.asked()), 2, "{}", manager.asked());
     let before = told["before"].as_str().expect("a copy");
     assert!(std::fs::read_to_string(before).expect("it").contains("id = \"b1\""));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_that_another_master_polls_is_left_alone() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let site = Site::new(&dir.path().join("box"));
+    let before = site.text();
+    let master = Master::default();
+    let port = master.poll();
+    let look = ["--yes", "--no-start", "--name", "b1", "--serial", &port, "--baud", "19200"];
+    let done = twinway(site.init().into_iter().chain(words(&look)).collect()).await;
+    let err = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert!(done.status.code() == Some(1) && err.contains("another master polls there"), "{err}");
+    let scan = ["modbus", "scan", &port, "--units", "1-1"];
+    let done = twinway(words(&scan)).await;
+    let err = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert!(done.status.code() == Some(1) && err.contains("--talk-over"), "{err}");
+    assert!(site.text() == before && !master.was_talked_over());
+    // Who knows better may.
+    let _ = twinway(words(&scan).into_iter().chain(words(&["--talk-over"])).collect()).await;
+    assert!(master.was_talked_over());
 }
 
 #[tokio::test(flavor = "multi_thread")]

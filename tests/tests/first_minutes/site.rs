@@ -67,6 +67,43 @@ impl Device for Meter {
     }
 }
 
+/// A master of somebody else on a serial line, which asks unit 17 four times a second.
+#[derive(Clone, Default)]
+pub(crate) struct Master(Arc<Mutex<Vec<u8>>>);
+
+impl Master {
+    /// On a pseudo terminal; gives its path.
+    pub(crate) fn poll(&self) -> String {
+        let before = terminals();
+        let (master, slave) = SerialPort::pair().expect("a pseudo terminal");
+        let path = terminals().into_iter().find(|t| !before.contains(t)).expect("its other end");
+        let heard = self.0.clone();
+        tokio::spawn(async move {
+            let _open = slave;
+            let mut room = [0; 256];
+            loop {
+                tokio::select! {
+                    read = master.read(&mut room) => {
+                        let read = read.unwrap_or(0);
+                        heard.lock().expect("no panic holds it").extend(&room[..read]);
+                    }
+                    () = tokio::time::sleep(Duration::from_millis(250)) => {
+                        let asks = [0x11, 0x03, 0x00, 0x6b, 0x00, 0x03, 0x76, 0x87];
+                        let _ = master.write_all(&asks).await;
+                    }
+                }
+            }
+        });
+        path.to_str().expect("a UTF-8 path").to_owned()
+    }
+
+    /// Whether it heard somebody ask for holding register 0 of unit 1.
+    pub(crate) fn was_talked_over(&self) -> bool {
+        let heard = self.0.lock().expect("no panic holds it");
+        heard.windows(8).any(|w| w == [0x01, 0x03, 0x00, 0x00, 0x00, 0x01, 0x84, 0x0a])
+    }
+}
+
 /// The pseudo terminals that this process has open.
 fn terminals() -> Vec<PathBuf> {
     let fds = std::fs::read_dir("/proc/self/fd").expect("open files").flatten();

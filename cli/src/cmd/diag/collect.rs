@@ -45,6 +45,19 @@ pub(super) async fn said(program: &str, words: &[&str]) -> String {
     }
 }
 
+/// Properties of a unit without what somebody put into its environment and its credentials: which of it is a secret, only they know.
+pub(super) fn without_environment(properties: &str) -> String {
+    let kept = |line: &str| match line.split_once('=') {
+        Some((key, value))
+            if !value.is_empty() && (key == "Environment" || key.starts_with("SetCredential")) =>
+        {
+            format!("{key}={}\n", redact::STRUCK)
+        }
+        _ => format!("{line}\n"),
+    };
+    properties.lines().map(kept).collect()
+}
+
 /// The last part of a long text, from the start of a line on.
 pub(super) fn last(text: &str) -> String {
     let Some(mut from) = text.len().checked_sub(MOST) else { return text.to_owned() };
@@ -282,6 +295,15 @@ mod tests {
         let kept = last(&text);
         assert!(kept.len() < MOST + 100 && kept.ends_with("the last line\n"), "{}", kept.len());
         assert_eq!(last("short"), "short");
+    }
+
+    #[test]
+    fn what_is_in_the_environment_of_a_unit_is_not_told() {
+        let shown = "Restart=always\nEnvironment=DB_PWD=PLANTED \"X=a PLANTED\"\nSetCredential=x:PLANTED PLANTED\nEnvironmentFiles=/etc/x\n\
+            SetCredentialEncrypted=\n";
+        let told = without_environment(shown);
+        assert!(!told.contains("PLANTED") && told.contains("Environment=(struck out)"), "{told}");
+        assert!(told.contains("Restart=always\n") && told.contains("EnvironmentFiles=/etc/x\n"), "{told}");
     }
 
     #[test]

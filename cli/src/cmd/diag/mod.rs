@@ -52,7 +52,7 @@ pub(super) async fn diag(asked: Diag, hints: Hints, ca: Option<PathBuf>, out: Ou
     let answers = collect::gateway(&client, &mut parts).await;
     let unit = &asked.service;
     let service = collect::said("systemctl", &["status", "--no-pager", "--full", "--lines=0", unit]).await
-        + &collect::said("systemctl", &["show", "--no-pager", unit]).await;
+        + &collect::without_environment(&collect::said("systemctl", &["show", "--no-pager", unit]).await);
     parts.push(("service.txt".to_owned(), service));
     parts.push(("log.txt".to_owned(), log(&asked).await));
     parts.push(("machine/clock.txt".to_owned(), collect::clock(&clock).await));

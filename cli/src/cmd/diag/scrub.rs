@@ -26,6 +26,8 @@ impl Secrets {
             self.add(line);
             // name:role:hash and name:$argon2id$...; a name is no secret.
             let hash = line.contains('$');
+            // What follows the name may have edges of its own.
+            line.split_once(':').into_iter().for_each(|(_, rest)| self.add(rest));
             let edge = |c: char| [':', ' ', '\t', '"'].contains(&c) || (!hash && ['=', ','].contains(&c));
             line.split(edge).skip(1).for_each(|part| self.add(part));
         }
@@ -36,6 +38,9 @@ impl Secrets {
         let secret = secret.trim();
         let is_word = ["viewer", "operator", "engineer", "admin", "true", "false", "null"].contains(&secret);
         if secret.len() >= SHORTEST && !is_word {
+            // As logs and JSON write it.
+            let quoted = serde_json::Value::from(secret).to_string();
+            self.0.insert(quoted.trim_start_matches('"').strip_suffix('"').unwrap_or(&quoted).to_owned());
             self.0.insert(secret.to_owned());
         }
     }
@@ -103,22 +108,24 @@ fn without_keys(text: &str, count: &mut usize) -> String {
     clean + rest
 }
 
-/// What has the form of a secret in a line: values after secret names, bearers, logins in addresses, enrolment codes.
+/// What has the form of a secret in a line: values after secret names, bearers, what follows an option such as `--token`, logins in
+/// addresses, enrolment codes.
 fn without_forms(line: &str, count: &mut usize) -> String {
     let line = without_values(line, count);
     let mut clean = String::with_capacity(line.len());
-    let mut is_bearer = false;
+    let mut is_next = false;
     let edges = [' ', '\t', ',', ';', '"', '\'', '(', ')', '[', ']', '{', '}', '\\'];
     for piece in line.split_inclusive(edges) {
         let word = piece.trim_end_matches(edges);
         let shown = match () {
             () if word.is_empty() => None,
-            () if is_bearer => Some(STRUCK.to_owned()),
+            () if is_next && !word.starts_with(['/', '-']) => Some(STRUCK.to_owned()),
             () if is_code(word) => Some(STRUCK.to_owned()),
             () => login(word).map(|(shown, _)| shown),
         };
         *count += usize::from(shown.is_some());
-        is_bearer = word.eq_ignore_ascii_case("bearer") || (is_bearer && word.is_empty());
+        let is_option = word.starts_with("--") && !word.contains('=') && is_secret_name(word);
+        is_next = word.eq_ignore_ascii_case("bearer") || is_option || (is_next && word.is_empty());
         clean.push_str(shown.as_deref().unwrap_or(word));
         clean.push_str(piece.get(word.len()..).unwrap_or(""));
     }
@@ -201,6 +208,15 @@ mod tests {
     }
 
     #[test]
+    fn a_secret_is_found_as_a_log_writes_it() {
+        let mut secrets = Secrets::default();
+        secrets.learn("pa\"ss\\word\npress:ab=cd=ef:gh\n");
+        let text = format!("{:?} and ab=cd=ef:gh", "pa\"ss\\word");
+        let (clean, _) = secrets.out_of(&text);
+        assert!(!clean.contains("ss") && !clean.contains("cd"), "{clean}");
+    }
+
+    #[test]
     fn private_keys_are_struck_out_also_in_json_and_cut_off() {
         let pem = "-----BEGIN PRIVATE KEY-----\nPLANTED\nPLANTED\n-----END PRIVATE KEY-----\nafter";
         for text in [pem.to_owned(), pem.replace('\n', "\\n"), pem.replace("PRIVATE", "EC PRIVATE")] {
@@ -229,6 +245,8 @@ mod tests {
             "{\"password\": \"two PLANTED\"}",
             "\"{\\\"token\\\":\\\"PLANTED\\\"}\"",
             "api_key=PLANTED&x=1",
+            "1234 /usr/bin/poller --verbose --token PLANTED --host h",
+            "argv[]=/usr/bin/poller --db-password \"PLANTED\" ;",
         ] {
             let clean = cleaned(text);
             assert!(!clean.contains("PLANTED"), "{text}: {clean}");
@@ -246,6 +264,7 @@ mod tests {
             "twinway_gateway_points{device=\"oven\",point=\"t\"} 12.5",
             "2026-11-28T20:00:00Z INFO gateway started gateway=box1 api=127.0.0.1:8480",
             "tokens: 5",
+            "twinway --token-file /etc/twinway/token --verbose",
         ] {
             assert_eq!(cleaned(text), text);
         }

@@ -136,10 +136,13 @@ impl Folder {
 }
 
 /// Checks and writes. Nothing waits in between, so that it is not stopped half-way.
-pub(super) fn write(standing: &Standing, new: &New) -> Result<Written> {
-    let mut written = Written { warnings: checked(standing, new)?, ..Written::default() };
+pub(super) fn write(standing: &Standing, mut new: New) -> Result<Written> {
+    let folder = conf_d(&standing.file);
+    if let Some((name, _)) = &mut new.beside {
+        *name = free_in(&folder, name);
+    }
+    let mut written = Written { warnings: checked(standing, &new)?, ..Written::default() };
     if let Some((name, text)) = &new.beside {
-        let folder = conf_d(&standing.file);
         if !folder.is_dir() {
             fs::create_dir(&folder).map_err(told(&folder))?;
             fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).map_err(told(&folder))?;
@@ -154,6 +157,14 @@ pub(super) fn write(standing: &Standing, new: &New) -> Result<Written> {
         written.files.push(standing.file.clone());
     }
     Ok(written)
+}
+
+/// The name, or one like it that no file has: who gave a device another name may have left its file as it was.
+fn free_in(folder: &Path, name: &str) -> String {
+    let stem = name.strip_suffix(".toml").unwrap_or(name);
+    let others = (2..).map(|n: u32| format!("{stem}-{n}.toml"));
+    let is_free = |name: &String| fs::symlink_metadata(folder.join(name)).is_err();
+    std::iter::once(name.to_owned()).chain(others).find(is_free).unwrap_or_else(|| name.to_owned())
 }
 
 fn conf_d(main: &Path) -> PathBuf {
@@ -265,6 +276,17 @@ mod tests {
         assert!(Standing::read(&main).unwrap_err().to_string().contains("is not TOML"));
         let nowhere = Standing::read(&dir.path().join("none/g.toml")).unwrap_err();
         assert!(nowhere.to_string().contains("there is no folder"), "{nowhere}");
+    }
+
+    #[test]
+    fn a_file_beside_the_main_one_takes_the_place_of_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let free = || free_in(dir.path(), "modbus1.toml");
+        assert_eq!(free(), "modbus1.toml");
+        fs::write(dir.path().join("modbus1.toml"), "").unwrap();
+        assert_eq!(free(), "modbus1-2.toml");
+        std::os::unix::fs::symlink("nowhere", dir.path().join("modbus1-2.toml")).unwrap();
+        assert_eq!(free(), "modbus1-3.toml");
     }
 
     #[test]

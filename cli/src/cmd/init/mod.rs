@@ -158,7 +158,7 @@ async fn run(
         {
             return Err(Error::new(Exit::Failed, "nothing was written, as you wish"));
         }
-        let written = files::write(&standing, &new)?;
+        let written = files::write(&standing, new)?;
         files.borrow_mut().clone_from(&written.files);
         written.files.iter().for_each(|f| ask.say(&format!("written: {}", f.display())));
         written.before.iter().for_each(|f| ask.say(&format!("the one before is {}", f.display())));

@@ -15,6 +15,7 @@ use super::ask::Ask;
 use super::propose::{self, Point, Sampled};
 use crate::args::{Init, ParityArg, Talk};
 use crate::error::Result;
+use crate::exit::Exit;
 use crate::machine::Range;
 use crate::target::Hints;
 
@@ -72,6 +73,16 @@ pub(super) async fn on_port(ask: Ask, hints: &Hints, asked: &Init, port: &str) -
     let mut refused = None;
     let mut was_open = false;
     for setting in settings {
+        if !was_open && !asked.talk_over {
+            ask.say(&format!("  {port}: listening, before anything is sent ..."));
+            match direct::is_quiet(&at, &talk(SERIAL, setting)).await {
+                Err(e) if e.exit() == Exit::NotReachable => {
+                    refused = Some(e);
+                    continue;
+                }
+                quiet => quiet?,
+            }
+        }
         ask.say(&format!("  {port} at {}", shown(setting)));
         // An adapter may lack one of them.
         let mut line = match Line::open(at.clone(), &talk(SERIAL, setting)).await {

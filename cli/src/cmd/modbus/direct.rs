@@ -26,6 +26,8 @@ const PORT: u16 = 502;
 const BOX_API: &str = "127.0.0.1:8480";
 /// Longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(3);
+/// How long a serial line is listened to before anything is sent on it: masters ask more often than that.
+const LISTEN: Duration = Duration::from_secs(2);
 /// Silence after which a serial line is free again.
 const SILENCE: Duration = Duration::from_millis(60);
 
@@ -125,6 +127,27 @@ pub(in crate::cmd) async fn free(hints: Hints, at: &At) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Refuses a serial line on which something is heard before anything was asked: a master that polls there would take our answers,
+/// and its devices our questions for its own; or it is no Modbus line at all. Hosts are let pass.
+pub(in crate::cmd) async fn is_quiet(at: &At, talk: &Talk) -> Result<()> {
+    let At::Port(path) = at else { return Ok(()) };
+    let failed = |e: std::io::Error| Error::new(Exit::NotReachable, format!("{at}: {e}"));
+    let port = serial(path, Framing::Rtu, talk).map_err(failed)?;
+    let mut room = [0; 256];
+    let heard = match tokio::time::timeout(LISTEN, port.read(&mut room)).await {
+        Ok(read) => read.map_err(failed)?,
+        Err(_) => 0,
+    };
+    match heard {
+        0 => Ok(()),
+        _ => Err(Error::new(
+            Exit::Failed,
+            format!("{at} is not quiet: another master polls there, or it is no Modbus line; nothing was sent"),
+        )
+        .remedy("stop the other master, or look at the line's wiring if it only hums; --talk-over asks all the same")),
+    }
 }
 
 async fn connects(address: &str) -> bool {

@@ -39,7 +39,13 @@ pub(super) async fn without_gateway(verb: Modbus, hints: &Hints, out: Out) -> Re
             let mut line = open(hints, &at, &talk).await?;
             write_direct(out, &mut line, unit, register, text, &form).await?
         }
-        Modbus::Scan { endpoint, talk, units, addresses, tables, rate } => {
+        Modbus::Scan { endpoint, talk, talk_over, units, addresses, tables, rate } => {
+            if !talk_over {
+                let at = At::parse(&endpoint)?;
+                // Listening would take away what the gateway's devices answer.
+                direct::free(hints.clone(), &at).await?;
+                direct::is_quiet(&at, &talk).await?;
+            }
             let mut line = open(hints, &endpoint, &talk).await?;
             let tables = tables.into_iter().map(Table::from).collect();
             scan::scan(out, &mut line, scan::Wanted { units, addresses, tables, rate }).await?

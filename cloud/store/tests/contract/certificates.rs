@@ -85,11 +85,15 @@ pub(crate) async fn only_a_key_that_is_good_is_renewed(backend: &impl Backend) {
     assert!(is_conflict(storage.renew(&certificate("01", 1, T0), &told).await));
     storage.enrol("AAAAA", &certificate("01", 1, T0), &told).await.unwrap();
     storage.renew(&certificate("02", 1, T0 + 1), &told).await.unwrap();
+    let of_b = |c: Certificate| Certificate { gateway: key("b"), ..c };
+    storage.create_code(&KeptCode { gateway: key("b"), ..code("DDDDD") }, T0, &told).await.unwrap();
+    storage.enrol("DDDDD", &of_b(certificate("0b", 9, T0)), &told).await.unwrap();
     assert!(is_conflict(storage.renew(&certificate("03", 2, T0 + 2), &told).await));
-    // What expired long ago is forgotten.
+    // What expired long ago is forgotten, but not what another gateway has: who says how late it is may be wrong.
     let late = T0 + 500 * 24 * HOUR;
     storage.renew(&certificate("04", 1, late), &told).await.unwrap();
     assert_eq!(storage.certificates(&key("a")).await.unwrap(), [certificate("04", 1, late)]);
+    assert_eq!(storage.certificates(&key("b")).await.unwrap(), [of_b(certificate("0b", 9, T0))]);
 
     storage.create_code(&code("BBBBB"), T0, &told).await.unwrap();
     assert_eq!(storage.revoke(&key("a"), late, &told).await.unwrap(), 1);

@@ -13,6 +13,7 @@ use common::command::{LogEntry, Severity};
 use common::config::{Mistake, Mistakes, Source};
 use common::names::action;
 use common::supervise::PartError;
+use common::text::at_most;
 use common::wire::{Body, WantedConfiguration};
 use common::{Clock, Drain};
 use gateway_core::{Configurations, FrameId, FrameLog};
@@ -22,7 +23,7 @@ use tokio::time::Instant;
 use crate::config::{Config, digest, read_sources};
 use crate::last_good;
 use crate::recorder::Recorder;
-use crate::reload::{Reload, ReloadError};
+use crate::reload::{DETAIL_CHARS, Reload, ReloadError};
 use crate::starts;
 use shelf::{Note, Shelf};
 
@@ -207,7 +208,8 @@ impl Pushed {
             if matches!(report.state, DocumentState::Applied | DocumentState::Trial) {
                 report.state = DocumentState::Refused;
                 let why = view.last_reload.and_then(|r| r.mistakes.into_iter().next()).unwrap_or_default();
-                report.reason = format!("the last good configuration runs instead: {why}");
+                let reason = format!("the last good configuration runs instead: {why}");
+                report.reason = at_most(reason, DETAIL_CHARS);
             }
         }
         self.report.send_if_modified(|now| std::mem::replace(now, report.clone()) != report);
@@ -378,7 +380,7 @@ impl Pushed {
             twin: None,
             severity,
             code: None,
-            detail,
+            detail: at_most(detail, DETAIL_CHARS),
         };
         tools
             .log

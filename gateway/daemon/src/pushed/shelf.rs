@@ -10,9 +10,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use common::api::{DocumentRef, DocumentState};
 use common::config::Source;
-use common::text::hex;
+use common::text::{at_most, hex};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+
+use crate::reload::DETAIL_CHARS;
 
 /// Name of a document's file, also in a copy that is kept as the last good one.
 pub(crate) const FILE: &str = "cloud-configuration.toml";
@@ -68,7 +70,7 @@ impl Note {
     /// A document does not run.
     pub(crate) fn refuse(&mut self, document: DocumentRef, reason: String, at_us: i64) {
         (self.judged, self.state) = (Some(document), DocumentState::Refused);
-        (self.reason, self.at_us) = (reason, at_us);
+        (self.reason, self.at_us) = (at_most(reason, DETAIL_CHARS), at_us);
     }
 
     /// What runs on trial did not prove itself: what ran before is wanted again.
@@ -77,7 +79,7 @@ impl Note {
         self.running = self.previous.take();
         self.settled = trial.settled;
         self.state = DocumentState::Refused;
-        (self.reason, self.at_us) = (reason, at_us);
+        (self.reason, self.at_us) = (at_most(reason, DETAIL_CHARS), at_us);
     }
 
     /// What runs on trial has proven itself.

@@ -18,6 +18,7 @@ use common::command::{LogEntry, Severity};
 use common::config::Mistake;
 use common::names::action;
 use common::supervise::PartState;
+use common::text::at_most;
 use common::wire::Body;
 
 use gateway_core::{FrameLog, Registry};
@@ -55,6 +56,8 @@ const BUFFER_LIMIT: Duration = Duration::from_secs(10);
 const SETTLED: Duration = Duration::from_secs(10);
 /// Least pause between two looks at whether a configuration has proven itself.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// Of an event: what stands in a file may be in it, and no message to the cloud may be too long.
+pub(crate) const DETAIL_CHARS: usize = 4_000;
 
 /// What the start made and a reload needs.
 pub(crate) struct Made {
@@ -414,7 +417,7 @@ impl Running {
             twin: None,
             severity,
             code: None,
-            detail,
+            detail: at_most(detail, DETAIL_CHARS),
         };
         if let Err(error) = self.made.vitals.log.append(Body::Event(entry)) {
             tracing::warn!(%error, "cannot log an event");
