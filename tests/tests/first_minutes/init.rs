@@ -171,7 +171,7 @@ async fn a_line_that_another_master_polls_is_left_alone() {
     let done = twinway(site.init().into_iter().chain(words(&look)).collect()).await;
     let err = String::from_utf8_lossy(&done.stderr).into_owned();
     assert!(done.status.code() == Some(1) && err.contains("another master polls there"), "{err}");
-    let scan = ["modbus", "scan", &port, "--units", "1-1"];
+    let scan = ["modbus", "scan", &port, "--units", "1-1", "--baud", "19200", "--parity", "none"];
     let done = twinway(words(&scan)).await;
     let err = String::from_utf8_lossy(&done.stderr).into_owned();
     assert!(done.status.code() == Some(1) && err.contains("--talk-over"), "{err}");
