@@ -103,7 +103,9 @@ END
   within systemctl --quiet mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer systemd-boot-update.service >&2
   ln -sf ../run/systemd/resolve/stub-resolv.conf "$etc/resolv.conf"
   echo unnamed > "$etc/hostname"
-  mkdir -p "$system/boot/efi"
+  # A file system of its own, so that entries name what is in it by its own paths.
+  mkdir -p "$system/boot/efi" "$work/esp"
+  mount --bind "$work/esp" "$system/boot/efi"
   kernel=$(basename "$system"/lib/modules/*)
   within update-initramfs -c -k "$kernel" >&2
   within kernel-install add "$kernel" "/boot/vmlinuz-$kernel" >&2
@@ -115,15 +117,14 @@ END
   rm -rf "$system"/var/lib/apt/lists/* "$system"/var/cache/{apt,debconf,ldconfig}/* "$system"/var/log/* "$system"/var/tmp/* "$system/root/.bash_history"
   rm -f "$etc"/{passwd,group,shadow,gshadow,subuid,subgid}- "$etc/.pwd.lock" "$system"/var/lib/dpkg/*-old
   mkdir -p "$system/var/cache/apt/archives/partial" "$system/var/lib/apt/lists/partial"
-  umount "$system/run" "$system/tmp" "$system/dev" "$system/proc"
+  umount "$system/boot/efi" "$system/run" "$system/tmp" "$system/dev" "$system/proc"
   within dpkg-query -W > "$work/packages"
 }
 
 # Into parts of the medium: what the firmware starts, and data.
 parts() {
-  mkdir -p "$work"/{esp,data/overlay/etc/{upper,work}}
+  mkdir -p "$work"/data/overlay/etc/{upper,work}
   put cross/image/esp "$work/esp"
-  mv "$system"/boot/efi/* "$work/esp/"
   install -Dm644 "$system/usr/lib/systemd/boot/efi/systemd-boot$efi.efi" "$work/esp/EFI/BOOT/BOOT${efi^^}.EFI"
   # Where U-Boot looks for what it knows of its board.
   mkdir -p "$work/esp/dtb"
