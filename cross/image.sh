@@ -95,6 +95,8 @@ Suites: bookworm-security
 Components: main
 Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
 END
+  # Left out with all other pages, and not made by dpkg for ours alone.
+  mkdir -p "$system/usr/share/man/man1"
   cp "$package" "$system/tmp/package.deb"
   within dpkg -i /tmp/package.deb >&2
   within systemctl --quiet enable systemd-networkd systemd-resolved systemd-timesyncd ssh box-identity >&2
