@@ -22,7 +22,7 @@ MIB=$((1 << 20))
 ESP_MIB=384 ROOT_MIB=2560 DATA_MIB=256 BEFORE_MIB=16
 
 include=systemd-sysv,udev,dbus,libpam-systemd,systemd-resolved,systemd-timesyncd,libnss-myhostname,openssh-server
-include+=,linux-image-$arch,initramfs-tools,zstd,systemd-boot,iproute2,netbase,procps,kmod,passwd,ca-certificates
+include+=,linux-image-$arch,initramfs-tools,zstd,systemd-boot,e2fsprogs,dosfstools,iproute2,netbase,procps,kmod,passwd,ca-certificates
 include+=,iputils-ping,nano,less
 
 failed() { echo "$1" >&2; exit 1; }
