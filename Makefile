@@ -13,6 +13,9 @@ JOBS ?= 2
 # Architecture of packages: amd64, arm64, armhf.
 ARCH ?= arm64
 PRODUCT ?= twinway-gateway
+# For `image`: the package, by default the one made last; a file of public keys that may sign in.
+DEB ?= $(shell ls -t target/cross/packages/twinway-gateway_*_$(ARCH).deb 2>/dev/null | head -n1)
+SSH_KEY ?=
 
 TABLE := gateway/opcua-namespace/table/Cargo.toml
 
@@ -20,7 +23,7 @@ TABLE := gateway/opcua-namespace/table/Cargo.toml
 KEY ?= update.key
 
 .PHONY: run build test lint deny advisories bench faults web-check e2e setup screenshots clean cross deb tar update same boot-test \
-	rpm scratch-test features cross-check cross-test packages-check namespace-table
+	rpm image image-test scratch-test features cross-check cross-test packages-check namespace-table
 
 # The demo: a simulated coating line, its gateway and its cloud, with a page to open.
 run:
@@ -96,6 +99,15 @@ rpm: cross
 # A signed bundle for `twinway-gateway update install`; `KEY=` names the private key.
 update: cross
 	cross/update.sh $(ARCH) $(KEY)
+
+# An image for the SD card or eMMC of a box, into target/cross/image: of the distribution's packages and the gateway's. As root.
+image:
+	SSH_KEY="$(SSH_KEY)" cross/image.sh $(ARCH) $(or $(DEB),$(error no package for $(ARCH): make deb ARCH=$(ARCH) first, or name one in DEB))
+
+# The image on two emulated boxes that start from it.
+image-test:
+	cross/boot/setup.sh $(ARCH) emulator
+	cross/image/test.py $(ARCH) target/cross/image/$(notdir $(DEB:.deb=.img)) $(DEB)
 
 # The same programs give the same packages, byte for byte.
 same: cross

@@ -13,6 +13,20 @@ apt_install() {
   }
 }
 
+# Programs of an architecture run here while a root is made of its packages (binfmt_misc, until the next boot). As root.
+foreign() {
+  [ "$1" != "$(dpkg --print-architecture)" ] || return 0
+  apt_install arch-test qemu-user-static
+  local binfmt
+  case "$1" in
+    arm64) binfmt=qemu-aarch64 ;;
+    armhf) binfmt=qemu-arm ;;
+    *) return 0 ;;
+  esac
+  [ -e /proc/sys/fs/binfmt_misc/register ] || mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc
+  [ -e "/proc/sys/fs/binfmt_misc/$binfmt" ] || cat "/usr/lib/binfmt.d/$binfmt.conf" > /proc/sys/fs/binfmt_misc/register
+}
+
 as_root() {
   local sudo=()
   [ "$(id -u)" -eq 0 ] || sudo=(sudo)

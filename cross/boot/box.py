@@ -47,11 +47,9 @@ class Box:
         command, environment = emulator(arch, boot)
         kind, console = machine(arch)
         command += [*kind, "-smp", "2", "-m", "512"]
-        command += ["-kernel", str(boot / "vmlinuz"), "-append", f"root=/dev/nvme0n1 rw console={console} quiet"]
-        if (boot / "initrd").exists():
-            command += ["-initrd", str(boot / "initrd")]
+        command += self.starts(boot, console)
         command += ["-drive", f"if=none,id=hd,file={image},format=raw,cache=writethrough", "-device", "nvme,drive=hd,serial=box1"]
-        command += ["-netdev", "user,id=n", "-device", "virtio-net-pci,netdev=n,romfile="]
+        command += ["-netdev", f"user,id=n{self.REACHED}", "-device", "virtio-net-pci,netdev=n,romfile="]
         command += ["-object", "rng-random,id=rng,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=rng"]
         command += ["-chardev", f"socket,id=con,path={self.path},server=on,wait=off", "-serial", "chardev:con"]
         command += ["-chardev", f"socket,id=rtu,host=127.0.0.1,port={serial_port},reconnect=1", "-device", "pci-serial,chardev=rtu"]
@@ -62,6 +60,14 @@ class Box:
         self.seen = b""
         self.console = self.connect()
         self.count = 0
+
+    # What of the box is reached from this machine.
+    REACHED = ""
+
+    def starts(self, boot, console):
+        """By which system it starts: a kernel that is handed to it."""
+        initrd = ["-initrd", str(boot / "initrd")] if (boot / "initrd").exists() else []
+        return ["-kernel", str(boot / "vmlinuz"), "-append", f"root=/dev/nvme0n1 rw console={console} quiet", *initrd]
 
     def connect(self):
         limit = time.monotonic() + 30

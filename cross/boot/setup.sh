@@ -2,7 +2,8 @@
 # Makes what the boot test needs, once, in target/cross/boot/ARCH: a root file system with systemd, a kernel, and an emulator. Of
 # the distribution, Debian 12; of the machine's own packages only mmdebstrap and, for another architecture, arch-test and
 # qemu-user-static are added, and that the kernel runs its programs with qemu (binfmt_misc, until the next boot). As root:
-# `cross/boot/setup.sh arm64`, `armhf` (of 32 bits, on the kernel of arm64) or `amd64`.
+# `cross/boot/setup.sh arm64`, `armhf` (of 32 bits, on the kernel of arm64) or `amd64`. With `emulator` after it, that alone, with
+# the firmware of a board.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 arch=${1:?architecture}
@@ -12,20 +13,12 @@ mkdir -p "$boot"
 own=$(dpkg --print-architecture)
 kernel_arch=$arch
 case "$arch" in
-  arm64) program=qemu-system-aarch64 package=qemu-system-arm console=ttyAMA0 disk=nvme0n1 binfmt=qemu-aarch64 ;;
+  arm64) program=qemu-system-aarch64 package=qemu-system-arm console=ttyAMA0 disk=nvme0n1 ;;
   # Most boxes of 32 bits have a processor of 64; and no kernel for such has what the emulator needs built in.
-  armhf) program=qemu-system-aarch64 package=qemu-system-arm console=ttyAMA0 disk=nvme0n1 binfmt=qemu-arm kernel_arch=arm64 ;;
+  armhf) program=qemu-system-aarch64 package=qemu-system-arm console=ttyAMA0 disk=nvme0n1 kernel_arch=arm64 ;;
   amd64) program=qemu-system-x86_64 package=qemu-system-x86 console=ttyS0 disk=nvme0n1 ;;
   *) echo "unknown architecture $arch: expected arm64, armhf or amd64" >&2; exit 2 ;;
 esac
-
-apt_install mmdebstrap
-if [ "$arch" != "$own" ]; then
-  apt_install arch-test qemu-user-static
-  # Its programs run here while the root is made.
-  [ -e /proc/sys/fs/binfmt_misc/register ] || mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc
-  [ -e "/proc/sys/fs/binfmt_misc/$binfmt" ] || cat "/usr/lib/binfmt.d/$binfmt.conf" > /proc/sys/fs/binfmt_misc/register
-fi
 
 emulator() {
   ! command -v "$program" >/dev/null || return 0
@@ -42,6 +35,16 @@ emulator() {
   # shellcheck disable=SC2086 # a list
   (cd "$boot/debs" && APT_CONFIG=$conf apt-get download -q $packages >&2)
   for file in "$boot"/debs/*.deb; do dpkg-deb -x "$file" "$boot/qemu"; done
+}
+
+# What a board has in its flash, to start from its disk.
+firmware() {
+  [ "$arch" = arm64 ] || return 0
+  [ ! -e "$boot/qemu/usr/share/qemu-efi-aarch64/QEMU_EFI.fd" ] || return 0
+  mkdir -p "$boot/debs" "$boot/qemu"
+  apt-cache show qemu-efi-aarch64 >/dev/null 2>&1 || update_lists
+  (cd "$boot/debs" && apt-get download -q qemu-efi-aarch64 >&2)
+  dpkg-deb -x "$boot"/debs/qemu-efi-aarch64_*.deb "$boot/qemu"
 }
 
 # Without an initrd: on arm64 NVMe, ext4, PCI and the console are in the distribution's kernel for clouds; what it needs beyond that
@@ -110,6 +113,13 @@ root() {
   touch "$boot/system.done"
 }
 
+if [ "${2:-}" = emulator ]; then
+  emulator
+  firmware
+  exit
+fi
+apt_install mmdebstrap
+foreign "$arch"
 root
 kernel
 emulator
