@@ -131,17 +131,24 @@ fn is_private(owner: u32, mode: u32) -> bool {
 pub fn read_all(main: &Path, endings: &[&str]) -> Result<Vec<Source>, Mistakes> {
     let mut paths = vec![main.to_owned()];
     let dir = main.parent().unwrap_or(Path::new(".")).join("conf.d");
-    if let Ok(entries) = std::fs::read_dir(&dir) {
-        let all: Vec<_> = entries.filter_map(|e| e.ok().map(|e| e.path())).collect();
-        for ending in endings {
-            let mut more: Vec<_> =
-                all.iter().filter(|p| p.extension().is_some_and(|e| e == *ending)).cloned().collect();
-            more.sort();
-            paths.extend(more);
+    let mut mistakes = Vec::new();
+    let all: std::io::Result<Vec<_>> = match std::fs::read_dir(&dir) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        entries => entries.and_then(|entries| entries.map(|e| Ok(e?.path())).collect()),
+    };
+    match all {
+        Ok(all) => {
+            for ending in endings {
+                let mut more: Vec<_> =
+                    all.iter().filter(|p| p.extension().is_some_and(|e| e == *ending)).cloned().collect();
+                more.sort();
+                paths.extend(more);
+            }
         }
+        // Passed over, its devices would be gone, and nothing would say so.
+        Err(e) => mistakes.push(Mistake::new(&dir, None, "", format!("cannot read: {e}"))),
     }
     let mut sources = Vec::new();
-    let mut mistakes = Vec::new();
     for path in paths {
         match std::fs::read_to_string(&path) {
             Ok(text) => sources.push(Source { path, text }),
@@ -240,6 +247,17 @@ mod tests {
             "no",
         );
         assert_eq!(m.to_string(), "a.toml:5:8: device[1].port: no");
+    }
+
+    #[test]
+    fn a_conf_d_that_cannot_be_read_is_a_mistake_and_none_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let main = dir.path().join("a.toml");
+        std::fs::write(&main, "").unwrap();
+        assert_eq!(read(&main).unwrap().len(), 1);
+        std::fs::write(dir.path().join("conf.d"), "").unwrap();
+        let told = read(&main).unwrap_err().to_string();
+        assert!(told.contains("conf.d: cannot read"), "{told}");
     }
 
     #[test]
