@@ -9,5 +9,9 @@ packages=("$@")
 [ ${#packages[@]} -gt 0 ] || packages=(common gateway-core gateway-modbus gateway-sparkplug gateway-store gateway-pipeline)
 OFFLINE=1 cross/setup.sh "$wanted"
 . "target/cross/env-$wanted.sh"
+# Tests that start themselves again do it by way of the kernel, which must know the emulator, and that where the C library is.
+. cross/apt.sh
+foreign "$wanted"
+export QEMU_LD_PREFIX=/usr/$gcc
 # The emulator makes no pair of terminals (ENOSYS): what needs a serial line is shown by the boot test, over an emulated one.
 exec "${CARGO:-cargo}" test "${cargo_flags[@]}" --locked --no-fail-fast --target "$triple" "${packages[@]/#/--package=}" -- --skip over_rtu
