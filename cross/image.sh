@@ -116,7 +116,7 @@ END
   rm -f "$system/var/lib/dbus/machine-id" "$etc"/ssh/ssh_host_* "$system/var/lib/systemd/random-seed" "$system/var/lib/systemd/credential.secret"
   if grep -vE '^[^:]+:(\*|!\*?|!!):' "$etc/shadow" >&2; then failed "an account has a password"; fi
   # What installing left behind, and would differ from one time to the next.
-  rm -rf "$system"/var/lib/apt/lists/* "$system"/var/cache/{apt,debconf,ldconfig}/* "$system"/var/log/* "$system"/var/tmp/* "$system/root/.bash_history"
+  rm -rf "$system"/var/lib/apt/lists/* "$system"/var/cache/{apt,debconf,ldconfig}/* "$system"/var/log/* "$system"/var/tmp/*
   rm -f "$etc"/{passwd,group,shadow,gshadow,subuid,subgid}- "$etc/.pwd.lock" "$system"/var/lib/dpkg/*-old
   mkdir -p "$system/var/cache/apt/archives/partial" "$system/var/lib/apt/lists/partial"
   umount "$system/boot/efi" "$system/run" "$system/tmp" "$system/dev" "$system/proc"
@@ -199,7 +199,7 @@ if [ "${INSIDE:-}" != 1 ]; then
   INSIDE=1 exec unshare --mount --pid --fork bash ${TRACE:+-x} "cross/image.sh" "$@"
 fi
 
-work=$image/work system=$image/work/system
+work=$image/making system=$image/making/system
 esp_uuid=$(uuid esp) root_uuid=$(uuid root) data_uuid=$(uuid data)
 system
 parts
