@@ -105,9 +105,9 @@ END
   within systemctl --quiet mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer systemd-boot-update.service >&2
   ln -sf ../run/systemd/resolve/stub-resolv.conf "$etc/resolv.conf"
   echo unnamed > "$etc/hostname"
-  # A file system of its own, so that entries name what is in it by its own paths.
+  # A file system of its own, so that entries name what is in it by its own paths: a folder that is bound there is none.
   mkdir -p "$system/boot/efi" "$work/esp"
-  mount --bind "$work/esp" "$system/boot/efi"
+  mount -t tmpfs esp "$system/boot/efi"
   kernel=$(basename "$system"/lib/modules/*)
   within update-initramfs -c -k "$kernel" >&2
   within kernel-install add "$kernel" "/boot/vmlinuz-$kernel" >&2
@@ -119,6 +119,8 @@ END
   rm -rf "$system"/var/lib/apt/lists/* "$system"/var/cache/{apt,debconf,ldconfig}/* "$system"/var/log/* "$system"/var/tmp/*
   rm -f "$etc"/{passwd,group,shadow,gshadow,subuid,subgid}- "$etc/.pwd.lock" "$system"/var/lib/dpkg/*-old
   mkdir -p "$system/var/cache/apt/archives/partial" "$system/var/lib/apt/lists/partial"
+  cp -a "$system/boot/efi/." "$work/esp/"
+  if grep -rn '/boot/efi' "$work/esp/loader/entries" >&2; then failed "an entry names what its firmware cannot find"; fi
   umount "$system/boot/efi" "$system/run" "$system/tmp" "$system/dev" "$system/proc"
   within dpkg-query -W > "$work/packages"
 }
