@@ -10,9 +10,14 @@ pub fn counted<N: Display + PartialEq + From<u8>>(n: N, noun: &str) -> String {
     format!("{n} {noun}{plural}")
 }
 
-/// A text of at most so many characters; what is left out is told.
+/// Characters of `at_most` that tell what is left out.
+const LEFT_OUT: usize = 40;
+
+/// A text of at most so many characters (more than 40), with what is left out told in it.
 pub fn at_most(mut text: String, characters: usize) -> String {
-    if let Some((at, _)) = text.char_indices().nth(characters) {
+    let is_longer = text.char_indices().nth(characters).is_some();
+    if let Some((at, _)) = text.char_indices().nth(characters.saturating_sub(LEFT_OUT)).filter(|_| is_longer)
+    {
         let left_out = text.len() - at;
         text.truncate(at);
         text += &format!(" ... ({left_out} bytes more)");
@@ -61,9 +66,13 @@ mod tests {
     use crate::Value;
 
     #[test]
-    fn a_long_text_is_cut_between_two_characters() {
-        assert_eq!(at_most("\u{e4}b".into(), 2), "\u{e4}b");
-        assert_eq!(at_most("\u{e4}\u{e4}b".into(), 1), "\u{e4} ... (3 bytes more)");
+    fn a_long_text_is_cut_between_two_characters_and_what_was_cut_stays_as_it_is() {
+        let text = "\u{e4}".repeat(100);
+        assert_eq!(at_most(text.clone(), 100), text);
+        let cut = at_most(text, 99);
+        assert_eq!(cut, "\u{e4}".repeat(59) + " ... (82 bytes more)");
+        assert_eq!(at_most(cut.clone(), 99), cut);
+        assert!(at_most("x".repeat(100_000), 60).len() <= 60);
     }
 
     #[test]

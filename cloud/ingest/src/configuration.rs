@@ -4,6 +4,7 @@ use cloud_core::GatewayKey;
 use common::api::{Accepts, ConfigurationReport, DocumentState};
 use common::command::{LogEntry, Severity};
 use common::names::{Code, action};
+use common::text::at_most;
 use common::wire::{Down, WantedConfiguration};
 
 use crate::boxes::storage_failed;
@@ -27,9 +28,7 @@ impl Talk {
             return refuse("configuration", Code::RateLimited, "too many words on it in one session");
         }
         check(&report)?;
-        if let Some((at, _)) = report.reason.char_indices().nth(REASON_CHARS) {
-            report.reason.truncate(at);
-        }
+        report.reason = at_most(report.reason, REASON_CHARS);
         let parts = &self.shared.parts;
         let failed = |e| storage_failed(&self.key, &e);
         let before = parts.storage.configuration_report(&self.key).await.map_err(failed)?;

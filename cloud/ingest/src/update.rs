@@ -6,7 +6,7 @@ use cloud_core::update::PART_BYTES;
 use common::api::{UpdateOffer, UpdateReport};
 use common::bundle::is_sha256;
 use common::names::Code;
-use common::text::hex;
+use common::text::{at_most, hex};
 use common::wire::{Down, MAX_PIECE_BYTES, Piece, PieceRequest};
 
 use crate::boxes::storage_failed;
@@ -32,11 +32,8 @@ impl Talk {
             return refuse("update", Code::RateLimited, "too many words on updates in one session");
         }
         check(&report)?;
-        for text in [&mut report.reason, &mut report.why] {
-            if let Some((at, _)) = text.char_indices().nth(REASON_CHARS) {
-                text.truncate(at);
-            }
-        }
+        report.reason = at_most(report.reason, REASON_CHARS);
+        report.why = at_most(report.why, REASON_CHARS);
         let kept = self.shared.parts.storage.keep_update_report(&self.key, &report).await;
         kept.map_err(|e| storage_failed(&self.key, &e))?;
         self.shared.updates(&self.key, self.session(), report.accepts);
