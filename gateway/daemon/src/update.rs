@@ -231,8 +231,13 @@ fn verify(bundle: &Path, keys: &Path, json: bool) -> Result<ExitCode, Error> {
 
 /// For a person: the updater is at work for a moment whenever the gateway starts.
 fn lock(site: &Site) -> Result<Lock, Error> {
-    let waits = || eprintln!("waits for another update, {} s at most", LOCK_PATIENCE.as_secs());
-    runtime()?.block_on(site.folder.lock_within(LOCK_PATIENCE, waits))
+    match site.folder.lock() {
+        Err(Error::Refused(_)) => {
+            eprintln!("waits for another update, {} s at most", LOCK_PATIENCE.as_secs());
+            runtime()?.block_on(site.folder.lock_within(LOCK_PATIENCE))
+        }
+        done => done,
+    }
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Error> {

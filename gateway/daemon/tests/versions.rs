@@ -146,13 +146,19 @@ fn runs(status: &Value) -> &str {
     status["runs"]["runs"].as_str().unwrap_or_default()
 }
 
-#[test]
-fn a_good_version_is_kept_and_bad_ones_give_way_by_themselves() {
-    let plc = Plc::start();
+/// A box on which the packaged version reads.
+fn packaged(plc: &Plc) -> Box {
     let mut own = Box::new();
     config(own.dir.path(), plc.addr);
     own.manage();
     own.until("the packaged one reads", |h| h["runs"] == "packaged" && h["polled"] == true);
+    own
+}
+
+#[test]
+fn a_good_version_is_kept_and_bad_ones_give_way_by_themselves() {
+    let plc = Plc::start();
+    let own = packaged(&plc);
 
     // Good: it stays.
     let output = own.with(&["install", &own.bundle("1.0.0", &same())], "120");
@@ -207,10 +213,7 @@ fn a_good_version_is_kept_and_bad_ones_give_way_by_themselves() {
 #[test]
 fn a_version_that_the_disk_spoils_long_after_it_has_proven_itself_gives_way() {
     let plc = Plc::start();
-    let mut own = Box::new();
-    config(own.dir.path(), plc.addr);
-    own.manage();
-    own.until("the packaged one", |h| h["polled"] == true);
+    let own = packaged(&plc);
     let bundle = own.bundle("1.0.0", &same());
     let output = own.with(&["install", &bundle], "120");
     assert_eq!(output.status.code(), Some(0), "{}\n{}", told(&output), own.log());

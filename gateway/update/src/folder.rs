@@ -26,7 +26,8 @@ use crate::state::{Installed, State};
 /// How the names of bundles end in `incoming`; what is not complete yet has another name.
 pub const ENDING: &str = "twup";
 const NEW: &str = ".new";
-const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// Who waits for another process looks so often.
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// Where it is.
 #[derive(Debug, Clone)]
@@ -65,10 +66,9 @@ impl Folder {
         self.version(installed).join(PROGRAM)
     }
 
-    /// Whether the program of a version is what was installed: a card that wears out gives back other bytes, or none. True where that
-    /// is not known.
+    /// Whether the program of a version is what was installed.
     pub(crate) fn is_sound(&self, installed: &Installed) -> bool {
-        installed.program_sha256.is_empty() || is_file_of(&self.program(installed), &installed.program_sha256)
+        is_sound(&self.program(installed), &installed.program_sha256)
     }
 
     pub(crate) fn new_version(&self) -> PathBuf {
@@ -93,22 +93,17 @@ impl Folder {
         }
     }
 
-    /// The same for somebody who waits: the updater also runs for a moment whenever the gateway starts. `waits` is told once.
+    /// The same for somebody who waits: the updater also runs for a moment whenever the gateway starts.
     ///
     /// # Errors
     /// When another one is at work for longer than that, or the folder cannot be written.
-    pub async fn lock_within(&self, patience: Duration, waits: impl FnOnce()) -> Result<Lock, Error> {
+    pub async fn lock_within(&self, patience: Duration) -> Result<Lock, Error> {
         let until = Instant::now() + patience;
-        let mut waits = Some(waits);
         loop {
             match self.lock() {
-                Err(Error::Refused(_)) if Instant::now() < until => {}
+                Err(Error::Refused(_)) if Instant::now() < until => sleep(LOOK_EVERY).await,
                 done => return done,
             }
-            if let Some(waits) = waits.take() {
-                waits();
-            }
-            sleep(LOOK_EVERY).await;
         }
     }
 
@@ -140,12 +135,16 @@ impl Folder {
     }
 }
 
-/// Whether a file has this SHA-256.
-pub(crate) fn is_file_of(path: &Path, sha256: &str) -> bool {
-    let sum = || -> io::Result<String> {
-        let (mut file, mut sum) = (fs::File::open(path)?, Sha256::new());
-        io::copy(&mut file, &mut sum)?;
-        Ok(hex(&sum.finalize()))
-    };
-    sum().is_ok_and(|sum| sum == sha256)
+/// SHA-256 in hexadecimal of what is left to read, and how many bytes that is.
+pub(crate) fn sum_of(from: &mut impl io::Read) -> io::Result<(String, u64)> {
+    let mut sum = Sha256::new();
+    let bytes = io::copy(from, &mut sum)?;
+    Ok((hex(&sum.finalize()), bytes))
+}
+
+/// Whether a file still is what was installed: a card that wears out gives back other bytes, or none. True where the sum (SHA-256) is
+/// not known.
+pub(crate) fn is_sound(path: &Path, sha256: &str) -> bool {
+    let is_same = |mut file| sum_of(&mut file).is_ok_and(|(sum, _)| sum == sha256);
+    sha256.is_empty() || fs::File::open(path).is_ok_and(is_same)
 }

@@ -1,7 +1,7 @@
 //! Makes a bundle of a folder as packages are laid out (`cross/stage.sh`).
 
 use std::fs;
-use std::io::{self, Read as _, Seek as _, Write as _};
+use std::io::{self, Seek as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -13,6 +13,7 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
 use crate::bundle::{MAGIC, MOST_SIGNATURES, signed};
+use crate::folder::sum_of;
 use crate::keys::{id_of, private};
 use crate::manifest::{FORMAT, File, Manifest, judge_path};
 use crate::{Bundle, Error};
@@ -59,7 +60,8 @@ pub fn sign(
     let payload_path = PathBuf::from(payload_path);
     let packed = pack(staged, &paths, &payload_path);
     let made = packed.and_then(|(mut payload, files)| {
-        let (payload_sha256, payload_bytes) = sum(&mut payload).map_err(Error::disk(&payload_path))?;
+        let summed = payload.rewind().and_then(|()| sum_of(&mut payload));
+        let (payload_sha256, payload_bytes) = summed.map_err(Error::disk(&payload_path))?;
         let manifest = Manifest {
             format: FORMAT,
             product: build.product,
@@ -124,21 +126,6 @@ fn pack(staged: &Path, paths: &[String], payload: &Path) -> Result<(fs::File, Ve
         });
     }
     Ok((to.finish().map_err(Error::disk(payload))?, files))
-}
-
-fn sum(payload: &mut fs::File) -> io::Result<(String, u64)> {
-    payload.rewind()?;
-    let (mut sum, mut bytes) = (Sha256::new(), 0);
-    let mut block = vec![0; 64 << 10];
-    loop {
-        match payload.read(&mut block)? {
-            0 => return Ok((hex(&sum.finalize()), bytes)),
-            n => {
-                sum.update(block.get(..n).unwrap_or_default());
-                bytes += n as u64;
-            }
-        }
-    }
 }
 
 fn write(

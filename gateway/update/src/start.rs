@@ -14,7 +14,7 @@ use semver::Version;
 use serde::{Deserialize, Serialize};
 
 use crate::PACKAGED;
-use crate::folder::{Folder, is_file_of};
+use crate::folder::{Folder, is_sound};
 use crate::state::State;
 
 /// So many starts of a version on trial may fail.
@@ -96,10 +96,7 @@ fn leave_out_spoilt(programs: &mut Vec<Program>, notes: &Path) {
     if !was_started && fs::write(&path, &started).is_ok() {
         return;
     }
-    let is_spoilt = |p: &&mut Program| {
-        let path = p.path.as_ref().filter(|_| !p.sha256.is_empty());
-        path.is_some_and(|path| !is_file_of(path, &p.sha256))
-    };
+    let is_spoilt = |p: &&mut Program| p.path.as_ref().is_some_and(|path| !is_sound(path, &p.sha256));
     let mut spoilt = Vec::new();
     while let Some(program) = programs.first_mut().filter(is_spoilt) {
         spoilt.push(std::mem::take(&mut program.runs));

@@ -7,11 +7,11 @@ use tokio::process::Command;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::Error;
+use crate::folder::LOOK_EVERY;
 use crate::health::Health;
 use crate::install::{Site, rollback};
 use crate::state::{Expects, State, What, slot_of};
 
-const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// For the service manager to take the order.
 const RESTART_LIMIT: Duration = Duration::from_secs(60);
 
