@@ -59,8 +59,6 @@ pub(super) struct Parquet {
     /// Of the group that is being filled: asset and point of so many rows, one after the other.
     of: Vec<(ByteArray, ByteArray, usize)>,
     rows: Vec<ExportRow>,
-    /// From how many rows on it is written.
-    full: usize,
 }
 
 impl Encode for Parquet {
@@ -75,15 +73,14 @@ impl Encode for Parquet {
         let written = Written::default();
         let writer = SerializedFileWriter::new(written.clone(), Arc::new(schema), Arc::new(properties));
         let writer = writer.map_err(io::Error::other)?;
-        Ok(Self { writer, written, of: Vec::new(), rows: Vec::new(), full: 1 })
+        Ok(Self { writer, written, of: Vec::new(), rows: Vec::new() })
     }
 
     fn rows(&mut self, asset: &str, point: &str, rows: &[ExportRow]) -> io::Result<Vec<u8>> {
         self.of.push((text(asset), text(point), rows.len()));
         self.rows.extend_from_slice(rows);
-        if self.rows.len() >= self.full {
+        if self.rows.len() >= GROUP || self.writer.flushed_row_groups().is_empty() {
             self.group()?;
-            self.full = GROUP;
         }
         Ok(self.written.take())
     }
