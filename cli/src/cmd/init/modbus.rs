@@ -75,12 +75,12 @@ pub(super) async fn on_port(ask: Ask, hints: &Hints, asked: &Init, port: &str) -
     for setting in settings {
         if !was_open && !asked.talk_over {
             ask.say(&format!("  {port}: listening, before anything is sent ..."));
-            match direct::is_quiet(&at, &talk(SERIAL, setting)).await {
+            match direct::quiet(&at, &talk(SERIAL, setting)).await {
                 Err(e) if e.exit() == Exit::NotReachable => {
                     refused = Some(e);
                     continue;
                 }
-                quiet => quiet?,
+                done => done?,
             }
         }
         ask.say(&format!("  {port} at {}", shown(setting)));

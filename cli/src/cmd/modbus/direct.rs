@@ -131,7 +131,7 @@ pub(in crate::cmd) async fn free(hints: Hints, at: &At) -> Result<()> {
 
 /// Refuses a serial line on which something is heard before anything was asked: a master that polls there would take our answers,
 /// and its devices our questions for its own; or it is no Modbus line at all. Hosts are let pass.
-pub(in crate::cmd) async fn is_quiet(at: &At, talk: &Talk) -> Result<()> {
+pub(in crate::cmd) async fn quiet(at: &At, talk: &Talk) -> Result<()> {
     let At::Port(path) = at else { return Ok(()) };
     let failed = |e: std::io::Error| Error::new(Exit::NotReachable, format!("{at}: {e}"));
     let port = serial(path, Framing::Rtu, talk).map_err(failed)?;

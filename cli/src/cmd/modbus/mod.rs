@@ -40,13 +40,12 @@ pub(super) async fn without_gateway(verb: Modbus, hints: &Hints, out: Out) -> Re
             write_direct(out, &mut line, unit, register, text, &form).await?
         }
         Modbus::Scan { endpoint, talk, talk_over, units, addresses, tables, rate } => {
+            // Who listens takes away what another one's devices answer: the gateway's line is none of ours first.
+            let at = free(hints, &endpoint).await?;
             if !talk_over {
-                let at = At::parse(&endpoint)?;
-                // Listening would take away what the gateway's devices answer.
-                direct::free(hints.clone(), &at).await?;
-                direct::is_quiet(&at, &talk).await?;
+                direct::quiet(&at, &talk).await?;
             }
-            let mut line = open(hints, &endpoint, &talk).await?;
+            let mut line = Line::open(at, &talk).await?;
             let tables = tables.into_iter().map(Table::from).collect();
             scan::scan(out, &mut line, scan::Wanted { units, addresses, tables, rate }).await?
         }
@@ -83,9 +82,14 @@ pub(super) async fn with_gateway(ctx: &Context, verb: Modbus) -> Result<Exit> {
 }
 
 async fn open(hints: &Hints, at: &str, talk: &Talk) -> Result<Line> {
+    Line::open(free(hints, at).await?, talk).await
+}
+
+/// A place that the box's own gateway does not use.
+async fn free(hints: &Hints, at: &str) -> Result<At> {
     let at = At::parse(at)?;
     direct::free(hints.clone(), &at).await?;
-    Line::open(at, talk).await
+    Ok(at)
 }
 
 fn format(form: &Form, address: Address) -> Result<Format> {
