@@ -51,32 +51,32 @@ impl Trend {
 /// The least measurement within each of `blocks` equal spans: what stays when what comes and goes is gone. Growth lifts it; a
 /// burst does not.
 #[must_use]
-#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 pub fn lows(series: &[(f64, f64)], blocks: usize) -> Vec<(f64, f64)> {
-    let (Some((from, _)), Some((to, _))) = (series.first(), series.last()) else { return Vec::new() };
-    let width = (to - from) / blocks as f64;
-    let mut lows: Vec<Option<(f64, f64)>> = vec![None; blocks];
-    for (t, y) in series {
-        let low = &mut lows[(((t - from) / width) as usize).min(blocks - 1)];
-        if low.is_none_or(|(_, least)| *y < least) {
-            *low = Some((*t, *y));
-        }
-    }
-    lows.into_iter().flatten().collect()
+    let least = |of: Vec<(f64, f64)>| of.into_iter().min_by(|a, b| a.1.total_cmp(&b.1));
+    spans(series, blocks).into_iter().filter_map(least).collect()
 }
 
 /// Means of time and value within each span.
-#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+#[allow(clippy::cast_precision_loss)]
 fn means(series: &[(f64, f64)], blocks: usize) -> Vec<(f64, f64)> {
+    let mean = |of: Vec<(f64, f64)>| {
+        let n = of.len() as f64;
+        (of.iter().map(|p| p.0).sum::<f64>() / n, of.iter().map(|p| p.1).sum::<f64>() / n)
+    };
+    spans(series, blocks).into_iter().map(mean).collect()
+}
+
+/// The measurements of each of `blocks` equal spans that has any.
+#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+fn spans(series: &[(f64, f64)], blocks: usize) -> Vec<Vec<(f64, f64)>> {
     let (Some((from, _)), Some((to, _))) = (series.first(), series.last()) else { return Vec::new() };
     let width = (to - from) / blocks as f64;
-    let mut sums = vec![(0.0, 0.0, 0.0); blocks];
-    for (t, y) in series {
-        let at = (((t - from) / width) as usize).min(blocks - 1);
-        let (time, value, count) = &mut sums[at];
-        (*time, *value, *count) = (*time + t, *value + y, *count + 1.0);
+    let mut spans = vec![Vec::new(); blocks];
+    for point in series {
+        spans[(((point.0 - from) / width) as usize).min(blocks - 1)].push(*point);
     }
-    sums.into_iter().filter(|s| s.2 > 0.0).map(|(t, y, n)| (t / n, y / n)).collect()
+    spans.retain(|of| !of.is_empty());
+    spans
 }
 
 /// The 97.5 % quantile of Student's distribution, by Cornish and Fisher's expansion where it holds.
