@@ -13,7 +13,7 @@ apt_install() {
   }
 }
 
-# Programs of an architecture run here while a root is made of its packages (binfmt_misc, until the next boot). As root.
+# Programs of an architecture run here while a root is made of its packages (binfmt_misc, until the next boot).
 foreign() {
   [ "$1" != "$(dpkg --print-architecture)" ] || return 0
   apt_install arch-test qemu-user-static
@@ -23,8 +23,9 @@ foreign() {
     armhf) binfmt=qemu-arm ;;
     *) return 0 ;;
   esac
-  [ -e /proc/sys/fs/binfmt_misc/register ] || mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc
-  [ -e "/proc/sys/fs/binfmt_misc/$binfmt" ] || cat "/usr/lib/binfmt.d/$binfmt.conf" > /proc/sys/fs/binfmt_misc/register
+  [ -e /proc/sys/fs/binfmt_misc/register ] || as_root mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc
+  [ -e "/proc/sys/fs/binfmt_misc/$binfmt" ] ||
+    as_root tee /proc/sys/fs/binfmt_misc/register < "/usr/lib/binfmt.d/$binfmt.conf" >/dev/null
 }
 
 as_root() {

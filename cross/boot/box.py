@@ -40,6 +40,9 @@ def machine(arch):
 class Box:
     """One power-on. Ends with `cut` (as when the plug is pulled) or `off`."""
 
+    # What of the box is reached from this machine.
+    REACHED = ""
+
     def __init__(self, arch, boot, image, work, serial_port):
         self.began = time.monotonic()
         self.path = str(work / "console.sock")
@@ -60,9 +63,6 @@ class Box:
         self.seen = b""
         self.console = self.connect()
         self.count = 0
-
-    # What of the box is reached from this machine.
-    REACHED = ""
 
     def starts(self, boot, console):
         """By which system it starts: a kernel that is handed to it."""

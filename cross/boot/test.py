@@ -24,6 +24,7 @@ import time
 from box import Box
 from cloud import Arrival, Cloud
 from field import Registers, rtu, serve, tcp
+from steps import UNIT, bundle, by_updater, check, init, runs, told, trust_builder
 
 DEVICES = """
 [[device]]
@@ -82,7 +83,6 @@ SERVER = """
 listen = "127.0.0.1:4840"
 anonymous = true
 """
-UNIT = "twinway-gateway.service"
 TWIN = "plant/line1/ethernet"
 
 
@@ -109,11 +109,6 @@ def image(boot, work):
 
 def show(box, key):
     return box.run(f"systemctl show -P {key} {UNIT}").strip()
-
-
-def check(found, wanted, what):
-    if found != wanted:
-        raise SystemExit(f"{what}: {found!r}, expected {wanted!r}")
 
 
 def values(box):
@@ -177,19 +172,11 @@ def install(box, own, figures, package):
     box.run("systemd-analyze verify --man=no --recursive-errors=yes /usr/lib/systemd/system/twinway-gateway.service")
 
 
-def init(box, figures, port):
+def first_minutes(box, figures, port):
     """The first minutes, by arguments: what it finds it configures, and the gateway reads; then all is as it was installed."""
     box.run("cp -a /etc/twinway/gateway.toml /tmp/installed.toml")
     serial = serial_port(box)
-    before = time.monotonic()
-    told = box.run("twinway --output json init --yes --name line1-box --location plant/init --units 1-1 --addresses 0-9 --baud 115200 "
-                   f"--parity none --wait 180s --modbus 10.0.2.2:{port} --serial {serial} 2>/tmp/init.log || cat /tmp/init.log",
-                   limit_s=400)
-    figures["init_s"] = round(time.monotonic() - before, 1)
-    try:
-        done = json.loads(told)
-    except ValueError:
-        raise SystemExit(f"twinway init: {told}") from None
+    done = init(box, figures, "plant/init", f"--baud 115200 --parity none --modbus 10.0.2.2:{port} --serial {serial}")
     # Both devices, and of each something that is read.
     found = {device["at"].split(",")[0].split(" ")[0]: device["name"] for device in done["devices"]}
     good = {value["device"] for value in done["values"] if value["quality"] == "good"}
@@ -273,38 +260,18 @@ def watchdog(box):
 
 def versions(box, figures):
     """Another version by the updater's own unit; a bad one by hand, which gives way; and back to the package's."""
-    box.run("cd /tmp && twinway-gateway update key builder.key && install -m644 builder.pub /etc/twinway/update-keys/builder.pub")
-
-    def bundle(version, program):
-        box.run(f"rm -rf /tmp/v && mkdir -p /tmp/v/usr/bin /tmp/v/usr/lib/twinway-gateway && {program} && "
-                "chmod 755 /tmp/v/usr/bin/twinway-gateway && "
-                f"sed 's/\"version\": *\"[^\"]*\"/\"version\":\"{version}\"/' /usr/lib/twinway-gateway/build.json "
-                "> /tmp/v/usr/lib/twinway-gateway/build.json && "
-                f"twinway-gateway update sign /tmp/v --key /tmp/builder.key --to /tmp/{version}.twup", limit_s=300)
-
-    def last():
-        return json.loads(box.run("twinway-gateway update status --json"))
-
-    bundle("90.0.0", "cp /usr/bin/twinway-gateway /tmp/v/usr/bin/")
-    incoming = "/var/lib/twinway-update/incoming"
-    before = time.monotonic()
-    box.run(f"cp /tmp/90.0.0.twup {incoming}/new && mv {incoming}/new {incoming}/new.twup")
-    proven = "twinway-gateway update status | grep -q 'proven 90.0.0'"
-    box.wait_for(f"{proven} || journalctl -u twinway-update --no-pager | grep -E 'refused|gave way'", limit_s=400)
-    if not last()["runs"]["runs"].startswith("90.0.0_"):
-        raise SystemExit(f"{last()}: {box.run('journalctl -u twinway-update --no-pager -n 30')}")
-    figures["update_s"] = round(time.monotonic() - before, 1)
-    box.run(f"[ ! -e {incoming}/new.twup ]")
+    trust_builder(box)
+    by_updater(box, "90.0.0", figures)
     reads(box)
 
-    bundle("91.0.0", "printf '#!/bin/sh\\nexit 1\\n' > /tmp/v/usr/bin/twinway-gateway")
+    bad = bundle(box, "91.0.0", "printf '#!/bin/sh\\nexit 1\\n' > /tmp/v/usr/bin/twinway-gateway")
     before = time.monotonic()
-    status, text = box.run("twinway-gateway update install /tmp/91.0.0.twup", limit_s=400, ok=False)
+    status, text = box.run(f"twinway-gateway update install {bad}", limit_s=400, ok=False)
     figures["gives_way_s"] = round(time.monotonic() - before, 1)
     if status != 1 or "three starts of it failed" not in text:
         raise SystemExit(f"a version that cannot start: status {status}: {text}")
     box.wait_for(f"systemctl is-active -q {UNIT}")
-    check(last()["runs"]["runs"].split("_")[0], "90.0.0", "what runs after a bad version gave way")
+    check(runs(box), "90.0.0", "what runs after a bad version gave way")
     reads(box)
 
     box.run("twinway-gateway update rollback --reason 'boot test'")
@@ -365,50 +332,43 @@ def main():
     root = pathlib.Path(__file__).resolve().parents[2]
     boot = root / "target/cross/boot" / arch
     work = pathlib.Path(tempfile.mkdtemp(prefix="twinway-boot-"))
-    began = time.monotonic()
     figures = {"arch": arch, "deb_mb": round(package.stat().st_size / 1e6, 2)}
     box = cloud = None
     # Ended from outside it leaves nothing running either.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
-    try:
-        folder = work / "files"
-        folder.mkdir()
-        shutil.copy(package, folder)
-        own = Files(folder)
-        cloud = Cloud(pathlib.Path(os.environ.get("PROGRAMS", root / "target/release")).resolve(), work)
-        disk = image(boot, work)
-        registers = Registers(100)
-        port, serial = serve(tcp(registers)), serve(rtu(Registers(700)))
+    with told(figures, "boot_test_s", work):
+        try:
+            folder = work / "files"
+            folder.mkdir()
+            shutil.copy(package, folder)
+            own = Files(folder)
+            cloud = Cloud(pathlib.Path(os.environ.get("PROGRAMS", root / "target/release")).resolve(), work)
+            disk = image(boot, work)
+            registers = Registers(100)
+            port, serial = serve(tcp(registers)), serve(rtu(Registers(700)))
 
-        def start():
-            nonlocal box
-            box = Box(arch, boot, disk, work, serial)
-            return box
+            def start():
+                nonlocal box
+                box = Box(arch, boot, disk, work, serial)
+                return box
 
-        figures["boot_s"] = round(start().booted(), 1)
-        box.wait_for("ip route | grep -q default")
-        install(box, own, figures, package)
-        init(box, figures, port)
-        first_data(box, own, figures, port)
-        enrol(box, cloud, figures, registers)
-        many_points(box, own, figures, serve(tcp(Registers(0, more=1000))))
-        watchdog(box)
-        versions(box, figures)
-        box = power_cut(box, cloud, figures, start)
-        purge(box)
-        figures["off_s"] = round(box.off(), 1)
-        figures["boot_test_s"] = round(time.monotonic() - began, 1)
-        print(json.dumps(figures))
-    except BaseException:
-        print(json.dumps({"so_far": figures}), file=sys.stderr)
-        print(f"logs: {work}", file=sys.stderr)
-        raise
-    finally:
-        if box and box.qemu.poll() is None:
-            box.qemu.kill()
-        if cloud:
-            cloud.stop()
-    shutil.rmtree(work)
+            figures["boot_s"] = round(start().booted(), 1)
+            box.wait_for("ip route | grep -q default")
+            install(box, own, figures, package)
+            first_minutes(box, figures, port)
+            first_data(box, own, figures, port)
+            enrol(box, cloud, figures, registers)
+            many_points(box, own, figures, serve(tcp(Registers(0, more=1000))))
+            watchdog(box)
+            versions(box, figures)
+            box = power_cut(box, cloud, figures, start)
+            purge(box)
+            figures["off_s"] = round(box.off(), 1)
+        finally:
+            if box and box.qemu.poll() is None:
+                box.qemu.kill()
+            if cloud:
+                cloud.stop()
 
 
 main()

@@ -23,17 +23,12 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "boot"))
 
 from board import Board  # noqa: E402
 from field import Registers, serve, tcp  # noqa: E402
+from steps import UNIT, by_updater, check, init, runs, told, trust_builder  # noqa: E402
 
-UNIT = "twinway-gateway.service"
 MIB = 1 << 20
 # Larger than the image by this.
 MORE_MIB = 3000
 NETWORK = "[Match]\nType=ether\nKind=!*\n[Network]\nAddress=10.0.2.15/24\nGateway=10.0.2.2\n"
-
-
-def check(found, wanted, what):
-    if found != wanted:
-        raise SystemExit(f"{what}: {found!r}, expected {wanted!r}")
 
 
 def partitions(image):
@@ -117,15 +112,10 @@ def whole(box, size):
 def reads(box, port, figures):
     """`twinway init` without questions, and what it configures is read; the name of the device."""
     box.run(f"systemctl is-active -q {UNIT}")
-    before = time.monotonic()
-    told = box.run("twinway --output json init --yes --name line1-box --location plant/line1 --units 1-1 --addresses 0-9 --wait 180s "
-                   f"--modbus 10.0.2.2:{port} 2>/tmp/init.log || cat /tmp/init.log", limit_s=400)
-    figures["init_s"] = round(time.monotonic() - before, 1)
-    try:
-        done = json.loads(told)
-        device = done["devices"][0]["name"]
-    except (ValueError, LookupError):
-        raise SystemExit(f"twinway init: {told}") from None
+    done = init(box, figures, "plant/line1", f"--modbus 10.0.2.2:{port}")
+    if len(done["devices"]) != 1:
+        raise SystemExit(f"twinway init found {done}")
+    device = done["devices"][0]["name"]
     if not any(value["quality"] == "good" for value in done["values"]):
         raise SystemExit(f"twinway init reads nothing: {done}")
     box.run(f"systemctl is-active -q {UNIT}")
@@ -139,31 +129,17 @@ def good(box, device):
 
 def version(box, device, figures):
     """Another version by the updater's unit, as it comes over the uplink: it lies in data, so a root that is only read is no matter."""
-    box.run("cd /tmp && twinway-gateway update key builder.key && install -m644 builder.pub /etc/twinway/update-keys/builder.pub")
-    box.run("mkdir -p /tmp/v/usr/bin /tmp/v/usr/lib/twinway-gateway && cp /usr/bin/twinway-gateway /tmp/v/usr/bin/ && "
-            "sed 's/\"version\": *\"[^\"]*\"/\"version\":\"90.0.0\"/' /usr/lib/twinway-gateway/build.json "
-            "> /tmp/v/usr/lib/twinway-gateway/build.json && twinway-gateway update sign /tmp/v --key /tmp/builder.key --to /tmp/x.twup",
-            limit_s=300)
-    incoming = "/var/lib/twinway-update/incoming"
-    before = time.monotonic()
-    box.run(f"cp /tmp/x.twup {incoming}/new && mv {incoming}/new {incoming}/new.twup && rm -r /tmp/v /tmp/x.twup")
-    box.wait_for("twinway-gateway update status | grep -q 'proven 90.0.0' || "
-                 "journalctl -u twinway-update --no-pager | grep -E 'refused|gave way'", limit_s=400)
-    figures["update_s"] = round(time.monotonic() - before, 1)
-    runs(box, "90.0.0")
+    trust_builder(box)
+    by_updater(box, "90.0.0", figures)
     good(box, device)
-
-
-def runs(box, wanted):
-    check(json.loads(box.run("twinway-gateway update status --json"))["runs"]["runs"].split("_")[0], wanted, "what runs")
 
 
 def package(box, device, deb):
     """The package once more: for that, and only so long, the root can be written, and what the firmware starts."""
     box.send(deb, "/tmp/x.deb")
-    told = box.run("root-rw dpkg -i /tmp/x.deb && rm /tmp/x.deb", limit_s=400)
-    if "root-rw:" in told:
-        raise SystemExit(f"the root could not be closed again: {told}")
+    said = box.run("root-rw dpkg -i /tmp/x.deb && rm /tmp/x.deb", limit_s=400)
+    if "root-rw:" in said:
+        raise SystemExit(f"the root could not be closed again: {said}")
     check(box.run("root-rw ls /boot/efi/EFI/BOOT"), "BOOTAA64.EFI", "what the firmware starts")
     check(box.run("root-rw false", ok=False), (1, ""), "status of a command that fails")
     if box.run("touch /usr/x", ok=False)[0] != 1 or box.run("mountpoint -q /boot/efi", ok=False)[0] == 0:
@@ -190,7 +166,7 @@ def power_cut(box, device, start, figures):
     check(identity(box), was, "identity after a power cut")
     box.wait_for(f"systemctl is-active -q {UNIT}")
     good(box, device)
-    runs(box, "90.0.0")
+    check(runs(box), "90.0.0", "what runs after a power cut")
     box.run("twinway buffer verify")
     check(samples(box, device, until), before, "samples of before the power cut")
     check(box.run("findmnt -no OPTIONS /").split(",")[0], "ro", "root after a power cut")
@@ -264,23 +240,16 @@ def main():
     arch, image, deb = sys.argv[1], *map(pathlib.Path, sys.argv[2:4])
     boot = pathlib.Path(__file__).resolve().parents[2] / "target/cross/boot" / arch
     work = pathlib.Path(tempfile.mkdtemp(prefix="twinway-image-"))
-    began = time.monotonic()
     figures = {"arch": arch, "image_mb": round(image.stat().st_size / 1e6), "image_used_mb": round(os.stat(image).st_blocks * 512 / 1e6)}
     boxes = Boxes(arch, boot, image, work)
     # Ended from outside it leaves nothing running either.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
-    try:
-        private, public = key(work, "installer")
-        second(boxes, private, public, first(boxes, deb, private, public, figures))
-        figures["image_test_s"] = round(time.monotonic() - began, 1)
-        print(json.dumps(figures))
-    except BaseException:
-        print(json.dumps({"so_far": figures}), file=sys.stderr)
-        print(f"logs: {work}", file=sys.stderr)
-        raise
-    finally:
-        boxes.stop()
-    shutil.rmtree(work)
+    with told(figures, "image_test_s", work):
+        try:
+            private, public = key(work, "installer")
+            second(boxes, private, public, first(boxes, deb, private, public, figures))
+        finally:
+            boxes.stop()
 
 
 main()
