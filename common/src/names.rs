@@ -174,7 +174,7 @@ pub mod metric {
         CLOUD_LIVE_SKIPPED = "twinway_cloud_live_skipped", "live frames replaced in a slow client's slot by a later one";
         CLOUD_LIVE_LOST = "twinway_cloud_live_events_lost", "events dropped for a slow live client, which is told";
         CLOUD_COMMANDS = "twinway_cloud_commands", "commands by final state";
-        CLOUD_COMPACT_SECONDS = "twinway_cloud_compact_seconds", "time of one compaction of frames into column chunks";
+        CLOUD_COMPACT_SECONDS = "twinway_cloud_compact_seconds", "time of one step of compaction: frames into column chunks, or a slice of merging these";
         CLOUD_UNCOMPACTED = "twinway_cloud_uncompacted_frames", "frames not yet compacted";
         CLOUD_REQUESTS = "twinway_cloud_http_requests", "HTTP requests by route, method and status";
         CLOUD_REQUEST_SECONDS = "twinway_cloud_http_request_seconds", "time of one HTTP request by route";

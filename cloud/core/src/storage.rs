@@ -2,6 +2,7 @@
 //! contract tests. Every method that returns `Ok` after a change has made it durable.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use common::alarm::AlarmView;
@@ -190,7 +191,18 @@ pub trait FrameStorage: Send + Sync {
 
     /// Turns accepted frames into column chunks, roll-ups and last values, in one transaction, at most
     /// `limit` frames. Returns how many.
-    async fn compact(&self, limit: usize) -> Result<usize, StoreError>;
+    async fn compact_frames(&self, limit: usize) -> Result<usize, StoreError>;
+
+    /// Looks after what it is time for (retention, what has ended), and merges the small chunks that have become many for about
+    /// so long. Whether more are left to merge.
+    async fn upkeep(&self, time: Duration) -> Result<bool, StoreError>;
+
+    /// `compact_frames`, and all `upkeep` that there is then.
+    async fn compact(&self, limit: usize) -> Result<usize, StoreError> {
+        let n = self.compact_frames(limit).await?;
+        while self.upkeep(Duration::from_secs(1)).await? {}
+        Ok(n)
+    }
 
     /// A point's history in `from_us..to_us` (end excluded) with at most `max_points` rows. Everything accepted
     /// is in it, compacted or not; each sample exactly once. Roll-ups have whole buckets, aligned to their width:

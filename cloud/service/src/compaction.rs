@@ -1,4 +1,4 @@
-//! Turns received frames into history, step by step, while there are any.
+//! Turns received frames into history, step by step, while there are any, and puts it in order in between.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +18,8 @@ const SHARE: u32 = 7;
 const LONGEST: Duration = Duration::from_secs(60);
 /// So many bytes of frames do not wait longer, nor do half of the samples that may wait.
 const MOST_BYTES: usize = 128 << 20;
+/// Small chunks are merged for so long until it is looked again at what waits.
+const SLICE: Duration = Duration::from_millis(250);
 /// A burst leaves holes in the heap: what is free goes back so often, after a compaction.
 const GIVE_BACK_EVERY: Duration = Duration::from_secs(60);
 
@@ -53,32 +55,40 @@ impl Compaction {
 
     /// Runs until drained. A failure ends it: the supervisor starts it again after a pause.
     ///
-    /// Chunks of few samples cost as much to store as those of many, so where there is much to do it is done seldom: a
-    /// compaction takes an eighth of the time at most, unless too much waits in memory.
+    /// Chunks of few samples cost as much to store as those of many, so where there is much to do it is done seldom: frames
+    /// take an eighth of the time at most, unless too much waits in memory. In between small chunks are merged, slice by slice, as
+    /// long as not too much waits: those of all points become many at once, which takes longer than frames may wait.
     pub(crate) async fn run(self, drain: Drain) -> Result<(), StoreError> {
         let pause = Duration::from_millis(self.options.compact_ms);
         let mut next = Instant::now();
         let mut given_back = Instant::now();
+        let mut has_more = false;
         loop {
-            let pause = if self.is_pressing() { Duration::ZERO } else { pause };
+            let pause = if has_more || self.is_pressing() { Duration::ZERO } else { pause };
             tokio::select! {
                 () = drain.started() => return Ok(()),
                 () = tokio::time::sleep(pause) => {}
             }
-            let (mut frames, _) = (self.waiting)();
             self.tell();
             if Instant::now() < next && !self.is_pressing() {
-                self.storage.compact(0).await?; // what else it looks after
+                let one = Instant::now();
+                has_more = self.storage.upkeep(SLICE).await?;
+                if has_more {
+                    self.seconds.observe(one.elapsed().as_secs_f64());
+                }
                 continue;
             }
             let began = Instant::now();
+            let (mut frames, _) = (self.waiting)();
             loop {
                 let one = Instant::now();
-                let done = self.storage.compact(self.options.compact_frames).await?;
+                let done = self.storage.compact_frames(self.options.compact_frames).await?;
                 if done > 0 {
                     self.seconds.observe(one.elapsed().as_secs_f64());
                 }
                 self.tell();
+                // Only what does not wait for a pause.
+                has_more = self.storage.upkeep(Duration::ZERO).await?;
                 frames = frames.saturating_sub(done);
                 if done == 0 || frames == 0 || drain.is_started() {
                     break;

@@ -1,10 +1,11 @@
-//! From the tail into column chunks. A batch of frames becomes one small chunk a series; sixteen small ones
-//! become one larger (`merge`), and one large enough is sealed: from then on its roll-ups are stored beside it. So a
+//! From the tail into column chunks. A batch of frames becomes one small chunk a series; small ones become
+//! one larger in turns (`small`, `merge`), and one large enough is sealed: from then on its roll-ups are stored beside it. So a
 //! series never has more than a few small chunks, and roll-ups are written once. The heavy work is done beside
 //! the writer, which only stores the outcome.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{LazyLock, PoisonError};
+use std::time::Duration;
 
 use cloud_core::Position;
 use common::Value;
@@ -17,6 +18,7 @@ use crate::feeds::{self, Feeds};
 use crate::gather::{self, Group};
 use crate::marks::FRAMES;
 use crate::merge::merge_small;
+use crate::small::Small;
 use crate::sql::{Cell, Conn, Kind, Table, Tx};
 use crate::sqlite::Checkpointer;
 use crate::stamps::{self, Cells, STAMPS, Stamps};
@@ -51,7 +53,7 @@ static CORES: LazyLock<usize> =
 const MAINTAIN_EVERY_US: u64 = 600_000_000;
 const CHECKPOINT_EVERY_US: u64 = 5_000_000;
 
-/// What a compaction also looks after. Locked by the one that runs; times by `Clock::mono_us`.
+/// What is looked after beside compaction. Locked by who changes chunks; times by `Clock::mono_us`.
 pub(crate) struct Upkeep {
     pub(crate) small: Small,
     pub(crate) maintained: Option<u64>,
@@ -93,24 +95,36 @@ struct Prepared {
 /// Compacts at most `limit` frames; how many it did.
 pub(crate) fn compact(shared: &Shared, limit: usize) -> Result<usize> {
     let mut upkeep = shared.upkeep.lock().unwrap_or_else(PoisonError::into_inner);
-    let n = compact_frames(shared, &mut upkeep.small, limit)?;
-    let now = shared.clock.mono_us();
-    let is_due = |last: Option<u64>, every: u64| last.is_none_or(|last| now.saturating_sub(last) >= every);
+    compact_frames(shared, &mut upkeep.small, limit)
+}
+
+/// Looks after what it is time for, and merges small chunks for about so long. Whether more are left to merge.
+pub(crate) fn upkeep(shared: &Shared, time: Duration) -> Result<bool> {
+    let mut upkeep = shared.upkeep.lock().unwrap_or_else(PoisonError::into_inner);
+    let began = shared.clock.mono_us();
+    let is_due = |last: Option<u64>, every: u64| last.is_none_or(|last| began.saturating_sub(last) >= every);
     if is_due(upkeep.maintained, MAINTAIN_EVERY_US) {
         maintain(shared)?;
-        upkeep.maintained = Some(now);
+        upkeep.maintained = Some(began);
     }
     if let Some(checkpointer) = &upkeep.checkpointer
         && is_due(upkeep.checkpointed, CHECKPOINT_EVERY_US)
     {
         checkpointer.run()?;
         shared.writer.run(Writer::checkpoint)?;
-        upkeep.checkpointed = Some(now);
+        upkeep.checkpointed = Some(began);
     }
-    Ok(n)
+    let began = shared.clock.mono_us();
+    let is_over = || u128::from(shared.clock.mono_us().saturating_sub(began)) >= time.as_micros();
+    while let Some(span) = upkeep.small.next().filter(|_| !is_over()) {
+        if merge_small(shared, span, is_over)? {
+            upkeep.small.merged(span);
+        }
+    }
+    Ok(upkeep.small.is_due())
 }
 
-/// The same without what else is looked after; the caller holds `upkeep`.
+/// As `compact`; the caller holds `upkeep`.
 pub(crate) fn compact_frames(shared: &Shared, small: &mut Small, limit: usize) -> Result<usize> {
     let batch = shared.tail.write().unwrap_or_else(PoisonError::into_inner).take(limit);
     let n = batch.0.len();
@@ -123,7 +137,12 @@ pub(crate) fn compact_frames(shared: &Shared, small: &mut Small, limit: usize) -
             shared.writer.run(store).map(|()| made)
         });
         match stored {
-            Ok(made) => small.due(made, shared.limits, |span| merge_small(shared, span))?,
+            Ok(made) => {
+                if let Some(span) = small.add(made, shared.limits) {
+                    merge_small(shared, span, || false)?;
+                    small.merged(span);
+                }
+            }
             Err(e) => {
                 // Nothing to put back if the commit was done: then nothing is on its way.
                 shared.tail.write().unwrap_or_else(PoisonError::into_inner).put_back();
@@ -132,36 +151,6 @@ pub(crate) fn compact_frames(shared: &Shared, small: &mut Small, limit: usize) -
         }
     }
     Ok(n)
-}
-
-/// The small chunks that each series got since its were merged, and the samples in them: those of most are then known
-/// not to be many without a look. The first chunk of a series is always a reason to look.
-#[derive(Default)]
-pub(crate) struct Small(HashMap<SeriesId, (usize, usize)>);
-
-impl Small {
-    /// Notes new chunks, and merges where there may be many: from the first to the last series. Those of a gateway are made
-    /// together, so there is little else between them.
-    fn due(
-        &mut self,
-        made: Vec<(SeriesId, usize)>,
-        limits: Limits,
-        merge: impl FnOnce((SeriesId, SeriesId)) -> Result<()>,
-    ) -> Result<()> {
-        let mut due = Vec::new();
-        for (series, n) in made {
-            let is_new = !self.0.contains_key(&series);
-            let (chunks, samples) = self.0.entry(series).or_default();
-            (*chunks, *samples) = (*chunks + 1, *samples + n);
-            if is_new || *chunks >= limits.merge || *samples >= limits.seal {
-                due.push(series);
-            }
-        }
-        let (Some(first), Some(last)) = (due.iter().min(), due.iter().max()) else { return Ok(()) };
-        merge((*first, *last))?;
-        self.0.extend(due.into_iter().map(|series| (series, (0, 0))));
-        Ok(())
-    }
 }
 
 fn prepare(conn: &Conn, batch: &Batch, limits: Limits) -> Result<Prepared> {

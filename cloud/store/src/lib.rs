@@ -39,6 +39,7 @@ mod place;
 mod retention;
 mod schemas;
 mod second;
+mod small;
 mod sql;
 mod sqlite;
 mod stamps;
@@ -114,7 +115,7 @@ pub(crate) struct Shared {
     waiting: Arc<std::sync::atomic::AtomicUsize>,
     readers: Readers,
     writer: WriterHandle,
-    /// Held by the one compaction that runs.
+    /// Held by who changes chunks.
     upkeep: Mutex<compact::Upkeep>,
     retention: Retention,
     limits: compact::Limits,

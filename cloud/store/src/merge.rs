@@ -10,6 +10,7 @@ use crate::bucket_codec;
 use crate::codec;
 use crate::compact::{Limits, New, SEALED, bucket_chunks, insert, remove};
 use crate::db::{Result, damaged};
+use crate::small::Span;
 use crate::sql::{Conn, Params, params};
 use crate::stamps::{self, Cells, Stamps};
 use crate::tail::SeriesId;
@@ -30,15 +31,15 @@ pub(crate) struct Merge {
 /// A series' small chunks of a level, from one class to another.
 type Group = (SeriesId, i64, i64, i64);
 
-/// Merges until no series from the first to the last has small chunks that make a large one, or many of one class. One that cannot be
-/// read stays as it is and does not keep the others.
-pub(crate) fn merge_small(shared: &Shared, span: (SeriesId, SeriesId)) -> Result<()> {
+/// Merges until no series from the first to the last has small chunks that make a large one, or many of one class; or until time
+/// is over. Whether it came to the end. One that cannot be read stays as it is and does not keep the others.
+pub(crate) fn merge_small(shared: &Shared, span: Span, is_over: impl Fn() -> bool) -> Result<bool> {
     let mut unreadable: HashSet<Group> = HashSet::new();
     loop {
         let mut groups = shared.readers.with(|conn| groups(conn, span, shared.limits))?;
         groups.retain(|g| !unreadable.contains(g));
         if groups.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
         let mut left = &groups[..];
         while !left.is_empty() {
@@ -46,6 +47,9 @@ pub(crate) fn merge_small(shared: &Shared, span: (SeriesId, SeriesId)) -> Result
                 shared.readers.with(|conn| Ok(some_of(conn, shared.limits, left, &mut unreadable)))?;
             left = left.get(taken..).unwrap_or_default();
             replace(shared, merge)?;
+            if is_over() {
+                return Ok(false);
+            }
         }
     }
 }
@@ -72,7 +76,7 @@ fn some_of(conn: &Conn, limits: Limits, groups: &[Group], unreadable: &mut HashS
     (taken, reader.finish(false))
 }
 
-fn groups(conn: &Conn, (first, last): (SeriesId, SeriesId), limits: Limits) -> Result<Vec<Group>> {
+fn groups(conn: &Conn, (first, last): Span, limits: Limits) -> Result<Vec<Group>> {
     let number = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
     let large = "SELECT series, level, max(class) FROM chunks
                  WHERE class < 9 AND series >= ?2 AND series <= ?3

@@ -70,8 +70,12 @@ impl FrameStorage for Store {
         self.shared.waiting.load(std::sync::atomic::Ordering::Relaxed)
     }
 
-    async fn compact(&self, limit: usize) -> Result<usize> {
+    async fn compact_frames(&self, limit: usize) -> Result<usize> {
         self.blocking(move |shared| compact::compact(shared, limit)).await
+    }
+
+    async fn upkeep(&self, time: std::time::Duration) -> Result<bool> {
+        self.blocking(move |shared| compact::upkeep(shared, time)).await
     }
 
     async fn history(

@@ -146,8 +146,12 @@ impl FrameStorage for Memory {
     async fn uncompacted(&self, _: Option<(u64, u64)>, _: usize) -> Done<Vec<NewFrame>> {
         Ok(vec![])
     }
-    async fn compact(&self, _: usize) -> Done<usize> {
+    async fn compact_frames(&self, _: usize) -> Done<usize> {
         Ok(0)
+    }
+
+    async fn upkeep(&self, _: std::time::Duration) -> Done<bool> {
+        Ok(false)
     }
     async fn history(&self, _: TwinId, _: &str, from_us: i64, to_us: i64, max: usize) -> Done<History> {
         drop(self.t()?);

@@ -147,8 +147,12 @@ impl FrameStorage for Store {
         Ok(vec![])
     }
 
-    async fn compact(&self, _: usize) -> Result<usize, StoreError> {
+    async fn compact_frames(&self, _: usize) -> Result<usize, StoreError> {
         Ok(0)
+    }
+
+    async fn upkeep(&self, _: Duration) -> Result<bool, StoreError> {
+        Ok(false)
     }
 
     async fn history(&self, _: TwinId, _: &str, _: i64, _: i64, _: usize) -> Result<History, StoreError> {

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use cloud_core::{Position, Storage};
 use common::api::Resolution;
@@ -18,6 +19,10 @@ pub(crate) enum Step {
     /// stream, sequence, samples
     Accept(Vec<(usize, u64, Vec<Sample>)>),
     Compact(usize),
+    /// The same without what comes after it.
+    Frames(usize),
+    /// A little of that, or nothing.
+    Upkeep(Duration),
     Reopen,
 }
 
@@ -51,7 +56,9 @@ pub(crate) fn any_life() -> impl Strategy<Value = Vec<Step>> {
     let frame = (0..3usize, 1..30u64, prop::collection::vec(any_sample(), 0..12));
     let step = prop_oneof![
         10 => prop::collection::vec(frame, 1..6).prop_map(Step::Accept),
-        5 => (1..8usize).prop_map(Step::Compact),
+        3 => (1..8usize).prop_map(Step::Compact),
+        3 => (1..8usize).prop_map(Step::Frames),
+        2 => (0..3u64).prop_map(|ms| Step::Upkeep(Duration::from_millis(ms))),
         1 => Just(Step::Reopen),
     ];
     prop::collection::vec(step, 1..60)
@@ -104,6 +111,12 @@ pub(crate) async fn live(backend: &impl Backend, steps: Vec<Step>) {
             }
             Step::Compact(limit) => {
                 storage.compact(limit).await.unwrap();
+            }
+            Step::Frames(limit) => {
+                storage.compact_frames(limit).await.unwrap();
+            }
+            Step::Upkeep(time) => {
+                storage.upkeep(time).await.unwrap();
             }
             Step::Reopen => {
                 drop(storage);

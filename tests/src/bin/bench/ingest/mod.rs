@@ -27,6 +27,8 @@ use crate::wire::plant::CYCLES_PER_S;
 const GATEWAYS: usize = 100;
 /// The lag that a sustained rate may have at p99, ms.
 const LAG_MS: f64 = 5_000.0;
+/// So often the longest lag is told while a step runs.
+const TOLD_EVERY: Duration = Duration::from_secs(15);
 /// Of what is taken when all is sent that can be, the rates that are tried.
 const TRIES: [f64; 6] = [0.95, 0.85, 0.75, 0.7, 0.65, 0.5];
 /// Points of each gateway whose history is counted at the end.
@@ -83,8 +85,19 @@ impl Rig<'_> {
         self.counts.take();
         let cpu = || [self.cloud.process.cpu_s(), tests::process::cpu_s(std::process::id())];
         let (before, compacted, began) = (cpu(), self.compacting().await, Instant::now());
-        tokio::time::sleep(length).await;
-        let (samples, bytes, lags) = self.counts.take();
+        let (mut samples, mut bytes, mut lags) = (0, 0, Vec::new());
+        while let Some(left) = length.checked_sub(began.elapsed()) {
+            tokio::time::sleep(left.min(TOLD_EVERY)).await;
+            let (more, more_bytes, more_lags) = self.counts.take();
+            (samples, bytes) = (samples + more, bytes + more_bytes);
+            let worst = more_lags.iter().copied().fold(0.0, f64::max);
+            let wait = self.cloud.metric(metric::CLOUD_UNCOMPACTED.0).await;
+            eprintln!(
+                "  after {:.0} s: lag at most {worst:.0} ms, {wait:.0} frames wait",
+                began.elapsed().as_secs_f64()
+            );
+            lags.extend(more_lags);
+        }
         let took = began.elapsed().as_secs_f64();
         let after = cpu();
         let per_million = |i: usize| (after[i] - before[i]) / (samples as f64 / 1e6);
