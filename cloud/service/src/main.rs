@@ -73,6 +73,12 @@ enum Command {
         #[arg(long)]
         replace: bool,
     },
+    /// Give the room that is free in the SQLite database back to the file system, while the cloud does not run
+    #[command(
+        after_help = "New data fills what deleted data leaves, so this is for after a shorter retention or a large \
+        deletion. It takes as much room again as the data has while it runs, and reads all of it to verify."
+    )]
+    Shrink(ConfigArg),
     /// Copy everything from one database into another, empty one, while no cloud runs on either
     #[command(after_help = "A database is the path of an SQLite file, or a URL such as \
         `postgresql://twinway@db.example.com/twinway` without the password. Afterwards name the new one in the \
@@ -140,6 +146,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Restore { config, from, replace } => {
             return of_sqlite(&config, |path| restore(&from, path, replace));
         }
+        Command::Shrink(config) => return of_sqlite(&config, shrink),
         Command::MigrateStore { from, to, password_file, ca_file } => {
             return migrate_store([from, to], password_file, ca_file);
         }
@@ -179,7 +186,7 @@ fn of_sqlite(
         Place::Sqlite(path) => act(&path),
         Place::Postgres(server) => {
             say_error(&format!(
-                "{server} is PostgreSQL: pg_dump and pg_restore make and restore its backups"
+                "{server} is PostgreSQL: pg_dump and pg_restore make and restore its backups, VACUUM FULL gives room back"
             ));
             Ok(BAD_CONFIG.into())
         }
@@ -196,6 +203,12 @@ fn restore(from: &Path, path: &Path, replace: bool) -> anyhow::Result<ExitCode> 
     if let Some(aside) = aside {
         say(&format!("the database that was there is {}", aside.display()))?;
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn shrink(path: &Path) -> anyhow::Result<ExitCode> {
+    let (before, after) = cloud_store::shrink(path)?;
+    say(&format!("{}: {before} bytes before, {after} now, read back and whole", path.display()))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -99,12 +99,17 @@ async fn a_backup_is_made_while_it_runs_and_restored_when_it_does_not() {
     let refused = run(&["restore", "--config", &file, "--from", backup, "--replace"]);
     assert_eq!(refused.status.code(), Some(1));
     assert!(text(&refused).contains("in use"), "{}", text(&refused));
+    let refused = run(&["shrink", "--config", &file]);
+    assert!(text(&refused).contains("in use"), "{}", text(&refused));
     assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
     until("an end", || child.try_wait().unwrap().is_some()).await;
     assert_eq!(run(&["restore", "--config", &file, "--from", backup]).status.code(), Some(1));
     let restored = run(&["restore", "--config", &file, "--from", backup, "--replace"]);
     assert_eq!(restored.status.code(), Some(0), "{}", text(&restored));
     assert!(text(&restored).contains("cloud.db.before-restore"));
+    let shrunk = run(&["shrink", "--config", &file]);
+    assert_eq!(shrunk.status.code(), Some(0), "{}", text(&shrunk));
+    assert!(text(&shrunk).contains("read back and whole"), "{}", text(&shrunk));
     std::fs::remove_file(dir.path().join("data/addresses.json")).unwrap();
     let mut child = run_it();
     until("addresses", || dir.path().join("data/addresses.json").exists()).await;

@@ -5,6 +5,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use cloud_core::StoreError;
@@ -195,6 +196,44 @@ pub fn restore(file: &Path, to: &Path, replace: bool) -> Result<Option<PathBuf>>
     Ok(was_there.then_some(aside))
 }
 
+/// Writes a database anew without the room that is free in it, verifies that, and puts it in its place. Its size before and after.
+///
+/// # Errors
+/// When a cloud uses the database, it is damaged, not there or of a newer program, or the disk has no room for both. Nothing has
+/// changed then.
+pub fn shrink(path: &Path) -> Result<(u64, u64)> {
+    let _lock = sqlite::lock(path)?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(path, flags).map_err(in_file(path))?;
+    // All of its log goes into the file: what a log holds would be taken for the new one's.
+    let mode: String = conn
+        .pragma_update_and_check(None, "journal_mode", "DELETE", |row| row.get(0))
+        .map_err(in_file(path))?;
+    if !mode.eq_ignore_ascii_case("delete") {
+        return Err(refused(format!("{}: journal mode stays {mode}", path.display())));
+    }
+    let size = |file: &Path| std::fs::metadata(file).map(|m| m.len()).map_err(io(file));
+    let before = size(path)?;
+    let part = beside(path, ".shrinking");
+    remove(&part)?;
+    let name = part.to_str().ok_or_else(|| refused(format!("{}: its path is no UTF-8", part.display())))?;
+    let made = conn
+        .execute("VACUUM INTO ?1", [name])
+        .map_err(in_file(path))
+        .and_then(|_| verify(&part))
+        .and_then(|_| like(&part, path).and_then(|()| sync(&part)).map_err(io(&part)));
+    drop(conn);
+    let done = made.and_then(|()| size(&part)).and_then(|after| {
+        std::fs::rename(&part, path).map_err(io(path))?;
+        Ok((before, after))
+    });
+    if done.is_err() {
+        let _ = remove(&part);
+    }
+    sync_folder(path)?;
+    done
+}
+
 fn open_reader(path: &Path) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(path, flags).map_err(in_file(path))?;
@@ -226,6 +265,13 @@ fn remove(path: &Path) -> Result<()> {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(io(path)(e)),
         _ => Ok(()),
     }
+}
+
+/// Gives a file the owner and the rights of another.
+fn like(file: &Path, other: &Path) -> std::io::Result<()> {
+    let of = std::fs::metadata(other)?;
+    std::os::unix::fs::chown(file, Some(of.uid()), Some(of.gid()))?;
+    std::fs::set_permissions(file, of.permissions())
 }
 
 fn sync(path: &Path) -> std::io::Result<()> {

@@ -58,7 +58,7 @@ use cloud_core::StoreError;
 use common::{Clock, TwinId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-pub use crate::backup::{Verified, backup, restore, verify};
+pub use crate::backup::{Verified, backup, restore, shrink, verify};
 use crate::db::{Readers, Result, refused};
 pub use crate::pg::{Server, ServerError};
 pub use crate::place::Place;

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cloud_core::Storage;
-use cloud_store::{Options, Store, backup, restore, verify};
-use common::Clock;
+use cloud_store::{Options, Store, backup, restore, shrink, verify};
 use common::command::Severity;
+use common::{Clock, Sample};
 use contract::fixtures::*;
 
 fn open(path: &Path) -> Arc<dyn Storage> {
@@ -98,6 +98,58 @@ async fn nothing_is_put_over_a_database_that_is_used_or_not_given_up() {
     assert_eq!(samples(&open(&aside)).await, [1, 2], "what was there is kept");
     let told = restore(&file, &path, true).unwrap_err().to_string();
     assert!(told.contains("last time"), "{told}");
+}
+
+#[tokio::test]
+async fn a_database_is_shrunk_when_nobody_uses_it_and_is_the_same_then() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("cloud.db");
+    let missing = shrink(&path).unwrap_err().to_string();
+    assert!(missing.contains("cannot be opened") && !path.exists(), "{missing}");
+    let storage = open(&path);
+    let s = oven(&storage).await;
+    // Texts that do not pack well.
+    let mut x = 7u64;
+    let mut text = |n: i64| {
+        let letter = || {
+            x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            char::from(32 + u8::try_from(x >> 58).unwrap())
+        };
+        let text: String = std::iter::repeat_with(letter).take(2000).collect();
+        Sample { value: Some(text.as_str().into()), ..sample(3, T0 + n * SECOND, 0.0) }
+    };
+    for n in 1..=1000 {
+        let rows = vec![sample(0, T0 + n * SECOND, 1.5), text(n)];
+        storage.accept(&[s.samples(u64::try_from(n).unwrap(), rows)]).await.unwrap();
+    }
+    compact_all(&storage).await;
+    storage.accept(&[s.samples(1001, vec![sample(0, T0 + 1001 * SECOND, 2.5)])]).await.unwrap();
+    let range = (T0, T0 + 2000 * SECOND);
+    let audit = entry(T0, "history.deleted", None, Severity::Warning);
+    let gone = storage.delete_history(twin(1), POINTS[3].0, range.0, range.1, &audit).await.unwrap();
+    assert_eq!(gone, 1000);
+    let id = storage.store_id();
+    let told = shrink(&path).unwrap_err().to_string();
+    assert!(told.contains("in use"), "{told}");
+    drop(storage);
+    let (before, after) = shrink(&path).unwrap();
+    assert!(after * 2 < before, "{before} to {after}");
+    assert_eq!(std::fs::metadata(&path).unwrap().len(), after);
+    let storage = open(&path);
+    assert_eq!(samples(&storage).await, (1..=1001).collect::<Vec<_>>());
+    assert_eq!(storage.store_id(), id, "it is the same one");
+    let known = storage.hello(&s.key, &[s.incarnation]).await.unwrap();
+    assert_eq!((known[0].rank, known[0].seqs.last()), (s.rank, Some(1001)));
+    drop(storage);
+    // What is damaged stays as it is.
+    let conn = rusqlite::Connection::open(&path).unwrap();
+    conn.execute_batch("PRAGMA journal_mode = DELETE; UPDATE chunks SET blob = x'00' WHERE level = 0")
+        .unwrap();
+    drop(conn);
+    let damaged = std::fs::read(&path).unwrap();
+    assert!(shrink(&path).is_err());
+    assert!(std::fs::read(&path).unwrap() == damaged);
+    assert!(!dir.path().join("cloud.db.shrinking").exists());
 }
 
 #[tokio::test]
