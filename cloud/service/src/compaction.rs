@@ -20,7 +20,7 @@ const LONGEST: Duration = Duration::from_secs(60);
 const MOST_BYTES: usize = 128 << 20;
 /// Small chunks are merged for so long until it is looked again at what waits.
 const SLICE: Duration = Duration::from_millis(250);
-/// A burst leaves holes in the heap: what is free goes back so often, after a compaction.
+/// A burst leaves holes in the heap: what is free goes back so often, when nothing is left to do.
 const GIVE_BACK_EVERY: Duration = Duration::from_secs(60);
 
 #[derive(Clone)]
@@ -62,7 +62,7 @@ impl Compaction {
         let pause = Duration::from_millis(self.options.compact_ms);
         let mut next = Instant::now();
         let mut given_back = Instant::now();
-        let mut has_more = false;
+        let (mut has_more, mut has_worked) = (false, false);
         loop {
             let pause = if has_more || self.is_pressing() { Duration::ZERO } else { pause };
             tokio::select! {
@@ -70,6 +70,10 @@ impl Compaction {
                 () = tokio::time::sleep(pause) => {}
             }
             self.tell();
+            if has_worked && !has_more && given_back.elapsed() >= GIVE_BACK_EVERY {
+                (given_back, has_worked) = (Instant::now(), false);
+                drop(tokio::task::spawn_blocking(heap::give_back));
+            }
             if Instant::now() < next && !self.is_pressing() {
                 let one = Instant::now();
                 has_more = self.storage.upkeep(SLICE).await?;
@@ -85,6 +89,7 @@ impl Compaction {
                 let done = self.storage.compact_frames(self.options.compact_frames).await?;
                 if done > 0 {
                     self.seconds.observe(one.elapsed().as_secs_f64());
+                    has_worked = true;
                 }
                 self.tell();
                 // Only what does not wait for a pause.
@@ -95,10 +100,6 @@ impl Compaction {
                 }
             }
             next = Instant::now() + (began.elapsed() * SHARE).min(LONGEST);
-            if given_back.elapsed() >= GIVE_BACK_EVERY {
-                given_back = Instant::now();
-                drop(tokio::task::spawn_blocking(heap::give_back));
-            }
         }
     }
 
