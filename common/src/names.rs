@@ -176,6 +176,8 @@ pub mod metric {
         CLOUD_COMMANDS = "twinway_cloud_commands", "commands by final state";
         CLOUD_COMPACT_SECONDS = "twinway_cloud_compact_seconds", "time of one step of compaction: frames into column chunks, or a slice of merging these";
         CLOUD_UNCOMPACTED = "twinway_cloud_uncompacted_frames", "frames not yet compacted";
+        CLOUD_STORE_BYTES = "twinway_cloud_store_bytes", "what the database takes, free room included, without its log";
+        CLOUD_STORE_FREE = "twinway_cloud_store_free_bytes", "room in the SQLite database that new data fills";
         CLOUD_REQUESTS = "twinway_cloud_http_requests", "HTTP requests by route, method and status";
         CLOUD_REQUEST_SECONDS = "twinway_cloud_http_request_seconds", "time of one HTTP request by route";
         BUILD_INFO = "twinway_build", "version of the program";

@@ -142,6 +142,15 @@ pub struct History {
     pub heard_us: Option<i64>,
 }
 
+/// What a database takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Room {
+    /// All of it, bytes.
+    pub bytes: u64,
+    /// What of that new data fills, as far as it is known.
+    pub free: u64,
+}
+
 /// Frames, marks, schemas, twins and history.
 #[async_trait]
 pub trait FrameStorage: Send + Sync {
@@ -196,6 +205,9 @@ pub trait FrameStorage: Send + Sync {
     /// Looks after what it is time for (retention, what has ended), and merges the small chunks that have become many for about
     /// so long. Whether more are left to merge.
     async fn upkeep(&self, time: Duration) -> Result<bool, StoreError>;
+
+    /// What the database takes.
+    async fn room(&self) -> Result<Room, StoreError>;
 
     /// `compact_frames`, and all `upkeep` that there is then.
     async fn compact(&self, limit: usize) -> Result<usize, StoreError> {

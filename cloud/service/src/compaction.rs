@@ -22,6 +22,8 @@ const MOST_BYTES: usize = 128 << 20;
 const SLICE: Duration = Duration::from_millis(250);
 /// A burst leaves holes in the heap: what is free goes back so often, when nothing is left to do.
 const GIVE_BACK_EVERY: Duration = Duration::from_secs(60);
+/// It is asked so often what the database takes.
+const ROOM_EVERY: Duration = Duration::from_secs(10);
 
 #[derive(Clone)]
 pub(crate) struct Compaction {
@@ -33,6 +35,8 @@ pub(crate) struct Compaction {
     most_samples: usize,
     seconds: Histogram,
     uncompacted: Gauge,
+    bytes: Gauge,
+    free: Gauge,
 }
 
 impl Compaction {
@@ -43,7 +47,8 @@ impl Compaction {
         most_samples: usize,
     ) -> Self {
         let seconds = Histogram::new(exponential_buckets(0.001, 2.0, 14));
-        Self { storage, options, waiting, most_samples, seconds, uncompacted: Gauge::default() }
+        let [uncompacted, bytes, free] = Default::default();
+        Self { storage, options, waiting, most_samples, seconds, uncompacted, bytes, free }
     }
 
     pub(crate) fn register(&self, registry: &mut Registry) {
@@ -51,6 +56,10 @@ impl Compaction {
         registry.register(name, help, self.seconds.clone());
         let (name, help) = metric::CLOUD_UNCOMPACTED;
         registry.register(name, help, self.uncompacted.clone());
+        let (name, help) = metric::CLOUD_STORE_BYTES;
+        registry.register(name, help, self.bytes.clone());
+        let (name, help) = metric::CLOUD_STORE_FREE;
+        registry.register(name, help, self.free.clone());
     }
 
     /// Runs until drained. A failure ends it: the supervisor starts it again after a pause.
@@ -62,6 +71,7 @@ impl Compaction {
         let pause = Duration::from_millis(self.options.compact_ms);
         let mut next = Instant::now();
         let mut given_back = Instant::now();
+        let mut told: Option<Instant> = None;
         let (mut has_more, mut has_worked) = (false, false);
         loop {
             let pause = if has_more || self.is_pressing() { Duration::ZERO } else { pause };
@@ -70,6 +80,12 @@ impl Compaction {
                 () = tokio::time::sleep(pause) => {}
             }
             self.tell();
+            if told.is_none_or(|told| told.elapsed() >= ROOM_EVERY) {
+                told = Some(Instant::now());
+                let room = self.storage.room().await?;
+                self.bytes.set(i64::try_from(room.bytes).unwrap_or(i64::MAX));
+                self.free.set(i64::try_from(room.free).unwrap_or(i64::MAX));
+            }
             if has_worked && !has_more && given_back.elapsed() >= GIVE_BACK_EVERY {
                 (given_back, has_worked) = (Instant::now(), false);
                 drop(tokio::task::spawn_blocking(heap::give_back));

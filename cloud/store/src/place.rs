@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use cloud_core::StoreError;
+use cloud_core::storage::Room;
 
 use crate::db::{Result, refused};
 use crate::pg::{Pg, Server};
-use crate::sql::Conn;
+use crate::sql::{Conn, Dialect, params};
 use crate::sqlite::{self, Checkpointer};
 
 /// Where the database is.
@@ -43,6 +44,20 @@ impl Place {
             Self::Postgres(_) => Ok(None),
         }
     }
+}
+
+/// What a database takes.
+pub(crate) fn room(conn: &Conn) -> Result<Room> {
+    let number = |sql| conn.one(sql, params![], |r| r.get::<i64>(0)).map(i64::unsigned_abs);
+    Ok(match conn.dialect() {
+        Dialect::Sqlite => {
+            let page = number("PRAGMA page_size")?;
+            let [all, free] = [number("PRAGMA page_count")?, number("PRAGMA freelist_count")?];
+            Room { bytes: all * page, free: free * page }
+        }
+        // What is free there the server knows and fills.
+        Dialect::Postgres => Room { bytes: number("SELECT pg_database_size(current_database())")?, free: 0 },
+    })
 }
 
 /// The right to write at a place, which nobody else has while this lives.

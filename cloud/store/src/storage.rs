@@ -6,7 +6,7 @@ use cloud_core::boxes::Boxes;
 use cloud_core::history::{AlignedPoint, Durations, HistoryStorage, SamplePage, Spans, WaveformEntry};
 use cloud_core::storage::{
     Account, AccountStorage, AlarmStorage, AuditStorage, BoxStorage, CommandStorage, Created, FrameStorage,
-    History, KnownIncarnation, Loaded, SetAside,
+    History, KnownIncarnation, Loaded, Room, SetAside,
 };
 use cloud_core::{GatewayKey, NewFrame, StoreError};
 use common::alarm::AlarmView;
@@ -72,6 +72,10 @@ impl FrameStorage for Store {
 
     async fn compact_frames(&self, limit: usize) -> Result<usize> {
         self.blocking(move |shared| compact::compact(shared, limit)).await
+    }
+
+    async fn room(&self) -> Result<Room> {
+        self.read(crate::place::room).await
     }
 
     async fn upkeep(&self, time: std::time::Duration) -> Result<bool> {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cloud_core::Storage;
+use cloud_core::storage::Room;
 use cloud_store::{Options, Store, backup, restore, shrink, verify};
 use common::command::Severity;
 use common::{Clock, Sample};
@@ -129,6 +130,8 @@ async fn a_database_is_shrunk_when_nobody_uses_it_and_is_the_same_then() {
     let gone = storage.delete_history(twin(1), POINTS[3].0, range.0, range.1, &audit).await.unwrap();
     assert_eq!(gone, 1000);
     let id = storage.store_id();
+    let room = storage.room().await.unwrap();
+    assert!(room.free * 2 > room.bytes, "{room:?}");
     let told = shrink(&path).unwrap_err().to_string();
     assert!(told.contains("in use"), "{told}");
     drop(storage);
@@ -138,6 +141,7 @@ async fn a_database_is_shrunk_when_nobody_uses_it_and_is_the_same_then() {
     let storage = open(&path);
     assert_eq!(samples(&storage).await, (1..=1001).collect::<Vec<_>>());
     assert_eq!(storage.store_id(), id, "it is the same one");
+    assert_eq!(storage.room().await.unwrap(), Room { bytes: after, free: 0 });
     let known = storage.hello(&s.key, &[s.incarnation]).await.unwrap();
     assert_eq!((known[0].rank, known[0].seqs.last()), (s.rank, Some(1001)));
     drop(storage);

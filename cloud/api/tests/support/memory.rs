@@ -150,6 +150,10 @@ impl FrameStorage for Memory {
         Ok(0)
     }
 
+    async fn room(&self) -> Done<cloud_core::storage::Room> {
+        Ok(cloud_core::storage::Room::default())
+    }
+
     async fn upkeep(&self, _: std::time::Duration) -> Done<bool> {
         Ok(false)
     }

@@ -151,6 +151,10 @@ impl FrameStorage for Store {
         Ok(0)
     }
 
+    async fn room(&self) -> Result<cloud_core::storage::Room, StoreError> {
+        none("room")
+    }
+
     async fn upkeep(&self, _: Duration) -> Result<bool, StoreError> {
         Ok(false)
     }

@@ -99,6 +99,8 @@ pub(crate) async fn uncompacted_frames_are_read_back_in_order_and_in_batches(bac
     assert_eq!(storage.compact(9).await.unwrap(), 1);
     assert_eq!(storage.waiting_samples(), 0);
     assert_eq!(storage.compact(9).await.unwrap(), 0);
+    let room = storage.room().await.unwrap();
+    assert!(room.bytes > 100_000 && room.free < room.bytes, "{room:?}");
     assert!(storage.uncompacted(None, 9).await.unwrap().is_empty());
 }
 

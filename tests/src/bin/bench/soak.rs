@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use common::api::Resolution;
+use common::names::metric;
 use common::{Drain, Value};
 use reqwest::Method;
 use rumqttc::QoS;
@@ -76,6 +77,11 @@ pub async fn soak(minutes: f64) {
         breaks.step(at_s, warm_up, &[box_dir.join("log"), cloud_dir.join("log")]);
         if at_s >= told + 60.0 {
             told = at_s;
+            let (all, free) = (
+                cloud.metric(metric::CLOUD_STORE_BYTES.0).await,
+                cloud.metric(metric::CLOUD_STORE_FREE.0).await,
+            );
+            grown.used.push((at_s, (all - free) / 1e6));
             eprintln!("{}", grown.now(at_s));
         }
     }
@@ -293,6 +299,8 @@ impl Breaks {
 struct Series {
     rss: [Vec<(f64, f64)>; 2],
     disk: [Vec<(f64, f64)>; 2],
+    /// What of the cloud's database is not free.
+    used: Vec<(f64, f64)>,
 }
 
 const SIDES: [&str; 2] = ["cloud", "gateway"];
@@ -308,8 +316,9 @@ impl Series {
     fn now(&self, at_s: f64) -> String {
         let last = |of: &[Vec<(f64, f64)>; 2]| of.each_ref().map(|s| s.last().map_or(0.0, |s| s.1));
         let ([cloud, gateway], [cloud_disk, gateway_disk]) = (last(&self.rss), last(&self.disk));
+        let used = self.used.last().map_or(0.0, |u| u.1);
         format!(
-            "{at_s:.0} s: cloud {cloud:.2} MB, disk {cloud_disk:.2}; gateway {gateway:.2} MB, disk {gateway_disk:.2}"
+            "{at_s:.0} s: cloud {cloud:.2} MB, disk {cloud_disk:.2}, {used:.2} used; gateway {gateway:.2} MB, disk {gateway_disk:.2}"
         )
     }
 
@@ -333,6 +342,14 @@ impl Series {
             };
             show(format!("soak_{what}_slope_mb_h"), worst);
             show(format!("soak_{what}_slope_mb_h_{}", SIDES[1 - worst]), 1 - worst);
+        }
+        // The file keeps its largest size; what is in it may grow or not.
+        let used = warm(&self.used);
+        if used.len() >= 10 {
+            let t = Trend::of(&used, BLOCKS.min(used.len()));
+            let beside =
+                [Beside::end("low", t.low), Beside::end("high", t.high), Beside::end("mean", t.mean)];
+            print_beside("soak_store_used_slope_mb_h", t.slope, "MB/h", "report", &beside);
         }
     }
 }
