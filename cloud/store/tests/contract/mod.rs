@@ -80,6 +80,7 @@ macro_rules! contract {
             sets::no_cell_is_made_up_over_a_gap,
             sets::an_export_has_every_sample_once_in_pages,
             sets::what_is_deleted_is_in_no_sample_and_no_roll_up,
+            sets::a_deletion_ends_although_its_point_keeps_sending_and_takes_what_was_there_before,
             sets::roll_ups_that_were_made_again_list_the_states_that_they_listed,
             waveforms::blocks_are_kept_once_and_go_when_they_are_deleted,
             waveforms::parts_of_two_blocks_are_never_one_block,
