@@ -105,6 +105,7 @@ macro_rules! contract {
             configurations::old_documents_go_and_their_numbers_are_not_given_again,
             configurations::the_last_word_of_a_box_on_its_configuration_is_kept,
             updates::a_bundle_is_there_whole_or_not_at_all,
+            updates::who_waits_for_a_change_of_updates_is_told_of_each,
             updates::groups_and_the_last_word_of_a_box_are_kept,
             updates::a_rollout_is_changed_by_who_read_it_last,
             accounts::sessions_live_until_their_end_and_with_their_account,
