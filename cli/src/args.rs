@@ -16,7 +16,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::exit::Exit;
 pub use buffer::{Buffer, BufferDrop, BufferExport};
-pub use configuration::{Configuration, Put};
+pub use configuration::{Configuration, Over, Put};
 pub use diag::Diag;
 pub use history::{
     Align, AlignFormat, Delete, Export, History, HistoryFormat, HistoryOf, Method, Set, Waveform,

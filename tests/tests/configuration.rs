@@ -111,21 +111,23 @@ async fn documents_are_applied_refused_and_rolled_back_by_the_command_line() {
 
     // A mistake: the checker's words come back, and what ran goes on.
     let wrong = first.replace("type = \"f64\"", "typ = \"f64\"");
-    let said = config(&cloud, &["put", "box1", &file(dir.path(), &wrong)]).await;
+    let said = config(&cloud, &["put", "box1", &file(dir.path(), &wrong), "--over", "1"]).await;
     assert!(said.code == 1 && said.err.contains("cloud-configuration.toml:9:1"), "{said:?}");
     assert!(said.err.contains("typ"), "{said:?}");
     assert_eq!((view(&cloud).await.state, running(&view(&cloud).await)), (ConfigurationState::Refused, 1));
 
     // What is the box's own.
-    for (document, word) in [
+    for (over, (document, word)) in (2..).zip([
         ("[uplink]\nurl = \"mqtt://127.0.0.1:1\"\n".to_owned(), "uplink"),
         (
             meter("meter", other.addr, "access = \"read_write\"\nwrite_min = 0\nwrite_max = 9\n"),
             "accept_configuration",
         ),
         (meter("plc", other.addr, ""), "plc"),
-    ] {
-        let said = config(&cloud, &["put", "box1", &file(dir.path(), &document)]).await;
+    ]) {
+        let over: u64 = over;
+        let path = file(dir.path(), &document);
+        let said = config(&cloud, &["put", "box1", &path, "--over", &over.to_string()]).await;
         assert!(said.code == 1 && said.err.contains(word), "{word}: {said:?}");
     }
     other.set(0, 43);
@@ -147,7 +149,8 @@ async fn documents_are_applied_refused_and_rolled_back_by_the_command_line() {
     assert_eq!(said.code, 0, "{said:?}");
     assert_eq!(running(&view(&cloud).await), 7);
     let said = config(&cloud, &["get", "box1"]).await;
-    assert_eq!(said.out, first);
+    let (line, text) = said.out.split_once('\n').expect("lines");
+    assert!(text == first && line.starts_with("# made from document 7 of box1 ("), "{line}");
     let said = config(&cloud, &["history", "box1"]).await;
     assert!(said.out.contains("as document 1") && said.out.contains("a meter"), "{said:?}");
     until("the second meter gone at the box", LIMIT, || async {
@@ -160,10 +163,62 @@ async fn documents_are_applied_refused_and_rolled_back_by_the_command_line() {
     assert_eq!(told(&cloud, action::CONFIGURATION_REFUSED).await, 4);
 
     // An empty document takes back what the cloud gave; the box's own device was never touched.
-    let said = config(&cloud, &["put", "box1", &file(dir.path(), "")]).await;
+    let said = config(&cloud, &["put", "box1", &file(dir.path(), ""), "--over", "newest"]).await;
     assert_eq!(said.code, 0, "{said:?}");
     let twins: common::api::Page<TwinView> = gateway.api().get("/api/v1/twins").await;
     assert_eq!(twins.items.len(), 1);
+}
+
+/// What somebody got, with a line of their own, in a file of theirs.
+async fn edited(cloud: &Cloud, dir: &Path, name: &str) -> String {
+    let said = config(cloud, &["get", "box1"]).await;
+    assert_eq!(said.code, 0, "{said:?}");
+    let path = dir.join(format!("{name}.toml"));
+    std::fs::write(&path, format!("{}# {name}\n", said.out)).expect("a file");
+    path.to_str().expect("a UTF-8 path").to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_puts_a_document_over_one_that_they_did_not_see() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let plc = ModbusDevice::start().await;
+    let cloud = Cloud::start(&dir.path().join("cloud")).await;
+    let own = setup(&cloud, cloud.ingress, &plc, "accept_configuration = \"read\"").await;
+    let _gateway = Gateway::start(&dir.path().join("box"), &own).await;
+    until("the box in the cloud", LIMIT, || async { view_if_known(&cloud).await }).await;
+    let first = file(dir.path(), "# one\n");
+    let said = config(&cloud, &["put", "box1", &first, "--note", "the first"]).await;
+    assert!(said.code == 0 && said.err.contains("--over 1"), "{said:?}");
+
+    // The same file once more: it does not say that it knows of what is there.
+    let said = config(&cloud, &["put", "box1", &first]).await;
+    assert!(said.code == 2 && said.err.contains("does not say what it was made from"), "{said:?}");
+    assert!(said.err.contains("document 1 of admin at ") && said.err.contains("\"the first\""), "{said:?}");
+    assert!(said.err.contains("--over 1"), "{said:?}");
+
+    // Two have the first one in their editors. Whoever comes second is told of the other, also when asked by a line alone.
+    let (slow, quick) = (edited(&cloud, dir.path(), "slow").await, edited(&cloud, dir.path(), "quick").await);
+    let said = config(&cloud, &["put", "box1", &quick, "--note", "of quick"]).await;
+    assert_eq!(said.code, 0, "{said:?}");
+    let said = config(&cloud, &["put", "box1", &slow]).await;
+    assert!(said.code == 1 && said.err.contains("slow.toml was made from document 1"), "{said:?}");
+    assert!(said.err.contains("document 2 of admin at ") && said.err.contains("\"of quick\""), "{said:?}");
+    let said = config(&cloud, &["diff", "box1", "--from", "2", "--file", &slow]).await;
+    assert!(said.code == 1 && !said.out.contains("made from"), "{said:?}");
+    assert!(said.out.contains("+# slow") && said.out.contains("-# quick"), "{said:?}");
+    let kept: common::api::ConfigurationDocument =
+        cloud.api().get("/api/v1/gateways/box1/configuration/documents/2").await;
+    assert_eq!(kept.document, "# one\n# quick\n", "the line is no part of it");
+    assert_eq!(view(&cloud).await.wanted.map(|w| w.version), Some(2));
+
+    // The slow one has looked. To go back is no different where it says what it goes over.
+    let said = config(&cloud, &["put", "box1", &slow, "--over", "2"]).await;
+    assert_eq!(said.code, 0, "{said:?}");
+    let said = config(&cloud, &["rollback", "box1", "1", "--over", "2"]).await;
+    assert!(said.code == 1 && said.err.contains("somebody put another document"), "{said:?}");
+    let said = config(&cloud, &["rollback", "box1", "1", "--over", "3"]).await;
+    assert_eq!(said.code, 0, "{said:?}");
+    assert_eq!(view(&cloud).await.wanted.map(|w| w.version), Some(4));
 }
 
 /// A box whose files are what they will be: the first start finds a port for its broker, and the second keeps it.
@@ -213,10 +268,10 @@ async fn what_somebody_changed_at_the_box_is_seen_and_not_passed_over() {
 
     let second = format!("{first}{}", meter("meter2", other.addr, ""));
     let path = file(dir.path(), &second);
-    let said = config(&cloud, &["put", "box1", &path]).await;
+    let said = config(&cloud, &["put", "box1", &path, "--over", "1"]).await;
     assert!(said.code == 1 && said.err.contains("own files") && said.err.contains("--force"), "{said:?}");
     assert_eq!(running(&view(&cloud).await), 1);
-    let said = config(&cloud, &["put", "box1", &path, "--force"]).await;
+    let said = config(&cloud, &["put", "box1", &path, "--over", "2", "--force"]).await;
     assert_eq!(said.code, 0, "{said:?}");
     let twins: common::api::Page<TwinView> = gateway.api().get("/api/v1/twins").await;
     assert_eq!(twins.items.len(), 4, "what was done by hand is still there");
@@ -293,7 +348,8 @@ async fn a_box_that_is_cut_off_goes_back_by_itself_also_after_a_kill() {
     // The document comes, and from then on nothing of the box reaches the cloud.
     let second = format!("{first}{}", meter("meter2", other.addr, ""));
     held.send_replace(true);
-    let said = config(&cloud, &["put", "box1", &file(dir.path(), &second), "--no-wait"]).await;
+    let path = file(dir.path(), &second);
+    let said = config(&cloud, &["put", "box1", &path, "--over", "1", "--no-wait"]).await;
     assert_eq!(said.code, 0, "{said:?}");
     noted(&place, "trial", 2).await;
     noted(&place, "refused", 2).await;
@@ -312,7 +368,7 @@ async fn a_box_that_is_cut_off_goes_back_by_itself_also_after_a_kill() {
     // The same, and the power goes while it is on trial.
     until("the box in the cloud", LIMIT, || async { view_if_known(&cloud).await }).await;
     held.send_replace(true);
-    let said = config(&cloud, &["put", "box1", &file(dir.path(), &second), "--no-wait"]).await;
+    let said = config(&cloud, &["put", "box1", &path, "--over", "2", "--no-wait"]).await;
     assert_eq!(said.code, 0, "{said:?}");
     noted(&place, "trial", 3).await;
     let mut gateway = gateway;
@@ -340,7 +396,8 @@ async fn a_box_that_is_killed_at_any_moment_runs_one_whole_document() {
         let version = n as u64 + 1;
         other.set(0, 100 + u16::try_from(n).expect("small"));
         let document = meter(&format!("meter{version}"), other.addr, "");
-        let said = config(&cloud, &["put", "box1", &file(dir.path(), &document), "--no-wait"]).await;
+        let path = file(dir.path(), &document);
+        let said = config(&cloud, &["put", "box1", &path, "--over", &n.to_string(), "--no-wait"]).await;
         assert_eq!(said.code, 0, "{said:?}");
         tokio::time::sleep(Duration::from_millis(pause_ms)).await;
         gateway.process.kill();
@@ -376,11 +433,12 @@ async fn a_file_that_is_no_configuration_at_all_is_refused_and_does_not_cut_the_
     .into_iter()
     .enumerate()
     {
-        let said = config(&cloud, &["put", "box1", &file(dir.path(), &text)]).await;
+        let path = file(dir.path(), &text);
+        let said = config(&cloud, &["put", "box1", &path, "--over", &n.to_string()]).await;
         assert!(said.code == 1 && said.err.contains("refused"), "{n}: {} {:.2000}", said.code, said.err);
     }
     let meter = meter("meter", other.addr, "");
-    let said = config(&cloud, &["put", "box1", &file(dir.path(), &meter)]).await;
+    let said = config(&cloud, &["put", "box1", &file(dir.path(), &meter), "--over", "newest"]).await;
     assert_eq!(said.code, 0, "{said:?}");
     value(&cloud, "hall/meter", 42.0).await;
     gateway.emptied().await;

@@ -28,9 +28,10 @@ pub enum Configuration {
         gateway: String,
         /// TOML with [[device]], [[template]] and [[line]]; `-` reads standard input
         file: PathBuf,
-        /// The version that it was made from: refused if there is a newer one. The newest if left out; 0 for the first
-        #[arg(long, value_name = "VERSION")]
-        over: Option<u64>,
+        /// The version that it was made from: refused if there is a newer one; `newest`: whatever is there goes. Left out, the file
+        /// says so itself if `config get` wrote it, and any other is taken only where there is no document yet
+        #[arg(long, value_name = "VERSION", value_parser = Over::read)]
+        over: Option<Over>,
         /// How
         #[command(flatten)]
         how: Put,
@@ -64,10 +65,31 @@ pub enum Configuration {
         gateway: String,
         /// The version whose text is put
         version: u64,
+        /// Refused if there is a newer version than this one; the newest if left out
+        #[arg(long, value_name = "VERSION")]
+        over: Option<u64>,
         /// How
         #[command(flatten)]
         how: Put,
     },
+}
+
+/// What a document may take the place of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Over {
+    /// This version; 0: there is none yet.
+    Version(u64),
+    /// Whatever is there.
+    Newest,
+}
+
+impl Over {
+    fn read(text: &str) -> Result<Self, &'static str> {
+        match text {
+            "newest" => Ok(Self::Newest),
+            _ => text.parse().map(Self::Version).map_err(|_| "expected a version, 3, or `newest`"),
+        }
+    }
 }
 
 /// How a document is put.

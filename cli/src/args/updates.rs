@@ -49,7 +49,7 @@ pub enum Rollout {
         #[arg(long)]
         reason: String,
     },
-    /// Let it go on; boxes that failed are passed over
+    /// Let it go on; boxes that failed are passed over, and told as left out
     GoOn {
         /// Why, for the audit
         #[arg(long)]

@@ -15,7 +15,8 @@ use tokio::time::Instant;
 
 use super::Context;
 use super::lines::{self, Line};
-use crate::args::{Configuration, Put};
+use super::origin::{self, Origin};
+use crate::args::{Configuration, Over, Put};
 use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::out::clean;
@@ -34,14 +35,20 @@ pub(super) async fn configuration(ctx: &Context, verb: Configuration) -> Result<
             };
             let document = document(ctx, &gateway, version).await?;
             let is_shown = ctx.out.is_terminal();
-            ctx.out.show(&document, |d| if is_shown { shown(&d.document) } else { d.document.clone() })?;
+            let text = |d: &ConfigurationDocument| {
+                // One that another client put may bring such a line along.
+                Origin::of(&gateway, &d.entry).line() + origin::split(&d.document).1
+            };
+            ctx.out.show(&document, |d| if is_shown { shown(&text(d)) } else { text(d) })?;
             ctx.out.note(&format!(
-                "document {version}; change it, then: twinway gateway config put {gateway} FILE --over {version}"
+                "document {version}; change it, then: twinway gateway config put {gateway} FILE"
             ));
         }
         Configuration::Put { gateway, file, over, how } => {
             let text = read(&file)?;
-            return put(ctx, &gateway, text, over, how).await;
+            let (origin, document) = origin::split(&text);
+            let over = replaced(ctx, &gateway, &file, over, origin.as_ref()).await?;
+            return put(ctx, &gateway, document.to_owned(), over, how).await;
         }
         Configuration::History { gateway, limit } => {
             let parts = ["gateways", &gateway, "configuration", "documents"];
@@ -54,13 +61,16 @@ pub(super) async fn configuration(ctx: &Context, verb: Configuration) -> Result<
         Configuration::Diff { gateway, from, to, file } => {
             return diff(ctx, &gateway, from, to, file.as_deref()).await;
         }
-        Configuration::Rollback { gateway, version, mut how } => {
-            let over = newest(ctx, &gateway).await?;
+        Configuration::Rollback { gateway, version, over, mut how } => {
+            let over = match over {
+                Some(over) => over,
+                None => newest(ctx, &gateway).await?,
+            };
             let old = document(ctx, &gateway, version).await?;
             if how.note.is_empty() {
                 how.note = format!("as document {version}");
             }
-            return put(ctx, &gateway, old.document, Some(over), how).await;
+            return put(ctx, &gateway, old.document, over, how).await;
         }
     }
     Ok(Exit::Ok)
@@ -97,11 +107,47 @@ fn shown(text: &str) -> String {
     text.lines().map(|line| format!("{}\n", clean(&line.replace('\t', "    ")))).collect()
 }
 
-async fn put(ctx: &Context, gateway: &str, text: String, over: Option<u64>, how: Put) -> Result<Exit> {
-    let over = match over {
-        Some(over) => over,
-        None => view(ctx, gateway).await?.wanted.map_or(0, |w| w.version),
+/// The version that a file may take the place of: what it was made from, as told or as it says itself. Where there is another one
+/// nobody chose that it goes: it is told whose it is, and nothing is put.
+async fn replaced(
+    ctx: &Context,
+    gateway: &str,
+    file: &Path,
+    over: Option<Over>,
+    origin: Option<&Origin>,
+) -> Result<u64> {
+    if let Some(Over::Version(version)) = over {
+        return Ok(version);
+    }
+    let Some(newest) = view(ctx, gateway).await?.wanted else { return Ok(0) };
+    let version = newest.version;
+    if over == Some(Over::Newest) || origin == Some(&Origin::of(gateway, &newest)) {
+        return Ok(version);
+    }
+    let file = file.display();
+    let (exit, why) = match origin {
+        Some(o) if o.gateway == gateway && o.version == version => {
+            (Exit::Failed, format!("{file} was made from a document {version} with another text"))
+        }
+        Some(o) if o.gateway == gateway => {
+            (Exit::Failed, format!("{file} was made from document {}", o.version))
+        }
+        Some(o) => (Exit::Failed, format!("{file} was made from document {} of {}", o.version, o.gateway)),
+        None => (Exit::Usage, format!("{file} does not say what it was made from")),
     };
+    Err(Error::new(exit, format!("{why}, and would take the place of {}; nothing was put", told(&newest)))
+        .remedy(format!(
+            "see `twinway gateway config diff {gateway} --from {version} --file {file}`; what is to go may go with --over {version}"
+        )))
+}
+
+/// Whose a document is.
+fn told(entry: &ConfigurationEntry) -> String {
+    let note = if entry.note.is_empty() { String::new() } else { format!(", \"{}\"", clean(&entry.note)) };
+    format!("document {} of {} at {}{note}", entry.version, clean(&entry.author), time(entry.at_us))
+}
+
+async fn put(ctx: &Context, gateway: &str, text: String, over: u64, how: Put) -> Result<Exit> {
     let request = ctx.client.request(Method::PUT, &["gateways", gateway, "configuration"])?;
     let request = request.header("if-match", format!("\"{over}\""));
     let body = ConfigurationRequest { document: text, note: how.note, force: how.force };
@@ -110,12 +156,17 @@ async fn put(ctx: &Context, gateway: &str, text: String, over: Option<u64>, how:
         return Err(Error::new(Exit::Failed, "the cloud took the document and does not want it"));
     };
     let gateways = ctx.client.gateways().await?;
+    let next = format!(
+        "once it is changed again: twinway gateway config put {gateway} FILE --over {}",
+        wanted.version
+    );
     let is_away = !gateways.iter().any(|g| g.id.as_str() == gateway && g.connected);
     if how.no_wait || is_away {
         ctx.out.show(&now, status)?;
         if is_away {
             ctx.out.note("the box is not connected: it hears of the document when it is");
         }
+        ctx.out.note(&next);
         return Ok(Exit::Ok);
     }
     let until = Instant::now() + how.timeout;
@@ -123,6 +174,7 @@ async fn put(ctx: &Context, gateway: &str, text: String, over: Option<u64>, how:
         match now.state {
             ConfigurationState::Applied => {
                 ctx.out.show(&now, status)?;
+                ctx.out.note(&next);
                 return Ok(Exit::Ok);
             }
             ConfigurationState::Refused | ConfigurationState::NotAccepted => {
@@ -209,7 +261,7 @@ async fn diff(
     let to = to.or(now.wanted.map(|w| w.version)).unwrap_or(0);
     let left = text(from).await?;
     let right = match file {
-        Some(file) => read(file)?,
+        Some(file) => origin::split(&read(file)?).1.to_owned(),
         None => text(to).await?,
     };
     let right_name = file.map_or_else(|| format!("document {to}"), |f| f.display().to_string());

@@ -21,6 +21,7 @@ mod login;
 mod modbus;
 mod mqtt;
 mod opcua;
+mod origin;
 mod reload;
 mod screen;
 mod status;

@@ -1,12 +1,14 @@
 //! `release` and `rollout`, and what `gateway` says of updates.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
+use common::GatewayId;
 use common::api::{
-    GroupRequest, Release as Bundle, RolloutChange, RolloutRequest, RolloutState, RolloutView, UpdateReport,
-    UpdateView,
+    GroupRequest, Release as Bundle, RolloutBox, RolloutBoxState, RolloutChange, RolloutRequest,
+    RolloutState, RolloutView, UpdateReport, UpdateView,
 };
 use common::bundle::MOST_BYTES;
 use reqwest::Method;
@@ -121,6 +123,27 @@ fn shown(view: &RolloutView) -> String {
     if !r.reason.is_empty() {
         say("reason", &clean(&r.reason));
     }
+    let failed: Vec<_> = view.boxes.iter().filter(|b| b.state == RolloutBoxState::Failed).collect();
+    if !failed.is_empty() {
+        let ids: Vec<_> = failed.iter().map(|b| &b.gateway).collect();
+        let are = if failed.len() == 1 { "it" } else { "them" };
+        say("failed", &format!("{}: `twinway rollout go-on` passes {are} over", names(&ids)));
+    }
+    if !view.left_out.is_empty() {
+        let version = clean(&r.version);
+        let ids: Vec<_> = view.left_out.iter().collect();
+        let (they, try_) = if ids.len() == 1 { ("it", "is") } else { ("they", "are") };
+        say("left out", &format!("{}: passed over, {they} {try_} without {version}", names(&ids)));
+        let of = |b: &&RolloutBox| view.left_out.contains(&b.gateway);
+        let groups: BTreeSet<_> = view.boxes.iter().filter(of).map(|b| clean(&b.group)).collect();
+        let groups = groups.iter().map(AsRef::as_ref).collect::<Vec<&str>>().join(",");
+        say(
+            "",
+            &format!(
+                "to offer it anew once this one is halted or done: twinway rollout start {version} --groups {groups}"
+            ),
+        );
+    }
     let mut table = Table::new(&["GATEWAY", "GROUP", "STATE", "VERSION", "LINK", "REASON"]);
     for b in &view.boxes {
         let link = if b.connected { "connected" } else { "away" };
@@ -128,6 +151,10 @@ fn shown(view: &RolloutView) -> String {
         table.row([name, b.group.clone(), state, b.version.clone(), link.to_owned(), b.reason.clone()]);
     }
     out + &table.text()
+}
+
+fn names(ids: &[&GatewayId]) -> String {
+    ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 pub(super) async fn group(ctx: &Context, gateway: &str, group: Option<String>) -> Result<()> {

@@ -91,7 +91,8 @@ async fn view(api: &Api, rollout: Rollout) -> Result<Json<RolloutView>, ApiError
         view.map(|v| v.since_us)
     };
     let boxes = rules::boxes(&rollout, &releases, &all, api.clock.now_us(), since);
-    Ok(Json(RolloutView { rollout, boxes }))
+    let left_out = rules::left_out(&boxes);
+    Ok(Json(RolloutView { rollout, boxes, left_out }))
 }
 
 pub(crate) async fn start(

@@ -148,6 +148,10 @@ async fn a_rollout_is_started_halted_and_goes_on_and_each_is_on_record() -> Resu
     let on = ask(&rig, "POST", "/api/v1/rollout/go-on", Some(json!({"reason": "so"}))).await.ok(200);
     assert_eq!(view(&on).rollout.state, RolloutState::Running);
     assert_eq!(view(&on).boxes[0].state, RolloutBoxState::PassedOver);
+    // Who stays without it is named, with the reason.
+    assert_eq!(on.json()["left_out"], json!(["gw1"]));
+    assert!(view(&on).boxes[0].reason.contains("it was not ready"));
+    assert_eq!(halted.json().get("left_out"), None);
     let told: Vec<_> = rig.storage.entries().into_iter().map(|e| e.detail).collect();
     assert!(told.last().unwrap().contains("passing over gw1"), "{told:?}");
     let actions = rig.storage.actions();

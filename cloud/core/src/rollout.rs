@@ -1,5 +1,6 @@
 //! A rollout, judged by what boxes tell: who is offered what, when the next group has its turn, and what halts it. Pure.
 
+use common::GatewayId;
 use common::api::{
     Release, Rollout, RolloutBox, RolloutBoxState, RolloutRequest, RolloutState, UpdateOffer, UpdateReport,
     UpdateState,
@@ -25,6 +26,8 @@ pub fn is_group(name: &str) -> bool {
 
 /// A box that is connected for so long and has told nothing of updates never will.
 const TELLS_US: i64 = 60_000_000;
+/// Boxes that failed, of which the reason for a halt tells.
+const MOST_TOLD: usize = 5;
 
 /// How the gateways of a rollout stand, by group in their order, and name. `since`: since when a gateway is connected, if it is.
 pub fn boxes(
@@ -132,8 +135,7 @@ pub fn step(rollout: &Rollout, boxes: &[RolloutBox], now_us: i64) -> Option<Step
         return None;
     }
     let (version, id) = (&rollout.version, rollout.id);
-    if let Some(failed) = boxes.iter().find(|b| b.state == RolloutBoxState::Failed) {
-        let reason = format!("{} (group {}): {}", failed.gateway, failed.group, failed.reason);
+    if let Some(reason) = failures(boxes) {
         let detail = format!("rollout {id} of {version} is halted: {reason}");
         let told = Some((action::ROLLOUT_HALTED, Severity::Alarm, detail));
         return Some(Step { rollout: halt(rollout, reason, now_us), told });
@@ -171,8 +173,45 @@ pub fn step(rollout: &Rollout, boxes: &[RolloutBox], now_us: i64) -> Option<Step
             (done, action::ROLLOUT_DONE, "all groups have it".to_owned())
         }
     };
-    let detail = format!("rollout {id} of {}: {what}", rollout.version);
-    Some(Step { rollout, told: Some((action, Severity::Info, detail)) })
+    let left_out = left_out(boxes);
+    let (severity, without) = if left_out.is_empty() {
+        (Severity::Info, String::new())
+    } else {
+        let names: Vec<_> = left_out.iter().map(ToString::to_string).collect();
+        (Severity::Warning, format!(", without {}, which failed and were passed over", names.join(", ")))
+    };
+    let detail = format!("rollout {id} of {}: {what}{without}", rollout.version);
+    Some(Step { rollout, told: Some((action, severity, detail)) })
+}
+
+/// Boxes that failed, each with its reason; none if none did.
+fn failures(boxes: &[RolloutBox]) -> Option<String> {
+    let failed: Vec<_> = boxes.iter().filter(|b| b.state == RolloutBoxState::Failed).collect();
+    let one = |b: &&RolloutBox| format!("{} (group {}): {}", b.gateway, b.group, b.reason);
+    let mut told: Vec<_> = failed.iter().take(MOST_TOLD).map(one).collect();
+    if failed.len() > MOST_TOLD {
+        told.push(format!("and {} more", failed.len() - MOST_TOLD));
+    }
+    (!told.is_empty()).then(|| told.join("; "))
+}
+
+/// Who was passed over and does not have the version.
+pub fn left_out(boxes: &[RolloutBox]) -> Vec<GatewayId> {
+    boxes.iter().filter(|b| b.state == RolloutBoxState::PassedOver).map(|b| b.gateway.clone()).collect()
+}
+
+/// When a running rollout is to be looked at again although nobody tells anything: a group has fared well for long enough, or a box
+/// has been here too long to say nothing.
+pub fn due(
+    rollout: &Rollout,
+    all: &[UpdateBox],
+    now_us: i64,
+    since: impl Fn(&UpdateBox) -> Option<i64>,
+) -> Option<i64> {
+    let stay_us = i64::try_from(rollout.stay_s).unwrap_or(i64::MAX).saturating_mul(1_000_000);
+    let well = rollout.well_since_us.map(|since| since.saturating_add(stay_us));
+    let silent = all.iter().filter(|b| b.report.is_none()).filter_map(since).map(|at| at + TELLS_US + 1);
+    silent.chain(well).filter(|at| *at > now_us).min()
 }
 
 /// A rollout that somebody asks for, as the one of this number.

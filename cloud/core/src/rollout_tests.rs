@@ -4,9 +4,10 @@ use common::TenantId;
 use common::api::{
     Release, Rollout, RolloutBox, RolloutBoxState, RolloutRequest, RolloutState, UpdateReport, UpdateState,
 };
+use common::command::Severity;
 use common::names::action;
 
-use super::{Step, begin, boxes, go_on, is_group, offer, step};
+use super::{MOST_TOLD, Step, begin, boxes, due, go_on, is_group, left_out, offer, step};
 use crate::storage::GatewayKey;
 use crate::update::UpdateBox;
 
@@ -110,7 +111,22 @@ fn any_failure_halts_it_also_in_a_group_that_had_its_turn() {
     let on = go_on(&halted.rollout, &seen, 2 * S);
     let seen = look(&on, &all);
     assert_eq!(seen[0].state, RolloutBoxState::PassedOver);
+    assert_eq!(left_out(&seen), [all[0].key.gateway.clone()]);
     assert_eq!(step(&on, &seen, 3 * S), None);
+    // Had the other one taken it, the end would say who has not.
+    let mut taken = all.clone();
+    taken[1].report.as_mut().unwrap().version = "1.1.0".into();
+    let well = step(&on, &look(&on, &taken), 4 * S).unwrap().rollout;
+    let done = step(&well, &look(&on, &taken), 14 * S).unwrap();
+    assert_eq!(done.rollout.state, RolloutState::Done);
+    let (_, severity, detail) = done.told.unwrap();
+    assert_eq!(severity, Severity::Warning);
+    assert!(detail.contains("without a, which failed and were passed over"), "{detail}");
+    // In another way it came to have it: nobody is left out.
+    taken[0].report.as_mut().unwrap().version = "1.1.0".into();
+    assert_eq!(left_out(&look(&on, &taken)), []);
+    let done = step(&well, &look(&on, &taken), 14 * S).unwrap().told.unwrap();
+    assert_eq!((done.1, done.2.contains("without")), (Severity::Info, false));
     say(&on, &mut all[1], UpdateState::Refused, "1.0.0");
     assert_eq!(step(&on, &look(&on, &all), 3 * S).unwrap().rollout.state, RolloutState::Halted);
     // What it said in another rollout is not of this one.
@@ -141,6 +157,38 @@ fn who_cannot_have_it_is_a_failure_with_its_reason_and_who_is_away_is_waited_for
     let seen = later(62 * S);
     assert_eq!(seen[0].state, RolloutBoxState::Failed);
     assert!(seen[0].reason.contains("too old"), "{seen:?}");
+}
+
+#[test]
+fn a_halt_tells_of_all_that_failed_up_to_a_few() {
+    let now = rollout();
+    let mut all: Vec<_> = (0..MOST_TOLD + 2).map(|n| one(&format!("a{n}"), "canary")).collect();
+    for one in &mut all[..2] {
+        say(&now, one, UpdateState::Refused, "1.0.0");
+    }
+    let reason = step(&now, &look(&now, &all), S).unwrap().rollout.reason;
+    assert_eq!(reason, "a0 (group canary): refused: so; a1 (group canary): refused: so");
+    for one in &mut all[2..] {
+        say(&now, one, UpdateState::GaveWay, "1.0.0");
+    }
+    let reason = step(&now, &look(&now, &all), S).unwrap().rollout.reason;
+    assert!(reason.contains("a4 (group canary): gave way: so; and 2 more"), "{reason}");
+}
+
+#[test]
+fn a_rollout_is_due_when_time_alone_changes_it() {
+    let mut now = rollout();
+    let mut all = vec![one("a", "canary"), one("b", "rest")];
+    let due_at = |now: &Rollout, all: &[UpdateBox], at| due(now, all, at, |_| Some(S));
+    assert_eq!(due_at(&now, &all, S), None, "all waits for what boxes tell");
+    all[0].report = None;
+    assert_eq!(due_at(&now, &all, S), Some(61 * S + 1));
+    let seen = |at| boxes(&now, &[release("arm64")], &all, at, |_| Some(S))[0].state;
+    assert_eq!((seen(61 * S), seen(61 * S + 1)), (RolloutBoxState::Waiting, RolloutBoxState::Failed));
+    assert_eq!(due_at(&now, &all, 62 * S), None, "what has come is not waited for");
+    assert_eq!(due(&now, &all, S, |_| None), None, "nor who is away");
+    now.well_since_us = Some(5 * S);
+    assert_eq!(due_at(&now, &all, 6 * S), Some(15 * S));
 }
 
 #[test]

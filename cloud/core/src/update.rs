@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use common::TenantId;
 use common::api::{Release, Rollout, UpdateReport};
 use common::command::LogEntry;
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::storage::{GatewayKey, StoreError};
@@ -27,6 +28,9 @@ pub struct UpdateBox {
 /// Bundles, groups, reports and rollouts.
 #[async_trait]
 pub trait UpdateStorage: Send + Sync {
+    /// Told after each change of bundles, groups, reports and rollouts, once it can be read; several may be told as one.
+    fn updates_changed(&self) -> watch::Receiver<()>;
+
     /// Takes away the parts of uploads that did not become a bundle. One upload at a time is the caller's affair.
     async fn drop_uploads(&self) -> Result<(), StoreError>;
 

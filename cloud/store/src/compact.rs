@@ -22,7 +22,7 @@ use crate::small::Small;
 use crate::sql::{Cell, Conn, Kind, Table, Tx};
 use crate::sqlite::Checkpointer;
 use crate::stamps::{self, Cells, STAMPS, Stamps};
-use crate::tail::{Batch, FrameKey, SeriesId};
+use crate::tail::{Batch, FrameKey, SeriesId, Tail};
 use crate::writer::Writer;
 use crate::{Shared, accounts, commands, retention, times};
 
@@ -126,7 +126,16 @@ pub(crate) fn upkeep(shared: &Shared, time: Duration) -> Result<bool> {
 
 /// As `compact`; the caller holds `upkeep`.
 pub(crate) fn compact_frames(shared: &Shared, small: &mut Small, limit: usize) -> Result<usize> {
-    let batch = shared.tail.write().unwrap_or_else(PoisonError::into_inner).take(limit);
+    compact_taken(shared, small, |tail| tail.take(limit))
+}
+
+/// The same with frames of the caller's choice.
+pub(crate) fn compact_taken(
+    shared: &Shared,
+    small: &mut Small,
+    take: impl FnOnce(&mut Tail) -> Batch,
+) -> Result<usize> {
+    let batch = take(&mut shared.tail.write().unwrap_or_else(PoisonError::into_inner));
     let n = batch.0.len();
     if n > 0 {
         let stored = shared.readers.with(|conn| prepare(conn, &batch, shared.limits)).and_then(|prepared| {

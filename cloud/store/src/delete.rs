@@ -1,6 +1,7 @@
 //! Deletion of a part of a point's history. Samples go from their chunks; roll-ups that they are in are made again from
 //! what is left of the days concerned, since a bucket does not say what is in it.
 
+use std::collections::BTreeSet;
 use std::sync::PoisonError;
 
 use cloud_core::StoreError;
@@ -9,10 +10,11 @@ use common::command::LogEntry;
 
 use crate::bucket::{self, Bucket, Buckets, LEVELS};
 use crate::codec::Row;
-use crate::compact::{self, New, REMOVED, SEALED, bucket_chunks, compact_frames, levels_of, raw_chunk};
+use crate::compact::{self, New, REMOVED, SEALED, bucket_chunks, compact_taken, levels_of, raw_chunk};
 use crate::db::{Result, to_json, to_sql};
 use crate::history::{Chunk, Source, find, within};
 use crate::sql::{Conn, Tx, params};
+use crate::tail::FrameKey;
 use crate::{Shared, log, stamps, times, waveforms};
 
 /// Chunks that go, those that come in their place, and samples that are gone.
@@ -30,15 +32,14 @@ pub(crate) fn delete(
     range: (i64, i64),
     audit: LogEntry,
 ) -> Result<u64> {
-    // Chunks change only under this lock. What waits in the tail becomes chunks first.
+    // Chunks change only under this lock. What waits in the tail now becomes chunks first; what comes meanwhile is not deleted, so
+    // a point that never stops sending does not keep this from its end.
     let mut upkeep = shared.upkeep.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(series) = shared.readers.with(|conn| find(conn, twin, point))? else { return Ok(0) };
-    let waits = || -> Result<bool> {
-        let waiting = shared.tail.read().unwrap_or_else(PoisonError::into_inner).of(&[series]);
-        Ok(waiting.rows()?.into_iter().flatten().any(|row| range.0 <= row.t && row.t < range.1))
-    };
-    // Not all of it: something always waits.
-    while waits()? && compact_frames(shared, &mut upkeep.small, usize::MAX)? > 0 {}
+    let waiting = shared.tail.read().unwrap_or_else(PoisonError::into_inner).of(&[series]);
+    let concerned = waiting.rows()?.into_iter().flatten().filter(|row| range.0 <= row.t && row.t < range.1);
+    let frames: BTreeSet<FrameKey> = concerned.map(|row| (row.at.rank, row.at.seq)).collect();
+    while compact_taken(shared, &mut upkeep.small, |tail| tail.take_of(&frames))? > 0 {}
     let outcome = shared.readers.with(|conn| {
         let tx = conn.read()?;
         let source = Source::new(&tx, series, Vec::new());

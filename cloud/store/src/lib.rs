@@ -56,7 +56,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use cloud_core::StoreError;
 use common::{Clock, TwinId};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 pub use crate::backup::{Verified, backup, restore, shrink, verify};
 use crate::db::{Readers, Result, refused};
@@ -120,6 +120,8 @@ pub(crate) struct Shared {
     retention: Retention,
     limits: compact::Limits,
     store_id: uuid::Uuid,
+    /// Told of each change that has to do with updates.
+    updates: watch::Sender<()>,
 }
 
 /// Storage in one database.
@@ -162,7 +164,9 @@ impl Store {
             merge: options.merge_chunks.max(2),
             at_once: MERGED_AT_ONCE,
         };
-        let shared = Shared { clock, tail, waiting, readers, writer, upkeep, retention, limits, store_id };
+        let updates = watch::Sender::new(());
+        let shared =
+            Shared { clock, tail, waiting, readers, writer, upkeep, retention, limits, store_id, updates };
         let (reads, long_reads) = (Semaphore::new(connections), Semaphore::new(connections - 1));
         Ok(Arc::new(Self {
             shared: Arc::new(shared),

@@ -2,7 +2,7 @@
 //! bytes. They are unpacked for chunks, and for a reader of what is new. The tail is built at accept, given up when the
 //! chunks are committed, and built again from the stored frames when the database is opened.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -114,6 +114,17 @@ impl Tail {
         let after = (Bound::Excluded(self.taken), Bound::Unbounded);
         let keys = some(self.frames.range(after).chain(self.frames.range(..=self.taken)), limit);
         self.taken = keys.last().copied().unwrap_or(self.taken);
+        self.move_out(keys)
+    }
+
+    /// Takes those of some frames that wait, as many as may be unpacked at once. Whose turn it is stays.
+    pub(crate) fn take_of(&mut self, keys: &BTreeSet<FrameKey>) -> Batch {
+        self.put_back();
+        let keys = some(keys.iter().filter_map(|key| self.frames.get_key_value(key)), usize::MAX);
+        self.move_out(keys)
+    }
+
+    fn move_out(&mut self, keys: Vec<FrameKey>) -> Batch {
         self.moving = keys.into_iter().filter_map(|key| Some((key, self.frames.remove(&key)?))).collect();
         Batch(self.moving.clone())
     }
@@ -234,5 +245,27 @@ mod tests {
         // What was not stored waits again, and comes in its turn.
         tail.add((2, 6), waiting());
         assert_eq!(keys(tail.take(9)).len(), 6);
+    }
+
+    #[test]
+    fn frames_that_are_asked_for_are_taken_alone_and_no_more_at_once_than_can_be_unpacked() {
+        let mut tail = Tail::default();
+        (1..=6).for_each(|seq| tail.add((1, seq), waiting()));
+        let keys = |batch: Batch| batch.0.into_iter().map(|(key, _)| key).collect::<Vec<_>>();
+        let wanted = [(1, 2), (1, 5), (1, 9)].into();
+        // Not stored: they wait again.
+        assert_eq!(keys(tail.take_of(&wanted)), [(1, 2), (1, 5)]);
+        assert_eq!(keys(tail.take_of(&wanted)), [(1, 2), (1, 5)]);
+        tail.drop_moving();
+        assert!(keys(tail.take_of(&wanted)).is_empty());
+        assert_eq!(keys(tail.take(9)), [(1, 1), (1, 3), (1, 4), (1, 6)]);
+        tail.drop_moving();
+        let large = || Waiting { samples: SAMPLES_AT_ONCE / 2 + 1, ..waiting() };
+        (7..=9).for_each(|seq| tail.add((1, seq), large()));
+        let wanted = [(1, 7), (1, 8), (1, 9)].into();
+        for seq in 7..=9 {
+            assert_eq!(keys(tail.take_of(&wanted)), [(1, seq)]);
+            tail.drop_moving();
+        }
     }
 }

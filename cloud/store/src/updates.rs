@@ -6,6 +6,7 @@ use cloud_core::{GatewayKey, StoreError};
 use common::TenantId;
 use common::api::{Release, Rollout, UpdateReport};
 use common::command::LogEntry;
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::Store;
@@ -13,6 +14,7 @@ use crate::db::{Result, from_json, from_sql, to_json, to_sql};
 use crate::frames::{gateway_key, gateway_row};
 use crate::log;
 use crate::sql::{Conn, Tx, params};
+use crate::writer::Writer;
 
 fn put_release(
     tx: &Tx<'_>,
@@ -105,8 +107,27 @@ fn put_rollout(tx: &Tx<'_>, tenant: &str, rollout: &Rollout, audit: &[LogEntry],
     audit.iter().try_for_each(|entry| log::append_own(tx, entry, now))
 }
 
+impl Store {
+    /// As `write`, and tells of it; also where the caller no longer waits.
+    async fn update<R: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Writer) -> Result<R> + Send + 'static,
+    ) -> Result<R> {
+        self.blocking(move |shared| {
+            let done = shared.writer.run(job)?;
+            shared.updates.send_replace(());
+            Ok(done)
+        })
+        .await
+    }
+}
+
 #[async_trait]
 impl UpdateStorage for Store {
+    fn updates_changed(&self) -> watch::Receiver<()> {
+        self.shared.updates.subscribe()
+    }
+
     async fn drop_uploads(&self) -> Result<()> {
         let sql = "DELETE FROM release_parts WHERE upload NOT IN (SELECT upload FROM releases)";
         self.write(move |w| w.change(|tx| tx.execute(sql, params![]).map(drop))).await
@@ -129,7 +150,7 @@ impl UpdateStorage for Store {
         audit: &LogEntry,
     ) -> Result<()> {
         let (tenant, release, audit) = (tenant.to_string(), release.clone(), audit.clone());
-        self.write(move |w| {
+        self.update(move |w| {
             let now = w.clock.now_us();
             w.change(|tx| put_release(tx, &tenant, upload, &release, &audit, now))
         })
@@ -154,7 +175,7 @@ impl UpdateStorage for Store {
 
     async fn remove_release(&self, tenant: &TenantId, version: &str, audit: &LogEntry) -> Result<usize> {
         let (tenant, version, audit) = (tenant.to_string(), version.to_owned(), audit.clone());
-        self.write(move |w| {
+        self.update(move |w| {
             let now = w.clock.now_us();
             w.change(|tx| remove_release(tx, &tenant, &version, &audit, now))
         })
@@ -163,7 +184,7 @@ impl UpdateStorage for Store {
 
     async fn set_group(&self, gateway: &GatewayKey, group: Option<&str>, audit: &LogEntry) -> Result<()> {
         let (gateway, group, audit) = (gateway.clone(), group.map(str::to_owned), audit.clone());
-        self.write(move |w| {
+        self.update(move |w| {
             let now = w.clock.now_us();
             w.change(|tx| set_group(tx, &gateway, group.as_deref(), &audit, now))
         })
@@ -179,7 +200,7 @@ impl UpdateStorage for Store {
         let (gateway, report) = (gateway.clone(), report.clone());
         let sql = "INSERT INTO update_reports (gateway, report) VALUES (?1, ?2)
                    ON CONFLICT (gateway) DO UPDATE SET report = excluded.report";
-        self.write(move |w| {
+        self.update(move |w| {
             w.change(|tx| {
                 let row = gateway_row(tx, &gateway)?;
                 tx.execute(sql, params![row, to_json(&report)?]).map(drop)
@@ -200,7 +221,7 @@ impl UpdateStorage for Store {
 
     async fn put_rollout(&self, tenant: &TenantId, rollout: &Rollout, audit: &[LogEntry]) -> Result<()> {
         let (tenant, rollout, audit) = (tenant.to_string(), rollout.clone(), audit.to_vec());
-        self.write(move |w| {
+        self.update(move |w| {
             let now = w.clock.now_us();
             w.change(|tx| put_rollout(tx, &tenant, &rollout, &audit, now))
         })

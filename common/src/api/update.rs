@@ -283,4 +283,7 @@ pub struct RolloutView {
     pub rollout: Rollout,
     /// Its gateways, by group and name.
     pub boxes: Vec<RolloutBox>,
+    /// Those of them that failed, were passed over, and stay without the version: another rollout offers it anew.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<GatewayId>,
 }

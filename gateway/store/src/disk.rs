@@ -7,6 +7,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use common::files;
+
 /// What stands under a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -38,10 +40,10 @@ pub trait Disk: Debug + Send + Sync {
     /// What the system said; `NotFound` if nothing does.
     fn kind(&self, path: &Path) -> io::Result<Kind>;
 
-    /// Opens a file to read, and to write if asked.
+    /// Opens a file to read, and to write if asked. Of what is no file it must not wait for the other end.
     ///
     /// # Errors
-    /// What the system said.
+    /// What the system said, or that it is no file.
     fn open(&self, path: &Path, write: bool) -> io::Result<Box<dyn DiskFile>>;
 
     /// Makes a file that must not be there, to read and write.
@@ -128,6 +130,7 @@ impl Disk for SystemDisk {
     }
 
     fn open(&self, path: &Path, write: bool) -> io::Result<Box<dyn DiskFile>> {
+        files::check(path)?;
         Ok(Box::new(OpenOptions::new().read(true).write(write).open(path)?))
     }
 

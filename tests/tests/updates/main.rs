@@ -117,6 +117,24 @@ async fn a_version_goes_from_group_to_group_and_one_that_gives_way_halts_there()
         (update(&cloud, "a").await.report?.version == "1.0.0").then_some(())
     })
     .await;
+
+    // It goes on: who asks for that is told who is left out, and how they are tried anew.
+    let said = twinway(&cloud, &["rollout", "status"]).await;
+    assert!(said.out.contains("failed   a: `twinway rollout go-on` passes it over"), "{said:?}");
+    let said = done(&cloud, &["rollout", "go-on", "--reason", "a is looked at"]).await;
+    assert!(said.out.contains("left out a: passed over, it is without 1.1.0"), "{said:?}");
+    assert!(said.out.contains("twinway rollout start 1.1.0 --groups canary"), "{said:?}");
+    done(&cloud, &["rollout", "halt", "--reason", "not to the others"]).await;
+    assert_eq!(rollout(&cloud).await.left_out, ["a".parse().expect("a name")]);
+    done(&cloud, &["rollout", "start", "1.1.0", "--groups", "canary"]).await;
+    let again = until("the halt of the third one", LIMIT, || async {
+        let now = rollout(&cloud).await;
+        (now.rollout.state == RolloutState::Halted).then_some(now)
+    })
+    .await;
+    assert_eq!((again.rollout.id, again.left_out.len()), (3, 0));
+    // It was offered anew, and the box judged it anew.
+    assert!(again.rollout.reason.contains("a (group canary): refused: 1.1.0 gave way before"), "{again:?}");
     let said = twinway(&cloud, &["release", "remove", "1.1.0"]).await;
     assert_eq!(said.code, 0, "{said:?}");
 }

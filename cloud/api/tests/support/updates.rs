@@ -9,6 +9,7 @@ use cloud_core::{GatewayKey, StoreError};
 use common::TenantId;
 use common::api::{Release, Rollout, RolloutRequest, UpdateReport};
 use common::command::LogEntry;
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::memory::Memory;
@@ -39,6 +40,9 @@ impl Memory {
 
 #[async_trait]
 impl UpdateStorage for Memory {
+    fn updates_changed(&self) -> watch::Receiver<()> {
+        watch::channel(()).1
+    }
     async fn drop_uploads(&self) -> Done<()> {
         let mut u = self.updates();
         let kept: Vec<_> = u.releases.iter().map(|r| r.0).collect();

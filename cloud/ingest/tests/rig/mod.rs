@@ -486,6 +486,10 @@ impl UpdateStorage for Store {
         none("upload")
     }
 
+    fn updates_changed(&self) -> tokio::sync::watch::Receiver<()> {
+        tokio::sync::watch::channel(()).1
+    }
+
     async fn put_upload(&self, _: uuid::Uuid, _: u32, _: &[u8]) -> Result<(), StoreError> {
         none("upload")
     }

@@ -1,6 +1,7 @@
 //! Histories as a whole: aligned to a grid, in pages for an export, deleted. Each against a list of samples.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use cloud_core::align::{Column, Grid, Knot, align};
 use cloud_core::history::AlignedPoint;
@@ -264,6 +265,61 @@ pub(crate) async fn what_is_deleted_is_in_no_sample_and_no_roll_up(backend: &imp
 }
 
 /// An integer of more values than are states: its roll-ups list none, before and after a part of them is made anew.
+pub(crate) async fn a_deletion_ends_although_its_point_keeps_sending_and_takes_what_was_there_before(
+    backend: &impl Backend,
+) {
+    /// Frames beside the deletion, for the case that it does not end.
+    const MOST: u64 = 1_500;
+    let storage = backend.open();
+    let s = oven(&storage).await;
+    let rows = |seq: u64| {
+        let t = T0 + i64::try_from(seq).unwrap();
+        // Of another point so many that what is compacted takes longer than what comes.
+        (0..200_i64).map(|n| sample(1, t, n)).chain([sample(0, t, 1.0)]).collect::<Vec<_>>()
+    };
+    let before = 6;
+    for seq in 1..=before {
+        storage.accept(&[s.samples(seq, rows(seq))]).await.unwrap();
+    }
+    storage.compact(2).await.unwrap();
+    // Several at a time, so that something has always come when something is compacted.
+    let (begun, is_over) = (Arc::new(AtomicU64::new(before)), Arc::new(AtomicBool::new(false)));
+    let send = || {
+        let (storage, s, begun, is_over) = (storage.clone(), s.clone(), begun.clone(), is_over.clone());
+        tokio::spawn(async move {
+            while !is_over.load(Ordering::SeqCst) && begun.load(Ordering::SeqCst) < before + MOST {
+                let seq = begun.fetch_add(1, Ordering::SeqCst) + 1;
+                storage.accept(&[s.samples(seq, rows(seq))]).await.unwrap();
+            }
+        })
+    };
+    let sending: Vec<_> = (0..8).map(|_| send()).collect();
+    while begun.load(Ordering::SeqCst) < before + 8 {
+        tokio::task::yield_now().await;
+    }
+    let (from, to) = (T0, T0 + SECOND);
+    let deleted = storage.delete_history(twin(1), "temp", from, to, &audit()).await.unwrap();
+    // It goes on for a while.
+    let at_end = begun.load(Ordering::SeqCst);
+    while begun.load(Ordering::SeqCst) < at_end + 20 && !sending.iter().all(|s| s.is_finished()) {
+        tokio::task::yield_now().await;
+    }
+    is_over.store(true, Ordering::SeqCst);
+    for one in sending {
+        one.await.unwrap();
+    }
+    assert!(at_end < before + MOST, "it ended only with the stream");
+    let last = begun.load(Ordering::SeqCst);
+    let times = async |point: &str| {
+        let history = storage.history(twin(1), point, from, to, 100_000).await.unwrap();
+        history.points.iter().map(|p| u64::try_from(p.t_us - T0).unwrap()).collect::<Vec<_>>()
+    };
+    let left = times("temp").await;
+    assert_eq!(deleted + left.len() as u64, last, "each is deleted or left");
+    assert!(left.iter().all(|seq| *seq > before), "what was there before is gone: {left:?}");
+    assert!((at_end + 1..=last).all(|seq| left.contains(&seq)), "what came afterwards is there: {left:?}");
+}
+
 pub(crate) async fn roll_ups_that_were_made_again_list_the_states_that_they_listed(backend: &impl Backend) {
     let storage = backend.open_with(|place| {
         let (options, clock) = super::small(place);

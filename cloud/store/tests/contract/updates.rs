@@ -117,6 +117,33 @@ pub(crate) async fn groups_and_the_last_word_of_a_box_are_kept(backend: &impl Ba
     assert_eq!(storage.audit(None, Severity::Info, None, 10).await.unwrap().items.len(), 4);
 }
 
+pub(crate) async fn who_waits_for_a_change_of_updates_is_told_of_each(backend: &impl Backend) {
+    let tenant = TenantId::default();
+    let storage = backend.open();
+    let audit = entry(T0, action::GATEWAY_GROUP, None, Severity::Warning);
+    let mut changes = storage.updates_changed();
+    let upload = Uuid::from_u128(1);
+    storage.put_upload(upload, 0, &[1; 10]).await.unwrap();
+    storage.releases(&tenant).await.unwrap();
+    assert!(!changes.has_changed().unwrap(), "nothing is there yet");
+    let mut is_told = |what: &str| {
+        assert!(changes.has_changed().unwrap(), "{what}");
+        changes.mark_unchanged();
+    };
+    storage.put_release(&tenant, upload, &release("1.1.0", "arm64"), &audit).await.unwrap();
+    is_told("a bundle");
+    storage.set_group(&key("a"), Some("canary"), &audit).await.unwrap();
+    is_told("a group");
+    storage.keep_update_report(&key("a"), &report()).await.unwrap();
+    is_told("a report");
+    storage.put_rollout(&tenant, &rollout(1, 1), &[]).await.unwrap();
+    is_told("a rollout");
+    storage.remove_release(&tenant, "1.1.0", &audit).await.unwrap();
+    is_told("a bundle gone");
+    storage.put_rollout(&tenant, &rollout(1, 1), &[]).await.unwrap_err();
+    assert!(!changes.has_changed().unwrap(), "what is refused changes nothing");
+}
+
 pub(crate) async fn a_rollout_is_changed_by_who_read_it_last(backend: &impl Backend) {
     let tenant = TenantId::default();
     let storage = backend.open();
