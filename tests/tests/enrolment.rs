@@ -348,3 +348,59 @@ async fn a_renewal_to_a_wrong_address_or_authority_leaves_the_box_its_identity()
     plc.set(0, 44);
     value(&cloud, 4.4).await;
 }
+
+/// Has `twinway-cloud` do something with the configuration of a cloud that does not run, to its end.
+async fn at_machine(of_cloud: &Path, verb: &str) -> (Option<i32>, String) {
+    let mut command = Command::new(program("twinway-cloud"));
+    command.args([verb, "--config"]).arg(of_cloud.join("cloud.toml"));
+    let done =
+        tokio::task::spawn_blocking(move || command.output().expect("it runs")).await.expect("it ends");
+    let text = [done.stdout, done.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+    (done.status.code(), text.concat())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cloud_whose_authority_is_gone_makes_none_by_itself_while_boxes_are_enrolled() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let plc = ModbusDevice::start().await;
+    let (of_cloud, place) = (dir.path().join("cloud"), dir.path().join("box"));
+    let mut cloud = Cloud::start_with_ingress(&of_cloud, NAMES, Vec::new()).await;
+    let setup = Setup { devices: registers_device(plc.addr, 1, 50), ..Setup::default() };
+    let gateway = Gateway::start(&place, &setup).await;
+    json(&enrol(&place, &cloud, &code(&cloud, "box1").await).await);
+    plc.set(0, 11);
+    value(&cloud, 1.1).await;
+    cloud.process.signal("TERM");
+    cloud.process.wait(LIMIT).await;
+
+    let (folder, away) = (of_cloud.join("data/authority"), dir.path().join("away"));
+    std::fs::rename(&folder, &away).expect("moved");
+    let (status, told) = at_machine(&of_cloud, "run").await;
+    assert_eq!(status, Some(64), "a service manager does not try again: {told}");
+    let names =
+        [folder.to_str().expect("a UTF-8 path"), "1 gateway ", "backup", "twinway-cloud new-authority"];
+    assert!(names.iter().all(|name| told.contains(name)), "{told}");
+    assert!(!folder.exists());
+
+    // The backup is put back: as it was, and no other is made over it.
+    std::fs::rename(&away, &folder).expect("moved");
+    let (status, told) = at_machine(&of_cloud, "new-authority").await;
+    assert!(status == Some(1) && told.contains("authority.key is there"), "{told}");
+    let mut cloud = cloud.restart().await;
+    plc.set(0, 22);
+    value(&cloud, 2.2).await;
+    cloud.process.signal("TERM");
+    cloud.process.wait(LIMIT).await;
+
+    // There is no backup: another one is made by somebody who knows what it costs.
+    std::fs::remove_dir_all(&folder).expect("removed");
+    let (status, told) = at_machine(&of_cloud, "new-authority").await;
+    assert!(status == Some(0) && told.contains("1 gateway to be enrolled again"), "{told}");
+    let cloud = cloud.restart().await;
+    cloud.api().told("the new authority", action::AUTHORITY_MADE).await;
+    plc.set(0, 55);
+    until("a box that is locked out", LIMIT, || async { gateway.health().await.uplink_error.map(drop) })
+        .await;
+    json(&enrol(&place, &cloud, &code(&cloud, "box1").await).await);
+    value(&cloud, 5.5).await;
+}

@@ -78,9 +78,15 @@ pub enum StartError {
 }
 
 impl StartError {
-    /// Whether the configuration is at fault: starting again would not help.
+    /// Whether the configuration, or what it names, is at fault: starting again would not help.
     pub fn is_config(&self) -> bool {
-        matches!(self, Self::Ingress(cloud_ingest::Error::Pem { .. } | cloud_ingest::Error::Tls(_)))
+        matches!(
+            self,
+            Self::Ingress(cloud_ingest::Error::Pem { .. } | cloud_ingest::Error::Tls(_))
+                | Self::Authority(
+                    cloud_authority::Error::Gone { .. } | cloud_authority::Error::Damaged { .. }
+                )
+        )
     }
 }
 
@@ -122,7 +128,7 @@ impl Cloud {
         };
         let live = Live::new(world.clone(), clock.clone(), live_options);
         let (tell, news) = news::queue(live.metrics().lost);
-        let authority = enrol::authority(&config, &clock)?;
+        let authority = enrol::authority(&config, &clock, store.enrolled().await?)?;
         let sink = Arc::new(Joint::new(world.clone(), live.clone(), tell));
         let parts = cloud_ingest::Parts {
             storage: storage.clone(),
@@ -316,7 +322,7 @@ pub async fn reset_password(config: &Config, user: &str) -> Result<String, Start
     Ok(accounts::reset_password(&*store, &clock, user).await?)
 }
 
-async fn open(config: &Config, clock: &Clock) -> Result<Arc<Store>, StartError> {
+pub(crate) async fn open(config: &Config, clock: &Clock) -> Result<Arc<Store>, StartError> {
     let path = &config.cloud.data_dir;
     make_private(path).map_err(|source| StartError::DataDir { path: path.clone(), source })?;
     let place = place(config)?;

@@ -15,3 +15,4 @@ mod ui;
 
 pub use assemble::{Cloud, Handle, StartError, place, reset_password};
 pub use config::{Config, StoreSection};
+pub use enrol::new_authority;

@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use cloud_store::Place;
 use common::Drain;
+use common::text::counted;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use twinway_cloud::{Cloud, Config, StartError, StoreSection};
@@ -41,6 +42,12 @@ enum Command {
         #[arg(long, default_value = cloud_api::accounts::ADMIN)]
         user: String,
     },
+    /// Make another certificate authority in place of one that is gone, while the cloud does not run
+    #[command(
+        after_help = "Every box has to be enrolled again then: `twinway gateway code NAME` makes a code for each. \
+        If there is a backup of the folder `authority` in the data folder, put that back instead."
+    )]
+    NewAuthority(ConfigArg),
     /// Copy the SQLite database into one file, also while the cloud runs, and verify the copy
     #[command(
         after_help = "The file appears when it is whole, its SHA-256 beside it in FILE.sha256 (`sha256sum -c` reads \
@@ -126,15 +133,24 @@ fn main() -> ExitCode {
     }
 }
 
+/// What is done with a configuration that was read.
+enum Then {
+    Run,
+    Nothing,
+    Password(String),
+    Authority,
+}
+
 fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
     let (arg, command) = match command {
         Command::Version => {
             say(env!("CARGO_PKG_VERSION"))?;
             return Ok(ExitCode::SUCCESS);
         }
-        Command::Run(arg) => (arg, None),
-        Command::Check(arg) => (arg, Some(None)),
-        Command::AdminPassword { config, user } => (config, Some(Some(user))),
+        Command::Run(arg) => (arg, Then::Run),
+        Command::Check(arg) => (arg, Then::Nothing),
+        Command::AdminPassword { config, user } => (config, Then::Password(user)),
+        Command::NewAuthority(arg) => (arg, Then::Authority),
         Command::Backup { config, to } => return of_sqlite(&config, |path| backup(path, &to)),
         Command::Verify { file } => return told(&file, &cloud_store::verify(&file)?),
         Command::Restore { config, from, replace } => {
@@ -147,18 +163,27 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
     let Some(config) = load(&arg) else { return Ok(BAD_CONFIG.into()) };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match command {
-        None => {
+        Then::Run => {
             // Two TLS users in one process must agree on who does the cryptography; a second install is harmless.
             let _ = rustls::crypto::ring::default_provider().install_default();
             runtime.block_on(run(config))
         }
-        Some(None) => {
+        Then::Nothing => {
             say(&format!("{} is fine", arg.config.display()))?;
             Ok(ExitCode::SUCCESS)
         }
-        Some(Some(user)) => {
+        Then::Password(user) => {
             let password = runtime.block_on(twinway_cloud::reset_password(&config, &user))?;
             say(&format!("{user} password: {password}"))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Then::Authority => {
+            let (folder, enrolled) = runtime.block_on(twinway_cloud::new_authority(&config))?;
+            say(&format!("a new authority is in {}: back it up", folder.display()))?;
+            say(&format!(
+                "{} to be enrolled again: `twinway gateway code NAME` for each",
+                counted(enrolled, "gateway")
+            ))?;
             Ok(ExitCode::SUCCESS)
         }
     }

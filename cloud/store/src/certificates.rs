@@ -127,6 +127,18 @@ pub(crate) fn certificates(conn: &Conn, gateway: &GatewayKey) -> Result<Vec<Cert
     conn.all(sql, params![row], |r| certificate_of(r, gateway))
 }
 
+impl Store {
+    /// How many gateways have a certificate that is not revoked: who signed it must be there.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn enrolled(&self) -> Result<usize> {
+        let sql = "SELECT count(DISTINCT gateway) FROM certificates WHERE revoked_us IS NULL";
+        let n: i64 = self.read(move |conn| conn.one(sql, params![], |r| r.get(0))).await?;
+        Ok(usize::try_from(n).unwrap_or(usize::MAX))
+    }
+}
+
 fn certificate_of(r: &Row<'_>, gateway: &GatewayKey) -> Result<Certificate> {
     Ok(Certificate {
         gateway: gateway.clone(),
