@@ -17,6 +17,8 @@ use tests::process::program;
 use tests::{Cloud, Gateway, until};
 
 const LIMIT: Duration = Duration::from_secs(60);
+/// Metric of those who were not let in.
+const CREDENTIALS: &str = "twinway_cloud_refused_total{cause=\"credentials\"}";
 const NAMES: &str = "names = [\"127.0.0.1\", \"localhost\"]";
 
 async fn twinway(target: &[&str], token: Option<&str>, words: &[&str]) -> Output {
@@ -349,10 +351,10 @@ async fn a_renewal_to_a_wrong_address_or_authority_leaves_the_box_its_identity()
     value(&cloud, 4.4).await;
 }
 
-/// Has `twinway-cloud` do something with the configuration of a cloud that does not run, to its end.
-async fn at_machine(of_cloud: &Path, verb: &str) -> (Option<i32>, String) {
+/// Has `twinway-cloud` do something with the configuration of a cloud, to its end.
+async fn at_machine(of_cloud: &Path, words: &[&str]) -> (Option<i32>, String) {
     let mut command = Command::new(program("twinway-cloud"));
-    command.args([verb, "--config"]).arg(of_cloud.join("cloud.toml"));
+    command.args(words).arg("--config").arg(of_cloud.join("cloud.toml"));
     let done =
         tokio::task::spawn_blocking(move || command.output().expect("it runs")).await.expect("it ends");
     let text = [done.stdout, done.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
@@ -375,7 +377,7 @@ async fn a_cloud_whose_authority_is_gone_makes_none_by_itself_while_boxes_are_en
 
     let (folder, away) = (of_cloud.join("data/authority"), dir.path().join("away"));
     std::fs::rename(&folder, &away).expect("moved");
-    let (status, told) = at_machine(&of_cloud, "run").await;
+    let (status, told) = at_machine(&of_cloud, &["run"]).await;
     assert_eq!(status, Some(64), "a service manager does not try again: {told}");
     let names =
         [folder.to_str().expect("a UTF-8 path"), "1 gateway ", "backup", "twinway-cloud new-authority"];
@@ -384,7 +386,7 @@ async fn a_cloud_whose_authority_is_gone_makes_none_by_itself_while_boxes_are_en
 
     // The backup is put back: as it was, and no other is made over it.
     std::fs::rename(&away, &folder).expect("moved");
-    let (status, told) = at_machine(&of_cloud, "new-authority").await;
+    let (status, told) = at_machine(&of_cloud, &["new-authority"]).await;
     assert!(status == Some(1) && told.contains("authority.key is there"), "{told}");
     let mut cloud = cloud.restart().await;
     plc.set(0, 22);
@@ -394,7 +396,7 @@ async fn a_cloud_whose_authority_is_gone_makes_none_by_itself_while_boxes_are_en
 
     // There is no backup: another one is made by somebody who knows what it costs.
     std::fs::remove_dir_all(&folder).expect("removed");
-    let (status, told) = at_machine(&of_cloud, "new-authority").await;
+    let (status, told) = at_machine(&of_cloud, &["new-authority"]).await;
     assert!(status == Some(0) && told.contains("1 gateway to be enrolled again"), "{told}");
     let cloud = cloud.restart().await;
     cloud.api().told("the new authority", action::AUTHORITY_MADE).await;
@@ -403,4 +405,48 @@ async fn a_cloud_whose_authority_is_gone_makes_none_by_itself_while_boxes_are_en
         .await;
     json(&enrol(&place, &cloud, &code(&cloud, "box1").await).await);
     value(&cloud, 5.5).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_revoked_after_a_backup_stays_so_when_the_backup_is_restored() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let plc = ModbusDevice::start().await;
+    let (of_cloud, place) = (dir.path().join("cloud"), dir.path().join("box"));
+    let cloud = Cloud::start_with_ingress(&of_cloud, NAMES, Vec::new()).await;
+    let setup = Setup { devices: registers_device(plc.addr, 1, 50), ..Setup::default() };
+    let gateway = Gateway::start(&place, &setup).await;
+    json(&enrol(&place, &cloud, &code(&cloud, "box1").await).await);
+    plc.set(0, 11);
+    value(&cloud, 1.1).await;
+
+    let file = dir.path().join("backup.db");
+    let file = file.to_str().expect("a UTF-8 path");
+    let open = code(&cloud, "box1").await;
+    let (status, told) = at_machine(&of_cloud, &["backup", "--to", file]).await;
+    assert!(status == Some(0) && told.contains("not in it: ") && told.contains("data/authority"), "{told}");
+    json(&at_cloud(&cloud, &["gateway", "revoke", "box1", "--reason", "stolen"]).await);
+    until("a box that is locked out", LIMIT, || async { (!gateway.health().await.uplink).then_some(()) })
+        .await;
+    let before = certificates(&cloud).await;
+    let mut cloud = cloud;
+    cloud.process.signal("TERM");
+    cloud.process.wait(LIMIT).await;
+
+    let (status, told) = at_machine(&of_cloud, &["restore", "--from", file, "--replace"]).await;
+    assert!(status == Some(0) && told.contains("revocations.jsonl lists is revoked again"), "{told}");
+    let cloud = cloud.restart().await;
+    assert_eq!(certificates(&cloud).await, before, "revoked, as it was");
+    let told = cloud.api().told("what was revoked again", action::GATEWAY_REVOKED).await;
+    assert!(told.actor == "system" && told.detail.contains("after the backup"), "{told:?}");
+    plc.set(0, 22);
+    let refused = until("a refusal by the restored cloud", LIMIT, || async {
+        (cloud.metric(CREDENTIALS).await > 0.0).then_some(())
+    });
+    refused.await;
+    assert!(!gateway.health().await.uplink);
+    // A code that was open in the backup was taken back by the revocation.
+    let again = enrol(&place, &cloud, &open).await;
+    assert!(String::from_utf8_lossy(&again.stderr).contains("used up"), "{again:?}");
+    json(&enrol(&place, &cloud, &code(&cloud, "box1").await).await);
+    value(&cloud, 2.2).await;
 }

@@ -30,6 +30,8 @@ const FINISH: Duration = Duration::from_millis(1700);
 const CONNECTIONS: usize = 2048;
 /// The database, in the data folder, where none is named.
 const DATABASE: &str = "cloud.db";
+/// What was revoked, in the data folder, wherever the database is.
+const REVOCATIONS: &str = "revocations.jsonl";
 
 /// Why the cloud does not start.
 #[derive(Debug, thiserror::Error)]
@@ -328,9 +330,15 @@ pub(crate) async fn open(config: &Config, clock: &Clock) -> Result<Arc<Store>, S
     let place = place(config)?;
     let mut options = cloud_store::Options::at(place);
     options.retention = config.history.retention();
+    options.revocations = Some(revocations(config));
     let clock = clock.clone();
     let opened = tokio::task::spawn_blocking(move || Store::open(options, clock));
     Ok(opened.await.map_err(|_| StartError::Interrupted)??)
+}
+
+/// Where it stands what was revoked.
+pub fn revocations(config: &Config) -> PathBuf {
+    config.cloud.data_dir.join(REVOCATIONS)
 }
 
 /// Where the database is.

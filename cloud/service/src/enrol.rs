@@ -18,7 +18,8 @@ use crate::config::{Config, IngressSection};
 /// How often it is looked whether the ingress's certificate has to be made anew.
 const LOOK: Duration = Duration::from_secs(3600);
 
-fn folder(config: &Config) -> PathBuf {
+/// The folder of the authority.
+pub fn authority_folder(config: &Config) -> PathBuf {
     config.cloud.data_dir.join("authority")
 }
 
@@ -45,7 +46,7 @@ pub(crate) fn authority(
         None => Trust::System,
     };
     let (days, grace_days) = (ingress.certificate_days, ingress.renew_days);
-    let options = Options { folder: folder(config), trust, days, grace_days };
+    let options = Options { folder: authority_folder(config), trust, days, grace_days };
     let now = clock.now_us();
     let authority = Authority::open(options, enrolled, now)?;
     if own {
@@ -62,7 +63,7 @@ pub(crate) fn authority(
 pub async fn new_authority(config: &Config) -> Result<(PathBuf, usize), StartError> {
     let clock = Clock::system();
     let store = open(config, &clock).await?;
-    let (folder, now, enrolled) = (folder(config), clock.now_us(), store.enrolled().await?);
+    let (folder, now, enrolled) = (authority_folder(config), clock.now_us(), store.enrolled().await?);
     Authority::make_another(&folder, now)?;
     let entry = LogEntry {
         at_us: now,
@@ -82,7 +83,7 @@ pub async fn new_authority(config: &Config) -> Result<(PathBuf, usize), StartErr
 pub(crate) fn tls(config: &Config) -> Option<cloud_ingest::Tls> {
     let ingress = &config.ingress;
     if is_own(config) {
-        let both = Authority::server_file(&folder(config));
+        let both = Authority::server_file(&authority_folder(config));
         return Some(cloud_ingest::Tls { cert: both.clone(), key: both });
     }
     let files = ingress.tls_cert.clone().zip(ingress.tls_key.clone());

@@ -151,10 +151,12 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Check(arg) => (arg, Then::Nothing),
         Command::AdminPassword { config, user } => (config, Then::Password(user)),
         Command::NewAuthority(arg) => (arg, Then::Authority),
-        Command::Backup { config, to } => return of_sqlite(&config, |path| backup(path, &to)),
+        Command::Backup { config, to } => {
+            return of_sqlite(&config, |path, config| backup(path, &to, config));
+        }
         Command::Verify { file } => return told(&file, &cloud_store::verify(&file)?),
         Command::Restore { config, from, replace } => {
-            return of_sqlite(&config, |path| restore(&from, path, replace));
+            return of_sqlite(&config, |path, config| restore(&from, path, replace, config));
         }
         Command::MigrateStore { from, to, password_file, ca_file } => {
             return migrate_store([from, to], password_file, ca_file);
@@ -197,11 +199,11 @@ fn load(arg: &ConfigArg) -> Option<Config> {
 /// Does something with the SQLite database that a configuration names.
 fn of_sqlite(
     arg: &ConfigArg,
-    act: impl FnOnce(&Path) -> anyhow::Result<ExitCode>,
+    act: impl FnOnce(&Path, &Config) -> anyhow::Result<ExitCode>,
 ) -> anyhow::Result<ExitCode> {
     let Some(config) = load(arg) else { return Ok(BAD_CONFIG.into()) };
     match twinway_cloud::place(&config)? {
-        Place::Sqlite(path) => act(&path),
+        Place::Sqlite(path) => act(&path, &config),
         Place::Postgres(server) => {
             say_error(&format!(
                 "{server} is PostgreSQL: pg_dump and pg_restore make and restore its backups"
@@ -211,16 +213,30 @@ fn of_sqlite(
     }
 }
 
-fn backup(path: &Path, to: &Path) -> anyhow::Result<ExitCode> {
-    told(to, &cloud_store::backup(path, to)?)
+fn backup(path: &Path, to: &Path, config: &Config) -> anyhow::Result<ExitCode> {
+    let done = told(to, &cloud_store::backup(path, to)?)?;
+    let beside = [twinway_cloud::authority_folder(config), twinway_cloud::revocations(config)];
+    for path in beside.iter().filter(|path| path.exists()) {
+        say(&format!("not in it: {}", path.display()))?;
+    }
+    Ok(done)
 }
 
-fn restore(from: &Path, path: &Path, replace: bool) -> anyhow::Result<ExitCode> {
+fn restore(from: &Path, path: &Path, replace: bool, config: &Config) -> anyhow::Result<ExitCode> {
     let aside = cloud_store::restore(from, path, replace)?;
     say(&format!("{} is restored from {}", path.display(), from.display()))?;
     if let Some(aside) = aside {
         say(&format!("the database that was there is {}", aside.display()))?;
     }
+    let list = twinway_cloud::revocations(config);
+    say(&match list.exists() {
+        true => format!("what {} lists is revoked again at the next start", list.display()),
+        false => format!(
+            "{} is not there: what was revoked since the backup is good again. Bring the list back, or revoke it once more \
+             (`twinway gateway revoke`)",
+            list.display()
+        ),
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 
