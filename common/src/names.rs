@@ -329,6 +329,10 @@ pub mod action {
         GATEWAY_ENROL_FAILED = "gateway.enrol_failed";
         /// A certificate of a gateway was renewed.
         GATEWAY_CERTIFICATE = "gateway.certificate";
+        /// Another certificate authority was made in place of one that was gone: every box has to be enrolled again.
+        AUTHORITY_MADE = "authority.made";
+        /// A box could not connect with what the cloud renewed its identity to, and goes on with the one before.
+        GATEWAY_RENEWAL_FAILED = "gateway.renewal_failed";
         /// All that a gateway signs in with was made worthless.
         GATEWAY_REVOKED = "gateway.revoked";
         /// A desired value was set.

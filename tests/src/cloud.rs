@@ -57,6 +57,11 @@ impl Cloud {
         Self::start_as(dir, "", env).await
     }
 
+    /// Other keys of its ingress, from its next start on.
+    pub fn set_ingress(&self, keys: &str) {
+        std::fs::write(self.dir.join(INGRESS), keys).expect("a file");
+    }
+
     async fn start_as(dir: &Path, sections: &str, env: Vec<(String, String)>) -> Self {
         std::fs::create_dir_all(dir.join("conf.d")).expect("a folder");
         std::fs::write(dir.join("conf.d/more.toml"), sections).expect("a configuration");

@@ -1,13 +1,14 @@
 //! A box enrols with a code, by the command line, in a cloud that makes its certificates itself: real processes over TLS. It
-//! comes back by itself, renews, is locked out with nothing lost, and is let in again.
+//! comes back by itself, renews, is locked out with nothing lost, and is let in again. What it is renewed to may be wrong.
 
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
 
 use common::Value;
 use common::api::{CertificateView, GatewayView, IdentityView, Page};
-use common::command::LogEntry;
+use common::command::{LogEntry, Severity};
 use common::names::action;
 use tests::faults::shim::{Number, Shim};
 use tests::field::ModbusDevice;
@@ -16,6 +17,8 @@ use tests::process::program;
 use tests::{Cloud, Gateway, until};
 
 const LIMIT: Duration = Duration::from_secs(60);
+/// Metric of those who were not let in.
+const CREDENTIALS: &str = "twinway_cloud_refused_total{cause=\"credentials\"}";
 const NAMES: &str = "names = [\"127.0.0.1\", \"localhost\"]";
 
 async fn twinway(target: &[&str], token: Option<&str>, words: &[&str]) -> Output {
@@ -253,4 +256,197 @@ async fn a_clock_of_the_cloud_that_was_ahead_for_a_while_locks_nobody_out() {
         (view.not_before_us < of_then.not_before_us).then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renewal_to_a_wrong_address_or_authority_leaves_the_box_its_identity() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let plc = ModbusDevice::start().await;
+    let (of_cloud, place) = (dir.path().join("cloud"), dir.path().join("box"));
+    let short = format!("{NAMES}\ncertificate_days = 1");
+    let cloud = Cloud::start_with_ingress(&of_cloud, &short, Vec::new()).await;
+    let shim = Shim::new(&place.join("data"));
+    let setup = Setup { devices: registers_device(plc.addr, 1, 50), env: shim.env(), ..Setup::default() };
+    let mut gateway = Gateway::start(&place, &setup).await;
+    json(&enrol(&place, &cloud, &code(&cloud, "box1").await).await);
+    plc.set(0, 11);
+    value(&cloud, 1.1).await;
+    let first: IdentityView = gateway.api().get("/api/v1/identity").await;
+    let beside = place.join("data/identity/renewed.json");
+    gateway.process.signal("TERM");
+    gateway.process.wait(LIMIT).await;
+
+    // Somebody mistypes where boxes find the cloud, and there is somebody who never answers. It is time to renew.
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let wrong = format!("mqtts://{}", silent.local_addr().expect("an address"));
+    cloud.set_ingress(&format!("{short}\nurl = {wrong:?}"));
+    let cloud = cloud.restart().await;
+    shim.control.set(Number::ClockUs, 20 * 3_600_000_000);
+    let mut gateway = Gateway::start(&place, &setup).await;
+    until("what it was renewed to", LIMIT, || async { beside.exists().then_some(()) }).await;
+    // At this very moment the box is cut off: both are there at its next start.
+    gateway.process.kill();
+    assert_eq!(certificates(&cloud).await.len(), 2);
+    let mut gateway = Gateway::start(&place, &setup).await;
+    assert!(beside.exists());
+    plc.set(0, 22);
+    value(&cloud, 2.2).await;
+    let why = cloud.api().told("what is wrong", action::GATEWAY_RENEWAL_FAILED).await;
+    assert!(why.detail.contains(&wrong) && why.severity == Severity::Alarm, "{why:?}");
+    until("the one that is of no use, gone", LIMIT, || async { (!beside.exists()).then_some(()) }).await;
+    let now: IdentityView = gateway.api().get("/api/v1/identity").await;
+    assert_eq!(now, first);
+    gateway.process.signal("TERM");
+    gateway.process.wait(LIMIT).await;
+
+    // The address is right again, and boxes are told to believe somebody who did not sign the ingress's certificate.
+    let file = |name: &str| of_cloud.join(name);
+    let (own, stranger) = (file("data/authority/ingress.pem"), file("stranger.pem"));
+    let made = Command::new("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-days",
+            "9",
+        ])
+        .args(["-subj", "/CN=stranger", "-keyout"])
+        .arg(file("stranger.key"))
+        .arg("-out")
+        .arg(&stranger)
+        .output()
+        .expect("openssl runs");
+    assert!(made.status.success(), "{made:?}");
+    std::fs::copy(&own, file("ingress.pem")).expect("a copy");
+    let url = format!("mqtts://127.0.0.1:{}", cloud.ingress.port());
+    let files = format!("tls_cert = {0:?}\ntls_key = {0:?}\ntls_ca = {stranger:?}", file("ingress.pem"));
+    cloud.set_ingress(&format!("{files}\nurl = {url:?}\ncertificate_days = 1"));
+    let cloud = cloud.restart().await;
+    let mut gateway = Gateway::start(&place, &setup).await;
+    until("the second one that is wrong", LIMIT, || async {
+        (entries(&cloud, action::GATEWAY_RENEWAL_FAILED).await.len() == 2).then_some(())
+    })
+    .await;
+    plc.set(0, 55);
+    value(&cloud, 5.5).await;
+    assert_eq!(gateway.api().get::<IdentityView>("/api/v1/identity").await, first);
+    gateway.process.signal("TERM");
+    gateway.process.wait(LIMIT).await;
+
+    // All is right again: it is renewed, connects with that, and the one before gives way.
+    cloud.set_ingress(&short);
+    let cloud = cloud.restart().await;
+    let gateway = Gateway::start(&place, &setup).await;
+    until("the box's own, renewed", LIMIT, || async {
+        let own: IdentityView = gateway.api().get("/api/v1/identity").await;
+        (own.serial == certificates(&cloud).await[0].serial && gateway.health().await.uplink).then_some(())
+    })
+    .await;
+    assert!(!beside.exists());
+    plc.set(0, 44);
+    value(&cloud, 4.4).await;
+}
+
+/// Has `twinway-cloud` do something with the configuration of a cloud, to its end.
+async fn at_machine(of_cloud: &Path, words: &[&str]) -> (Option<i32>, String) {
+    let mut command = Command::new(program("twinway-cloud"));
+    command.args(words).arg("--config").arg(of_cloud.join("cloud.toml"));
+    let done =
+        tokio::task::spawn_blocking(move || command.output().expect("it runs")).await.expect("it ends");
+    let text = [done.stdout, done.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+    (done.status.code(), text.concat())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cloud_whose_authority_is_gone_makes_none_by_itself_while_boxes_are_enrolled() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let plc = ModbusDevice::start().await;
+    let (of_cloud, place) = (dir.path().join("cloud"), dir.path().join("box"));
+    let mut cloud = Cloud::start_with_ingress(&of_cloud, NAMES, Vec::new()).await;
+    let setup = Setup { devices: registers_device(plc.addr, 1, 50), ..Setup::default() };
+    let gateway = Gateway::start(&place, &setup).await;
+    json(&enrol(&place, &cloud, &code(&cloud, "box1").await).await);
+    plc.set(0, 11);
+    value(&cloud, 1.1).await;
+    cloud.process.signal("TERM");
+    cloud.process.wait(LIMIT).await;
+
+    let (folder, away) = (of_cloud.join("data/authority"), dir.path().join("away"));
+    std::fs::rename(&folder, &away).expect("moved");
+    let (status, told) = at_machine(&of_cloud, &["run"]).await;
+    assert_eq!(status, Some(64), "a service manager does not try again: {told}");
+    let names =
+        [folder.to_str().expect("a UTF-8 path"), "1 gateway ", "backup", "twinway-cloud new-authority"];
+    assert!(names.iter().all(|name| told.contains(name)), "{told}");
+    assert!(!folder.exists());
+
+    // The backup is put back: as it was, and no other is made over it.
+    std::fs::rename(&away, &folder).expect("moved");
+    let (status, told) = at_machine(&of_cloud, &["new-authority"]).await;
+    assert!(status == Some(1) && told.contains("authority.key is there"), "{told}");
+    let mut cloud = cloud.restart().await;
+    plc.set(0, 22);
+    value(&cloud, 2.2).await;
+    cloud.process.signal("TERM");
+    cloud.process.wait(LIMIT).await;
+
+    // There is no backup: another one is made by somebody who knows what it costs.
+    std::fs::remove_dir_all(&folder).expect("removed");
+    let (status, told) = at_machine(&of_cloud, &["new-authority"]).await;
+    assert!(status == Some(0) && told.contains("1 gateway to be enrolled again"), "{told}");
+    let cloud = cloud.restart().await;
+    cloud.api().told("the new authority", action::AUTHORITY_MADE).await;
+    plc.set(0, 55);
+    until("a box that is locked out", LIMIT, || async { gateway.health().await.uplink_error.map(drop) })
+        .await;
+    json(&enrol(&place, &cloud, &code(&cloud, "box1").await).await);
+    value(&cloud, 5.5).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_revoked_after_a_backup_stays_so_when_the_backup_is_restored() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let plc = ModbusDevice::start().await;
+    let (of_cloud, place) = (dir.path().join("cloud"), dir.path().join("box"));
+    let cloud = Cloud::start_with_ingress(&of_cloud, NAMES, Vec::new()).await;
+    let setup = Setup { devices: registers_device(plc.addr, 1, 50), ..Setup::default() };
+    let gateway = Gateway::start(&place, &setup).await;
+    json(&enrol(&place, &cloud, &code(&cloud, "box1").await).await);
+    plc.set(0, 11);
+    value(&cloud, 1.1).await;
+
+    let file = dir.path().join("backup.db");
+    let file = file.to_str().expect("a UTF-8 path");
+    let open = code(&cloud, "box1").await;
+    let (status, told) = at_machine(&of_cloud, &["backup", "--to", file]).await;
+    assert!(status == Some(0) && told.contains("not in it: ") && told.contains("data/authority"), "{told}");
+    json(&at_cloud(&cloud, &["gateway", "revoke", "box1", "--reason", "stolen"]).await);
+    until("a box that is locked out", LIMIT, || async { (!gateway.health().await.uplink).then_some(()) })
+        .await;
+    let before = certificates(&cloud).await;
+    let mut cloud = cloud;
+    cloud.process.signal("TERM");
+    cloud.process.wait(LIMIT).await;
+
+    let (status, told) = at_machine(&of_cloud, &["restore", "--from", file, "--replace"]).await;
+    assert!(status == Some(0) && told.contains("revocations.jsonl lists is revoked again"), "{told}");
+    let cloud = cloud.restart().await;
+    assert_eq!(certificates(&cloud).await, before, "revoked, as it was");
+    let told = cloud.api().told("what was revoked again", action::GATEWAY_REVOKED).await;
+    assert!(told.actor == "system" && told.detail.contains("after the backup"), "{told:?}");
+    plc.set(0, 22);
+    let refused = until("a refusal by the restored cloud", LIMIT, || async {
+        (cloud.metric(CREDENTIALS).await > 0.0).then_some(())
+    });
+    refused.await;
+    assert!(!gateway.health().await.uplink);
+    // A code that was open in the backup was taken back by the revocation.
+    let again = enrol(&place, &cloud, &open).await;
+    assert!(String::from_utf8_lossy(&again.stderr).contains("used up"), "{again:?}");
+    json(&enrol(&place, &cloud, &code(&cloud, "box1").await).await);
+    value(&cloud, 2.2).await;
 }

@@ -1,4 +1,4 @@
-//! The cloud's own certificate authority. It is made at the first start, in a folder of its own beside the database, and
+//! The cloud's own certificate authority. It is made at the first start and never by itself again, in a folder of its own beside the database, and
 //! issues what boxes sign in with; and the ingress's own certificate, where nobody else issues one. Its key is what a
 //! whole installation hangs on: it never leaves the folder, and is not in the database's backups.
 
@@ -13,6 +13,7 @@ use cloud_core::GatewayKey;
 use cloud_core::enrol::{Authority as Issues, Certificate, IssueError, Issued, Peer};
 use common::api::Enrolled;
 use common::enrol::renew_from_us;
+use common::text::counted;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
     KeyPair, KeyUsagePurpose, PublicKeyData as _, SanType, SerialNumber,
@@ -78,6 +79,24 @@ pub enum Error {
         /// What is wrong with it.
         detail: String,
     },
+    /// There is none, where gateways have certificates of one.
+    #[error(
+        "{}: the authority that signed the certificates of {} is not there, and no box would be let in by a new \
+         one. Bring the folder back from its backup; without one, `twinway-cloud new-authority` makes another, and every box \
+         has to be enrolled again", folder.display(), counted(*enrolled, "gateway")
+    )]
+    Gone {
+        /// Where it was.
+        folder: PathBuf,
+        /// How many gateways.
+        enrolled: usize,
+    },
+    /// There is one, or a part of it, where another was to be made.
+    #[error("{} is there: no other authority is made beside it. Move the folder away first, if every box is to be enrolled again", path.display())]
+    There {
+        /// What is there.
+        path: PathBuf,
+    },
     /// It could not be made.
     #[error("certificate: {0}")]
     Made(String),
@@ -95,24 +114,25 @@ pub struct Authority {
 }
 
 impl Authority {
-    /// Reads it from its folder, or makes it if there is none.
+    /// Reads it from its folder, or makes it if there is none and no gateway is `enrolled`.
     ///
     /// # Errors
-    /// When the folder cannot be used, or a part of what is in it is missing or damaged: a new authority would lock every
-    /// box out, so it is not made over the rest of an old one.
-    pub fn open(options: Options, now_us: i64) -> Result<Self, Error> {
+    /// When the folder cannot be used, or all or a part of what was in it is missing or damaged: a new authority would lock
+    /// every box out, so it is not made in place of an old one.
+    pub fn open(options: Options, enrolled: usize, now_us: i64) -> Result<Self, Error> {
         let folder = &options.folder;
-        files::folder(folder).map_err(|source| Error::File { path: folder.clone(), source })?;
-        let (key_path, root_path) = (folder.join("authority.key"), folder.join("authority.pem"));
+        let [key_path, root_path] = paths(folder);
         let (issuer, root_pem) = match (read(&key_path)?, read(&root_path)?) {
-            (None, None) => make(&key_path, &root_path, now_us)?,
+            (None, None) if enrolled > 0 => return Err(Error::Gone { folder: folder.clone(), enrolled }),
+            (None, None) => make(folder, now_us)?,
             // Its certificate was not written any more: nothing was issued.
             (Some(key), None) => certify(key_of(&key_path, &key)?, &root_path, now_us)?,
             (None, Some(_)) => {
                 return Err(Error::Damaged {
                     path: key_path,
                     detail: format!(
-                        "missing, while {} is there: bring it back from a backup, or remove both and enrol every box anew",
+                        "missing, while {} is there: bring it back from a backup, or move both away, make another authority with \
+                         `twinway-cloud new-authority` and enrol every box again",
                         root_path.display()
                     ),
                 });
@@ -142,6 +162,17 @@ impl Authority {
             }
         };
         Ok(Self { options, issuer, root, trust, url: OnceLock::new() })
+    }
+
+    /// Makes another one, whoever is enrolled: their boxes have to be enrolled again.
+    ///
+    /// # Errors
+    /// When there is one, or a part of it, or it cannot be made.
+    pub fn make_another(folder: &Path, now_us: i64) -> Result<(), Error> {
+        if let Some(path) = paths(folder).into_iter().find(|path| path.exists()) {
+            return Err(Error::There { path });
+        }
+        make(folder, now_us).map(drop)
     }
 
     /// From here on boxes are told to come there, as `mqtts://host:port`. Before it nothing is issued.
@@ -257,10 +288,17 @@ fn urn(gateway: &GatewayKey) -> String {
     format!("urn:twinway:{}:{}", gateway.tenant, gateway.gateway)
 }
 
-fn make(key_path: &Path, root_path: &Path, now_us: i64) -> Result<(Issuer<'static, KeyPair>, String), Error> {
+/// Where its key and its own certificate are.
+fn paths(folder: &Path) -> [PathBuf; 2] {
+    ["authority.key", "authority.pem"].map(|name| folder.join(name))
+}
+
+fn make(folder: &Path, now_us: i64) -> Result<(Issuer<'static, KeyPair>, String), Error> {
+    files::folder(folder).map_err(|source| Error::File { path: folder.to_owned(), source })?;
+    let [key_path, root_path] = paths(folder);
     let key = KeyPair::generate().map_err(|e| Error::Made(e.to_string()))?;
-    put(key_path, &key.serialize_pem())?;
-    certify(key, root_path, now_us)
+    put(&key_path, &key.serialize_pem())?;
+    certify(key, &root_path, now_us)
 }
 
 fn certify(key: KeyPair, root_path: &Path, now_us: i64) -> Result<(Issuer<'static, KeyPair>, String), Error> {

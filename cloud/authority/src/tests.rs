@@ -13,7 +13,7 @@ fn options(folder: &Path) -> Options {
 }
 
 fn open(dir: &Path) -> Authority {
-    let authority = Authority::open(options(dir), NOW).unwrap();
+    let authority = Authority::open(options(dir), 0, NOW).unwrap();
     authority.serve_at("mqtts://cloud.example:8883".into());
     authority
 }
@@ -75,7 +75,7 @@ fn a_request_that_its_key_did_not_sign_is_refused() {
     }
     let other = KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
     assert!(matches!(authority.issue(&gateway(), &request(&other), NOW), Err(IssueError::Request(_))));
-    let plain = Authority::open(options(&dir.path().join("plain")), NOW).unwrap();
+    let plain = Authority::open(options(&dir.path().join("plain")), 0, NOW).unwrap();
     assert_eq!(plain.issue(&gateway(), &pem, NOW), Err(IssueError::NoTls));
 }
 
@@ -121,10 +121,11 @@ fn the_ingress_gets_another_certificate_where_its_own_is_not_good_yet_or_of_anot
     let of = |pem: &str| read_certificate(&CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()).unwrap();
     assert!(of(&shown()).not_before_us <= NOW);
     assert!(!authority.server(&names, NOW).unwrap());
-    // As the error of a lost key says it: both are removed, and every box is enrolled anew.
+    // As the error of a lost key says it: both are moved away, and every box is enrolled again.
     for name in ["authority.key", "authority.pem"] {
         std::fs::remove_file(folder.join(name)).unwrap();
     }
+    Authority::make_another(&folder, NOW).unwrap();
     let another = open(dir.path());
     assert_ne!(another.root(), authority.root());
     let before = shown();
@@ -137,13 +138,33 @@ fn the_ingress_gets_another_certificate_where_its_own_is_not_good_yet_or_of_anot
 fn half_an_authority_is_not_made_anew() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("authority");
-    drop(Authority::open(options(dir.path()), NOW).unwrap());
+    drop(Authority::open(options(dir.path()), 0, NOW).unwrap());
     let key = std::fs::read(folder.join("authority.key")).unwrap();
     std::fs::remove_file(folder.join("authority.key")).unwrap();
-    let missing = Authority::open(options(dir.path()), NOW).err().unwrap().to_string();
+    let missing = Authority::open(options(dir.path()), 0, NOW).err().unwrap().to_string();
     assert!(missing.contains("authority.key: missing") && missing.contains("backup"), "{missing}");
     std::fs::write(folder.join("authority.key"), KeyPair::generate().unwrap().serialize_pem()).unwrap();
-    assert!(matches!(Authority::open(options(dir.path()), NOW), Err(Error::Damaged { .. })));
+    assert!(matches!(Authority::open(options(dir.path()), 0, NOW), Err(Error::Damaged { .. })));
     std::fs::write(folder.join("authority.key"), key).unwrap();
-    assert!(Authority::open(options(dir.path()), NOW).is_ok());
+    assert!(Authority::open(options(dir.path()), 0, NOW).is_ok());
+}
+
+#[test]
+fn one_that_gateways_have_certificates_of_is_not_made_anew_by_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("authority");
+    let gone = Authority::open(options(dir.path()), 3, NOW).map(drop).unwrap_err();
+    let told = gone.to_string();
+    assert!(
+        matches!(&gone, Error::Gone { enrolled: 3, .. }) && told.contains(&folder.display().to_string()),
+        "{told}"
+    );
+    assert!(!folder.exists(), "nothing stands in the way of a backup that is put back");
+
+    Authority::make_another(&folder, NOW).unwrap();
+    let root = Authority::open(options(dir.path()), 3, NOW).unwrap().root();
+    assert!(matches!(Authority::make_another(&folder, NOW), Err(Error::There { .. })), "over a whole one");
+    assert_eq!(open(dir.path()).root(), root);
+    std::fs::remove_file(folder.join("authority.pem")).unwrap();
+    assert!(matches!(Authority::make_another(&folder, NOW), Err(Error::There { .. })), "over a half");
 }

@@ -30,6 +30,8 @@ const FINISH: Duration = Duration::from_millis(1700);
 const CONNECTIONS: usize = 2048;
 /// The database, in the data folder, where none is named.
 const DATABASE: &str = "cloud.db";
+/// What was revoked, in the data folder, wherever the database is.
+const REVOCATIONS: &str = "revocations.jsonl";
 
 /// Why the cloud does not start.
 #[derive(Debug, thiserror::Error)]
@@ -78,9 +80,15 @@ pub enum StartError {
 }
 
 impl StartError {
-    /// Whether the configuration is at fault: starting again would not help.
+    /// Whether the configuration, or what it names, is at fault: starting again would not help.
     pub fn is_config(&self) -> bool {
-        matches!(self, Self::Ingress(cloud_ingest::Error::Pem { .. } | cloud_ingest::Error::Tls(_)))
+        matches!(
+            self,
+            Self::Ingress(cloud_ingest::Error::Pem { .. } | cloud_ingest::Error::Tls(_))
+                | Self::Authority(
+                    cloud_authority::Error::Gone { .. } | cloud_authority::Error::Damaged { .. }
+                )
+        )
     }
 }
 
@@ -122,7 +130,7 @@ impl Cloud {
         };
         let live = Live::new(world.clone(), clock.clone(), live_options);
         let (tell, news) = news::queue(live.metrics().lost);
-        let authority = enrol::authority(&config, &clock)?;
+        let authority = enrol::authority(&config, &clock, store.enrolled().await?)?;
         let sink = Arc::new(Joint::new(world.clone(), live.clone(), tell));
         let parts = cloud_ingest::Parts {
             storage: storage.clone(),
@@ -316,15 +324,21 @@ pub async fn reset_password(config: &Config, user: &str) -> Result<String, Start
     Ok(accounts::reset_password(&*store, &clock, user).await?)
 }
 
-async fn open(config: &Config, clock: &Clock) -> Result<Arc<Store>, StartError> {
+pub(crate) async fn open(config: &Config, clock: &Clock) -> Result<Arc<Store>, StartError> {
     let path = &config.cloud.data_dir;
     make_private(path).map_err(|source| StartError::DataDir { path: path.clone(), source })?;
     let place = place(config)?;
     let mut options = cloud_store::Options::at(place);
     options.retention = config.history.retention();
+    options.revocations = Some(revocations(config));
     let clock = clock.clone();
     let opened = tokio::task::spawn_blocking(move || Store::open(options, clock));
     Ok(opened.await.map_err(|_| StartError::Interrupted)??)
+}
+
+/// Where it stands what was revoked.
+pub fn revocations(config: &Config) -> PathBuf {
+    config.cloud.data_dir.join(REVOCATIONS)
 }
 
 /// Where the database is.

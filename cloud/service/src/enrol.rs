@@ -6,14 +6,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloud_authority::{Authority, Error, Options, Trust};
+use cloud_core::storage::AuditStorage as _;
+use common::command::{LogEntry, Severity};
+use common::names::action;
+use common::text::counted;
 use common::{Clock, Drain};
 
+use crate::assemble::{StartError, open};
 use crate::config::{Config, IngressSection};
 
 /// How often it is looked whether the ingress's certificate has to be made anew.
 const LOOK: Duration = Duration::from_secs(3600);
 
-fn folder(config: &Config) -> PathBuf {
+/// The folder of the authority.
+pub fn authority_folder(config: &Config) -> PathBuf {
     config.cloud.data_dir.join("authority")
 }
 
@@ -22,8 +28,13 @@ pub(crate) fn is_own(config: &Config) -> bool {
     config.ingress.tls_cert.is_none() && !config.ingress.names.is_empty()
 }
 
-/// The authority, with the ingress's certificate if that is its own; none where the ingress speaks no TLS.
-pub(crate) fn authority(config: &Config, clock: &Clock) -> Result<Option<Arc<Authority>>, Error> {
+/// The authority, with the ingress's certificate if that is its own; none where the ingress speaks no TLS. So many gateways are
+/// `enrolled`.
+pub(crate) fn authority(
+    config: &Config,
+    clock: &Clock,
+    enrolled: usize,
+) -> Result<Option<Arc<Authority>>, Error> {
     let ingress = &config.ingress;
     let own = is_own(config);
     if !own && ingress.tls_cert.is_none() {
@@ -35,20 +46,44 @@ pub(crate) fn authority(config: &Config, clock: &Clock) -> Result<Option<Arc<Aut
         None => Trust::System,
     };
     let (days, grace_days) = (ingress.certificate_days, ingress.renew_days);
-    let options = Options { folder: folder(config), trust, days, grace_days };
+    let options = Options { folder: authority_folder(config), trust, days, grace_days };
     let now = clock.now_us();
-    let authority = Authority::open(options, now)?;
+    let authority = Authority::open(options, enrolled, now)?;
     if own {
         authority.server(&ingress.names, now)?;
     }
     Ok(Some(Arc::new(authority)))
 }
 
+/// Makes another authority in place of one that is gone, while the cloud does not run. Where, and how many gateways have to be
+/// enrolled again.
+///
+/// # Errors
+/// When there is an authority, the database is in use, or one of the two cannot be had.
+pub async fn new_authority(config: &Config) -> Result<(PathBuf, usize), StartError> {
+    let clock = Clock::system();
+    let store = open(config, &clock).await?;
+    let (folder, now, enrolled) = (authority_folder(config), clock.now_us(), store.enrolled().await?);
+    Authority::make_another(&folder, now)?;
+    let entry = LogEntry {
+        at_us: now,
+        actor: "system".to_owned(),
+        action: action::AUTHORITY_MADE.to_owned(),
+        target: "authority".to_owned(),
+        twin: None,
+        severity: Severity::Alarm,
+        code: None,
+        detail: format!("on the machine: {} to be enrolled again", counted(enrolled, "gateway")),
+    };
+    store.append_audit(&entry).await?;
+    Ok((folder, enrolled))
+}
+
 /// Certificate and key of the ingress.
 pub(crate) fn tls(config: &Config) -> Option<cloud_ingest::Tls> {
     let ingress = &config.ingress;
     if is_own(config) {
-        let both = Authority::server_file(&folder(config));
+        let both = Authority::server_file(&authority_folder(config));
         return Some(cloud_ingest::Tls { cert: both.clone(), key: both });
     }
     let files = ingress.tls_cert.clone().zip(ingress.tls_key.clone());

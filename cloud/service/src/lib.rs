@@ -13,5 +13,6 @@ mod rollout;
 pub mod systemd;
 mod ui;
 
-pub use assemble::{Cloud, Handle, StartError, place, reset_password};
+pub use assemble::{Cloud, Handle, StartError, place, reset_password, revocations};
 pub use config::{Config, StoreSection};
+pub use enrol::{authority_folder, new_authority};

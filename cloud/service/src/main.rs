@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use cloud_store::Place;
 use common::Drain;
+use common::text::counted;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use twinway_cloud::{Cloud, Config, StartError, StoreSection};
@@ -41,6 +42,12 @@ enum Command {
         #[arg(long, default_value = cloud_api::accounts::ADMIN)]
         user: String,
     },
+    /// Make another certificate authority in place of one that is gone, while the cloud does not run
+    #[command(
+        after_help = "Every box has to be enrolled again then: `twinway gateway code NAME` makes a code for each. \
+        If there is a backup of the folder `authority` in the data folder, put that back instead."
+    )]
+    NewAuthority(ConfigArg),
     /// Copy the SQLite database into one file, also while the cloud runs, and verify the copy
     #[command(
         after_help = "The file appears when it is whole, its SHA-256 beside it in FILE.sha256 (`sha256sum -c` reads \
@@ -132,21 +139,32 @@ fn main() -> ExitCode {
     }
 }
 
+/// What is done with a configuration that was read.
+enum Then {
+    Run,
+    Nothing,
+    Password(String),
+    Authority,
+}
+
 fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
     let (arg, command) = match command {
         Command::Version => {
             say(env!("CARGO_PKG_VERSION"))?;
             return Ok(ExitCode::SUCCESS);
         }
-        Command::Run(arg) => (arg, None),
-        Command::Check(arg) => (arg, Some(None)),
-        Command::AdminPassword { config, user } => (config, Some(Some(user))),
-        Command::Backup { config, to } => return of_sqlite(&config, |path| backup(path, &to)),
+        Command::Run(arg) => (arg, Then::Run),
+        Command::Check(arg) => (arg, Then::Nothing),
+        Command::AdminPassword { config, user } => (config, Then::Password(user)),
+        Command::NewAuthority(arg) => (arg, Then::Authority),
+        Command::Backup { config, to } => {
+            return of_sqlite(&config, |path, config| backup(path, &to, config));
+        }
         Command::Verify { file } => return told(&file, &cloud_store::verify(&file)?),
         Command::Restore { config, from, replace } => {
-            return of_sqlite(&config, |path| restore(&from, path, replace));
+            return of_sqlite(&config, |path, config| restore(&from, path, replace, config));
         }
-        Command::Shrink(config) => return of_sqlite(&config, shrink),
+        Command::Shrink(config) => return of_sqlite(&config, |path, _| shrink(path)),
         Command::MigrateStore { from, to, password_file, ca_file } => {
             return migrate_store([from, to], password_file, ca_file);
         }
@@ -154,18 +172,27 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
     let Some(config) = load(&arg) else { return Ok(BAD_CONFIG.into()) };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match command {
-        None => {
+        Then::Run => {
             // Two TLS users in one process must agree on who does the cryptography; a second install is harmless.
             let _ = rustls::crypto::ring::default_provider().install_default();
             runtime.block_on(run(config))
         }
-        Some(None) => {
+        Then::Nothing => {
             say(&format!("{} is fine", arg.config.display()))?;
             Ok(ExitCode::SUCCESS)
         }
-        Some(Some(user)) => {
+        Then::Password(user) => {
             let password = runtime.block_on(twinway_cloud::reset_password(&config, &user))?;
             say(&format!("{user} password: {password}"))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Then::Authority => {
+            let (folder, enrolled) = runtime.block_on(twinway_cloud::new_authority(&config))?;
+            say(&format!("a new authority is in {}: back it up", folder.display()))?;
+            say(&format!(
+                "{} to be enrolled again: `twinway gateway code NAME` for each",
+                counted(enrolled, "gateway")
+            ))?;
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -179,11 +206,11 @@ fn load(arg: &ConfigArg) -> Option<Config> {
 /// Does something with the SQLite database that a configuration names.
 fn of_sqlite(
     arg: &ConfigArg,
-    act: impl FnOnce(&Path) -> anyhow::Result<ExitCode>,
+    act: impl FnOnce(&Path, &Config) -> anyhow::Result<ExitCode>,
 ) -> anyhow::Result<ExitCode> {
     let Some(config) = load(arg) else { return Ok(BAD_CONFIG.into()) };
     match twinway_cloud::place(&config)? {
-        Place::Sqlite(path) => act(&path),
+        Place::Sqlite(path) => act(&path, &config),
         Place::Postgres(server) => {
             say_error(&format!(
                 "{server} is PostgreSQL: pg_dump and pg_restore make and restore its backups, VACUUM FULL gives room back"
@@ -193,16 +220,30 @@ fn of_sqlite(
     }
 }
 
-fn backup(path: &Path, to: &Path) -> anyhow::Result<ExitCode> {
-    told(to, &cloud_store::backup(path, to)?)
+fn backup(path: &Path, to: &Path, config: &Config) -> anyhow::Result<ExitCode> {
+    let done = told(to, &cloud_store::backup(path, to)?)?;
+    let beside = [twinway_cloud::authority_folder(config), twinway_cloud::revocations(config)];
+    for path in beside.iter().filter(|path| path.exists()) {
+        say(&format!("not in it: {}", path.display()))?;
+    }
+    Ok(done)
 }
 
-fn restore(from: &Path, path: &Path, replace: bool) -> anyhow::Result<ExitCode> {
+fn restore(from: &Path, path: &Path, replace: bool, config: &Config) -> anyhow::Result<ExitCode> {
     let aside = cloud_store::restore(from, path, replace)?;
     say(&format!("{} is restored from {}", path.display(), from.display()))?;
     if let Some(aside) = aside {
         say(&format!("the database that was there is {}", aside.display()))?;
     }
+    let list = twinway_cloud::revocations(config);
+    say(&match list.exists() {
+        true => format!("what {} lists is revoked again at the next start", list.display()),
+        false => format!(
+            "{} is not there: what was revoked since the backup is good again. Bring the list back, or revoke it once more \
+             (`twinway gateway revoke`)",
+            list.display()
+        ),
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 

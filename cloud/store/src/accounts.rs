@@ -8,6 +8,7 @@ use common::api::{ApiKeyView, GrantView, UserView};
 use crate::certificates::revoke_all;
 use crate::db::{Result, from_json, to_json};
 use crate::frames::gateway_row;
+use crate::revocations::Revoked;
 use crate::sql::{Conn, Row, Tx, params};
 
 fn no_user(name: &str) -> StoreError {
@@ -136,11 +137,11 @@ pub(crate) fn set_gateway_secret(
     gateway: &GatewayKey,
     secret: &[u8; 32],
     now: i64,
-) -> Result<()> {
+) -> Result<Revoked> {
     let row = gateway_row(tx, gateway)?;
-    revoke_all(tx, row, now)?;
+    let revoked = revoke_all(tx, row, gateway, now)?;
     tx.execute("UPDATE gateways SET secret = ?2, secret_us = ?3 WHERE id = ?1", params![row, secret, now])?;
-    Ok(())
+    Ok(revoked)
 }
 
 pub(crate) fn gateway_secret(conn: &Conn, gateway: &GatewayKey) -> Result<Option<[u8; 32]>> {

@@ -11,6 +11,7 @@ use crate::boxes::row_of;
 use crate::db::{Result, from_sql};
 use crate::frames::gateway_row;
 use crate::log;
+use crate::revocations::Revoked;
 use crate::sql::{Conn, Row, Tx, params};
 
 const FORGOTTEN_US: i64 = FORGOTTEN_DAYS * 86_400 * 1_000_000;
@@ -61,12 +62,13 @@ pub(crate) fn code_failed(tx: &Tx<'_>, id: &str) -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn enrol(tx: &Tx<'_>, code: &str, certificate: &Certificate, audit: &LogEntry) -> Result<()> {
+pub(crate) fn enrol(tx: &Tx<'_>, code: &str, certificate: &Certificate, audit: &LogEntry) -> Result<Revoked> {
     let row = gateway_row(tx, &certificate.gateway)?;
     let now = certificate.issued_us;
     let sql = "UPDATE enrolment_codes SET used_by = ?3 WHERE id = ?1 AND gateway = ?2 AND used_by IS NULL";
+    let mut revoked = Revoked::default();
     if tx.execute(sql, params![code, row, certificate.key])? > 0 {
-        revoke_all(tx, row, now)?;
+        revoked = revoke_all(tx, row, &certificate.gateway, now)?;
     } else {
         let sql = "SELECT 1 FROM enrolment_codes WHERE id = ?1 AND gateway = ?2 AND used_by = ?3";
         if !tx.exists(sql, params![code, row, certificate.key])? || !is_good(tx, row, &certificate.key)? {
@@ -74,7 +76,8 @@ pub(crate) fn enrol(tx: &Tx<'_>, code: &str, certificate: &Certificate, audit: &
         }
     }
     insert(tx, row, certificate)?;
-    log::append_own(tx, audit, now)
+    log::append_own(tx, audit, now)?;
+    Ok(revoked)
 }
 
 pub(crate) fn renew(tx: &Tx<'_>, certificate: &Certificate, audit: &LogEntry) -> Result<()> {
@@ -97,24 +100,35 @@ fn is_good(tx: &Tx<'_>, row: i64, key: &[u8; 32]) -> Result<bool> {
     tx.exists(sql, params![row, key])
 }
 
-fn insert(tx: &Tx<'_>, row: i64, c: &Certificate) -> Result<()> {
+pub(crate) fn insert(tx: &Tx<'_>, row: i64, c: &Certificate) -> Result<()> {
     let sql = "INSERT INTO certificates (gateway, serial, key, issued_us, not_after_us, revoked_us)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
     tx.execute(sql, params![row, c.serial, c.key, c.issued_us, c.not_after_us, c.revoked_us])?;
     Ok(())
 }
 
-/// Certificates and the secret.
-pub(crate) fn revoke_all(tx: &Tx<'_>, row: i64, now: i64) -> Result<usize> {
+/// Certificates and the secret: what they were.
+pub(crate) fn revoke_all(tx: &Tx<'_>, row: i64, gateway: &GatewayKey, now: i64) -> Result<Revoked> {
+    let sql = "SELECT secret FROM gateways WHERE id = ?1";
+    let secret: Option<Option<[u8; 32]>> = tx.first(sql, params![row], |r| r.get(0))?;
     tx.execute("UPDATE gateways SET secret = NULL, secret_us = ?2 WHERE id = ?1", params![row, now])?;
+    let good = certificates(tx, gateway)?.into_iter().filter(|c| c.revoked_us.is_none());
+    let certificates = good.map(|c| Certificate { revoked_us: Some(now), ..c }).collect();
     let sql = "UPDATE certificates SET revoked_us = ?2 WHERE gateway = ?1 AND revoked_us IS NULL";
-    let revoked = tx.execute(sql, params![row, now])?;
-    Ok(usize::try_from(revoked).unwrap_or(usize::MAX))
+    tx.execute(sql, params![row, now])?;
+    Ok(Revoked { certificates, secret: secret.flatten().map(|hash| (gateway.clone(), hash)) })
 }
 
-pub(crate) fn revoke(tx: &Tx<'_>, gateway: &GatewayKey, now: i64, audit: &LogEntry) -> Result<usize> {
+/// All certificates that are revoked.
+pub(crate) fn revoked(conn: &Conn) -> Result<Vec<Certificate>> {
+    let sql = "SELECT c.serial, c.key, c.issued_us, c.not_after_us, c.revoked_us, g.tenant, g.gateway
+               FROM certificates c JOIN gateways g ON g.id = c.gateway WHERE c.revoked_us IS NOT NULL";
+    conn.all(sql, params![], |r| certificate_of(r, &gateway(r, 5)?))
+}
+
+pub(crate) fn revoke(tx: &Tx<'_>, gateway: &GatewayKey, now: i64, audit: &LogEntry) -> Result<Revoked> {
     let row = row_of(tx, gateway)?.ok_or_else(|| StoreError::NotFound { what: "gateway".into() })?;
-    let revoked = revoke_all(tx, row, now)?;
+    let revoked = revoke_all(tx, row, gateway, now)?;
     tx.execute("DELETE FROM enrolment_codes WHERE gateway = ?1", params![row])?;
     log::append_own(tx, audit, now)?;
     Ok(revoked)
@@ -125,6 +139,18 @@ pub(crate) fn certificates(conn: &Conn, gateway: &GatewayKey) -> Result<Vec<Cert
     let sql = "SELECT serial, key, issued_us, not_after_us, revoked_us FROM certificates
                WHERE gateway = ?1 ORDER BY issued_us DESC, serial";
     conn.all(sql, params![row], |r| certificate_of(r, gateway))
+}
+
+impl Store {
+    /// How many gateways have a certificate that is not revoked: who signed it must be there.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn enrolled(&self) -> Result<usize> {
+        let sql = "SELECT count(DISTINCT gateway) FROM certificates WHERE revoked_us IS NULL";
+        let n: i64 = self.read(move |conn| conn.one(sql, params![], |r| r.get(0))).await?;
+        Ok(usize::try_from(n).unwrap_or(usize::MAX))
+    }
 }
 
 fn certificate_of(r: &Row<'_>, gateway: &GatewayKey) -> Result<Certificate> {
@@ -157,7 +183,7 @@ impl CertificateStorage for Store {
 
     async fn enrol(&self, code: &str, certificate: &Certificate, audit: &LogEntry) -> Result<()> {
         let (code, certificate, audit) = (code.to_owned(), certificate.clone(), audit.clone());
-        self.write(move |w| w.change(|tx| enrol(tx, &code, &certificate, &audit))).await
+        self.write(move |w| w.revoke(|tx| enrol(tx, &code, &certificate, &audit)).map(drop)).await
     }
 
     async fn renew(&self, certificate: &Certificate, audit: &LogEntry) -> Result<()> {
@@ -172,6 +198,7 @@ impl CertificateStorage for Store {
 
     async fn revoke(&self, gateway: &GatewayKey, now_us: i64, audit: &LogEntry) -> Result<usize> {
         let (gateway, audit) = (gateway.clone(), audit.clone());
-        self.write(move |w| w.change(|tx| revoke(tx, &gateway, now_us, &audit))).await
+        self.write(move |w| w.revoke(|tx| revoke(tx, &gateway, now_us, &audit)).map(|r| r.certificates.len()))
+            .await
     }
 }

@@ -37,6 +37,7 @@ mod pg_setup;
 mod pg_tls;
 mod place;
 mod retention;
+mod revocations;
 mod schemas;
 mod second;
 mod small;
@@ -63,6 +64,7 @@ use crate::db::{Readers, Result, refused};
 pub use crate::pg::{Server, ServerError};
 pub use crate::place::Place;
 pub use crate::retention::{Class, Keep, Retention};
+use crate::revocations::List;
 use crate::sql::{Conn, params};
 use crate::tail::Tail;
 pub use crate::transfer::{Copied, copy};
@@ -78,6 +80,9 @@ pub struct Options {
     pub place: Place,
     /// How long history is kept; by default for ever.
     pub retention: Retention,
+    /// File in which revocations are written down once more, for a database that is restored from a backup of before. By default
+    /// none.
+    pub revocations: Option<PathBuf>,
     /// Connections for reading; at least two.
     pub readers: usize,
     /// Requests that may wait for the writer.
@@ -99,6 +104,7 @@ impl Options {
         Self {
             place,
             retention: Retention::default(),
+            revocations: None,
             readers: 4,
             queue: 64,
             chunk_rows: 4096,
@@ -142,6 +148,10 @@ impl Store {
     pub fn open(options: Options, clock: Clock) -> std::result::Result<Arc<Self>, StoreError> {
         let (home, conn) = place::Home::open(options.place.clone())?;
         let store_id = identity::of(&conn)?;
+        let revocations = options.revocations.map(List::new);
+        if let Some(list) = &revocations {
+            list.merge(&conn, clock.now_us())?;
+        }
         let mut tail = Tail::default();
         frames::rebuild_tail(&conn, &mut tail)?;
         let waiting = Arc::clone(&tail.samples);
@@ -150,7 +160,7 @@ impl Store {
         let place = options.place.clone();
         let readers = Readers::open(connections, move || place.reader())?;
         let checkpointer = options.place.checkpointer()?;
-        let writer = Writer::new(conn, home, clock.clone(), Arc::clone(&tail))?;
+        let writer = Writer::new(conn, home, clock.clone(), Arc::clone(&tail))?.with_revocations(revocations);
         let writer = WriterHandle::start(writer, options.queue)?;
         let upkeep = Mutex::new(compact::Upkeep {
             small: Default::default(),

@@ -388,7 +388,9 @@ impl AccountStorage for Store {
         now_us: i64,
     ) -> Result<()> {
         let (gateway, secret) = (gateway.clone(), *secret_hash);
-        self.write(move |w| w.change(|tx| accounts::set_gateway_secret(tx, &gateway, &secret, now_us))).await
+        let change =
+            move |tx: &crate::sql::Tx<'_>| accounts::set_gateway_secret(tx, &gateway, &secret, now_us);
+        self.write(move |w| w.revoke(change).map(drop)).await
     }
 
     async fn gateway_secret(&self, gateway: &GatewayKey) -> Result<Option<[u8; 32]>> {

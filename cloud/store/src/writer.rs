@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::db::{Result, refused};
 use crate::frames;
 use crate::place::Home;
+use crate::revocations::{List, Revoked};
 use crate::sql::{Commit, Conn, Tx};
 use crate::tail::{Numbers, Tail};
 use cloud_core::{GatewayKey, NewFrame, StoreError};
@@ -62,12 +63,38 @@ pub(crate) struct Writer {
     /// How often the connection was made again.
     connects: u64,
     is_stopping: Arc<AtomicBool>,
+    /// Where revocations are written down once more.
+    revocations: Option<List>,
 }
 
 impl Writer {
     pub(crate) fn new(conn: Conn, home: Home, clock: Clock, tail: Arc<RwLock<Tail>>) -> Result<Self> {
         let cache = frames::load_cache(&conn)?;
-        Ok(Self { conn, home, clock, tail, cache, is_stale: false, connects: 0, is_stopping: Arc::default() })
+        let is_stopping = Arc::default();
+        Ok(Self {
+            conn,
+            home,
+            clock,
+            tail,
+            cache,
+            is_stale: false,
+            connects: 0,
+            is_stopping,
+            revocations: None,
+        })
+    }
+
+    pub(crate) fn with_revocations(self, revocations: Option<List>) -> Self {
+        Self { revocations, ..self }
+    }
+
+    /// As `change`, for what makes something worthless: it goes to the list as well, once it is so.
+    pub(crate) fn revoke(&mut self, change: impl FnOnce(&Tx<'_>) -> Result<Revoked>) -> Result<Revoked> {
+        let revoked = self.change(change)?;
+        if let Some(list) = &self.revocations {
+            list.add(&revoked);
+        }
+        Ok(revoked)
     }
 
     /// Runs `change` in a transaction and commits. After an error nothing is changed.

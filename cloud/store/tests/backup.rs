@@ -10,9 +10,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cloud_core::Storage;
+use cloud_core::enrol::{Certificate, KeptCode};
 use cloud_core::storage::Room;
-use cloud_store::{Options, Store, backup, restore, shrink, verify};
+use cloud_store::{Options, Place, Store, backup, restore, shrink, verify};
 use common::command::Severity;
+use common::enrol::Key;
+use common::names::action;
 use common::{Clock, Sample};
 use contract::fixtures::*;
 
@@ -199,4 +202,89 @@ async fn damage_is_found_wherever_it_is() {
     drop(conn);
     let told = verify(&file).unwrap_err().to_string();
     assert!(told.contains("chunk"), "{told}");
+}
+
+fn with_list(path: &Path) -> Arc<dyn Storage> {
+    let list = path.with_file_name("revocations.jsonl");
+    let (options, clock) = contract::small(Place::Sqlite(path.to_owned()));
+    Store::open(Options { revocations: Some(list), ..options }, clock).unwrap()
+}
+
+fn certificate(gateway: &str, serial: &str, of: u8) -> Certificate {
+    let (gateway, serial, key) = (key(gateway), serial.to_owned(), [of; 32]);
+    Certificate { gateway, serial, key, issued_us: T0, not_after_us: T0 + 1_000 * SECOND, revoked_us: None }
+}
+
+async fn enrolled(storage: &Arc<dyn Storage>, code: &str, certificate: &Certificate) {
+    let told = entry(T0, action::GATEWAY_ENROLLED, None, Severity::Warning);
+    let (gateway, expires_us) = (certificate.gateway.clone(), T0 + 1_000_000 * SECOND);
+    let kept =
+        KeptCode { id: code.into(), key: Key([7; 32]), gateway, expires_us, failures: 0, used_by: None };
+    storage.create_code(&kept, T0, &told).await.unwrap();
+    storage.enrol(code, certificate, &told).await.unwrap();
+}
+
+/// Serial numbers of those that are revoked, and of those that are not.
+async fn states(storage: &Arc<dyn Storage>, gateway: &str) -> [Vec<String>; 2] {
+    let all = storage.certificates(&key(gateway)).await.unwrap();
+    let (revoked, good): (Vec<_>, Vec<_>) = all.into_iter().partition(|c| c.revoked_us.is_some());
+    [revoked, good].map(|of| of.into_iter().map(|c| c.serial).collect())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_revoked_after_the_backup_is_revoked_in_what_is_restored() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, file) = (dir.path().join("cloud.db"), dir.path().join("backup.db"));
+    let list = dir.path().join("revocations.jsonl");
+    let storage = with_list(&path);
+    let told = entry(T0, action::GATEWAY_REVOKED, None, Severity::Warning);
+    enrolled(&storage, "AAAAA", &certificate("a", "a1", 1)).await;
+    enrolled(&storage, "BBBBB", &certificate("b", "b1", 2)).await;
+    enrolled(&storage, "DDDDD", &certificate("d", "d1", 4)).await;
+    storage.set_gateway_secret(&key("c"), &[9; 32], T0).await.unwrap();
+    storage.set_gateway_secret(&key("e"), &[8; 32], T0).await.unwrap();
+    assert!(!list.exists(), "nothing was revoked");
+    backup(&path, &file).unwrap();
+
+    // Renewed and stolen; replaced by another box; given another secret; nothing.
+    storage.renew(&certificate("a", "a2", 1), &told).await.unwrap();
+    assert_eq!(storage.revoke(&key("a"), T0 + 1, &told).await.unwrap(), 2);
+    enrolled(&storage, "BBBBC", &certificate("b", "b2", 3)).await;
+    storage.set_gateway_secret(&key("c"), &[10; 32], T0 + 1).await.unwrap();
+    drop(storage);
+    let written = std::fs::read_to_string(&list).unwrap();
+    assert_eq!(written.lines().count(), 4, "{written}");
+    // A start over what is known already tells nothing and writes nothing.
+    let storage = with_list(&path);
+    assert_eq!(states(&storage, "b").await, [vec!["b1".to_owned()], vec!["b2".into()]]);
+    drop(storage);
+    assert_eq!(std::fs::read_to_string(&list).unwrap(), written);
+
+    restore(&file, &path, true).unwrap();
+    // What a cut left of a line, and what somebody else wrote.
+    std::fs::write(&list, format!("nonsense\n{written}{{\"tenant\":")).unwrap();
+    let storage = with_list(&path);
+    assert_eq!(states(&storage, "a").await, [vec!["a1".to_owned(), "a2".into()], vec![]]);
+    assert_eq!(states(&storage, "b").await, [vec!["b1".to_owned()], vec![]], "the one since is not known");
+    assert_eq!(states(&storage, "d").await, [vec![], vec!["d1".to_owned()]]);
+    assert_eq!(storage.gateway_secret(&key("c")).await.unwrap(), None);
+    assert_eq!(storage.gateway_secret(&key("e")).await.unwrap(), Some([8; 32]));
+    assert_eq!(storage.code("AAAAA").await.unwrap(), None, "a code of before the backup");
+    let audit = storage.audit(None, Severity::Info, None, 100).await.unwrap().items;
+    let again: Vec<_> = audit.iter().filter(|e| e.actor == "system").map(|e| e.target.as_str()).collect();
+    assert_eq!(again.len(), 3, "{again:?}");
+    drop(storage);
+    let storage = with_list(&path);
+    assert_eq!(storage.audit(None, Severity::Info, None, 100).await.unwrap().items, audit, "told once");
+    // What comes after half a line is a line of its own.
+    assert_eq!(storage.revoke(&key("d"), T0 + 2, &told).await.unwrap(), 1);
+    let whole = std::fs::read_to_string(&list).unwrap();
+    assert!(whole.lines().last().unwrap().contains("d1"), "{whole}");
+    drop(storage);
+
+    // A list that is lost is written anew with what the database knows.
+    std::fs::remove_file(&list).unwrap();
+    drop(with_list(&path));
+    let anew = std::fs::read_to_string(&list).unwrap();
+    assert!(["a1", "a2", "b1", "d1"].iter().all(|serial| anew.contains(serial)), "{anew}");
 }

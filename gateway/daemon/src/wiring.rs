@@ -323,6 +323,7 @@ pub(crate) fn uplink_options(config: &Config) -> Option<gateway_sync::Options> {
         username: uplink.username.clone(),
         password: uplink.password.clone(),
         enrolment: uplink.enrolment.clone().map(|e| (gateway_sync::EnrolmentFolder::of(&config.data_dir), e)),
+        follows: uplink.follows,
         version: VERSION.to_owned(),
         window_bytes: uplink.window_bytes,
         machine: std::fs::read_to_string(&uplink.machine_id_file)

@@ -5,6 +5,7 @@ use std::fs::{DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use common::GatewayId;
 use common::api::{Enrolled, IdentityView};
@@ -17,10 +18,14 @@ use x509_cert::der::{Decode as _, Encode as _};
 
 use crate::options::Url;
 
-/// What is enrolled.
+/// What is enrolled, and was proven: it never gives way to anything but a whole file in its place.
 const KEPT: &str = "identity.json";
+/// What it was renewed to, without the key, which is the same: not proven yet.
+const RENEWED: &str = "renewed.json";
 /// A key that waits for its certificate.
 const WAITING: &str = "request.key";
+/// The folder has two writers in this program: who enrols, and the uplink that renews.
+static WRITING: Mutex<()> = Mutex::new(());
 
 /// Why a box cannot be enrolled.
 #[derive(Debug, thiserror::Error)]
@@ -153,6 +158,7 @@ impl EnrolmentFolder {
     /// # Errors
     /// When no key can be made or kept.
     pub fn request(&self, gateway: &GatewayId) -> Result<String, EnrolError> {
+        let _writing = writing();
         let path = self.0.join(WAITING);
         let made = |e: rcgen::Error| EnrolError::Wrong(format!("no key can be made: {e}"));
         // One that was enrolled, and stayed here when the power was cut, is no new key: it may be why somebody enrols anew.
@@ -169,11 +175,13 @@ impl EnrolmentFolder {
         request(&key, gateway).map_err(EnrolError::Wrong)
     }
 
-    /// Keeps what was issued for the key that waits, or anew for the one that is enrolled.
+    /// Keeps what was issued for the key that waits, or anew for the one that is enrolled: somebody enrolled the box, and what
+    /// it was before is worth nothing from then on.
     ///
     /// # Errors
     /// When it is for another key or names what cannot be, or cannot be kept; nothing is changed then.
     pub fn keep(&self, enrolled: Enrolled) -> Result<Enrolment, EnrolError> {
+        let _writing = writing();
         let waiting = std::fs::read_to_string(self.0.join(WAITING)).ok();
         let before = self.read().ok().flatten().map(|kept| kept.key);
         let is_its =
@@ -187,13 +195,67 @@ impl EnrolmentFolder {
         };
         let is_new = waiting.as_ref() == Some(&key);
         let kept = Enrolment { key, enrolled };
-        let text = serde_json::to_string(&kept).map_err(|e| EnrolError::Wrong(e.to_string()))?;
-        self.put(KEPT, &text)?;
+        self.put(KEPT, &json(&kept)?)?;
         if is_new {
-            let path = self.0.join(WAITING);
-            std::fs::remove_file(&path).map_err(|source| EnrolError::File { path, source })?;
+            self.remove(WAITING)?;
         }
+        self.remove(RENEWED)?;
         Ok(kept)
+    }
+
+    /// Keeps what the cloud renewed an enrolment to beside it, until it is proven.
+    ///
+    /// # Errors
+    /// When it is for another key or gateway or names what cannot be, or cannot be kept; nothing is changed then.
+    pub(crate) fn keep_renewed(&self, enrolled: Enrolled) -> Result<Enrolment, EnrolError> {
+        let _writing = writing();
+        let proven =
+            self.read()?.ok_or_else(|| EnrolError::Wrong("this box is not enrolled any more".into()))?;
+        let renewed = proven.renewed(enrolled).map_err(EnrolError::Wrong)?;
+        self.put(RENEWED, &json(&renewed.enrolled)?)?;
+        Ok(renewed)
+    }
+
+    /// What an enrolment was renewed to and waits for its proof. What cannot be read, or is of an enrolment of before, is as
+    /// if it were not there.
+    pub(crate) fn renewed(&self, proven: &Enrolment) -> Option<Enrolment> {
+        let path = self.0.join(RENEWED);
+        let text = std::fs::read_to_string(&path).ok()?;
+        let enrolled = serde_json::from_str(&text).map_err(|e| e.to_string());
+        let renewed = enrolled.and_then(|enrolled| proven.renewed(enrolled));
+        let renewed = renewed.inspect_err(|why| tracing::warn!(path = %path.display(), why, "not of use"));
+        // The same after a cut between the two steps of its proof.
+        renewed.ok().filter(|renewed| renewed.enrolled != proven.enrolled)
+    }
+
+    /// A renewed enrolment is the one from here on.
+    ///
+    /// # Errors
+    /// When it cannot be kept, or the box was enrolled anew meanwhile; the one before is there still.
+    pub(crate) fn prove(&self, renewed: &Enrolment) -> Result<(), EnrolError> {
+        let _writing = writing();
+        if self.read()?.is_none_or(|kept| kept.key != renewed.key) {
+            return Err(EnrolError::Wrong("this box was enrolled anew meanwhile".into()));
+        }
+        self.put(KEPT, &json(renewed)?)?;
+        self.remove(RENEWED)
+    }
+
+    /// A renewed enrolment is of no use. Comes it back with a loss of power, it is tried once more.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub(crate) fn forget_renewed(&self) -> Result<(), EnrolError> {
+        let _writing = writing();
+        self.remove(RENEWED)
+    }
+
+    fn remove(&self, name: &str) -> Result<(), EnrolError> {
+        let path = self.0.join(name);
+        match std::fs::remove_file(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            done => done.map_err(|source| EnrolError::File { path, source }),
+        }
     }
 
     /// Puts a file in place of the one before, for its owner's eyes alone.
@@ -208,7 +270,30 @@ impl EnrolmentFolder {
     }
 }
 
+fn writing() -> MutexGuard<'static, ()> {
+    WRITING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn json(what: &impl Serialize) -> Result<String, EnrolError> {
+    serde_json::to_string(what).map_err(|e| EnrolError::Wrong(e.to_string()))
+}
+
 impl Enrolment {
+    /// The same box with what it was renewed to.
+    fn renewed(&self, enrolled: Enrolled) -> Result<Self, String> {
+        let own = &self.enrolled;
+        if (&enrolled.tenant, &enrolled.gateway) != (&own.tenant, &own.gateway) {
+            let names = format!(
+                "{}/{}, and this is {}/{}",
+                enrolled.tenant, enrolled.gateway, own.tenant, own.gateway
+            );
+            return Err(format!("it is of {names}"));
+        }
+        let renewed = Self { key: self.key.clone(), enrolled };
+        renewed.check()?;
+        Ok(renewed)
+    }
+
     /// Whether key, certificate, address and authorities are what they should be.
     fn check(&self) -> Result<(), String> {
         let key = KeyPair::from_pem(&self.key).map_err(|e| format!("key: {e}"))?;

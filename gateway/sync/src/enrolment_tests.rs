@@ -52,10 +52,77 @@ fn a_key_waits_for_its_certificate_and_stays() {
     assert!(!kept.is_due(view.not_before_us + 19 * 86_400_000_000));
     assert!(kept.is_due(view.not_before_us + 21 * 86_400_000_000));
 
-    // Renewed: the same key, and the same enrolment.
+    // The same key once more, after an answer that was lost: the same enrolment.
     let again = folder.keep(issued_for(&KeyPair::from_pem(&waiting).unwrap())).unwrap();
     assert_eq!(again, Enrolment { enrolled: again.enrolled.clone(), ..kept.clone() });
     assert_ne!(again.enrolled.certificate, kept.enrolled.certificate);
+}
+
+/// An enrolment, and what the cloud renews it to.
+fn renewable(dir: &Path) -> (EnrolmentFolder, Enrolment, Enrolled) {
+    let folder = EnrolmentFolder::of(dir);
+    folder.request(&"g1".parse().unwrap()).unwrap();
+    let kept = folder.keep(issued(dir, WAITING)).unwrap();
+    let renewed = issued_for(&KeyPair::from_pem(kept.key()).unwrap());
+    (folder, kept, Enrolled { url: "mqtts://elsewhere.example".into(), ..renewed })
+}
+
+fn on_disk(folder: &EnrolmentFolder) -> Enrolled {
+    folder.read().unwrap().expect("an enrolment").enrolled
+}
+
+#[test]
+fn what_it_was_renewed_to_stands_beside_it_until_it_is_proven() {
+    let dir = tempfile::tempdir().unwrap();
+    let (folder, kept, enrolled) = renewable(dir.path());
+    assert_eq!(folder.renewed(&kept), None);
+    let renewed = folder.keep_renewed(enrolled.clone()).unwrap();
+    assert_eq!((renewed.key(), &renewed.enrolled), (kept.key(), &enrolled));
+    assert_eq!(on_disk(&folder), kept.enrolled, "the one that is proven");
+    assert_eq!(folder.renewed(&kept), Some(renewed.clone()), "also after a start");
+    let beside = std::fs::read_to_string(dir.path().join("identity").join(RENEWED)).unwrap();
+    assert!(!beside.contains("PRIVATE"));
+
+    // The power is cut between the two steps of the proof.
+    folder.prove(&renewed).unwrap();
+    std::fs::write(dir.path().join("identity").join(RENEWED), &beside).unwrap();
+    assert_eq!(on_disk(&folder), enrolled);
+    assert_eq!(folder.renewed(&renewed), None);
+
+    let (folder, kept, enrolled) = renewable(&dir.path().join("another"));
+    folder.keep_renewed(enrolled).unwrap();
+    folder.forget_renewed().unwrap();
+    assert_eq!((on_disk(&folder), folder.renewed(&kept)), (kept.enrolled, None));
+}
+
+#[test]
+fn a_renewal_to_what_this_box_is_not_is_refused_and_leaves_it_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let (folder, kept, good) = renewable(dir.path());
+    for bad in [
+        issued_for(&KeyPair::generate().unwrap()),
+        Enrolled { gateway: "g2".parse().unwrap(), ..good.clone() },
+        Enrolled { tenant: "other".parse().unwrap(), ..good.clone() },
+        Enrolled { url: "mqtt://plain".into(), ..good.clone() },
+        Enrolled { trust: Some("no".into()), ..good.clone() },
+    ] {
+        assert!(matches!(folder.keep_renewed(bad), Err(EnrolError::Wrong(_))));
+        assert_eq!((on_disk(&folder), folder.renewed(&kept)), (kept.enrolled.clone(), None));
+    }
+    std::fs::write(dir.path().join("identity").join(RENEWED), "{").unwrap();
+    assert_eq!(folder.renewed(&kept), None);
+    assert_eq!(on_disk(&folder), kept.enrolled);
+}
+
+#[test]
+fn who_enrols_anew_is_not_undone_by_a_renewal_of_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let (folder, _, enrolled) = renewable(dir.path());
+    let renewed = folder.keep_renewed(enrolled).unwrap();
+    folder.request(&"g1".parse().unwrap()).unwrap();
+    let anew = folder.keep(issued(dir.path(), WAITING)).unwrap();
+    assert!(matches!(folder.prove(&renewed), Err(EnrolError::Wrong(_))), "of a session that was on its way");
+    assert_eq!((on_disk(&folder), folder.renewed(&anew)), (anew.enrolled, None));
 }
 
 #[test]

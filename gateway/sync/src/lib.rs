@@ -15,10 +15,12 @@ mod meter;
 mod options;
 mod outgoing;
 mod pace;
+mod renewal;
 mod session;
 mod tls;
 mod update;
 mod uplink;
+mod uplink_identity;
 
 pub use enrolment::{EnrolError, Enrolment, EnrolmentFolder};
 pub use identity::machine_hash;

@@ -65,7 +65,14 @@ impl Link {
     ) -> Result<Self, Error> {
         let id = format!("{}/{}", options.tenant, options.gateway);
         // rumqttc takes an IPv6 address in brackets, as it makes `host:port` of it.
-        let mut mqtt = MqttOptions::new(id, options.host.clone(), options.port);
+        let (host, port) = match enrolment.filter(|_| options.follows) {
+            Some(enrolment) => {
+                let url = enrolment.url().map_err(|detail| Error::Link { detail })?;
+                (url.host, url.port)
+            }
+            None => (options.host.clone(), options.port),
+        };
+        let mut mqtt = MqttOptions::new(id, host, port);
         mqtt.set_credentials(options.username.clone(), options.password.clone())
             .set_clean_session(true)
             .set_keep_alive(if seldom { SELDOM_ALIVE } else { KEEP_ALIVE })

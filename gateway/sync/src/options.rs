@@ -69,6 +69,8 @@ pub struct Options {
     pub password: String,
     /// What it is enrolled with, and where that is kept; none: it signs in with its secret.
     pub enrolment: Option<(EnrolmentFolder, Enrolment)>,
+    /// Host and port are those that the cloud named: a renewed identity may bring others.
+    pub follows: bool,
     /// Tenant.
     pub tenant: TenantId,
     /// This gateway.
@@ -112,6 +114,7 @@ impl Options {
             username: format!("{tenant}/{gateway}"),
             password: String::new(),
             enrolment: None,
+            follows: false,
             tenant,
             gateway,
             version: String::new(),
@@ -178,6 +181,9 @@ pub enum Error {
         /// For how long.
         limit_ms: u128,
     },
+    /// A renewed identity is to be tried.
+    #[error("the next session is to begin with the renewed identity")]
+    Renewed,
     /// The cloud will not talk to this gateway.
     #[error("refused by the cloud: {code}: {detail}")]
     Refused {

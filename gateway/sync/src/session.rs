@@ -2,6 +2,7 @@
 //! the cloud ends it.
 
 mod pump;
+mod renew;
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -36,8 +37,8 @@ const THIN_HEARTBEAT: Duration = Duration::from_millis(3600);
 const SELDOM_HEARTBEAT: Duration = Duration::from_secs(30);
 /// Without any word for so long the link is dead, where pings are few.
 const SELDOM_SILENCE: Duration = Duration::from_secs(45);
-/// A new certificate is asked for again after this.
-const RENEW_AGAIN: Duration = Duration::from_secs(3600);
+/// How often it is looked whether the certificate is to be renewed.
+const LOOK_AGAIN: Duration = Duration::from_secs(3600);
 /// When the client takes no more, it is asked again after this.
 const RETRY: Duration = Duration::from_millis(2);
 
@@ -61,7 +62,7 @@ pub(crate) async fn run(uplink: &Uplink, drain: &Drain) -> Result<(), Error> {
     // It stays there until this session knows better: an attempt that fails has learned nothing.
     let before = uplink.pace.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let is_still = options.max_delay.is_some() || before.as_ref().is_some_and(Pace::is_thin);
-    let enrolment = uplink.enrolment();
+    let enrolment = uplink.shown();
     let own = (options, enrolment.as_ref());
     let mut link = Link::connect(own, &uplink.clock, is_still, uplink.carried.clone(), up, down)?;
     let began = Instant::now();
@@ -72,6 +73,7 @@ pub(crate) async fn run(uplink: &Uplink, drain: &Drain) -> Result<(), Error> {
     let pace = Pace::new(options.window_bytes, began.elapsed(), Instant::now()).after(before);
     tracing::info!(session = ack.session, "uplink connected");
     uplink.connected();
+    uplink.began().await;
     judge(uplink, &ack).await;
     if let Err(error) = uplink.log.ack(&ack.known) {
         tracing::warn!(%error, "acks not kept");
@@ -86,7 +88,7 @@ pub(crate) async fn run(uplink: &Uplink, drain: &Drain) -> Result<(), Error> {
     let mut session = Session::start(uplink, link, &ack, agreed, (pace, is_still)).await?;
     let ended = session.go_on(drain).await;
     session.leave();
-    if ended.is_ok() {
+    if matches!(ended, Ok(()) | Err(Error::Renewed)) {
         session.link.disconnect().await;
     }
     ended
@@ -200,8 +202,8 @@ struct Session<'a> {
     renews: bool,
     /// It says that it is time.
     due: bool,
-    /// When it was asked to.
-    asked_at: Option<Instant>,
+    /// When it was last looked at.
+    looked_at: Option<Instant>,
     configuring: Option<Configuring>,
     updating: Option<Updating>,
 }
@@ -282,7 +284,7 @@ impl<'a> Session<'a> {
             beat_at: None,
             renews: ack.features.iter().any(|f| f == FEATURE_CERTIFICATES),
             due: ack.renew,
-            asked_at: None,
+            looked_at: None,
             configuring: Configuring::new(uplink, ack),
             updating: Updating::new(uplink, ack),
         })
@@ -361,7 +363,9 @@ impl<'a> Session<'a> {
             },
             Ok(Down::Certificate(enrolled)) => {
                 self.due = false;
-                self.uplink.renewed(*enrolled).await;
+                if self.uplink.renewed(*enrolled).await {
+                    return Err(Error::Renewed);
+                }
             }
             Ok(Down::Configuration(part)) => match &mut self.configuring {
                 Some(configuring) => configuring.take(&part),
@@ -415,30 +419,6 @@ impl<'a> Session<'a> {
             read.into_iter().partition(|message| message.frames.len() > 1);
         self.ready[Lane::Backlog as usize] = single;
         self.flow.apart(together.into_iter().flat_map(|message| message.frames));
-    }
-
-    /// Asks for a new certificate when it is time for one.
-    fn renew(&mut self) {
-        if !self.renews || self.asked_at.is_some_and(|at| at.elapsed() < RENEW_AGAIN) {
-            return;
-        }
-        let now = self.uplink.clock.now_us();
-        let Some(enrolment) = self.uplink.enrolment().filter(|e| self.due || e.is_due(now)) else {
-            // Looked at as seldom as it is asked for.
-            self.asked_at = Some(Instant::now());
-            return;
-        };
-        match enrolment.renewal() {
-            Ok(request) => {
-                if self.link.publish(Up::Renewal(request.into_bytes()).encode()) {
-                    self.asked_at = Some(Instant::now());
-                }
-            }
-            Err(error) => {
-                tracing::warn!(error, "no request for a new certificate");
-                self.asked_at = Some(Instant::now());
-            }
-        }
     }
 
     /// Life sign, and what time has changed.

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use common::api::{Enrolled, GatewayHealth, LinkHold};
+use common::api::{GatewayHealth, LinkHold};
 use common::command::{LogEntry, Severity};
 use common::names::{Code, action};
 use common::supervise::PartError;
@@ -13,11 +13,11 @@ use gateway_core::{AlarmOrders, Configurations, FrameLog, Orders, Updates};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::enrolment::Enrolment;
 use crate::identity::{Book, entry};
 use crate::meter::{self, Meter};
 use crate::options::{Error, Options, UplinkStatus};
 use crate::pace::Pace;
+use crate::renewal::Identities;
 use crate::session;
 
 /// Where heartbeats get the box's health from.
@@ -36,8 +36,8 @@ pub struct Uplink {
     pub(crate) book: Arc<Book>,
     /// Bytes that are not in the meter yet.
     pub(crate) carried: Arc<AtomicU64>,
-    /// Renewed as sessions go.
-    pub(crate) enrolment: Mutex<Option<Enrolment>>,
+    /// What it is enrolled with; renewed as sessions go.
+    pub(crate) identities: Mutex<Option<Identities>>,
     meter: Mutex<Meter>,
     /// Of the session before: what it learned of the link.
     pub(crate) pace: Mutex<Option<Pace>>,
@@ -55,7 +55,10 @@ impl Uplink {
     ) -> Self {
         let status = UplinkStatus { since_us: clock.now_us(), ..UplinkStatus::default() };
         let meter = Meter::new(options.plan.clone(), log.note(meter::NOTE).as_deref());
-        let enrolment = Mutex::new(options.enrolment.as_ref().map(|(_, enrolment)| enrolment.clone()));
+        let identities = options
+            .enrolment
+            .as_ref()
+            .map(|(folder, proven)| Identities::new(proven.clone(), folder.renewed(proven)));
         Self {
             options,
             log,
@@ -67,7 +70,7 @@ impl Uplink {
             health,
             book: Arc::default(),
             carried: Arc::default(),
-            enrolment,
+            identities: Mutex::new(identities),
             meter: Mutex::new(meter),
             pace: Mutex::default(),
             status: watch::Sender::new(status),
@@ -120,9 +123,17 @@ impl Uplink {
                     self.disconnected(None);
                     return Ok(());
                 }
+                Err(Error::Renewed) => {
+                    self.disconnected(None);
+                    attempt = 0;
+                    continue;
+                }
                 Err(error) => error,
             };
             self.disconnected(Some(&error));
+            if !was_connected {
+                self.failed(&error);
+            }
             if was_connected && began.elapsed() >= backoff.healthy_after {
                 attempt = 0;
             }
@@ -215,26 +226,6 @@ impl Uplink {
             self.tell_hold(status.held);
         }
         status.held
-    }
-
-    /// What it is enrolled with now.
-    pub(crate) fn enrolment(&self) -> Option<Enrolment> {
-        self.enrolment.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Keeps a certificate that was renewed, for the next session.
-    pub(crate) async fn renewed(&self, enrolled: Enrolled) {
-        let Some((folder, _)) = self.options.enrolment.clone() else { return };
-        let kept = tokio::task::spawn_blocking(move || folder.keep(enrolled)).await;
-        match kept {
-            Ok(Ok(kept)) => {
-                let until = kept.view().map(|v| common::clock::format_us(v.not_after_us)).unwrap_or_default();
-                tracing::info!(until, "the box's certificate is renewed");
-                *self.enrolment.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
-            }
-            Ok(Err(error)) => tracing::warn!(%error, "renewed certificate is not kept"),
-            Err(error) => tracing::warn!(%error, "renewed certificate is not kept"),
-        }
     }
 
     fn meter(&self) -> MutexGuard<'_, Meter> {

@@ -174,6 +174,7 @@ pub(super) fn uplink(files: &Files<'_>, mistakes: &mut Vec<Mistake>) -> Option<U
         username: section.username.clone().or_else(user).unwrap_or_default(),
         password: String::new(),
         enrolment: enrolment.cloned(),
+        follows: enrolment.is_some() && section.url.is_empty(),
         window_bytes: section.window_bytes,
         machine_id_file: section.machine_id_file.clone(),
         max_delay: section.metered.then(|| std::time::Duration::from_secs(section.max_delay_s)),

@@ -115,6 +115,8 @@ pub struct Uplink {
     pub password: String,
     /// What it is enrolled with, if it does not sign in with a password.
     pub enrolment: Option<gateway_sync::Enrolment>,
+    /// The address is the one that it was enrolled with.
+    pub follows: bool,
     /// Most bytes on their way without an ack.
     pub window_bytes: usize,
     /// File that tells the machine from others.
