@@ -126,9 +126,8 @@ fn pipes_under_the_names_of_files_are_set_aside_and_waited_for_by_nobody() {
     }
     let (tell, told) = std::sync::mpsc::channel();
     let path = dir.path().to_owned();
-    std::thread::spawn(move || tell.send(recover(&path)).is_ok());
-    let recovered = told.recv_timeout(std::time::Duration::from_secs(120)).expect("it ends");
-    let recovered = recovered.unwrap();
+    std::thread::spawn(move || tell.send(recover(&path)));
+    let recovered = told.recv_timeout(std::time::Duration::from_secs(120)).expect("it ends").unwrap();
     assert_eq!(topics(&recovered), ["t/0", "t/1", "t/2"]);
     assert_eq!((recovered.damaged, recovered.next), (2, 3));
     assert_eq!(files(dir.path()), ["log.1", "log.2.damaged", "state.1", "state.2.damaged"]);
