@@ -5,18 +5,6 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-/// Refuses what is there and no regular file, links followed: to open a named pipe waits until somebody has its other end, and a
-/// device may do anything.
-///
-/// # Errors
-/// `InvalidInput` if it is no file; what the system said, if nothing is there for one.
-pub fn check(path: &Path) -> io::Result<()> {
-    if fs::metadata(path)?.is_file() {
-        return Ok(());
-    }
-    Err(io::Error::new(io::ErrorKind::InvalidInput, "not a file"))
-}
-
 /// Puts a file of this mode in place of the one before, on the disk when it returns. One writer at a time.
 ///
 /// # Errors
@@ -43,21 +31,6 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
-
-    #[test]
-    fn only_files_are_files() {
-        let dir = tempfile::tempdir().expect("a folder");
-        let at = |name: &str| dir.path().join(name);
-        fs::write(at("file"), "x").expect("a file");
-        std::os::unix::fs::symlink(at("file"), at("link")).expect("a link");
-        check(&at("file")).expect("a file");
-        check(&at("link")).expect("a file, by another name");
-        let _socket = std::os::unix::net::UnixListener::bind(at("socket")).expect("a socket");
-        let kind = |name: &str| check(&at(name)).map_err(|e| e.kind());
-        assert_eq!(kind("socket"), Err(io::ErrorKind::InvalidInput));
-        assert_eq!(kind(""), Err(io::ErrorKind::InvalidInput));
-        assert_eq!(kind("none"), Err(io::ErrorKind::NotFound));
-    }
 
     #[test]
     fn a_file_is_replaced_and_only_its_owner_reads_it_whatever_was_left_behind() {

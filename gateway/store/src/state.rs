@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use common::supervise::panic_text;
-use common::{CommandId, Incarnation, IntervalSet, files};
+use common::{CommandId, Incarnation, IntervalSet};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -166,26 +166,7 @@ fn set_aside(path: &Path) -> std::io::Result<PathBuf> {
     Ok(aside)
 }
 
-/// sled opens what has the names of its files, and would wait for the other end of a pipe.
-fn only_files(path: &Path) -> std::io::Result<()> {
-    let found = match std::fs::read_dir(path) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        found => found?,
-    };
-    for entry in found {
-        let entry = entry?.path();
-        if entry.is_dir() {
-            only_files(&entry)?;
-        } else {
-            files::check(&entry)
-                .map_err(|e| std::io::Error::new(e.kind(), format!("{}: {e}", entry.display())))?;
-        }
-    }
-    Ok(())
-}
-
 fn open(path: &Path) -> Result<sled::Db, String> {
-    only_files(path).map_err(|e| e.to_string())?;
     let config = sled::Config::new()
         .path(path)
         .mode(sled::Mode::LowSpace)

@@ -11,7 +11,7 @@ use common::api::BufferHealth;
 use common::command::CommandUpdate;
 use common::supervise::PartError;
 use common::wire::{Body, Known, Snapshot, StreamRange};
-use common::{Clock, Drain, Incarnation, IntervalSet, SchemaHash, files};
+use common::{Clock, Drain, Incarnation, IntervalSet, SchemaHash};
 use gateway_core::{FrameId, FrameLog, Lacking, LogError, Points, Registry, Watermark};
 use tokio::sync::watch;
 
@@ -432,10 +432,6 @@ fn at(path: &Path) -> impl FnOnce(std::io::Error) -> OpenError {
 
 fn take_lock(dir: &Path) -> Result<File, OpenError> {
     let path = dir.join("lock");
-    match files::check(&path) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(at(&path)(e)),
-        _ => {}
-    }
     let file = File::options().create(true).write(true).truncate(false).open(&path).map_err(at(&path))?;
     match file.try_lock() {
         Ok(()) => Ok(file),

@@ -284,55 +284,6 @@ async fn what_cannot_be_used_is_moved_aside_and_the_rest_goes_on() {
     assert_eq!(gaps(&store), vec![], "told once");
 }
 
-fn pipe(path: &Path) {
-    let made = std::process::Command::new("mkfifo").arg(path).status().unwrap();
-    assert!(made.success(), "{}", path.display());
-}
-
-/// Opens it on a thread of its own, so that a start that never ends fails the test.
-fn open_in_time(dir: &Path) -> Result<std::sync::Arc<gateway_store::Store>, gateway_store::OpenError> {
-    let (tell, told) = std::sync::mpsc::channel();
-    let options = options(dir);
-    std::thread::spawn(move || {
-        tell.send(gateway_store::Store::open(options, common::Clock::system(), registry(50, "Cel")))
-    });
-    told.recv_timeout(std::time::Duration::from_secs(120)).expect("the start ends")
-}
-
-/// A named pipe that nobody writes to is opened for ever. Under a name of ours it goes aside, under another it stays.
-#[tokio::test]
-async fn pipes_in_the_folder_do_not_keep_the_start_waiting() {
-    let dir = tempfile::tempdir().unwrap();
-    let (incarnation, written) = three_segments(dir.path()).await;
-    let at = |name: &str| dir.path().join(name);
-    for ours in ["notes.json", "gone.json", "state/db", "reserve"] {
-        let _ = std::fs::remove_file(at(ours));
-        pipe(&at(ours));
-    }
-    let beside = ["log/00000000000000f2.seg", "log/left.tmp", "log/readme", "strange"];
-    beside.iter().for_each(|name| pipe(&at(name)));
-
-    let store = open_in_time(dir.path()).unwrap();
-    assert!(read_all(&store, incarnation) == written);
-    let id = store.append(samples(1, 1)).unwrap();
-    store.durable(id).await.unwrap();
-    assert_eq!(quarantined(dir.path()), ["00000000000000f2.seg-2", "gone.json-1", "notes.json-3"]);
-    assert_eq!(store.status().quarantine.files, 3);
-    assert!(at("log/readme").exists() && at("strange").exists());
-    assert!(at("state.damaged/db").exists(), "the state is begun anew");
-    store.set_note("switch", b"remote").unwrap();
-    drop(store);
-    // Nothing of it is in the way of the next start; a lock that is none is told.
-    let store = open_in_time(dir.path()).unwrap();
-    assert_eq!(store.note("switch").unwrap(), b"remote");
-    drop(store);
-    std::fs::remove_file(at("lock")).unwrap();
-    pipe(&at("lock"));
-    let refused = open_in_time(dir.path()).unwrap_err();
-    let why = std::error::Error::source(&refused).map(ToString::to_string).unwrap_or_default();
-    assert!(refused.to_string().contains("lock") && why.contains("not a file"), "{refused}: {why}");
-}
-
 #[tokio::test]
 async fn a_whole_segment_that_is_missing_is_told_and_a_file_in_place_of_a_folder_stops_nothing() {
     let dir = tempfile::tempdir().unwrap();

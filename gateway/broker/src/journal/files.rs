@@ -6,8 +6,6 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use common::files;
-
 use super::image::Image;
 use super::record::{Found, Record, decode, encode};
 
@@ -53,12 +51,7 @@ fn generations(dir: &Path, stem: &str) -> io::Result<Vec<u64>> {
 /// Only when the folder itself cannot be made or read.
 pub(crate) fn recover(dir: &Path) -> io::Result<Recovered> {
     std::fs::create_dir_all(dir)?;
-    let lock_path = dir.join("lock");
-    match files::check(&lock_path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-        _ => {}
-    }
-    let lock = File::create(lock_path)?;
+    let lock = File::create(dir.join("lock"))?;
     // Two processes would take each other's files away.
     lock.try_lock().map_err(|_| io::Error::new(io::ErrorKind::ResourceBusy, "another process uses it"))?;
     let (states, logs) = (generations(dir, "state")?, generations(dir, "log")?);
@@ -101,7 +94,7 @@ fn set_aside(path: &Path) {
 
 /// Applies a file's records. Whether it ends as a snapshot ends, and how many of its records are damaged.
 fn read(path: &Path, image: &mut Image) -> (bool, u64) {
-    let bytes = match files::check(path).and_then(|()| std::fs::read(path)) {
+    let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) => {
             tracing::error!(file = %path.display(), %error, "cannot read a file of the broker");

@@ -113,22 +113,3 @@ fn files_full_of_nonsense_are_never_fatal() {
     assert!(topics(&recovered).is_empty());
     assert_eq!(recovered.next, 4);
 }
-
-/// To open one waits for its other end, which nobody has.
-#[test]
-fn pipes_under_the_names_of_files_are_set_aside_and_waited_for_by_nobody() {
-    let dir = tempfile::tempdir().unwrap();
-    snapshot(dir.path(), 1, 0..2);
-    log(dir.path(), 1, 2..3);
-    for name in ["state.2", "log.2"] {
-        let made = std::process::Command::new("mkfifo").arg(dir.path().join(name)).status().unwrap();
-        assert!(made.success());
-    }
-    let (tell, told) = std::sync::mpsc::channel();
-    let path = dir.path().to_owned();
-    std::thread::spawn(move || tell.send(recover(&path)));
-    let recovered = told.recv_timeout(std::time::Duration::from_secs(120)).expect("it ends").unwrap();
-    assert_eq!(topics(&recovered), ["t/0", "t/1", "t/2"]);
-    assert_eq!((recovered.damaged, recovered.next), (2, 3));
-    assert_eq!(files(dir.path()), ["log.1", "log.2.damaged", "state.1", "state.2.damaged"]);
-}
