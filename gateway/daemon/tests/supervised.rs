@@ -111,7 +111,9 @@ fn slow_buffer(dir: &Path, segments: usize) -> Vec<PathBuf> {
 
 async fn let_on(segment: &Path) {
     let path = segment.to_owned();
-    let opened = tokio::task::spawn_blocking(move || std::fs::File::options().write(true).open(path));
+    // Closed at once: the next to open it has to wait again.
+    let opened =
+        tokio::task::spawn_blocking(move || std::fs::File::options().write(true).open(path).map(drop));
     timeout(LIMIT, opened).await.expect("somebody reads").unwrap().unwrap();
 }
 
