@@ -99,11 +99,11 @@ async fn a_plant_that_is_off_does_not_keep_it_from_being_ready() {
 }
 
 /// Segments that cannot be read before somebody has written to them: who opens a pipe waits for that. So a start goes on as
-/// the test does.
-fn slow_buffer(dir: &Path, segments: usize) -> Vec<PathBuf> {
+/// the test does. They are two, so that the one that is opened next is never the one that is just let on, which may be open still.
+fn slow_buffer(dir: &Path) -> [PathBuf; 2] {
     let log = dir.join("data/buffer/log");
     std::fs::create_dir_all(&log).unwrap();
-    let paths: Vec<PathBuf> = (1..=segments).map(|n| log.join(format!("{n:020}.seg"))).collect();
+    let paths = [1, 2].map(|n| log.join(format!("{n:020}.seg")));
     let made = std::process::Command::new("mkfifo").args(&paths).status();
     assert!(made.unwrap().success());
     paths
@@ -111,9 +111,7 @@ fn slow_buffer(dir: &Path, segments: usize) -> Vec<PathBuf> {
 
 async fn let_on(segment: &Path) {
     let path = segment.to_owned();
-    // Closed at once: the next to open it has to wait again.
-    let opened =
-        tokio::task::spawn_blocking(move || std::fs::File::options().write(true).open(path).map(drop));
+    let opened = tokio::task::spawn_blocking(move || std::fs::File::options().write(true).open(path));
     timeout(LIMIT, opened).await.expect("somebody reads").unwrap().unwrap();
 }
 
@@ -123,7 +121,7 @@ async fn a_long_start_asks_for_more_time_as_long_as_it_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let manager = Manager::new(dir.path());
     let file = config(dir.path(), plc.addr);
-    let segments = slow_buffer(dir.path(), 2);
+    let segments = slow_buffer(dir.path());
     let mut child = manager.command(PROGRAM).args(["run", "--config"]).arg(&file).spawn().unwrap();
     // Whether there is a key for each is looked at first.
     for segment in &segments {
@@ -154,12 +152,14 @@ async fn a_start_that_somebody_ends_has_not_failed() {
     let manager = Manager::new(dir.path());
     config(dir.path(), plc.addr);
     let starts = dir.path().join("data/starts.json");
-    let segments = slow_buffer(dir.path(), 1);
+    let segments = slow_buffer(dir.path());
     let mut command = manager.command(PROGRAM);
     command.args(["run", "--last-good", "--config"]).arg(dir.path().join("gateway.toml"));
     let mut child = command.spawn().unwrap();
-    let_on(&segments[0]).await;
-    // It listens to signals by then, and waits for the segment a second time.
+    for segment in &segments {
+        let_on(segment).await;
+    }
+    // It listens to signals by then, and waits for the first a second time.
     manager.until("EXTEND_TIMEOUT_USEC=").await;
     assert!(starts.exists());
     signal(child.id().unwrap(), "-TERM");
