@@ -52,9 +52,8 @@ impl Small {
                 self.due.insert(series);
             }
             if is_many(OVERDUE) {
-                overdue = Some(
-                    overdue.map_or((series, series), |(first, last)| (first.min(series), last.max(series))),
-                );
+                let (first, last) = overdue.unwrap_or((series, series));
+                overdue = Some((first.min(series), last.max(series)));
             }
         }
         overdue
@@ -70,10 +69,11 @@ impl Small {
 
     /// These were merged.
     pub(crate) fn merged(&mut self, (first, last): Span) {
-        let mut from_first = self.due.split_off(&first);
-        let mut others = from_first.split_off(&last.saturating_add(1));
-        self.due.append(&mut others);
-        self.counts.extend(from_first.into_iter().map(|series| (series, Count::default())));
+        let of_them: Vec<SeriesId> = self.due.range(first..=last).copied().collect();
+        for series in of_them {
+            self.due.remove(&series);
+            self.counts.insert(series, Count::default());
+        }
         self.merged = last;
     }
 
