@@ -66,13 +66,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     let mut target = Connection::open(to).map_err(in_file(to))?;
     // All in one step: then it is of one moment, and who writes meanwhile goes on in the write-ahead log.
     Backup::new(&source, &mut target).and_then(|b| b.step(-1)).map_err(in_file(to))?;
-    // The copy is one file, without a log beside it.
-    let mode: String = target
-        .pragma_update_and_check(None, "journal_mode", "DELETE", |row| row.get(0))
-        .map_err(in_file(to))?;
-    if !mode.eq_ignore_ascii_case("delete") {
-        return Err(refused(format!("{}: journal mode stays {mode}", to.display())));
-    }
+    without_log(&target, to)?;
     target.close().map_err(|(_, e)| in_file(to)(e))
 }
 
@@ -205,13 +199,8 @@ pub fn shrink(path: &Path) -> Result<(u64, u64)> {
     let _lock = sqlite::lock(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(path, flags).map_err(in_file(path))?;
-    // All of its log goes into the file: what a log holds would be taken for the new one's.
-    let mode: String = conn
-        .pragma_update_and_check(None, "journal_mode", "DELETE", |row| row.get(0))
-        .map_err(in_file(path))?;
-    if !mode.eq_ignore_ascii_case("delete") {
-        return Err(refused(format!("{}: journal mode stays {mode}", path.display())));
-    }
+    // What a log holds would be taken for the new one's.
+    without_log(&conn, path)?;
     let size = |file: &Path| std::fs::metadata(file).map(|m| m.len()).map_err(io(file));
     let before = size(path)?;
     let part = beside(path, ".shrinking");
@@ -232,6 +221,17 @@ pub fn shrink(path: &Path) -> Result<(u64, u64)> {
     }
     sync_folder(path)?;
     done
+}
+
+/// Brings all of a database's log into its file: it is one file then, without a log beside it.
+fn without_log(conn: &Connection, path: &Path) -> Result<()> {
+    let mode: String = conn
+        .pragma_update_and_check(None, "journal_mode", "DELETE", |row| row.get(0))
+        .map_err(in_file(path))?;
+    if !mode.eq_ignore_ascii_case("delete") {
+        return Err(refused(format!("{}: journal mode stays {mode}", path.display())));
+    }
+    Ok(())
 }
 
 fn open_reader(path: &Path) -> Result<Connection> {
