@@ -160,7 +160,7 @@ impl Store {
         let place = options.place.clone();
         let readers = Readers::open(connections, move || place.reader())?;
         let checkpointer = options.place.checkpointer()?;
-        let writer = Writer::new(conn, home, clock.clone(), Arc::clone(&tail))?.with_revocations(revocations);
+        let writer = Writer::new(conn, home, clock.clone(), Arc::clone(&tail), revocations)?;
         let writer = WriterHandle::start(writer, options.queue)?;
         let upkeep = Mutex::new(compact::Upkeep {
             small: Default::default(),

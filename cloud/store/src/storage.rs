@@ -18,6 +18,7 @@ use common::command::{CommandUpdate, DesiredUpdate, LogEntry, Requester, Severit
 use common::wire::{Known, Waveform};
 use common::{AlarmId, CommandId, CommandState, Incarnation, Schema, SchemaHash, TwinId};
 
+use crate::writer::Writer;
 use crate::{
     Store, accounts, alarms, align, boxes, commands, compact, delete, desired, durations, export, frames,
     history, load, log, schemas, waveforms,
@@ -388,9 +389,10 @@ impl AccountStorage for Store {
         now_us: i64,
     ) -> Result<()> {
         let (gateway, secret) = (gateway.clone(), *secret_hash);
-        let change =
-            move |tx: &crate::sql::Tx<'_>| accounts::set_gateway_secret(tx, &gateway, &secret, now_us);
-        self.write(move |w| w.revoke(change).map(drop)).await
+        let set = move |w: &mut Writer| {
+            w.revoke(|tx| accounts::set_gateway_secret(tx, &gateway, &secret, now_us)).map(drop)
+        };
+        self.write(set).await
     }
 
     async fn gateway_secret(&self, gateway: &GatewayKey) -> Result<Option<[u8; 32]>> {

@@ -68,24 +68,16 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn new(conn: Conn, home: Home, clock: Clock, tail: Arc<RwLock<Tail>>) -> Result<Self> {
+    pub(crate) fn new(
+        conn: Conn,
+        home: Home,
+        clock: Clock,
+        tail: Arc<RwLock<Tail>>,
+        revocations: Option<List>,
+    ) -> Result<Self> {
         let cache = frames::load_cache(&conn)?;
         let is_stopping = Arc::default();
-        Ok(Self {
-            conn,
-            home,
-            clock,
-            tail,
-            cache,
-            is_stale: false,
-            connects: 0,
-            is_stopping,
-            revocations: None,
-        })
-    }
-
-    pub(crate) fn with_revocations(self, revocations: Option<List>) -> Self {
-        Self { revocations, ..self }
+        Ok(Self { conn, home, clock, tail, cache, is_stale: false, connects: 0, is_stopping, revocations })
     }
 
     /// As `change`, for what makes something worthless: it goes to the list as well, once it is so.
