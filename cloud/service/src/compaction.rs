@@ -70,9 +70,9 @@ impl Compaction {
     pub(crate) async fn run(self, drain: Drain) -> Result<(), StoreError> {
         let pause = Duration::from_millis(self.options.compact_ms);
         let mut next = Instant::now();
-        let mut given_back = Instant::now();
-        let mut told: Option<Instant> = None;
+        let (mut given_back, mut told) = (Instant::now(), Instant::now());
         let (mut has_more, mut has_worked) = (false, false);
+        self.tell_room().await?;
         loop {
             let pause = if has_more || self.is_pressing() { Duration::ZERO } else { pause };
             tokio::select! {
@@ -80,43 +80,45 @@ impl Compaction {
                 () = tokio::time::sleep(pause) => {}
             }
             self.tell();
-            if told.is_none_or(|told| told.elapsed() >= ROOM_EVERY) {
-                told = Some(Instant::now());
-                let room = self.storage.room().await?;
-                self.bytes.set(i64::try_from(room.bytes).unwrap_or(i64::MAX));
-                self.free.set(i64::try_from(room.free).unwrap_or(i64::MAX));
+            if told.elapsed() >= ROOM_EVERY {
+                told = Instant::now();
+                self.tell_room().await?;
             }
             if has_worked && !has_more && given_back.elapsed() >= GIVE_BACK_EVERY {
                 (given_back, has_worked) = (Instant::now(), false);
                 drop(tokio::task::spawn_blocking(heap::give_back));
             }
-            if Instant::now() < next && !self.is_pressing() {
-                let one = Instant::now();
+            let began = Instant::now();
+            if began < next && !self.is_pressing() {
                 has_more = self.storage.upkeep(SLICE).await?;
                 if has_more {
-                    self.seconds.observe(one.elapsed().as_secs_f64());
+                    self.seconds.observe(began.elapsed().as_secs_f64());
                 }
-                continue;
-            }
-            let began = Instant::now();
-            let (mut frames, _) = (self.waiting)();
-            loop {
-                let one = Instant::now();
-                let done = self.storage.compact_frames(self.options.compact_frames).await?;
-                if done > 0 {
-                    self.seconds.observe(one.elapsed().as_secs_f64());
-                    has_worked = true;
-                }
-                self.tell();
-                // Only what does not wait for a pause.
+            } else {
+                has_worked |= self.all_frames(&drain).await?;
                 has_more = self.storage.upkeep(Duration::ZERO).await?;
-                frames = frames.saturating_sub(done);
-                if done == 0 || frames == 0 || drain.is_started() {
-                    break;
-                }
+                next = Instant::now() + (began.elapsed() * SHARE).min(LONGEST);
             }
-            next = Instant::now() + (began.elapsed() * SHARE).min(LONGEST);
         }
+    }
+
+    /// Compacts the frames that wait now. Whether there were any.
+    async fn all_frames(&self, drain: &Drain) -> Result<bool, StoreError> {
+        let (waiting, _) = (self.waiting)();
+        let mut compacted = 0;
+        while compacted < waiting && !drain.is_started() {
+            let one = Instant::now();
+            let done = self.storage.compact_frames(self.options.compact_frames).await?;
+            if done == 0 {
+                break;
+            }
+            self.seconds.observe(one.elapsed().as_secs_f64());
+            self.tell();
+            // Only what does not wait for a pause.
+            self.storage.upkeep(Duration::ZERO).await?;
+            compacted += done;
+        }
+        Ok(compacted > 0)
     }
 
     fn is_pressing(&self) -> bool {
@@ -125,5 +127,12 @@ impl Compaction {
 
     fn tell(&self) {
         self.uncompacted.set(i64::try_from((self.waiting)().0).unwrap_or(i64::MAX));
+    }
+
+    async fn tell_room(&self) -> Result<(), StoreError> {
+        let room = self.storage.room().await?;
+        self.bytes.set(i64::try_from(room.bytes).unwrap_or(i64::MAX));
+        self.free.set(i64::try_from(room.free).unwrap_or(i64::MAX));
+        Ok(())
     }
 }
