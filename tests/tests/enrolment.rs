@@ -302,25 +302,8 @@ async fn a_renewal_to_a_wrong_address_or_authority_leaves_the_box_its_identity()
     // The address is right again, and boxes are told to believe somebody who did not sign the ingress's certificate.
     let file = |name: &str| of_cloud.join(name);
     let (own, stranger) = (file("data/authority/ingress.pem"), file("stranger.pem"));
-    let made = Command::new("openssl")
-        .args([
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-            "-nodes",
-            "-days",
-            "9",
-        ])
-        .args(["-subj", "/CN=stranger", "-keyout"])
-        .arg(file("stranger.key"))
-        .arg("-out")
-        .arg(&stranger)
-        .output()
-        .expect("openssl runs");
-    assert!(made.status.success(), "{made:?}");
+    let made = rcgen::generate_simple_self_signed(["stranger".to_owned()]).expect("a certificate");
+    std::fs::write(&stranger, made.cert.pem()).expect("a file");
     std::fs::copy(&own, file("ingress.pem")).expect("a copy");
     let url = format!("mqtts://127.0.0.1:{}", cloud.ingress.port());
     let files = format!("tls_cert = {0:?}\ntls_key = {0:?}\ntls_ca = {stranger:?}", file("ingress.pem"));
