@@ -143,10 +143,15 @@ impl Cloud {
 
     /// The first value of a metric.
     pub async fn metric(&self, name: &str) -> f64 {
+        self.find_metric(name).await.unwrap_or_else(|| panic!("no {name} in the metrics"))
+    }
+
+    /// The same of what is not told before it has occurred.
+    pub async fn find_metric(&self, name: &str) -> Option<f64> {
         let text = reqwest::get(format!("http://{}/metrics", self.http)).await.expect("metrics");
         let text = text.text().await.expect("text");
         let of = |line: &str| line.strip_prefix(name)?.trim().parse().ok();
-        text.lines().find_map(of).unwrap_or_else(|| panic!("no {name} in the metrics"))
+        text.lines().find_map(of)
     }
 
     /// A credential for a gateway.
