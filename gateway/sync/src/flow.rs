@@ -60,6 +60,7 @@ pub(crate) struct Want {
 enum Place {
     Live,
     Again,
+    Released,
     Later,
     Backlog,
 }
@@ -86,7 +87,9 @@ pub(crate) struct Flow {
     known: HashMap<Incarnation, IntervalSet>,
     /// What may be missing in the cloud, in the order to send it; `first` moves on.
     backlog: VecDeque<StreamRange>,
-    /// The same of frames of samples: what is urgent between them has been sent.
+    /// Live frames of samples that were kept back and go together now.
+    released: VecDeque<StreamRange>,
+    /// As `backlog`, of frames of samples: what is urgent between them has been sent.
     later: VecDeque<StreamRange>,
     later_frames: u64,
     again: VecDeque<FrameId>,
@@ -134,6 +137,7 @@ impl Flow {
             head: snapshot,
             known: all,
             backlog,
+            released: VecDeque::new(),
             later: VecDeque::new(),
             later_frames: 0,
             again: VecDeque::new(),
@@ -192,7 +196,7 @@ impl Flow {
     pub(crate) fn release(&mut self) {
         let kept = std::mem::take(&mut self.kept);
         self.later_frames += kept.frames;
-        kept.ranges.into_iter().rev().for_each(|range| self.later.push_front(range));
+        self.released.extend(kept.ranges);
     }
 
     /// For how long the oldest frame has been on its way.
@@ -251,6 +255,14 @@ impl Flow {
             return None;
         }
         let (lane, searches) = (Lane::Backlog, self.samples != Samples::AtOnce);
+        let has_room = self.has_room(lane);
+        // However long the search takes: it goes on while these are on their way.
+        if has_room
+            && self.samples != Samples::Held
+            && let Some((incarnation, from, last)) = next(&self.known, &mut self.released)
+        {
+            return Some(Want { lane, incarnation, from, last, keeps: false, place: Place::Released });
+        }
         // What is urgent is little, and waits for no credit.
         if searches
             && self.used[lane as usize].0 < self.window.backlog
@@ -260,7 +272,6 @@ impl Flow {
         }
         // What is sent again may be urgent, and so goes on while samples are held; those among it are kept back when read.
         let keeps = self.samples == Samples::Held;
-        let has_room = self.has_room(lane);
         while (keeps && self.used[lane as usize].0 < self.window.backlog || has_room)
             && let Some(FrameId { incarnation, seq }) = self.again.front().copied()
         {
@@ -293,9 +304,10 @@ impl Flow {
                     self.again.pop_front();
                 }
             }
-            Place::Later => {
+            Place::Released | Place::Later => {
                 self.later_frames = self.later_frames.saturating_sub(seqs.len() as u64);
-                passed(&mut self.later, want, next);
+                let of = if want.place == Place::Later { &mut self.later } else { &mut self.released };
+                passed(of, want, next);
             }
             Place::Backlog => passed(&mut self.backlog, want, next),
         }

@@ -148,3 +148,28 @@ async fn backlog_waits_for_the_clouds_credit_and_live_frames_do_not() {
     assert!(cloud.with(|s| s.stored.values().all(|n| *n == 1)));
     running.end().await;
 }
+
+/// Its acknowledgements come so late that the link is held for thin, and there is always backlog on its way.
+#[tokio::test]
+async fn live_samples_pass_a_long_backlog_also_when_the_cloud_is_slow() {
+    let cloud = Cloud::start().await;
+    let log = Log::new(400_000);
+    cloud.with(|s| s.script.features = vec![FEATURE_COLUMNS, FEATURE_BATCH]);
+    let running = run(options(cloud.port), &log);
+    eventually("backlog", || cloud.with(|s| s.batches.len() > 3)).await;
+    cloud.with(|s| s.script.late = Some(Duration::from_millis(400)));
+    let together = || running.uplink.status().borrow().link.together;
+    eventually("a thin link", || {
+        log.add(1);
+        together()
+    })
+    .await;
+    for _ in 0..3 {
+        let behind = || cloud.with(|s| s.stored.keys().filter(|f| f.incarnation == OLD).count());
+        log.add(1);
+        let live = *log.all().last().unwrap();
+        eventually("a live frame", || cloud.with(|s| s.stored.contains_key(&live))).await;
+        assert!(behind() < 400_000 && together(), "the backlog was sent before it: {}", behind());
+    }
+    running.end().await;
+}

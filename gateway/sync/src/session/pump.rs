@@ -1,6 +1,7 @@
 //! What goes up: reads from the log and hands to the client, as far as flow, pace and plan allow.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use common::wire::{Body, Frame, FrameKind};
 use common::{CommandState, IntervalSet, SchemaHash};
@@ -16,6 +17,8 @@ use crate::pace::READ_BYTES;
 const NEAR: u64 = 8;
 /// Frames kept back that make a message worth sending, in bytes of the log.
 const WORTH_BYTES: usize = 128 << 10;
+/// Live frames are kept back on a thin link for so long, also when backlog leaves no pause in which they could go.
+const LONGEST_KEPT: Duration = Duration::from_millis(500);
 
 impl Session<'_> {
     /// Looks what is to become of samples now.
@@ -46,7 +49,9 @@ impl Session<'_> {
             // One message after another: each takes what came in the meantime.
             (Samples::Together, None) => {
                 let backlog = Lane::Backlog as usize;
-                self.flow.is_idle() && self.ready[backlog].is_empty() && self.reading[backlog].is_none()
+                let is_pause =
+                    self.flow.is_idle() && self.ready[backlog].is_empty() && self.reading[backlog].is_none();
+                is_pause || since.elapsed() >= LONGEST_KEPT
             }
         };
         if is_due {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use common::api::{ConfigurationReport, UpdateReport};
@@ -55,12 +56,14 @@ pub(crate) struct Script {
     pub(crate) apart: bool,
     /// Told with the answer to hello.
     pub(crate) credit: Option<u64>,
+    /// What comes is acknowledged so much later, as by a cloud that is busy.
+    pub(crate) late: Option<Duration>,
 }
 
 impl Default for Script {
     fn default() -> Self {
         let (refusal, want_schema, mute, lose, break_after) = (None, false, false, false, None);
-        let (store, seen, set_aside, apart, credit) = (None, None, Vec::new(), false, None);
+        let (store, seen, set_aside, apart, credit, late) = (None, None, Vec::new(), false, None, None);
         let features = vec![FEATURE_COLUMNS];
         Self {
             features,
@@ -74,6 +77,7 @@ impl Default for Script {
             set_aside,
             apart,
             credit,
+            late,
         }
     }
 }
@@ -171,7 +175,18 @@ impl Cloud {
                     frames += usize::from(matches!(up, Up::Frame(_)));
                     refused = matches!(up, Up::Hello(_)) && self.with(|s| s.script.refusal.is_some());
                     match self.take(up, frames, &to) {
-                        Ok(messages) => answers.extend(messages.iter().map(publish)),
+                        Ok(messages) => match self.with(|s| s.script.late) {
+                            Some(late) if matches!(messages[..], [Down::Ack(_)]) => {
+                                let to = to.clone();
+                                tokio::spawn(async move {
+                                    tokio::time::sleep(late).await;
+                                    for message in messages {
+                                        let _ = to.send(message).await;
+                                    }
+                                });
+                            }
+                            _ => answers.extend(messages.iter().map(publish)),
+                        },
                         Err(()) => return,
                     }
                 }
