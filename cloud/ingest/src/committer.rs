@@ -23,7 +23,7 @@ const FIRST: usize = 8_192;
 const LEAST: usize = 2_048;
 const MOST: usize = 65_536;
 /// Time that a commit with backlog should take at most: live frames wait for it.
-const COMMIT: Duration = Duration::from_millis(5);
+const COMMIT: Duration = Duration::from_millis(3);
 /// How often it is looked whether storage has caught up.
 const LOOK: Duration = Duration::from_millis(20);
 

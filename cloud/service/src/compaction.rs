@@ -21,7 +21,7 @@ const MOST_BYTES: usize = 128 << 20;
 /// Small chunks are merged for so long until it is looked again at what waits.
 const SLICE: Duration = Duration::from_millis(250);
 /// A burst leaves holes in the heap: what is free goes back so often, when nothing is left to do.
-const GIVE_BACK_EVERY: Duration = Duration::from_secs(60);
+const GIVE_BACK_EVERY: Duration = Duration::from_secs(10);
 /// It is asked so often what the database takes.
 const ROOM_EVERY: Duration = Duration::from_secs(10);
 

@@ -70,8 +70,8 @@ use crate::tail::Tail;
 pub use crate::transfer::{Copied, copy};
 use crate::writer::{Writer, WriterHandle};
 
-/// Samples that are merged in one transaction.
-const MERGED_AT_ONCE: usize = 1 << 19;
+/// Samples that are merged in one transaction. More would be a little less to write, and more memory at a time.
+const MERGED_AT_ONCE: usize = 1 << 17;
 
 /// How storage is run.
 #[derive(Debug, Clone)]

@@ -26,8 +26,11 @@ pub(crate) const NO_SERIES: SeriesId = 0;
 /// Series by a schema's numbers of points. Frames that came after each other share one.
 pub(crate) type Numbers = Arc<Vec<SeriesId>>;
 
-/// Samples that are unpacked at once, about.
-const SAMPLES_AT_ONCE: usize = 1 << 20;
+/// Samples that are unpacked at once, about: so many of each point, within these bounds. More would make larger chunks,
+/// and take more memory at a time and longer to store, for which live frames wait.
+const OF_EACH_POINT: usize = 128;
+const LEAST_AT_ONCE: usize = 1 << 17;
+const MOST_AT_ONCE: usize = 1 << 20;
 
 /// A frame that waits.
 #[derive(Debug, Clone)]
@@ -145,11 +148,17 @@ impl Tail {
 
 /// The first frames, as many as may be unpacked at once.
 fn some<'a>(frames: impl Iterator<Item = (&'a FrameKey, &'a Waiting)>, limit: usize) -> Vec<FrameKey> {
-    let mut samples = 0;
-    let fits = |(_, frame): &(&FrameKey, &Waiting)| {
+    let (mut samples, mut points) = (0, 0);
+    let mut before: Option<&Numbers> = None;
+    let fits = |(_, frame): &(&'a FrameKey, &'a Waiting)| {
         let is_first = samples == 0;
         samples += frame.samples;
-        is_first || samples <= SAMPLES_AT_ONCE
+        if !before.is_some_and(|b| Arc::ptr_eq(b, &frame.series)) {
+            before = Some(&frame.series);
+            points += frame.series.len();
+        }
+        let most = points.saturating_mul(OF_EACH_POINT).clamp(LEAST_AT_ONCE, MOST_AT_ONCE);
+        is_first || samples <= most
     };
     frames.take(limit).take_while(fits).map(|(key, _)| *key).collect()
 }
@@ -260,12 +269,16 @@ mod tests {
         assert!(keys(tail.take_of(&wanted)).is_empty());
         assert_eq!(keys(tail.take(9)), [(1, 1), (1, 3), (1, 4), (1, 6)]);
         tail.drop_moving();
-        let large = || Waiting { samples: SAMPLES_AT_ONCE / 2 + 1, ..waiting() };
+        let large = || Waiting { samples: LEAST_AT_ONCE / 2 + 1, ..waiting() };
         (7..=9).for_each(|seq| tail.add((1, seq), large()));
         let wanted = [(1, 7), (1, 8), (1, 9)].into();
         for seq in 7..=9 {
             assert_eq!(keys(tail.take_of(&wanted)), [(1, seq)]);
             tail.drop_moving();
         }
+        // Of many points more, whose chunks would be small otherwise.
+        let series: Numbers = Arc::new(vec![NO_SERIES; 2 * LEAST_AT_ONCE / OF_EACH_POINT]);
+        (1..=5).for_each(|seq| tail.add((3, seq), Waiting { series: Arc::clone(&series), ..large() }));
+        assert_eq!(keys(tail.take(9)), [(3, 1), (3, 2), (3, 3)]);
     }
 }

@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Queue that backlog may make.
-const TARGET: Duration = Duration::from_millis(15);
+/// Queue that backlog may make: at least so long, and this part of the shortest time of an ack, since times on long links vary
+/// more.
+const TARGET: Duration = Duration::from_millis(8);
+const TARGET_PART: u32 = 8;
 /// Time that backlog may take beyond that of an ack.
 const BEHIND: Duration = Duration::from_millis(400);
 /// Queue that makes a link thin, and below which it is none.
@@ -150,12 +152,13 @@ impl Pace {
             self.base_since = now;
         }
         self.base[1] = self.base[1].min(took);
-        let queue = took.saturating_sub(self.base[0].min(self.base[1]));
+        let base = self.base[0].min(self.base[1]);
+        let queue = took.saturating_sub(base);
         self.weigh(queue, now);
         self.took = took;
         // Live frames pass the backlog in the cloud: there it makes a queue of its own.
         let behind = acked.backlog_took.unwrap_or_default();
-        if queue <= TARGET && behind <= self.base[0].min(self.base[1]) + BEHIND {
+        if queue <= TARGET.max(base / TARGET_PART) && behind <= base + BEHIND {
             let more = if self.opening { acked.bytes } else { acked.bytes / 8 };
             self.window = self.window.saturating_add(more);
         } else if self.cut_at.is_none_or(|at| now.saturating_duration_since(at) >= took) {
