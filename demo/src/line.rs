@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use common::api::{GatewayHealth, GatewayView, Page, SwitchPosition, SwitchRequest, TwinView};
-use common::{Clock, Drain};
+use common::{Clock, Drain, Opening};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -337,6 +337,7 @@ async fn start_cloud(
     std::fs::write(&file, config)?;
     let config = twinway_cloud::Config::load(&file)?;
     let drain = Drain::new();
-    let handle = twinway_cloud::Cloud::start(config, drain.clone()).await.context("the cloud")?;
+    let handle =
+        twinway_cloud::Cloud::start(config, drain.clone(), &Opening::default()).await.context("the cloud")?;
     Ok((drain, handle))
 }

@@ -15,7 +15,7 @@ use cloud_live::Live;
 use cloud_store::{Place, Store};
 use common::addresses::AddressFile;
 use common::supervise::{Backoff, PartState, Parts, Supervisor};
-use common::{Clock, Drain};
+use common::{Clock, Drain, Opening};
 use tokio::task::JoinHandle;
 
 use crate::compaction::Compaction;
@@ -108,14 +108,14 @@ pub struct Handle {
 }
 
 impl Cloud {
-    /// Restores the state, then listens. It runs until `drain` starts; then `Handle::finished` returns within
+    /// Restores the state, then listens; `opening` tells that it goes on where that takes long. It runs until `drain` starts; then `Handle::finished` returns within
     /// two seconds, with everything that was acknowledged on disk.
     ///
     /// # Errors
     /// When a folder, file or address cannot be had. Nothing runs then.
-    pub async fn start(config: Config, drain: Drain) -> Result<Handle, StartError> {
+    pub async fn start(config: Config, drain: Drain, opening: &Opening) -> Result<Handle, StartError> {
         let clock = Clock::system();
-        let store = open(&config, &clock).await?;
+        let store = open(&config, &clock, opening).await?;
         let storage: Arc<dyn Storage> = store.clone();
         let (world, gateways) = restore::restore(&*store).await?;
         let listen = config.http.listen;
@@ -320,17 +320,22 @@ impl Handle {
 /// When the database is in use, or has no such account.
 pub async fn reset_password(config: &Config, user: &str) -> Result<String, StartError> {
     let clock = Clock::system();
-    let store = open(config, &clock).await?;
+    let store = open(config, &clock, &Opening::default()).await?;
     Ok(accounts::reset_password(&*store, &clock, user).await?)
 }
 
-pub(crate) async fn open(config: &Config, clock: &Clock) -> Result<Arc<Store>, StartError> {
+pub(crate) async fn open(
+    config: &Config,
+    clock: &Clock,
+    opening: &Opening,
+) -> Result<Arc<Store>, StartError> {
     let path = &config.cloud.data_dir;
     make_private(path).map_err(|source| StartError::DataDir { path: path.clone(), source })?;
     let place = place(config)?;
     let mut options = cloud_store::Options::at(place);
     options.retention = config.history.retention();
     options.revocations = Some(revocations(config));
+    options.opening = opening.clone();
     let clock = clock.clone();
     let opened = tokio::task::spawn_blocking(move || Store::open(options, clock));
     Ok(opened.await.map_err(|_| StartError::Interrupted)??)

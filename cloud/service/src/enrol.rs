@@ -10,7 +10,7 @@ use cloud_core::storage::AuditStorage as _;
 use common::command::{LogEntry, Severity};
 use common::names::action;
 use common::text::counted;
-use common::{Clock, Drain};
+use common::{Clock, Drain, Opening};
 
 use crate::assemble::{StartError, open};
 use crate::config::{Config, IngressSection};
@@ -62,7 +62,7 @@ pub(crate) fn authority(
 /// When there is an authority, the database is in use, or one of the two cannot be had.
 pub async fn new_authority(config: &Config) -> Result<(PathBuf, usize), StartError> {
     let clock = Clock::system();
-    let store = open(config, &clock).await?;
+    let store = open(config, &clock, &Opening::default()).await?;
     let (folder, now, enrolled) = (authority_folder(config), clock.now_us(), store.enrolled().await?);
     Authority::make_another(&folder, now)?;
     let entry = LogEntry {

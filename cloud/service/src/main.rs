@@ -8,8 +8,8 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use cloud_store::Place;
-use common::Drain;
 use common::text::counted;
+use common::{Drain, Opening};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use twinway_cloud::{Cloud, Config, StartError, StoreSection};
@@ -304,7 +304,11 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let mut stop = signal(SignalKind::terminate()).context("signals")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("signals")?;
     let drain = Drain::new();
-    let handle = Cloud::start(config, drain.clone()).await?;
+    let opening = Opening::default();
+    let handle = tokio::select! {
+        started = Cloud::start(config, drain.clone(), &opening) => started?,
+        never = twinway_cloud::systemd::starting(&opening) => match never {},
+    };
     if let Some(password) = handle.first_run_password() {
         say(
             "first run: sign in as `admin` with this password. It is shown this once and stored nowhere in clear.",

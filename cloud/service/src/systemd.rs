@@ -1,14 +1,33 @@
-//! What the service manager is told (sd_notify(3)): ready, stopping, and, only while the cloud's own listener answers, that
+//! What the service manager is told (sd_notify(3)): that a long start goes on, ready, stopping, and, only while the cloud's own listener answers, that
 //! it is alive. Without a service manager nothing.
 
+use std::convert::Infallible;
 use std::io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
+use common::Opening;
 use sd_notify::{NotifyState, notify, watchdog_enabled};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{MissedTickBehavior, interval, timeout};
+
+/// How often a start is looked at. One that is over by then asks for nothing.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// What is asked for with each step forward: more than a step takes on a slow disk.
+const MORE_TIME: Duration = Duration::from_secs(300);
+
+/// Asks for more time as long as the database's opening goes on, until it is dropped.
+pub async fn starting(opening: &Opening) -> Infallible {
+    opening
+        .watch(LOOK_EVERY, |steps| {
+            let more_us = u32::try_from(MORE_TIME.as_micros()).unwrap_or(u32::MAX);
+            let status = format!("starts: opens the database, step {steps}");
+            tell(&[NotifyState::ExtendTimeoutUsec(more_us), NotifyState::Status(&status)]);
+        })
+        .await
+}
 
 /// Tells that the cloud is ready, and that it is alive, until it is dropped. `http` is where it listens.
 pub async fn report(http: SocketAddr) {
@@ -76,8 +95,6 @@ fn tell(state: &[NotifyState<'_>]) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use tokio::net::TcpListener;
 
     use super::*;

@@ -16,8 +16,8 @@ use common::wire::{
     split_schema,
 };
 use common::{
-    Access, CommandState, DeviceSchema, Drain, GatewayId, Incarnation, PointId, PointKind, PointSchema,
-    Quality, Sample, Schema, TenantId, TwinId, Value, ValueType,
+    Access, CommandState, DeviceSchema, Drain, GatewayId, Incarnation, Opening, PointId, PointKind,
+    PointSchema, Quality, Sample, Schema, TenantId, TwinId, Value, ValueType,
 };
 use reqwest::Method;
 use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, Packet, QoS};
@@ -35,7 +35,8 @@ async fn start(dir: &Path) -> (Drain, Handle) {
     let file = dir.join("cloud.toml");
     std::fs::write(&file, text).unwrap();
     let drain = Drain::new();
-    let handle = Cloud::start(Config::load(&file).unwrap(), drain.clone()).await.unwrap();
+    let handle =
+        Cloud::start(Config::load(&file).unwrap(), drain.clone(), &Opening::default()).await.unwrap();
     (drain, handle)
 }
 
@@ -419,18 +420,18 @@ async fn a_second_cloud_on_the_same_data_is_refused_and_a_busy_port_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let (drain, handle) = start(dir.path()).await;
     let config = Config::load(&dir.path().join("cloud.toml")).unwrap();
-    let error = Cloud::start(config.clone(), Drain::new()).await.err().expect("refused");
+    let error = Cloud::start(config.clone(), Drain::new(), &Opening::default()).await.err().expect("refused");
     assert!(format!("{:#}", anyhow::Error::from(error)).contains("in use"));
     let mut busy = config;
     busy.cloud.data_dir = dir.path().join("other");
     busy.http.listen = handle.http_addr();
-    let error = Cloud::start(busy.clone(), Drain::new()).await.err().expect("refused");
+    let error = Cloud::start(busy.clone(), Drain::new(), &Opening::default()).await.err().expect("refused");
     let text = error.to_string();
     assert!(text.contains(&handle.http_addr().to_string()) && !error.is_config(), "{text}");
     // Nobody was told a password by the start that failed.
     busy.http.listen.set_port(0);
     let again = Drain::new();
-    let started = Cloud::start(busy, again.clone()).await.unwrap();
+    let started = Cloud::start(busy, again.clone(), &Opening::default()).await.unwrap();
     assert!(started.first_run_password().is_some());
     stop(again, started).await;
     stop(drain, handle).await;

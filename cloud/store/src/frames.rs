@@ -9,7 +9,7 @@ use cloud_core::{GatewayKey, NewFrame, StoreError};
 use common::api::CommandView;
 use common::command::CommandUpdate;
 use common::wire::{Body, Frame};
-use common::{Incarnation, Sample, Schema, SchemaHash};
+use common::{Incarnation, Opening, Sample, Schema, SchemaHash};
 
 use crate::db::{Result, damaged, from_sql, to_sql};
 use crate::log::{self, Entry};
@@ -295,12 +295,13 @@ fn waiting(conn: &Conn, known: &mut KnownSchema, new: &NewFrame, samples: &[Samp
 }
 
 /// The tail as the stored frames say, when the database is opened.
-pub(crate) fn rebuild_tail(conn: &Conn, tail: &mut Tail) -> Result<()> {
+pub(crate) fn rebuild_tail(conn: &Conn, tail: &mut Tail, opening: &Opening) -> Result<()> {
     let mut known: HashMap<SchemaHash, KnownSchema> = HashMap::new();
     let mut after = None;
     loop {
         let batch = uncompacted(conn, after, 256)?;
         let Some(last) = batch.last() else { return Ok(()) };
+        opening.step();
         after = Some((last.rank, last.frame.header.seq));
         for new in batch {
             let hash = new.frame.header.schema;

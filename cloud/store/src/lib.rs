@@ -56,7 +56,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use cloud_core::StoreError;
-use common::{Clock, TwinId};
+use common::{Clock, Opening, TwinId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 pub use crate::backup::{Verified, backup, restore, shrink, verify};
@@ -91,6 +91,8 @@ pub struct Options {
     pub chunk_rows: usize,
     /// Small chunks of a point that are merged into one; fewer if they make a complete one.
     pub merge_chunks: usize,
+    /// Told how the opening goes on.
+    pub opening: Opening,
 }
 
 impl Options {
@@ -109,6 +111,7 @@ impl Options {
             queue: 64,
             chunk_rows: 4096,
             merge_chunks: 32,
+            opening: Opening::default(),
         }
     }
 }
@@ -146,14 +149,14 @@ impl Store {
     /// # Errors
     /// When the database is damaged, of a newer program, held by another process, or cannot be had or written.
     pub fn open(options: Options, clock: Clock) -> std::result::Result<Arc<Self>, StoreError> {
-        let (home, conn) = place::Home::open(options.place.clone())?;
+        let (home, conn) = place::Home::open(options.place.clone(), &options.opening)?;
         let store_id = identity::of(&conn)?;
         let revocations = options.revocations.map(List::new);
         if let Some(list) = &revocations {
             list.merge(&conn, clock.now_us())?;
         }
         let mut tail = Tail::default();
-        frames::rebuild_tail(&conn, &mut tail)?;
+        frames::rebuild_tail(&conn, &mut tail, &options.opening)?;
         let waiting = Arc::clone(&tail.samples);
         let tail = Arc::new(RwLock::new(tail));
         let connections = options.readers.max(2);

@@ -1,4 +1,4 @@
-//! Readers that take long keep neither writers nor short reads waiting.
+//! Readers that take long keep neither writers nor short reads waiting; an opening tells that it goes on.
 
 use std::sync::mpsc::channel;
 use std::time::Duration;
@@ -41,4 +41,30 @@ fn many_long_reads_leave_threads_to_writers_and_a_connection_to_short_reads() {
             read.await.unwrap().unwrap();
         }
     });
+}
+
+#[test]
+fn an_opening_tells_that_it_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("cloud.db");
+    let old = rusqlite::Connection::open(&path).unwrap();
+    old.pragma_update(None, "foreign_keys", false).unwrap();
+    let before = crate::db::STAMPS_SINCE - 1;
+    crate::db::MIGRATIONS[..before].iter().for_each(|(sql, _)| old.execute_batch(sql).unwrap());
+    old.pragma_update(None, "user_version", before).unwrap();
+    // Of small chunks, which have another index since.
+    let rows = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000)
+                INSERT INTO chunks (series, level, class, t_min, t_max, n, rolled, first_rank, first_seq, blob)
+                SELECT i, 0, 0, 0, 0, 1, 0, 1, 1, x'' FROM n";
+    assert_eq!(old.execute(rows, []).unwrap(), 2000);
+    drop(old);
+    let steps = || {
+        let opening = Opening::default();
+        let options = Options { opening: opening.clone(), ..Options::new(&path) };
+        Store::open(options, Clock::system()).unwrap();
+        opening.steps()
+    };
+    assert!(steps() > 10);
+    // It is of this version by now.
+    assert_eq!(steps(), 0);
 }

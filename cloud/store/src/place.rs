@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use cloud_core::StoreError;
 use cloud_core::storage::Room;
+use common::Opening;
 
 use crate::db::{Result, refused};
 use crate::pg::{Pg, Server};
@@ -70,7 +71,7 @@ pub(crate) struct Home {
 
 impl Home {
     /// Takes the place, brings the database to this program's form, and gives the connection that writes.
-    pub(crate) fn open(place: Place) -> Result<(Self, Conn)> {
+    pub(crate) fn open(place: Place, opening: &Opening) -> Result<(Self, Conn)> {
         let owner = uuid::Uuid::new_v4().to_string();
         match &place {
             Place::Sqlite(path) => {
@@ -79,7 +80,7 @@ impl Home {
                         .map_err(|e| refused(format!("{}: {e}", folder.display())))?;
                 }
                 let lock = Some(sqlite::lock(path)?);
-                let conn = sqlite::open_writer(path)?;
+                let conn = sqlite::open_writer(path, opening)?;
                 Ok((Self { place, owner, _lock: lock }, conn))
             }
             Place::Postgres(server) => {
@@ -95,7 +96,7 @@ impl Home {
     /// When the server is still away, or another process has had the database meanwhile.
     pub(crate) fn again(&self) -> Result<Conn> {
         match &self.place {
-            Place::Sqlite(path) => sqlite::open_writer(path),
+            Place::Sqlite(path) => sqlite::open_writer(path, &Opening::default()),
             Place::Postgres(server) => Pg::writer_again(server, &self.owner).map(Conn::Pg),
         }
     }

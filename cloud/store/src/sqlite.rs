@@ -4,6 +4,7 @@ use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use cloud_core::StoreError;
+use common::Opening;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags, ToSql, params_from_iter};
 
@@ -12,6 +13,8 @@ use crate::sql::{Cell, Conn, Params, Row};
 
 const BUSY_MS: u64 = 5_000;
 const STATEMENTS: usize = 128;
+/// Instructions of SQLite's machine between two words on how a migration goes on.
+const INSTRUCTIONS: i32 = 1_000;
 
 /// What a statement's error means to a caller.
 pub(crate) fn db(error: rusqlite::Error) -> StoreError {
@@ -104,8 +107,9 @@ pub(crate) fn lock(path: &Path) -> Result<Lock> {
     }
 }
 
-/// The connection that writes, with the database in this program's form.
-pub(crate) fn open_writer(path: &Path) -> Result<Conn> {
+/// The connection that writes, with the database in this program's form. Bringing it there may take long: `opening` is told
+/// that it goes on.
+pub(crate) fn open_writer(path: &Path, opening: &Opening) -> Result<Conn> {
     let in_file = |e: rusqlite::Error| {
         let StoreError::Database { detail } = db(e) else {
             return StoreError::Database { detail: String::new() };
@@ -128,10 +132,17 @@ pub(crate) fn open_writer(path: &Path) -> Result<Conn> {
     conn.pragma_update(None, "journal_size_limit", 64 << 20).map_err(in_file)?;
     conn.pragma_update(None, "cache_size", -32_768).map_err(in_file)?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    let opening = opening.clone();
+    let goes_on = move || {
+        opening.step();
+        false
+    };
+    conn.progress_handler(INSTRUCTIONS, Some(goes_on));
     migrate(&mut conn, path).map_err(|e| match e {
         MigrateError::Sql(e) => in_file(e),
         MigrateError::Newer(found) => newer(path.display(), found),
     })?;
+    conn.progress_handler(0, None::<fn() -> bool>);
     Ok(Conn::Sqlite(conn))
 }
 

@@ -1,6 +1,7 @@
 //! All of one database into another, empty one, of either kind. What the tables are is asked of an empty database of this
 //! program, so that none is forgotten. Until all is there and read back, the target says that it is half a copy.
 
+use common::Opening;
 use common::text::hex;
 use rusqlite::Connection;
 use sha2::{Digest as _, Sha256};
@@ -37,8 +38,8 @@ pub fn copy(
     to: Place,
     mut tell: impl FnMut(&Copied),
 ) -> std::result::Result<(), cloud_core::StoreError> {
-    let (_from_home, source) = Home::open(from.clone())?;
-    let (_to_home, target) = Home::open(to.clone())?;
+    let (_from_home, source) = Home::open(from.clone(), &Opening::default())?;
+    let (_to_home, target) = Home::open(to.clone(), &Opening::default())?;
     let shapes = shapes()?;
     for shape in shapes.iter().filter(|s| s.name != IDENTITY) {
         if target.exists(&format!("SELECT 1 FROM {} LIMIT 1", shape.name), params![])? {

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use gateway_store::Opening;
+use common::Opening;
 use tokio::time::sleep;
 
 use crate::config::Config;

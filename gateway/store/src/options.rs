@@ -1,12 +1,12 @@
 //! What the buffer can be told, and why it cannot be opened.
 
+use common::Opening;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::disk::{Disk, SystemDisk};
 use crate::encrypt::Keys;
-use crate::opening::Opening;
 
 /// What goes when the quota is reached and the cloud lacks all that is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

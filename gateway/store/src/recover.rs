@@ -7,12 +7,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use common::wire::{Body, Frame, Gap, GapCause};
-use common::{Incarnation, IntervalSet};
+use common::{Incarnation, IntervalSet, Opening};
 
 use crate::commands::Commands;
 use crate::disk::{Disk, Kind};
 use crate::gone::Sets;
-use crate::opening::Opening;
 use crate::quarantine::Quarantine;
 use crate::record::{Item, RecordReader};
 use crate::segment::{self, Found, Segment};
