@@ -106,6 +106,27 @@ async fn what_is_not_for_this_box_is_refused_with_the_reason() {
         .unwrap();
 }
 
+/// Readers of the log, the gateway's note for the cloud among them, take entries for new that are newer than what they saw.
+#[tokio::test]
+async fn what_is_done_after_the_clock_was_set_back_is_newer_all_the_same() {
+    let mut rig = Rig::new();
+    proven(&rig, "1.1.0").await;
+    rig.site.clock = common::Clock::simulated(1_600_000_000_000_000);
+    let seen_us = state(&rig).log.last().unwrap().at_us;
+    proven(&rig, "1.2.0").await;
+    rollback(&rig.site, "test").unwrap();
+    refused(&rig, &rig.bundle("0.9.0", |_| {}), NO);
+    let log = state(&rig).log;
+    let what: Vec<_> = log.iter().filter(|l| l.at_us > seen_us).map(|l| l.what).collect();
+    assert_eq!(what, [What::Installed, What::Proven, What::RolledBack, What::Refused], "{log:?}");
+    assert!(log.is_sorted_by(|a, b| a.at_us < b.at_us), "{log:?}");
+    // And what is done when it is right again, at its time.
+    rig.site.clock = common::Clock::simulated(1_800_000_000_000_000);
+    refused(&rig, &rig.bundle("0.9.0", |_| {}), NO);
+    let last = state(&rig).log.last().unwrap().at_us;
+    assert!((1_800_000_000_000_000..1_800_000_060_000_000).contains(&last), "{last}");
+}
+
 #[tokio::test]
 async fn what_ran_before_can_be_installed_over_what_runs() {
     let rig = Rig::new();
