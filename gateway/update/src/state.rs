@@ -90,6 +90,13 @@ pub struct Log {
     pub detail: String,
 }
 
+impl Log {
+    /// Name of the folder of the version, as `Installed::slot`.
+    pub(crate) fn slot(&self) -> String {
+        format!("{}_{}", self.version, self.digest.get(..8).unwrap_or_default())
+    }
+}
+
 /// What was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -10,10 +10,12 @@ use crate::Error;
 use crate::folder::LOOK_EVERY;
 use crate::health::Health;
 use crate::install::{Site, rollback};
-use crate::state::{Expects, State, What, slot_of};
+use crate::state::{Expects, Log, State, What, slot_of};
 
 /// For the service manager to take the order.
 const RESTART_LIMIT: Duration = Duration::from_secs(60);
+/// For a restart that was ordered to be seen.
+const RESTARTS_WITHIN: Duration = Duration::from_secs(30);
 
 /// How long a version on trial has.
 #[derive(Debug, Clone, Copy)]
@@ -72,6 +74,7 @@ pub async fn watch(site: &Site, patience: Patience, restart: &Restart, is_new: b
     let state = State::load(&file)?.under(&site.packaged);
     let (Some(installed), Some(trial), Some(name)) = (&state.installed, &state.trial, state.trial_name())
     else {
+        leave_what_gave_way(site, &state, restart).await?;
         return Ok(Ended::NoTrial);
     };
     let slot = slot_of(Some(installed));
@@ -115,6 +118,19 @@ pub async fn watch(site: &Site, patience: Patience, restart: &Restart, is_new: b
         restart.run().await?;
     }
     Ok(Ended::RolledBack { why })
+}
+
+/// Whoever went back may have been cut before the restart: then what gave way runs still.
+async fn leave_what_gave_way(site: &Site, state: &State, restart: &Restart) -> Result<(), Error> {
+    let Some(gone) = state.log.last().filter(|l| l.what == What::RolledBack).map(Log::slot) else {
+        return Ok(());
+    };
+    let runs = || Health::load(&site.health).is_some_and(|h| h.runs == gone);
+    let until = Instant::now() + RESTARTS_WITHIN;
+    while runs() && Instant::now() < until {
+        sleep(LOOK_EVERY).await;
+    }
+    if runs() { restart.run().await } else { Ok(()) }
 }
 
 /// What is not reached yet.

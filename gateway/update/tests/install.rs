@@ -311,6 +311,30 @@ async fn one_that_says_nothing_gives_way_and_a_restart_that_fails_leaves_the_tri
     assert_eq!(watched(&rig, 0).await, Ended::NoTrial);
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_gave_way_does_not_go_on_if_its_restart_was_cut() {
+    let rig = Rig::new();
+    install(&rig.site, &rig.bundle("1.1.0", |_| {}), NO).unwrap();
+    good(&rig, &slot(&rig));
+    rollback(&rig.site, "test").unwrap();
+    // The restart is a process, for which time cannot be made to pass.
+    let waited = async {
+        tokio::time::sleep(Duration::from_millis(29_500)).await;
+        tokio::time::resume();
+    };
+    let patience = Patience { reach: Duration::ZERO, stay: Duration::ZERO };
+    let done = rig.path("restarted").display().to_string();
+    let restart = Restart(vec!["touch".to_owned(), done.clone()]);
+    assert_eq!(tokio::join!(watch(&rig.site, patience, &restart, false), waited).0.unwrap(), Ended::NoTrial);
+    assert!(Path::new(&done).exists());
+    // Once another one runs, or says nothing, there is nothing to do.
+    let fails = Restart(vec!["false".to_owned()]);
+    good(&rig, "packaged");
+    assert_eq!(watch(&rig.site, patience, &fails, false).await.unwrap(), Ended::NoTrial);
+    fs::remove_file(&rig.site.health).unwrap();
+    assert_eq!(watch(&rig.site, patience, &fails, false).await.unwrap(), Ended::NoTrial);
+}
+
 #[tokio::test]
 async fn the_folder_of_bundles_is_emptied_whatever_is_in_it() {
     let rig = Rig::new();
