@@ -16,11 +16,13 @@ use crate::state::{Expects, Log, State, What, slot_of};
 const RESTART_LIMIT: Duration = Duration::from_secs(60);
 /// For a restart that was ordered to be seen.
 const RESTARTS_WITHIN: Duration = Duration::from_secs(30);
+/// For a start that goes on: the largest buffer on the slowest card takes less.
+const START_LIMIT: Duration = Duration::from_secs(1800);
 
 /// How long a version on trial has.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
-    /// To reach what it must.
+    /// To reach what it must. While its start goes on, reading a large buffer, it begins anew with each step.
     pub reach: Duration,
     /// To stay so, without a start in between.
     pub stay: Duration,
@@ -82,8 +84,9 @@ pub async fn watch(site: &Site, patience: Patience, restart: &Restart, is_new: b
     if now.map_or(is_new, |h| h.runs != slot && h.gave_way != name) {
         restart.run().await?;
     }
-    let reach_until = Instant::now() + patience.reach;
-    let until = reach_until + patience.stay;
+    let mut reach_until = Instant::now() + patience.reach;
+    let start_until = Instant::now() + START_LIMIT;
+    let mut start_step = (0, 0);
     let mut good: Option<(u32, Instant)> = None;
     let why = loop {
         let health = Health::load(&site.health);
@@ -91,6 +94,12 @@ pub async fn watch(site: &Site, patience: Patience, restart: &Restart, is_new: b
             break "three starts of it failed, or it is no program for this machine: see the log".to_owned();
         }
         let own = health.filter(|h| h.runs == slot);
+        if let Some(step) = own.as_ref().filter(|h| h.start_step > 0).map(|h| (h.pid, h.start_step))
+            && std::mem::replace(&mut start_step, step) != step
+            && Instant::now() < start_until
+        {
+            reach_until = Instant::now() + patience.reach;
+        }
         match (own.as_ref().and_then(|h| lacks(h, trial.expects)), own) {
             (None, Some(h)) => {
                 let since = good.filter(|g| g.0 == h.pid).unwrap_or((h.pid, Instant::now()));
@@ -107,7 +116,7 @@ pub async fn watch(site: &Site, patience: Patience, restart: &Restart, is_new: b
                 }
             }
         }
-        if Instant::now() >= until {
+        if Instant::now() >= reach_until + patience.stay {
             break format!("it did not stay up for {} s", patience.stay.as_secs());
         }
         sleep(LOOK_EVERY).await;
@@ -135,7 +144,9 @@ async fn leave_what_gave_way(site: &Site, state: &State, restart: &Restart) -> R
 
 /// What is not reached yet.
 fn lacks(health: &Health, expects: Expects) -> Option<&'static str> {
-    if !health.ready {
+    if health.start_step > 0 {
+        Some("its start, which reads the buffer, did not go on")
+    } else if !health.ready {
         Some("it was not ready")
     } else if expects.poll && !health.polled {
         Some("no device answered it, as one did before,")

@@ -298,6 +298,46 @@ async fn a_trial_must_reach_what_the_version_before_had() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_start_that_goes_on_has_its_time_and_one_that_stands_still_has_not() {
+    let reads = |rig: &Rig, step: u64| {
+        let health = Health { pid: 7, runs: slot(rig), start_step: step, ..Health::default() };
+        rig.fares(&health);
+    };
+    let patience = Patience { reach: Duration::from_secs(180), stay: Duration::from_secs(60) };
+    let restart = Restart(vec!["true".to_owned()]);
+    // Ten minutes of reading, then it is ready.
+    let rig = Rig::new();
+    install(&rig.site, &rig.bundle("1.1.0", |_| {}), NO).unwrap();
+    reads(&rig, 1);
+    let goes_on = async {
+        for step in 2..12 {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            reads(&rig, step);
+        }
+        tokio::time::sleep(Duration::from_secs(120)).await;
+        good(&rig, &slot(&rig));
+    };
+    let watched = async { tokio::join!(watch(&rig.site, patience, &restart, false), goes_on).0.unwrap() };
+    assert_eq!(watched.await, Ended::Proven);
+
+    // It comes to a step, and no further.
+    let rig = Rig::new();
+    install(&rig.site, &rig.bundle("1.1.0", |_| {}), NO).unwrap();
+    reads(&rig, 1);
+    let stands_still = async {
+        tokio::time::sleep(Duration::from_secs(150)).await;
+        reads(&rig, 2);
+        tokio::time::sleep(Duration::from_millis(179_500)).await;
+        assert!(state(&rig).trial.is_some(), "it has its time since the last step");
+        // The restart is a process, for which time cannot be made to pass.
+        tokio::time::resume();
+    };
+    let watched = tokio::join!(watch(&rig.site, patience, &restart, false), stands_still).0.unwrap();
+    let Ended::RolledBack { why } = watched else { panic!("it stayed") };
+    assert!(why.contains("reads the buffer, did not go on within 180 s"), "{why}");
+}
+
 #[tokio::test]
 async fn one_that_says_nothing_gives_way_and_a_restart_that_fails_leaves_the_trial() {
     let rig = Rig::new();
