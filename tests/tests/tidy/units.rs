@@ -55,6 +55,27 @@ fn units_are_understood_and_closed() {
     }
 }
 
+/// systemd leaves out a group of devices that no driver has claimed yet when the unit is started.
+#[test]
+fn drivers_of_serial_ports_that_are_plugged_in_are_there_before_the_gateway() {
+    let text = fs::read_to_string(root().join("systemd/twinway-gateway.service")).expect("the unit");
+    let named = |key: &str| -> Vec<&str> {
+        text.lines().filter_map(|l| l.strip_prefix(key)).flat_map(str::split_whitespace).collect()
+    };
+    let (wants, after, groups) = (named("Wants="), named("After="), named("DeviceAllow="));
+    // Of the others the driver is part of the kernel, or loaded for what is soldered on.
+    for (group, module) in [
+        ("char-ttyUSB", "usbserial"),
+        ("char-ttyACM", "cdc_acm"),
+        ("char-ttyXRUSB", "xr_usb_serial_common"),
+        ("char-ttySC", "sc16is7xx"),
+    ] {
+        let loaded = format!("modprobe@{module}.service");
+        assert!(groups.contains(&group), "{group} is not allowed");
+        assert!(wants.contains(&loaded.as_str()) && after.contains(&loaded.as_str()), "{loaded} for {group}");
+    }
+}
+
 #[test]
 fn a_unit_has_its_user_and_its_folders() {
     let dir = tempfile::tempdir().expect("a folder");
