@@ -50,8 +50,9 @@ END
   script postun
   echo "%files"
   # Folders of the distribution belong to the distribution.
-  for dir in "/usr/lib/$name" "/usr/share/doc/$name" "/usr/share/doc/$name/examples" "$config_dir" "$config_dir/conf.d"; do
-    echo "%dir %attr(755,root,root) $dir"
+  for dir in "/usr/lib/$name" "/usr/share/doc/$name" "/usr/share/doc/$name/examples" "$config_dir" "$config_dir/conf.d" \
+    /usr/lib/systemd/system/systemd-time-wait-sync.service.d; do
+    [ ! -d "$root$dir" ] || echo "%dir %attr(755,root,root) $dir"
   done
   (cd "$root" && find . \( -type f -o -type l \) -printf '/%P\n' | LC_ALL=C sort) | while read -r file; do
     case "$file" in
