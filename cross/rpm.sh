@@ -6,6 +6,7 @@ cd "$(dirname "$0")/.."
 . cross/product.sh
 . cross/arch.sh
 . cross/apt.sh
+. cross/libc.sh
 product "$1"
 arch "$2"
 [ -n "$rpm" ] || { echo "no RPM for $2" >&2; exit 2; }
@@ -20,8 +21,7 @@ cross/stage.sh "$name" "$2" "$root"
 mv "$root/usr/share/zsh/vendor-completions" "$root/usr/share/zsh/site-functions"
 touch -d "@$SOURCE_DATE_EPOCH" "$root/usr/share/zsh"
 
-needed=$("$gcc-objdump" -T "$root/usr/bin/$name" "$root/usr/lib/$name/twinway" |
-  grep -o 'GLIBC_[0-9][0-9.]*' | sort -Vu | tail -n1)
+libc_needs "$gcc-objdump" "$root/usr/bin/$name" "$root/usr/lib/$name/twinway"
 bits='(64bit)'
 [ "$rpm" != armv7hl ] || bits=
 
@@ -37,7 +37,8 @@ Release: 1
 Summary: $summary
 License: Apache-2.0
 URL: https://twinway.invalid
-Requires: libc.so.6($needed)$bits
+Requires: libc.so.6(GLIBC_$libc)$bits${relr:+
+Requires: libc.so.6($relr)$bits}
 Requires: systemd >= 250
 AutoReqProv: no
 %description
