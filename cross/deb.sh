@@ -27,7 +27,8 @@ Version: $version
 Architecture: $deb
 Maintainer: Twinway <packages@twinway.invalid>
 Installed-Size: $(find "$root" -type f ! -path '*/DEBIAN/*' -printf '%s\n' | awk '{ k += int(($1 + 1023) / 1024) } END { print k }')
-Depends: libc6 (>= $libc), libgcc-s1, systemd (>= 250), init-system-helpers (>= 1.60), passwd
+Depends: libc6 (>= $libc), libgcc-s1, systemd (>= 250), init-system-helpers (>= 1.60), passwd${recommends:+
+Recommends: $recommends}
 Section: net
 Priority: optional
 Description: $summary

@@ -39,7 +39,8 @@ License: Apache-2.0
 URL: https://twinway.invalid
 Requires: libc.so.6(GLIBC_$libc)$bits${relr:+
 Requires: libc.so.6($relr)$bits}
-Requires: systemd >= 250
+Requires: systemd >= 250${recommends:+
+Recommends: $recommends}
 AutoReqProv: no
 %description
 Made of the sources at commit $(git describe --always --dirty --abbrev=12). What it is made of, with licences: /usr/share/doc/$name.
