@@ -37,7 +37,7 @@ Description: $summary
 END
 echo "$config_dir/$config" > "$control/conffiles"
 for script in postinst prerm postrm; do
-  sed "s#@NAME@#$name#g; s#@CONFIG_DIR@#$config_dir#g; s#@STATE_DIR@#$state_dir#g; s#@USER@#$user#g; s#@RUN@#$user#g" \
+  sed "s#@NAME@#$name#g; s#@CONFIG_DIR@#$config_dir#g; s#@STATE_DIR@#$state_dir#g; s#@USER@#$user#g; s#@RUN@#$user#g; s#@SERVICES@#$services#g" \
     "cross/deb/$script" > "$control/$script"
   chmod 755 "$control/$script"
 done

@@ -27,7 +27,7 @@ bits='(64bit)'
 
 script() {
   echo "%$1"
-  sed "s#@NAME@#$name#g" "cross/rpm/$1"
+  sed "s#@NAME@#$name#g; s#@SERVICES@#$services#g" "cross/rpm/$1"
 }
 {
   cat <<END
