@@ -4,6 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . cross/product.sh
 . cross/arch.sh
+. cross/libc.sh
 product "$1"
 arch "$2"
 . "target/cross/env-$2.sh"
@@ -15,14 +16,8 @@ root=$work/root
 mkdir "$root"
 cross/stage.sh "$name" "$2" "$root"
 
-# The C library that its symbols ask for: what it was linked with may be newer than needed.
-needed=$("$gcc-objdump" -T "$root/usr/bin/$name" "$root/usr/lib/$name/twinway" |
-  grep -o 'GLIBC_[0-9][0-9.]*' | sed 's/GLIBC_//' | sort -Vu | tail -n1)
-
-# Packed relocations are no symbol: libraries that read them say so by a name of its own.
-if "$gcc-objdump" -p "$root/usr/bin/$name" | grep -q GLIBC_ABI_DT_RELR; then
-  needed=$(printf '%s\n' "$needed" 2.36 | sort -V | tail -n1)
-fi
+libc_needs "$gcc-objdump" "$root/usr/bin/$name" "$root/usr/lib/$name/twinway"
+[ -z "$relr" ] || libc=$(printf '%s\n' "$libc" 2.36 | sort -V | tail -n1)
 
 control=$root/DEBIAN
 install -d "$control"
@@ -32,7 +27,8 @@ Version: $version
 Architecture: $deb
 Maintainer: Twinway <packages@twinway.invalid>
 Installed-Size: $(find "$root" -type f ! -path '*/DEBIAN/*' -printf '%s\n' | awk '{ k += int(($1 + 1023) / 1024) } END { print k }')
-Depends: libc6 (>= $needed), libgcc-s1, systemd (>= 250), init-system-helpers (>= 1.60), passwd
+Depends: libc6 (>= $libc), libgcc-s1, systemd (>= 250), init-system-helpers (>= 1.60), passwd${recommends:+
+Recommends: $recommends}
 Section: net
 Priority: optional
 Description: $summary
@@ -41,7 +37,7 @@ Description: $summary
 END
 echo "$config_dir/$config" > "$control/conffiles"
 for script in postinst prerm postrm; do
-  sed "s#@NAME@#$name#g; s#@CONFIG_DIR@#$config_dir#g; s#@STATE_DIR@#$state_dir#g; s#@USER@#$user#g; s#@RUN@#$user#g" \
+  sed "s#@NAME@#$name#g; s#@CONFIG_DIR@#$config_dir#g; s#@STATE_DIR@#$state_dir#g; s#@USER@#$user#g; s#@RUN@#$user#g; s#@SERVICES@#$services#g" \
     "cross/deb/$script" > "$control/$script"
   chmod 755 "$control/$script"
 done

@@ -102,7 +102,7 @@ END
   within systemctl --quiet enable systemd-networkd systemd-resolved systemd-timesyncd ssh box-identity >&2
   # Nothing waits for ports that may have no cable, and nothing updates a root that is only read.
   within systemctl --quiet disable systemd-networkd-wait-online >&2
-  within systemctl --quiet mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer systemd-boot-update.service >&2
+  within systemctl --quiet mask ctrl-alt-del.target apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer systemd-boot-update.service >&2
   ln -sf ../run/systemd/resolve/stub-resolv.conf "$etc/resolv.conf"
   echo unnamed > "$etc/hostname"
   # A file system of its own, so that entries name what is in it by its own paths: a folder that is bound there is none.

@@ -6,6 +6,7 @@ cd "$(dirname "$0")/.."
 . cross/product.sh
 . cross/arch.sh
 . cross/apt.sh
+. cross/libc.sh
 product "$1"
 arch "$2"
 [ -n "$rpm" ] || { echo "no RPM for $2" >&2; exit 2; }
@@ -20,14 +21,13 @@ cross/stage.sh "$name" "$2" "$root"
 mv "$root/usr/share/zsh/vendor-completions" "$root/usr/share/zsh/site-functions"
 touch -d "@$SOURCE_DATE_EPOCH" "$root/usr/share/zsh"
 
-needed=$("$gcc-objdump" -T "$root/usr/bin/$name" "$root/usr/lib/$name/twinway" |
-  grep -o 'GLIBC_[0-9][0-9.]*' | sort -Vu | tail -n1)
+libc_needs "$gcc-objdump" "$root/usr/bin/$name" "$root/usr/lib/$name/twinway"
 bits='(64bit)'
 [ "$rpm" != armv7hl ] || bits=
 
 script() {
   echo "%$1"
-  sed "s#@NAME@#$name#g" "cross/rpm/$1"
+  sed "s#@NAME@#$name#g; s#@SERVICES@#$services#g" "cross/rpm/$1"
 }
 {
   cat <<END
@@ -37,8 +37,10 @@ Release: 1
 Summary: $summary
 License: Apache-2.0
 URL: https://twinway.invalid
-Requires: libc.so.6($needed)$bits
-Requires: systemd >= 250
+Requires: libc.so.6(GLIBC_$libc)$bits${relr:+
+Requires: libc.so.6($relr)$bits}
+Requires: systemd >= 250${recommends:+
+Recommends: $recommends}
 AutoReqProv: no
 %description
 Made of the sources at commit $(git describe --always --dirty --abbrev=12). What it is made of, with licences: /usr/share/doc/$name.
@@ -50,8 +52,9 @@ END
   script postun
   echo "%files"
   # Folders of the distribution belong to the distribution.
-  for dir in "/usr/lib/$name" "/usr/share/doc/$name" "/usr/share/doc/$name/examples" "$config_dir" "$config_dir/conf.d"; do
-    echo "%dir %attr(755,root,root) $dir"
+  for dir in "/usr/lib/$name" "/usr/share/doc/$name" "/usr/share/doc/$name/examples" "$config_dir" "$config_dir/conf.d" \
+    /usr/lib/systemd/system/systemd-time-wait-sync.service.d; do
+    [ ! -d "$root$dir" ] || echo "%dir %attr(755,root,root) $dir"
   done
   (cd "$root" && find . \( -type f -o -type l \) -printf '/%P\n' | LC_ALL=C sort) | while read -r file; do
     case "$file" in

@@ -53,6 +53,7 @@ done
 install -Dm644 "systemd/$name.service" "$root/usr/lib/systemd/system/$name.service"
 if [ "$name" = twinway-gateway ]; then
   install -m644 systemd/twinway-update.service systemd/twinway-update.path "$root/usr/lib/systemd/system"
+  install -Dm644 systemd/twinway-time-wait.conf "$root/usr/lib/systemd/system/systemd-time-wait-sync.service.d/twinway.conf"
   install -d "$root$config_dir/update-keys"
 fi
 install -Dm644 "systemd/$name.sysusers" "$root/usr/lib/sysusers.d/$name.conf"

@@ -12,7 +12,7 @@ trap 'rm -rf "$work"' EXIT
 full=$name-$version-$2
 install -d "$work/$full"
 cross/stage.sh "$name" "$2" "$work/$full/files"
-sed "s#@NAME@#$name#g; s#@CONFIG_DIR@#$config_dir#g; s#@STATE_DIR@#$state_dir#g; s#@USER@#$user#g" \
+sed "s#@NAME@#$name#g; s#@CONFIG_DIR@#$config_dir#g; s#@STATE_DIR@#$state_dir#g; s#@USER@#$user#g; s#@SERVICES@#$services#g" \
   cross/tar/install.sh > "$work/$full/install.sh"
 chmod 755 "$work/$full/install.sh"
 tar -C "$work" --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner --format=gnu -c "$full" |

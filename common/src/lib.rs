@@ -5,6 +5,7 @@
 pub mod addresses;
 pub mod alarm;
 pub mod api;
+pub mod authorities;
 pub mod bundle;
 pub mod bytes;
 pub mod clock;

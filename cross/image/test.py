@@ -105,6 +105,8 @@ def whole(box, size):
     check(sorted(set(re.findall(r"(\w+) \S+:(\d+)$", listens, re.M)) - {("udp", "68"), ("udp", "546")}), [("tcp", "22")], "what listens")
     failed = box.run("systemctl --failed --plain --no-legend")
     check(failed, "", "units that failed")
+    check(box.run("cat /proc/sys/kernel/sysrq"), "0", "what a keyboard may do")
+    check(box.run("systemctl is-enabled ctrl-alt-del.target || true"), "masked", "Ctrl-Alt-Del")
     check(box.run("lsmod | grep -E '^(usb_storage|uas) ' || true"), "", "disks that are plugged in")
     return {"root_mb": round(int(box.run("df --output=used -B1 / | tail -n1")) / 1e6), "data_free_mb": round(free / 1e6)}
 

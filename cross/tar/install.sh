@@ -1,9 +1,12 @@
 #!/bin/sh
 # Installs what lies beside this, on a system with systemd and without a package manager that we make packages for. As root.
-# `./install.sh --remove` takes it away again, `--purge` with configuration, data and user.
+# `./install.sh --remove` takes it away again, `--purge` with configuration, data and user. ROOT=FOLDER in the environment: into the
+# system that lies there, which does not run.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
-name=@NAME@ config_dir=@CONFIG_DIR@ state_dir=@STATE_DIR@ user=@USER@
+name=@NAME@ config_dir=@CONFIG_DIR@ state_dir=@STATE_DIR@ user=@USER@ services="@SERVICES@"
+root=${ROOT:-}
+own=$root/usr/lib/$name
 
 # Where the command line is found, and what shells and `man` know of it.
 links() {
@@ -14,25 +17,32 @@ links() {
   echo /usr/share/fish/vendor_completions.d/twinway.fish completions.fish
 }
 
+running() { [ -n "$root" ] || systemctl "$@"; }
+brings() { (cd "$here/files" && find usr ! -type d); }
+# Of what was installed; before there was a list, what this brings.
+installed() { cat "$own/files" 2>/dev/null || brings; }
+
 remove() {
-  systemctl disable --now "$name.service" || true
-  (cd "$here/files" && find usr ! -type d) | while read -r file; do rm -f "/$file"; done
+  # The updater first: it starts the gateway.
+  for service in $services; do running stop "$service" || true; done
+  systemctl ${root:+--root="$root"} disable "$name.service" || true
+  installed | while read -r file; do rm -f "$root/$file"; done
   # Gateway and cloud bring the same command line: what leads to the other's stays.
-  links | while read -r link to; do [ "$(readlink "$link")" != "/usr/lib/$name/$to" ] || rm -f "$link"; done
+  links | while read -r link to; do [ "$(readlink "$root$link")" != "/usr/lib/$name/$to" ] || rm -f "$root$link"; done
   # Folders that were not there before; one that something else uses by now is not empty.
-  sort -r "/usr/lib/$name/folders" 2>/dev/null | while read -r dir; do
-    case "$dir" in "/usr/lib/$name"*) ;; *) rmdir "$dir" 2>/dev/null || true ;; esac
+  sort -r "$own/folders" 2>/dev/null | while read -r dir; do
+    case "$dir" in "/usr/lib/$name"*) ;; *) rmdir "$root$dir" 2>/dev/null || true ;; esac
   done
-  rm -rf "/usr/lib/$name" "/usr/share/doc/$name"
-  systemctl daemon-reload || true
+  rm -rf "$own" "$root/usr/share/doc/$name"
+  running daemon-reload || true
 }
 
 case "${1:-}" in
   --remove) remove; exit ;;
   --purge)
     remove
-    rm -rf "$config_dir" "$state_dir" "$state_dir-update" "/run/$user"
-    userdel "$user" 2>/dev/null || true
+    rm -rf "$root$config_dir" "$root$state_dir" "$root$state_dir-update" "$root/run/$user"
+    userdel ${root:+--root "$root"} "$user" 2>/dev/null || true
     exit
     ;;
   "") ;;
@@ -40,20 +50,27 @@ case "${1:-}" in
 esac
 
 # What is made here goes with its removal; of an upgrade, what was made before.
-folders=$(cat "/usr/lib/$name/folders" 2>/dev/null || true)
+folders=$(cat "$own/folders" 2>/dev/null || true)
 folders="$folders
-$(cd "$here/files" && find usr -type d | while read -r dir; do [ -d "/$dir" ] || echo "/$dir"; done)"
+$(cd "$here/files" && find usr -type d | while read -r dir; do [ -d "$root/$dir" ] || echo "/$dir"; done)"
+before=$(installed)
 # A program that runs cannot be written over, only replaced.
-cp -a --no-preserve=ownership --remove-destination "$here/files/usr" /
-echo "$folders" | sed '/^$/d' > "/usr/lib/$name/folders"
-install -d "$config_dir/conf.d"
+cp -a --no-preserve=ownership --remove-destination "$here/files/usr" "$root/"
+echo "$folders" | sed '/^$/d' > "$own/folders"
+# What only the version before had. Both lists are there until it is gone: a cut in between leaves nothing behind.
+{ echo "$before"; brings; } | sort -u > "$own/files.new"
+mv "$own/files.new" "$own/files"
+echo "$before" | while read -r file; do [ -e "$here/files/$file" ] || [ -L "$here/files/$file" ] || rm -f "$root/$file"; done
+brings > "$own/files.new"
+mv "$own/files.new" "$own/files"
+install -d "$root$config_dir/conf.d"
 # What somebody wrote stays.
 (cd "$here/files$config_dir" && find . -type f) | while read -r file; do
-  [ -e "$config_dir/$file" ] || install -m644 "$here/files$config_dir/$file" "$config_dir/$file"
+  [ -e "$root$config_dir/$file" ] || install -m644 "$here/files$config_dir/$file" "$root$config_dir/$file"
 done
-links | while read -r link to; do ln -sf "/usr/lib/$name/$to" "$link"; done
-systemd-sysusers "/usr/lib/sysusers.d/$name.conf"
-systemd-tmpfiles --create "/usr/lib/tmpfiles.d/$name.conf"
-systemctl daemon-reload
-systemctl enable "$name.service"
-systemctl restart "$name.service"
+links | while read -r link to; do ln -sf "/usr/lib/$name/$to" "$root$link"; done
+systemd-sysusers ${root:+--root="$root"} "$root/usr/lib/sysusers.d/$name.conf"
+systemd-tmpfiles ${root:+--root="$root"} --create "$root/usr/lib/tmpfiles.d/$name.conf"
+running daemon-reload
+systemctl ${root:+--root="$root"} enable "$name.service"
+running restart "$name.service"

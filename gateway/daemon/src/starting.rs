@@ -1,5 +1,5 @@
-//! A start that takes long: as long as it goes on the service manager is asked for more time, and one that somebody ends
-//! meanwhile has not failed. One that stands still gets no more time, and counts.
+//! A start that takes long: as long as it goes on the service manager is asked for more time, an updater that watches is told, and one
+//! that somebody ends meanwhile has not failed. One that stands still gets no more time, and counts.
 
 use std::convert::Infallible;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use common::Opening;
 use tokio::time::sleep;
 
 use crate::config::Config;
-use crate::{starts, systemd};
+use crate::{starts, systemd, versions};
 
 /// How often it is looked at. A start that is over by then asks for nothing.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -31,13 +31,14 @@ impl Starting {
         Self { data_dir: config.data_dir.clone(), opening: Opening::default() }
     }
 
-    /// Tells the service manager how it goes, until it is dropped.
+    /// Tells the service manager and an updater how it goes, until it is dropped.
     pub async fn report(&self) -> Infallible {
         let mut told = 0;
         loop {
             sleep(LOOK_EVERY).await;
             let steps = self.opening.steps();
             if std::mem::replace(&mut told, steps) != steps {
+                versions::starts_still(steps);
                 systemd::starts_still(MORE_TIME, &format!("starts: reads the buffer, step {steps}"));
             }
         }

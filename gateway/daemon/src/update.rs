@@ -21,6 +21,8 @@ use crate::{EXIT_CONFIG, EXIT_FAILED};
 
 /// How long a person waits for another updater.
 const LOCK_PATIENCE: Duration = Duration::from_secs(30);
+/// How long the service does: a trial, and what restarts take before and after it.
+const APPLY_PATIENCE_S: u64 = 600;
 const RESTART: &str = "systemctl --no-block restart twinway-gateway.service";
 
 /// `update`.
@@ -93,8 +95,12 @@ pub(crate) enum Verb {
         #[command(flatten)]
         trial: TrialArgs,
     },
-    /// What twinway-update.service does: goes on with a trial that was cut, and takes the bundles of the folder `incoming`. As root.
+    /// What twinway-update.service does: goes on with a trial that was cut, and takes the bundles of the folder `incoming`. While
+    /// another updater is at work it waits, to take over if that one is ended. As root.
     Apply {
+        /// Seconds to wait for another updater; then it ends with exit code 1, after which the service is started again.
+        #[arg(long, default_value_t = APPLY_PATIENCE_S)]
+        wait_s: u64,
         #[command(flatten)]
         place: Place,
         #[command(flatten)]
@@ -153,11 +159,15 @@ pub(crate) fn run(verb: Verb) -> ExitCode {
         }
         Verb::Status { json, place } => status(&place, json),
         Verb::Rollback { reason, place, trial } => back(&place, &trial, &reason),
-        Verb::Apply { place, trial } => apply(&place, &trial),
+        Verb::Apply { wait_s, place, trial } => apply(&place, &trial, Duration::from_secs(wait_s)),
     };
     done.unwrap_or_else(|error| {
         eprintln!("{error}");
-        ExitCode::from(if matches!(error, Error::Refused(_)) { EXIT_CONFIG } else { EXIT_FAILED })
+        ExitCode::from(if matches!(error, Error::Refused(_) | Error::Busy) {
+            EXIT_CONFIG
+        } else {
+            EXIT_FAILED
+        })
     })
 }
 
@@ -231,10 +241,14 @@ fn verify(bundle: &Path, keys: &Path, json: bool) -> Result<ExitCode, Error> {
 
 /// For a person: the updater is at work for a moment whenever the gateway starts.
 fn lock(site: &Site) -> Result<Lock, Error> {
+    lock_within(site, LOCK_PATIENCE)
+}
+
+fn lock_within(site: &Site, patience: Duration) -> Result<Lock, Error> {
     match site.folder.lock() {
-        Err(Error::Refused(_)) => {
-            eprintln!("waits for another update, {} s at most", LOCK_PATIENCE.as_secs());
-            runtime()?.block_on(site.folder.lock_within(LOCK_PATIENCE))
+        Err(Error::Busy) => {
+            eprintln!("waits for another update, {} s at most", patience.as_secs());
+            runtime()?.block_on(site.folder.lock_within(patience))
         }
         done => done,
     }
@@ -274,9 +288,16 @@ fn back(place: &Place, trial: &TrialArgs, reason: &str) -> Result<ExitCode, Erro
     Ok(ExitCode::SUCCESS)
 }
 
-fn apply(place: &Place, trial: &TrialArgs) -> Result<ExitCode, Error> {
+fn apply(place: &Place, trial: &TrialArgs, patience: Duration) -> Result<ExitCode, Error> {
     let site = place.site_to_change()?;
-    let _lock = site.folder.lock()?;
+    // An updater by hand restarts the gateway, which starts us: its trial must not be left alone if the person's terminal goes away.
+    let _lock = match lock_within(&site, patience) {
+        Err(error @ Error::Busy) => {
+            eprintln!("{error}");
+            return Ok(ExitCode::from(EXIT_FAILED));
+        }
+        done => done?,
+    };
     tidy(&site)?;
     trial.watch(&site, false)?;
     let mut told = |path: &Path, took: &Result<Took, Error>| match took {

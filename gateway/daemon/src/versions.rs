@@ -101,32 +101,58 @@ pub fn is_on_trial() -> bool {
     own().on_trial.is_some()
 }
 
+/// Where the gateway says how it fares, if there is such a place.
+fn health_file() -> Option<PathBuf> {
+    systemd_folder("RUNTIME_DIRECTORY").map(|f| f.join("health.json"))
+}
+
+/// Of what runs here, with nothing reached.
+fn started() -> Health {
+    let own = own();
+    Health {
+        pid: std::process::id(),
+        runs: own.runs.clone(),
+        gave_way: own.gave_way.clone().unwrap_or_default(),
+        version: VERSION.to_owned(),
+        ..Health::default()
+    }
+}
+
+/// True if it is written.
+fn tell(health: &Health, path: &Path) -> bool {
+    let saved = health.save(path);
+    if let Err(error) = &saved {
+        tracing::warn!(%error, file = %path.display(), "an updater cannot see how the gateway fares");
+    }
+    saved.is_ok()
+}
+
+/// Says that the start goes on, for an updater that waits for it.
+pub(crate) fn starts_still(step: u64) {
+    if let Some(path) = health_file() {
+        tell(&Health { start_step: step, ..started() }, &path);
+    }
+}
+
 /// Says how the gateway fares, in a file of its runtime folder, until it is dropped.
 pub async fn report(handle: &Handle) {
-    let Some(path) = systemd_folder("RUNTIME_DIRECTORY").map(|f| f.join("health.json")) else {
+    let Some(path) = health_file() else {
         return std::future::pending().await;
     };
     let start = Instant::now();
-    let own = own();
     let mut told = Health::default();
     loop {
         let polled = told.polled || handle.has_polled();
         let now = Health {
-            pid: std::process::id(),
-            runs: own.runs.clone(),
-            gave_way: own.gave_way.clone().unwrap_or_default(),
-            version: VERSION.to_owned(),
             ready: told.ready || polled || start.elapsed() >= READY_LIMIT,
             polled,
             session: told.session || handle.is_connected(),
+            ..started()
         };
         if now != told {
             WAS_READY.store(now.ready, Ordering::Relaxed);
-            match now.save(&path) {
-                Ok(()) => told = now,
-                Err(error) => {
-                    tracing::warn!(%error, file = %path.display(), "an updater cannot see how the gateway fares")
-                }
+            if tell(&now, &path) {
+                told = now;
             }
         }
         sleep(LOOK_EVERY).await;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use gateway_update::Health;
 use rig::{Plc, config, until};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::UnixDatagram;
@@ -55,6 +56,11 @@ impl Manager {
         command.env("NOTIFY_SOCKET", &self.path).stderr(Stdio::null()).kill_on_drop(true);
         command
     }
+}
+
+/// What an updater sees.
+fn health(dir: &Path) -> Health {
+    Health::load(&dir.join("health.json")).expect("a gateway says how it fares")
 }
 
 fn signal(id: u32, name: &str) {
@@ -122,7 +128,9 @@ async fn a_long_start_asks_for_more_time_as_long_as_it_goes_on() {
     let manager = Manager::new(dir.path());
     let file = config(dir.path(), plc.addr);
     let segments = slow_buffer(dir.path());
-    let mut child = manager.command(PROGRAM).args(["run", "--config"]).arg(&file).spawn().unwrap();
+    let mut command = manager.command(PROGRAM);
+    command.args(["run", "--config"]).arg(&file).env("RUNTIME_DIRECTORY", dir.path());
+    let mut child = command.spawn().unwrap();
     // Whether there is a key for each is looked at first.
     for segment in &segments {
         let_on(segment).await;
@@ -130,6 +138,9 @@ async fn a_long_start_asks_for_more_time_as_long_as_it_goes_on() {
     let mut told = Vec::new();
     for segment in &segments {
         told.push(manager.next().await);
+        // An updater that watches is told as well.
+        let health = health(dir.path());
+        assert_eq!((health.start_step, health.ready), (told.len() as u64 + 1, false));
         let_on(segment).await;
     }
     for (at, message) in told.iter().enumerate() {
@@ -141,6 +152,8 @@ async fn a_long_start_asks_for_more_time_as_long_as_it_goes_on() {
         assert_eq!(*message, expected);
     }
     manager.until("READY=1").await;
+    until("an updater sees that it is ready", || async { health(dir.path()).ready.then_some(()) }).await;
+    assert_eq!(health(dir.path()).start_step, 0);
     signal(child.id().unwrap(), "-TERM");
     assert_eq!(ended(&mut child).await, Some(0));
 }

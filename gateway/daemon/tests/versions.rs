@@ -5,9 +5,10 @@
 mod rig;
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -72,11 +73,17 @@ impl Box {
 
     /// With where everything is, and little patience.
     fn with(&self, arguments: &[&str], reach_s: &str) -> Output {
+        self.start(arguments, reach_s).wait_with_output().unwrap()
+    }
+
+    fn start(&self, arguments: &[&str], reach_s: &str) -> Child {
         let restart = format!("{} {}", self.at("restart"), self.at(""));
         let (folder, keys, health) = (self.at("update"), self.at("keys"), self.at("run/health.json"));
         let place = ["--folder", &folder, "--keys", &keys, "--health", &health];
         let trial = ["--reach-s", reach_s, "--stay-s", "1", "--restart", &restart];
-        self.update(arguments, &[&place[..], &trial[..]].concat())
+        let mut command = Command::new(PROGRAM);
+        command.arg("update").args(arguments).args(place).args(trial);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
     fn status(&self) -> Value {
@@ -136,6 +143,11 @@ fn script(path: &Path, text: &str) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, text).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+fn kill(child: &Child, signal: &str) {
+    let sent = Command::new("kill").args(["-s", signal, &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
 }
 
 fn told(output: &Output) -> String {
@@ -267,6 +279,33 @@ fn a_bundle_in_the_folder_is_taken_and_a_trial_that_was_cut_goes_on() {
     // As an installed version it changes nothing, and its own start is not looked for again.
     let program = own.at(&format!("update/versions/{}/usr/bin/twinway-gateway", runs(&own.status())));
     assert!(Command::new(program).arg("version").output().unwrap().status.success());
+}
+
+#[test]
+fn a_trial_of_which_the_installer_is_gone_is_taken_over() {
+    let plc = Plc::start();
+    let own = packaged(&plc);
+    let hangs = own.bundle("1.1.0", "exec sleep 1000");
+    let mut by_hand = own.start(&["install", &hangs], "600");
+    own.until("the hanging one", |h| *h == Value::Null && own.status()["state"]["trial"] != Value::Null);
+
+    // The service, which the restart has started: it is not refused, but waits, and asks to be started again if that takes too long.
+    let output = own.with(&["apply", "--wait-s", "0"], "2");
+    assert_eq!(output.status.code(), Some(1), "{}", told(&output));
+    let mut service = own.start(&["apply"], "2");
+    let mut said = BufReader::new(service.stderr.take().unwrap()).lines();
+    let line = said.next().unwrap().unwrap();
+    assert!(line.contains("waits for another update, 600 s"), "{line}");
+    assert!(own.status()["state"]["trial"] != Value::Null);
+
+    // The person's terminal goes away.
+    kill(&by_hand, "HUP");
+    assert!(!by_hand.wait().unwrap().success());
+    let said: Vec<String> = said.map(Result::unwrap).collect();
+    assert_eq!(service.wait().unwrap().code(), Some(0), "{said:?}");
+    assert!(said[0].contains("gave way to the one before: it does not run within 2 s"), "{said:?}");
+    let status = own.until("the one before", |h| h["runs"] == "packaged" && h["polled"] == true);
+    assert_eq!((&status["next"], &status["state"]["trial"]), (&json!("packaged"), &Value::Null), "{status}");
 }
 
 #[test]

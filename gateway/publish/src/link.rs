@@ -21,7 +21,6 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::options::{Error, External, Target};
 
-const SYSTEM_BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
 const MAX_AUTHORITIES: usize = 2000;
 const MAX_PACKET_BYTES: usize = 4 << 20;
 /// Packets that wait for the connection.
@@ -270,12 +269,12 @@ async fn poll(
 
 /// A TLS client on ring that trusts the file's authorities.
 fn client_config(external: &External) -> Result<Arc<ClientConfig>, Error> {
-    let path = external.ca_file.clone().unwrap_or_else(|| SYSTEM_BUNDLE.into());
-    let fail = |detail: String| Error::Tls { detail: format!("{}: {detail}", path.display()) };
-    let pem = std::fs::read(&path).map_err(|e| fail(e.to_string()))?;
+    let trusted = common::authorities::load(external.ca_file.as_deref());
+    let trusted = trusted.map_err(|e| Error::Tls { detail: e.to_string() })?;
+    let fail = |detail: String| Error::Tls { detail: format!("{}: {detail}", trusted.from.display()) };
     let mut roots = RootCertStore::empty();
     // One authority that cannot be read does not spoil the others.
-    for certificate in CertificateDer::pem_slice_iter(&pem).take(MAX_AUTHORITIES).flatten() {
+    for certificate in CertificateDer::pem_slice_iter(&trusted.pem).take(MAX_AUTHORITIES).flatten() {
         let _ = roots.add(certificate);
     }
     if roots.is_empty() {

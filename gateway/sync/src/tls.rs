@@ -1,10 +1,9 @@
 //! The client's side of TLS: whose certificate is believed, when, and what the box shows of itself.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::Clock;
+use common::{Clock, authorities};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::pem::PemObject as _;
@@ -14,7 +13,6 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme
 use crate::enrolment::{Enrolment, not_before_s};
 use crate::options::{Error, Tls};
 
-const SYSTEM_BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
 const MAX_AUTHORITIES: usize = 2000;
 
 /// A TLS client on ring. One that is enrolled shows its certificate, speaks TLS 1.3 only, and believes whom the cloud
@@ -28,9 +26,9 @@ pub(crate) fn client_config(
     let (pem, from) = match (&tls.ca_file, told) {
         (None, Some(told)) => (told.as_bytes().to_vec(), "what the cloud named".to_owned()),
         (file, _) => {
-            let path = file.as_deref().unwrap_or(Path::new(SYSTEM_BUNDLE));
-            let from = path.display().to_string();
-            (std::fs::read(path).map_err(|e| Error::Tls { detail: format!("{from}: {e}") })?, from)
+            let trusted = authorities::load(file.as_deref());
+            let trusted = trusted.map_err(|e| Error::Tls { detail: e.to_string() })?;
+            (trusted.pem, trusted.from.display().to_string())
         }
     };
     let fail = |detail: &dyn std::fmt::Display| Error::Tls { detail: format!("{from}: {detail}") };

@@ -9,6 +9,9 @@ pub enum Error {
     /// The bundle, or what is asked for, is not taken. Asking again does not help.
     #[error("{0}")]
     Refused(String),
+    /// Somebody else changes versions. It ends.
+    #[error("another update is at work: `twinway-gateway update status` shows how it fares")]
+    Busy,
     /// The gateway was not restarted: the trial goes on, for whoever watches next.
     #[error("cannot restart the gateway: {0}")]
     Restart(String),

@@ -86,9 +86,7 @@ impl Folder {
         let file = file.map_err(Error::disk(&path))?;
         match file.try_lock() {
             Ok(()) => Ok(Lock(file)),
-            Err(TryLockError::WouldBlock) => Error::refused(
-                "another update is at work: `twinway-gateway update status` shows how it fares",
-            ),
+            Err(TryLockError::WouldBlock) => Err(Error::Busy),
             Err(TryLockError::Error(e)) => Err(Error::disk(&path)(e)),
         }
     }
@@ -101,7 +99,7 @@ impl Folder {
         let until = Instant::now() + patience;
         loop {
             match self.lock() {
-                Err(Error::Refused(_)) if Instant::now() < until => sleep(LOOK_EVERY).await,
+                Err(Error::Busy) if Instant::now() < until => sleep(LOOK_EVERY).await,
                 done => return done,
             }
         }

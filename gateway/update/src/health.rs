@@ -25,12 +25,20 @@ pub struct Health {
     pub gave_way: String,
     /// What the program calls its version.
     pub version: String,
+    /// Of a start that goes on: how much of the buffer it got through. 0: it is over, or has not begun.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub start_step: u64,
     /// Whether the service manager was told so.
     pub ready: bool,
     /// Whether a device has given a good answer since the start, or there is none.
     pub polled: bool,
     /// Whether there was a session with the cloud since the start.
     pub session: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde calls it so
+fn is_zero(step: &u64) -> bool {
+    *step == 0
 }
 
 impl Health {

@@ -77,7 +77,7 @@ pub struct Expects {
 /// One thing that was done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Log {
-    /// When, in microseconds since 1970, by the box's clock.
+    /// When, in microseconds since 1970, by the box's clock; where that was set back, right after the entry before.
     pub at_us: i64,
     /// What.
     pub what: What,
@@ -88,6 +88,13 @@ pub struct Log {
     pub digest: String,
     /// Why, or from where.
     pub detail: String,
+}
+
+impl Log {
+    /// Name of the folder of the version, as `Installed::slot`.
+    pub(crate) fn slot(&self) -> String {
+        format!("{}_{}", self.version, self.digest.get(..8).unwrap_or_default())
+    }
 }
 
 /// What was done.
@@ -155,7 +162,11 @@ impl State {
             .map_err(Error::disk(path))
     }
 
+    /// Each entry is newer than all before it, by which readers tell what is new to them: the clock of a box without a battery
+    /// stands lower after a power cut.
     pub(crate) fn tell(&mut self, at_us: i64, what: What, of: Option<(&Version, &str)>, detail: &str) {
+        let newest_us = self.log.iter().map(|l| l.at_us).max();
+        let at_us = newest_us.map_or(at_us, |newest_us| at_us.max(newest_us.saturating_add(1)));
         let (version, digest) = of.map(|(v, d)| (v.to_string(), d.to_owned())).unwrap_or_default();
         self.log.push(Log { at_us, what, version, digest, detail: detail.to_owned() });
         // What was refused must not push out what gave way: it would be tried again.

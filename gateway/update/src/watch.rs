@@ -10,15 +10,19 @@ use crate::Error;
 use crate::folder::LOOK_EVERY;
 use crate::health::Health;
 use crate::install::{Site, rollback};
-use crate::state::{Expects, State, What, slot_of};
+use crate::state::{Expects, Log, State, What, slot_of};
 
 /// For the service manager to take the order.
 const RESTART_LIMIT: Duration = Duration::from_secs(60);
+/// For a restart that was ordered to be seen.
+const RESTARTS_WITHIN: Duration = Duration::from_secs(30);
+/// For a start that goes on: the largest buffer on the slowest card takes less.
+const START_LIMIT: Duration = Duration::from_secs(1800);
 
 /// How long a version on trial has.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
-    /// To reach what it must.
+    /// To reach what it must. While its start goes on, reading a large buffer, it begins anew with each step.
     pub reach: Duration,
     /// To stay so, without a start in between.
     pub stay: Duration,
@@ -72,6 +76,7 @@ pub async fn watch(site: &Site, patience: Patience, restart: &Restart, is_new: b
     let state = State::load(&file)?.under(&site.packaged);
     let (Some(installed), Some(trial), Some(name)) = (&state.installed, &state.trial, state.trial_name())
     else {
+        leave_what_gave_way(site, &state, restart).await?;
         return Ok(Ended::NoTrial);
     };
     let slot = slot_of(Some(installed));
@@ -79,8 +84,9 @@ pub async fn watch(site: &Site, patience: Patience, restart: &Restart, is_new: b
     if now.map_or(is_new, |h| h.runs != slot && h.gave_way != name) {
         restart.run().await?;
     }
-    let reach_until = Instant::now() + patience.reach;
-    let until = reach_until + patience.stay;
+    let mut reach_until = Instant::now() + patience.reach;
+    let start_until = Instant::now() + START_LIMIT;
+    let mut start_step = (0, 0);
     let mut good: Option<(u32, Instant)> = None;
     let why = loop {
         let health = Health::load(&site.health);
@@ -88,6 +94,12 @@ pub async fn watch(site: &Site, patience: Patience, restart: &Restart, is_new: b
             break "three starts of it failed, or it is no program for this machine: see the log".to_owned();
         }
         let own = health.filter(|h| h.runs == slot);
+        if let Some(step) = own.as_ref().filter(|h| h.start_step > 0).map(|h| (h.pid, h.start_step))
+            && std::mem::replace(&mut start_step, step) != step
+            && Instant::now() < start_until
+        {
+            reach_until = Instant::now() + patience.reach;
+        }
         match (own.as_ref().and_then(|h| lacks(h, trial.expects)), own) {
             (None, Some(h)) => {
                 let since = good.filter(|g| g.0 == h.pid).unwrap_or((h.pid, Instant::now()));
@@ -104,7 +116,7 @@ pub async fn watch(site: &Site, patience: Patience, restart: &Restart, is_new: b
                 }
             }
         }
-        if Instant::now() >= until {
+        if Instant::now() >= reach_until + patience.stay {
             break format!("it did not stay up for {} s", patience.stay.as_secs());
         }
         sleep(LOOK_EVERY).await;
@@ -117,9 +129,24 @@ pub async fn watch(site: &Site, patience: Patience, restart: &Restart, is_new: b
     Ok(Ended::RolledBack { why })
 }
 
+/// Whoever went back may have been cut before the restart: then what gave way runs still.
+async fn leave_what_gave_way(site: &Site, state: &State, restart: &Restart) -> Result<(), Error> {
+    let Some(gone) = state.log.last().filter(|l| l.what == What::RolledBack).map(Log::slot) else {
+        return Ok(());
+    };
+    let runs = || Health::load(&site.health).is_some_and(|h| h.runs == gone);
+    let until = Instant::now() + RESTARTS_WITHIN;
+    while runs() && Instant::now() < until {
+        sleep(LOOK_EVERY).await;
+    }
+    if runs() { restart.run().await } else { Ok(()) }
+}
+
 /// What is not reached yet.
 fn lacks(health: &Health, expects: Expects) -> Option<&'static str> {
-    if !health.ready {
+    if health.start_step > 0 {
+        Some("its start, which reads the buffer, did not go on")
+    } else if !health.ready {
         Some("it was not ready")
     } else if expects.poll && !health.polled {
         Some("no device answered it, as one did before,")

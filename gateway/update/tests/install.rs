@@ -106,6 +106,27 @@ async fn what_is_not_for_this_box_is_refused_with_the_reason() {
         .unwrap();
 }
 
+/// Readers of the log, the gateway's note for the cloud among them, take entries for new that are newer than what they saw.
+#[tokio::test]
+async fn what_is_done_after_the_clock_was_set_back_is_newer_all_the_same() {
+    let mut rig = Rig::new();
+    proven(&rig, "1.1.0").await;
+    rig.site.clock = common::Clock::simulated(1_600_000_000_000_000);
+    let seen_us = state(&rig).log.last().unwrap().at_us;
+    proven(&rig, "1.2.0").await;
+    rollback(&rig.site, "test").unwrap();
+    refused(&rig, &rig.bundle("0.9.0", |_| {}), NO);
+    let log = state(&rig).log;
+    let what: Vec<_> = log.iter().filter(|l| l.at_us > seen_us).map(|l| l.what).collect();
+    assert_eq!(what, [What::Installed, What::Proven, What::RolledBack, What::Refused], "{log:?}");
+    assert!(log.is_sorted_by(|a, b| a.at_us < b.at_us), "{log:?}");
+    // And what is done when it is right again, at its time.
+    rig.site.clock = common::Clock::simulated(1_800_000_000_000_000);
+    refused(&rig, &rig.bundle("0.9.0", |_| {}), NO);
+    let last = state(&rig).log.last().unwrap().at_us;
+    assert!((1_800_000_000_000_000..1_800_000_060_000_000).contains(&last), "{last}");
+}
+
 #[tokio::test]
 async fn what_ran_before_can_be_installed_over_what_runs() {
     let rig = Rig::new();
@@ -277,6 +298,46 @@ async fn a_trial_must_reach_what_the_version_before_had() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_start_that_goes_on_has_its_time_and_one_that_stands_still_has_not() {
+    let reads = |rig: &Rig, step: u64| {
+        let health = Health { pid: 7, runs: slot(rig), start_step: step, ..Health::default() };
+        rig.fares(&health);
+    };
+    let patience = Patience { reach: Duration::from_secs(180), stay: Duration::from_secs(60) };
+    let restart = Restart(vec!["true".to_owned()]);
+    // Ten minutes of reading, then it is ready.
+    let rig = Rig::new();
+    install(&rig.site, &rig.bundle("1.1.0", |_| {}), NO).unwrap();
+    reads(&rig, 1);
+    let goes_on = async {
+        for step in 2..12 {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            reads(&rig, step);
+        }
+        tokio::time::sleep(Duration::from_secs(120)).await;
+        good(&rig, &slot(&rig));
+    };
+    let watched = async { tokio::join!(watch(&rig.site, patience, &restart, false), goes_on).0.unwrap() };
+    assert_eq!(watched.await, Ended::Proven);
+
+    // It comes to a step, and no further.
+    let rig = Rig::new();
+    install(&rig.site, &rig.bundle("1.1.0", |_| {}), NO).unwrap();
+    reads(&rig, 1);
+    let stands_still = async {
+        tokio::time::sleep(Duration::from_secs(150)).await;
+        reads(&rig, 2);
+        tokio::time::sleep(Duration::from_millis(179_500)).await;
+        assert!(state(&rig).trial.is_some(), "it has its time since the last step");
+        // The restart is a process, for which time cannot be made to pass.
+        tokio::time::resume();
+    };
+    let watched = tokio::join!(watch(&rig.site, patience, &restart, false), stands_still).0.unwrap();
+    let Ended::RolledBack { why } = watched else { panic!("it stayed") };
+    assert!(why.contains("reads the buffer, did not go on within 180 s"), "{why}");
+}
+
 #[tokio::test]
 async fn one_that_says_nothing_gives_way_and_a_restart_that_fails_leaves_the_trial() {
     let rig = Rig::new();
@@ -288,6 +349,30 @@ async fn one_that_says_nothing_gives_way_and_a_restart_that_fails_leaves_the_tri
     let Ended::RolledBack { why } = watched(&rig, 0).await else { panic!("it stayed") };
     assert!(why.contains("does not run"), "{why}");
     assert_eq!(watched(&rig, 0).await, Ended::NoTrial);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_gave_way_does_not_go_on_if_its_restart_was_cut() {
+    let rig = Rig::new();
+    install(&rig.site, &rig.bundle("1.1.0", |_| {}), NO).unwrap();
+    good(&rig, &slot(&rig));
+    rollback(&rig.site, "test").unwrap();
+    // The restart is a process, for which time cannot be made to pass.
+    let waited = async {
+        tokio::time::sleep(Duration::from_millis(29_500)).await;
+        tokio::time::resume();
+    };
+    let patience = Patience { reach: Duration::ZERO, stay: Duration::ZERO };
+    let done = rig.path("restarted").display().to_string();
+    let restart = Restart(vec!["touch".to_owned(), done.clone()]);
+    assert_eq!(tokio::join!(watch(&rig.site, patience, &restart, false), waited).0.unwrap(), Ended::NoTrial);
+    assert!(Path::new(&done).exists());
+    // Once another one runs, or says nothing, there is nothing to do.
+    let fails = Restart(vec!["false".to_owned()]);
+    good(&rig, "packaged");
+    assert_eq!(watch(&rig.site, patience, &fails, false).await.unwrap(), Ended::NoTrial);
+    fs::remove_file(&rig.site.health).unwrap();
+    assert_eq!(watch(&rig.site, patience, &fails, false).await.unwrap(), Ended::NoTrial);
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 
 mod crates;
 mod names;
+mod packages;
 mod sources;
 mod units;
 

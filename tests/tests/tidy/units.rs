@@ -55,6 +55,46 @@ fn units_are_understood_and_closed() {
     }
 }
 
+/// systemd leaves out a group of devices that no driver has claimed yet when the unit is started.
+#[test]
+fn drivers_of_serial_ports_that_are_plugged_in_are_there_before_the_gateway() {
+    let text = fs::read_to_string(root().join("systemd/twinway-gateway.service")).expect("the unit");
+    let named = |key: &str| -> Vec<&str> {
+        text.lines().filter_map(|l| l.strip_prefix(key)).flat_map(str::split_whitespace).collect()
+    };
+    let (wants, after, groups) = (named("Wants="), named("After="), named("DeviceAllow="));
+    // Of the others the driver is part of the kernel, or loaded for what is soldered on.
+    for (group, module) in [
+        ("char-ttyUSB", "usbserial"),
+        ("char-ttyACM", "cdc_acm"),
+        ("char-ttyXRUSB", "xr_usb_serial_common"),
+        ("char-ttySC", "sc16is7xx"),
+    ] {
+        let loaded = format!("modprobe@{module}.service");
+        assert!(groups.contains(&group), "{group} is not allowed");
+        assert!(wants.contains(&loaded.as_str()) && after.contains(&loaded.as_str()), "{loaded} for {group}");
+    }
+}
+
+/// The gateway comes after time-sync.target, and the service before that waits for ever if it is left alone.
+#[test]
+fn waiting_for_the_time_ends() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let name = "systemd-time-wait-sync.service";
+    let (file, added) = (dir.path().join(name), dir.path().join(format!("{name}.d")));
+    fs::copy(Path::new("/usr/lib/systemd/system").join(name), &file).expect("the distribution's unit");
+    fs::create_dir(&added).expect("a folder of what is added");
+    let own = root().join("systemd/twinway-time-wait.conf");
+    fs::copy(&own, added.join("twinway.conf")).expect("what is added");
+    let file = file.display().to_string();
+    run("systemd-analyze", &["verify", "--man=no", "--recursive-errors=yes", &file]);
+    let text = fs::read_to_string(own).expect("what is added");
+    let limit = text.lines().find_map(|l| l.strip_prefix("TimeoutStartSec=")).expect("a limit");
+    assert!((1..=300).contains(&limit.parse::<u32>().expect("seconds")), "{limit}");
+    let stage = fs::read_to_string(root().join("cross/stage.sh")).expect("what packages hold");
+    assert!(stage.contains(&format!("{name}.d/twinway.conf")), "no package brings it");
+}
+
 #[test]
 fn a_unit_has_its_user_and_its_folders() {
     let dir = tempfile::tempdir().expect("a folder");
