@@ -1,15 +1,26 @@
 #!/usr/bin/env bash
-# Whether the package has to be built and booted again: with FULL=1, or when what makes it changed since it last passed here
-# (target/cross/passed); where that is not known, with the last commit. Says why; status 1 if not.
+# Whether the package has to be built and booted again: with FULL=1, or when what makes it is not what it was when that last passed
+# (cross/passed, which is committed). Says why; status 1 if not. `cross/changed.sh digest` prints what is compared.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# The packaging, the units, what a box is given, and how the gateway starts, is watched and updated.
+made_of=(
+  cross systemd config/box gateway/update
+  gateway/daemon/src/{main,gateway,wiring,starting,starts,systemd,last_good,versions,update}.rs
+)
+# As the files are now, committed or not.
+digest() {
+  git ls-files -z --cached --others --exclude-standard -- "${made_of[@]}" ':!cross/passed' |
+    sort -z | xargs -0 sha256sum -- | sha256sum | cut -d' ' -f1
+}
+now=$(digest)
+if [ "${1:-}" = digest ]; then
+  echo "$now"
+  exit 0
+fi
 if [ "${FULL:-0}" = 1 ]; then
   echo "packages: FULL=1" >&2
   exit 0
 fi
-since=$(cat target/cross/passed 2>/dev/null || true)
-git cat-file -e "$since^{commit}" 2>/dev/null || since=HEAD^
-git cat-file -e "$since^{commit}" 2>/dev/null || exit 0
-found=$(git diff --name-only "$since" HEAD -- cross systemd config/box gateway/daemon/src/main.rs gateway/daemon/src/systemd.rs)
-[ -n "$found" ] || exit 1
-echo "packages: changed since $(git rev-parse --short "$since"): $(head -n5 <<< "$found" | tr '\n' ' ')" >&2
+[ "$(cat cross/passed 2>/dev/null || true)" != "$now" ] || exit 1
+echo "packages: what makes them changed since they last passed (cross/passed)" >&2
