@@ -51,6 +51,7 @@ fn handler(route: &Route) -> MethodRouter<Api> {
         Op::ListTwins => on(filter, twins::list),
         Op::GetTwin => on(filter, twins::get),
         Op::PatchDesired => on(filter, commands::routes::patch_desired),
+        Op::PastPoints => on(filter, history::past),
         Op::History => on(filter, history::get),
         Op::Waveforms => on(filter, waveforms::list),
         Op::Waveform => on(filter, waveforms::get),

@@ -14,7 +14,7 @@ use crate::db::{Result, from_json, from_sql, to_json, to_sql};
 use crate::sql::{Conn, Row, Tx, params};
 use crate::tail::SeriesId;
 use crate::writer::Cache;
-use crate::{delete, retention};
+use crate::{delete, points, retention};
 
 /// When a frame was cut, as far as its gateway knew; else when it came.
 pub(crate) fn cut_us(header: &FrameHeader, received_us: i64) -> i64 {
@@ -90,7 +90,7 @@ pub(crate) fn away(heard: Option<i64>, online: bool, now: i64) -> Option<History
     (from < i64::MAX).then(|| HistoryGap::new(from, i64::MAX, GapReason::GatewayOffline))
 }
 
-/// What was deleted of a series, and what retention removed altogether.
+/// What was deleted of a series, what retention removed altogether, and what comes after its point was removed.
 pub(crate) fn removed(conn: &Conn, series: SeriesId) -> Result<Vec<HistoryGap>> {
     let deleted = |(from_us, to_us, samples): (i64, i64, i64)| HistoryGap {
         count: Some(from_sql(samples)),
@@ -99,6 +99,7 @@ pub(crate) fn removed(conn: &Conn, series: SeriesId) -> Result<Vec<HistoryGap>> 
     let mut gaps: Vec<HistoryGap> = delete::spans(conn, series)?.into_iter().map(deleted).collect();
     let expired = retention::removed(conn, series)?;
     gaps.extend(expired.map(|(from, to)| HistoryGap::new(from, to, GapReason::Retention)));
+    gaps.extend(points::gone(conn, series)?);
     Ok(gaps)
 }
 

@@ -36,6 +36,7 @@ mod pg;
 mod pg_setup;
 mod pg_tls;
 mod place;
+mod points;
 mod retention;
 mod revocations;
 mod schemas;

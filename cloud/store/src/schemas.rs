@@ -8,13 +8,13 @@ use common::command::{LogEntry, Severity};
 use common::names::action;
 use common::{DeviceSchema, PointId, PointSchema, Schema, SchemaHash, TwinId};
 
-use crate::alarms;
 use crate::db::{Result, damaged, from_json, from_sql, to_json, to_sql};
 use crate::frames::gateway_row;
 use crate::log::{self, Entry};
 use crate::sql::{Cell, Conn, Kind, Table, Tx, params};
 use crate::tail::{NO_SERIES, Numbers, SeriesId};
 use crate::writer::{Cache, KnownSchema, Writer};
+use crate::{alarms, points};
 
 /// More points than any gateway has; protects the table of numbers.
 const MAX_POINTS: usize = 1 << 20;
@@ -105,6 +105,7 @@ fn put_twin(
             if old != points {
                 let old: Vec<PointSchema> = from_json("a twin's points", &old)?;
                 forget_changed(tx, tenant, &twin, &old, &device.points)?;
+                points::changed(tx, (tenant, &twin), &old, &device.points, now)?;
             }
             "UPDATE twins SET asset = ?3, description = ?4, points = ?5, schema_rank = ?6
              WHERE twin = ?1 AND tenant = ?2"
@@ -249,7 +250,13 @@ pub(crate) fn read(conn: &Conn, row: i64) -> Result<Schema> {
 
 const SERIES: Table<'static> = Table {
     name: "series",
-    columns: &[("tenant", Kind::Text), ("twin", Kind::Text), ("point", Kind::Text)],
+    columns: &[
+        ("tenant", Kind::Text),
+        ("twin", Kind::Text),
+        ("point", Kind::Text),
+        ("unit", Kind::Text),
+        ("value_type", Kind::Text),
+    ],
     on_conflict: "ON CONFLICT DO NOTHING",
 };
 
@@ -271,13 +278,24 @@ pub(crate) fn add_series(
         let (tenant, twin) = (schema.tenant.as_str(), twin.to_string());
         take_series(conn, known, (tenant, &twin), &mut wanted)?;
         if !wanted.is_empty() {
-            let names = wanted.keys().copied();
-            let rows = names.map(|name| [Cell::Text(tenant), Cell::Text(&twin), Cell::Text(name)]);
+            let kinds = wanted.iter().map(|(name, numbers)| kind_of(schema, name, numbers));
+            let kinds = kinds.collect::<Result<Vec<_>>>()?;
+            let rows =
+                kinds.iter().map(|(name, unit, kind)| [tenant, &twin, name, unit, kind].map(Cell::Text));
             conn.insert_all(&SERIES, rows)?;
             take_series(conn, known, (tenant, &twin), &mut wanted)?;
         }
     }
     Ok(())
+}
+
+/// Name, unit and type of a new series, by one of its point's numbers.
+fn kind_of<'a>(schema: &'a Schema, name: &'a str, numbers: &[usize]) -> Result<(&'a str, &'a str, String)> {
+    let number = numbers.first().and_then(|n| u32::try_from(*n).ok());
+    let point = number.and_then(|n| schema.point(PointId(n))).map(|(_, point)| point);
+    let point =
+        point.ok_or_else(|| damaged(format_args!("the schema's point {name}"), "it has no number"))?;
+    Ok((name, &point.unit, to_json(&point.value_type)?))
 }
 
 /// Notes the series that are there, and takes their points out of `wanted`.

@@ -3,7 +3,9 @@
 use async_trait::async_trait;
 use cloud_core::align::{Column, Grid};
 use cloud_core::boxes::Boxes;
-use cloud_core::history::{AlignedPoint, Durations, HistoryStorage, SamplePage, Spans, WaveformEntry};
+use cloud_core::history::{
+    AlignedPoint, Durations, HistoryStorage, SamplePage, Spans, StoredPoint, WaveformEntry,
+};
 use cloud_core::storage::{
     Account, AccountStorage, AlarmStorage, AuditStorage, BoxStorage, CommandStorage, Created, FrameStorage,
     History, KnownIncarnation, Loaded, Room, SetAside,
@@ -21,7 +23,7 @@ use common::{AlarmId, CommandId, CommandState, Incarnation, Schema, SchemaHash, 
 use crate::writer::Writer;
 use crate::{
     Store, accounts, alarms, align, boxes, commands, compact, delete, desired, durations, export, frames,
-    history, load, log, schemas, waveforms,
+    history, load, log, points, schemas, waveforms,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -145,6 +147,15 @@ impl HistoryStorage for Store {
     async fn waveform(&self, twin: TwinId, point: &str, t0_us: i64) -> Result<Vec<Waveform>> {
         let point = point.to_owned();
         self.read_long(move |conn| waveforms::block(conn, twin, &point, t0_us)).await
+    }
+
+    async fn stored_point(&self, twin: TwinId, point: &str) -> Result<Option<StoredPoint>> {
+        let point = point.to_owned();
+        self.read(move |conn| points::find(conn, twin, &point)).await
+    }
+
+    async fn stored_points(&self, twin: TwinId) -> Result<Vec<StoredPoint>> {
+        self.read_long(move |conn| points::list(conn, twin)).await
     }
 
     async fn delete_history(

@@ -192,6 +192,8 @@ pub enum GapReason {
     Deleted,
     /// they were older than the cloud was to keep them
     Retention,
+    /// the configuration has the point no more: it was removed or renamed
+    PointRemoved,
     /// a cause that this program does not know
     #[serde(other)]
     Other,
@@ -215,6 +217,7 @@ impl GapReason {
             Self::CloudLost => "cloud_lost",
             Self::Deleted => "deleted",
             Self::Retention => "retention",
+            Self::PointRemoved => "point_removed",
             Self::Other => "other",
         }
     }
@@ -238,6 +241,7 @@ impl GapReason {
             }
             Self::Deleted => "deleted by a person in the cloud",
             Self::Retention => "removed by the cloud, older than it was to keep",
+            Self::PointRemoved => "the point was removed from the configuration, or renamed",
             Self::Other => "lost by the gateway for a cause that this program does not know",
         }
     }

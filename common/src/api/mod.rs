@@ -50,7 +50,7 @@ pub use opcua_client::{
 pub use problem::Problem;
 pub use sets::{
     AlignedColumn, AlignedRequest, AlignedResponse, ExportFormat, ExportRequest, HistoryDeleted,
-    Interpolation, PointRef,
+    Interpolation, PastPoint, PointRef,
 };
 pub use twin::{
     AssetKind, AssetNode, CommandRequest, CommandStep, CommandView, DesiredEntry, DesiredPatch, DesiredView,

@@ -154,7 +154,7 @@ pub(super) fn describe(op: Op) -> Doc {
             ])
             .gives(200, "the history", "HistoryResponse", ex::history())
             .fails(&[Code::UnknownPoint, Code::TooLarge]),
-        Op::DeleteHistory | Op::AlignHistory | Op::ExportHistory => super::sets::describe(op),
+        Op::PastPoints | Op::DeleteHistory | Op::AlignHistory | Op::ExportHistory => super::sets::describe(op),
         Op::Waveforms | Op::Waveform => super::waveforms::describe(op),
         Op::ListAssets => doc("twins", "The asset tree", "The whole tree as far as the caller sees it, by path.")
             .gives(200, "the nodes", "AssetNodePage", ex::page(&ex::asset())),

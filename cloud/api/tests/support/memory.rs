@@ -9,7 +9,8 @@ use cloud_core::boxes::Boxes;
 use cloud_core::configuration::ConfigurationStorage;
 use cloud_core::enrol::{Certificate, CertificateStorage, KeptCode};
 use cloud_core::history::{
-    AlignedPoint, Durations, ExportRow, HistoryStorage, RowTimes, SamplePage, Spans, WaveformEntry,
+    AlignedPoint, Durations, ExportRow, HistoryStorage, RowTimes, SamplePage, Spans, StoredPoint,
+    WaveformEntry,
 };
 use cloud_core::storage::{
     Account, AccountStorage, AlarmStorage, AuditStorage, BoxStorage, CommandStorage, Created, FrameStorage,
@@ -242,6 +243,20 @@ impl HistoryStorage for Memory {
         let value = Some(Value::F64(f64::from(n)));
         let row = ExportRow { t_us: from_us, received_us: from_us + 1, quality: Quality::GOOD, value };
         Ok(SamplePage { rows: vec![row], next_us: (n > 1).then(|| to_us - i64::from(n) + 1) })
+    }
+
+    /// The oven had the point `temp`, and has `temperature` still.
+    async fn stored_point(&self, twin: TwinId, point: &str) -> Done<Option<StoredPoint>> {
+        Ok(self.stored_points(twin).await?.into_iter().find(|s| s.point == point))
+    }
+    async fn stored_points(&self, twin: TwinId) -> Done<Vec<StoredPoint>> {
+        drop(self.t()?);
+        let of = |point: &str| StoredPoint {
+            point: point.into(),
+            unit: "Cel".into(),
+            value_type: Some(common::ValueType::F64),
+        };
+        Ok(if twin == super::OVEN { vec![of("temp"), of("temperature")] } else { vec![] })
     }
 
     async fn delete_history(&self, _: TwinId, _: &str, _: i64, _: i64, audit: &LogEntry) -> Done<u64> {

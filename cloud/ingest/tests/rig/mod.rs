@@ -15,7 +15,7 @@ use cloud_core::align::{Column, Grid};
 use cloud_core::boxes::Boxes;
 use cloud_core::configuration::ConfigurationStorage;
 use cloud_core::enrol::{Certificate, CertificateStorage, KeptCode};
-use cloud_core::history::{AlignedPoint, Durations, HistoryStorage, SamplePage, Spans};
+use cloud_core::history::{AlignedPoint, Durations, HistoryStorage, SamplePage, Spans, StoredPoint};
 use cloud_core::storage::{
     Account, AccountStorage, AuditStorage, BoxStorage, CommandStorage, Created, FrameStorage, History,
     KnownIncarnation, Loaded, SetAside,
@@ -181,6 +181,14 @@ impl HistoryStorage for Store {
     }
 
     async fn samples(&self, _: TwinId, _: &str, _: i64, _: i64, _: usize) -> Result<SamplePage, StoreError> {
+        none("history")
+    }
+
+    async fn stored_point(&self, _: TwinId, _: &str) -> Result<Option<StoredPoint>, StoreError> {
+        none("history")
+    }
+
+    async fn stored_points(&self, _: TwinId) -> Result<Vec<StoredPoint>, StoreError> {
         none("history")
     }
 

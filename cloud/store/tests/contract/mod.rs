@@ -63,6 +63,7 @@ macro_rules! contract {
             twins::an_older_schema_adds_twins_and_changes_none,
             twins::a_device_that_gets_another_twin_leaves_the_old_one,
             twins::a_twin_of_another_tenant_cannot_be_taken,
+            twins::a_point_that_was_renamed_keeps_its_history_under_its_name,
             twins::a_value_of_another_type_is_not_the_last_one,
             twins::a_box_that_has_its_name_again_has_its_twins_again,
             history::what_fits_is_raw_and_what_does_not_is_rolled_up,
