@@ -168,6 +168,7 @@ pub mod metric {
         CLOUD_SAMPLES = "twinway_cloud_samples", "samples accepted";
         CLOUD_REFUSED = "twinway_cloud_refused", "publishes or sessions refused, by cause";
         CLOUD_SET_ASIDE = "twinway_cloud_frames_set_aside", "frames that could not be read or stored and are kept aside, by cause";
+        CLOUD_SET_ASIDE_REMOVED = "twinway_cloud_frames_set_aside_removed", "frames that were set aside and had to go, because more were than are kept";
         CLOUD_COMMIT_SECONDS = "twinway_cloud_commit_seconds", "time of one durable commit of frames";
         CLOUD_SESSIONS = "twinway_cloud_gateway_sessions", "gateways with a live session";
         CLOUD_LIVE_CLIENTS = "twinway_cloud_live_clients", "clients of the live channel";
@@ -353,6 +354,8 @@ pub mod action {
         CLOUD_RESTORED = "cloud.restored";
         /// Frames that the cloud could not read or store were set aside.
         FRAME_SET_ASIDE = "frame.set_aside";
+        /// Frames that were set aside had to go, because more were than are kept.
+        FRAME_ASIDE_REMOVED = "frame.set_aside_removed";
         /// Somebody trusts a certificate of OPC UA from now on.
         CERTIFICATE_TRUSTED = "certificate.trusted";
         /// Somebody trusts a certificate of OPC UA no longer.

@@ -69,6 +69,7 @@ fn handler(route: &Route) -> MethodRouter<Api> {
         Op::EnrolGateway => on(filter, gateways::enrol),
         Op::AcceptBox => on(filter, gateways::accept),
         Op::ListSetAside => on(filter, gateways::set_aside),
+        Op::GetSetAside => on(filter, gateways::set_aside_frame),
         Op::CreateEnrolmentCode => on(filter, enrol::create_code),
         Op::Enrol => on(filter, enrol::enrol),
         Op::ListCertificates => on(filter, enrol::certificates),

@@ -8,7 +8,7 @@ use cloud_core::NewFrame;
 use cloud_core::gaps::{Run, Told, of_streams};
 use common::TwinId;
 use common::api::{GapReason, HistoryGap};
-use common::wire::{FrameHeader, Gap};
+use common::wire::{Body, Frame, FrameHeader, FrameKind, Gap};
 
 use crate::db::{Result, from_json, from_sql, to_json, to_sql};
 use crate::sql::{Conn, Row, Tx, params};
@@ -52,6 +52,45 @@ pub(crate) fn put(
         gap.times_us.map(|(_, to)| to),
         to_sql(gap.samples),
         to_json(&told.cause)?,
+    ];
+    tx.execute(sql, values)?;
+    Ok(())
+}
+
+/// Stores that the samples of a frame are in no history because it could not be taken. Where it can be read, its samples tell
+/// when; else it is the time since the frame before it.
+pub(crate) fn put_aside(
+    tx: &Tx<'_>,
+    gateway_row: i64,
+    (rank, seq): (u64, u64),
+    bytes: &[u8],
+    cut_us: i64,
+    before_us: Option<i64>,
+) -> Result<()> {
+    let (times_us, samples) = match Frame::decode(bytes).map(|f| f.body) {
+        Ok(Body::Samples(rows)) => {
+            let times = || rows.iter().map(|s| s.source_us);
+            (times().min().zip(times().max()), rows.len())
+        }
+        Ok(Body::Waveform(w)) => (Some(w.times_us()), w.values.len()),
+        Ok(_) => return Ok(()),
+        Err(_) => match Frame::peek_kind(bytes) {
+            Ok(FrameKind::Samples) | Err(_) => (None, 0),
+            Ok(_) => return Ok(()),
+        },
+    };
+    let sql = "INSERT INTO gaps (gateway, rank, told_rank, told_seq, told_us, since_us, from_us, to_us, samples, cause)
+               VALUES (?1, ?2, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+    let values = params![
+        gateway_row,
+        to_sql(rank),
+        to_sql(seq),
+        cut_us,
+        before_us,
+        times_us.map(|(from, _)| from),
+        times_us.map(|(_, to)| to),
+        to_sql(samples as u64),
+        to_json(&GapReason::SetAside)?,
     ];
     tx.execute(sql, values)?;
     Ok(())

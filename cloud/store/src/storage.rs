@@ -7,8 +7,8 @@ use cloud_core::history::{
     AlignedPoint, Durations, HistoryStorage, SamplePage, Spans, StoredPoint, WaveformEntry,
 };
 use cloud_core::storage::{
-    Account, AccountStorage, AlarmStorage, AuditStorage, BoxStorage, CommandStorage, Created, FrameStorage,
-    History, KnownIncarnation, Loaded, Room, SetAside,
+    Account, AccountStorage, AlarmStorage, AsideRemoved, AuditStorage, BoxStorage, CommandStorage, Created,
+    FrameStorage, History, KeptAside, KnownIncarnation, Loaded, Room, SetAside,
 };
 use cloud_core::{GatewayKey, NewFrame, StoreError};
 use common::alarm::AlarmView;
@@ -309,7 +309,7 @@ impl BoxStorage for Store {
         .await
     }
 
-    async fn set_aside(&self, frames: &[SetAside], audit: &[LogEntry]) -> Result<Vec<bool>> {
+    async fn set_aside(&self, frames: &[SetAside], audit: &[LogEntry]) -> Result<KeptAside> {
         let (frames, audit) = (frames.to_vec(), audit.to_vec());
         self.write(move |w| boxes::set_aside(w, &frames, &audit)).await
     }
@@ -322,6 +322,16 @@ impl BoxStorage for Store {
     ) -> Result<Page<SetAsideView>> {
         let (gateway, cursor) = (gateway.clone(), cursor.map(str::to_owned));
         self.read_long(move |conn| boxes::set_aside_page(conn, &gateway, cursor.as_deref(), limit)).await
+    }
+
+    async fn set_aside_removed(&self, gateway: &GatewayKey) -> Result<AsideRemoved> {
+        let gateway = gateway.clone();
+        self.read(move |conn| boxes::aside_removed(conn, &gateway)).await
+    }
+
+    async fn set_aside_bytes(&self, gateway: &GatewayKey, id: i64) -> Result<Option<Vec<u8>>> {
+        let gateway = gateway.clone();
+        self.read(move |conn| boxes::aside_bytes(conn, &gateway, id)).await
     }
 
     async fn set_aside_names(&self, gateway: &GatewayKey) -> Result<Vec<Known>> {

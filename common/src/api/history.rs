@@ -188,6 +188,8 @@ pub enum GapReason {
     Operator,
     /// the cloud lost them: it was restored from a backup, and the gateway no longer had them
     CloudLost,
+    /// the cloud could not take their frame: it is set aside there, as it was received
+    SetAside,
     /// a person had them deleted in the cloud
     Deleted,
     /// they were older than the cloud was to keep them
@@ -215,6 +217,7 @@ impl GapReason {
             Self::Damaged => "damaged",
             Self::Operator => "operator",
             Self::CloudLost => "cloud_lost",
+            Self::SetAside => "set_aside",
             Self::Deleted => "deleted",
             Self::Retention => "retention",
             Self::PointRemoved => "point_removed",
@@ -239,6 +242,7 @@ impl GapReason {
             Self::CloudLost => {
                 "lost by the cloud, which was restored from a backup, and no longer at the gateway"
             }
+            Self::SetAside => "in a frame that the cloud could not take and has set aside",
             Self::Deleted => "deleted by a person in the cloud",
             Self::Retention => "removed by the cloud, older than it was to keep",
             Self::PointRemoved => "the point was removed from the configuration, or renamed",

@@ -35,7 +35,7 @@ pub use enrol::{
 };
 pub use gateway::{
     AcceptRequest, BufferHealth, DeviceHealth, GatewayHealth, GatewayView, HeldBox, LinkHold, LinkUse,
-    PollHealth, SetAsideView, SwitchPosition, SwitchRequest,
+    PollHealth, SetAsideList, SetAsideView, SwitchPosition, SwitchRequest,
 };
 pub use history::{
     GapReason, HistoryGap, HistoryPoint, HistoryResponse, HistorySample, HistoryTimes, Resolution, StateTime,

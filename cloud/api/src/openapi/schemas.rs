@@ -9,8 +9,8 @@ use common::api::{
     EnrolRequest, EnrolResponse, Enrolled, EnrolmentCodeCreated, EnrolmentCodeRequest, ExportRequest,
     GatewayCredential, GatewayRequest, GatewayView, GroupRequest, HeldBox, HistoryDeleted, HistoryResponse,
     PasswordRequest, PastPoint, Problem, Release, RevokeRequest, Revoked, RolloutChange, RolloutRequest,
-    RolloutView, ServerMessage, SessionRequest, SessionResponse, SetAsideView, ShelveRequest, TwinView,
-    UnshelveRequest, UpdateView, UserRequest, UserView, WaveformBlock, WaveformList, WhoAmI,
+    RolloutView, ServerMessage, SessionRequest, SessionResponse, SetAsideList, SetAsideView, ShelveRequest,
+    TwinView, UnshelveRequest, UpdateView, UserRequest, UserView, WaveformBlock, WaveformList, WhoAmI,
 };
 use common::command::LogEntry;
 use utoipa::openapi::schema::{
@@ -70,7 +70,8 @@ pub(super) fn all() -> Schemas {
     add::<UnshelveRequest>(&mut out);
     add_page::<GatewayView>(&mut out);
     add::<AcceptRequest>(&mut out);
-    add_page::<SetAsideView>(&mut out);
+    add::<SetAsideView>(&mut out);
+    add::<SetAsideList>(&mut out);
     add::<HeldBox>(&mut out);
     add::<EnrolmentCodeRequest>(&mut out);
     add::<EnrolmentCodeCreated>(&mut out);

@@ -13,8 +13,8 @@ use cloud_core::history::{
     WaveformEntry,
 };
 use cloud_core::storage::{
-    Account, AccountStorage, AlarmStorage, AuditStorage, BoxStorage, CommandStorage, Created, FrameStorage,
-    History, KnownIncarnation, Loaded, SetAside,
+    Account, AccountStorage, AlarmStorage, AsideRemoved, AuditStorage, BoxStorage, CommandStorage, Created,
+    FrameStorage, History, KeptAside, KnownIncarnation, Loaded, SetAside,
 };
 use cloud_core::{GatewayKey, NewFrame, StoreError};
 use common::alarm::{AlarmState, AlarmView};
@@ -407,8 +407,9 @@ impl BoxStorage for Memory {
         self.t()?.audit.extend_from_slice(audit);
         Ok(())
     }
-    async fn set_aside(&self, frames: &[SetAside], _: &[LogEntry]) -> Done<Vec<bool>> {
+    async fn set_aside(&self, frames: &[SetAside], _: &[LogEntry]) -> Done<KeptAside> {
         let view = |f: &SetAside| SetAsideView {
+            id: "7".into(),
             incarnation: None,
             seq: f.name.map(|n| n.1),
             at_us: f.at_us,
@@ -417,7 +418,13 @@ impl BoxStorage for Memory {
             bytes: f.bytes.len() as u64,
         };
         self.t()?.set_aside.extend(frames.iter().map(view));
-        Ok(frames.iter().map(|_| true).collect())
+        Ok(KeptAside { new: frames.iter().map(|_| true).collect(), ..KeptAside::default() })
+    }
+    async fn set_aside_removed(&self, _: &GatewayKey) -> Done<AsideRemoved> {
+        Ok(AsideRemoved { frames: 3, bytes: 99 })
+    }
+    async fn set_aside_bytes(&self, _: &GatewayKey, id: i64) -> Done<Option<Vec<u8>>> {
+        Ok((id == 7).then(|| b"bad".to_vec()))
     }
     async fn set_aside_page(
         &self,

@@ -98,6 +98,7 @@ macro_rules! contract {
             boxes::what_is_known_of_a_gateways_boxes_is_kept_with_its_audit,
             boxes::a_frame_set_aside_is_known_and_listed_once,
             boxes::frames_set_aside_are_bounded,
+            boxes::a_frame_set_aside_leaves_a_gap,
             certificates::a_code_enrols_one_key_and_takes_the_secret_away,
             certificates::a_new_secret_takes_certificates_away,
             certificates::only_a_key_that_is_good_is_renewed,

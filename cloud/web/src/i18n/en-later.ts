@@ -131,6 +131,7 @@ export const enLater = {
       deleted: "deleted",
       retention: "removed: older than the cloud was to keep it",
       cloud_lost: "lost: the cloud was restored",
+      set_aside: "frame set aside by the cloud",
       point_removed: "point removed or renamed",
       other: "lost for another cause",
     } as Record<GapReason, string>,
