@@ -52,6 +52,12 @@ pub enum StoreError {
         /// What is, and what can be asked for instead.
         what: String,
     },
+    /// A part of what is stored cannot be read any more. Nothing was changed.
+    #[error("{what}")]
+    Damaged {
+        /// Which, and what is wrong with it.
+        what: String,
+    },
     /// The database refuses. Nothing was changed.
     #[error("database: {detail}")]
     Database {

@@ -40,7 +40,7 @@ pub(crate) fn refused(detail: impl Into<String>) -> StoreError {
 
 /// Something of ours that stands in the database and cannot be read.
 pub(crate) fn damaged(what: impl std::fmt::Display, why: impl std::fmt::Display) -> StoreError {
-    refused(format!("{what} is damaged: {why}"))
+    StoreError::Damaged { what: format!("{what} is damaged: {why}") }
 }
 
 /// The database was made by a newer program, or is half a copy (see `Conn::set_version`).

@@ -107,18 +107,18 @@ pub(crate) fn replace(shared: &Shared, merge: Merge) -> Result<()> {
 }
 
 /// The samples of some series that end before a time as sealed chunks.
-pub(crate) fn sealed(conn: &Conn, series: &[SeriesId], before: i64, limits: Limits) -> Result<Merge> {
+pub(crate) fn sealed(conn: &Conn, series: &[SeriesId], before: i64, limits: Limits) -> Merge {
     let mut reader = Reader::new(conn, limits);
     for series in series {
         let sql = "SELECT id, stamps, blob FROM chunks
                    WHERE series = ?1 AND level = 0 AND class < 9 AND t_max < ?2 ORDER BY class DESC, id";
         // Upkeep goes on: what cannot be sealed is not removed.
-        let chunks = read_chunks(conn, sql, params![series, before])?;
-        if let Err(error) = reader.take(*series, 0, 0, chunks) {
+        let chunks = read_chunks(conn, sql, params![series, before]);
+        if let Err(error) = chunks.and_then(|chunks| reader.take(*series, 0, 0, chunks)) {
             tracing::error!(series, %error, "chunks cannot be sealed: their samples stay");
         }
     }
-    Ok(reader.finish(true))
+    reader.finish(true)
 }
 
 /// A chunk with what it refers to.

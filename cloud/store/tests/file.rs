@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use cloud_core::storage::FrameStorage;
 use cloud_core::{Storage, StoreError};
-use cloud_store::{Options, Store};
+use cloud_store::{Keep, Options, Retention, Store};
 use common::Clock;
 use common::api::Resolution;
 use contract::fixtures::*;
@@ -263,4 +263,66 @@ async fn what_is_acknowledged_survives_a_kill() {
         assert_eq!(times, (1..=last).collect::<Vec<_>>(), "each exactly once");
         acked = last;
     }
+}
+
+/// Breaks the chain of pages of what is too large for one, of a table: reading it is an error of SQLite's.
+fn break_overflow(path: &Path, table: &str) {
+    let conn = rusqlite::Connection::open(path).unwrap();
+    conn.execute_batch("PRAGMA journal_mode = DELETE").unwrap();
+    let size: u64 = conn.query_row("PRAGMA page_size", [], |r| r.get(0)).unwrap();
+    let mut statement =
+        conn.prepare("SELECT pageno FROM dbstat WHERE name = ?1 AND pagetype = 'overflow'").unwrap();
+    let pages: Vec<u64> = statement.query_map([table], |r| r.get(0)).unwrap().map(Result::unwrap).collect();
+    assert!(!pages.is_empty());
+    drop(statement);
+    drop(conn);
+    let mut bytes = std::fs::read(path).unwrap();
+    for page in pages {
+        let at = usize::try_from((page - 1) * size).unwrap();
+        bytes[at..at + 4].fill(0xff);
+    }
+    std::fs::write(path, bytes).unwrap();
+}
+
+/// A text that fills some pages, however well it is packed.
+fn long_text() -> String {
+    let mut n = 1u64;
+    let mut next = || {
+        n = n.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        format!("{n:016x}")
+    };
+    (0..3_000).map(|_| next()).collect()
+}
+
+#[tokio::test]
+async fn a_damaged_page_keeps_no_other_point_from_its_retention() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("cloud.db");
+    let day = 86_400 * SECOND;
+    let at = |now, raw_days| -> Arc<dyn Storage> {
+        let others = Keep { raw_days, rollup_days: None };
+        let retention = Retention { others, ..Retention::default() };
+        Store::open(Options { retention, ..Options::new(&path) }, Clock::simulated(now)).unwrap()
+    };
+    let storage = at(T0, None);
+    let s = oven(&storage).await;
+    storage
+        .accept(&[s.samples(1, vec![sample(0, T0, 1.5), sample(3, T0 + 1, &*long_text())])])
+        .await
+        .unwrap();
+    storage.compact_frames(10).await.unwrap();
+    drop(storage);
+    break_overflow(&path, "chunks");
+    let storage = at(T0 + 10 * day, Some(3));
+    for _ in 0..2 {
+        storage.upkeep(std::time::Duration::from_secs(1)).await.unwrap();
+    }
+    let conn = rusqlite::Connection::open(&path).unwrap();
+    let sql =
+        "SELECT s.point, c.class FROM chunks c JOIN series s ON s.id = c.series WHERE c.level = 0 ORDER BY 1";
+    let mut statement = conn.prepare(sql).unwrap();
+    let found: Vec<(String, i64)> =
+        statement.query_map([], |r| Ok((r.get(0)?, r.get(1)?))).unwrap().map(Result::unwrap).collect();
+    // That of the one is removed, the other one stays as it is.
+    assert_eq!(found, [("temp".to_owned(), 10), ("text".to_owned(), 0)]);
 }
