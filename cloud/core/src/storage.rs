@@ -204,6 +204,12 @@ pub trait FrameStorage: Send + Sync {
         0
     }
 
+    /// Parts of what is stored (chunks of history, frames) that were found damaged since it was opened. They are left out, and told in
+    /// the audit.
+    fn damaged(&self) -> u64 {
+        0
+    }
+
     /// Turns accepted frames into column chunks, roll-ups and last values, in one transaction, at most
     /// `limit` frames. Returns how many.
     async fn compact_frames(&self, limit: usize) -> Result<usize, StoreError>;

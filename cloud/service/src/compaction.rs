@@ -37,6 +37,7 @@ pub(crate) struct Compaction {
     uncompacted: Gauge,
     bytes: Gauge,
     free: Gauge,
+    damaged: Gauge,
 }
 
 impl Compaction {
@@ -47,8 +48,8 @@ impl Compaction {
         most_samples: usize,
     ) -> Self {
         let seconds = Histogram::new(exponential_buckets(0.001, 2.0, 14));
-        let [uncompacted, bytes, free] = Default::default();
-        Self { storage, options, waiting, most_samples, seconds, uncompacted, bytes, free }
+        let [uncompacted, bytes, free, damaged] = Default::default();
+        Self { storage, options, waiting, most_samples, seconds, uncompacted, bytes, free, damaged }
     }
 
     pub(crate) fn register(&self, registry: &mut Registry) {
@@ -60,6 +61,8 @@ impl Compaction {
         registry.register(name, help, self.bytes.clone());
         let (name, help) = metric::CLOUD_STORE_FREE;
         registry.register(name, help, self.free.clone());
+        let (name, help) = metric::CLOUD_DAMAGED;
+        registry.register(name, help, self.damaged.clone());
     }
 
     /// Runs until drained. A failure ends it: the supervisor starts it again after a pause.
@@ -127,6 +130,7 @@ impl Compaction {
 
     fn tell(&self) {
         self.uncompacted.set(i64::try_from((self.waiting)().0).unwrap_or(i64::MAX));
+        self.damaged.set(i64::try_from(self.storage.damaged()).unwrap_or(i64::MAX));
     }
 
     async fn tell_room(&self) -> Result<(), StoreError> {

@@ -70,13 +70,8 @@ pub(crate) fn set_aside(writer: &mut Writer, frames: &[SetAside], audit: &[LogEn
                 }
             }
             if new {
-                let (rank, seq) = (frame.name.map(|n| to_sql(n.0)), frame.name.map(|n| to_sql(n.1)));
-                let hash = Schema::hash_of(&frame.bytes).0;
-                let sql = "INSERT INTO set_aside (gateway, rank, seq, at_us, cause, detail, hash, bytes)
-                           VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (gateway, hash) DO NOTHING";
-                let (cause, detail, bytes) = (frame.cause, text(&frame.detail), &frame.bytes[..]);
-                let values = params![gateway, rank, seq, frame.at_us, cause, detail, hash, bytes];
-                new = tx.execute(sql, values)? > 0;
+                let told = (frame.cause, &*frame.detail);
+                new = keep_aside(tx, gateway, frame.name, frame.at_us, told, &frame.bytes)?;
                 if !gateways.contains(&gateway) {
                     gateways.push(gateway);
                 }
@@ -92,6 +87,22 @@ pub(crate) fn set_aside(writer: &mut Writer, frames: &[SetAside], audit: &[LogEn
         audit.iter().try_for_each(|entry| log::append_own(tx, entry, now))?;
         Ok(KeptAside { new: all_new, removed })
     })
+}
+
+/// Keeps a frame aside; false if the same bytes are there.
+pub(crate) fn keep_aside(
+    tx: &Tx<'_>,
+    gateway: i64,
+    name: Option<(u64, u64)>,
+    at_us: i64,
+    (cause, detail): (&str, &str),
+    bytes: &[u8],
+) -> Result<bool> {
+    let sql = "INSERT INTO set_aside (gateway, rank, seq, at_us, cause, detail, hash, bytes)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (gateway, hash) DO NOTHING";
+    let ((rank, seq), hash) =
+        (name.map(|(rank, seq)| (to_sql(rank), to_sql(seq))).unzip(), Schema::hash_of(bytes).0);
+    Ok(tx.execute(sql, params![gateway, rank, seq, at_us, cause, text(detail), hash, bytes])? > 0)
 }
 
 /// A text that every database takes: what is wrong with a frame may quote it.

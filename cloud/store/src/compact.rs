@@ -24,7 +24,7 @@ use crate::sqlite::Checkpointer;
 use crate::stamps::{self, Cells, STAMPS, Stamps};
 use crate::tail::{Batch, FrameKey, SeriesId, Tail};
 use crate::writer::Writer;
-use crate::{Shared, accounts, commands, retention, times};
+use crate::{Shared, accounts, commands, damage, retention, times};
 
 /// When chunks grow.
 #[derive(Debug, Clone, Copy)]
@@ -103,6 +103,7 @@ pub(crate) fn upkeep(shared: &Shared, time: Duration) -> Result<bool> {
     let mut upkeep = shared.upkeep.lock().unwrap_or_else(PoisonError::into_inner);
     let began = shared.clock.mono_us();
     let is_due = |last: Option<u64>, every: u64| last.is_none_or(|last| began.saturating_sub(last) >= every);
+    damage::tell(shared)?;
     if is_due(upkeep.maintained, MAINTAIN_EVERY_US) {
         // Noted before: what cannot be done must not keep all else from being done.
         upkeep.maintained = Some(began);

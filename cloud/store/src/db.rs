@@ -25,6 +25,7 @@ pub(crate) const MIGRATIONS: &[(&str, &str)] = &[
     (include_str!("updates.sql"), "ALTER TABLE release_parts ALTER COLUMN bytes SET STORAGE EXTERNAL;"),
     (include_str!("points.sql"), ""),
     (include_str!("aside.sql"), ""),
+    (include_str!("damaged.sql"), ""),
 ];
 
 /// The version since which chunks may refer to stamps.

@@ -79,19 +79,43 @@ pub(crate) fn put_aside(
             Ok(_) => return Ok(()),
         },
     };
+    let lost = Lost { since_us: before_us, cut_us, times_us, samples: samples as u64 };
+    put_lost(tx, gateway_row, (rank, seq), &lost, GapReason::SetAside)
+}
+
+/// Stores that a frame cannot be read any more: its samples are from the time since the one before it.
+pub(crate) fn put_unreadable(
+    tx: &Tx<'_>,
+    gateway_row: i64,
+    name: (u64, u64),
+    (since_us, cut_us): (Option<i64>, i64),
+    cause: GapReason,
+) -> Result<()> {
+    put_lost(tx, gateway_row, name, &Lost { since_us, cut_us, times_us: None, samples: 0 }, cause)
+}
+
+/// What is known of the samples of a frame.
+struct Lost {
+    since_us: Option<i64>,
+    cut_us: i64,
+    times_us: Option<(i64, i64)>,
+    samples: u64,
+}
+
+fn put_lost(
+    tx: &Tx<'_>,
+    gateway_row: i64,
+    (rank, seq): (u64, u64),
+    lost: &Lost,
+    cause: GapReason,
+) -> Result<()> {
     let sql = "INSERT INTO gaps (gateway, rank, told_rank, told_seq, told_us, since_us, from_us, to_us, samples, cause)
-               VALUES (?1, ?2, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
-    let values = params![
-        gateway_row,
-        to_sql(rank),
-        to_sql(seq),
-        cut_us,
-        before_us,
-        times_us.map(|(from, _)| from),
-        times_us.map(|(_, to)| to),
-        to_sql(samples as u64),
-        to_json(&GapReason::SetAside)?,
-    ];
+               VALUES (?1, ?2, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+               ON CONFLICT (told_rank, told_seq) DO NOTHING";
+    let Lost { since_us, cut_us, times_us, samples } = lost;
+    let (from_us, to_us) = times_us.unzip();
+    let (rank, seq, samples) = (to_sql(rank), to_sql(seq), to_sql(*samples));
+    let values = params![gateway_row, rank, seq, cut_us, since_us, from_us, to_us, samples, to_json(&cause)?];
     tx.execute(sql, values)?;
     Ok(())
 }

@@ -16,6 +16,7 @@ mod codec;
 mod commands;
 mod compact;
 mod configurations;
+mod damage;
 mod db;
 mod delete;
 mod desired;
@@ -124,6 +125,8 @@ pub(crate) struct Shared {
     writer: WriterHandle,
     /// Held by who changes chunks.
     upkeep: Mutex<compact::Upkeep>,
+    /// What cannot be read.
+    damage: Arc<damage::Damage>,
     retention: Retention,
     limits: compact::Limits,
     store_id: uuid::Uuid,
@@ -154,7 +157,9 @@ impl Store {
             list.merge(&conn, clock.now_us())?;
         }
         let mut tail = Tail::default();
-        frames::rebuild_tail(&conn, &mut tail)?;
+        let damage = Arc::new(damage::Damage::default());
+        let unreadable = frames::rebuild_tail(&conn, &mut tail)?;
+        damage.note_frames(frames::put_aside(&conn, unreadable, clock.now_us())?);
         let waiting = Arc::clone(&tail.samples);
         let tail = Arc::new(RwLock::new(tail));
         let connections = options.readers.max(2);
@@ -176,8 +181,19 @@ impl Store {
             at_once: MERGED_AT_ONCE,
         };
         let updates = watch::Sender::new(());
-        let shared =
-            Shared { clock, tail, waiting, readers, writer, upkeep, retention, limits, store_id, updates };
+        let shared = Shared {
+            clock,
+            tail,
+            waiting,
+            readers,
+            writer,
+            upkeep,
+            damage,
+            retention,
+            limits,
+            store_id,
+            updates,
+        };
         let (reads, long_reads) = (Semaphore::new(connections), Semaphore::new(connections - 1));
         Ok(Arc::new(Self {
             shared: Arc::new(shared),

@@ -73,6 +73,10 @@ impl FrameStorage for Store {
         self.shared.waiting.load(std::sync::atomic::Ordering::Relaxed)
     }
 
+    fn damaged(&self) -> u64 {
+        self.shared.damage.count()
+    }
+
     async fn compact_frames(&self, limit: usize) -> Result<usize> {
         self.blocking(move |shared| compact::compact(shared, limit)).await
     }
@@ -96,7 +100,9 @@ impl FrameStorage for Store {
         let point = point.to_owned();
         let tail = std::sync::Arc::clone(&self.shared.tail);
         let range = (from_us, to_us);
-        self.read_long(move |conn| history::history(conn, &tail, twin, &point, range, max_points)).await
+        let damage = std::sync::Arc::clone(&self.shared.damage);
+        self.read_long(move |conn| history::history(conn, &tail, twin, &point, range, max_points, &damage))
+            .await
     }
 }
 
@@ -110,12 +116,14 @@ impl HistoryStorage for Store {
         now_us: i64,
     ) -> Result<Vec<Column>> {
         let (points, tail) = (points.to_vec(), std::sync::Arc::clone(&self.shared.tail));
-        self.read_long(move |conn| align::aligned(conn, &tail, &points, grid, method, now_us)).await
+        let damage = std::sync::Arc::clone(&self.shared.damage);
+        self.read_long(move |conn| align::aligned(conn, &tail, &points, grid, method, now_us, &damage)).await
     }
 
     async fn durations(&self, twin: TwinId, point: &str, spans: Spans) -> Result<Durations> {
         let (point, tail) = (point.to_owned(), std::sync::Arc::clone(&self.shared.tail));
-        self.read_long(move |conn| durations::durations(conn, &tail, twin, &point, &spans)).await
+        let damage = std::sync::Arc::clone(&self.shared.damage);
+        self.read_long(move |conn| durations::durations(conn, &tail, twin, &point, &spans, &damage)).await
     }
 
     async fn samples(
@@ -129,7 +137,8 @@ impl HistoryStorage for Store {
         let point = point.to_owned();
         let tail = std::sync::Arc::clone(&self.shared.tail);
         let range = (from_us, to_us);
-        self.read_long(move |conn| export::samples(conn, &tail, twin, &point, range, most)).await
+        let damage = std::sync::Arc::clone(&self.shared.damage);
+        self.read_long(move |conn| export::samples(conn, &tail, twin, &point, range, most, &damage)).await
     }
 
     async fn waveforms(
@@ -146,7 +155,8 @@ impl HistoryStorage for Store {
 
     async fn waveform(&self, twin: TwinId, point: &str, t0_us: i64) -> Result<Vec<Waveform>> {
         let point = point.to_owned();
-        self.read_long(move |conn| waveforms::block(conn, twin, &point, t0_us)).await
+        let damage = std::sync::Arc::clone(&self.shared.damage);
+        self.read_long(move |conn| waveforms::block(conn, twin, &point, t0_us, &damage)).await
     }
 
     async fn stored_point(&self, twin: TwinId, point: &str) -> Result<Option<StoredPoint>> {

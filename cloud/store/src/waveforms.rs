@@ -6,7 +6,8 @@ use cloud_core::history::WaveformEntry;
 use common::TwinId;
 use common::wire::Waveform;
 
-use crate::db::{Result, damaged, from_sql, to_sql};
+use crate::damage::{Damage, Found};
+use crate::db::{Result, from_sql, to_sql};
 use crate::history::find;
 use crate::schemas;
 use crate::sql::{Cell, Conn, Kind, Table, Tx, params};
@@ -87,15 +88,26 @@ pub(crate) fn list(
     })
 }
 
-/// The parts of the block that begins then, in order.
-pub(crate) fn block(conn: &Conn, twin: TwinId, point: &str, t0_us: i64) -> Result<Vec<Waveform>> {
+/// The parts of the block that begins then, in order; one that cannot be read is left out.
+pub(crate) fn block(
+    conn: &Conn,
+    twin: TwinId,
+    point: &str,
+    t0_us: i64,
+    damage: &Damage,
+) -> Result<Vec<Waveform>> {
     let Some(series) = find(conn, twin, point)? else { return Ok(Vec::new()) };
     let sql = "SELECT blob FROM waveforms WHERE series = ?1 AND t0_us = ?2 ORDER BY first";
     let blobs: Vec<Vec<u8>> = conn.all(sql, params![series, t0_us], |row| row.get(0))?;
-    let read = |blob: &Vec<u8>| {
-        Waveform::take(blob).map_err(|e| damaged(format_args!("a waveform of series {series} at {t0_us}"), e))
+    let read = |blob: &Vec<u8>| match Waveform::take(blob) {
+        Ok(part) => Some(part),
+        Err(error) => {
+            let why = format!("a block of a waveform is damaged: {error}");
+            damage.note(Found { chunk: -series, series: Some(series), span: (t0_us, t0_us), why });
+            None
+        }
     };
-    blobs.iter().map(read).collect()
+    Ok(blobs.iter().filter_map(read).collect())
 }
 
 /// Removes blocks of some series (a JSON list) that began before a time.

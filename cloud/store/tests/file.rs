@@ -14,7 +14,7 @@ use cloud_core::storage::FrameStorage;
 use cloud_core::{Storage, StoreError};
 use cloud_store::{Keep, Options, Retention, Store};
 use common::Clock;
-use common::api::Resolution;
+use common::api::{GapReason, Resolution};
 use contract::fixtures::*;
 
 fn open(path: &Path) -> Result<Arc<Store>, StoreError> {
@@ -124,8 +124,12 @@ async fn one_damaged_chunk_is_told_and_does_not_stop_the_rest() {
     assert_eq!(conn.execute(harm, []).unwrap(), 1);
     storage.accept(&[s.samples(2, both(2))]).await.unwrap();
     assert_eq!(storage.compact(10).await.unwrap(), 1);
-    let told = storage.history(twin(1), "temp", T0, T0 + 9, 9).await.unwrap_err().to_string();
-    assert!(told.contains("chunk") && told.contains("damaged"), "{told}");
+    let harmed = storage.history(twin(1), "temp", T0, T0 + 9, 9).await.unwrap();
+    assert_eq!(harmed.points.iter().map(|p| p.t_us - T0).collect::<Vec<_>>(), [2]);
+    assert_eq!(
+        harmed.gaps.iter().map(|g| (g.cause, g.from_us - T0)).collect::<Vec<_>>(),
+        [(GapReason::CloudDamaged, 1)]
+    );
     let other = storage.history(twin(1), "count", T0, T0 + 9, 9).await.unwrap();
     assert_eq!(other.points.len(), 2);
 }
@@ -140,21 +144,22 @@ async fn frames_that_cannot_be_read_do_not_keep_the_rest_from_being_opened() {
         .map(|seq| s.samples(seq.unsigned_abs().into(), vec![sample(0, T0 + i64::from(seq), f64::from(seq))]))
         .collect();
     storage.accept(&frames).await.unwrap();
-    drop(storage);
     let conn = rusqlite::Connection::open(&path).unwrap();
-    let harm = "UPDATE frames SET bytes = zeroblob(40) WHERE seq IN (2, 3, 4)";
+    let harm = "UPDATE frames SET bytes = zeroblob(38 + seq) WHERE seq IN (2, 3, 4)";
     assert_eq!(conn.execute(harm, []).unwrap(), 3);
-    let storage: Arc<dyn Storage> = open(&path).unwrap();
     let seqs = |found: &[cloud_core::NewFrame]| found.iter().map(|f| f.frame.header.seq).collect::<Vec<_>>();
     assert_eq!(seqs(&storage.uncompacted(None, 9).await.unwrap()), [1, 5, 6]);
     // A whole batch of them is not the end.
     assert_eq!(seqs(&storage.uncompacted(Some((s.rank, 1)), 2).await.unwrap()), [5]);
+    drop(storage);
+    let storage: Arc<dyn Storage> = open(&path).unwrap();
     assert_eq!(storage.compact(9).await.unwrap(), 3);
     let points = storage.history(twin(1), "temp", T0, T0 + 9, 9).await.unwrap().points;
     assert_eq!(points.iter().map(|p| p.t_us - T0).collect::<Vec<_>>(), [1, 5, 6]);
     // They stay for whoever wants to know what they were.
     let left: i64 = conn.query_row("SELECT count(*) FROM frames", [], |r| r.get(0)).unwrap();
-    assert_eq!(left, 3);
+    let aside = storage.set_aside_page(&s.key, None, 9).await.unwrap().items;
+    assert_eq!((left, aside.iter().map(|a| a.bytes).collect::<Vec<_>>()), (0, vec![42, 41, 40]));
 }
 
 /// Of years there are so many roll-ups that they do not fit into memory.
@@ -325,4 +330,9 @@ async fn a_damaged_page_keeps_no_other_point_from_its_retention() {
         statement.query_map([], |r| Ok((r.get(0)?, r.get(1)?))).unwrap().map(Result::unwrap).collect();
     // That of the one is removed, the other one stays as it is.
     assert_eq!(found, [("temp".to_owned(), 10), ("text".to_owned(), 0)]);
+    // Who asks for it is told where it is missing.
+    let h = storage.history(twin(1), "text", T0, T0 + 9, 9).await.unwrap();
+    assert!(h.points.is_empty());
+    assert_eq!(h.gaps.iter().map(|g| g.cause).collect::<Vec<_>>(), [GapReason::CloudDamaged]);
+    assert_eq!(storage.damaged(), 1);
 }

@@ -264,7 +264,7 @@ pub struct SetAsideView {
     pub seq: Option<u64>,
     /// When, UTC us.
     pub at_us: i64,
-    /// `frame`, `batch`, `schema` or `storage`.
+    /// `frame`, `batch`, `schema` or `storage`; `damaged` if the cloud took it and could not read it later.
     pub cause: String,
     /// What is wrong with it.
     pub detail: String,

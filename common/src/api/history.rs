@@ -190,6 +190,8 @@ pub enum GapReason {
     CloudLost,
     /// the cloud could not take their frame: it is set aside there, as it was received
     SetAside,
+    /// the cloud stored them and cannot read them any more: its database is damaged
+    CloudDamaged,
     /// a person had them deleted in the cloud
     Deleted,
     /// they were older than the cloud was to keep them
@@ -218,6 +220,7 @@ impl GapReason {
             Self::Operator => "operator",
             Self::CloudLost => "cloud_lost",
             Self::SetAside => "set_aside",
+            Self::CloudDamaged => "cloud_damaged",
             Self::Deleted => "deleted",
             Self::Retention => "retention",
             Self::PointRemoved => "point_removed",
@@ -243,6 +246,7 @@ impl GapReason {
                 "lost by the cloud, which was restored from a backup, and no longer at the gateway"
             }
             Self::SetAside => "in a frame that the cloud could not take and has set aside",
+            Self::CloudDamaged => "lost by the cloud, its database is damaged",
             Self::Deleted => "deleted by a person in the cloud",
             Self::Retention => "removed by the cloud, older than it was to keep",
             Self::PointRemoved => "the point was removed from the configuration, or renamed",

@@ -132,6 +132,7 @@ export const enLater = {
       retention: "removed: older than the cloud was to keep it",
       cloud_lost: "lost: the cloud was restored",
       set_aside: "frame set aside by the cloud",
+      cloud_damaged: "lost: damaged in the cloud",
       point_removed: "point removed or renamed",
       other: "lost for another cause",
     } as Record<GapReason, string>,

@@ -212,6 +212,7 @@ export const zhLater: LaterTexts = {
       retention: "已由云端移除：超过保存期限",
       cloud_lost: "已丢失：云端从备份恢复，网关也已不再保存",
       set_aside: "所在帧已被云端另存",
+      cloud_damaged: "已丢失：云端数据损坏",
       point_removed: "该点已从配置中移除或改名",
       other: "已丢失，本页面不了解其原因",
     },
