@@ -7,6 +7,7 @@ use cloud_core::storage::Room;
 
 use crate::db::{Result, refused};
 use crate::pg::{Pg, Server};
+use crate::restore;
 use crate::sql::{Conn, Dialect, params};
 use crate::sqlite::{self, Checkpointer};
 
@@ -79,6 +80,7 @@ impl Home {
                         .map_err(|e| refused(format!("{}: {e}", folder.display())))?;
                 }
                 let lock = Some(sqlite::lock(path)?);
+                restore::check(path)?;
                 let conn = sqlite::open_writer(path)?;
                 Ok((Self { place, owner, _lock: lock }, conn))
             }
