@@ -179,6 +179,7 @@ pub mod metric {
         CLOUD_UNCOMPACTED = "twinway_cloud_uncompacted_frames", "frames not yet compacted";
         CLOUD_STORE_BYTES = "twinway_cloud_store_bytes", "what the database takes, free room included, without its log";
         CLOUD_STORE_FREE = "twinway_cloud_store_free_bytes", "room in the SQLite database that new data fills";
+        CLOUD_UNKNOWN_POINTS = "twinway_cloud_samples_unknown_point", "samples in the database's lifetime of points that their schema lacks: they are in no history";
         CLOUD_DAMAGED = "twinway_cloud_store_damaged", "parts of the database (chunks of history, frames) that were found damaged since the start";
         CLOUD_REQUESTS = "twinway_cloud_http_requests", "HTTP requests by route, method and status";
         CLOUD_REQUEST_SECONDS = "twinway_cloud_http_request_seconds", "time of one HTTP request by route";
@@ -357,6 +358,8 @@ pub mod action {
         FRAME_SET_ASIDE = "frame.set_aside";
         /// Frames that were set aside had to go, because more were than are kept.
         FRAME_ASIDE_REMOVED = "frame.set_aside_removed";
+        /// A gateway sent samples of points that its schema lacks.
+        DATA_UNKNOWN_POINT = "data.unknown_point";
         /// A part of the history that the cloud stored cannot be read any more.
         DATA_DAMAGED = "data.damaged";
         /// Somebody trusts a certificate of OPC UA from now on.

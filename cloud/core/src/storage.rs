@@ -204,6 +204,12 @@ pub trait FrameStorage: Send + Sync {
         0
     }
 
+    /// Samples that were accepted and are of points that their schema lacks, since the database was made: they are in no history. The
+    /// first of each schema are told in the audit.
+    async fn unknown_samples(&self) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+
     /// Parts of what is stored (chunks of history, frames) that were found damaged since it was opened. They are left out, and told in
     /// the audit.
     fn damaged(&self) -> u64 {

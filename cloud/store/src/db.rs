@@ -26,6 +26,7 @@ pub(crate) const MIGRATIONS: &[(&str, &str)] = &[
     (include_str!("points.sql"), ""),
     (include_str!("aside.sql"), ""),
     (include_str!("damaged.sql"), ""),
+    (include_str!("lacking.sql"), ""),
 ];
 
 /// The version since which chunks may refer to stamps.

@@ -200,11 +200,14 @@ fn accept_one<'a>(
     let waiting = match &new.frame.body {
         Body::Samples(samples) => {
             let schema = schemas::known(tx, cache, header.schema, &new.schema, now)?;
-            waiting(tx, schema, new, samples)?
+            let (waiting, unknown) = waiting(tx, schema, new, samples)?;
+            schemas::lacks(tx, (new, gateway_row), schema_row, unknown, now)?;
+            waiting
         }
         Body::Waveform(wave) => {
             let schema = schemas::known(tx, cache, header.schema, &new.schema, now)?;
-            waveforms::put(tx, schema, new, wave)?;
+            let unknown = if waveforms::put(tx, schema, new, wave)? { 0 } else { wave.values.len() };
+            schemas::lacks(tx, (new, gateway_row), schema_row, unknown, now)?;
             Waiting { bytes: Arc::from([]), samples: 0, series: Numbers::default() }
         }
         body => {
@@ -277,22 +280,24 @@ fn apply(tx: &Tx<'_>, new: &NewFrame, gateway_row: i64, body: &Body, now: i64) -
     }
 }
 
-/// A frame of samples, with what its numbers of points mean. A number that the schema lacks means nothing.
-fn waiting(conn: &Conn, known: &mut KnownSchema, new: &NewFrame, samples: &[Sample]) -> Result<Waiting> {
+/// A frame of samples, with what its numbers of points mean, and how many samples are of numbers that the schema lacks.
+fn waiting(
+    conn: &Conn,
+    known: &mut KnownSchema,
+    new: &NewFrame,
+    samples: &[Sample],
+) -> Result<(Waiting, usize)> {
+    let mut unknown = 0;
     let lacks = |known: &KnownSchema, s: &&Sample| {
         known.series.get(s.point.index()).is_none_or(|id| *id == NO_SERIES)
     };
     let missing: Vec<_> = samples.iter().filter(|s| lacks(known, s)).map(|s| s.point).collect();
     if !missing.is_empty() {
         schemas::add_series(conn, known, &new.schema, missing)?;
-        let unknown = samples.iter().filter(|s| lacks(known, s)).count();
-        if unknown > 0 {
-            let (rank, seq) = (new.rank, new.frame.header.seq);
-            tracing::warn!(rank, seq, unknown, "samples of points that the schema lacks");
-        }
+        unknown = samples.iter().filter(|s| lacks(known, s)).count();
     }
     let (bytes, series) = (Arc::clone(&new.bytes), Arc::clone(&known.series));
-    Ok(Waiting { bytes, samples: samples.len(), series })
+    Ok((Waiting { bytes, samples: samples.len(), series }, unknown))
 }
 
 /// The tail as the stored frames say, when the database is opened.
@@ -310,7 +315,7 @@ pub(crate) fn rebuild_tail(conn: &Conn, tail: &mut Tail) -> Result<Vec<Unreadabl
             let schema =
                 known.entry(hash).or_insert_with(|| KnownSchema { row: 0, series: Numbers::default() });
             let frame = match &new.frame.body {
-                Body::Samples(samples) => waiting(conn, schema, &new, samples)?,
+                Body::Samples(samples) => waiting(conn, schema, &new, samples)?.0,
                 _ => Waiting { bytes: Arc::from([]), samples: 0, series: Numbers::default() },
             };
             tail.add((new.rank, new.frame.header.seq), frame);

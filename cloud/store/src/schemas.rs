@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cloud_core::{GatewayKey, StoreError};
+use cloud_core::{GatewayKey, NewFrame, StoreError};
 use common::command::{LogEntry, Severity};
 use common::names::action;
 use common::{DeviceSchema, PointId, PointSchema, Schema, SchemaHash, TwinId};
@@ -239,6 +239,50 @@ pub(crate) fn known<'a>(
             Ok(place.insert(KnownSchema { row, series: Numbers::default() }))
         }
     }
+}
+
+/// Counts samples of points that their schema lacks, and tells the first of each schema. They are acknowledged: the gateway
+/// would send them for ever.
+pub(crate) fn lacks(
+    tx: &Tx<'_>,
+    (new, gateway_row): (&NewFrame, i64),
+    schema_row: i64,
+    samples: usize,
+    now: i64,
+) -> Result<()> {
+    if samples == 0 {
+        return Ok(());
+    }
+    let count = "UPDATE lacking SET samples = samples + ?2 WHERE schema = ?1";
+    let values = params![schema_row, to_sql(samples as u64)];
+    if tx.execute(count, values)? > 0 {
+        return Ok(());
+    }
+    tx.execute("INSERT INTO lacking (schema, samples) VALUES (?1, ?2)", values)?;
+    let (gateway, seq) = (&new.gateway.gateway, new.frame.header.seq);
+    let schema = new.frame.header.schema;
+    tracing::warn!(%gateway, rank = new.rank, seq, samples, %schema, "samples of points that the schema lacks");
+    let entry = LogEntry {
+        at_us: now,
+        actor: "system".into(),
+        action: action::DATA_UNKNOWN_POINT.into(),
+        target: gateway.to_string(),
+        twin: None,
+        severity: Severity::Alarm,
+        code: None,
+        detail: format!(
+            "frame {seq} has {samples} samples of points that its schema {schema} lacks: they, and those that follow, are in no history. \
+             The gateway's program is at fault: report it with its version, and give the box another one"
+        ),
+    };
+    let tenant = new.gateway.tenant.as_str();
+    log::append(tx, &Entry { tenant, gateway: Some(gateway_row), kind: log::EVENT, entry: &entry, now })
+}
+
+/// Samples so far of points that their schema lacks.
+pub(crate) fn unknown_samples(conn: &Conn) -> Result<u64> {
+    let sql = "SELECT CAST(coalesce(sum(samples), 0) AS BIGINT) FROM lacking";
+    conn.one(sql, params![], |r| r.get(0)).map(from_sql)
 }
 
 /// Reads a stored schema.

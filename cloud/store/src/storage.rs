@@ -73,6 +73,10 @@ impl FrameStorage for Store {
         self.shared.waiting.load(std::sync::atomic::Ordering::Relaxed)
     }
 
+    async fn unknown_samples(&self) -> Result<u64> {
+        self.read(schemas::unknown_samples).await
+    }
+
     fn damaged(&self) -> u64 {
         self.shared.damage.count()
     }

@@ -56,6 +56,7 @@ macro_rules! contract {
             frames::a_frame_is_new_once_within_a_batch_over_batches_and_after_reopening,
             frames::a_frame_under_a_rank_that_was_not_given_stores_nothing,
             frames::uncompacted_frames_are_read_back_in_order_and_in_batches,
+            frames::samples_of_points_that_the_schema_lacks_are_counted_and_told_once,
             frames::other_kinds_change_their_tables_once,
             frames::a_gateway_cannot_speak_of_what_is_not_its_own,
             twins::schemas_are_kept,
