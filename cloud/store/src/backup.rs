@@ -187,7 +187,7 @@ pub(crate) fn without_log(conn: &Connection, path: &Path) -> Result<()> {
     Ok(())
 }
 
-fn open_reader(path: &Path) -> Result<Connection> {
+pub(crate) fn open_reader(path: &Path) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(path, flags).map_err(in_file(path))?;
     conn.busy_timeout(std::time::Duration::from_secs(5)).map_err(in_file(path))?;

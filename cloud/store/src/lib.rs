@@ -66,7 +66,7 @@ pub use crate::backup::{Verified, backup, shrink, verify};
 use crate::db::{Readers, Result, refused};
 pub use crate::pg::{Server, ServerError};
 pub use crate::place::Place;
-pub use crate::restore::restore;
+pub use crate::restore::{Deleted, deleted_since, restore};
 pub use crate::retention::{Class, Keep, Retention};
 use crate::revocations::List;
 use crate::sql::{Conn, params};

@@ -1,12 +1,13 @@
 //! A backup in the place of a database. Whatever moment it is cut at, the database that was there or the restored one is in its
 //! place, each whole; or none is, and then none is made anew until somebody has seen to it.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags};
 
-use crate::backup::{beside, in_file, io, remove, sync, sync_folder, verify, without_log};
+use crate::backup::{beside, in_file, io, open_reader, remove, sync, sync_folder, verify, without_log};
 use crate::db::{Result, refused};
 use crate::sqlite;
 
@@ -111,6 +112,45 @@ fn move_away(to: &Path, aside: &Path, step: &mut dyn FnMut() -> Result<()>) -> R
 fn is_same(a: &Path, b: &Path) -> bool {
     let id = |path: &Path| std::fs::metadata(path).ok().map(|m| (m.dev(), m.ino()));
     id(a).is_some() && id(a) == id(b)
+}
+
+/// A part of a point's history that was deleted on request.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Deleted {
+    /// The point, as `twin:point`.
+    pub point: String,
+    /// Start, UTC us.
+    pub from_us: i64,
+    /// End (excluded).
+    pub to_us: i64,
+    at_us: i64,
+}
+
+/// What was deleted on request from a database and is there again in the one that was restored in its place.
+///
+/// # Errors
+/// When one of them cannot be read.
+pub fn deleted_since(restored: &Path, before: &Path) -> Result<Vec<Deleted>> {
+    let (known, all) = (deletions(restored)?, deletions(before)?);
+    Ok(all.difference(&known).cloned().collect())
+}
+
+fn deletions(path: &Path) -> Result<BTreeSet<Deleted>> {
+    let conn = open_reader(path)?;
+    // Databases of before have none.
+    let mut has =
+        conn.prepare("SELECT 1 FROM sqlite_schema WHERE name = 'deletions'").map_err(in_file(path))?;
+    if !has.exists([]).map_err(in_file(path))? {
+        return Ok(BTreeSet::new());
+    }
+    let sql = "SELECT s.twin, s.point, d.from_us, d.to_us, d.at_us FROM deletions d JOIN series s ON s.id = d.series";
+    let mut statement = conn.prepare(sql).map_err(in_file(path))?;
+    let one = |r: &rusqlite::Row<'_>| {
+        let point = format!("{}:{}", r.get::<_, String>(0)?, r.get::<_, String>(1)?);
+        Ok(Deleted { point, from_us: r.get(2)?, to_us: r.get(3)?, at_us: r.get(4)? })
+    };
+    let rows = statement.query_map([], one).map_err(in_file(path))?;
+    rows.map(|row| row.map_err(in_file(path))).collect()
 }
 
 /// Refuses to make a database where one was moved away: what was there would seem to be lost.
