@@ -234,6 +234,12 @@ pub enum Gateway {
         /// Most frames to show
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
         limit: u32,
+        /// Save the one of this number, as it was received, to be sent to the makers: an admin's
+        #[arg(long, requires = "file", value_name = "ID")]
+        frame: Option<u64>,
+        /// File to write
+        #[arg(long, requires = "frame", value_name = "FILE")]
+        file: Option<PathBuf>,
     },
 }
 

@@ -362,6 +362,12 @@ async fn gateways_buffer_and_audit_are_listed() {
     assert!(rig.run(&other).await.code(1).err.contains("no such box"));
     rig.run(&["gateway", "accept", "g1", "--reason", " "]).await.code(2);
     rig.run(&["gateway", "set-aside", "g1"]).await.code(0).has(&["frame", "41", "2.0 KiB", "no table"]);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("poison.frame");
+    let save = ["gateway", "set-aside", "g1", "--frame", "3", "--file", file.to_str().unwrap()];
+    rig.run(&save).await.code(0);
+    assert_eq!(std::fs::read(&file).unwrap(), [7; 2048]);
+    rig.run(&["gateway", "set-aside", "g1", "--frame", "3"]).await.code(2);
     assert_eq!(rig.run(&["-o", "json", "gateways"]).await.code(0).json()[0]["id"], "g1");
     rig.run(&["buffer", "status"]).await.code(0).has(&[
         "12 frames, the oldest 4s",

@@ -168,6 +168,7 @@ pub mod metric {
         CLOUD_SAMPLES = "twinway_cloud_samples", "samples accepted";
         CLOUD_REFUSED = "twinway_cloud_refused", "publishes or sessions refused, by cause";
         CLOUD_SET_ASIDE = "twinway_cloud_frames_set_aside", "frames that could not be read or stored and are kept aside, by cause";
+        CLOUD_SET_ASIDE_REMOVED = "twinway_cloud_frames_set_aside_removed", "frames that were set aside and had to go, because more were than are kept";
         CLOUD_COMMIT_SECONDS = "twinway_cloud_commit_seconds", "time of one durable commit of frames";
         CLOUD_SESSIONS = "twinway_cloud_gateway_sessions", "gateways with a live session";
         CLOUD_LIVE_CLIENTS = "twinway_cloud_live_clients", "clients of the live channel";
@@ -178,6 +179,8 @@ pub mod metric {
         CLOUD_UNCOMPACTED = "twinway_cloud_uncompacted_frames", "frames not yet compacted";
         CLOUD_STORE_BYTES = "twinway_cloud_store_bytes", "what the database takes, free room included, without its log";
         CLOUD_STORE_FREE = "twinway_cloud_store_free_bytes", "room in the SQLite database that new data fills";
+        CLOUD_UNKNOWN_POINTS = "twinway_cloud_samples_unknown_point", "samples in the database's lifetime of points that their schema lacks: they are in no history";
+        CLOUD_DAMAGED = "twinway_cloud_store_damaged", "parts of the database (chunks of history, frames) that were found damaged since the start";
         CLOUD_REQUESTS = "twinway_cloud_http_requests", "HTTP requests by route, method and status";
         CLOUD_REQUEST_SECONDS = "twinway_cloud_http_request_seconds", "time of one HTTP request by route";
         BUILD_INFO = "twinway_build", "version of the program";
@@ -353,6 +356,12 @@ pub mod action {
         CLOUD_RESTORED = "cloud.restored";
         /// Frames that the cloud could not read or store were set aside.
         FRAME_SET_ASIDE = "frame.set_aside";
+        /// Frames that were set aside had to go, because more were than are kept.
+        FRAME_ASIDE_REMOVED = "frame.set_aside_removed";
+        /// A gateway sent samples of points that its schema lacks.
+        DATA_UNKNOWN_POINT = "data.unknown_point";
+        /// A part of the history that the cloud stored cannot be read any more.
+        DATA_DAMAGED = "data.damaged";
         /// Somebody trusts a certificate of OPC UA from now on.
         CERTIFICATE_TRUSTED = "certificate.trusted";
         /// Somebody trusts a certificate of OPC UA no longer.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use common::api::{Page, SetAsideView};
+use common::api::{GapReason, SetAsideList};
 use common::names::action;
 use common::wire::{Batch, Frame, FrameKind, Up};
 use tests::faults::packet;
@@ -121,8 +121,7 @@ async fn a_poison_frame_is_set_aside_and_the_stream_goes_on() {
     link.closed.store(false, Ordering::SeqCst);
     drained(&gateway).await;
     assert!(link.samples[1].load(Ordering::SeqCst) > 100, "a batch was spoilt");
-    let aside =
-        || async { cloud.api().get::<Page<SetAsideView>>("/api/v1/gateways/box1/set-aside").await.items };
+    let aside = || async { cloud.api().get::<SetAsideList>("/api/v1/gateways/box1/set-aside").await.items };
     assert_eq!(aside().await, [], "the frames themselves are sound");
 
     // A live frame that cannot be read.
@@ -158,6 +157,16 @@ async fn a_poison_frame_is_set_aside_and_the_stream_goes_on() {
     assert!(spoilt > 0);
     assert_eq!((verdict.lost, verdict.doubled, verdict.changed), (spoilt, 0, 0), "{verdict:?}");
     assert_eq!(aside().await.len(), 1, "once");
+    // It is told where it is missing, and can be had as it came.
+    let history = cloud.api().history("hall/load", "p0", "from=-10m&max_points=10000").await;
+    let gap = history.gaps.iter().find(|g| g.cause == GapReason::SetAside).expect("a gap");
+    assert!(gap.to_us > gap.from_us, "{gap:?}");
+    let path = format!("/api/v1/gateways/box1/set-aside/{}", set.id);
+    let answer = cloud.api().request(reqwest::Method::GET, &path).send().await.expect("an answer");
+    let frame = answer.error_for_status().expect("the frame").bytes().await.expect("its bytes");
+    assert_eq!(frame.len() as u64, set.bytes);
+    let header = Frame::peek(&frame).expect("its header");
+    assert_eq!((Some(header.seq), Some(header.incarnation)), (set.seq, set.incarnation));
     gateway.process.signal("TERM");
     gateway.process.wait(LIMIT).await;
     load.ended().await;

@@ -46,7 +46,7 @@ pub enum HistoryFormat {
     Plot,
 }
 
-/// `history align`, `export`, `delete`.
+/// `history align`, `export`, `waveform`, `delete`, `past`.
 #[derive(Debug, Subcommand)]
 pub enum HistoryOf {
     /// Points side by side at the rows of a grid
@@ -57,6 +57,11 @@ pub enum HistoryOf {
     Waveform(Waveform),
     /// Delete a part of a point's history: an admin's, and on record
     Delete(Delete),
+    /// Points that a twin had and that its configuration has no more: their history is read, exported and deleted by these names
+    Past {
+        /// Id, full place, or its unambiguous end: `line1/oven`
+        twin: String,
+    },
 }
 
 /// Points and a range.

@@ -1,8 +1,10 @@
 //! `gateway`: which box speaks under a gateway's name, and what of it could not be taken.
 
+use std::path::Path;
+
 use common::api::{
     AcceptRequest, CertificateView, EnrolmentCodeCreated, EnrolmentCodeRequest, HeldBox, RevokeRequest,
-    Revoked, SetAsideView,
+    Revoked, SetAsideList, SetAsideView,
 };
 use common::text::counted;
 use reqwest::Method;
@@ -67,16 +69,39 @@ pub(super) async fn gateway(ctx: &Context, verb: Gateway) -> Result<Exit> {
                 )
             })?;
         }
-        Gateway::SetAside { gateway, limit } => {
+        Gateway::SetAside { gateway, frame: Some(frame), file: Some(file), .. } => {
+            save_frame(ctx, &gateway, frame, &file).await?;
+        }
+        Gateway::SetAside { gateway, limit, .. } => {
             let frames: Vec<SetAsideView> =
                 ctx.client.list(&["gateways", &gateway, "set-aside"], &[], limit).await?;
             ctx.out.show(&frames, |f| set_aside_table(f).text())?;
             if frames.is_empty() {
                 ctx.out.note("no frames were set aside");
             }
+            let request = ctx.client.request(Method::GET, &["gateways", &gateway, "set-aside"])?;
+            let all: SetAsideList = ctx.client.fetch(request.query(&[("limit", 1)])).await?;
+            if all.removed_frames > 0 {
+                let (frames, bytes) = (counted(all.removed_frames, "older frame"), size(all.removed_bytes));
+                ctx.out.note(&format!("{frames} ({bytes}) had to go: no more are kept of a gateway"));
+            }
         }
     }
     Ok(Exit::Ok)
+}
+
+/// Saves a frame that was set aside. The file appears when it is whole.
+async fn save_frame(ctx: &Context, gateway: &str, frame: u64, file: &Path) -> Result<()> {
+    let path = ["gateways", gateway, "set-aside", &frame.to_string()];
+    let response = ctx.client.send(ctx.client.request(Method::GET, &path)?).await?;
+    let bytes = response
+        .bytes()
+        .await
+        .map_err(|e| Error::new(Exit::Failed, format!("the frame was cut off: {e}")))?;
+    let failed = |e: std::io::Error| Error::new(Exit::Failed, format!("{}: {e}", file.display()));
+    common::files::replace(file, &bytes, 0o600).map_err(failed)?;
+    ctx.out.note(&format!("{}: {}", file.display(), counted(bytes.len() as u64, "byte")));
+    Ok(())
 }
 
 fn certificate_table(certificates: &[CertificateView]) -> Table {
@@ -89,9 +114,10 @@ fn certificate_table(certificates: &[CertificateView]) -> Table {
 }
 
 fn set_aside_table(frames: &[SetAsideView]) -> Table {
-    let mut table = Table::new(&["TIME", "CAUSE", "INCARNATION", ">FRAME", ">SIZE", "DETAIL"]);
+    let mut table = Table::new(&[">ID", "TIME", "CAUSE", "INCARNATION", ">FRAME", ">SIZE", "DETAIL"]);
     for f in frames {
         table.row([
+            f.id.clone(),
             time(f.at_us),
             f.cause.clone(),
             f.incarnation.map_or_else(|| "-".to_owned(), |i| i.to_string()),

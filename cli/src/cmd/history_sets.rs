@@ -1,4 +1,4 @@
-//! `history align`, `export` and `delete`: several points at once, and a part of one.
+//! `history align`, `export`, `delete` and `past`: several points at once, a part of one, and those that are no more.
 
 use std::fmt::Write;
 use std::fs::File;
@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use common::api::{
-    AlignedRequest, AlignedResponse, ExportFormat, ExportRequest, HistoryDeleted, Interpolation, PointRef,
+    AlignedRequest, AlignedResponse, ExportFormat, ExportRequest, HistoryDeleted, Interpolation, PastPoint,
+    PointRef,
 };
 use common::clock::format_us;
 use common::text::{counted, csv_field, csv_value};
@@ -28,6 +29,7 @@ pub(super) async fn run(ctx: &Context, of: HistoryOf) -> Result<Exit> {
         HistoryOf::Align(args) => align(ctx, args).await,
         HistoryOf::Export(args) => export(ctx, args).await,
         HistoryOf::Delete(args) => delete(ctx, args).await,
+        HistoryOf::Past { twin } => past(ctx, &twin).await,
         HistoryOf::Waveform(args) => super::history_waveform::run(ctx, args).await,
     }
 }
@@ -162,6 +164,19 @@ async fn export(ctx: &Context, args: Export) -> Result<Exit> {
     }
     std::fs::rename(&part, &args.file).map_err(|e| failed(&args.file, e))?;
     ctx.out.note(&format!("{}: {}", args.file.display(), counted(bytes as u64, "byte")));
+    Ok(Exit::Ok)
+}
+
+async fn past(ctx: &Context, twin: &str) -> Result<Exit> {
+    let found: Vec<PastPoint> = ctx.client.list(&["twins", twin, "past-points"], &[], u32::MAX).await?;
+    ctx.out.show(&found, |found| {
+        let mut table = Table::new(&["POINT", "UNIT"]);
+        found.iter().for_each(|p| table.row([p.point.clone(), p.unit.clone()]));
+        table.text()
+    })?;
+    if found.is_empty() {
+        ctx.out.note("all of its history is of points that it has");
+    }
     Ok(Exit::Ok)
 }
 

@@ -148,8 +148,9 @@ async fn accept(Part(id): Part<String>, Json(request): Json<AcceptRequest>) -> R
     Json(held()).into_response()
 }
 
-async fn set_aside() -> Json<Page<SetAsideView>> {
+async fn set_aside() -> Json<SetAsideList> {
     let frame = SetAsideView {
+        id: "3".into(),
         incarnation: Some(common::Incarnation(7)),
         seq: Some(41),
         at_us: NOW_US,
@@ -157,7 +158,7 @@ async fn set_aside() -> Json<Page<SetAsideView>> {
         detail: "no table".into(),
         bytes: 2048,
     };
-    Json(Page { items: vec![frame], next_cursor: None })
+    Json(SetAsideList { items: vec![frame], next_cursor: None, removed_frames: 12, removed_bytes: 4096 })
 }
 
 pub(crate) fn gateway() -> GatewayView {
@@ -240,6 +241,7 @@ fn router(world: Shared) -> Router {
         .route("/gateways", get(async || Json(Page { items: vec![gateway()], next_cursor: None })))
         .route("/gateways/{id}/accept", post(accept))
         .route("/gateways/{id}/set-aside", get(set_aside))
+        .route("/gateways/{id}/set-aside/3", get(async || vec![7u8; 2048]))
         .route("/audit", get(audit))
         .route("/switch", get(switch).put(set_switch))
         .route("/live", get(live))

@@ -63,6 +63,13 @@ impl From<StoreError> for ApiError {
             StoreError::NotFound { what } => Self::not_found(&what),
             StoreError::Conflict { what } | StoreError::Refused { what } => Self::new(Code::Conflict, what),
             StoreError::TooLarge { what } => Self::new(Code::TooLarge, what),
+            StoreError::Damaged { what } => {
+                tracing::error!(what, "storage is damaged");
+                // It does not pass by itself.
+                let detail = "a part of what is stored for this is damaged; the cloud's log names it: ask for another range, or \
+                              restore a backup";
+                Self::new(Code::Internal, detail)
+            }
             StoreError::Database { detail } => {
                 tracing::error!(detail, "storage refuses");
                 Self::new(Code::Unavailable, "storage is not available, try again later")

@@ -2,10 +2,11 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
 use cloud_core::{BoxError, GatewayKey};
 use common::api::{
-    AcceptRequest, GatewayCredential, GatewayRequest, GatewayView, HeldBox, Page, SetAsideView,
+    AcceptRequest, GatewayCredential, GatewayRequest, GatewayView, HeldBox, Page, SetAsideList,
 };
 use common::command::{LogEntry, Severity};
 use common::names::{Code, action};
@@ -128,8 +129,29 @@ pub(crate) async fn set_aside(
     _caller: Caller,
     Path(id): Path<String>,
     Params(paging): Params<Paging>,
-) -> Result<Json<Page<SetAsideView>>, ApiError> {
+) -> Result<Json<SetAsideList>, ApiError> {
     let key = known(&api, &id)?;
     let page = api.storage.set_aside_page(&key, paging.cursor.as_deref(), paging.rows()?).await;
-    Ok(Json(page.map_err(cursor_error)?))
+    let Page { items, next_cursor } = page.map_err(cursor_error)?;
+    let removed = api.storage.set_aside_removed(&key).await?;
+    let (removed_frames, removed_bytes) = (removed.frames, removed.bytes);
+    Ok(Json(SetAsideList { items, next_cursor, removed_frames, removed_bytes }))
+}
+
+/// One of them, as it was received.
+pub(crate) async fn set_aside_frame(
+    State(api): State<Api>,
+    _caller: Caller,
+    Path((id, frame)): Path<(String, String)>,
+) -> Result<Response, ApiError> {
+    let number = frame.parse().map_err(|_| {
+        ApiError::invalid(format!("`{frame}` is no id of a frame: the list of frames set aside has them"))
+    })?;
+    let key = known(&api, &id)?;
+    let bytes = api.storage.set_aside_bytes(&key, number).await?;
+    let bytes = bytes.ok_or_else(|| ApiError::not_found("frame set aside"))?;
+    let name = format!("attachment; filename=\"{}-{number}.frame\"", key.gateway);
+    let headers =
+        [(header::CONTENT_TYPE, "application/octet-stream".to_owned()), (header::CONTENT_DISPOSITION, name)];
+    Ok((headers, bytes).into_response())
 }

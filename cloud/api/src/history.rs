@@ -3,8 +3,9 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use cloud_core::align::Knot;
-use cloud_core::history::Spans;
-use common::api::{GapReason, HistoryGap, HistoryResponse, HistorySample, Resolution};
+use cloud_core::history::{Spans, StoredPoint};
+use common::PointSchema;
+use common::api::{GapReason, HistoryGap, HistoryResponse, HistorySample, Page, PastPoint, Resolution};
 use common::clock::parse_us;
 use common::names::Code;
 use serde::Deserialize;
@@ -40,7 +41,7 @@ pub(crate) async fn get(
     if !(1..=MOST_POINTS).contains(&max_points) {
         return Err(ApiError::invalid(format!("`max_points` is 1 to {MOST_POINTS}")));
     }
-    let Known { unit, online } = known(&api, &twin, &point)?;
+    let Known { unit, online } = known(&api, &twin, &point).await?;
     let mut history = api.storage.history(twin.id, &point, from_us, to_us, max_points).await?;
     until_now(&mut history.gaps, history.heard_us.filter(|_| !online), (from_us, to_us), now_us);
     let mut times = None;
@@ -93,15 +94,38 @@ pub(crate) struct Known {
     pub(crate) online: bool,
 }
 
-/// A point, which must be there.
-pub(crate) fn known(api: &Api, twin: &TwinRef, point: &str) -> Result<Known, ApiError> {
-    let state = api.world.read();
-    let of = state.twins.get(&twin.id);
-    let schema = of.and_then(|t| Some((t.online, &t.point(point)?.schema)));
-    let known = schema.map(|(online, schema)| Known { unit: schema.unit.clone(), online });
-    known.ok_or_else(|| {
-        ApiError::new(Code::UnknownPoint, format!("the twin {} has no point `{point}`", twin.asset))
+/// A point that the configuration has, or that has a history from when it did.
+pub(crate) async fn known(api: &Api, twin: &TwinRef, point: &str) -> Result<Known, ApiError> {
+    let current = |online: bool, schema: &PointSchema| Known { unit: schema.unit.clone(), online };
+    let (online, known) = {
+        let state = api.world.read();
+        let of = state.twins.get(&twin.id);
+        let online = of.is_some_and(|t| t.online);
+        (online, of.and_then(|t| t.point(point)).map(|p| current(online, &p.schema)))
+    };
+    if let Some(known) = known {
+        return Ok(known);
+    }
+    let stored = api.storage.stored_point(twin.id, point).await?;
+    stored.map(|s| Known { unit: s.unit, online }).ok_or_else(|| {
+        let detail = format!(
+            "the twin {} has no point `{point}`, and had none that is stored: `twinway history past` lists those that it had",
+            twin.asset
+        );
+        ApiError::new(Code::UnknownPoint, detail)
     })
+}
+
+/// Points of a twin that have a history and are no longer in its configuration.
+pub(crate) async fn past(State(api): State<Api>, twin: TwinRef) -> Result<Json<Page<PastPoint>>, ApiError> {
+    let mut stored = api.storage.stored_points(twin.id).await?;
+    {
+        let state = api.world.read();
+        let of = state.twins.get(&twin.id);
+        stored.retain(|s| of.and_then(|t| t.point(&s.point)).is_none());
+    }
+    let view = |s: StoredPoint| PastPoint { point: s.point, unit: s.unit, value_type: s.value_type };
+    Ok(Json(Page { items: stored.into_iter().map(view).collect(), next_cursor: None }))
 }
 
 /// Gaps end now, and a gateway that is away has told nothing since its last word: `heard_us`, if it is away.

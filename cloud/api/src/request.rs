@@ -153,9 +153,10 @@ pub(crate) fn cursor_error(error: StoreError) -> ApiError {
         StoreError::NotFound { .. } | StoreError::Conflict { .. } => {
             ApiError::invalid("`cursor` is not one that a page gave")
         }
-        StoreError::Refused { .. } | StoreError::TooLarge { .. } | StoreError::Database { .. } => {
-            error.into()
-        }
+        StoreError::Refused { .. }
+        | StoreError::TooLarge { .. }
+        | StoreError::Damaged { .. }
+        | StoreError::Database { .. } => error.into(),
     }
 }
 

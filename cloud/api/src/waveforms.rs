@@ -15,6 +15,7 @@ use serde::Deserialize;
 use crate::context::Api;
 use crate::error::ApiError;
 use crate::guard::TwinRef;
+use crate::history::known;
 use crate::paced;
 use crate::request::Params;
 
@@ -68,7 +69,7 @@ pub(crate) async fn list(
     if !(1..=MOST_BLOCKS).contains(&limit) {
         return Err(ApiError::invalid(format!("`limit` is 1 to {MOST_BLOCKS}")));
     }
-    let unit = unit(&api, &twin, &point)?;
+    let unit = known(&api, &twin, &point).await?.unit;
     let mut found = api.storage.waveforms(twin.id, &point, from_us, to_us, limit + 1).await?;
     let next_us = found.get(limit).map(|w| w.t0_us);
     found.truncate(limit);
@@ -98,7 +99,7 @@ pub(crate) async fn get(
     if !(1..=MOST_ROWS).contains(&max_points) {
         return Err(ApiError::invalid(format!("`max_points` is 1 to {MOST_ROWS}")));
     }
-    let unit = unit(&api, &twin, &point)?;
+    let unit = known(&api, &twin, &point).await?.unit;
     let ended = |_| ApiError::new(Code::Unavailable, "the service is stopping");
     let turn = Arc::clone(&api.blocks).acquire_owned().await.map_err(ended)?;
     let parts = api.storage.waveform(twin.id, &point, t0_us).await?;
@@ -159,14 +160,6 @@ fn block(
         min: extremes(f64::min),
         max: extremes(f64::max),
         values: if step == 1 { values.into_iter().map(there).collect() } else { Vec::new() },
-    })
-}
-
-fn unit(api: &Api, twin: &TwinRef, point: &str) -> Result<String, ApiError> {
-    let state = api.world.read();
-    let schema = state.twins.get(&twin.id).and_then(|t| t.point(point)).map(|p| &p.schema);
-    schema.map(|s| s.unit.clone()).ok_or_else(|| {
-        ApiError::new(Code::UnknownPoint, format!("the twin {} has no such point", twin.asset))
     })
 }
 

@@ -229,3 +229,36 @@ async fn a_gateway_that_is_away_has_told_nothing_since() {
     let span = (gaps[0]["from_us"].as_i64().unwrap(), gaps[0]["to_us"].as_i64().unwrap());
     assert_eq!(span, (now - 3_600_000_000 + 10, now), "from its last word, and not beyond now");
 }
+
+/// `temp` was renamed: what it had is under its name, for who sees the twin.
+#[tokio::test(start_paused = true)]
+async fn a_point_that_the_configuration_has_no_more_is_read_exported_and_deleted() {
+    let rig = Rig::new();
+    let admin = rig.token("admin", &[("plant", Role::Admin)]);
+    let other = rig.token("other", &[("plant/winding", Role::Admin)]);
+    let path = format!("/api/v1/twins/{OVEN}/points/temp/history");
+    let answer = rig.ask("GET", &path).bearer(&admin).send().await.ok(200).json();
+    assert_eq!((&answer["point"], &answer["unit"]), (&json!("temp"), &json!("Cel")));
+    assert_eq!(rig.ask("GET", &path).bearer(&other).send().await.problem(404), "not_found");
+    let list = format!("/api/v1/twins/{OVEN}/past-points");
+    let answer = rig.ask("GET", &list).bearer(&admin).send().await.ok(200).json();
+    assert_eq!(answer["items"], json!([{"point": "temp", "unit": "Cel", "type": "f64"}]));
+    let body = json!({"points": [of("line1/oven", "temp")], "from": "1795000000000001", "to": "1795000180000000",
+        "step_ms": 60_000});
+    let answer =
+        rig.ask("POST", "/api/v1/history/aligned").bearer(&admin).json(&body).send().await.ok(200).json();
+    assert_eq!(answer["columns"][0]["unit"], "Cel");
+    let body = json!({"points": [of("line1/oven", "temp")], "from": "-1h", "format": "csv"});
+    rig.ask("POST", "/api/v1/history/export").bearer(&admin).json(&body).send().await.ok(200);
+    let blocks = format!("/api/v1/twins/{OVEN}/points/temp/waveforms");
+    rig.ask("GET", &blocks).bearer(&admin).send().await.ok(200);
+    let delete = format!("{path}?from=-2h&to=-1h");
+    assert_eq!(rig.ask("DELETE", &delete).bearer(&other).send().await.problem(404), "not_found");
+    rig.ask("DELETE", &delete).bearer(&admin).send().await.ok(200);
+    let entry = rig.storage.entries().into_iter().find(|e| e.action == "history.deleted").unwrap();
+    assert_eq!(entry.target, "plant/coating/line1/oven/temp");
+    let never = format!("/api/v1/twins/{OVEN}/points/never/history");
+    let answer = rig.ask("GET", &never).bearer(&admin).send().await;
+    assert_eq!(answer.problem(404), "unknown_point");
+    assert!(answer.json()["detail"].as_str().unwrap().contains("twinway history past"));
+}

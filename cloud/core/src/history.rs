@@ -5,7 +5,7 @@ use common::TwinId;
 use common::api::{HistoryTimes, Interpolation};
 use common::command::LogEntry;
 use common::wire::Waveform;
-use common::{Quality, Value};
+use common::{Quality, Value, ValueType};
 
 use crate::align::{Column, Grid, Knot};
 use crate::storage::StoreError;
@@ -45,6 +45,17 @@ pub struct WaveformEntry {
     pub stored: u64,
     /// Bytes that they take.
     pub bytes: u64,
+}
+
+/// A point that has a history, whether or not the configuration still has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredPoint {
+    /// Its name.
+    pub point: String,
+    /// Its unit when the configuration had it last, else when its first sample came; empty if none, or not known.
+    pub unit: String,
+    /// Type of its values then, if known.
+    pub value_type: Option<ValueType>,
 }
 
 /// A point to be aligned.
@@ -142,6 +153,12 @@ pub trait HistoryStorage: Send + Sync {
     async fn waveform(&self, _twin: TwinId, _point: &str, _t0_us: i64) -> Result<Vec<Waveform>, StoreError> {
         Ok(Vec::new())
     }
+
+    /// A point that ever had a sample, also if the configuration has it no more; none of an unknown twin.
+    async fn stored_point(&self, twin: TwinId, point: &str) -> Result<Option<StoredPoint>, StoreError>;
+
+    /// All points of a twin of which compacted samples, roll-ups or waveforms are left, by name.
+    async fn stored_points(&self, twin: TwinId) -> Result<Vec<StoredPoint>, StoreError>;
 
     /// Deletes a point's samples in `from_us..to_us` (and blocks of waveforms that begin there) from samples and roll-ups, with an audit entry, in one
     /// transaction; history shows a gap in their place. How many there were. What is accepted later stays. `Conflict`

@@ -3,6 +3,7 @@
 
 pub mod access;
 pub mod align;
+mod aside;
 pub mod assets;
 pub mod boxes;
 pub mod configuration;

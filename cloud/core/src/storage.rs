@@ -8,17 +8,17 @@ use async_trait::async_trait;
 use common::alarm::AlarmView;
 use common::api::{
     ApiKeyView, CommandView, DesiredEntry, DesiredView, GrantView, HistoryGap, HistoryPoint, Page,
-    Resolution, SetAsideView, UserView,
+    Resolution, UserView,
 };
 use common::command::{CommandUpdate, DesiredUpdate, LogEntry, Requester, Severity};
-use common::wire::{Frame, Known};
+use common::wire::Frame;
 use common::{
     AlarmId, CommandId, CommandState, GatewayId, Incarnation, IntervalSet, Schema, SchemaHash, TenantId,
     TwinId,
 };
 use uuid::Uuid;
 
-use crate::boxes::Boxes;
+pub use crate::aside::{AsideRemoved, BoxStorage, KeptAside, SetAside};
 use crate::configuration::ConfigurationStorage;
 use crate::enrol::CertificateStorage;
 use crate::history::HistoryStorage;
@@ -50,6 +50,12 @@ pub enum StoreError {
     #[error("too large: {what}")]
     TooLarge {
         /// What is, and what can be asked for instead.
+        what: String,
+    },
+    /// A part of what is stored cannot be read any more. Nothing was changed.
+    #[error("{what}")]
+    Damaged {
+        /// Which, and what is wrong with it.
         what: String,
     },
     /// The database refuses. Nothing was changed.
@@ -198,6 +204,18 @@ pub trait FrameStorage: Send + Sync {
         0
     }
 
+    /// Samples that were accepted and are of points that their schema lacks, since the database was made: they are in no history. The
+    /// first of each schema are told in the audit.
+    async fn unknown_samples(&self) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+
+    /// Parts of what is stored (chunks of history, frames) that were found damaged since it was opened. They are left out, and told in
+    /// the audit.
+    fn damaged(&self) -> u64 {
+        0
+    }
+
     /// Turns accepted frames into column chunks, roll-ups and last values, in one transaction, at most
     /// `limit` frames. Returns how many.
     async fn compact_frames(&self, limit: usize) -> Result<usize, StoreError>;
@@ -336,54 +354,6 @@ pub trait AuditStorage: Send + Sync {
         cursor: Option<&str>,
         limit: usize,
     ) -> Result<Page<LogEntry>, StoreError>;
-}
-
-/// A frame that could not be read or stored.
-#[derive(Debug, Clone)]
-pub struct SetAside {
-    /// From whom.
-    pub gateway: Arc<GatewayKey>,
-    /// Its rank and sequence; none if they cannot be read.
-    pub name: Option<(u64, u64)>,
-    /// What was at fault, in one word.
-    pub cause: &'static str,
-    /// The same for people.
-    pub detail: String,
-    /// As received.
-    pub bytes: Arc<[u8]>,
-    /// When, UTC us.
-    pub at_us: i64,
-}
-
-/// The boxes behind gateways' names, and what they sent that could not be taken.
-#[async_trait]
-pub trait BoxStorage: Send + Sync {
-    /// What is known of a gateway's boxes; the default if nothing is.
-    async fn boxes(&self, gateway: &GatewayKey) -> Result<Boxes, StoreError>;
-
-    /// Keeps it, with entries for the audit.
-    async fn keep_boxes(
-        &self,
-        gateway: &GatewayKey,
-        boxes: &Boxes,
-        audit: &[LogEntry],
-    ) -> Result<(), StoreError>;
-
-    /// Keeps frames aside with the marks of those that have a name: they count as stored. True for each that is new;
-    /// one without a name is known by its bytes. Of each gateway at most 1,000 frames and 16 MiB are kept, the newest.
-    /// A rank that `hello` did not give to the gateway: `NotFound`, nothing stored.
-    async fn set_aside(&self, frames: &[SetAside], audit: &[LogEntry]) -> Result<Vec<bool>, StoreError>;
-
-    /// Frames of a gateway that are kept aside, newest first.
-    async fn set_aside_page(
-        &self,
-        gateway: &GatewayKey,
-        cursor: Option<&str>,
-        limit: usize,
-    ) -> Result<Page<SetAsideView>, StoreError>;
-
-    /// The names of those that have one.
-    async fn set_aside_names(&self, gateway: &GatewayKey) -> Result<Vec<Known>, StoreError>;
 }
 
 /// An account with its password's hash.

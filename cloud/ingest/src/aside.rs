@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use cloud_core::storage::SetAside;
+use cloud_core::storage::{AsideRemoved, SetAside};
 use cloud_core::{GatewayKey, StoreError};
 use common::command::{LogEntry, Severity};
 use common::names::{Code, action};
@@ -19,20 +19,32 @@ use crate::outbox::{End, Outbox};
 /// People are told of a gateway's frames at most this often.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 
+/// What people are told of a gateway, and when they were last.
+#[derive(Default)]
+struct OfGateway {
+    set_aside: Option<(Instant, u64)>,
+    removed: Option<Instant>,
+    /// Removed since.
+    untold: AsideRemoved,
+}
+
 /// When people were told last, by gateway, and how many frames there were since.
 #[derive(Default)]
-pub(crate) struct Told(Mutex<HashMap<GatewayKey, (Instant, u64)>>);
+pub(crate) struct Told(Mutex<HashMap<GatewayKey, OfGateway>>);
 
 impl Told {
+    fn with<R>(&self, key: &GatewayKey, change: impl FnOnce(&mut OfGateway) -> R) -> R {
+        change(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(key.clone()).or_default())
+    }
+
     /// The next frame is told of again.
     fn forget(&self, key: &GatewayKey) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        self.with(key, |of| of.set_aside = None);
     }
 
     /// How many more there were since the last entry, if another one is due.
     fn due(&self, key: &GatewayKey) -> Option<u64> {
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match told.get_mut(key) {
+        self.with(key, |of| match &mut of.set_aside {
             Some((at, more)) if at.elapsed() < TELL_EVERY => {
                 *more += 1;
                 None
@@ -42,10 +54,23 @@ impl Told {
                 Some(std::mem::take(more))
             }
             None => {
-                told.insert(key.clone(), (Instant::now(), 0));
+                of.set_aside = Some((Instant::now(), 0));
                 Some(0)
             }
-        }
+        })
+    }
+
+    /// What was removed since the last entry, this included, if another one is due.
+    fn removed(&self, key: &GatewayKey, more: AsideRemoved) -> Option<AsideRemoved> {
+        self.with(key, |of| {
+            of.untold.frames += more.frames;
+            of.untold.bytes += more.bytes;
+            if of.untold.frames == 0 || of.removed.is_some_and(|at| at.elapsed() < TELL_EVERY) {
+                return None;
+            }
+            of.removed = Some(Instant::now());
+            Some(std::mem::take(&mut of.untold))
+        })
     }
 }
 
@@ -99,14 +124,15 @@ impl Shared {
         };
         let kept = self.parts.storage.set_aside(&[frame], entry.as_slice()).await;
         // Nobody was told.
-        let new = kept.inspect_err(|_| self.told.forget(key))?;
-        if new.first() == Some(&true) {
+        let kept = kept.inspect_err(|_| self.told.forget(key))?;
+        if kept.new.first() == Some(&true) {
             self.parts.metrics.set_aside(cause);
             tracing::error!(gateway = %key, cause, detail, "{of} was set aside");
         }
         if let Some(entry) = &entry {
             self.parts.sink.event(entry);
         }
+        self.tell_removed(key, kept.removed).await;
         let frames = name.map(|(_, incarnation, seq)| {
             let seqs: IntervalSet = vec![(seq, seq)].into();
             Known { incarnation, seqs }
@@ -124,6 +150,37 @@ impl Shared {
             outbox.overrun();
         }
         Ok(())
+    }
+
+    /// Tells that frames that were set aside had to go for others. They are counted in storage in any case.
+    async fn tell_removed(&self, key: &GatewayKey, removed: AsideRemoved) {
+        self.parts.metrics.aside_removed(removed.frames);
+        let Some(AsideRemoved { frames, bytes }) = self.told.removed(key, removed) else { return };
+        let gateway = &key.gateway;
+        let entry = LogEntry {
+            at_us: self.parts.clock.now_us(),
+            actor: "system".into(),
+            action: action::FRAME_ASIDE_REMOVED.into(),
+            target: gateway.to_string(),
+            twin: None,
+            severity: Severity::Alarm,
+            code: None,
+            detail: format!(
+                "{frames} of the oldest frames that were set aside ({bytes} bytes) had to go, because more came than are kept of a \
+                 gateway; their gaps stay. `twinway gateway set-aside {gateway}` lists the others, with `--frame` it saves one"
+            ),
+        };
+        match self.parts.storage.append_audit(&entry).await {
+            Ok(()) => self.parts.sink.event(&entry),
+            Err(error) => {
+                tracing::error!(gateway = %key, frames, bytes, %error, "frames set aside had to go, and nobody is told");
+                self.told.with(key, |of| {
+                    of.removed = None;
+                    of.untold.frames += frames;
+                    of.untold.bytes += bytes;
+                });
+            }
+        }
     }
 
     /// The names of frames that came together cannot be told: the gateway sends them one by one.

@@ -29,6 +29,7 @@ pub struct Metrics {
     samples: Counter,
     refused: Family<Cause, Counter>,
     set_aside: Family<Cause, Counter>,
+    aside_removed: Counter,
     commit_seconds: Histogram,
     sessions: Gauge,
 }
@@ -40,6 +41,7 @@ impl Default for Metrics {
             samples: Counter::default(),
             refused: Family::default(),
             set_aside: Family::default(),
+            aside_removed: Counter::default(),
             commit_seconds: Histogram::new(exponential_buckets(0.0005, 2.0, 14)),
             sessions: Gauge::default(),
         }
@@ -57,6 +59,8 @@ impl Metrics {
         registry.register(name, help, self.refused.clone());
         let (name, help) = metric::CLOUD_SET_ASIDE;
         registry.register(name, help, self.set_aside.clone());
+        let (name, help) = metric::CLOUD_SET_ASIDE_REMOVED;
+        registry.register(name, help, self.aside_removed.clone());
         let (name, help) = metric::CLOUD_COMMIT_SECONDS;
         registry.register(name, help, self.commit_seconds.clone());
         let (name, help) = metric::CLOUD_SESSIONS;
@@ -74,6 +78,10 @@ impl Metrics {
 
     pub(crate) fn set_aside(&self, cause: &'static str) {
         self.set_aside.get_or_create(&Cause { cause }).inc();
+    }
+
+    pub(crate) fn aside_removed(&self, frames: u64) {
+        self.aside_removed.inc_by(frames);
     }
 
     pub(crate) fn committed(&self, accepted: u64, duplicate: u64, samples: u64, seconds: f64) {

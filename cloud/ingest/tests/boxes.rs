@@ -199,7 +199,10 @@ async fn frames_that_cannot_be_taken_are_set_aside_and_those_after_them_are_take
     let mut causes: Vec<_> = rig.store.aside.lock().unwrap().iter().map(|a| (a.name, a.cause)).collect();
     causes.sort_unstable();
     assert_eq!(causes, [(Some((1, 2)), "frame"), (Some((1, 3)), "schema"), (Some((1, 4)), "storage")]);
-    assert_eq!(actions(&rig), [action::FRAME_SET_ASIDE], "people are told once a minute");
+    let told = [action::FRAME_SET_ASIDE, action::FRAME_ASIDE_REMOVED];
+    assert_eq!(actions(&rig), told, "people are told of each once a minute");
+    let detail = rig.store.audit.lock().unwrap()[1].detail.clone();
+    assert!(detail.starts_with("1 of the oldest frames that were set aside (9 bytes)"), "{detail}");
 
     // Without a name it is set aside all the same, once, and not acknowledged.
     for bytes in [vec![1, 2, 3], vec![1, 2, 3], frame("g1", 1, 0), frame("g1", 1, u64::MAX)] {

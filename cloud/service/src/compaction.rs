@@ -37,6 +37,8 @@ pub(crate) struct Compaction {
     uncompacted: Gauge,
     bytes: Gauge,
     free: Gauge,
+    damaged: Gauge,
+    unknown: Gauge,
 }
 
 impl Compaction {
@@ -47,8 +49,8 @@ impl Compaction {
         most_samples: usize,
     ) -> Self {
         let seconds = Histogram::new(exponential_buckets(0.001, 2.0, 14));
-        let [uncompacted, bytes, free] = Default::default();
-        Self { storage, options, waiting, most_samples, seconds, uncompacted, bytes, free }
+        let [uncompacted, bytes, free, damaged, unknown] = Default::default();
+        Self { storage, options, waiting, most_samples, seconds, uncompacted, bytes, free, damaged, unknown }
     }
 
     pub(crate) fn register(&self, registry: &mut Registry) {
@@ -60,6 +62,10 @@ impl Compaction {
         registry.register(name, help, self.bytes.clone());
         let (name, help) = metric::CLOUD_STORE_FREE;
         registry.register(name, help, self.free.clone());
+        let (name, help) = metric::CLOUD_DAMAGED;
+        registry.register(name, help, self.damaged.clone());
+        let (name, help) = metric::CLOUD_UNKNOWN_POINTS;
+        registry.register(name, help, self.unknown.clone());
     }
 
     /// Runs until drained. A failure ends it: the supervisor starts it again after a pause.
@@ -127,10 +133,12 @@ impl Compaction {
 
     fn tell(&self) {
         self.uncompacted.set(i64::try_from((self.waiting)().0).unwrap_or(i64::MAX));
+        self.damaged.set(i64::try_from(self.storage.damaged()).unwrap_or(i64::MAX));
     }
 
     async fn tell_room(&self) -> Result<(), StoreError> {
         let room = self.storage.room().await?;
+        self.unknown.set(i64::try_from(self.storage.unknown_samples().await?).unwrap_or(i64::MAX));
         self.bytes.set(i64::try_from(room.bytes).unwrap_or(i64::MAX));
         self.free.set(i64::try_from(room.free).unwrap_or(i64::MAX));
         Ok(())

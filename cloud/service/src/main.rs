@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use cloud_store::Place;
+use common::clock::format_us;
 use common::text::counted;
 use common::{Drain, Opening};
 use tokio::signal::unix::{SignalKind, signal};
@@ -234,6 +235,7 @@ fn restore(from: &Path, path: &Path, replace: bool, config: &Config) -> anyhow::
     say(&format!("{} is restored from {}", path.display(), from.display()))?;
     if let Some(aside) = aside {
         say(&format!("the database that was there is {}", aside.display()))?;
+        tell_deleted(path, &aside)?;
     }
     let list = twinway_cloud::revocations(config);
     say(&match list.exists() {
@@ -245,6 +247,25 @@ fn restore(from: &Path, path: &Path, replace: bool, config: &Config) -> anyhow::
         ),
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What was deleted on request since the backup is there again.
+fn tell_deleted(restored: &Path, before: &Path) -> anyhow::Result<()> {
+    let deleted = match cloud_store::deleted_since(restored, before) {
+        Ok(deleted) => deleted,
+        Err(error) => {
+            say(&format!(
+                "what was deleted on request since the backup is there again, and which that is cannot be read ({error}): delete it once \
+                 more by your own list"
+            ))?;
+            return Ok(());
+        }
+    };
+    for cloud_store::Deleted { point, from_us, to_us, .. } in &deleted {
+        let (from, to) = (format_us(*from_us), format_us(*to_us));
+        say(&format!("is there again: twinway history delete {point} --from {from} --to {to} --reason ..."))?;
+    }
+    Ok(())
 }
 
 fn shrink(path: &Path) -> anyhow::Result<ExitCode> {

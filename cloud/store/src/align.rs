@@ -15,6 +15,7 @@ use common::gaps::merge;
 use crate::bucket::{self, Bucket, Buckets};
 use crate::codec::{Row, text_of};
 use crate::compact::REMOVED;
+use crate::damage::Damage;
 use crate::db::Result;
 use crate::gaps;
 use crate::history::{Chunk, Source, find, too_large};
@@ -44,6 +45,7 @@ pub(crate) fn aligned(
     grid: Grid,
     method: Interpolation,
     now: i64,
+    damage: &Damage,
 ) -> Result<Vec<Column>> {
     // As for a history: the tail and the chunks of all points are of one moment.
     let guard = tail.read().unwrap_or_else(PoisonError::into_inner);
@@ -52,7 +54,7 @@ pub(crate) fn aligned(
     let waiting = guard.of(&series.iter().flatten().copied().collect::<Vec<_>>());
     drop(guard);
     let mut tails = waiting.rows()?.into_iter();
-    let mut source = |series| Source::new(&tx, series, tails.next().unwrap_or_default());
+    let mut source = |series| Source::new(&tx, series, tails.next().unwrap_or_default()).leaving_out(damage);
     let sources: Vec<_> = series.into_iter().map(|s| s.map(&mut source)).collect();
     let end = grid.time(grid.rows).saturating_add(grid.step_us);
     let mut streams: HashMap<TwinId, Streams> = HashMap::new();
@@ -73,6 +75,7 @@ pub(crate) fn aligned(
         missing.extend(gaps::away(heard, point.online, now));
         if let Some(source) = &source {
             missing.extend(gaps::removed(&tx, source.series)?);
+            missing.extend(source.damaged());
         }
         columns.push(align(&knots, &merge(missing, from, end, 0), grid, method));
     }

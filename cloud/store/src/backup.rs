@@ -143,53 +143,6 @@ fn each(
     Ok(n)
 }
 
-/// Verifies a backup and puts it in the place of a database, under a new identity. Where the database that was there was
-/// moved to, if there was one.
-///
-/// # Errors
-/// When a cloud uses the database, the backup is damaged, or there is a database and `replace` is false. Nothing has
-/// changed then.
-pub fn restore(file: &Path, to: &Path, replace: bool) -> Result<Option<PathBuf>> {
-    if let Some(folder) = to.parent() {
-        std::fs::create_dir_all(folder).map_err(io(folder))?;
-    }
-    let _lock = sqlite::lock(to)?;
-    let aside = beside(to, ".before-restore");
-    if to.exists() && !replace {
-        return Err(refused(format!("{}: is there already; replace it if it is to go", to.display())));
-    }
-    if to.exists() && aside.exists() {
-        let what = "is there from the last time; move it elsewhere first";
-        return Err(refused(format!("{}: {what}", aside.display())));
-    }
-    verify(file)?;
-    let part = beside(to, ".restoring");
-    remove(&part)?;
-    std::fs::copy(file, &part).map_err(io(&part))?;
-    let conn = Connection::open(&part).map_err(in_file(&part))?;
-    let has: bool = conn
-        .prepare("SELECT 1 FROM sqlite_schema WHERE name = 'store'")
-        .and_then(|mut s| s.exists([]))
-        .map_err(in_file(&part))?;
-    if has {
-        // The next opening gives it a new one.
-        conn.execute("DELETE FROM store", []).map_err(in_file(&part))?;
-    }
-    conn.close().map_err(|(_, e)| in_file(&part)(e))?;
-    sync(&part).map_err(io(&part))?;
-    let was_there = to.exists();
-    for end in ["", "-wal", "-shm"] {
-        // What its log holds belongs to the old one.
-        let old = beside(to, end);
-        if old.exists() {
-            std::fs::rename(&old, beside(&aside, end)).map_err(io(&old))?;
-        }
-    }
-    std::fs::rename(&part, to).map_err(io(to))?;
-    sync_folder(to)?;
-    Ok(was_there.then_some(aside))
-}
-
 /// Writes a database anew without the room that is free in it, verifies that, and puts it in its place. Its size before and after.
 ///
 /// # Errors
@@ -224,7 +177,7 @@ pub fn shrink(path: &Path) -> Result<(u64, u64)> {
 }
 
 /// Brings all of a database's log into its file: it is one file then, without a log beside it.
-fn without_log(conn: &Connection, path: &Path) -> Result<()> {
+pub(crate) fn without_log(conn: &Connection, path: &Path) -> Result<()> {
     let mode: String = conn
         .pragma_update_and_check(None, "journal_mode", "DELETE", |row| row.get(0))
         .map_err(in_file(path))?;
@@ -234,22 +187,22 @@ fn without_log(conn: &Connection, path: &Path) -> Result<()> {
     Ok(())
 }
 
-fn open_reader(path: &Path) -> Result<Connection> {
+pub(crate) fn open_reader(path: &Path) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(path, flags).map_err(in_file(path))?;
     conn.busy_timeout(std::time::Duration::from_secs(5)).map_err(in_file(path))?;
     Ok(conn)
 }
 
-fn in_file(path: &Path) -> impl Fn(rusqlite::Error) -> StoreError + '_ {
+pub(crate) fn in_file(path: &Path) -> impl Fn(rusqlite::Error) -> StoreError + '_ {
     |e| refused(format!("{}: {}", path.display(), db(e)))
 }
 
-fn io(path: &Path) -> impl Fn(std::io::Error) -> StoreError + '_ {
+pub(crate) fn io(path: &Path) -> impl Fn(std::io::Error) -> StoreError + '_ {
     |e| refused(format!("{}: {e}", path.display()))
 }
 
-fn beside(path: &Path, end: &str) -> PathBuf {
+pub(crate) fn beside(path: &Path, end: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(end);
     PathBuf::from(name)
@@ -260,7 +213,7 @@ fn digest_file(path: &Path) -> PathBuf {
     beside(path, ".sha256")
 }
 
-fn remove(path: &Path) -> Result<()> {
+pub(crate) fn remove(path: &Path) -> Result<()> {
     match std::fs::remove_file(path) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(io(path)(e)),
         _ => Ok(()),
@@ -274,11 +227,11 @@ fn like(file: &Path, other: &Path) -> std::io::Result<()> {
     std::fs::set_permissions(file, of.permissions())
 }
 
-fn sync(path: &Path) -> std::io::Result<()> {
+pub(crate) fn sync(path: &Path) -> std::io::Result<()> {
     File::open(path)?.sync_all()
 }
 
-fn sync_folder(of: &Path) -> Result<()> {
+pub(crate) fn sync_folder(of: &Path) -> Result<()> {
     let folder = of.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     sync(folder).map_err(io(folder))
 }

@@ -24,7 +24,7 @@ use crate::sqlite::Checkpointer;
 use crate::stamps::{self, Cells, STAMPS, Stamps};
 use crate::tail::{Batch, FrameKey, SeriesId, Tail};
 use crate::writer::Writer;
-use crate::{Shared, accounts, commands, retention, times};
+use crate::{Shared, accounts, commands, damage, retention, times};
 
 /// When chunks grow.
 #[derive(Debug, Clone, Copy)]
@@ -103,9 +103,13 @@ pub(crate) fn upkeep(shared: &Shared, time: Duration) -> Result<bool> {
     let mut upkeep = shared.upkeep.lock().unwrap_or_else(PoisonError::into_inner);
     let began = shared.clock.mono_us();
     let is_due = |last: Option<u64>, every: u64| last.is_none_or(|last| began.saturating_sub(last) >= every);
+    damage::tell(shared)?;
     if is_due(upkeep.maintained, MAINTAIN_EVERY_US) {
-        maintain(shared)?;
+        // Noted before: what cannot be done must not keep all else from being done.
         upkeep.maintained = Some(began);
+        if let Err(error) = maintain(shared) {
+            tracing::error!(%error, "not all that is beyond its time could be removed: tried again in ten minutes");
+        }
     }
     if let Some(checkpointer) = &upkeep.checkpointer
         && is_due(upkeep.checkpointed, CHECKPOINT_EVERY_US)
@@ -444,13 +448,13 @@ fn small(n: usize) -> i64 {
 /// What is done now and then: what has ended is forgotten, and raw samples beyond their time are removed.
 fn maintain(shared: &Shared) -> Result<()> {
     let now = shared.clock.now_us();
-    shared.writer.run(move |w| {
+    let purged = shared.writer.run(move |w| {
         w.change(|tx| {
             accounts::purge_sessions(tx, now)?;
             commands::purge_keys(tx, now)
         })
-    })?;
-    retention::apply(shared, now)
+    });
+    retention::apply(shared, now).and(purged)
 }
 
 #[cfg(test)]

@@ -23,6 +23,10 @@ pub(crate) const MIGRATIONS: &[(&str, &str)] = &[
     (include_str!("speaks.sql"), ""),
     (include_str!("configurations.sql"), ""),
     (include_str!("updates.sql"), "ALTER TABLE release_parts ALTER COLUMN bytes SET STORAGE EXTERNAL;"),
+    (include_str!("points.sql"), ""),
+    (include_str!("aside.sql"), ""),
+    (include_str!("damaged.sql"), ""),
+    (include_str!("lacking.sql"), ""),
 ];
 
 /// The version since which chunks may refer to stamps.
@@ -38,7 +42,7 @@ pub(crate) fn refused(detail: impl Into<String>) -> StoreError {
 
 /// Something of ours that stands in the database and cannot be read.
 pub(crate) fn damaged(what: impl std::fmt::Display, why: impl std::fmt::Display) -> StoreError {
-    refused(format!("{what} is damaged: {why}"))
+    StoreError::Damaged { what: format!("{what} is damaged: {why}") }
 }
 
 /// The database was made by a newer program, or is half a copy (see `Conn::set_version`).

@@ -13,6 +13,7 @@ use common::api::HistoryGap;
 use crate::bucket::{self, Bucket, Buckets, LEVELS};
 use crate::codec::Row;
 use crate::compact::REMOVED;
+use crate::damage::Damage;
 use crate::db::Result;
 use crate::gaps;
 use crate::history::{Chunk, Source, find};
@@ -29,6 +30,7 @@ pub(crate) fn durations(
     twin: TwinId,
     point: &str,
     spans: &Spans,
+    damage: &Damage,
 ) -> Result<Durations> {
     let guard = tail.read().unwrap_or_else(PoisonError::into_inner);
     let tx = conn.read()?;
@@ -38,16 +40,26 @@ pub(crate) fn durations(
     let (from, to) = (spans.from_us, spans.to_us.min(spans.now_us));
     let mut walk = Walk::new(spans, (from, to));
     if let Some(series) = series.filter(|_| from < to) {
-        let source = Source::new(&tx, series, tail.rows()?.pop().unwrap_or_default());
+        let source = Source::new(&tx, series, tail.rows()?.pop().unwrap_or_default()).leaving_out(damage);
         let before = source.before(from)?;
         let since = before.as_ref().map_or(from, |row| row.t.min(from));
         let (mut missing, heard) = gaps::of_twin(&tx, twin, (since, to))?;
         missing.extend(gaps::removed(&tx, series)?);
         missing.extend(gaps::away(heard, spans.online, spans.now_us));
-        walk.unknown = unknown(&missing);
-        walk.held = before.map_or(Held::Nothing, Held::Row);
-        walk.level(&source, level(spans), from, to)?;
-        walk.until(to);
+        let mut damaged = source.damaged();
+        loop {
+            let all: Vec<_> = missing.iter().chain(&damaged).cloned().collect();
+            walk.unknown = unknown(&all);
+            walk.held = before.clone().map_or(Held::Nothing, Held::Row);
+            walk.level(&source, level(spans), from, to)?;
+            walk.until(to);
+            // What turned out to be damaged on the way is a gap from the beginning.
+            let found = source.damaged();
+            if found.len() == damaged.len() {
+                break;
+            }
+            (damaged, walk) = (found, Walk::new(spans, (from, to)));
+        }
     }
     Ok(walk.end())
 }

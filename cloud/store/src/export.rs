@@ -7,6 +7,7 @@ use common::TwinId;
 
 use crate::codec::Row;
 use crate::compact::REMOVED;
+use crate::damage::Damage;
 use crate::db::Result;
 use crate::history::{Source, find};
 use crate::sql::Conn;
@@ -22,6 +23,7 @@ pub(crate) fn samples(
     point: &str,
     (from, to): (i64, i64),
     most: usize,
+    damage: &Damage,
 ) -> Result<SamplePage> {
     let guard = tail.read().unwrap_or_else(PoisonError::into_inner);
     let tx = conn.read()?;
@@ -29,7 +31,7 @@ pub(crate) fn samples(
     let tail = guard.of(series.as_slice());
     drop(guard);
     let Some(series) = series.filter(|_| from < to) else { return Ok(SamplePage::default()) };
-    let source = Source::new(&tx, series, tail.rows()?.pop().unwrap_or_default());
+    let source = Source::new(&tx, series, tail.rows()?.pop().unwrap_or_default()).leaving_out(damage);
     let mut chunks = source.chunks(from, to)?;
     chunks.retain(|c| c.class != REMOVED);
     // By their beginnings: up to the beginning of the first chunk that is left out, all is there.

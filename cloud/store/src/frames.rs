@@ -6,18 +6,19 @@ use std::sync::{Arc, PoisonError};
 
 use cloud_core::storage::KnownIncarnation;
 use cloud_core::{GatewayKey, NewFrame, StoreError};
-use common::api::CommandView;
-use common::command::CommandUpdate;
+use common::api::{CommandView, GapReason};
+use common::command::{CommandUpdate, LogEntry, Severity};
+use common::names::action;
 use common::wire::{Body, Frame};
 use common::{Incarnation, Opening, Sample, Schema, SchemaHash};
 
-use crate::db::{Result, damaged, from_sql, to_sql};
+use crate::db::{Result, damaged, from_sql, refused, to_sql};
 use crate::log::{self, Entry};
 use crate::marks::Pending;
-use crate::sql::{Conn, Tx, params};
+use crate::sql::{Commit, Conn, Tx, params};
 use crate::tail::{FrameKey, NO_SERIES, Numbers, Tail, Waiting};
 use crate::writer::{Cache, KnownSchema, Rank, Writer};
-use crate::{alarms, commands, desired, gaps, schemas, waveforms};
+use crate::{alarms, boxes, commands, desired, gaps, schemas, waveforms};
 
 /// The last word of a gateway is stored at most this often.
 const LAST_WORD_EVERY_US: i64 = 1_000_000;
@@ -199,11 +200,14 @@ fn accept_one<'a>(
     let waiting = match &new.frame.body {
         Body::Samples(samples) => {
             let schema = schemas::known(tx, cache, header.schema, &new.schema, now)?;
-            waiting(tx, schema, new, samples)?
+            let (waiting, unknown) = waiting(tx, schema, new, samples)?;
+            schemas::lacks(tx, (new, gateway_row), schema_row, unknown, now)?;
+            waiting
         }
         Body::Waveform(wave) => {
             let schema = schemas::known(tx, cache, header.schema, &new.schema, now)?;
-            waveforms::put(tx, schema, new, wave)?;
+            let unknown = if waveforms::put(tx, schema, new, wave)? { 0 } else { wave.values.len() };
+            schemas::lacks(tx, (new, gateway_row), schema_row, unknown, now)?;
             Waiting { bytes: Arc::from([]), samples: 0, series: Numbers::default() }
         }
         body => {
@@ -276,31 +280,35 @@ fn apply(tx: &Tx<'_>, new: &NewFrame, gateway_row: i64, body: &Body, now: i64) -
     }
 }
 
-/// A frame of samples, with what its numbers of points mean. A number that the schema lacks means nothing.
-fn waiting(conn: &Conn, known: &mut KnownSchema, new: &NewFrame, samples: &[Sample]) -> Result<Waiting> {
+/// A frame of samples, with what its numbers of points mean, and how many samples are of numbers that the schema lacks.
+fn waiting(
+    conn: &Conn,
+    known: &mut KnownSchema,
+    new: &NewFrame,
+    samples: &[Sample],
+) -> Result<(Waiting, usize)> {
+    let mut unknown = 0;
     let lacks = |known: &KnownSchema, s: &&Sample| {
         known.series.get(s.point.index()).is_none_or(|id| *id == NO_SERIES)
     };
     let missing: Vec<_> = samples.iter().filter(|s| lacks(known, s)).map(|s| s.point).collect();
     if !missing.is_empty() {
         schemas::add_series(conn, known, &new.schema, missing)?;
-        let unknown = samples.iter().filter(|s| lacks(known, s)).count();
-        if unknown > 0 {
-            let (rank, seq) = (new.rank, new.frame.header.seq);
-            tracing::warn!(rank, seq, unknown, "samples of points that the schema lacks");
-        }
+        unknown = samples.iter().filter(|s| lacks(known, s)).count();
     }
     let (bytes, series) = (Arc::clone(&new.bytes), Arc::clone(&known.series));
-    Ok(Waiting { bytes, samples: samples.len(), series })
+    Ok((Waiting { bytes, samples: samples.len(), series }, unknown))
 }
 
 /// The tail as the stored frames say, when the database is opened.
-pub(crate) fn rebuild_tail(conn: &Conn, tail: &mut Tail, opening: &Opening) -> Result<()> {
+/// Which of them cannot be read.
+pub(crate) fn rebuild_tail(conn: &Conn, tail: &mut Tail, opening: &Opening) -> Result<Vec<Unreadable>> {
+    let mut unreadable = Vec::new();
     let mut known: HashMap<SchemaHash, KnownSchema> = HashMap::new();
     let mut after = None;
     loop {
-        let batch = uncompacted(conn, after, 256)?;
-        let Some(last) = batch.last() else { return Ok(()) };
+        let batch = readable(conn, after, 256, &mut unreadable)?;
+        let Some(last) = batch.last() else { return Ok(unreadable) };
         opening.step();
         after = Some((last.rank, last.frame.header.seq));
         for new in batch {
@@ -308,7 +316,7 @@ pub(crate) fn rebuild_tail(conn: &Conn, tail: &mut Tail, opening: &Opening) -> R
             let schema =
                 known.entry(hash).or_insert_with(|| KnownSchema { row: 0, series: Numbers::default() });
             let frame = match &new.frame.body {
-                Body::Samples(samples) => waiting(conn, schema, &new, samples)?,
+                Body::Samples(samples) => waiting(conn, schema, &new, samples)?.0,
                 _ => Waiting { bytes: Arc::from([]), samples: 0, series: Numbers::default() },
             };
             tail.add((new.rank, new.frame.header.seq), frame);
@@ -316,10 +324,68 @@ pub(crate) fn rebuild_tail(conn: &Conn, tail: &mut Tail, opening: &Opening) -> R
     }
 }
 
-/// Frames that cannot be read are told and left out, and stay where they are: one must not keep away all others.
-pub(crate) fn uncompacted(conn: &Conn, mut after: Option<FrameKey>, limit: usize) -> Result<Vec<NewFrame>> {
+/// A stored frame that cannot be read.
+pub(crate) struct Unreadable {
+    gateway: i64,
+    key: FrameKey,
+    received_us: i64,
+    bytes: Vec<u8>,
+    why: String,
+}
+
+/// Sets stored frames aside that cannot be read, with a gap in their place: one must not keep away all others, nor be found
+/// anew with each start. How many.
+pub(crate) fn put_aside(conn: &Conn, frames: Vec<Unreadable>, now: i64) -> Result<usize> {
+    let Some(first) = frames.first() else { return Ok(0) };
+    let detail = format!(
+        "{} stored frames cannot be read any more and were set aside, with gaps in their place; the first is {} of rank {}: {}. See \
+         to the disk; a backup from before has them",
+        frames.len(),
+        first.key.1,
+        first.key.0,
+        first.why
+    );
+    let entry = LogEntry {
+        at_us: now,
+        actor: "system".into(),
+        action: action::DATA_DAMAGED.into(),
+        target: "store".into(),
+        twin: None,
+        severity: Severity::Alarm,
+        code: None,
+        detail,
+    };
+    let tx = conn.write()?;
+    for Unreadable { gateway, key: (rank, seq), received_us, bytes, why } in &frames {
+        let before = "SELECT bytes FROM frames WHERE rank = ?1 AND seq < ?2 ORDER BY seq DESC LIMIT 1";
+        let before: Option<Vec<u8>> = tx.first(before, params![to_sql(*rank), to_sql(*seq)], |r| r.get(0))?;
+        let cut_us = |bytes: &[u8]| Frame::peek(bytes).ok().map(|h| gaps::cut_us(&h, *received_us));
+        let since = before.as_deref().and_then(cut_us);
+        let cut_us = cut_us(bytes).unwrap_or(*received_us);
+        boxes::keep_aside(&tx, *gateway, Some((*rank, *seq)), now, ("damaged", why), bytes)?;
+        gaps::put_unreadable(&tx, *gateway, (*rank, *seq), (since, cut_us), GapReason::CloudDamaged)?;
+        tx.execute("DELETE FROM frames WHERE rank = ?1 AND seq = ?2", params![to_sql(*rank), to_sql(*seq)])?;
+    }
+    log::append_own(&tx, &entry, now)?;
+    match tx.commit()? {
+        Commit::Done => Ok(frames.len()),
+        Commit::Unknown(_) => Err(refused("the database went away while it was opened")),
+    }
+}
+
+/// Those that can be read.
+pub(crate) fn uncompacted(conn: &Conn, after: Option<FrameKey>, limit: usize) -> Result<Vec<NewFrame>> {
+    readable(conn, after, limit, &mut Vec::new())
+}
+
+fn readable(
+    conn: &Conn,
+    mut after: Option<FrameKey>,
+    limit: usize,
+    unreadable: &mut Vec<Unreadable>,
+) -> Result<Vec<NewFrame>> {
     loop {
-        let (frames, last) = uncompacted_page(conn, after, limit)?;
+        let (frames, last) = uncompacted_page(conn, after, limit, unreadable)?;
         // None at all is the end.
         if !frames.is_empty() || last.is_none() {
             return Ok(frames);
@@ -333,8 +399,10 @@ fn uncompacted_page(
     conn: &Conn,
     after: Option<FrameKey>,
     limit: usize,
+    unreadable: &mut Vec<Unreadable>,
 ) -> Result<(Vec<NewFrame>, Option<FrameKey>)> {
-    let sql = "SELECT f.rank, f.seq, f.received_us, f.bytes, f.schema, g.tenant, g.gateway FROM frames f
+    let sql =
+        "SELECT f.rank, f.seq, f.received_us, f.bytes, f.schema, g.tenant, g.gateway, g.id FROM frames f
                JOIN incarnations i ON i.rank = f.rank JOIN gateways g ON g.id = i.gateway
                WHERE (f.rank, f.seq) > (?1, ?2) ORDER BY f.rank, f.seq LIMIT ?3";
     // Ranks start at 1.
@@ -352,6 +420,8 @@ fn uncompacted_page(
             Ok(frame) => frame,
             Err(error) => {
                 tracing::error!(rank, seq, %error, "a stored frame cannot be read: its samples are missing");
+                let (key, received_us, why) = ((rank, seq), row.get(2)?, error.to_string());
+                unreadable.push(Unreadable { gateway: row.get(7)?, key, received_us, bytes, why });
                 return Ok(());
             }
         };

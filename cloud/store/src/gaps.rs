@@ -8,13 +8,13 @@ use cloud_core::NewFrame;
 use cloud_core::gaps::{Run, Told, of_streams};
 use common::TwinId;
 use common::api::{GapReason, HistoryGap};
-use common::wire::{FrameHeader, Gap};
+use common::wire::{Body, Frame, FrameHeader, FrameKind, Gap};
 
 use crate::db::{Result, from_json, from_sql, to_json, to_sql};
 use crate::sql::{Conn, Row, Tx, params};
 use crate::tail::SeriesId;
 use crate::writer::Cache;
-use crate::{delete, retention};
+use crate::{delete, points, retention};
 
 /// When a frame was cut, as far as its gateway knew; else when it came.
 pub(crate) fn cut_us(header: &FrameHeader, received_us: i64) -> i64 {
@@ -57,6 +57,69 @@ pub(crate) fn put(
     Ok(())
 }
 
+/// Stores that the samples of a frame are in no history because it could not be taken. Where it can be read, its samples tell
+/// when; else it is the time since the frame before it.
+pub(crate) fn put_aside(
+    tx: &Tx<'_>,
+    gateway_row: i64,
+    (rank, seq): (u64, u64),
+    bytes: &[u8],
+    cut_us: i64,
+    before_us: Option<i64>,
+) -> Result<()> {
+    let (times_us, samples) = match Frame::decode(bytes).map(|f| f.body) {
+        Ok(Body::Samples(rows)) => {
+            let times = || rows.iter().map(|s| s.source_us);
+            (times().min().zip(times().max()), rows.len())
+        }
+        Ok(Body::Waveform(w)) => (Some(w.times_us()), w.values.len()),
+        Ok(_) => return Ok(()),
+        Err(_) => match Frame::peek_kind(bytes) {
+            Ok(FrameKind::Samples) | Err(_) => (None, 0),
+            Ok(_) => return Ok(()),
+        },
+    };
+    let lost = Lost { since_us: before_us, cut_us, times_us, samples: samples as u64 };
+    put_lost(tx, gateway_row, (rank, seq), &lost, GapReason::SetAside)
+}
+
+/// Stores that a frame cannot be read any more: its samples are from the time since the one before it.
+pub(crate) fn put_unreadable(
+    tx: &Tx<'_>,
+    gateway_row: i64,
+    name: (u64, u64),
+    (since_us, cut_us): (Option<i64>, i64),
+    cause: GapReason,
+) -> Result<()> {
+    put_lost(tx, gateway_row, name, &Lost { since_us, cut_us, times_us: None, samples: 0 }, cause)
+}
+
+/// What is known of the samples of a frame.
+struct Lost {
+    since_us: Option<i64>,
+    cut_us: i64,
+    times_us: Option<(i64, i64)>,
+    samples: u64,
+}
+
+fn put_lost(
+    tx: &Tx<'_>,
+    gateway_row: i64,
+    (rank, seq): (u64, u64),
+    lost: &Lost,
+    cause: GapReason,
+) -> Result<()> {
+    let sql = "INSERT INTO gaps (gateway, rank, told_rank, told_seq, told_us, since_us, from_us, to_us, samples, cause)
+               VALUES (?1, ?2, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+               ON CONFLICT (told_rank, told_seq) DO NOTHING";
+    let Lost { since_us, cut_us, times_us, samples } = lost;
+    let (from_us, to_us) = times_us.unzip();
+    let (rank, seq, samples) = (to_sql(rank), to_sql(seq), to_sql(*samples));
+    let values = params![gateway_row, rank, seq, cut_us, since_us, from_us, to_us, samples, to_json(&cause)?];
+    tx.execute(sql, values)?;
+    Ok(())
+}
+
 /// When the last frame of the run that ends with `seq` was cut.
 pub(crate) fn run_end_us(tx: &Conn, rank: u64, seq: u64) -> Result<Option<i64>> {
     let sql = "SELECT last_us FROM marks WHERE rank = ?1 AND last = ?2";
@@ -90,7 +153,7 @@ pub(crate) fn away(heard: Option<i64>, online: bool, now: i64) -> Option<History
     (from < i64::MAX).then(|| HistoryGap::new(from, i64::MAX, GapReason::GatewayOffline))
 }
 
-/// What was deleted of a series, and what retention removed altogether.
+/// What was deleted of a series, what retention removed altogether, and what comes after its point was removed.
 pub(crate) fn removed(conn: &Conn, series: SeriesId) -> Result<Vec<HistoryGap>> {
     let deleted = |(from_us, to_us, samples): (i64, i64, i64)| HistoryGap {
         count: Some(from_sql(samples)),
@@ -99,6 +162,7 @@ pub(crate) fn removed(conn: &Conn, series: SeriesId) -> Result<Vec<HistoryGap>> 
     let mut gaps: Vec<HistoryGap> = delete::spans(conn, series)?.into_iter().map(deleted).collect();
     let expired = retention::removed(conn, series)?;
     gaps.extend(expired.map(|(from, to)| HistoryGap::new(from, to, GapReason::Retention)));
+    gaps.extend(points::gone(conn, series)?);
     Ok(gaps)
 }
 

@@ -1,11 +1,14 @@
 //! A point's history: every sample where they fit, roll-ups where they do not. Chunks are read as of one
 //! moment together with the tail, so that each sample is in exactly one of the two.
 
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::{PoisonError, RwLock};
 
 use cloud_core::StoreError;
 use cloud_core::storage::History;
-use common::api::{HistoryPoint, Resolution};
+use common::api::{GapReason, HistoryGap, HistoryPoint, Resolution};
+use common::clock::format_us;
 use common::gaps::{merge, of_rows};
 use common::{Quality, TwinId};
 
@@ -13,6 +16,7 @@ use crate::bucket::{self, Bucket, Buckets, LEVELS};
 use crate::bucket_codec;
 use crate::codec::{self, Row};
 use crate::compact::{REMOVED, SEALED};
+use crate::damage::{Damage, Found};
 use crate::db::{Result, damaged};
 use crate::gaps;
 use crate::sql::{self, Conn, params};
@@ -48,12 +52,13 @@ const OTHERS: &str = "SELECT id, t_min, t_max, n, class, rolled FROM chunks
 /// Samples of a chunk.
 const SAMPLES: &str =
     "SELECT c.blob, s.blob FROM chunks c LEFT JOIN stamps s ON s.id = c.stamps WHERE c.id = ?1";
+/// What a chunk holds.
+const BLOB: &str = "SELECT blob FROM chunks WHERE id = ?1";
 /// Chunks of buckets that may have some in a range; those that have none beyond it; those that may have.
-const BUCKETS: &str =
-    "SELECT id, blob FROM chunks WHERE series = ?1 AND level = ?2 AND t_min < ?4 AND t_max >= ?3";
+const BUCKETS: &str = "SELECT id, t_min, t_max, blob FROM chunks WHERE series = ?1 AND level = ?2 AND t_min < ?4 AND t_max >= ?3";
 const BUCKETS_IN: &str =
     "SELECT id FROM chunks WHERE series = ?1 AND level = ?2 AND t_min >= ?3 AND t_min < ?4 AND t_max < ?4";
-const BUCKETS_CUT: &str = "SELECT id, blob FROM chunks
+const BUCKETS_CUT: &str = "SELECT id, t_min, t_max, blob FROM chunks
                            WHERE series = ?1 AND level = ?2 AND t_min < ?4 AND t_max >= ?3 AND (t_min < ?3 OR t_max >= ?4)";
 
 impl Chunk {
@@ -81,6 +86,7 @@ pub(crate) fn history(
     point: &str,
     (from, to): (i64, i64),
     max_points: usize,
+    damage: &Damage,
 ) -> Result<History> {
     // The first read of the transaction fixes what it sees; a compaction's commit waits for the lock.
     let guard = tail.read().unwrap_or_else(PoisonError::into_inner);
@@ -94,7 +100,7 @@ pub(crate) fn history(
     }
     let (mut missing, heard_us) = gaps::of_twin(&tx, twin, (from, to))?;
     if let Some(series) = series {
-        let source = Source::new(&tx, series, tail.rows()?.pop().unwrap_or_default());
+        let source = Source::new(&tx, series, tail.rows()?.pop().unwrap_or_default()).leaving_out(damage);
         let chunks = source.chunks(from, to)?;
         let last;
         (history.resolution, history.points, last) = match source.raw(&chunks, from, to, max_points)? {
@@ -104,6 +110,7 @@ pub(crate) fn history(
         missing.extend(gaps::removed(&tx, series)?);
         let before = source.before(from)?.map(|row| row.quality);
         missing.extend(of_rows(&history.points, &last, history.resolution, before, (from, to)));
+        missing.extend(source.damaged());
     }
     // What is closer than a row of the answer could not be told apart.
     let within = match history.resolution {
@@ -136,12 +143,46 @@ pub(crate) struct Source<'a> {
     pub(crate) conn: &'a Conn,
     pub(crate) series: SeriesId,
     pub(crate) tail: Vec<Row>,
+    /// Where what cannot be read is noted; without it that is an error.
+    damage: Option<&'a Damage>,
+    /// Spans that were left out.
+    skipped: RefCell<BTreeSet<(i64, i64)>>,
 }
 
 impl<'a> Source<'a> {
     pub(crate) fn new(conn: &'a Conn, series: SeriesId, mut tail: Vec<Row>) -> Self {
         tail.sort_unstable_by_key(Row::key);
-        Self { conn, series, tail }
+        Self { conn, series, tail, damage: None, skipped: RefCell::default() }
+    }
+
+    /// What cannot be read is left out and noted; `damaged` tells it.
+    pub(crate) fn leaving_out(mut self, damage: &'a Damage) -> Self {
+        self.damage = Some(damage);
+        self
+    }
+
+    /// Spans of what was left out.
+    pub(crate) fn damaged(&self) -> Vec<HistoryGap> {
+        let gap =
+            |(from, to): &(i64, i64)| HistoryGap::new(*from, to.saturating_add(1), GapReason::CloudDamaged);
+        self.skipped.borrow().iter().map(gap).collect()
+    }
+
+    /// What was read of a chunk from one time to another; nothing of one that is damaged.
+    fn sound<T: Default>(&self, chunk: i64, span: (i64, i64), read: Result<T>) -> Result<T> {
+        match (read, self.damage) {
+            (Err(StoreError::Damaged { what }), Some(damage)) => {
+                damage.note(Found { chunk, series: Some(self.series), span, why: what });
+                self.skipped.borrow_mut().insert(span);
+                Ok(T::default())
+            }
+            (Err(StoreError::Damaged { what }), None) => {
+                let (from, to) = (format_us(span.0), format_us(span.1.saturating_add(1)));
+                let what = format!("{what}: delete all from {from} to {to}");
+                Err(StoreError::Conflict { what })
+            }
+            (read, _) => read,
+        }
     }
 
     /// Chunks of samples that may have some in `from..to`.
@@ -150,10 +191,13 @@ impl<'a> Source<'a> {
     }
 
     pub(crate) fn samples(&self, chunk: &Chunk) -> Result<Vec<Row>> {
-        let (blob, stamps): (Vec<u8>, Option<Vec<u8>>) =
-            self.conn.one(SAMPLES, params![chunk.id], |r| Ok((r.get(0)?, r.get(1)?)))?;
-        let rows = codec::decode_rows(&blob, stamps.as_deref());
-        rows.map_err(|e| damaged(format_args!("chunk {}", chunk.id), e))
+        let blobs: Result<(Vec<u8>, Option<Vec<u8>>)> =
+            self.conn.one(SAMPLES, params![chunk.id], |r| Ok((r.get(0)?, r.get(1)?)));
+        let rows = blobs.and_then(|(blob, stamps)| {
+            let rows = codec::decode_rows(&blob, stamps.as_deref());
+            rows.map_err(|e| damaged(format_args!("chunk {}", chunk.id), e))
+        });
+        self.sound(chunk.id, (chunk.t_min, chunk.t_max), rows)
     }
 
     /// Samples in `from..to`, by time. None if their texts are too large.
@@ -335,12 +379,29 @@ impl<'a> Source<'a> {
         (from, to): (i64, i64),
         mut take: impl FnMut(i64, Vec<Bucket>),
     ) -> Result<()> {
-        self.conn.each(sql, params![self.series, number(level), from, to], |row| {
-            let id: i64 = row.get(0)?;
-            let blob: Vec<u8> = row.get(1)?;
-            take(id, bucket_codec::decode(&blob).map_err(|e| damaged(format_args!("chunk {id}"), e))?);
+        let decoded = |id: i64, blob: &[u8]| {
+            bucket_codec::decode(blob).map_err(|e| damaged(format_args!("chunk {id}"), e))
+        };
+        let (range, mut seen) = (params![self.series, number(level), from, to], HashSet::new());
+        let read = self.conn.each(sql, range, |row| {
+            let (id, span, blob): (i64, _, Vec<u8>) = (row.get(0)?, (row.get(1)?, row.get(2)?), row.get(3)?);
+            seen.insert(id);
+            take(id, self.sound(id, span, decoded(id, &blob))?);
             Ok(())
-        })
+        });
+        if !matches!(read, Err(StoreError::Damaged { .. })) {
+            return read;
+        }
+        // A page of the database is: those that do not lie on it are read one by one.
+        let sql = sql.replace("t_max, blob FROM", "t_max FROM");
+        let mut ids: Vec<(i64, (i64, i64))> =
+            self.conn.all(&sql, range, |r| Ok((r.get(0)?, (r.get(1)?, r.get(2)?))))?;
+        ids.retain(|(id, _)| !seen.contains(id));
+        for (id, span) in ids {
+            let blob = self.conn.one(BLOB, params![id], |r| r.get::<Vec<u8>>(0));
+            take(id, self.sound(id, span, blob.and_then(|blob| decoded(id, &blob)))?);
+        }
+        Ok(())
     }
 }
 

@@ -16,6 +16,7 @@ mod codec;
 mod commands;
 mod compact;
 mod configurations;
+mod damage;
 mod db;
 mod delete;
 mod desired;
@@ -36,6 +37,8 @@ mod pg;
 mod pg_setup;
 mod pg_tls;
 mod place;
+mod points;
+mod restore;
 mod retention;
 mod revocations;
 mod schemas;
@@ -59,10 +62,11 @@ use cloud_core::StoreError;
 use common::{Clock, Opening, TwinId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-pub use crate::backup::{Verified, backup, restore, shrink, verify};
+pub use crate::backup::{Verified, backup, shrink, verify};
 use crate::db::{Readers, Result, refused};
 pub use crate::pg::{Server, ServerError};
 pub use crate::place::Place;
+pub use crate::restore::{Deleted, deleted_since, restore};
 pub use crate::retention::{Class, Keep, Retention};
 use crate::revocations::List;
 use crate::sql::{Conn, params};
@@ -126,6 +130,8 @@ pub(crate) struct Shared {
     writer: WriterHandle,
     /// Held by who changes chunks.
     upkeep: Mutex<compact::Upkeep>,
+    /// What cannot be read.
+    damage: Arc<damage::Damage>,
     retention: Retention,
     limits: compact::Limits,
     store_id: uuid::Uuid,
@@ -156,7 +162,9 @@ impl Store {
             list.merge(&conn, clock.now_us())?;
         }
         let mut tail = Tail::default();
-        frames::rebuild_tail(&conn, &mut tail, &options.opening)?;
+        let damage = Arc::new(damage::Damage::default());
+        let unreadable = frames::rebuild_tail(&conn, &mut tail, &options.opening)?;
+        damage.note_frames(frames::put_aside(&conn, unreadable, clock.now_us())?);
         let waiting = Arc::clone(&tail.samples);
         let tail = Arc::new(RwLock::new(tail));
         let connections = options.readers.max(2);
@@ -178,8 +186,19 @@ impl Store {
             at_once: MERGED_AT_ONCE,
         };
         let updates = watch::Sender::new(());
-        let shared =
-            Shared { clock, tail, waiting, readers, writer, upkeep, retention, limits, store_id, updates };
+        let shared = Shared {
+            clock,
+            tail,
+            waiting,
+            readers,
+            writer,
+            upkeep,
+            damage,
+            retention,
+            limits,
+            store_id,
+            updates,
+        };
         let (reads, long_reads) = (Semaphore::new(connections), Semaphore::new(connections - 1));
         Ok(Arc::new(Self {
             shared: Arc::new(shared),

@@ -4,14 +4,17 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use cloud_core::StoreError;
+
 use crate::Shared;
-use crate::bucket::{self, Buckets};
+use crate::bucket::{self, Bucket, Buckets};
 use crate::bucket_codec;
 use crate::codec;
 use crate::compact::{Limits, New, SEALED, bucket_chunks, insert, remove};
+use crate::damage::Found;
 use crate::db::{Result, damaged};
 use crate::small::Span;
-use crate::sql::{Conn, Params, params};
+use crate::sql::{Conn, Params, Row, params};
 use crate::stamps::{self, Cells, Stamps};
 use crate::tail::SeriesId;
 
@@ -26,6 +29,8 @@ pub(crate) struct Merge {
     ids: Vec<i64>,
     stamps: Vec<i64>,
     new: New,
+    /// Chunks that cannot be read: they stay as they are.
+    damaged: Vec<Found>,
 }
 
 /// A series' small chunks of a level, from one class to another.
@@ -59,14 +64,18 @@ fn some_of(conn: &Conn, limits: Limits, groups: &[Group], unreadable: &mut HashS
     let (mut reader, mut taken) = (Reader::new(conn, limits), 0);
     for group in groups.iter().take(AT_ONCE) {
         let (series, level, first, last) = *group;
-        let sql = "SELECT id, stamps, blob FROM chunks
+        let sql = "SELECT id, stamps, t_min, t_max, blob FROM chunks
                    WHERE series = ?1 AND level = ?2 AND class >= ?3 AND class <= ?4 AND class < 9
                    ORDER BY class DESC, id";
-        let chunks = read_chunks(conn, sql, params![series, level, first, last]);
         let class = (last + 1).min(SEALED - 1);
-        if let Err(error) = chunks.and_then(|chunks| reader.take(series, level, class, chunks)) {
-            tracing::error!(series, level, %error, "chunks cannot be merged");
-            unreadable.insert(*group);
+        match reader.take(sql, params![series, level, first, last], (series, level, class)) {
+            Ok(true) => {}
+            // Those that can be read are merged; with the others left, the group would be looked at for ever.
+            Ok(false) => drop(unreadable.insert(*group)),
+            Err(error) => {
+                tracing::error!(series, level, %error, "chunks cannot be merged");
+                unreadable.insert(*group);
+            }
         }
         taken += 1;
         if reader.weight >= limits.at_once {
@@ -96,7 +105,11 @@ fn groups(conn: &Conn, (first, last): Span, limits: Limits) -> Result<Vec<Group>
     Ok(groups)
 }
 
-pub(crate) fn replace(shared: &Shared, merge: Merge) -> Result<()> {
+pub(crate) fn replace(shared: &Shared, mut merge: Merge) -> Result<()> {
+    merge.damaged.drain(..).for_each(|found| shared.damage.note(found));
+    if merge.ids.is_empty() {
+        return Ok(());
+    }
     shared.writer.run(move |w| {
         w.change(|tx| {
             remove(tx, &merge.ids)?;
@@ -107,29 +120,29 @@ pub(crate) fn replace(shared: &Shared, merge: Merge) -> Result<()> {
 }
 
 /// The samples of some series that end before a time as sealed chunks.
-pub(crate) fn sealed(conn: &Conn, series: &[SeriesId], before: i64, limits: Limits) -> Result<Merge> {
+pub(crate) fn sealed(conn: &Conn, series: &[SeriesId], before: i64, limits: Limits) -> Merge {
     let mut reader = Reader::new(conn, limits);
     for series in series {
-        let sql = "SELECT id, stamps, blob FROM chunks
+        let sql = "SELECT id, stamps, t_min, t_max, blob FROM chunks
                    WHERE series = ?1 AND level = 0 AND class < 9 AND t_max < ?2 ORDER BY class DESC, id";
         // Upkeep goes on: what cannot be sealed is not removed.
-        let chunks = read_chunks(conn, sql, params![series, before])?;
-        if let Err(error) = reader.take(*series, 0, 0, chunks) {
+        if let Err(error) = reader.take(sql, params![series, before], (*series, 0, 0)) {
             tracing::error!(series, %error, "chunks cannot be sealed: their samples stay");
         }
     }
-    Ok(reader.finish(true))
+    reader.finish(true)
 }
 
 /// A chunk with what it refers to.
 struct Stored {
     id: i64,
     stamps: Option<i64>,
+    span: (i64, i64),
     blob: Vec<u8>,
 }
 
-fn read_chunks(conn: &Conn, sql: &str, params: Params<'_>) -> Result<Vec<Stored>> {
-    conn.all(sql, params, |r| Ok(Stored { id: r.get(0)?, stamps: r.get(1)?, blob: r.get(2)? }))
+fn stored(r: &Row<'_>) -> Result<Stored> {
+    Ok(Stored { id: r.get(0)?, stamps: r.get(1)?, span: (r.get(2)?, r.get(3)?), blob: r.get(4)? })
 }
 
 /// The class that chunks will have, and the stamps that they refer to.
@@ -156,19 +169,70 @@ impl<'a> Reader<'a> {
         Self { conn, limits, known, shared, merge: Merge::default(), alone: Vec::new(), weight: 0 }
     }
 
-    /// After an error nothing of them is taken.
-    fn take(&mut self, series: SeriesId, level: i64, class: i64, chunks: Vec<Stored>) -> Result<()> {
+    /// Takes a series' chunks of a level, as a statement finds them. False: not those that are damaged. After an error nothing
+    /// of them is taken.
+    fn take(
+        &mut self,
+        sql: &str,
+        params: Params<'_>,
+        (series, level, class): (SeriesId, i64, i64),
+    ) -> Result<bool> {
+        let before = self.merge.damaged.len();
+        let mut chunks = match self.conn.all(sql, params, stored) {
+            Err(StoreError::Damaged { .. }) => self.one_by_one(sql, params, series)?,
+            chunks => chunks?,
+        };
+        match self.take_all(series, level, class, &chunks) {
+            Err(StoreError::Damaged { .. }) => {
+                chunks.retain(|chunk| self.is_sound(series, level, chunk));
+                self.take_all(series, level, class, &chunks)?;
+            }
+            done => done?,
+        }
+        Ok(self.merge.damaged.len() == before)
+    }
+
+    fn damaged(&mut self, series: SeriesId, chunk: i64, span: (i64, i64), error: &StoreError) {
+        let found = Found { chunk, series: Some(series), span, why: error.to_string() };
+        self.merge.damaged.push(found);
+    }
+
+    /// A page of the database is damaged: those that do not lie on it.
+    fn one_by_one(&mut self, sql: &str, params: Params<'_>, series: SeriesId) -> Result<Vec<Stored>> {
+        let ids = sql.replace("stamps, t_min, t_max, blob FROM", "t_min, t_max FROM");
+        let ids: Vec<(i64, (i64, i64))> =
+            self.conn.all(&ids, params, |r| Ok((r.get(0)?, (r.get(1)?, r.get(2)?))))?;
+        let mut chunks = Vec::with_capacity(ids.len());
+        for (id, span) in ids {
+            let sql = "SELECT id, stamps, t_min, t_max, blob FROM chunks WHERE id = ?1";
+            match self.conn.one(sql, params![id], stored) {
+                Err(error @ StoreError::Damaged { .. }) => self.damaged(series, id, span, &error),
+                chunk => chunks.push(chunk?),
+            }
+        }
+        Ok(chunks)
+    }
+
+    fn is_sound(&mut self, series: SeriesId, level: i64, chunk: &Stored) -> bool {
+        let read = if level > 0 { buckets_of(chunk).map(drop) } else { self.columns(chunk).map(drop) };
+        read.inspect_err(|e| self.damaged(series, chunk.id, chunk.span, e)).is_ok()
+    }
+
+    fn take_all(&mut self, series: SeriesId, level: i64, class: i64, chunks: &[Stored]) -> Result<()> {
+        if chunks.is_empty() {
+            return Ok(());
+        }
         let ids = chunks.iter().map(|c| c.id).collect::<Vec<_>>();
         let refers: Vec<i64> = chunks.iter().filter_map(|c| c.stamps).collect();
         if level > 0 {
-            self.buckets(series, usize::try_from(level).unwrap_or(0), class, &chunks)?;
+            self.buckets(series, usize::try_from(level).unwrap_or(0), class, chunks)?;
         } else if refers.len() == chunks.len() {
             let parts = chunks.iter().map(|c| Ok(self.columns(c)?.1)).collect::<Result<Parts>>()?;
             self.weight += parts.iter().map(weight).sum::<usize>();
             self.shared.entry((class, refers.clone())).or_default().push((series, parts));
         } else {
             let (mut stamps, mut cells) = (Stamps::default(), Cells::default());
-            for chunk in &chunks {
+            for chunk in chunks {
                 let (some, of) = self.columns(chunk)?;
                 stamps.append(&some);
                 cells.append(of);
@@ -203,8 +267,8 @@ impl<'a> Reader<'a> {
 
     fn buckets(&mut self, series: SeriesId, level: usize, class: i64, chunks: &[Stored]) -> Result<()> {
         let mut all = Vec::new();
-        for Stored { id, blob, .. } in chunks {
-            all.extend(bucket_codec::decode(blob).map_err(|e| damaged(format_args!("chunk {id}"), e))?);
+        for chunk in chunks {
+            all.extend(buckets_of(chunk)?);
         }
         self.weight += all.iter().map(|b| 1 + b.text() / TEXT_OF_SAMPLE).sum::<usize>();
         let buckets = Buckets::new(bucket::level_width(level)).of_all(all);
@@ -237,6 +301,10 @@ impl<'a> Reader<'a> {
         }
         self.merge
     }
+}
+
+fn buckets_of(chunk: &Stored) -> Result<Vec<Bucket>> {
+    bucket_codec::decode(&chunk.blob).map_err(|e| damaged(format_args!("chunk {}", chunk.id), e))
 }
 
 /// Samples, and what takes as much room.

@@ -162,7 +162,9 @@ impl Pg {
         let mut pg = Self::new(server.connect()?);
         let client = pg.client.get_mut().as_mut().ok_or_else(closed)?;
         let place = |e: StoreError| match e {
-            StoreError::Database { detail } => refused(format!("{server}: {detail}")),
+            StoreError::Database { detail } | StoreError::Damaged { what: detail } => {
+                refused(format!("{server}: {detail}"))
+            }
             other => other,
         };
         pg_setup::check(client, server)?;
@@ -383,6 +385,9 @@ fn meaning(error: &postgres::Error) -> StoreError {
     let of_content = |code: &SqlState| ["22", "23", "54"].iter().any(|class| code.code().starts_with(class));
     match error.code() {
         Some(code) if of_content(code) => StoreError::Refused { what: told(error) },
+        Some(code) if [SqlState::DATA_CORRUPTED, SqlState::INDEX_CORRUPTED].contains(code) => {
+            StoreError::Damaged { what: told(error) }
+        }
         _ => refused(told(error)),
     }
 }

@@ -8,6 +8,7 @@ use common::Opening;
 
 use crate::db::{Result, refused};
 use crate::pg::{Pg, Server};
+use crate::restore;
 use crate::sql::{Conn, Dialect, params};
 use crate::sqlite::{self, Checkpointer};
 
@@ -80,6 +81,7 @@ impl Home {
                         .map_err(|e| refused(format!("{}: {e}", folder.display())))?;
                 }
                 let lock = Some(sqlite::lock(path)?);
+                restore::check(path)?;
                 let conn = sqlite::open_writer(path, opening)?;
                 Ok((Self { place, owner, _lock: lock }, conn))
             }

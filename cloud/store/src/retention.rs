@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use cloud_core::StoreError;
+
 use crate::compact::REMOVED;
 use crate::db::{Result, to_json};
 use crate::merge::{replace, sealed};
@@ -86,12 +88,34 @@ pub(crate) fn apply(shared: &Shared, now: i64) -> Result<()> {
     })?;
     for (keep, series) in by_keep {
         for some in series.chunks(AT_ONCE) {
-            if let Some(days) = keep.raw_days {
-                remove_samples(shared, some, before(now, days))?;
+            match remove(shared, some, keep, now) {
+                // One of them is at fault: the others do not wait for it.
+                Err(StoreError::Damaged { .. }) => each_alone(shared, some, keep, now)?,
+                done => done?,
             }
-            if let Some(days) = keep.rollup_days {
-                remove_all(shared, some, before(now, days))?;
+        }
+    }
+    Ok(())
+}
+
+fn remove(shared: &Shared, series: &[SeriesId], keep: Keep, now: i64) -> Result<()> {
+    if let Some(days) = keep.raw_days {
+        remove_samples(shared, series, before(now, days))?;
+    }
+    if let Some(days) = keep.rollup_days {
+        remove_all(shared, series, before(now, days))?;
+    }
+    Ok(())
+}
+
+/// The same series by series: what is damaged is told and stays.
+fn each_alone(shared: &Shared, series: &[SeriesId], keep: Keep, now: i64) -> Result<()> {
+    for one in series {
+        match remove(shared, std::slice::from_ref(one), keep, now) {
+            Err(StoreError::Damaged { what }) => {
+                tracing::error!(series = one, what, "what is beyond its time cannot be removed");
             }
+            done => done?,
         }
     }
     Ok(())
@@ -133,7 +157,7 @@ fn seal_old(shared: &Shared, series: &[SeriesId], before: i64) -> Result<()> {
         conn.all(&sql, params![before, ids], |r| r.get::<SeriesId>(0))
     })?;
     for some in small.chunks(SEALED_AT_ONCE) {
-        let merge = shared.readers.with(|conn| sealed(conn, some, before, shared.limits))?;
+        let merge = shared.readers.with(|conn| Ok(sealed(conn, some, before, shared.limits)))?;
         replace(shared, merge)?;
     }
     Ok(())

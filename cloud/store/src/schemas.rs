@@ -3,18 +3,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cloud_core::{GatewayKey, StoreError};
+use cloud_core::{GatewayKey, NewFrame, StoreError};
 use common::command::{LogEntry, Severity};
 use common::names::action;
 use common::{DeviceSchema, PointId, PointSchema, Schema, SchemaHash, TwinId};
 
-use crate::alarms;
 use crate::db::{Result, damaged, from_json, from_sql, to_json, to_sql};
 use crate::frames::gateway_row;
 use crate::log::{self, Entry};
 use crate::sql::{Cell, Conn, Kind, Table, Tx, params};
 use crate::tail::{NO_SERIES, Numbers, SeriesId};
 use crate::writer::{Cache, KnownSchema, Writer};
+use crate::{alarms, points};
 
 /// More points than any gateway has; protects the table of numbers.
 const MAX_POINTS: usize = 1 << 20;
@@ -105,6 +105,7 @@ fn put_twin(
             if old != points {
                 let old: Vec<PointSchema> = from_json("a twin's points", &old)?;
                 forget_changed(tx, tenant, &twin, &old, &device.points)?;
+                points::changed(tx, (tenant, &twin), &old, &device.points, now)?;
             }
             "UPDATE twins SET asset = ?3, description = ?4, points = ?5, schema_rank = ?6
              WHERE twin = ?1 AND tenant = ?2"
@@ -240,6 +241,50 @@ pub(crate) fn known<'a>(
     }
 }
 
+/// Counts samples of points that their schema lacks, and tells the first of each schema. They are acknowledged: the gateway
+/// would send them for ever.
+pub(crate) fn lacks(
+    tx: &Tx<'_>,
+    (new, gateway_row): (&NewFrame, i64),
+    schema_row: i64,
+    samples: usize,
+    now: i64,
+) -> Result<()> {
+    if samples == 0 {
+        return Ok(());
+    }
+    let count = "UPDATE lacking SET samples = samples + ?2 WHERE schema = ?1";
+    let values = params![schema_row, to_sql(samples as u64)];
+    if tx.execute(count, values)? > 0 {
+        return Ok(());
+    }
+    tx.execute("INSERT INTO lacking (schema, samples) VALUES (?1, ?2)", values)?;
+    let (gateway, seq) = (&new.gateway.gateway, new.frame.header.seq);
+    let schema = new.frame.header.schema;
+    tracing::warn!(%gateway, rank = new.rank, seq, samples, %schema, "samples of points that the schema lacks");
+    let entry = LogEntry {
+        at_us: now,
+        actor: "system".into(),
+        action: action::DATA_UNKNOWN_POINT.into(),
+        target: gateway.to_string(),
+        twin: None,
+        severity: Severity::Alarm,
+        code: None,
+        detail: format!(
+            "frame {seq} has {samples} samples of points that its schema {schema} lacks: they, and those that follow, are in no history. \
+             The gateway's program is at fault: report it with its version, and give the box another one"
+        ),
+    };
+    let tenant = new.gateway.tenant.as_str();
+    log::append(tx, &Entry { tenant, gateway: Some(gateway_row), kind: log::EVENT, entry: &entry, now })
+}
+
+/// Samples so far of points that their schema lacks.
+pub(crate) fn unknown_samples(conn: &Conn) -> Result<u64> {
+    let sql = "SELECT CAST(coalesce(sum(samples), 0) AS BIGINT) FROM lacking";
+    conn.one(sql, params![], |r| r.get(0)).map(from_sql)
+}
+
 /// Reads a stored schema.
 pub(crate) fn read(conn: &Conn, row: i64) -> Result<Schema> {
     let sql = "SELECT json FROM schemas WHERE id = ?1";
@@ -249,7 +294,13 @@ pub(crate) fn read(conn: &Conn, row: i64) -> Result<Schema> {
 
 const SERIES: Table<'static> = Table {
     name: "series",
-    columns: &[("tenant", Kind::Text), ("twin", Kind::Text), ("point", Kind::Text)],
+    columns: &[
+        ("tenant", Kind::Text),
+        ("twin", Kind::Text),
+        ("point", Kind::Text),
+        ("unit", Kind::Text),
+        ("value_type", Kind::Text),
+    ],
     on_conflict: "ON CONFLICT DO NOTHING",
 };
 
@@ -271,13 +322,24 @@ pub(crate) fn add_series(
         let (tenant, twin) = (schema.tenant.as_str(), twin.to_string());
         take_series(conn, known, (tenant, &twin), &mut wanted)?;
         if !wanted.is_empty() {
-            let names = wanted.keys().copied();
-            let rows = names.map(|name| [Cell::Text(tenant), Cell::Text(&twin), Cell::Text(name)]);
+            let kinds = wanted.iter().map(|(name, numbers)| kind_of(schema, name, numbers));
+            let kinds = kinds.collect::<Result<Vec<_>>>()?;
+            let rows =
+                kinds.iter().map(|(name, unit, kind)| [tenant, &twin, name, unit, kind].map(Cell::Text));
             conn.insert_all(&SERIES, rows)?;
             take_series(conn, known, (tenant, &twin), &mut wanted)?;
         }
     }
     Ok(())
+}
+
+/// Name, unit and type of a new series, by one of its point's numbers.
+fn kind_of<'a>(schema: &'a Schema, name: &'a str, numbers: &[usize]) -> Result<(&'a str, &'a str, String)> {
+    let number = numbers.first().and_then(|n| u32::try_from(*n).ok());
+    let point = number.and_then(|n| schema.point(PointId(n))).map(|(_, point)| point);
+    let point =
+        point.ok_or_else(|| damaged(format_args!("the schema's point {name}"), "it has no number"))?;
+    Ok((name, &point.unit, to_json(&point.value_type)?))
 }
 
 /// Notes the series that are there, and takes their points out of `wanted`.

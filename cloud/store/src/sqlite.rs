@@ -22,8 +22,10 @@ pub(crate) fn db(error: rusqlite::Error) -> StoreError {
     if let Some(ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::TooBig) = code {
         return StoreError::Refused { what: error.to_string() };
     }
+    if let Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) = code {
+        return StoreError::Damaged { what: format!("it is damaged or no database: {error}") };
+    }
     let what = match code {
-        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => "it is damaged or no database: ",
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => "another process holds it: ",
         Some(ErrorCode::DiskFull) => "the disk is full: ",
         Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => {
@@ -110,11 +112,11 @@ pub(crate) fn lock(path: &Path) -> Result<Lock> {
 /// The connection that writes, with the database in this program's form. Bringing it there may take long: `opening` is told
 /// that it goes on.
 pub(crate) fn open_writer(path: &Path, opening: &Opening) -> Result<Conn> {
-    let in_file = |e: rusqlite::Error| {
-        let StoreError::Database { detail } = db(e) else {
-            return StoreError::Database { detail: String::new() };
-        };
-        StoreError::Database { detail: format!("{}: {detail}", path.display()) }
+    let in_file = |e: rusqlite::Error| match db(e) {
+        StoreError::Database { detail } | StoreError::Damaged { what: detail } => {
+            StoreError::Database { detail: format!("{}: {detail}", path.display()) }
+        }
+        other => other,
     };
     let mut conn = Connection::open(path).map_err(in_file)?;
     conn.busy_timeout(std::time::Duration::from_millis(BUSY_MS)).map_err(in_file)?;

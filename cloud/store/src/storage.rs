@@ -3,10 +3,12 @@
 use async_trait::async_trait;
 use cloud_core::align::{Column, Grid};
 use cloud_core::boxes::Boxes;
-use cloud_core::history::{AlignedPoint, Durations, HistoryStorage, SamplePage, Spans, WaveformEntry};
+use cloud_core::history::{
+    AlignedPoint, Durations, HistoryStorage, SamplePage, Spans, StoredPoint, WaveformEntry,
+};
 use cloud_core::storage::{
-    Account, AccountStorage, AlarmStorage, AuditStorage, BoxStorage, CommandStorage, Created, FrameStorage,
-    History, KnownIncarnation, Loaded, Room, SetAside,
+    Account, AccountStorage, AlarmStorage, AsideRemoved, AuditStorage, BoxStorage, CommandStorage, Created,
+    FrameStorage, History, KeptAside, KnownIncarnation, Loaded, Room, SetAside,
 };
 use cloud_core::{GatewayKey, NewFrame, StoreError};
 use common::alarm::AlarmView;
@@ -21,7 +23,7 @@ use common::{AlarmId, CommandId, CommandState, Incarnation, Schema, SchemaHash, 
 use crate::writer::Writer;
 use crate::{
     Store, accounts, alarms, align, boxes, commands, compact, delete, desired, durations, export, frames,
-    history, load, log, schemas, waveforms,
+    history, load, log, points, schemas, waveforms,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -71,6 +73,14 @@ impl FrameStorage for Store {
         self.shared.waiting.load(std::sync::atomic::Ordering::Relaxed)
     }
 
+    async fn unknown_samples(&self) -> Result<u64> {
+        self.read(schemas::unknown_samples).await
+    }
+
+    fn damaged(&self) -> u64 {
+        self.shared.damage.count()
+    }
+
     async fn compact_frames(&self, limit: usize) -> Result<usize> {
         self.blocking(move |shared| compact::compact(shared, limit)).await
     }
@@ -94,7 +104,9 @@ impl FrameStorage for Store {
         let point = point.to_owned();
         let tail = std::sync::Arc::clone(&self.shared.tail);
         let range = (from_us, to_us);
-        self.read_long(move |conn| history::history(conn, &tail, twin, &point, range, max_points)).await
+        let damage = std::sync::Arc::clone(&self.shared.damage);
+        self.read_long(move |conn| history::history(conn, &tail, twin, &point, range, max_points, &damage))
+            .await
     }
 }
 
@@ -108,12 +120,14 @@ impl HistoryStorage for Store {
         now_us: i64,
     ) -> Result<Vec<Column>> {
         let (points, tail) = (points.to_vec(), std::sync::Arc::clone(&self.shared.tail));
-        self.read_long(move |conn| align::aligned(conn, &tail, &points, grid, method, now_us)).await
+        let damage = std::sync::Arc::clone(&self.shared.damage);
+        self.read_long(move |conn| align::aligned(conn, &tail, &points, grid, method, now_us, &damage)).await
     }
 
     async fn durations(&self, twin: TwinId, point: &str, spans: Spans) -> Result<Durations> {
         let (point, tail) = (point.to_owned(), std::sync::Arc::clone(&self.shared.tail));
-        self.read_long(move |conn| durations::durations(conn, &tail, twin, &point, &spans)).await
+        let damage = std::sync::Arc::clone(&self.shared.damage);
+        self.read_long(move |conn| durations::durations(conn, &tail, twin, &point, &spans, &damage)).await
     }
 
     async fn samples(
@@ -127,7 +141,8 @@ impl HistoryStorage for Store {
         let point = point.to_owned();
         let tail = std::sync::Arc::clone(&self.shared.tail);
         let range = (from_us, to_us);
-        self.read_long(move |conn| export::samples(conn, &tail, twin, &point, range, most)).await
+        let damage = std::sync::Arc::clone(&self.shared.damage);
+        self.read_long(move |conn| export::samples(conn, &tail, twin, &point, range, most, &damage)).await
     }
 
     async fn waveforms(
@@ -144,7 +159,17 @@ impl HistoryStorage for Store {
 
     async fn waveform(&self, twin: TwinId, point: &str, t0_us: i64) -> Result<Vec<Waveform>> {
         let point = point.to_owned();
-        self.read_long(move |conn| waveforms::block(conn, twin, &point, t0_us)).await
+        let damage = std::sync::Arc::clone(&self.shared.damage);
+        self.read_long(move |conn| waveforms::block(conn, twin, &point, t0_us, &damage)).await
+    }
+
+    async fn stored_point(&self, twin: TwinId, point: &str) -> Result<Option<StoredPoint>> {
+        let point = point.to_owned();
+        self.read(move |conn| points::find(conn, twin, &point)).await
+    }
+
+    async fn stored_points(&self, twin: TwinId) -> Result<Vec<StoredPoint>> {
+        self.read_long(move |conn| points::list(conn, twin)).await
     }
 
     async fn delete_history(
@@ -298,7 +323,7 @@ impl BoxStorage for Store {
         .await
     }
 
-    async fn set_aside(&self, frames: &[SetAside], audit: &[LogEntry]) -> Result<Vec<bool>> {
+    async fn set_aside(&self, frames: &[SetAside], audit: &[LogEntry]) -> Result<KeptAside> {
         let (frames, audit) = (frames.to_vec(), audit.to_vec());
         self.write(move |w| boxes::set_aside(w, &frames, &audit)).await
     }
@@ -311,6 +336,16 @@ impl BoxStorage for Store {
     ) -> Result<Page<SetAsideView>> {
         let (gateway, cursor) = (gateway.clone(), cursor.map(str::to_owned));
         self.read_long(move |conn| boxes::set_aside_page(conn, &gateway, cursor.as_deref(), limit)).await
+    }
+
+    async fn set_aside_removed(&self, gateway: &GatewayKey) -> Result<AsideRemoved> {
+        let gateway = gateway.clone();
+        self.read(move |conn| boxes::aside_removed(conn, &gateway)).await
+    }
+
+    async fn set_aside_bytes(&self, gateway: &GatewayKey, id: i64) -> Result<Option<Vec<u8>>> {
+        let gateway = gateway.clone();
+        self.read(move |conn| boxes::aside_bytes(conn, &gateway, id)).await
     }
 
     async fn set_aside_names(&self, gateway: &GatewayKey) -> Result<Vec<Known>> {

@@ -13,8 +13,9 @@ use crate::sqlite;
 
 /// The table of the store's own name: a target that was opened before has one.
 const IDENTITY: &str = "store";
-/// Rows in one transaction.
+/// Rows in one transaction, and bytes of their texts and blobs unless one row alone has more.
 const BATCH: i64 = 2_000;
+const BATCH_BYTES: i64 = 8 << 20;
 
 /// A table that was copied, read back and found the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,6 +74,19 @@ struct Shape {
     columns: Vec<(String, Kind)>,
     /// Places of the columns of its key; of all, if it has none.
     key: Vec<usize>,
+}
+
+impl Shape {
+    /// Bytes (of a text characters) of a row's texts and blobs.
+    fn sizes(&self) -> String {
+        let large = self.columns.iter().filter(|(_, kind)| matches!(kind, Kind::Text | Kind::Blob));
+        let sizes: Vec<_> = large.map(|(name, _)| format!("coalesce(length({}), 0)", quoted(name))).collect();
+        if sizes.is_empty() {
+            "CAST(0 AS BIGINT)".into()
+        } else {
+            format!("CAST({} AS BIGINT)", sizes.join(" + "))
+        }
+    }
 }
 
 /// All tables, those that others refer to first: in the order in which they were made.
@@ -183,22 +197,33 @@ fn read(shape: &Shape, conn: &Conn, mut take: impl FnMut(&[Vec<Value>]) -> Resul
     let key: Vec<_> = shape.key.iter().filter_map(|k| names.get(*k)).cloned().collect();
     let (names, key) = (names.join(", "), key.join(", "));
     let places: Vec<_> = (0..shape.key.len()).map(|i| format!("?{}", i + 2)).collect();
-    let select = |after: &str| format!("SELECT {names} FROM {} {after} ORDER BY {key} LIMIT ?1", shape.name);
-    let (start, next) = (select(""), select(&format!("WHERE ({key}) > ({})", places.join(", "))));
+    let after = format!("WHERE ({key}) > ({})", places.join(", "));
+    let select = |what: &str, after: &str| {
+        format!("SELECT {what} FROM {} {after} ORDER BY {key} LIMIT ?1", shape.name)
+    };
+    let (start, next) = (select(&names, ""), select(&names, &after));
+    let sizes = shape.sizes();
+    let (start_sizes, next_sizes) = (select(&sizes, ""), select(&sizes, &after));
     let (mut digest, mut rows) = (Sha256::new(), 0u64);
     let mut last: Option<Vec<Value>> = None;
     loop {
         let one =
             |row: &Row<'_>| (0..shape.columns.len()).map(|i| Value::of(row, i)).collect::<Result<Vec<_>>>();
-        let some = match &last {
-            None => conn.all(&start, params![BATCH], one)?,
-            Some(last) => {
-                let mut values: Vec<&dyn ToCell> = vec![&BATCH];
-                values.extend(shape.key.iter().filter_map(|k| last.get(*k)).map(|v| v as &dyn ToCell));
-                let values: Params<'_> = &values;
-                conn.all(&next, values, one)?
-            }
+        let key_of =
+            |last: &Vec<Value>| shape.key.iter().filter_map(|k| last.get(*k)).cloned().collect::<Vec<_>>();
+        let key = last.as_ref().map(key_of).unwrap_or_default();
+        let after =
+            |limit: i64| std::iter::once(Value::Int(limit)).chain(key.iter().cloned()).collect::<Vec<_>>();
+        let (rows_of, sizes_of) = if last.is_none() { (&start, &start_sizes) } else { (&next, &next_sizes) };
+        // How many of the next are not too much is asked before they are read.
+        let sizes: Vec<i64> = with(&after(BATCH), |values| conn.all(sizes_of, values, |r| r.get(0)))?;
+        let fits = |sum: &mut i64, bytes: &i64| {
+            *sum = sum.saturating_add(*bytes);
+            (*sum <= BATCH_BYTES).then_some(())
         };
+        let fitting = sizes.iter().scan(0, fits).count();
+        let limit = i64::try_from(fitting).unwrap_or(BATCH).max(1);
+        let some = with(&after(limit), |values| conn.all(rows_of, values, one))?;
         if some.is_empty() {
             break;
         }
@@ -209,6 +234,12 @@ fn read(shape: &Shape, conn: &Conn, mut take: impl FnMut(&[Vec<Value>]) -> Resul
     }
     let digest = hex(&digest.finalize());
     Ok(Copied { table: shape.name.clone(), rows, digest })
+}
+
+/// Values as parameters.
+fn with<R>(values: &[Value], run: impl FnOnce(Params<'_>) -> R) -> R {
+    let values: Vec<&dyn ToCell> = values.iter().map(|v| v as &dyn ToCell).collect();
+    run(&values)
 }
 
 /// The next number that PostgreSQL gives to a row is after all that are there. SQLite sees to it itself.
@@ -226,4 +257,37 @@ fn set_next(shape: &Shape, target: &Conn) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // tests may
+
+    use super::*;
+
+    #[test]
+    fn no_more_is_in_memory_than_a_batch_or_one_row() {
+        let conn = Connection::open_in_memory().unwrap();
+        MIGRATIONS.iter().for_each(|(sql, _)| conn.execute_batch(sql).unwrap());
+        let conn = Conn::Sqlite(conn);
+        let sizes: Vec<usize> = (0..3_000).map(|_| 10).chain([12 << 20, 1]).chain([1 << 20; 20]).collect();
+        for (n, size) in (1i64..).zip(&sizes) {
+            let sql = "INSERT INTO schemas (id, tenant, hash, json, stored_us) VALUES (?1, 'a', ?2, ?3, 0)";
+            conn.execute(sql, params![n, n.to_le_bytes(), vec![7u8; *size]]).unwrap();
+        }
+        let shape = shapes().unwrap().into_iter().find(|s| s.name == "schemas").unwrap();
+        let mut batches = Vec::new();
+        let copied = read(&shape, &conn, |rows| {
+            let size = |row: &Vec<Value>| match &row[3] {
+                Value::Blob(json) => json.len(),
+                other => panic!("{other:?}"),
+            };
+            batches.push((rows.len(), rows.iter().map(size).sum::<usize>()));
+            Ok(())
+        });
+        assert_eq!(copied.unwrap().rows, sizes.len() as u64);
+        assert_eq!(batches.iter().map(|(_, bytes)| bytes).sum::<usize>(), sizes.iter().sum::<usize>());
+        assert!(batches.iter().all(|(n, bytes)| *bytes <= 8 << 20 || *n == 1), "{batches:?}");
+        assert!(batches.len() < 8, "and not row by row: {batches:?}");
+    }
 }

@@ -6,7 +6,8 @@ use cloud_core::history::WaveformEntry;
 use common::TwinId;
 use common::wire::Waveform;
 
-use crate::db::{Result, damaged, from_sql, to_sql};
+use crate::damage::{Damage, Found};
+use crate::db::{Result, from_sql, to_sql};
 use crate::history::find;
 use crate::schemas;
 use crate::sql::{Cell, Conn, Kind, Table, Tx, params};
@@ -33,18 +34,16 @@ const WAVEFORMS: Table<'static> = Table {
                   WHERE (excluded.rank, excluded.seq) > (waveforms.rank, waveforms.seq)",
 };
 
-/// Stores a block, or a part of one, that came in a frame. One of a point that the schema lacks means nothing, as a sample of
-/// it. A part with the time of a block of another length or rate, or that the gateway received at another time, is of another
+/// Stores a block, or a part of one, that came in a frame; false if it is of a point that the schema lacks. A part with the time of a block of another length or rate, or that the gateway received at another time, is of another
 /// block: of the two the later one stays.
-pub(crate) fn put(tx: &Tx<'_>, known: &mut KnownSchema, new: &NewFrame, wave: &Waveform) -> Result<()> {
+pub(crate) fn put(tx: &Tx<'_>, known: &mut KnownSchema, new: &NewFrame, wave: &Waveform) -> Result<bool> {
     let series = |known: &KnownSchema| known.series.get(wave.point.index()).copied().unwrap_or(NO_SERIES);
     if series(known) == NO_SERIES {
         schemas::add_series(tx, known, &new.schema, [wave.point])?;
     }
     let (series, seq) = (series(known), new.frame.header.seq);
     if series == NO_SERIES {
-        tracing::warn!(rank = new.rank, seq, "a waveform of a point that the schema lacks");
-        return Ok(());
+        return Ok(false);
     }
     let (t0_us, received_us, n) = (wave.t0_us, wave.received_us, wave.values.len() as u64);
     let [first, n, total, dt_ps, rank, seq] =
@@ -53,7 +52,7 @@ pub(crate) fn put(tx: &Tx<'_>, known: &mut KnownSchema, new: &NewFrame, wave: &W
                  (total <> ?3 OR dt_ps <> ?4 OR (received_us IS NOT NULL AND received_us <> ?5))";
     let later = format!("SELECT 1 {other} AND (rank, seq) > (?6, ?7) LIMIT 1");
     if tx.exists(&later, params![series, t0_us, total, dt_ps, received_us, rank, seq])? {
-        return Ok(());
+        return Ok(true);
     }
     tx.execute(&format!("DELETE {other}"), params![series, t0_us, total, dt_ps, received_us])?;
     let mut blob = Vec::new();
@@ -61,7 +60,8 @@ pub(crate) fn put(tx: &Tx<'_>, known: &mut KnownSchema, new: &NewFrame, wave: &W
     let [a, b, c, d, e, f, g, h, i] =
         [series, t0_us, first, n, total, dt_ps, rank, seq, received_us].map(Cell::Int);
     let row = [a, b, c, d, e, f, g, h, i, Cell::Blob(&blob)];
-    tx.insert_all(&WAVEFORMS, [row])
+    tx.insert_all(&WAVEFORMS, [row])?;
+    Ok(true)
 }
 
 /// Blocks that begin in a range, the earliest first.
@@ -87,15 +87,26 @@ pub(crate) fn list(
     })
 }
 
-/// The parts of the block that begins then, in order.
-pub(crate) fn block(conn: &Conn, twin: TwinId, point: &str, t0_us: i64) -> Result<Vec<Waveform>> {
+/// The parts of the block that begins then, in order; one that cannot be read is left out.
+pub(crate) fn block(
+    conn: &Conn,
+    twin: TwinId,
+    point: &str,
+    t0_us: i64,
+    damage: &Damage,
+) -> Result<Vec<Waveform>> {
     let Some(series) = find(conn, twin, point)? else { return Ok(Vec::new()) };
     let sql = "SELECT blob FROM waveforms WHERE series = ?1 AND t0_us = ?2 ORDER BY first";
     let blobs: Vec<Vec<u8>> = conn.all(sql, params![series, t0_us], |row| row.get(0))?;
-    let read = |blob: &Vec<u8>| {
-        Waveform::take(blob).map_err(|e| damaged(format_args!("a waveform of series {series} at {t0_us}"), e))
+    let read = |blob: &Vec<u8>| match Waveform::take(blob) {
+        Ok(part) => Some(part),
+        Err(error) => {
+            let why = format!("a block of a waveform is damaged: {error}");
+            damage.note(Found { chunk: -series, series: Some(series), span: (t0_us, t0_us), why });
+            None
+        }
     };
-    blobs.iter().map(read).collect()
+    Ok(blobs.iter().filter_map(read).collect())
 }
 
 /// Removes blocks of some series (a JSON list) that began before a time.

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use cloud_core::Storage;
 use cloud_core::enrol::{Certificate, KeptCode};
 use cloud_core::storage::Room;
-use cloud_store::{Options, Place, Store, backup, restore, shrink, verify};
+use cloud_store::{Options, Place, Store, backup, deleted_since, restore, shrink, verify};
 use common::command::Severity;
 use common::enrol::Key;
 use common::names::action;
@@ -287,4 +287,27 @@ async fn what_was_revoked_after_the_backup_is_revoked_in_what_is_restored() {
     drop(with_list(&path));
     let anew = std::fs::read_to_string(&list).unwrap();
     assert!(["a1", "a2", "b1", "d1"].iter().all(|serial| anew.contains(serial)), "{anew}");
+}
+
+#[tokio::test]
+async fn what_was_deleted_since_the_backup_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, file) = (dir.path().join("cloud.db"), dir.path().join("backup.db"));
+    let storage = open(&path);
+    let s = oven(&storage).await;
+    let rows = (0..60).map(|n| sample(0, T0 + n * SECOND, 1.5)).collect();
+    storage.accept(&[s.samples(1, rows)]).await.unwrap();
+    let audit = entry(T0, "history.deleted", Some(twin(1)), Severity::Warning);
+    let delete = async |from: i64, to: i64| {
+        storage.delete_history(twin(1), "temp", T0 + from * SECOND, T0 + to * SECOND, &audit).await.unwrap()
+    };
+    assert_eq!(delete(0, 10).await, 10);
+    backup(&path, &file).unwrap();
+    assert_eq!(delete(20, 30).await, 10);
+    drop(storage);
+    let before = restore(&file, &path, true).unwrap().unwrap();
+    let deleted = deleted_since(&path, &before).unwrap();
+    let found: Vec<_> = deleted.iter().map(|d| (&*d.point, d.from_us, d.to_us)).collect();
+    let point = format!("{}:temp", twin(1));
+    assert_eq!(found, [(&*point, T0 + 20 * SECOND, T0 + 30 * SECOND)]);
 }

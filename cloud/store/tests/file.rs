@@ -12,9 +12,9 @@ use std::sync::Arc;
 
 use cloud_core::storage::FrameStorage;
 use cloud_core::{Storage, StoreError};
-use cloud_store::{Options, Store};
+use cloud_store::{Keep, Options, Retention, Store};
 use common::Clock;
-use common::api::Resolution;
+use common::api::{GapReason, Resolution};
 use contract::fixtures::*;
 
 fn open(path: &Path) -> Result<Arc<Store>, StoreError> {
@@ -124,8 +124,12 @@ async fn one_damaged_chunk_is_told_and_does_not_stop_the_rest() {
     assert_eq!(conn.execute(harm, []).unwrap(), 1);
     storage.accept(&[s.samples(2, both(2))]).await.unwrap();
     assert_eq!(storage.compact(10).await.unwrap(), 1);
-    let told = storage.history(twin(1), "temp", T0, T0 + 9, 9).await.unwrap_err().to_string();
-    assert!(told.contains("chunk") && told.contains("damaged"), "{told}");
+    let harmed = storage.history(twin(1), "temp", T0, T0 + 9, 9).await.unwrap();
+    assert_eq!(harmed.points.iter().map(|p| p.t_us - T0).collect::<Vec<_>>(), [2]);
+    assert_eq!(
+        harmed.gaps.iter().map(|g| (g.cause, g.from_us - T0)).collect::<Vec<_>>(),
+        [(GapReason::CloudDamaged, 1)]
+    );
     let other = storage.history(twin(1), "count", T0, T0 + 9, 9).await.unwrap();
     assert_eq!(other.points.len(), 2);
 }
@@ -140,21 +144,22 @@ async fn frames_that_cannot_be_read_do_not_keep_the_rest_from_being_opened() {
         .map(|seq| s.samples(seq.unsigned_abs().into(), vec![sample(0, T0 + i64::from(seq), f64::from(seq))]))
         .collect();
     storage.accept(&frames).await.unwrap();
-    drop(storage);
     let conn = rusqlite::Connection::open(&path).unwrap();
-    let harm = "UPDATE frames SET bytes = zeroblob(40) WHERE seq IN (2, 3, 4)";
+    let harm = "UPDATE frames SET bytes = zeroblob(38 + seq) WHERE seq IN (2, 3, 4)";
     assert_eq!(conn.execute(harm, []).unwrap(), 3);
-    let storage: Arc<dyn Storage> = open(&path).unwrap();
     let seqs = |found: &[cloud_core::NewFrame]| found.iter().map(|f| f.frame.header.seq).collect::<Vec<_>>();
     assert_eq!(seqs(&storage.uncompacted(None, 9).await.unwrap()), [1, 5, 6]);
     // A whole batch of them is not the end.
     assert_eq!(seqs(&storage.uncompacted(Some((s.rank, 1)), 2).await.unwrap()), [5]);
+    drop(storage);
+    let storage: Arc<dyn Storage> = open(&path).unwrap();
     assert_eq!(storage.compact(9).await.unwrap(), 3);
     let points = storage.history(twin(1), "temp", T0, T0 + 9, 9).await.unwrap().points;
     assert_eq!(points.iter().map(|p| p.t_us - T0).collect::<Vec<_>>(), [1, 5, 6]);
     // They stay for whoever wants to know what they were.
     let left: i64 = conn.query_row("SELECT count(*) FROM frames", [], |r| r.get(0)).unwrap();
-    assert_eq!(left, 3);
+    let aside = storage.set_aside_page(&s.key, None, 9).await.unwrap().items;
+    assert_eq!((left, aside.iter().map(|a| a.bytes).collect::<Vec<_>>()), (0, vec![42, 41, 40]));
 }
 
 /// Of years there are so many roll-ups that they do not fit into memory.
@@ -263,4 +268,71 @@ async fn what_is_acknowledged_survives_a_kill() {
         assert_eq!(times, (1..=last).collect::<Vec<_>>(), "each exactly once");
         acked = last;
     }
+}
+
+/// Breaks the chain of pages of what is too large for one, of a table: reading it is an error of SQLite's.
+fn break_overflow(path: &Path, table: &str) {
+    let conn = rusqlite::Connection::open(path).unwrap();
+    conn.execute_batch("PRAGMA journal_mode = DELETE").unwrap();
+    let size: u64 = conn.query_row("PRAGMA page_size", [], |r| r.get(0)).unwrap();
+    let mut statement =
+        conn.prepare("SELECT pageno FROM dbstat WHERE name = ?1 AND pagetype = 'overflow'").unwrap();
+    let pages: Vec<u64> = statement.query_map([table], |r| r.get(0)).unwrap().map(Result::unwrap).collect();
+    assert!(!pages.is_empty());
+    drop(statement);
+    drop(conn);
+    let mut bytes = std::fs::read(path).unwrap();
+    for page in pages {
+        let at = usize::try_from((page - 1) * size).unwrap();
+        bytes[at..at + 4].fill(0xff);
+    }
+    std::fs::write(path, bytes).unwrap();
+}
+
+/// A text that fills some pages, however well it is packed.
+fn long_text() -> String {
+    let mut n = 1u64;
+    let mut next = || {
+        n = n.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        format!("{n:016x}")
+    };
+    (0..3_000).map(|_| next()).collect()
+}
+
+#[tokio::test]
+async fn a_damaged_page_keeps_no_other_point_from_its_retention() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("cloud.db");
+    let day = 86_400 * SECOND;
+    let at = |now, raw_days| -> Arc<dyn Storage> {
+        let others = Keep { raw_days, rollup_days: None };
+        let retention = Retention { others, ..Retention::default() };
+        Store::open(Options { retention, ..Options::new(&path) }, Clock::simulated(now)).unwrap()
+    };
+    let storage = at(T0, None);
+    let s = oven(&storage).await;
+    storage
+        .accept(&[s.samples(1, vec![sample(0, T0, 1.5), sample(3, T0 + 1, &*long_text())])])
+        .await
+        .unwrap();
+    storage.compact_frames(10).await.unwrap();
+    drop(storage);
+    break_overflow(&path, "chunks");
+    let storage = at(T0 + 10 * day, Some(3));
+    for _ in 0..2 {
+        storage.upkeep(std::time::Duration::from_secs(1)).await.unwrap();
+    }
+    let conn = rusqlite::Connection::open(&path).unwrap();
+    let sql =
+        "SELECT s.point, c.class FROM chunks c JOIN series s ON s.id = c.series WHERE c.level = 0 ORDER BY 1";
+    let mut statement = conn.prepare(sql).unwrap();
+    let found: Vec<(String, i64)> =
+        statement.query_map([], |r| Ok((r.get(0)?, r.get(1)?))).unwrap().map(Result::unwrap).collect();
+    // That of the one is removed, the other one stays as it is.
+    assert_eq!(found, [("temp".to_owned(), 10), ("text".to_owned(), 0)]);
+    // Who asks for it is told where it is missing.
+    let h = storage.history(twin(1), "text", T0, T0 + 9, 9).await.unwrap();
+    assert!(h.points.is_empty());
+    assert_eq!(h.gaps.iter().map(|g| g.cause).collect::<Vec<_>>(), [GapReason::CloudDamaged]);
+    assert_eq!(storage.damaged(), 1);
 }

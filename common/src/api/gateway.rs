@@ -253,6 +253,8 @@ pub struct AcceptRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SetAsideView {
+    /// Its name for a download; the gateway does not know it.
+    pub id: String,
     /// Its incarnation, as hex; none if that cannot be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
@@ -262,10 +264,27 @@ pub struct SetAsideView {
     pub seq: Option<u64>,
     /// When, UTC us.
     pub at_us: i64,
-    /// `frame`, `batch`, `schema` or `storage`.
+    /// `frame`, `batch`, `schema` or `storage`; `damaged` if the cloud took it and could not read it later.
     pub cause: String,
     /// What is wrong with it.
     pub detail: String,
     /// Its size, in bytes.
     pub bytes: u64,
+}
+
+/// Frames of a gateway that the cloud set aside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct SetAsideList {
+    /// Those that are kept, newest first.
+    pub items: Vec<SetAsideView>,
+    /// Give this as `cursor` for the next page; none at the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
+    /// Frames that were set aside and had to go, because more were than are kept.
+    #[serde(default)]
+    pub removed_frames: u64,
+    /// Their bytes.
+    #[serde(default)]
+    pub removed_bytes: u64,
 }

@@ -188,10 +188,16 @@ pub enum GapReason {
     Operator,
     /// the cloud lost them: it was restored from a backup, and the gateway no longer had them
     CloudLost,
+    /// the cloud could not take their frame: it is set aside there, as it was received
+    SetAside,
+    /// the cloud stored them and cannot read them any more: its database is damaged
+    CloudDamaged,
     /// a person had them deleted in the cloud
     Deleted,
     /// they were older than the cloud was to keep them
     Retention,
+    /// the configuration has the point no more: it was removed or renamed
+    PointRemoved,
     /// a cause that this program does not know
     #[serde(other)]
     Other,
@@ -213,8 +219,11 @@ impl GapReason {
             Self::Damaged => "damaged",
             Self::Operator => "operator",
             Self::CloudLost => "cloud_lost",
+            Self::SetAside => "set_aside",
+            Self::CloudDamaged => "cloud_damaged",
             Self::Deleted => "deleted",
             Self::Retention => "retention",
+            Self::PointRemoved => "point_removed",
             Self::Other => "other",
         }
     }
@@ -236,8 +245,11 @@ impl GapReason {
             Self::CloudLost => {
                 "lost by the cloud, which was restored from a backup, and no longer at the gateway"
             }
+            Self::SetAside => "in a frame that the cloud could not take and has set aside",
+            Self::CloudDamaged => "lost by the cloud, its database is damaged",
             Self::Deleted => "deleted by a person in the cloud",
             Self::Retention => "removed by the cloud, older than it was to keep",
+            Self::PointRemoved => "the point was removed from the configuration, or renamed",
             Self::Other => "lost by the gateway for a cause that this program does not know",
         }
     }

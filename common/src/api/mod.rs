@@ -35,7 +35,7 @@ pub use enrol::{
 };
 pub use gateway::{
     AcceptRequest, BufferHealth, DeviceHealth, GatewayHealth, GatewayView, HeldBox, LinkHold, LinkUse,
-    PollHealth, SetAsideView, SwitchPosition, SwitchRequest,
+    PollHealth, SetAsideList, SetAsideView, SwitchPosition, SwitchRequest,
 };
 pub use history::{
     GapReason, HistoryGap, HistoryPoint, HistoryResponse, HistorySample, HistoryTimes, Resolution, StateTime,
@@ -50,7 +50,7 @@ pub use opcua_client::{
 pub use problem::Problem;
 pub use sets::{
     AlignedColumn, AlignedRequest, AlignedResponse, ExportFormat, ExportRequest, HistoryDeleted,
-    Interpolation, PointRef,
+    Interpolation, PastPoint, PointRef,
 };
 pub use twin::{
     AssetKind, AssetNode, CommandRequest, CommandStep, CommandView, DesiredEntry, DesiredPatch, DesiredView,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::quality::Quality;
-use crate::value::Value;
+use crate::value::{Value, ValueType};
 
 /// A point of a twin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,6 +14,19 @@ pub struct PointRef {
     pub twin: String,
     /// Point's name.
     pub point: String,
+}
+
+/// A point that has a history and that the configuration has no more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PastPoint {
+    /// Its name.
+    pub point: String,
+    /// Its unit when the configuration had it last; empty if none, or not known.
+    pub unit: String,
+    /// Type of its values then, if known.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub value_type: Option<ValueType>,
 }
 
 /// What a cell of a grid between two samples holds.

@@ -139,9 +139,14 @@ pub(super) fn held() -> Json {
 /// A frame that could not be taken.
 pub(super) fn set_aside() -> Json {
     json!({
-        "incarnation": "00112233445566778899aabbccddeeff", "seq": 41, "at_us": 1_795_000_000_000_000_i64,
+        "id": "7", "incarnation": "00112233445566778899aabbccddeeff", "seq": 41, "at_us": 1_795_000_000_000_000_i64,
         "cause": "frame", "detail": "13 bytes more expected", "bytes": 811
     })
+}
+
+/// Frames that could not be taken.
+pub(super) fn set_aside_list() -> Json {
+    json!({"items": [set_aside()], "removed_frames": 0, "removed_bytes": 0})
 }
 
 /// A node of the tree.
@@ -179,7 +184,7 @@ pub(super) fn page(row: &Json) -> Json {
 mod tests {
     use common::api::{
         ApiKeyView, AssetNode, CommandRequest, CommandView, DesiredPatch, GatewayView, HeldBox,
-        HistoryResponse, Page, SetAsideView, TwinView, UserView,
+        HistoryResponse, Page, SetAsideList, TwinView, UserView,
     };
     use common::command::LogEntry;
     use serde::de::DeserializeOwned;
@@ -204,7 +209,7 @@ mod tests {
         read::<LogEntry>(log_entry());
         read::<GatewayView>(gateway());
         read::<HeldBox>(held());
-        read::<SetAsideView>(set_aside());
+        read::<SetAsideList>(set_aside_list());
         read::<AssetNode>(asset());
         read::<UserView>(user());
         read::<ApiKeyView>(key());

@@ -154,7 +154,7 @@ pub(super) fn describe(op: Op) -> Doc {
             ])
             .gives(200, "the history", "HistoryResponse", ex::history())
             .fails(&[Code::UnknownPoint, Code::TooLarge]),
-        Op::DeleteHistory | Op::AlignHistory | Op::ExportHistory => super::sets::describe(op),
+        Op::PastPoints | Op::DeleteHistory | Op::AlignHistory | Op::ExportHistory => super::sets::describe(op),
         Op::Waveforms | Op::Waveform => super::waveforms::describe(op),
         Op::ListAssets => doc("twins", "The asset tree", "The whole tree as far as the caller sees it, by path.")
             .gives(200, "the nodes", "AssetNodePage", ex::page(&ex::asset())),
@@ -183,10 +183,18 @@ pub(super) fn describe(op: Op) -> Doc {
         Op::ListSetAside => doc(
             "gateways",
             "Frames of a gateway that could not be taken",
-            "Newest first; at most 1,000 are kept of a gateway, and 16 MiB. They are not in the history.",
+            "Newest first; at most 1,000 are kept of a gateway, and 16 MiB: how many had to go is told. They are not in the history, which \
+             shows a gap with the cause `set_aside` in their place.",
         )
         .with(paging())
-        .gives(200, "a page of frames", "SetAsideViewPage", ex::page(&ex::set_aside()))
+        .gives(200, "a page of frames", "SetAsideList", ex::set_aside_list())
+        .fails(&[Code::NotFound]),
+        Op::GetSetAside => doc(
+            "gateways",
+            "A frame that could not be taken",
+            "As it was received: for whoever looks for the fault. It may hold values of any point of the gateway.",
+        )
+        .text("the frame", "application/octet-stream", "...")
         .fails(&[Code::NotFound]),
         Op::CreateEnrolmentCode | Op::Enrol | Op::ListCertificates | Op::RevokeGateway => super::enrol::describe(op),
         Op::GetConfiguration | Op::PutConfiguration | Op::ListConfigurations | Op::GetConfigurationDocument => {

@@ -68,6 +68,10 @@ pub(super) fn of_path(path: &str) -> Vec<Parameter> {
         let about = "time of the block's first value, as the list has it";
         out.push(parameter("t0", ParameterIn::Path, about, text(), json!("1795000000000000")));
     }
+    if path.contains("{frame}") {
+        let about = "`id` of the frame, as the list has it";
+        out.push(parameter("frame", ParameterIn::Path, about, text(), json!("7")));
+    }
     if path.contains("{version}") {
         let (about, example) = match path.contains("/releases/") {
             true => ("version of the program", "1.4.0"),

@@ -8,9 +8,9 @@ use common::api::{
     ConfigurationDocument, ConfigurationEntry, ConfigurationRequest, ConfigurationView, DesiredEntry,
     EnrolRequest, EnrolResponse, Enrolled, EnrolmentCodeCreated, EnrolmentCodeRequest, ExportRequest,
     GatewayCredential, GatewayRequest, GatewayView, GroupRequest, HeldBox, HistoryDeleted, HistoryResponse,
-    PasswordRequest, Problem, Release, RevokeRequest, Revoked, RolloutChange, RolloutRequest, RolloutView,
-    ServerMessage, SessionRequest, SessionResponse, SetAsideView, ShelveRequest, TwinView, UnshelveRequest,
-    UpdateView, UserRequest, UserView, WaveformBlock, WaveformList, WhoAmI,
+    PasswordRequest, PastPoint, Problem, Release, RevokeRequest, Revoked, RolloutChange, RolloutRequest,
+    RolloutView, ServerMessage, SessionRequest, SessionResponse, SetAsideList, SetAsideView, ShelveRequest,
+    TwinView, UnshelveRequest, UpdateView, UserRequest, UserView, WaveformBlock, WaveformList, WhoAmI,
 };
 use common::command::LogEntry;
 use utoipa::openapi::schema::{
@@ -56,6 +56,7 @@ pub(super) fn all() -> Schemas {
     add::<DesiredEntry>(&mut out);
     add::<HistoryResponse>(&mut out);
     add::<HistoryDeleted>(&mut out);
+    add_page::<PastPoint>(&mut out);
     add::<WaveformList>(&mut out);
     add::<WaveformBlock>(&mut out);
     add::<AlignedRequest>(&mut out);
@@ -69,7 +70,8 @@ pub(super) fn all() -> Schemas {
     add::<UnshelveRequest>(&mut out);
     add_page::<GatewayView>(&mut out);
     add::<AcceptRequest>(&mut out);
-    add_page::<SetAsideView>(&mut out);
+    add::<SetAsideView>(&mut out);
+    add::<SetAsideList>(&mut out);
     add::<HeldBox>(&mut out);
     add::<EnrolmentCodeRequest>(&mut out);
     add::<EnrolmentCodeCreated>(&mut out);

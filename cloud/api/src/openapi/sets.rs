@@ -10,6 +10,15 @@ use crate::table::Op;
 pub(super) fn describe(op: Op) -> Doc {
     let points = json!([{"twin": "line1/oven", "point": "zone1_temperature"}, {"twin": "line1/press", "point": "force"}]);
     match op {
+        Op::PastPoints => doc(
+            "twins",
+            "Points that a twin had",
+            "Those of which history is left and that the configuration has no more: they were removed or renamed. All of them at \
+             once, by name. Their history is read, exported and deleted under these names.",
+        )
+        .gives(200, "the points", "PastPointPage", json!({
+            "items": [{"point": "temp", "unit": "Cel", "type": "f64"}]
+        })),
         Op::DeleteHistory => doc(
             "twins",
             "Delete a part of a point's history",

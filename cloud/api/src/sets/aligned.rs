@@ -34,7 +34,7 @@ pub(crate) async fn aligned(
     caller: Caller,
     Body(request): Body<AlignedRequest>,
 ) -> Result<Json<AlignedResponse>, ApiError> {
-    let found = find(&api, &caller, &request.points)?;
+    let found = find(&api, &caller, &request.points).await?;
     let now_us = api.clock.now_us();
     let (from_us, to_us) = range(now_us, request.from.as_deref(), request.to.as_deref())?;
     let step_us =

@@ -50,7 +50,7 @@ pub(crate) async fn export(
     caller: Caller,
     Body(request): Body<ExportRequest>,
 ) -> Result<Response, ApiError> {
-    let found = find(&api, &caller, &request.points)?;
+    let found = find(&api, &caller, &request.points).await?;
     let range = range(api.clock.now_us(), request.from.as_deref(), request.to.as_deref())?;
     let permit = Arc::clone(&api.exports).try_acquire_owned().map_err(|_| {
         ApiError::new(Code::Unavailable, "as many exports run as may at a time: try again when one has ended")

@@ -36,19 +36,20 @@ struct Found {
 }
 
 /// The points of a request, each seen by the caller.
-fn find(api: &Api, caller: &Caller, points: &[PointRef]) -> Result<Vec<Found>, ApiError> {
+async fn find(api: &Api, caller: &Caller, points: &[PointRef]) -> Result<Vec<Found>, ApiError> {
     if !(1..=MOST_POINTS).contains(&points.len()) {
         return Err(ApiError::invalid(format!(
             "`points` are 1 to {MOST_POINTS}, these are {}",
             points.len()
         )));
     }
-    let one = |p: &PointRef| {
+    let mut found = Vec::with_capacity(points.len());
+    for p in points {
         let twin = find_twin(api, caller, &p.twin)?;
-        let Known { unit, online } = known(api, &twin, &p.point)?;
-        Ok(Found { twin: twin.id, asset: twin.asset, point: p.point.clone(), unit, online })
-    };
-    points.iter().map(one).collect()
+        let Known { unit, online } = known(api, &twin, &p.point).await?;
+        found.push(Found { twin: twin.id, asset: twin.asset, point: p.point.clone(), unit, online });
+    }
+    Ok(found)
 }
 
 #[derive(Deserialize)]
@@ -74,7 +75,7 @@ pub(crate) async fn delete(
         return Err(ApiError::invalid("`from` must lie in the past"));
     }
     check_reason(&query.reason)?;
-    known(&api, &twin, &point)?;
+    known(&api, &twin, &point).await?;
     let because =
         if query.reason.is_empty() { String::new() } else { format!(", because: {}", query.reason) };
     let audit = LogEntry {

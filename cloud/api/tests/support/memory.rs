@@ -9,11 +9,12 @@ use cloud_core::boxes::Boxes;
 use cloud_core::configuration::ConfigurationStorage;
 use cloud_core::enrol::{Certificate, CertificateStorage, KeptCode};
 use cloud_core::history::{
-    AlignedPoint, Durations, ExportRow, HistoryStorage, RowTimes, SamplePage, Spans, WaveformEntry,
+    AlignedPoint, Durations, ExportRow, HistoryStorage, RowTimes, SamplePage, Spans, StoredPoint,
+    WaveformEntry,
 };
 use cloud_core::storage::{
-    Account, AccountStorage, AlarmStorage, AuditStorage, BoxStorage, CommandStorage, Created, FrameStorage,
-    History, KnownIncarnation, Loaded, SetAside,
+    Account, AccountStorage, AlarmStorage, AsideRemoved, AuditStorage, BoxStorage, CommandStorage, Created,
+    FrameStorage, History, KeptAside, KnownIncarnation, Loaded, SetAside,
 };
 use cloud_core::{GatewayKey, NewFrame, StoreError};
 use common::alarm::{AlarmState, AlarmView};
@@ -244,6 +245,20 @@ impl HistoryStorage for Memory {
         Ok(SamplePage { rows: vec![row], next_us: (n > 1).then(|| to_us - i64::from(n) + 1) })
     }
 
+    /// The oven had the point `temp`, and has `temperature` still.
+    async fn stored_point(&self, twin: TwinId, point: &str) -> Done<Option<StoredPoint>> {
+        Ok(self.stored_points(twin).await?.into_iter().find(|s| s.point == point))
+    }
+    async fn stored_points(&self, twin: TwinId) -> Done<Vec<StoredPoint>> {
+        drop(self.t()?);
+        let of = |point: &str| StoredPoint {
+            point: point.into(),
+            unit: "Cel".into(),
+            value_type: Some(common::ValueType::F64),
+        };
+        Ok(if twin == super::OVEN { vec![of("temp"), of("temperature")] } else { vec![] })
+    }
+
     async fn delete_history(&self, _: TwinId, _: &str, _: i64, _: i64, audit: &LogEntry) -> Done<u64> {
         self.t()?.audit.push(audit.clone());
         Ok(3)
@@ -392,8 +407,9 @@ impl BoxStorage for Memory {
         self.t()?.audit.extend_from_slice(audit);
         Ok(())
     }
-    async fn set_aside(&self, frames: &[SetAside], _: &[LogEntry]) -> Done<Vec<bool>> {
+    async fn set_aside(&self, frames: &[SetAside], _: &[LogEntry]) -> Done<KeptAside> {
         let view = |f: &SetAside| SetAsideView {
+            id: "7".into(),
             incarnation: None,
             seq: f.name.map(|n| n.1),
             at_us: f.at_us,
@@ -402,7 +418,13 @@ impl BoxStorage for Memory {
             bytes: f.bytes.len() as u64,
         };
         self.t()?.set_aside.extend(frames.iter().map(view));
-        Ok(frames.iter().map(|_| true).collect())
+        Ok(KeptAside { new: frames.iter().map(|_| true).collect(), ..KeptAside::default() })
+    }
+    async fn set_aside_removed(&self, _: &GatewayKey) -> Done<AsideRemoved> {
+        Ok(AsideRemoved { frames: 3, bytes: 99 })
+    }
+    async fn set_aside_bytes(&self, _: &GatewayKey, id: i64) -> Done<Option<Vec<u8>>> {
+        Ok((id == 7).then(|| b"bad".to_vec()))
     }
     async fn set_aside_page(
         &self,

@@ -15,10 +15,10 @@ use cloud_core::align::{Column, Grid};
 use cloud_core::boxes::Boxes;
 use cloud_core::configuration::ConfigurationStorage;
 use cloud_core::enrol::{Certificate, CertificateStorage, KeptCode};
-use cloud_core::history::{AlignedPoint, Durations, HistoryStorage, SamplePage, Spans};
+use cloud_core::history::{AlignedPoint, Durations, HistoryStorage, SamplePage, Spans, StoredPoint};
 use cloud_core::storage::{
-    Account, AccountStorage, AuditStorage, BoxStorage, CommandStorage, Created, FrameStorage, History,
-    KnownIncarnation, Loaded, SetAside,
+    Account, AccountStorage, AsideRemoved, AuditStorage, BoxStorage, CommandStorage, Created, FrameStorage,
+    History, KeptAside, KnownIncarnation, Loaded, SetAside,
 };
 use cloud_core::update::{PART_BYTES, UpdateBox, UpdateStorage};
 use cloud_core::{GatewayKey, NewFrame, StoreError, World};
@@ -184,6 +184,14 @@ impl HistoryStorage for Store {
         none("history")
     }
 
+    async fn stored_point(&self, _: TwinId, _: &str) -> Result<Option<StoredPoint>, StoreError> {
+        none("history")
+    }
+
+    async fn stored_points(&self, _: TwinId) -> Result<Vec<StoredPoint>, StoreError> {
+        none("history")
+    }
+
     async fn delete_history(
         &self,
         _: TwinId,
@@ -305,7 +313,7 @@ impl BoxStorage for Store {
         Ok(())
     }
 
-    async fn set_aside(&self, frames: &[SetAside], audit: &[LogEntry]) -> Result<Vec<bool>, StoreError> {
+    async fn set_aside(&self, frames: &[SetAside], audit: &[LogEntry]) -> Result<KeptAside, StoreError> {
         let mut marks = self.marks.lock().unwrap();
         let mut aside = self.aside.lock().unwrap();
         let mut new = Vec::new();
@@ -320,7 +328,17 @@ impl BoxStorage for Store {
             }
         }
         self.audit.lock().unwrap().extend_from_slice(audit);
-        Ok(new)
+        // As if one were kept: of each that is new another has to go, if there was one.
+        let removed = if new == [true] && aside.len() > 1 { 1 } else { 0 };
+        Ok(KeptAside { new, removed: AsideRemoved { frames: removed, bytes: removed * 9 } })
+    }
+
+    async fn set_aside_removed(&self, _: &GatewayKey) -> Result<AsideRemoved, StoreError> {
+        none("removed")
+    }
+
+    async fn set_aside_bytes(&self, _: &GatewayKey, _: i64) -> Result<Option<Vec<u8>>, StoreError> {
+        none("bytes")
     }
 
     async fn set_aside_page(

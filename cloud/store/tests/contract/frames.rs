@@ -1,7 +1,10 @@
 //! Ranks, marks and accepting.
 
-use cloud_core::StoreError;
+use std::sync::Arc;
+
+use cloud_core::{Storage, StoreError};
 use common::command::{DesiredState, DesiredUpdate, LogEntry, Severity};
+use common::names::action;
 use common::wire::{Body, Gap, GapCause};
 use common::{Incarnation, IntervalSet, Value};
 
@@ -168,4 +171,32 @@ pub(crate) async fn a_gateway_cannot_speak_of_what_is_not_its_own(backend: &impl
     assert_eq!(all.iter().filter(|e| e.action == "frame.refused").count(), 2);
     storage.accept(&[s.frame(1, Body::Command(update))]).await.unwrap();
     assert_eq!(storage.command(own.id).await.unwrap().state, common::CommandState::Succeeded);
+}
+
+/// They are acknowledged, since they would come for ever, and are in no history.
+pub(crate) async fn samples_of_points_that_the_schema_lacks_are_counted_and_told_once(
+    backend: &impl Backend,
+) {
+    let mut storage = backend.open();
+    let s = oven(&storage).await;
+    let told = async |storage: &Arc<dyn Storage>| {
+        let all = storage.audit(None, Severity::Info, None, 100).await.unwrap().items;
+        all.into_iter().filter(|e| e.action == action::DATA_UNKNOWN_POINT).collect::<Vec<_>>()
+    };
+    storage.accept(&[s.samples(1, vec![sample(0, T0, 1.5)])]).await.unwrap();
+    assert_eq!((storage.unknown_samples().await.unwrap(), told(&storage).await.len()), (0, 0));
+    for seq in 2..5 {
+        let rows = vec![sample(0, T0 + 1, 1.5), sample(99, T0, 1.5), sample(4, T0, 1.5)];
+        assert_eq!(storage.accept(&[s.samples(seq, rows)]).await.unwrap(), [true]);
+        if seq == 3 {
+            compact_all(&storage).await;
+            drop(storage);
+            storage = backend.open();
+        }
+    }
+    assert_eq!(storage.unknown_samples().await.unwrap(), 6);
+    let entries = told(&storage).await;
+    assert_eq!(entries.len(), 1, "{entries:?}");
+    assert!(entries[0].target.contains("g1") && entries[0].detail.starts_with("frame 2 has 2 samples"));
+    assert_eq!(storage.history(twin(1), "temp", T0, T0 + 9, 9).await.unwrap().points.len(), 4);
 }

@@ -1,9 +1,12 @@
 //! Schemas, twins and who feeds them.
 
+use cloud_core::align::Grid;
+use cloud_core::history::{AlignedPoint, StoredPoint};
 use cloud_core::{GatewayKey, StoreError};
+use common::api::{GapReason, Interpolation};
 use common::command::Severity;
 use common::names::action;
-use common::{Incarnation, Quality, SchemaHash, TenantId, Value, ValueType};
+use common::{Incarnation, PointKind, Quality, SchemaHash, TenantId, Value, ValueType};
 
 use super::Backend;
 use super::fixtures::*;
@@ -167,4 +170,52 @@ pub(crate) async fn a_box_that_has_its_name_again_has_its_twins_again(backend: &
     compact_all(&storage).await;
     let t = &storage.load().await.unwrap().twins[0];
     assert_eq!(t.point("temp").unwrap().value, Some(Value::F64(3.0)));
+}
+
+pub(crate) async fn a_point_that_was_renamed_keeps_its_history_under_its_name(backend: &impl Backend) {
+    let mut storage = backend.open();
+    let mut old = schema(&key("g1"), &[("oven", twin(1))]);
+    old.devices[0].points[0] =
+        PointKind { unit: "Cel".into(), ..PointKind::new(ValueType::F64) }.named("temp");
+    let s = Stream::start(&storage, old.clone(), 11).await;
+    storage.accept(&[s.samples(1, vec![sample(0, T0, 1.0), sample(1, T0, 7i64)])]).await.unwrap();
+    compact_all(&storage).await;
+    let temp = StoredPoint { point: "temp".into(), unit: "Cel".into(), value_type: Some(ValueType::F64) };
+    assert_eq!(storage.stored_point(twin(1), "temp").await.unwrap(), Some(temp.clone()));
+    assert_eq!(storage.stored_point(twin(1), "on").await.unwrap(), None, "it never had a sample");
+    let mut renamed = old.clone();
+    renamed.devices[0].points[0] =
+        PointKind { unit: "[degF]".into(), ..PointKind::new(ValueType::F64) }.named("temp1");
+    let gone = T0 + 60 * SECOND;
+    storage.put_schema(&s.key, &renamed, s.rank, gone).await.unwrap();
+    let now = Stream { schema: std::sync::Arc::new(renamed), ..s.clone() };
+    storage.accept(&[now.samples(2, vec![sample(0, gone, 34.0)])]).await.unwrap();
+    compact_all(&storage).await;
+    for _ in 0..2 {
+        let names = storage.stored_points(twin(1)).await.unwrap();
+        assert_eq!(names.iter().map(|p| &p.point[..]).collect::<Vec<_>>(), ["count", "temp", "temp1"]);
+        assert_eq!(names[1], temp);
+        let h = storage.history(twin(1), "temp", T0, gone + 60 * SECOND, 9).await.unwrap();
+        assert_eq!((h.points.len(), h.points[0].value.clone()), (1, Some(Value::F64(1.0))));
+        let of = |g: &&common::api::HistoryGap| g.cause == GapReason::PointRemoved;
+        assert_eq!(h.gaps.iter().find(of).map(|g| g.from_us), Some(gone));
+        drop(storage);
+        storage = backend.open();
+    }
+    // Its last value holds until it was removed, and not beyond.
+    let grid = Grid::within(T0, gone + 60 * SECOND, 30 * SECOND);
+    let point = AlignedPoint { twin: twin(1), point: "temp".into(), online: true };
+    let cells = storage.aligned(&[point], grid, Interpolation::Previous, gone + 90 * SECOND).await.unwrap();
+    let one = Some(Value::F64(1.0));
+    assert_eq!(cells[0].values, [one.clone(), one, None, None]);
+    assert_eq!(storage.samples(twin(1), "temp", T0, gone, 9).await.unwrap().rows.len(), 1);
+    // It comes back: nothing is said of it any more.
+    storage.put_schema(&s.key, &old, s.rank, gone + 9).await.unwrap();
+    let h = storage.history(twin(1), "temp", T0, gone + 60 * SECOND, 9).await.unwrap();
+    assert!(h.gaps.iter().all(|g| g.cause != GapReason::PointRemoved), "{:?}", h.gaps);
+    // And what was deleted on request is gone, of the list as well.
+    let audit = entry(T0, "history.deleted", Some(twin(1)), Severity::Warning);
+    assert_eq!(storage.delete_history(twin(1), "temp1", T0, gone + 1, &audit).await.unwrap(), 1);
+    let names = storage.stored_points(twin(1)).await.unwrap();
+    assert_eq!(names.iter().map(|p| &p.point[..]).collect::<Vec<_>>(), ["count", "temp"]);
 }

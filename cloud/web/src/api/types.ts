@@ -218,7 +218,7 @@ export interface HistoryResponse {
 
 export type GapReason =
   | "bad_quality" | "clock_unsynchronised" | "gateway_down" | "gateway_offline" | "awaited" | "quota" | "age" | "disk_full"
-  | "overrun" | "damaged" | "operator" | "deleted" | "retention" | "cloud_lost" | "other";
+  | "overrun" | "damaged" | "operator" | "deleted" | "retention" | "cloud_lost" | "set_aside" | "cloud_damaged" | "point_removed" | "other";
 
 export interface HistoryGap {
   from_us: number;
