@@ -151,6 +151,7 @@ impl Wiring {
             bus: self.bus.clone(),
             counts: counts.clone(),
             pulse: self.pulse.clone(),
+            clock: self.clock.clone(),
         });
         let (sink, events) = mpsc::channel(EVENT_QUEUE);
         let (health, clock) = (self.health.clone(), self.clock.clone());
