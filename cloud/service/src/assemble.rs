@@ -330,6 +330,7 @@ pub(crate) async fn open(config: &Config, clock: &Clock) -> Result<Arc<Store>, S
     let place = place(config)?;
     let mut options = cloud_store::Options::at(place);
     options.retention = config.history.retention();
+    options.chunk_rows = config.history.chunk_samples;
     options.revocations = Some(revocations(config));
     let clock = clock.clone();
     let opened = tokio::task::spawn_blocking(move || Store::open(options, clock));
