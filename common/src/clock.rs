@@ -29,6 +29,8 @@ struct Inner {
 
 /// Whether the clock is synchronised is found out anew after so long.
 const LOOK_AGAIN_US: u64 = 200_000;
+/// Two clocks that are read within so long are read at once.
+const APART_US: u64 = 20;
 
 impl Clock {
     /// The system's clock.
@@ -64,8 +66,22 @@ impl Clock {
         u64::try_from(self.0.started.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
-    /// Whether wall time can be believed: a time service says so, or, where none reports, the year is
-    /// one in which this program existed. Up to 0.2 s old.
+    /// Wall time and `mono_us` of one moment: 20 us apart at most, where the processor is not taken away three times
+    /// in a row.
+    pub fn reading(&self) -> (i64, u64) {
+        let mut before = self.mono_us();
+        for _ in 0..2 {
+            let (wall, after) = (self.now_us(), self.mono_us());
+            if after.saturating_sub(before) <= APART_US {
+                return (wall, after);
+            }
+            before = after;
+        }
+        (self.now_us(), self.mono_us())
+    }
+
+    /// Whether wall time can be believed: the year is one in which this program existed, and a time service says so
+    /// where one reports. What that says is up to 0.2 s old.
     pub fn is_synchronised(&self) -> bool {
         if self.0.simulated_us.is_some() {
             return true;
@@ -75,12 +91,13 @@ impl Clock {
             self.0.synchronised.store(self.look(), Ordering::Relaxed);
             self.0.looked_us.store(now_us, Ordering::Release);
         }
-        self.0.synchronised.load(Ordering::Relaxed)
+        // A clock that was set back is not believed from then on.
+        self.0.synchronised.load(Ordering::Relaxed) && self.now_us() > NEVER_SET_BEFORE_US
     }
 
     fn look(&self) -> bool {
         let timesyncd_runs = || Path::new("/run/systemd/timesync").exists();
-        Path::new(TIMESYNC_MARK).exists() || (!timesyncd_runs() && self.now_us() > NEVER_SET_BEFORE_US)
+        self.now_us() > NEVER_SET_BEFORE_US && (Path::new(TIMESYNC_MARK).exists() || !timesyncd_runs())
     }
 }
 

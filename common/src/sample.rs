@@ -34,4 +34,9 @@ impl Sample {
     pub fn bad(point: PointId, quality: Quality, now_us: i64) -> Self {
         Self { point, value: None, quality, source_us: now_us, received_us: now_us }
     }
+
+    /// Whether its time is that of its receipt, by the gateway's clock: the source told none that was believed.
+    pub fn is_stamped_on_receipt(&self) -> bool {
+        self.source_us == self.received_us
+    }
 }

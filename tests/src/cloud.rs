@@ -45,12 +45,7 @@ impl Cloud {
         Self::start_as(dir, sections, Vec::new()).await
     }
 
-    /// As `start`, with more in its environment, also after each restart.
-    pub async fn start_under(dir: &Path, env: Vec<(String, String)>) -> Self {
-        Self::start_as(dir, "", env).await
-    }
-
-    /// As `start_under`, with more keys of its ingress.
+    /// As `start`, with more keys of its ingress, and more in its environment, also after each restart.
     pub async fn start_with_ingress(dir: &Path, keys: &str, env: Vec<(String, String)>) -> Self {
         std::fs::create_dir_all(dir).expect("a folder");
         std::fs::write(dir.join(INGRESS), keys).expect("a file");
@@ -62,7 +57,8 @@ impl Cloud {
         std::fs::write(self.dir.join(INGRESS), keys).expect("a file");
     }
 
-    async fn start_as(dir: &Path, sections: &str, env: Vec<(String, String)>) -> Self {
+    /// With more sections of its configuration, and more in its environment.
+    pub async fn start_as(dir: &Path, sections: &str, env: Vec<(String, String)>) -> Self {
         std::fs::create_dir_all(dir.join("conf.d")).expect("a folder");
         std::fs::write(dir.join("conf.d/more.toml"), sections).expect("a configuration");
         let mut cloud = Self::spawn(dir, env).await.unwrap_or_else(|e| panic!("{e}"));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use common::CommandState;
 use common::names::action;
-use tests::faults::draw::{Fault, Plan, Random};
+use tests::faults::draw::{Fault, Plan, Random, Sizes};
 use tests::faults::judge::{Evidence, Kind, Violation, judge};
 use tests::faults::link::{Lie, Shape};
 use tests::faults::second::Seen;
@@ -59,6 +59,9 @@ async fn a_handful_of_seeds_lose_double_and_repeat_nothing() {
         let all: u64 = reports.iter().map(of).collect::<Vec<u64>>().iter().sum();
         assert!(all > 0, "no {count}");
     }
+    // Files are so small that many are closed and begun, also while processes are killed.
+    let segments: Vec<_> = reports.iter().map(|r| r.shims["gateway: segments of the log"]).collect();
+    assert!(segments.iter().sum::<u64>() > 2 * segments.len() as u64, "{segments:?}");
 }
 
 #[test]
@@ -95,7 +98,7 @@ fn the_fixed_seeds_hold_every_kind_of_fault_of_a_process_and_many_of_the_link() 
 /// A run without any fault, as the judge sees it; if the link is to lie, it does so of batches and of single frames.
 async fn honest(lie: Lie) -> Evidence {
     let dir = tempfile::tempdir().expect("a folder");
-    let mut site = Site::start(dir.path()).await;
+    let mut site = Site::start(dir.path(), Sizes::of(0)).await;
     if lie != Lie::None {
         // A backlog goes in batches.
         site.link.shape(Shape { closed: true, ..Shape::default() });
@@ -231,7 +234,7 @@ async fn frames_that_come_again_under_other_numbers_are_found_as_doubled() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_incarnation_that_goes_on_after_a_restart_is_found_as_numbers_used_twice_and_as_a_loss() {
     let dir = tempfile::tempdir().expect("a folder");
-    let mut site = Site::start(dir.path()).await;
+    let mut site = Site::start(dir.path(), Sizes::of(0)).await;
     site.link.lie(Lie::OneIncarnation);
     let gateway = vec![(Duration::from_millis(1000), Fault::Kill(Duration::ZERO))];
     site.suffer(&Plan { gateway, ..Plan::default() }).await;
@@ -242,7 +245,7 @@ async fn an_incarnation_that_goes_on_after_a_restart_is_found_as_numbers_used_tw
 /// Power is lost, and with it all that is not synced; before, syncs do nothing if the disk lies.
 async fn without_power(lies: bool, of_gateway: bool) -> Vec<Violation> {
     let dir = tempfile::tempdir().expect("a folder");
-    let mut site = Site::start(dir.path()).await;
+    let mut site = Site::start(dir.path(), Sizes::of(0)).await;
     let control = if of_gateway { site.of_gateway() } else { site.of_cloud() };
     control.set(Number::SyncLies, i64::from(lies));
     let power = vec![(Duration::from_millis(1500), Fault::Power(Duration::ZERO, 0))];
@@ -277,7 +280,7 @@ async fn the_shim_sees_all_that_both_programs_do_to_their_folders() {
     let dir = tempfile::tempdir().expect("a folder");
     let (of_box, of_cloud) = (dir.path().join("box"), dir.path().join("cloud"));
     let (mut box_shim, mut cloud_shim) = (Shim::new(&of_box.join("data")), Shim::new(&of_cloud.join("data")));
-    let mut cloud = Cloud::start_under(&of_cloud, cloud_shim.env()).await;
+    let mut cloud = Cloud::start_as(&of_cloud, "", cloud_shim.env()).await;
     let uplink = Some((cloud.ingress, cloud.gateway_secret("box1").await));
     let plc = tests::field::ModbusDevice::start().await;
     let devices = registers_device(plc.addr, 2, 50);

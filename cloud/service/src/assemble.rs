@@ -334,6 +334,7 @@ pub(crate) async fn open(
     let place = place(config)?;
     let mut options = cloud_store::Options::at(place);
     options.retention = config.history.retention();
+    options.chunk_rows = config.history.chunk_samples;
     options.revocations = Some(revocations(config));
     options.opening = opening.clone();
     let clock = clock.clone();

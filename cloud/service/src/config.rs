@@ -220,6 +220,8 @@ pub struct HistorySection {
     pub compact_ms: u64,
     /// Most frames in one.
     pub compact_frames: usize,
+    /// Samples of a point that make a chunk complete: from then on it has roll-ups.
+    pub chunk_samples: usize,
     /// Samples older than so many days are removed; none: all are kept.
     pub raw_days: Option<u32>,
     /// Roll-ups older than so many days are removed; none: all are kept.
@@ -279,7 +281,14 @@ impl HistorySection {
 
 impl Default for HistorySection {
     fn default() -> Self {
-        Self { compact_ms: 2000, compact_frames: 2000, raw_days: None, rollup_days: None, classes: vec![] }
+        Self {
+            compact_ms: 2000,
+            compact_frames: 2000,
+            chunk_samples: 4096,
+            raw_days: None,
+            rollup_days: None,
+            classes: vec![],
+        }
     }
 }
 
@@ -374,6 +383,9 @@ impl Config {
         at_least_one("history", "rollup_days", self.history.rollup_days.unwrap_or(1).into());
         at_least_one("live", "max_clients", self.live.max_clients as u64);
         at_least_one("live", "max_events", self.live.max_events as u64);
+        if !(64..=65_536).contains(&self.history.chunk_samples) {
+            faults.push(("history", "chunk_samples", "expected 64 to 65536".to_owned()));
+        }
         if !(0.1..=50.0).contains(&self.live.default_hz) {
             faults.push(("live", "default_hz", "expected 0.1 to 50".to_owned()));
         }

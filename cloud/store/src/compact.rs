@@ -24,7 +24,7 @@ use crate::sqlite::Checkpointer;
 use crate::stamps::{self, Cells, STAMPS, Stamps};
 use crate::tail::{Batch, FrameKey, SeriesId, Tail};
 use crate::writer::Writer;
-use crate::{Shared, accounts, commands, damage, retention, times};
+use crate::{Shared, accounts, clocks, commands, damage, retention, times};
 
 /// When chunks grow.
 #[derive(Debug, Clone, Copy)]
@@ -95,6 +95,7 @@ struct Prepared {
 /// Compacts at most `limit` frames; how many it did.
 pub(crate) fn compact(shared: &Shared, limit: usize) -> Result<usize> {
     let mut upkeep = shared.upkeep.lock().unwrap_or_else(PoisonError::into_inner);
+    clocks::settle(shared)?;
     compact_frames(shared, &mut upkeep.small, limit)
 }
 

@@ -12,6 +12,7 @@ mod boxes;
 mod bucket;
 mod bucket_codec;
 mod certificates;
+mod clocks;
 mod codec;
 mod commands;
 mod compact;

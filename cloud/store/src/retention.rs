@@ -18,6 +18,15 @@ const AT_ONCE: usize = 1_000;
 /// Series that are sealed in one transaction.
 const SEALED_AT_ONCE: usize = 100;
 
+/// What is beyond `?1`. A time of before 2024 is one of a clock that was never set: what has it is as old as the run of its
+/// gateway.
+const OLD: &str = "t_max < ?1 AND (t_min >= 1704067200000000
+                   OR first_rank NOT IN (SELECT rank FROM incarnations WHERE seen_us >= ?1))";
+/// The same of roll-ups, which do not say of which run they are.
+const ROLLUP_OLD: &str = "t_max < ?1 AND (t_min >= 1704067200000000 OR series NOT IN (
+                   SELECT c.series FROM chunks c JOIN incarnations i ON i.rank = c.first_rank
+                   WHERE c.level = 0 AND c.t_min < 1704067200000000 AND i.seen_us >= ?1))";
+
 /// How long; none: for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Keep {
@@ -132,7 +141,7 @@ fn remove_samples(shared: &Shared, series: &[SeriesId], before: i64) -> Result<(
         w.change(|tx| {
             let old = |ids| {
                 let within = tx.dialect().integers_of(ids);
-                format!("level = 0 AND class = 9 AND t_max < ?1 AND series IN ({within})")
+                format!("level = 0 AND class = 9 AND {OLD} AND series IN ({within})")
             };
             let referred =
                 format!("SELECT DISTINCT stamps FROM chunks WHERE stamps IS NOT NULL AND {}", old("?2"));
@@ -169,7 +178,7 @@ fn remove_all(shared: &Shared, series: &[SeriesId], before: i64) -> Result<()> {
     shared.writer.run(move |w| {
         w.change(|tx| {
             let old = format!(
-                "level IN (0, 1, 2, 3, 4, 5, 6) AND t_max < ?1 AND series IN ({})",
+                "((level = 0 AND {OLD}) OR (level IN (1, 2, 3, 4, 5, 6) AND {ROLLUP_OLD})) AND series IN ({})",
                 tx.dialect().integers_of("?2")
             );
             let note = format!(

@@ -11,6 +11,7 @@ use cloud_core::Position;
 use common::Sample;
 use common::wire::{Body, Frame};
 
+use crate::clocks::Clocks;
 use crate::codec::Row;
 use crate::db::{Result, damaged};
 
@@ -51,6 +52,8 @@ pub(crate) struct Tail {
     moving: Vec<(FrameKey, Waiting)>,
     /// The last that was taken: the next are those after it, so that every gateway has its turn.
     taken: FrameKey,
+    /// Of gateways, and which frames wait for theirs.
+    pub(crate) clocks: Clocks,
     bytes: usize,
     /// Samples in it, those on their way included, for who must not wait for its lock.
     pub(crate) samples: Arc<AtomicUsize>,
@@ -65,7 +68,22 @@ impl Tail {
     pub(crate) fn add(&mut self, key: FrameKey, frame: Waiting) {
         self.bytes += frame.bytes.len();
         self.samples.fetch_add(frame.samples, Ordering::Relaxed);
+        self.clocks.added(key, &frame.bytes);
         self.frames.insert(key, frame);
+    }
+
+    /// A frame that waits, as it was received.
+    pub(crate) fn bytes_of(&self, key: &FrameKey) -> Option<&[u8]> {
+        self.frames.get(key).map(|frame| &*frame.bytes)
+    }
+
+    /// A frame waits for its time no more, and has these bytes from now on, if any.
+    pub(crate) fn replace(&mut self, key: &FrameKey, bytes: Option<&[u8]>) {
+        self.clocks.left(key);
+        if let Some((frame, bytes)) = self.frames.get_mut(key).zip(bytes) {
+            self.bytes = self.bytes - frame.bytes.len() + bytes.len();
+            frame.bytes = bytes.into();
+        }
     }
 
     /// Frames that wait, those on their way included.
@@ -115,7 +133,8 @@ impl Tail {
         self.put_back();
         // Once round: a gateway that always has something new is not all that has its turn.
         let after = (Bound::Excluded(self.taken), Bound::Unbounded);
-        let keys = some(self.frames.range(after).chain(self.frames.range(..=self.taken)), limit);
+        let round = self.frames.range(after).chain(self.frames.range(..=self.taken));
+        let keys = some(round.filter(|(key, _)| !self.clocks.holds(key)), limit);
         self.taken = keys.last().copied().unwrap_or(self.taken);
         self.move_out(keys)
     }
@@ -128,6 +147,7 @@ impl Tail {
     }
 
     fn move_out(&mut self, keys: Vec<FrameKey>) -> Batch {
+        keys.iter().for_each(|key| self.clocks.left(key));
         self.moving = keys.into_iter().filter_map(|key| Some((key, self.frames.remove(&key)?))).collect();
         Batch(self.moving.clone())
     }

@@ -10,11 +10,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::db::{Result, refused};
-use crate::frames;
 use crate::place::Home;
 use crate::revocations::{List, Revoked};
 use crate::sql::{Commit, Conn, Tx};
 use crate::tail::{Numbers, Tail};
+use crate::{clocks, frames};
 use cloud_core::{GatewayKey, NewFrame, StoreError};
 use common::api::CommandView;
 use common::command::CommandUpdate;
@@ -194,7 +194,12 @@ impl Writer {
         })
     }
 
-    fn store(&mut self, waiting: Vec<Waiting>) {
+    fn store(&mut self, mut waiting: Vec<Waiting>) {
+        for waiting in &mut waiting {
+            if let Waiting::Frames { frames, .. } = waiting {
+                clocks::judge(frames, &self.tail);
+            }
+        }
         if waiting.len() > 1 {
             let items: Vec<_> = waiting.iter().map(Waiting::item).collect();
             if let Ok(results) = self.store_or_again(&items) {

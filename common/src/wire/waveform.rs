@@ -120,6 +120,12 @@ impl Waveform {
         (self.time_us(self.first), self.time_us(self.first.saturating_add(count.saturating_sub(1))))
     }
 
+    /// Whether its time is that of its receipt, by the gateway's clock, as `Sample::is_stamped_on_receipt`.
+    #[must_use]
+    pub fn is_stamped_on_receipt(&self) -> bool {
+        self.time_us(self.total.saturating_sub(1)) == self.received_us
+    }
+
     /// In parts that fit a frame each, made one at a time: a block may be large.
     pub fn parts(&self) -> impl Iterator<Item = Self> + '_ {
         let count = self.values.len();

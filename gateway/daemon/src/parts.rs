@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use common::command::LogEntry;
 use common::supervise::PartError;
 use common::wire::Body;
-use common::{Drain, QualityClass, Sample};
+use common::{Clock, Drain, QualityClass, Sample};
 use gateway_core::{Batch, Bus, Current, FrameLog, Pulse, Registry};
 use gateway_pipeline::{AlarmDefinition, Definition, Pipeline};
 use tokio::sync::{Mutex, mpsc, oneshot};
@@ -74,6 +74,7 @@ pub(crate) struct Processing {
     pub(crate) bus: Bus,
     pub(crate) counts: Arc<SampleCounts>,
     pub(crate) pulse: Pulse,
+    pub(crate) clock: Clock,
 }
 
 /// Asks for a later generation. What was read before this is still of the one before.
@@ -98,6 +99,7 @@ impl Processing {
         let mut ready = Vec::with_capacity(TOGETHER);
         let mut stop = pin!(drain.started());
         let beat = self.pulse.join("pipeline");
+        let mut synchronised = self.clock.is_synchronised();
         let mut turn = interval(TURN_EVERY);
         turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -132,7 +134,14 @@ impl Processing {
                     ready.clear();
                 }
                 () = &mut stop => break,
-                _ = turn.tick() => {}
+                _ = turn.tick() => {
+                    let before = std::mem::replace(&mut synchronised, self.clock.is_synchronised());
+                    if synchronised && !before {
+                        // Of what a deadband holds back nobody knew the time: it is told again.
+                        pipeline.begin_again();
+                        self.publish(&mut pipeline, &mut derived, vec![]);
+                    }
+                }
             }
         }
         while let Ok(batch) = raw.try_recv() {

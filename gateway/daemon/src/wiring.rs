@@ -151,6 +151,7 @@ impl Wiring {
             bus: self.bus.clone(),
             counts: counts.clone(),
             pulse: self.pulse.clone(),
+            clock: self.clock.clone(),
         });
         let (sink, events) = mpsc::channel(EVENT_QUEUE);
         let (health, clock) = (self.health.clone(), self.clock.clone());
@@ -300,7 +301,7 @@ pub(crate) fn store_options(config: &Config) -> gateway_store::Options {
     gateway_store::Options {
         quota_bytes: buffer.quota_mb << 20,
         sync_interval: Duration::from_millis(buffer.sync_ms),
-        segment_bytes: buffer.segment_mb << 20,
+        segment_bytes: buffer.segment_kb.map_or(buffer.segment_mb << 20, |kb| kb << 10),
         ring: buffer.keep_acked,
         records_bytes: Some((buffer.quota_mb << 20) / 100 * buffer.records_percent),
         max_age: age(buffer.max_age_h),

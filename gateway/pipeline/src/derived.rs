@@ -40,8 +40,15 @@ struct Entry {
     definition: Definition,
     state: State,
     due_us: u64,
-    /// Source time of the newest input since the last evaluation; none if there was none.
-    dirty: Option<i64>,
+    /// Of the newest input since the last evaluation; none if there was none.
+    dirty: Option<Stamp>,
+}
+
+/// Source time of an input, and whether it is that of its receipt: what is made of it then is as well.
+type Stamp = (i64, bool);
+
+fn stamp(sample: &Sample) -> Stamp {
+    (sample.source_us, sample.is_stamped_on_receipt())
 }
 
 /// A point that formulas look at.
@@ -142,7 +149,7 @@ impl Virtual {
         for &user in &watched.users {
             let Some(entry) = self.entries.get_mut(user) else { continue };
             entry.state.feed(&entry.definition.formula, sample, now.mono_us);
-            entry.dirty = Some(entry.dirty.map_or(sample.source_us, |t| t.max(sample.source_us)));
+            entry.dirty = entry.dirty.max(Some(stamp(sample)));
         }
         self.dirty = true;
     }
@@ -165,14 +172,14 @@ impl Virtual {
 
     fn evaluate(&mut self, at: usize, now: Now) -> Option<Sample> {
         let entry = self.entries.get_mut(at)?;
-        let source_us = match entry.definition.period_us {
+        let (source_us, on_receipt) = match entry.definition.period_us {
             None => entry.dirty?,
             Some(_) if now.mono_us < entry.due_us => return None,
             Some(period) => {
                 // A period that was missed is left out, not caught up.
                 let next = entry.due_us.saturating_add(period);
                 entry.due_us = if next > now.mono_us { next } else { now.mono_us.saturating_add(period) };
-                now.utc_us
+                (now.utc_us, true)
             }
         };
         entry.dirty = None;
@@ -183,7 +190,8 @@ impl Virtual {
         };
         let got = entry.definition.formula.evaluate(&entry.state, now.mono_us, &input);
         let point = entry.definition.point;
-        Some(Sample { point, value: got.value, quality: got.quality, source_us, received_us: now.utc_us })
+        let received_us = if on_receipt { source_us } else { now.utc_us };
+        Some(Sample { point, value: got.value, quality: got.quality, source_us, received_us })
     }
 
     fn grow_stale(&mut self, now: Now) {
@@ -194,7 +202,7 @@ impl Virtual {
             watched.told_stale = true;
             for &user in &watched.users {
                 if let Some(entry) = self.entries.get_mut(user) {
-                    entry.dirty = Some(now.utc_us);
+                    entry.dirty = Some((now.utc_us, true));
                 }
             }
             self.dirty = true;
@@ -275,7 +283,7 @@ impl Virtual {
                 let Some(known) = place.and_then(|p| watched.get(p)) else { continue };
                 let Some(sample) = &known.sample else { continue };
                 entry.state.feed(&entry.definition.formula, sample, known.came_us);
-                entry.dirty = entry.dirty.max(Some(sample.source_us));
+                entry.dirty = entry.dirty.max(Some(stamp(sample)));
             }
         }
         next.dirty = true;

@@ -49,6 +49,24 @@ fn chains_are_evaluated_in_their_order_whatever_order_they_stand_in() {
 }
 
 #[test]
+fn what_is_made_of_a_value_with_the_boxs_own_time_has_that_time_as_well() {
+    let mut v = Virtual::new(vec![define(11, "p10 + p1"), define(10, "p0 + p1")], &|_| 1000).unwrap();
+    let stamps = |v: &mut Virtual| {
+        let mut got = Vec::new();
+        v.run(now(1), &mut |s| {
+            got.push((s.source_us, s.is_stamped_on_receipt()));
+            Some(s)
+        });
+        got
+    };
+    v.feed(&sample(0, 1.0, 5), now(0));
+    assert_eq!(stamps(&mut v), [(5, true), (5, true)]);
+    // Made of a device's, which is newer.
+    v.feed(&Sample { received_us: 9, ..sample(1, 2.0, 7) }, now(0));
+    assert_eq!(stamps(&mut v), [(7, false), (7, false)]);
+}
+
+#[test]
 fn a_circle_is_told_with_its_way() {
     let definitions = vec![define(1, "p0"), define(2, "p1 + p4"), define(3, "p2"), define(4, "p3")];
     let Err(Cycle(way)) = order(&definitions) else { panic!("no circle found") };

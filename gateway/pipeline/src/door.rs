@@ -104,6 +104,12 @@ impl Door {
         }
     }
 
+    /// Passes on what is held back, and the next sample whatever it is.
+    pub(crate) fn begin_again(&mut self, out: &mut Vec<Sample>) {
+        self.flush(out);
+        self.corner = None;
+    }
+
     /// A clock that was set back must not silence a point, so a negative age counts as well.
     fn is_due(&self, received_us: i64) -> bool {
         let Some(corner) = &self.corner else { return false };

@@ -71,6 +71,18 @@ fn nothing_passes_sooner_than_min_interval_but_a_change_of_quality() {
     assert_eq!(through(&mut door, &[sample(None, Quality::BAD, 200_000)]).last().unwrap().source_us, 200_000);
 }
 
+#[test]
+fn a_door_that_begins_again_passes_what_it_holds_and_the_next_sample() {
+    let mut door = Door::new(1.0, 0, 0);
+    let series: Vec<Sample> = (0..5).map(|n| good(7.0, n)).collect();
+    let mut out = Vec::new();
+    series[..3].iter().for_each(|s| door.offer(s, &mut out));
+    assert_eq!(out, series[..1]);
+    door.begin_again(&mut out);
+    series[3..].iter().for_each(|s| door.offer(s, &mut out));
+    assert_eq!(out, [series[0].clone(), series[2].clone(), series[3].clone()]);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(3000))]
 

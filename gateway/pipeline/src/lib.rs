@@ -137,6 +137,14 @@ impl Pipeline {
         }
     }
 
+    /// Lets the next sample of every point pass, as its first one did. What doors hold back is passed on.
+    pub fn begin_again(&mut self) {
+        self.passed.clear();
+        for door in self.doors.values_mut() {
+            door.begin_again(&mut self.corners);
+        }
+    }
+
     /// What passed last for a point with a deadband that is no swinging door.
     pub fn last(&self, point: PointId) -> Option<&Sample> {
         self.passed.get(&point)

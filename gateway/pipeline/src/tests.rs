@@ -229,3 +229,13 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_is_told_again_passes_once_whatever_the_deadband() {
+    let mut p = point(ValueType::F64);
+    p.deadband = Some(Deadband::Absolute(5.0));
+    let mut p = pipeline(p);
+    assert!(p.process(raw(1.0, 0)).is_some() && p.process(raw(1.0, 1)).is_none());
+    p.begin_again();
+    assert!(p.process(raw(1.0, 2)).is_some() && p.process(raw(1.0, 3)).is_none());
+}

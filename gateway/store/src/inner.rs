@@ -17,6 +17,7 @@ use crate::options::Options;
 use crate::order::DropOrder;
 use crate::recover::Unread;
 use crate::segment::Segment;
+use crate::stamps::{Cut, Stamps};
 use crate::table::Table;
 use crate::tail::{Tail, TailFrame};
 use crate::tell::name_of;
@@ -43,6 +44,7 @@ pub(crate) struct Appender {
     pub(crate) table: Table,
     /// The generation that frames are of now.
     pub(crate) registry: Arc<Registry>,
+    pub(crate) stamps: Stamps,
 }
 
 /// How far the writer came.
@@ -332,21 +334,23 @@ impl Inner {
         self.append_to(lock(&self.appender), body)
     }
 
-    fn append_to(&self, mut appender: MutexGuard<'_, Appender>, body: Body) -> Result<FrameId, LogError> {
+    fn append_to(&self, mut appender: MutexGuard<'_, Appender>, mut body: Body) -> Result<FrameId, LogError> {
+        let cut = Cut::now(&self.clock);
+        appender.stamps.judge(&mut body, cut);
         let times = source_times(&body);
         if let Body::Samples(rows) = &body {
             appender.table.update(rows);
         }
         self.make_room(&body, times)?;
         let seq = appender.head + 1;
-        let cut_us = self.clock.now_us();
+        let cut_us = cut.utc_us;
         let header = FrameHeader {
             schema: appender.registry.hash(),
             incarnation: self.incarnation,
             seq,
             cut_us,
-            cut_mono_us: self.clock.mono_us(),
-            synchronised: self.clock.is_synchronised(),
+            cut_mono_us: cut.mono_us,
+            synchronised: cut.synchronised,
         };
         let kind = match &body {
             body if is_measured(body) => FrameKind::Samples,

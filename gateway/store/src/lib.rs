@@ -30,6 +30,7 @@ mod recover;
 mod reserve;
 mod retain;
 mod segment;
+mod stamps;
 mod state;
 mod store;
 mod table;

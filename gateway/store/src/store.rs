@@ -26,6 +26,7 @@ use crate::options::{OpenError, Options};
 use crate::quarantine::Quarantine;
 use crate::recover::{recover, replay_commands};
 use crate::segment::Segment;
+use crate::stamps::{Cut, Stamps};
 use crate::state::{Sets, State};
 use crate::table::Table;
 use crate::writer::Writer;
@@ -98,12 +99,13 @@ impl Store {
             }
         }
         let table = Table::new(registry.slots());
+        let stamps = Stamps::new(Cut::now(&clock));
         let inner = Arc::new(Inner {
             options,
             clock,
             points: registry.clone().into(),
             incarnation,
-            appender: Mutex::new(Appender { head: 0, table, registry }),
+            appender: Mutex::new(Appender { head: 0, table, registry, stamps }),
             shared: Mutex::new(shared),
             work: Condvar::new(),
             watermark: watch::Sender::new(Watermark::default()),

@@ -40,6 +40,11 @@ pub fn damage(dir: &Path, kind: Damage, seed: u64) -> bool {
     }
 }
 
+/// How many segments the log of a box in `dir` has.
+pub fn segment_count(dir: &Path) -> u64 {
+    segments(&dir.join("data/buffer")).len() as u64
+}
+
 fn one_of<'a>(files: &'a [PathBuf], random: &mut Random) -> Option<&'a PathBuf> {
     let last = files.len().checked_sub(1)?;
     files.get(usize::try_from(random.within(0, last as u64)).ok()?)

@@ -190,6 +190,37 @@ impl Fault {
     }
 }
 
+/// How large files and chunks of a run are: so small that within its seconds segments are closed and begun, and chunks are
+/// merged and sealed, with their roll-ups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sizes {
+    /// `[buffer] segment_kb` of the gateway.
+    pub segment_kb: u64,
+    /// `[history] chunk_samples` of the cloud.
+    pub chunk_samples: u64,
+    /// `[history] compact_ms` of the cloud.
+    pub compact_ms: u64,
+}
+
+impl Sizes {
+    /// Those of a seed. Drawn apart, so that a seed has the plan that it had before there were sizes.
+    pub fn of(seed: u64) -> Self {
+        let mut r = Random::new(!seed);
+        let (segment_kb, chunk_samples) = (r.within(16, 24), r.within(64, 300));
+        Self { segment_kb, chunk_samples, compact_ms: r.within(20, 400) }
+    }
+
+    /// Sections of the gateway's configuration.
+    pub fn of_gateway(self) -> String {
+        format!("[buffer]\nsegment_kb = {}\n", self.segment_kb)
+    }
+
+    /// Sections of the cloud's configuration.
+    pub fn of_cloud(self) -> String {
+        format!("[history]\nchunk_samples = {}\ncompact_ms = {}\n", self.chunk_samples, self.compact_ms)
+    }
+}
+
 /// A fault and when it begins, after the start of all.
 pub type Step = (Duration, Fault);
 

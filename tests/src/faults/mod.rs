@@ -25,7 +25,7 @@ use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::time::Duration;
 
-use draw::Plan;
+use draw::{Plan, Sizes};
 use futures_util::FutureExt as _;
 use judge::{Kind, Violation};
 pub use site::Site;
@@ -84,7 +84,7 @@ pub async fn run(seed: u64, dir: &Path) -> Report {
         let text = common::supervise::panic_text(panic);
         Violation { kind: Kind::Unsettled, detail: text.lines().take(40).collect::<Vec<_>>().join(" | ") }
     };
-    let mut site = Site::start(dir).await;
+    let mut site = Site::start(dir, Sizes::of(seed)).await;
     let suffered = AssertUnwindSafe(site.suffer(&plan)).catch_unwind().await;
     report.done = match suffered {
         Ok(done) => done,
@@ -101,6 +101,9 @@ pub async fn run(seed: u64, dir: &Path) -> Report {
             report.stored = evidence.stored.values().map(|all| all.len() as u64).sum();
             report.frames = evidence.wire.samples.len() as u64;
             report.shims = evidence.shims;
+            report
+                .shims
+                .insert("gateway: segments of the log".into(), damage::segment_count(&dir.join("box")));
         }
         Err(panic) => report.violations.push(broken(panic)),
     }

@@ -15,7 +15,7 @@ use rumqttc::QoS;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::draw::{Fault, Plan, REGISTERS, Step};
+use super::draw::{Fault, Plan, REGISTERS, Sizes, Step};
 use super::judge::{Evidence, value};
 use super::link::{Link, Shape};
 use super::machine;
@@ -67,15 +67,20 @@ pub struct Site {
 
 impl Site {
     /// Starts everything in `dir`, healthy.
-    pub async fn start(dir: &Path) -> Self {
+    pub async fn start(dir: &Path, sizes: Sizes) -> Self {
         let plc = ModbusDevice::start().await;
         let shim = Shim::new(&dir.join("cloud/data"));
-        let mut cloud = Cloud::start_under(&dir.join("cloud"), shim.env()).await;
+        let mut cloud = Cloud::start_as(&dir.join("cloud"), &sizes.of_cloud(), shim.env()).await;
         cloud.use_key().await;
         let link = Link::start(cloud.ingress).await;
         let secret = cloud.gateway_secret("box1").await;
         let devices = numbered_device(POINTS) + &registers_device(plc.addr, REGISTERS, 50);
-        let setup = Setup { uplink: Some((link.addr, secret)), devices, ..Setup::default() };
+        let setup = Setup {
+            uplink: Some((link.addr, secret)),
+            devices,
+            extra: sizes.of_gateway(),
+            ..Setup::default()
+        };
         let base_us = common::Clock::system().now_us() - 60_000_000;
         let oracle = Oracle::new(POINTS, base_us);
         let box1 = Box1::start(&dir.join("box"), setup.clone(), oracle.clone()).await;

@@ -7,6 +7,7 @@ pub(crate) mod accounts;
 pub(crate) mod alarms;
 pub(crate) mod boxes;
 pub(crate) mod certificates;
+pub(crate) mod clocks;
 pub(crate) mod commands;
 pub(crate) mod configurations;
 pub(crate) mod fixtures;
@@ -75,6 +76,8 @@ macro_rules! contract {
             history::bad_samples_are_gaps_until_the_next_one,
             history::an_outage_that_was_told_once_is_a_gap_in_roll_ups_too,
             history::large_texts_are_kept_and_answers_of_them_are_bounded,
+            clocks::samples_of_a_clock_that_was_never_set_find_their_time,
+            clocks::what_never_finds_its_time_is_kept_from_its_arrival_on,
             retention::samples_beyond_their_time_go_and_their_roll_ups_stay,
             retention::each_class_of_points_has_its_own_time,
             sets::cells_are_what_a_list_of_all_samples_gives,

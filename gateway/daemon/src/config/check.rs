@@ -40,7 +40,10 @@ pub(super) fn sections(files: &Files<'_>, mistakes: &mut Vec<Mistake>) {
             no("buffer", key, format!("{value} is not within {min} to {max}"));
         }
     }
-    if b.segment_mb.saturating_mul(4) > b.quota_mb.max(4) {
+    if let Some(kb) = b.segment_kb.filter(|kb| !(16..=1024).contains(kb)) {
+        no("buffer", "segment_kb", format!("{kb} is not within 16 to 1024"));
+    }
+    if b.segment_kb.is_none() && b.segment_mb.saturating_mul(4) > b.quota_mb.max(4) {
         no(
             "buffer",
             "segment_mb",

@@ -184,6 +184,8 @@ pub struct BufferSection {
     pub sync_ms: u64,
     /// Size of one segment file, MiB. Default 16.
     pub segment_mb: u64,
+    /// The same in KiB, 16 to 1024, in place of `segment_mb`: for a buffer of a few MiB. Default: none.
+    pub segment_kb: Option<u64>,
     /// A frame is cut at most so many ms after its first sample. Default 10.
     pub frame_ms: u64,
     /// Whether acknowledged frames stay while there is room, for local history. Default `true`.
@@ -219,6 +221,7 @@ impl Default for BufferSection {
             quota_mb: 1024,
             sync_ms: 100,
             segment_mb: 16,
+            segment_kb: None,
             frame_ms: 10,
             keep_acked: true,
             overflow: Overflow::DropOldest,

@@ -199,6 +199,7 @@ fn every_mistake_is_told_with_file_line_key_and_what_was_expected() {
         ),
         ("id = \"g1\"", "id = \"g1\"\n[buffer]\nsync_ms = 101", 4, "buffer.sync_ms", "1 to 100"),
         ("id = \"g1\"", "id = \"g1\"\n[buffer]\nquota_mb = 32", 3, "buffer.segment_mb", "quarter"),
+        ("id = \"g1\"", "id = \"g1\"\n[buffer]\nsegment_kb = 8", 4, "buffer.segment_kb", "16 to 1024"),
         ("id = \"g1\"", "id = \"g1\"\n[control]\nqueue = 0", 4, "control.queue", "1 to 10000"),
         (
             "id = \"g1\"",
