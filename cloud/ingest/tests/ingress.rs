@@ -606,7 +606,9 @@ async fn mosquittos_clients_are_held_to_their_own_topics() {
 fn no_bytes_from_anybody_stop_it() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let rig = runtime.block_on(Rig::with(|o| o.connect_timeout = Duration::from_millis(500)));
-    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(64));
+    // `TWINWAY_FUZZ_CASES` makes a long run.
+    let cases = std::env::var("TWINWAY_FUZZ_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(64);
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(cases));
     let chunk = prop_oneof![
         prop::collection::vec(any::<u8>(), 0..200),
         // Something that begins like a packet.
@@ -615,19 +617,23 @@ fn no_bytes_from_anybody_stop_it() {
             packet.extend(body);
             packet
         }),
-        // Our own message with any content, to the right topic.
-        (0..8u8, prop::collection::vec(any::<u8>(), 0..200)).prop_map(|(kind, body)| {
+        // Our own message of any kind, known or not, with any content, to the right topic.
+        (0..16u8, prop::collection::vec(any::<u8>(), 0..200)).prop_map(|(kind, body)| {
             let payload = [vec![1, kind], body].concat();
             let mut out = bytes::BytesMut::new();
-            Publish::new("twinway/v1/default/g1/up", QoS::AtMostOnce, payload).write(&mut out).unwrap();
+            Publish::new("twinway/v1/default/g2/up", QoS::AtMostOnce, payload).write(&mut out).unwrap();
             out.to_vec()
         }),
     ];
-    let sessions = (any::<bool>(), prop::collection::vec(chunk, 1..6));
+    let sessions = (0..3u8, prop::collection::vec(chunk, 1..6));
     runner
-        .run(&sessions, |(signed_in, chunks)| {
+        .run(&sessions, |(how_far, chunks)| {
             runtime.block_on(async {
-                let mut c = if signed_in { rig.sign_in("g2").await } else { Client::open(rig.addr).await };
+                let mut c = match how_far {
+                    0 => Client::open(rig.addr).await,
+                    1 => rig.sign_in("g2").await,
+                    _ => rig.agreed("g2", 2).await,
+                };
                 for chunk in chunks {
                     c.bytes(&chunk).await;
                 }
