@@ -115,6 +115,11 @@ impl Quality {
         self.class() == QualityClass::Good
     }
 
+    /// Whether the value is good, whatever is to be said of its time: it counts for means, extremes and times.
+    pub fn has_good_value(self) -> bool {
+        self.is_good() || self == Self::UNCERTAIN_TIME
+    }
+
     /// Whether the value must not be used.
     pub fn is_bad(self) -> bool {
         self.class() == QualityClass::Bad

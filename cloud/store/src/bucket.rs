@@ -93,7 +93,7 @@ fn later(a: Row, b: &Row) -> Row {
 impl Bucket {
     /// A bucket of one sample.
     pub(crate) fn of(start: i64, row: &Row) -> Self {
-        let good = row.quality.is_good();
+        let good = row.quality.has_good_value();
         let number = row.value.as_ref().filter(|_| good).and_then(|v| v.as_f64()).filter(|x| x.is_finite());
         let x = number.unwrap_or(0.0);
         Self {
@@ -121,7 +121,7 @@ impl Bucket {
             if badness(row.quality) > badness(bucket.worst) {
                 bucket.worst = row.quality;
             }
-            if row.quality.is_good() {
+            if row.quality.has_good_value() {
                 bucket.good += 1;
                 if let Some(x) = row.value.as_ref().and_then(|v| v.as_f64()).filter(|x| x.is_finite()) {
                     bucket.add_numbers(1, x, x, x);
@@ -138,7 +138,7 @@ impl Bucket {
         }
         bucket.first = rows.iter().take_while(|row| row.t == first.t).last().cloned();
         if bucket.good < bucket.count {
-            let good = || rows.iter().filter(|row| row.quality.is_good());
+            let good = || rows.iter().filter(|row| row.quality.has_good_value());
             let earliest = good().next().and_then(|first| good().take_while(|row| row.t == first.t).last());
             bucket.set_good_ends(earliest.cloned().zip(good().next_back().cloned()));
         }
@@ -205,14 +205,14 @@ impl Bucket {
 
     /// Keeps them where they are not the ends.
     fn set_good_ends(&mut self, ends: Option<(Row, Row)>) {
-        let is_good = |end: &Option<Row>| end.as_ref().is_some_and(|row| row.quality.is_good());
+        let is_good = |end: &Option<Row>| end.as_ref().is_some_and(|row| row.quality.has_good_value());
         let is_same = is_good(&self.first) && is_good(&self.last);
         self.good_ends = ends.filter(|_| !is_same).map(Box::new);
     }
 
     /// Adds one sample without making a bucket of it. `most`: states that are listed.
     pub(crate) fn add(&mut self, row: &Row, most: usize) {
-        let is_good = row.quality.is_good();
+        let is_good = row.quality.has_good_value();
         let ends = (!(is_good && self.is_all_good())).then(|| self.own_good_ends());
         self.count += 1;
         if badness(row.quality) > badness(self.worst) {

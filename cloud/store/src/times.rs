@@ -1,8 +1,8 @@
 //! How the time of a point divides: by quality, and of a state by value. A sample holds until the next one. Pure; what is
 //! between two samples is known here, where nothing came is the reader's.
 
+use common::Value;
 use common::api::{HistoryTimes, StateTime};
-use common::{QualityClass, Value};
 
 use crate::codec::Row;
 
@@ -35,10 +35,10 @@ impl Times {
         if us <= 0 {
             return;
         }
-        let of = match row.quality.class() {
-            QualityClass::Good => &mut self.good,
-            QualityClass::Uncertain => &mut self.uncertain,
-            QualityClass::Bad => &mut self.bad,
+        let of = match row.quality {
+            quality if quality.has_good_value() => &mut self.good,
+            quality if quality.is_bad() => &mut self.bad,
+            _ => &mut self.uncertain,
         };
         *of = of.saturating_add(us);
         if let Some(value) = state_of(row) {

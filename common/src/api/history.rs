@@ -70,7 +70,7 @@ impl HistoryPoint {
             max: None,
             mean: None,
             count: 1,
-            good: u64::from(quality.is_good()),
+            good: u64::from(quality.has_good_value()),
             times: None,
             first_sample: None,
             last_sample: None,

@@ -37,6 +37,7 @@ fn any_sample() -> impl Strategy<Value = Sample> {
     let quality = prop_oneof![
         6 => Just(Quality::GOOD),
         1 => Just(Quality::UNCERTAIN_TIME),
+        1 => Just(Quality::UNCERTAIN_RANGE),
         1 => Just(Quality::BAD_TIMEOUT),
         1 => Just(Quality::BAD),
     ];
@@ -187,7 +188,7 @@ async fn compare(
         };
         covered += of.iter().filter(|(t, ..)| (from..to).contains(t)).count();
         assert_eq!(p.count, of.len() as u64, "{point} bucket {} of {bucket_us} in {from}..{to}", p.t_us);
-        let good: Vec<_> = of.iter().filter(|(.., s)| s.quality.is_good()).collect();
+        let good: Vec<_> = of.iter().filter(|(.., s)| s.quality.has_good_value()).collect();
         assert_eq!(p.good, good.len() as u64);
         let badness = |q: Quality| -> (QualityClass, u8) { (q.class(), q.code()) };
         assert_eq!(Some(p.quality), of.iter().map(|(.., s)| s.quality).max_by_key(|q| badness(*q)));

@@ -22,6 +22,7 @@ fn some_samples() -> Vec<Sample> {
             let quality = match n % 37 {
                 5 | 6 => Quality::BAD_TIMEOUT,
                 20 => Quality::UNCERTAIN_RANGE,
+                21 => Quality::UNCERTAIN_TIME,
                 _ => Quality::GOOD,
             };
             let value = s.value.filter(|_| !quality.is_bad());
@@ -53,10 +54,10 @@ fn expected(of: &[Sample], gaps: &[(i64, i64)], (from, to): (i64, i64)) -> Histo
         let next = of.get(n + 1).map_or(i64::MAX, |s| s.source_us);
         let gap = gaps.iter().filter(|g| g.1 > s.source_us).map(|g| g.0).min().unwrap_or(i64::MAX);
         let us = (next.min(gap).min(to) - s.source_us.max(from)).max(0);
-        match s.quality.class() {
-            QualityClass::Good => times.good_us += us,
-            QualityClass::Uncertain => times.uncertain_us += us,
-            QualityClass::Bad => times.bad_us += us,
+        match s.quality {
+            q if q.class() == QualityClass::Good || q == Quality::UNCERTAIN_TIME => times.good_us += us,
+            q if q.class() == QualityClass::Uncertain => times.uncertain_us += us,
+            _ => times.bad_us += us,
         }
         if let Some(value) = s.value.as_ref().filter(|v| us > 0 && !matches!(v, Value::F64(_))) {
             match times.states.iter_mut().find(|s| s.value == *value) {

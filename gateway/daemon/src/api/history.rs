@@ -84,7 +84,7 @@ fn raw(s: &Sample) -> HistoryPoint {
 
 #[allow(clippy::cast_precision_loss)] // counts are far below 2^53
 fn rolled(bucket: &[Sample], t_us: i64) -> HistoryPoint {
-    let good: Vec<&Sample> = bucket.iter().filter(|s| s.quality.is_good()).collect();
+    let good: Vec<&Sample> = bucket.iter().filter(|s| s.quality.has_good_value()).collect();
     let numbers: Vec<f64> = good.iter().filter_map(|s| s.value.as_ref()?.as_f64()).collect();
     let worst = bucket.iter().map(|s| s.quality).max_by_key(|q| q.class()).unwrap_or(Quality::BAD_NO_DATA);
     HistoryPoint {
