@@ -25,7 +25,12 @@ struct Inner {
     /// in the file system.
     looked_us: AtomicU64,
     synchronised: AtomicBool,
+    /// When a time service was there last, us since `started`.
+    service_us: AtomicU64,
 }
+
+/// A time service that is away for less is being started anew.
+const ANEW_US: u64 = 10_000_000;
 
 /// Whether the clock is synchronised is found out anew after so long.
 const LOOK_AGAIN_US: u64 = 200_000;
@@ -46,7 +51,8 @@ impl Clock {
 
     fn new(simulated_us: Option<i64>) -> Self {
         let (looked_us, synchronised) = (AtomicU64::new(u64::MAX), AtomicBool::new(false));
-        Self(Arc::new(Inner { started: Instant::now(), simulated_us, looked_us, synchronised }))
+        let service_us = AtomicU64::new(u64::MAX);
+        Self(Arc::new(Inner { started: Instant::now(), simulated_us, looked_us, synchronised, service_us }))
     }
 
     /// UTC in microseconds since 1970. May jump.
@@ -96,8 +102,20 @@ impl Clock {
     }
 
     fn look(&self) -> bool {
-        let timesyncd_runs = || Path::new("/run/systemd/timesync").exists();
-        self.now_us() > NEVER_SET_BEFORE_US && (Path::new(TIMESYNC_MARK).exists() || !timesyncd_runs())
+        let now_us = self.mono_us();
+        let (says_so, is_there) =
+            (Path::new(TIMESYNC_MARK).exists(), Path::new("/run/systemd/timesync").exists());
+        if is_there {
+            self.0.service_us.store(now_us, Ordering::Relaxed);
+        }
+        let seen_us = Some(self.0.service_us.load(Ordering::Relaxed)).filter(|us| *us != u64::MAX);
+        let before = self.0.synchronised.load(Ordering::Relaxed);
+        let is_believed = match seen_us {
+            _ if is_there => says_so,
+            Some(seen_us) if now_us.saturating_sub(seen_us) < ANEW_US => before,
+            _ => true,
+        };
+        self.now_us() > NEVER_SET_BEFORE_US && is_believed
     }
 }
 

@@ -1,8 +1,9 @@
 //! Times that a gateway's clock gave before it was synchronised. A frame's header says what that clock was against one that
 //! never jumps; the first frame of the same run whose clock was synchronised says what it should have been. What comes later
-//! is brought to its time before it is stored. What came earlier waits for that frame, uncompacted, for some minutes.
+//! is brought to its time before it is stored. What came earlier waits for that frame, uncompacted, for some minutes. What was
+//! cut after it, while a time service began anew, is of a clock that was set, and stays as it is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use cloud_core::NewFrame;
@@ -18,18 +19,41 @@ use crate::writer::Writer;
 
 /// So long frames wait for their time: a box that finds a time service at all has found it by then.
 const HOLD_US: u64 = 600_000_000;
-/// And only while so many bytes of all frames wait.
+/// And only while no more than these wait for it.
 const MOST_BYTES: usize = 32 << 20;
+const MOST_SAMPLES: usize = 4 << 20;
 /// Frames that are brought to their time in one transaction.
 const AT_ONCE: usize = 1_000;
 
 /// What is known of the clocks of gateways.
 #[derive(Debug, Default)]
 pub(crate) struct Clocks {
-    /// UTC less the time since start, by rank, of those that were synchronised.
-    offsets: BTreeMap<u64, i64>,
-    /// Frames that wait for theirs, and until when (`Clock::mono_us`); none: since now.
-    held: BTreeMap<FrameKey, Option<u64>>,
+    /// By rank, of those that were synchronised.
+    set: BTreeMap<u64, Set>,
+    /// Frames that wait for that.
+    held: BTreeMap<FrameKey, Held>,
+    /// Bytes and samples of these.
+    bytes: usize,
+    samples: usize,
+    /// Ranks that waited in vain: nothing more of them waits.
+    late: BTreeSet<u64>,
+}
+
+/// The first frame of a run whose clock was synchronised, as far as it is known.
+#[derive(Debug, Clone, Copy)]
+struct Set {
+    /// UTC less the time since start.
+    offset_us: i64,
+    /// The time since start.
+    mono_us: u64,
+}
+
+#[derive(Debug)]
+struct Held {
+    /// `Clock::mono_us`; none: since now.
+    until: Option<u64>,
+    bytes: usize,
+    samples: usize,
 }
 
 impl Clocks {
@@ -39,36 +63,55 @@ impl Clocks {
     }
 
     /// A frame of samples begins to wait.
-    pub(crate) fn added(&mut self, key: FrameKey, bytes: &[u8]) {
-        if Frame::peek(bytes).is_ok_and(|header| !header.synchronised) {
-            self.held.insert(key, None);
+    pub(crate) fn added(&mut self, key: FrameKey, bytes: &[u8], samples: usize) {
+        let Ok(header) = Frame::peek(bytes) else { return };
+        let is_after = self.set.get(&key.0).is_some_and(|set| header.cut_mono_us >= set.mono_us);
+        if header.synchronised || is_after || self.late.contains(&key.0) {
+            return;
         }
+        self.left(&key);
+        self.held.insert(key, Held { until: None, bytes: bytes.len(), samples });
+        (self.bytes, self.samples) = (self.bytes + bytes.len(), self.samples + samples);
     }
 
     /// It waits no more.
     pub(crate) fn left(&mut self, key: &FrameKey) {
-        self.held.remove(key);
+        if let Some(held) = self.held.remove(key) {
+            (self.bytes, self.samples) = (self.bytes - held.bytes, self.samples - held.samples);
+        }
     }
 
     fn is_news(&self, rank: u64, header: &FrameHeader) -> bool {
-        !header.synchronised || !self.offsets.contains_key(&rank)
+        let is_before = |set: &Set| header.cut_mono_us < set.mono_us;
+        self.set.get(&rank).is_none_or(is_before)
     }
 
     fn hear(&mut self, rank: u64, header: &FrameHeader) {
-        if header.synchronised && header.cut_us >= NEVER_SET_BEFORE_US {
-            let offset_us = header.cut_us.saturating_sub_unsigned(header.cut_mono_us);
-            self.offsets.entry(rank).or_insert(offset_us);
+        if header.synchronised && header.cut_us >= NEVER_SET_BEFORE_US && self.is_news(rank, header) {
+            let mono_us = header.cut_mono_us;
+            let offset_us = header.cut_us.saturating_sub_unsigned(mono_us);
+            self.set.insert(rank, Set { offset_us, mono_us });
+            self.late.remove(&rank);
         }
     }
 
     /// Lets those go that have waited long enough. The frames whose time is known now.
-    fn due(&mut self, now_us: u64, is_much: bool) -> Vec<FrameKey> {
-        let Self { offsets, held } = self;
-        held.retain(|(rank, _), until| {
-            let until = *until.get_or_insert(now_us.saturating_add(HOLD_US));
-            offsets.contains_key(rank) || (!is_much && now_us < until)
-        });
-        held.keys().filter(|(rank, _)| offsets.contains_key(rank)).copied().collect()
+    fn due(&mut self, now_us: u64) -> Vec<FrameKey> {
+        let is_much = self.bytes >= MOST_BYTES || self.samples >= MOST_SAMPLES;
+        let (mut due, mut over) = (Vec::new(), Vec::new());
+        for (key, held) in &mut self.held {
+            let until = *held.until.get_or_insert(now_us.saturating_add(HOLD_US));
+            if self.set.contains_key(&key.0) {
+                due.push(*key);
+            } else if is_much || now_us >= until {
+                over.push(*key);
+            }
+        }
+        for key in over {
+            self.left(&key);
+            self.late.insert(key.0);
+        }
+        due
     }
 }
 
@@ -81,8 +124,8 @@ pub(crate) fn judge(frames: &mut [NewFrame], tail: &RwLock<Tail>) {
     let mut tail = tail.write().unwrap_or_else(PoisonError::into_inner);
     for new in frames {
         tail.clocks.hear(new.rank, &new.frame.header);
-        let offset_us = tail.clocks.offsets.get(&new.rank);
-        if let Some(frame) = offset_us.and_then(|offset_us| brought(&new.frame, *offset_us)) {
+        let set = tail.clocks.set.get(&new.rank);
+        if let Some(frame) = set.and_then(|set| brought(&new.frame, *set)) {
             new.bytes = frame.encode().into();
             new.frame = Arc::new(frame);
         }
@@ -93,16 +136,15 @@ pub(crate) fn judge(frames: &mut [NewFrame], tail: &RwLock<Tail>) {
 pub(crate) fn settle(shared: &Shared) -> Result<()> {
     let due = {
         let mut tail = shared.tail.write().unwrap_or_else(PoisonError::into_inner);
-        let is_much = tail.bytes() >= MOST_BYTES;
-        tail.clocks.due(shared.clock.mono_us(), is_much)
+        tail.clocks.due(shared.clock.mono_us())
     };
     for keys in due.chunks(AT_ONCE) {
         let frames: Arc<Vec<(FrameKey, Option<Vec<u8>>)>> = {
             let tail = shared.tail.read().unwrap_or_else(PoisonError::into_inner);
             let one = |key: &FrameKey| {
                 let frame = tail.bytes_of(key).and_then(|bytes| Frame::decode(bytes).ok());
-                let offset_us = tail.clocks.offsets.get(&key.0).copied();
-                let frame = frame.zip(offset_us).and_then(|(frame, us)| brought(&frame, us));
+                let set = tail.clocks.set.get(&key.0).copied();
+                let frame = frame.zip(set).and_then(|(frame, set)| brought(&frame, set));
                 (*key, frame.map(|frame| frame.encode()))
             };
             Arc::new(keys.iter().map(one).collect())
@@ -130,12 +172,12 @@ pub(crate) fn settle(shared: &Shared) -> Result<()> {
 
 /// A frame of an unsynchronised clock as that clock should have given it; none if there is nothing to change. Times
 /// that sources gave stay.
-fn brought(frame: &Frame, offset_us: i64) -> Option<Frame> {
+fn brought(frame: &Frame, set: Set) -> Option<Frame> {
     let (mut header, Body::Samples(rows)) = (frame.header, &frame.body) else { return None };
-    if header.synchronised {
+    if header.synchronised || header.cut_mono_us >= set.mono_us {
         return None;
     }
-    let cut_us = offset_us.saturating_add_unsigned(header.cut_mono_us);
+    let cut_us = set.offset_us.saturating_add_unsigned(header.cut_mono_us);
     let by = cut_us.saturating_sub(header.cut_us);
     let mut rows = rows.clone();
     for row in &mut rows {

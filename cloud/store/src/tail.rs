@@ -68,7 +68,7 @@ impl Tail {
     pub(crate) fn add(&mut self, key: FrameKey, frame: Waiting) {
         self.bytes += frame.bytes.len();
         self.samples.fetch_add(frame.samples, Ordering::Relaxed);
-        self.clocks.added(key, &frame.bytes);
+        self.clocks.added(key, &frame.bytes, frame.samples);
         self.frames.insert(key, frame);
     }
 

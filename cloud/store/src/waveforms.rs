@@ -109,10 +109,14 @@ pub(crate) fn block(
     Ok(blobs.iter().filter_map(read).collect())
 }
 
-/// Removes blocks of some series (a JSON list) that began before a time.
+/// Removes blocks of some series (a JSON list) that began before a time; one of a clock that was never set is as old as the run
+/// of its gateway.
 pub(crate) fn remove_before(tx: &Tx<'_>, series: &str, before: i64) -> Result<()> {
     let all = tx.dialect().integers_of("?1");
-    let sql = format!("DELETE FROM waveforms WHERE t0_us < ?2 AND series IN ({all})");
+    let sql = format!(
+        "DELETE FROM waveforms WHERE t0_us < ?2 AND series IN ({all}) AND (t0_us >= 1704067200000000
+         OR rank NOT IN (SELECT rank FROM incarnations WHERE seen_us >= ?2))"
+    );
     tx.execute(&sql, params![series, before])?;
     Ok(())
 }

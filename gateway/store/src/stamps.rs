@@ -7,6 +7,8 @@ use common::{Clock, Quality, Sample};
 
 /// A clock that moved so far against the monotonic one was set.
 const SET_US: i64 = 500_000;
+/// Rows that were stamped before wait for their frame at most so long: those that a deadband holds back are told by then.
+const WAIT_US: u64 = 5_000_000;
 
 /// When a frame is cut.
 #[derive(Debug, Clone, Copy)]
@@ -37,11 +39,13 @@ pub(crate) struct Stamps {
     synchronised: bool,
     /// The offset while the clock had never been set.
     never_set_us: Option<i64>,
+    /// By how much it was set, and until when rows may come that were stamped before.
+    set: Option<(i64, u64)>,
 }
 
 impl Stamps {
     pub(crate) fn new(cut: Cut) -> Self {
-        let mut stamps = Self { offset_us: 0, synchronised: true, never_set_us: None };
+        let mut stamps = Self { offset_us: 0, synchronised: true, never_set_us: None, set: None };
         stamps.note(cut);
         stamps
     }
@@ -56,9 +60,10 @@ impl Stamps {
     /// Marks what a clock stamped that is not synchronised. What waited for its frame while such a clock was set is
     /// brought to the time that this frame is of: its header then says the same of all that is in it.
     pub(crate) fn judge(&mut self, body: &mut Body, cut: Cut) {
+        self.note_set(cut);
         match body {
             Body::Samples(rows) => {
-                let set = self.set(cut);
+                let set = self.set.map(|(by, _)| by);
                 for row in rows.iter_mut().filter(|row| row.is_stamped_on_receipt()) {
                     self.bring(row, set, cut);
                     mark(&mut row.quality, cut.synchronised && row.source_us >= NEVER_SET_BEFORE_US);
@@ -73,10 +78,14 @@ impl Stamps {
         self.note(cut);
     }
 
-    /// By how much a clock that was not synchronised has been set since the last frame.
-    fn set(&self, cut: Cut) -> Option<i64> {
+    /// Notes by how much a clock that was not synchronised has been set since the last frame.
+    fn note_set(&mut self, cut: Cut) {
         let by = cut.offset_us().saturating_sub(self.offset_us);
-        (!self.synchronised && by.unsigned_abs() >= SET_US.unsigned_abs()).then_some(by)
+        if !self.synchronised && by.unsigned_abs() >= SET_US.unsigned_abs() {
+            self.set = Some((by, cut.mono_us.saturating_add(WAIT_US)));
+        } else if self.set.is_some_and(|(_, until)| cut.mono_us >= until) {
+            self.set = None;
+        }
     }
 
     fn bring(&self, row: &mut Sample, set: Option<i64>, cut: Cut) {

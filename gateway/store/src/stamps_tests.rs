@@ -58,9 +58,13 @@ fn what_waited_while_the_clock_was_set_is_of_the_new_time() {
         let got = judged(&mut stamps, rows, cut(NOW, 1_000_000, true));
         let good = |at| (at, at, Quality::GOOD);
         assert_eq!(got, [good(NOW - 3000), good(NOW - 1000)], "{start}");
-        // Only once: what comes later with an old time has it from elsewhere.
+        // What a deadband held back comes a moment later, whatever frames were cut in between.
+        judged(&mut stamps, vec![], cut(NOW + S, 2_000_000, true));
+        let got = judged(&mut stamps, vec![own(start + S - 5000)], cut(NOW + 2 * S, 3_000_000, true));
+        assert_eq!(got, [good(NOW - 5000)], "{start}");
+        // What comes later still with an old time has it from elsewhere.
         if start > NEVER_SET_BEFORE_US {
-            let got = judged(&mut stamps, vec![own(start)], cut(NOW + S, 2_000_000, true));
+            let got = judged(&mut stamps, vec![own(start)], cut(NOW + 6 * S, 7_000_000, true));
             assert_eq!(got, [good(start)]);
         }
     }
