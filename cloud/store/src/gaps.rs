@@ -16,6 +16,10 @@ use crate::tail::SeriesId;
 use crate::writer::Cache;
 use crate::{delete, points, retention};
 
+/// A sample's time so long before the cut of its frame, or after it, says nothing of when it was taken.
+const LONG_BEFORE_US: i64 = 31 * 86_400_000_000;
+const LONG_AFTER_US: i64 = 86_400_000_000;
+
 /// When a frame was cut, as far as its gateway knew; else when it came.
 pub(crate) fn cut_us(header: &FrameHeader, received_us: i64) -> i64 {
     if header.synchronised { header.cut_us } else { received_us }
@@ -69,7 +73,9 @@ pub(crate) fn put_aside(
 ) -> Result<()> {
     let (times_us, samples) = match Frame::decode(bytes).map(|f| f.body) {
         Ok(Body::Samples(rows)) => {
-            let times = || rows.iter().map(|s| s.source_us);
+            // One odd time is no gap of decades.
+            let near = cut_us.saturating_sub(LONG_BEFORE_US)..cut_us.saturating_add(LONG_AFTER_US);
+            let times = || rows.iter().map(|s| s.source_us).filter(|us| near.contains(us));
             (times().min().zip(times().max()), rows.len())
         }
         Ok(Body::Waveform(w)) => (Some(w.times_us()), w.values.len()),

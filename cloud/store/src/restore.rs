@@ -49,6 +49,19 @@ fn restore_in_steps(
         // A second name that a restore gave to it before it was cut.
         remove(&aside)?;
     }
+    let has_log = |path: &Path| std::fs::metadata(beside(path, "-wal")).is_ok_and(|m| m.len() > 0);
+    // A log says nothing of the file that it belongs to: beside another one it would spoil it. Without its database it is only
+    // moved where a restore was cut between the two.
+    let was_cut = aside.exists() && part.exists() && !has_log(&aside);
+    let strays = [(to, !to.exists() && !was_cut), (&aside, !aside.exists())];
+    if let Some((path, _)) = strays.iter().find(|(path, is_alone)| *is_alone && has_log(path)) {
+        let what = "is there without its database; move it elsewhere first";
+        return Err(refused(format!("{}: {what}", beside(path, "-wal").display())));
+    }
+    if has_log(file) {
+        let what = "it has a log beside it, so it is no backup but a database; make one of it with `twinway-cloud backup`";
+        return Err(refused(format!("{}: {what}", file.display())));
+    }
     verify(file)?;
     remove(&part)?;
     std::fs::copy(file, &part).map_err(io(&part))?;
@@ -163,12 +176,19 @@ pub(crate) fn check(path: &Path) -> Result<()> {
         return Ok(());
     }
     let there: Vec<_> = left.iter().filter(|p| p.exists()).map(|p| p.display().to_string()).collect();
+    let back = if left[0].exists() {
+        format!(
+            "; or, to go on with what was there before, give {} its name back, and likewise what has -wal and -shm behind it",
+            left[0].display()
+        )
+    } else {
+        String::new()
+    };
     Err(refused(format!(
-        "{}: is not there, but {} is: a restore was cut. Restore once more (`twinway-cloud restore`); or, to go on with what was there \
-         before, give {} its name back, and likewise what has -wal and -shm behind it; to begin anew, move all of it elsewhere",
+        "{}: is not there, but {} is: a restore was cut. Restore once more (`twinway-cloud restore`){back}; to begin anew, move all \
+         of it elsewhere",
         path.display(),
         there.join(" and "),
-        left[0].display()
     )))
 }
 
@@ -280,6 +300,28 @@ mod tests {
             }
             assert_eq!(refused_ones > 0, !is_sound, "a sound one is never away");
         }
+    }
+
+    /// The old database was kept, the restored one is gone and its log is not: that is not of the old one.
+    #[tokio::test]
+    async fn a_log_without_its_database_is_put_beside_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let (to, file) = prepare(dir.path()).await;
+        let log = std::fs::read(beside(&to, "-wal")).unwrap();
+        restore(&file, &to, true).unwrap();
+        std::fs::remove_file(&to).unwrap();
+        std::fs::write(beside(&to, "-wal"), &log).unwrap();
+        let told = restore(&file, &to, true).unwrap_err().to_string();
+        assert!(told.contains("cloud.db-wal") && told.contains("move it elsewhere"), "{told}");
+        assert!(!beside(&beside(&to, BEFORE), "-wal").exists());
+        std::fs::remove_file(beside(&to, "-wal")).unwrap();
+        std::fs::write(beside(&file, "-wal"), &log).unwrap();
+        let told = restore(&file, &to, true).unwrap_err().to_string();
+        assert!(told.contains("no backup"), "{told}");
+        std::fs::remove_file(beside(&file, "-wal")).unwrap();
+        restore(&file, &to, true).unwrap();
+        assert_eq!(notes(&open(&to).await.unwrap()).await, ["restored"]);
+        assert_eq!(notes(&open(&beside(&to, BEFORE)).await.unwrap()).await, ["old"]);
     }
 
     #[tokio::test]
