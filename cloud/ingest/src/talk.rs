@@ -463,7 +463,7 @@ impl Talk {
 }
 
 /// Leaves out what is known of the oldest incarnations until the message has a size that may be sent: the
-/// gateway then sends again what is known, and is told so.
+/// gateway then sends again what is known, which changes nothing.
 fn fitting(mut ack: HelloAck) -> HelloAck {
     let size = |ack: &HelloAck| Down::HelloAck(ack.clone()).encode().len();
     while !ack.known.is_empty() && size(&ack) > MAX_MESSAGE_BYTES {
