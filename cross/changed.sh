@@ -10,8 +10,8 @@ made_of=(
 )
 # As the files are now, committed or not.
 digest() {
-  git ls-files -z --cached --others --exclude-standard -- "${made_of[@]}" ':!cross/passed' |
-    sort -z | xargs -0 sha256sum -- | sha256sum | cut -d' ' -f1
+  git ls-files -z --cached --others --exclude-standard -- "${made_of[@]}" ':!cross/passed' ':!cross/changed.sh' |
+    LC_ALL=C sort -zu | xargs -0 sha256sum -- | sha256sum | cut -d' ' -f1
 }
 now=$(digest)
 if [ "${1:-}" = digest ]; then
