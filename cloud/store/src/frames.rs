@@ -359,9 +359,10 @@ pub(crate) fn put_aside(conn: &Conn, frames: Vec<Unreadable>, now: i64) -> Resul
     for Unreadable { gateway, key: (rank, seq), received_us, bytes, why } in &frames {
         let before = "SELECT bytes FROM frames WHERE rank = ?1 AND seq < ?2 ORDER BY seq DESC LIMIT 1";
         let before: Option<Vec<u8>> = tx.first(before, params![to_sql(*rank), to_sql(*seq)], |r| r.get(0))?;
-        // Damaged bytes may say anything.
+        // Damaged bytes may say anything, and a clock may be a little ahead.
+        let latest = received_us.saturating_add(gaps::LONG_AFTER_US);
         let cut_us =
-            |bytes: &[u8]| Frame::peek(bytes).ok().map(|h| gaps::cut_us(&h, *received_us).min(*received_us));
+            |bytes: &[u8]| Frame::peek(bytes).ok().map(|h| gaps::cut_us(&h, *received_us).min(latest));
         let since = before.as_deref().and_then(cut_us);
         let cut_us = cut_us(bytes).unwrap_or(*received_us);
         boxes::keep_aside(&tx, *gateway, Some((*rank, *seq)), now, ("damaged", why), bytes)?;

@@ -18,7 +18,7 @@ use crate::{delete, points, retention};
 
 /// A sample's time so long before the cut of its frame, or after it, says nothing of when it was taken.
 const LONG_BEFORE_US: i64 = 31 * 86_400_000_000;
-const LONG_AFTER_US: i64 = 86_400_000_000;
+pub(crate) const LONG_AFTER_US: i64 = 86_400_000_000;
 
 /// When a frame was cut, as far as its gateway knew; else when it came.
 pub(crate) fn cut_us(header: &FrameHeader, received_us: i64) -> i64 {
