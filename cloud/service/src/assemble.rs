@@ -108,8 +108,8 @@ pub struct Handle {
 }
 
 impl Cloud {
-    /// Restores the state, then listens; `opening` tells that it goes on where that takes long. It runs until `drain` starts; then `Handle::finished` returns within
-    /// two seconds, with everything that was acknowledged on disk.
+    /// Restores the state, then listens; `opening` tells that it goes on where that takes long. It runs until `drain` starts;
+    /// then `Handle::finished` returns within two seconds, with everything that was acknowledged on disk.
     ///
     /// # Errors
     /// When a folder, file or address cannot be had. Nothing runs then.

@@ -84,8 +84,15 @@ pub(crate) fn tell(shared: &Shared) -> Result<()> {
                 }
             }
             let Some(first) = new.first() else { return Ok(()) };
-            let place = place(tx, first)?;
-            log::append_own(tx, &entry(&place, first, new.len(), now), now)
+            let (from, to) = (format_us(first.span.0), format_us(first.span.1));
+            let detail = format!(
+                "{} parts of history cannot be read and are left out, with gaps in their place; the first is of {} from {from} to \
+                 {to}: {}. See to the disk; a backup from before has them",
+                new.len(),
+                place(tx, first)?,
+                first.why
+            );
+            log::append_own(tx, &entry(detail, now), now)
         })
     });
     if told.is_err() {
@@ -101,8 +108,8 @@ fn place(conn: &Conn, found: &Found) -> Result<String> {
     Ok(conn.first(sql, params![found.series], name)?.unwrap_or_else(|| "an unknown point".into()))
 }
 
-fn entry(place: &str, first: &Found, n: usize, now: i64) -> LogEntry {
-    let (from, to) = (format_us(first.span.0), format_us(first.span.1));
+/// An entry that tells of damage.
+pub(crate) fn entry(detail: String, now: i64) -> LogEntry {
     LogEntry {
         at_us: now,
         actor: "system".into(),
@@ -111,10 +118,6 @@ fn entry(place: &str, first: &Found, n: usize, now: i64) -> LogEntry {
         twin: None,
         severity: Severity::Alarm,
         code: None,
-        detail: format!(
-            "{n} parts of history cannot be read and are left out, with gaps in their place; the first is of {place} from {from} to \
-             {to}: {}. See to the disk; a backup from before has them",
-            first.why
-        ),
+        detail,
     }
 }

@@ -7,8 +7,7 @@ use std::sync::{Arc, PoisonError};
 use cloud_core::storage::KnownIncarnation;
 use cloud_core::{GatewayKey, NewFrame, StoreError};
 use common::api::{CommandView, GapReason};
-use common::command::{CommandUpdate, LogEntry, Severity};
-use common::names::action;
+use common::command::CommandUpdate;
 use common::wire::{Body, Frame};
 use common::{Incarnation, Opening, Sample, Schema, SchemaHash};
 
@@ -18,7 +17,7 @@ use crate::marks::Pending;
 use crate::sql::{Commit, Conn, Tx, params};
 use crate::tail::{FrameKey, NO_SERIES, Numbers, Tail, Waiting};
 use crate::writer::{Cache, KnownSchema, Rank, Writer};
-use crate::{alarms, boxes, commands, desired, gaps, schemas, waveforms};
+use crate::{alarms, boxes, commands, damage, desired, gaps, schemas, waveforms};
 
 /// The last word of a gateway is stored at most this often.
 const LAST_WORD_EVERY_US: i64 = 1_000_000;
@@ -345,16 +344,6 @@ pub(crate) fn put_aside(conn: &Conn, frames: Vec<Unreadable>, now: i64) -> Resul
         first.key.0,
         first.why
     );
-    let entry = LogEntry {
-        at_us: now,
-        actor: "system".into(),
-        action: action::DATA_DAMAGED.into(),
-        target: "store".into(),
-        twin: None,
-        severity: Severity::Alarm,
-        code: None,
-        detail,
-    };
     let tx = conn.write()?;
     for Unreadable { gateway, key: (rank, seq), received_us, bytes, why } in &frames {
         let before = "SELECT bytes FROM frames WHERE rank = ?1 AND seq < ?2 ORDER BY seq DESC LIMIT 1";
@@ -369,7 +358,7 @@ pub(crate) fn put_aside(conn: &Conn, frames: Vec<Unreadable>, now: i64) -> Resul
         gaps::put_unreadable(&tx, *gateway, (*rank, *seq), (since, cut_us), GapReason::CloudDamaged)?;
         tx.execute("DELETE FROM frames WHERE rank = ?1 AND seq = ?2", params![to_sql(*rank), to_sql(*seq)])?;
     }
-    log::append_own(&tx, &entry, now)?;
+    log::append_own(&tx, &damage::entry(detail, now), now)?;
     match tx.commit()? {
         Commit::Done => Ok(frames.len()),
         Commit::Unknown(_) => Err(refused("the database went away while it was opened")),

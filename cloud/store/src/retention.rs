@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use cloud_core::StoreError;
+use common::clock::NEVER_SET_BEFORE_US;
 
 use crate::compact::REMOVED;
 use crate::db::{Result, to_json};
@@ -18,14 +19,27 @@ const AT_ONCE: usize = 1_000;
 /// Series that are sealed in one transaction.
 const SEALED_AT_ONCE: usize = 100;
 
-/// What is beyond `?1`. A time of before 2024 is one of a clock that was never set: what has it is as old as the run of its
-/// gateway.
-const OLD: &str = "t_max < ?1 AND (t_min >= 1704067200000000
-                   OR first_rank NOT IN (SELECT rank FROM incarnations WHERE seen_us >= ?1))";
-/// The same of roll-ups, which do not say of which run they are.
-const ROLLUP_OLD: &str = "t_max < ?1 AND (t_min >= 1704067200000000 OR series NOT IN (
-                   SELECT c.series FROM chunks c JOIN incarnations i ON i.rank = c.first_rank
-                   WHERE c.level = 0 AND c.t_min < 1704067200000000 AND i.seen_us >= ?1))";
+/// What is beyond a time, a parameter, by the column of its first time and that of its run. What a clock stamped that was never set
+/// is as old as the run of its gateway.
+pub(crate) fn is_old(t: &str, rank: &str, before: &str) -> String {
+    format!(
+        "({t} >= {NEVER_SET_BEFORE_US} OR {rank} NOT IN (SELECT rank FROM incarnations WHERE seen_us >= {before}))"
+    )
+}
+
+/// Chunks beyond `?1`.
+fn old() -> String {
+    format!("t_max < ?1 AND {}", is_old("t_min", "first_rank", "?1"))
+}
+
+/// Roll-ups beyond `?1`: they do not say of which run they are.
+fn old_rollups() -> String {
+    format!(
+        "t_max < ?1 AND (t_min >= {NEVER_SET_BEFORE_US} OR series NOT IN (
+         SELECT c.series FROM chunks c JOIN incarnations i ON i.rank = c.first_rank
+         WHERE c.level = 0 AND c.t_min < {NEVER_SET_BEFORE_US} AND i.seen_us >= ?1))"
+    )
+}
 
 /// How long; none: for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -140,8 +154,8 @@ fn remove_samples(shared: &Shared, series: &[SeriesId], before: i64) -> Result<(
     shared.writer.run(move |w| {
         w.change(|tx| {
             let old = |ids| {
-                let within = tx.dialect().integers_of(ids);
-                format!("level = 0 AND class = 9 AND {OLD} AND series IN ({within})")
+                let (old, within) = (old(), tx.dialect().integers_of(ids));
+                format!("level = 0 AND class = 9 AND {old} AND series IN ({within})")
             };
             let referred =
                 format!("SELECT DISTINCT stamps FROM chunks WHERE stamps IS NOT NULL AND {}", old("?2"));
@@ -178,7 +192,9 @@ fn remove_all(shared: &Shared, series: &[SeriesId], before: i64) -> Result<()> {
     shared.writer.run(move |w| {
         w.change(|tx| {
             let old = format!(
-                "((level = 0 AND {OLD}) OR (level IN (1, 2, 3, 4, 5, 6) AND {ROLLUP_OLD})) AND series IN ({})",
+                "((level = 0 AND {}) OR (level IN (1, 2, 3, 4, 5, 6) AND {})) AND series IN ({})",
+                old(),
+                old_rollups(),
                 tx.dialect().integers_of("?2")
             );
             let note = format!(

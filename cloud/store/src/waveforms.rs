@@ -9,6 +9,7 @@ use common::wire::Waveform;
 use crate::damage::{Damage, Found};
 use crate::db::{Result, from_sql, to_sql};
 use crate::history::find;
+use crate::retention::is_old;
 use crate::schemas;
 use crate::sql::{Cell, Conn, Kind, Table, Tx, params};
 use crate::tail::{NO_SERIES, SeriesId};
@@ -34,8 +35,9 @@ const WAVEFORMS: Table<'static> = Table {
                   WHERE (excluded.rank, excluded.seq) > (waveforms.rank, waveforms.seq)",
 };
 
-/// Stores a block, or a part of one, that came in a frame; false if it is of a point that the schema lacks. A part with the time of a block of another length or rate, or that the gateway received at another time, is of another
-/// block: of the two the later one stays.
+/// Stores a block, or a part of one, that came in a frame; false if it is of a point that the schema lacks. A part with the time
+/// of a block of another length or rate, or that the gateway received at another time, is of another block: of the two the
+/// later one stays.
 pub(crate) fn put(tx: &Tx<'_>, known: &mut KnownSchema, new: &NewFrame, wave: &Waveform) -> Result<bool> {
     let series = |known: &KnownSchema| known.series.get(wave.point.index()).copied().unwrap_or(NO_SERIES);
     if series(known) == NO_SERIES {
@@ -114,8 +116,8 @@ pub(crate) fn block(
 pub(crate) fn remove_before(tx: &Tx<'_>, series: &str, before: i64) -> Result<()> {
     let all = tx.dialect().integers_of("?1");
     let sql = format!(
-        "DELETE FROM waveforms WHERE t0_us < ?2 AND series IN ({all}) AND (t0_us >= 1704067200000000
-         OR rank NOT IN (SELECT rank FROM incarnations WHERE seen_us >= ?2))"
+        "DELETE FROM waveforms WHERE t0_us < ?2 AND series IN ({all}) AND {}",
+        is_old("t0_us", "rank", "?2")
     );
     tx.execute(&sql, params![series, before])?;
     Ok(())
