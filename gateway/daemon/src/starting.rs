@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use common::Opening;
-use tokio::time::sleep;
 
 use crate::config::Config;
 use crate::{starts, systemd, versions};
@@ -33,15 +32,11 @@ impl Starting {
 
     /// Tells the service manager and an updater how it goes, until it is dropped.
     pub async fn report(&self) -> Infallible {
-        let mut told = 0;
-        loop {
-            sleep(LOOK_EVERY).await;
-            let steps = self.opening.steps();
-            if std::mem::replace(&mut told, steps) != steps {
-                versions::starts_still(steps);
-                systemd::starts_still(MORE_TIME, &format!("starts: reads the buffer, step {steps}"));
-            }
-        }
+        let tell = |steps| {
+            versions::starts_still(steps);
+            systemd::starts_still(MORE_TIME, &format!("starts: reads the buffer, step {steps}"));
+        };
+        self.opening.watch(LOOK_EVERY, tell).await
     }
 
     /// Somebody ends it.
