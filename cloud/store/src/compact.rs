@@ -50,16 +50,34 @@ const SAMPLES_A_THREAD: usize = 16_384;
 /// Threads that encode, at most.
 static CORES: LazyLock<usize> =
     LazyLock::new(|| std::thread::available_parallelism().map_or(1, |n| n.get().min(4)));
-const MAINTAIN_EVERY_US: u64 = 600_000_000;
+/// Old history goes a tenth of the series at a time, each of them every ten minutes: what is used of the disk stays level, and no
+/// single moment removes much.
+const PARTS: u64 = 10;
+const PART_EVERY_US: u64 = 60_000_000;
 const CHECKPOINT_EVERY_US: u64 = 5_000_000;
 
 /// What is looked after beside compaction. Locked by who changes chunks; times by `Clock::mono_us`.
 pub(crate) struct Upkeep {
     pub(crate) small: Small,
+    /// The last minute whose part was looked after.
     pub(crate) maintained: Option<u64>,
     pub(crate) checkpointed: Option<u64>,
     /// PostgreSQL does this by itself.
     pub(crate) checkpointer: Option<Checkpointer>,
+}
+
+/// Which series are looked after now: those of each minute since the last time, all of them at first.
+struct Parts(std::ops::RangeInclusive<u64>);
+
+impl Parts {
+    fn due(last: Option<u64>, minute: u64) -> Self {
+        let (all, next) = (minute.saturating_sub(PARTS - 1), last.map_or(0, |last| last + 1));
+        Self(if last.is_none() { minute..=minute + PARTS - 1 } else { next.max(all)..=minute })
+    }
+
+    fn has(&self, series: SeriesId) -> bool {
+        self.0.clone().any(|minute| minute % PARTS == series.unsigned_abs() % PARTS)
+    }
 }
 
 /// A chunk on its way into the database.
@@ -105,10 +123,12 @@ pub(crate) fn upkeep(shared: &Shared, time: Duration) -> Result<bool> {
     let began = shared.clock.mono_us();
     let is_due = |last: Option<u64>, every: u64| last.is_none_or(|last| began.saturating_sub(last) >= every);
     damage::tell(shared)?;
-    if is_due(upkeep.maintained, MAINTAIN_EVERY_US) {
+    let minute = began / PART_EVERY_US;
+    let due = Parts::due(upkeep.maintained, minute);
+    if !due.0.is_empty() {
         // Noted before: what cannot be done must not keep all else from being done.
-        upkeep.maintained = Some(began);
-        if let Err(error) = maintain(shared) {
+        upkeep.maintained = Some(minute);
+        if let Err(error) = maintain(shared, &due) {
             tracing::error!(%error, "not all that is beyond its time could be removed: tried again in ten minutes");
         }
     }
@@ -447,7 +467,7 @@ fn small(n: usize) -> i64 {
 }
 
 /// What is done now and then: what has ended is forgotten, and raw samples beyond their time are removed.
-fn maintain(shared: &Shared) -> Result<()> {
+fn maintain(shared: &Shared, due: &Parts) -> Result<()> {
     let now = shared.clock.now_us();
     let purged = shared.writer.run(move |w| {
         w.change(|tx| {
@@ -455,7 +475,7 @@ fn maintain(shared: &Shared) -> Result<()> {
             commands::purge_keys(tx, now)
         })
     });
-    retention::apply(shared, now).and(purged)
+    retention::apply(shared, now, |series| due.has(series)).and(purged)
 }
 
 #[cfg(test)]

@@ -93,8 +93,8 @@ fn matches(pattern: &[u8], name: &[u8]) -> bool {
     }
 }
 
-/// Removes what is beyond its time. The caller holds `upkeep`.
-pub(crate) fn apply(shared: &Shared, now: i64) -> Result<()> {
+/// Removes what is beyond its time, of series that are `due`. The caller holds `upkeep`.
+pub(crate) fn apply(shared: &Shared, now: i64, due: impl Fn(SeriesId) -> bool) -> Result<()> {
     if shared.retention.is_forever() {
         return Ok(());
     }
@@ -104,8 +104,10 @@ pub(crate) fn apply(shared: &Shared, now: i64) -> Result<()> {
         let sql = "SELECT s.id, t.asset, s.point FROM series s
                    JOIN twins t ON t.twin = s.twin AND t.tenant = s.tenant";
         conn.each(sql, params![], |row| {
-            let (asset, point): (String, String) = (row.get(1)?, row.get(2)?);
-            by_keep.entry(shared.retention.of(&asset, &point)).or_default().push(row.get(0)?);
+            let (series, asset, point): (SeriesId, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            if due(series) {
+                by_keep.entry(shared.retention.of(&asset, &point)).or_default().push(series);
+            }
             Ok(())
         })
     })?;

@@ -30,7 +30,7 @@ const POINTS: u64 = 1_000;
 const RATE: u64 = 10_000;
 /// Source time between two samples: real time.
 const STEP_US: i64 = 1_000_000 / RATE.cast_signed();
-/// How long samples stay in the history, until upkeep takes them (every ten minutes).
+/// How long samples stay in the history, until upkeep takes them (of each series every ten minutes).
 const KEPT: Duration = Duration::from_secs(480);
 /// Samples are checked a window at a time, when they are so old.
 const WINDOW: u64 = 60 * RATE;
@@ -40,10 +40,11 @@ const WHOLE: Duration = Duration::from_secs(35);
 const BROKEN: Duration = Duration::from_secs(25);
 const BLOCKS: usize = 30;
 const BUFFER: &str = "[buffer]\nquota_mb = 24\nsegment_mb = 4\n";
-const HISTORY: &str = "[history]\nraw_days = 1\nrollup_days = 1\n";
+/// Chunks of two minutes, not of seven: an hour then sees thirty times what a chunk lives through, and none of it is most of the hour.
+const HISTORY: &str = "[history]\nraw_days = 1\nrollup_days = 1\nchunk_samples = 1024\n";
 
 /// `soak_rss_slope_mb_h`, `soak_disk_slope_mb_h`, `offline_log_mb_h` and what was lost or doubled, over `minutes` after a
-/// warm-up of two thirds of that: chunks of 14 minutes, kept for 8, go whole, every ten.
+/// warm-up of two thirds of that: chunks of two minutes, kept for 8, go whole, those of a series every ten.
 pub async fn soak(minutes: f64) {
     let (warm_up, end) = (minutes * 40.0, minutes * 100.0);
     let dir = tempfile::tempdir().expect("a folder");
