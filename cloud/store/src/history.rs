@@ -55,11 +55,10 @@ const SAMPLES: &str =
 /// What a chunk holds.
 const BLOB: &str = "SELECT blob FROM chunks WHERE id = ?1";
 /// Chunks of buckets that may have some in a range; those that have none beyond it; those that may have.
-const BUCKETS: &str = "SELECT id, t_min, t_max, blob FROM chunks WHERE series = ?1 AND level = ?2 AND t_min < ?4 AND t_max >= ?3";
-const BUCKETS_IN: &str =
-    "SELECT id FROM chunks WHERE series = ?1 AND level = ?2 AND t_min >= ?3 AND t_min < ?4 AND t_max < ?4";
-const BUCKETS_CUT: &str = "SELECT id, t_min, t_max, blob FROM chunks
-                           WHERE series = ?1 AND level = ?2 AND t_min < ?4 AND t_max >= ?3 AND (t_min < ?3 OR t_max >= ?4)";
+const BUCKETS: &str = "series = ?1 AND level = ?2 AND t_min < ?4 AND t_max >= ?3";
+const BUCKETS_IN: &str = "series = ?1 AND level = ?2 AND t_min >= ?3 AND t_min < ?4 AND t_max < ?4";
+const BUCKETS_CUT: &str =
+    "series = ?1 AND level = ?2 AND t_min < ?4 AND t_max >= ?3 AND (t_min < ?3 OR t_max >= ?4)";
 
 impl Chunk {
     fn read(r: &sql::Row<'_>) -> Result<Self> {
@@ -357,7 +356,8 @@ impl<'a> Source<'a> {
 
     /// Chunks of a level whose buckets all are in `from..to`, without them.
     pub(crate) fn bucket_chunks_in(&self, level: usize, from: i64, to: i64) -> Result<Vec<i64>> {
-        self.conn.all(BUCKETS_IN, params![self.series, number(level), from, to], |r| r.get(0))
+        let sql = format!("SELECT id FROM chunks WHERE {BUCKETS_IN}");
+        self.conn.all(&sql, params![self.series, number(level), from, to], |r| r.get(0))
     }
 
     /// Those that have buckets in `from..to` and beyond.
@@ -372,9 +372,10 @@ impl<'a> Source<'a> {
         Ok(out)
     }
 
+    /// Those that a condition finds.
     fn each_bucket_chunk(
         &self,
-        sql: &str,
+        which: &str,
         level: usize,
         (from, to): (i64, i64),
         mut take: impl FnMut(i64, Vec<Bucket>),
@@ -383,7 +384,8 @@ impl<'a> Source<'a> {
             bucket_codec::decode(blob).map_err(|e| damaged(format_args!("chunk {id}"), e))
         };
         let (range, mut seen) = (params![self.series, number(level), from, to], HashSet::new());
-        let read = self.conn.each(sql, range, |row| {
+        let sql = format!("SELECT id, t_min, t_max, blob FROM chunks WHERE {which}");
+        let read = self.conn.each(&sql, range, |row| {
             let (id, span, blob): (i64, _, Vec<u8>) = (row.get(0)?, (row.get(1)?, row.get(2)?), row.get(3)?);
             seen.insert(id);
             take(id, self.sound(id, span, decoded(id, &blob))?);
@@ -393,7 +395,7 @@ impl<'a> Source<'a> {
             return read;
         }
         // A page of the database is: those that do not lie on it are read one by one.
-        let sql = sql.replace("t_max, blob FROM", "t_max FROM");
+        let sql = format!("SELECT id, t_min, t_max FROM chunks WHERE {which}");
         let mut ids: Vec<(i64, (i64, i64))> =
             self.conn.all(&sql, range, |r| Ok((r.get(0)?, (r.get(1)?, r.get(2)?))))?;
         ids.retain(|(id, _)| !seen.contains(id));

@@ -64,11 +64,9 @@ fn some_of(conn: &Conn, limits: Limits, groups: &[Group], unreadable: &mut HashS
     let (mut reader, mut taken) = (Reader::new(conn, limits), 0);
     for group in groups.iter().take(AT_ONCE) {
         let (series, level, first, last) = *group;
-        let sql = "SELECT id, stamps, t_min, t_max, blob FROM chunks
-                   WHERE series = ?1 AND level = ?2 AND class >= ?3 AND class <= ?4 AND class < 9
-                   ORDER BY class DESC, id";
+        let which = "series = ?1 AND level = ?2 AND class >= ?3 AND class <= ?4 AND class < 9";
         let class = (last + 1).min(SEALED - 1);
-        match reader.take(sql, params![series, level, first, last], (series, level, class)) {
+        match reader.take(which, params![series, level, first, last], (series, level, class)) {
             Ok(true) => {}
             // Those that can be read are merged; with the others left, the group would be looked at for ever.
             Ok(false) => drop(unreadable.insert(*group)),
@@ -123,10 +121,9 @@ pub(crate) fn replace(shared: &Shared, mut merge: Merge) -> Result<()> {
 pub(crate) fn sealed(conn: &Conn, series: &[SeriesId], before: i64, limits: Limits) -> Merge {
     let mut reader = Reader::new(conn, limits);
     for series in series {
-        let sql = "SELECT id, stamps, t_min, t_max, blob FROM chunks
-                   WHERE series = ?1 AND level = 0 AND class < 9 AND t_max < ?2 ORDER BY class DESC, id";
+        let which = "series = ?1 AND level = 0 AND class < 9 AND t_max < ?2";
         // Upkeep goes on: what cannot be sealed is not removed.
-        if let Err(error) = reader.take(sql, params![series, before], (*series, 0, 0)) {
+        if let Err(error) = reader.take(which, params![series, before], (*series, 0, 0)) {
             tracing::error!(series, %error, "chunks cannot be sealed: their samples stay");
         }
     }
@@ -140,6 +137,8 @@ struct Stored {
     span: (i64, i64),
     blob: Vec<u8>,
 }
+
+const STORED: &str = "id, stamps, t_min, t_max, blob";
 
 fn stored(r: &Row<'_>) -> Result<Stored> {
     Ok(Stored { id: r.get(0)?, stamps: r.get(1)?, span: (r.get(2)?, r.get(3)?), blob: r.get(4)? })
@@ -169,17 +168,18 @@ impl<'a> Reader<'a> {
         Self { conn, limits, known, shared, merge: Merge::default(), alone: Vec::new(), weight: 0 }
     }
 
-    /// Takes a series' chunks of a level, as a statement finds them. False: not those that are damaged. After an error nothing
+    /// Takes a series' chunks of a level that a condition finds. False: not those that are damaged. After an error nothing
     /// of them is taken.
     fn take(
         &mut self,
-        sql: &str,
+        which: &str,
         params: Params<'_>,
         (series, level, class): (SeriesId, i64, i64),
     ) -> Result<bool> {
         let before = self.merge.damaged.len();
-        let mut chunks = match self.conn.all(sql, params, stored) {
-            Err(StoreError::Damaged { .. }) => self.one_by_one(sql, params, series)?,
+        let sql = format!("SELECT {STORED} FROM chunks WHERE {which} ORDER BY class DESC, id");
+        let mut chunks = match self.conn.all(&sql, params, stored) {
+            Err(StoreError::Damaged { .. }) => self.one_by_one(which, params, series)?,
             chunks => chunks?,
         };
         match self.take_all(series, level, class, &chunks) {
@@ -198,14 +198,14 @@ impl<'a> Reader<'a> {
     }
 
     /// A page of the database is damaged: those that do not lie on it.
-    fn one_by_one(&mut self, sql: &str, params: Params<'_>, series: SeriesId) -> Result<Vec<Stored>> {
-        let ids = sql.replace("stamps, t_min, t_max, blob FROM", "t_min, t_max FROM");
+    fn one_by_one(&mut self, which: &str, params: Params<'_>, series: SeriesId) -> Result<Vec<Stored>> {
+        let ids = format!("SELECT id, t_min, t_max FROM chunks WHERE {which} ORDER BY class DESC, id");
         let ids: Vec<(i64, (i64, i64))> =
             self.conn.all(&ids, params, |r| Ok((r.get(0)?, (r.get(1)?, r.get(2)?))))?;
         let mut chunks = Vec::with_capacity(ids.len());
         for (id, span) in ids {
-            let sql = "SELECT id, stamps, t_min, t_max, blob FROM chunks WHERE id = ?1";
-            match self.conn.one(sql, params![id], stored) {
+            let sql = format!("SELECT {STORED} FROM chunks WHERE id = ?1");
+            match self.conn.one(&sql, params![id], stored) {
                 Err(error @ StoreError::Damaged { .. }) => self.damaged(series, id, span, &error),
                 chunk => chunks.push(chunk?),
             }
