@@ -349,3 +349,44 @@ async fn what_a_box_does_not_want_or_trust_never_reaches_its_updater() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bundle_as_large_as_a_real_one_goes_through_a_cloud_on_postgres() {
+    /// A little more than the largest package.
+    const SIZE: usize = 12_000_000;
+    let dir = tempfile::tempdir().expect("a folder");
+    let signer = Signer::new(&dir.path().join("signer"));
+    let plc = ModbusDevice::start().await;
+    let server = Arc::new(test_postgres::Server::start(&[]));
+    let section = format!("[store]\npostgres = {:?}\n", server.url(&server.create()));
+    let mut cloud = Cloud::start_with(&dir.path().join("cloud"), &section).await;
+    let trusts = (Some(&signer), ACCEPTS);
+    let mut of_box = Managed::new(dir.path(), (&cloud, cloud.ingress), ("a", plc.addr), trusts).await;
+    of_box.start();
+    into_group(&cloud, "a", "canary", &of_box).await;
+    let path = signer.bundle("1.0.0", &same(), SIZE);
+    done(&cloud, &["release", "add", &path]).await;
+    done(&cloud, &["rollout", "start", "1.0.0", "--groups", "canary", "--stay", "1s"]).await;
+    until("a tenth of it", LIMIT, || async {
+        let report = update(&cloud, "a").await.report?;
+        assert!(of_box.incoming().iter().all(|n| !n.ends_with(".twup")), "{report:?}");
+        (report.state == UpdateState::Receiving && report.received > SIZE as u64 / 10).then_some(())
+    })
+    .await;
+    cloud = cloud.restart().await;
+    until("the bundle at the box", LIMIT, || async {
+        of_box.incoming().iter().any(|n| n.ends_with(".twup")).then_some(())
+    })
+    .await;
+    let placed = std::fs::read(of_box.dir.join("update/incoming").join(&of_box.incoming()[0]));
+    assert!(placed.expect("a bundle") == std::fs::read(&path).expect("a bundle"));
+    of_box.with_updater();
+    until("the end of the rollout", LIMIT, || async {
+        let now = rollout(&cloud).await;
+        assert_ne!(now.rollout.state, RolloutState::Halted, "{now:?}\n{}", of_box.log());
+        (now.rollout.state == RolloutState::Done).then_some(())
+    })
+    .await;
+    let report = update(&cloud, "a").await.report.expect("a report");
+    assert_eq!((report.state, report.version.as_str()), (UpdateState::Installed, "1.0.0"));
+}
