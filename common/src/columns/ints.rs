@@ -205,6 +205,10 @@ impl Line {
 /// Appends series of these lengths that stand one after the other. First all first numbers, then all predictors,
 /// slopes and kinds of blocks as plain columns, as neighbours are often alike; then the residuals.
 pub fn put_series(w: &mut BitWriter, numbers: &[i64], lengths: &[usize], base: i64) {
+    if lengths.iter().all(|n| *n <= 1) {
+        // First numbers alone: there is nothing to predict.
+        return put_plain(w, numbers, base, 0);
+    }
     let (mut firsts, mut codes, mut slopes, mut kinds) = (vec![], vec![], vec![], vec![]);
     let mut residuals = Vec::with_capacity(numbers.len());
     for series in runs(numbers, lengths.iter().copied()) {
@@ -239,6 +243,9 @@ pub fn put_series(w: &mut BitWriter, numbers: &[i64], lengths: &[usize], base: i
 /// # Errors
 /// When the bits are no such column.
 pub fn take_series(r: &mut BitReader<'_>, lengths: &[usize], base: i64) -> Result<Vec<i64>, DecodeError> {
+    if lengths.iter().all(|n| *n <= 1) {
+        return take_plain(r, lengths.iter().sum(), base, 0);
+    }
     let all = || lengths.iter().filter(|n| **n > 0);
     let longer = || lengths.iter().filter(|n| **n > 1);
     let firsts = take_plain(r, all().count(), base, 0)?;

@@ -187,6 +187,11 @@ impl Order {
             turns.saw(place);
             places.push(place);
         }
+        if points.len() == rows.len() {
+            // Each once: every one is new, and new ones are expected.
+            let (lengths, by_point) = each_once(points.len());
+            return Self { surprises: vec![0; points.len()], points, lengths, by_point };
+        }
         // Only now it is known how many points there are, which what is expected depends on.
         let mut turns = Turns::of(points.len());
         let surprise = |place: &u32| {
@@ -242,7 +247,8 @@ impl Order {
         if bad || turns.follows.len() != count {
             return Err(DecodeError::Invalid { what: "order of points" });
         }
-        let (lengths, by_point) = group(&places, count);
+        // Of as many points as rows each has one, and they came in this order.
+        let (lengths, by_point) = if count == n { each_once(n) } else { group(&places, count) };
         Ok((Self { points, surprises: Vec::new(), lengths, by_point }, ids, rows))
     }
 
@@ -275,6 +281,11 @@ impl Order {
         }
         Ok(rows)
     }
+}
+
+/// The same as `group` where each place has one row, in order.
+fn each_once(count: usize) -> (Vec<usize>, Vec<u32>) {
+    (vec![1; count], (0..count as u32).collect())
 }
 
 /// How many rows each place has, and the rows by place.

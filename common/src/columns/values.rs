@@ -54,7 +54,7 @@ pub fn put_values(w: &mut BitWriter, texts: &mut Texts, values: &[Option<&Value>
     let tags: Vec<u8> = values.iter().map(|v| tag(*v)).collect();
     let mut types = Vec::with_capacity(lengths.len());
     let mut others = false;
-    let mut counts: [Vec<usize>; 3] = Default::default();
+    let mut counts: [Vec<usize>; 3] = std::array::from_fn(|_| Vec::with_capacity(lengths.len()));
     for some in runs(&tags, lengths.iter().copied()) {
         let Some(first) = some.first() else { continue };
         let of = *some.iter().find(|t| **t != NONE).unwrap_or(first);
