@@ -21,7 +21,8 @@ use tests::{Cloud, Gateway};
 use tokio::task::JoinSet;
 
 /// Chosen for many kinds of fault in few seeds.
-const SEEDS: [u64; 17] = [1, 28, 65, 303, 308, 309, 311, 313, 315, 369, 202, 206, 238, 240, 245, 257, 263];
+const SEEDS: [u64; 19] =
+    [1, 28, 65, 303, 308, 309, 311, 313, 315, 369, 202, 206, 238, 240, 245, 257, 263, 1018, 1037];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_handful_of_seeds_lose_double_and_repeat_nothing() {
@@ -50,6 +51,7 @@ async fn a_handful_of_seeds_lose_double_and_repeat_nothing() {
         "copy of the box, taken away",
         "gateway restart of the broker",
         "cloud kill -9, torn database",
+        "cloud kill -9, torn write-ahead log",
         "cloud kill -9, flipped bits in the database",
         "cloud kill -9, flipped bits in the write-ahead log",
         "cloud kill -9 in backup",
