@@ -115,6 +115,42 @@ impl Cloud {
         Self { api, ..again }
     }
 
+    /// Starts it again, after an end, with the same state and addresses.
+    ///
+    /// # Errors
+    /// What it says if it ends instead.
+    pub async fn try_restart(&mut self) -> Result<(), String> {
+        self.process.kill();
+        let before = self.process.log().len();
+        let again = Self::spawn(&self.dir, self.env.clone()).await;
+        let again = again.map_err(|_| self.process.log().split_off(before))?;
+        self.process = again.process;
+        Ok(())
+    }
+
+    /// Begins to start it again, after an end, and does not wait for it.
+    pub fn begin(&self) -> Process {
+        let config = self.dir.join("cloud.toml");
+        let args = ["run", "--config", config.to_str().expect("a UTF-8 path")];
+        Process::start_with(&program("twinway-cloud"), &args, self.dir.join("log"), &self.env)
+    }
+
+    /// Begins to do what an administrator asks the program for, with this cloud's configuration. What it prints goes to
+    /// `admin.log`.
+    pub fn administer(&self, args: &[&str]) -> Process {
+        let config = self.dir.join("cloud.toml");
+        let mut args = args.to_vec();
+        if args.first() != Some(&"migrate-store") && args.first() != Some(&"verify") {
+            args.extend(["--config", config.to_str().expect("a UTF-8 path")]);
+        }
+        Process::start(&program("twinway-cloud"), &args, self.dir.join("admin.log"))
+    }
+
+    /// Its folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// From now on it is asked under a key that no clock ends.
     pub async fn use_key(&mut self) {
         let body = serde_json::json!({ "name": "harness", "grants": [{ "path": "", "role": "admin" }] });

@@ -1,15 +1,19 @@
 //! The fault harness over a handful of fixed seeds, and the check that its judge is one: what is broken on purpose,
 //! on the wire or in what was seen, is found. `make faults SEEDS=1000` runs many.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use common::CommandState;
+use common::api::{GapReason, HistoryGap};
 use common::names::action;
 use tests::faults::draw::{Fault, Plan, Random, Sizes};
 use tests::faults::judge::{Evidence, Kind, Violation, judge};
 use tests::faults::link::{Lie, Shape};
+use tests::faults::processes::End;
 use tests::faults::second::Seen;
 use tests::faults::shim::{Number, Shim};
+use tests::faults::tasks::Deleted;
 use tests::faults::{Report, Site, run};
 use tests::gateway::{Setup, registers_device};
 use tests::oracle::{Oracle, WatermarkLine};
@@ -17,7 +21,8 @@ use tests::{Cloud, Gateway};
 use tokio::task::JoinSet;
 
 /// Chosen for many kinds of fault in few seeds.
-const SEEDS: [u64; 10] = [1, 28, 65, 303, 308, 309, 311, 313, 315, 369];
+const SEEDS: [u64; 19] =
+    [1, 28, 65, 303, 308, 309, 311, 313, 315, 369, 202, 206, 238, 240, 245, 257, 263, 1018, 1037];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_handful_of_seeds_lose_double_and_repeat_nothing() {
@@ -44,6 +49,17 @@ async fn a_handful_of_seeds_lose_double_and_repeat_nothing() {
         "cloud clock at 1970",
         "copy of the box, let in",
         "copy of the box, taken away",
+        "gateway restart of the broker",
+        "cloud kill -9, torn database",
+        "cloud kill -9, torn write-ahead log",
+        "cloud kill -9, flipped bits in the database",
+        "cloud kill -9, flipped bits in the write-ahead log",
+        "cloud kill -9 in backup",
+        "cloud kill -9 in restore",
+        "cloud kill -9 in migrate-store",
+        "cloud kill -9 in a deletion",
+        "cloud kill -9 in an upgrade of the database",
+        "cloud kill -9 in retention",
     ] {
         assert!(reports.iter().any(|r| r.done.iter().any(|done| done == name)), "{name} was not done");
     }
@@ -188,6 +204,7 @@ async fn what_is_broken_in_what_was_seen_is_found() {
         e.commands[0].cloud = None;
         e.written.clear();
     });
+    broken(Kind::Untold, |e| e.wire.lacked.push("frames 1 to 2 of ff".into()));
     broken(Kind::Panicked, |e| e.panics.push("part failed".into()));
     broken(Kind::CommandEnd, |e| state(e, CommandState::Rejected));
     broken(Kind::CommandEnd, |e| state(e, CommandState::Sent));
@@ -200,6 +217,40 @@ async fn what_is_broken_in_what_was_seen_is_found() {
         e.corrupted = true;
         first(e).remove(20);
     });
+    // What the cloud says that it lacks of a spoilt database is not lost; what it does not say is. By samples' times, or by
+    // that of their frames, which were cut a minute later.
+    let number = first(&mut honest.clone())[20].0;
+    let at_us = honest.base_us + number.cast_signed();
+    let cut_us = at_us + 60_000_000 + number.cast_signed() * 2000;
+    for (from_us, cause, is_told) in [
+        (at_us, GapReason::CloudDamaged, true),
+        (cut_us, GapReason::SetAside, true),
+        (at_us + 1, GapReason::CloudDamaged, false),
+        (cut_us + 9_000_000, GapReason::SetAside, false),
+        (at_us, GapReason::GatewayDown, false),
+    ] {
+        let mut evidence = honest.clone();
+        evidence.oracle = honest.oracle.apart();
+        first(&mut evidence).remove(20);
+        evidence.gaps.insert(0, vec![HistoryGap::new(from_us, from_us + 1, cause)]);
+        let found = kinds(&evidence);
+        let all = [Kind::Lost, Kind::Unaccounted, Kind::AckedLost];
+        assert!(
+            all.iter().all(|kind| found.contains(kind) != is_told),
+            "{cause:?} from {from_us}: {found:?}"
+        );
+    }
+    // What was deleted is not lost, and stays deleted; what stands beside it is there.
+    let deleted = Deleted { point: 0, from: number, to: number + 1 };
+    for (removed, wanted) in [(20, vec![]), (21, vec![Kind::Undeleted, Kind::Lost])] {
+        let mut evidence = honest.clone();
+        evidence.oracle = honest.oracle.apart();
+        evidence.deleted.push(deleted);
+        first(&mut evidence).remove(removed);
+        let found = kinds(&evidence);
+        assert!(wanted.iter().all(|kind| found.contains(kind)), "{found:?}");
+        assert_eq!(found.is_empty(), wanted.is_empty(), "{found:?}");
+    }
     // A second box of which nobody was told, or that had what the cloud has not.
     broken(Kind::Untold, |e| e.second = Some(Seen { oracle: None, last: 0 }));
     broken(Kind::AuditGap, |e| e.second = Some(Seen { oracle: Some(Oracle::new(5, e.base_us)), last: 0 }));
@@ -217,6 +268,64 @@ async fn what_is_broken_in_what_was_seen_is_found() {
 
 fn state(evidence: &mut Evidence, to: CommandState) {
     evidence.commands[0].cloud.as_mut().expect("accepted").state = to;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn samples_that_the_broker_acknowledged_and_nobody_has_are_found() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut site = Site::start(dir.path(), Sizes::of(0)).await;
+    site.said.lies.store(3, Ordering::SeqCst);
+    site.suffer(&Plan::default()).await;
+    let evidence = site.settle().await;
+    assert_eq!(kinds(&evidence), [Kind::Unaccounted], "{:?}", judge(&evidence));
+    let (number, acked) = evidence.acked.iter().find(|(n, _)| !holds(&evidence, **n)).expect("a lie");
+    let (number, acked) = (*number, *acked);
+    let with = |change: &dyn Fn(&mut Evidence)| {
+        let mut evidence = evidence.clone();
+        change(&mut evidence);
+        kinds(&evidence)
+    };
+    let end = |after_ms: u64, in_order: bool| End {
+        at: acked.at + Duration::from_millis(after_ms),
+        since: acked.since - Duration::from_millis(5),
+        window: Duration::from_millis(500),
+        in_order,
+    };
+    // What a kill or a loss of power may cost is within its window, by a connection of before, and behind all that was kept.
+    assert_eq!(with(&|e| e.ends.push(end(100, false))), []);
+    assert_eq!(with(&|e| e.ends.push(end(100, true))), [Kind::Unaccounted], "later ones are there");
+    assert_eq!(with(&|e| e.ends.push(end(2000, false))), [Kind::Unaccounted]);
+    let of_another = End { since: acked.since + Duration::from_millis(1), ..end(100, false) };
+    assert_eq!(with(&|e| e.ends.push(of_another)), [Kind::Unaccounted], "another process's end");
+    let behind = |e: &mut Evidence| {
+        e.acked.retain(|n, _| *n <= number + 2);
+        e.ends.push(end(100, true));
+    };
+    assert_eq!(with(&behind), []);
+    // What is dropped on its way is counted; what is dropped elsewhere is something else.
+    for (name, count, found) in [("raw:full", 3, 0), ("raw:full", 2, 1), ("broker:slow_client", 3, 1)] {
+        let dropped = |e: &mut Evidence| _ = e.dropped.insert(name.into(), count);
+        assert_eq!(with(&dropped).len(), found, "{name} {count}");
+    }
+}
+
+/// A broker that lets sensors in before anybody listens, or after, says of samples that they are taken and drops them.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_broker_acknowledges_around_ends_and_starts_is_kept() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut site = Site::start(dir.path(), Sizes::of(0)).await;
+    // Away for so long that the sensor comes with hundreds of samples at once.
+    let end = |n: u64| (Duration::from_millis(900 * n), Fault::End(Duration::from_millis(400)));
+    let gateway = (0..6).map(end).collect();
+    site.suffer(&Plan { gateway, ..Plan::default() }).await;
+    let evidence = site.settle().await;
+    assert!(evidence.ends.is_empty(), "{:?}", evidence.ends);
+    assert_eq!(judge(&evidence), []);
+}
+
+/// Whether the history has a number.
+fn holds(evidence: &Evidence, number: u64) -> bool {
+    evidence.stored.values().flatten().any(|(n, _)| *n == number)
 }
 
 #[tokio::test(flavor = "multi_thread")]

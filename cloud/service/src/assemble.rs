@@ -55,7 +55,13 @@ pub enum StartError {
     },
     /// The database cannot be opened or read.
     #[error("storage")]
-    Storage(#[from] StoreError),
+    Storage(#[source] StoreError),
+    /// A part of the database that all need cannot be read.
+    #[error(
+        "the database is damaged. See to the disk; then put a backup in its place with `twinway-cloud restore --from FILE --replace`, and \
+         gateways send again what they still have of the time since"
+    )]
+    Damaged(#[source] StoreError),
     /// The first account cannot be made.
     #[error("account")]
     Account(#[from] AccountError),
@@ -77,6 +83,15 @@ pub enum StartError {
     /// A thread was cut off.
     #[error("interrupted")]
     Interrupted,
+}
+
+impl From<StoreError> for StartError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Damaged { .. } => Self::Damaged(error),
+            other => Self::Storage(other),
+        }
+    }
 }
 
 impl StartError {

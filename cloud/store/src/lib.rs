@@ -53,6 +53,7 @@ mod tail;
 mod times;
 mod transfer;
 mod updates;
+mod wal;
 mod waveforms;
 mod writer;
 
@@ -157,13 +158,16 @@ impl Store {
     /// When the database is damaged, of a newer program, held by another process, or cannot be had or written.
     pub fn open(options: Options, clock: Clock) -> std::result::Result<Arc<Self>, StoreError> {
         let (home, conn) = place::Home::open(options.place.clone(), &options.opening)?;
+        let damage = Arc::new(damage::Damage::default());
+        if let Some(frame) = home.spoilt {
+            damage.note_frames(identity::renew(&conn, frame, clock.now_us())?);
+        }
         let store_id = identity::of(&conn)?;
         let revocations = options.revocations.map(List::new);
         if let Some(list) = &revocations {
             list.merge(&conn, clock.now_us())?;
         }
         let mut tail = Tail::default();
-        let damage = Arc::new(damage::Damage::default());
         let unreadable = frames::rebuild_tail(&conn, &mut tail, &options.opening)?;
         damage.note_frames(frames::put_aside(&conn, unreadable, clock.now_us())?);
         let waiting = Arc::clone(&tail.samples);

@@ -6,11 +6,12 @@ use cloud_core::StoreError;
 use cloud_core::storage::Room;
 use common::Opening;
 
+use crate::backup::{beside, io};
 use crate::db::{Result, refused};
 use crate::pg::{Pg, Server};
-use crate::restore;
 use crate::sql::{Conn, Dialect, params};
 use crate::sqlite::{self, Checkpointer};
+use crate::{restore, wal};
 
 /// Where the database is.
 #[derive(Debug, Clone)]
@@ -67,6 +68,8 @@ pub(crate) struct Home {
     place: Place,
     /// Names this opening: whoever finds another's name knows that his memory of the database is outdated.
     owner: String,
+    /// From which frame of its log on SQLite does not read what was durable.
+    pub(crate) spoilt: Option<u64>,
     _lock: Option<sqlite::Lock>,
 }
 
@@ -82,12 +85,14 @@ impl Home {
                 }
                 let lock = Some(sqlite::lock(path)?);
                 restore::check(path)?;
+                let log = beside(path, "-wal");
+                let spoilt = wal::first_spoilt(&log).map_err(io(&log))?;
                 let conn = sqlite::open_writer(path, opening)?;
-                Ok((Self { place, owner, _lock: lock }, conn))
+                Ok((Self { place, owner, spoilt, _lock: lock }, conn))
             }
             Place::Postgres(server) => {
                 let conn = Conn::Pg(Pg::writer(server, &owner)?);
-                Ok((Self { place, owner, _lock: None }, conn))
+                Ok((Self { place, owner, spoilt: None, _lock: None }, conn))
             }
         }
     }

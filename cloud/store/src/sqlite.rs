@@ -113,9 +113,10 @@ pub(crate) fn lock(path: &Path) -> Result<Lock> {
 /// that it goes on.
 pub(crate) fn open_writer(path: &Path, opening: &Opening) -> Result<Conn> {
     let in_file = |e: rusqlite::Error| match db(e) {
-        StoreError::Database { detail } | StoreError::Damaged { what: detail } => {
+        StoreError::Database { detail } => {
             StoreError::Database { detail: format!("{}: {detail}", path.display()) }
         }
+        StoreError::Damaged { what } => StoreError::Damaged { what: format!("{}: {what}", path.display()) },
         other => other,
     };
     let mut conn = Connection::open(path).map_err(in_file)?;

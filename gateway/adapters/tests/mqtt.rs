@@ -176,6 +176,26 @@ async fn a_silent_device_is_offline_until_it_speaks() {
     rig.stop().await;
 }
 
+/// The broker has acknowledged them: nobody says them again.
+#[tokio::test]
+async fn what_came_before_the_run_and_before_its_end_is_passed_on() {
+    let (adapter, mut ends, source) = build(0, &[("topic = \"a\"", ValueType::I64, Access::Read)]);
+    let (adapter, drain) = (adapter.unwrap(), Drain::new());
+    let give = |value: i64| {
+        let message = Message { topic: "a".into(), payload: value.to_string().into(), retained: false };
+        source.0.lock().unwrap().as_ref().unwrap().1.try_send(message).unwrap();
+    };
+    adapter.listen();
+    (0..1000).for_each(give);
+    drain.start();
+    adapter.run(drain).await.unwrap();
+    let mut values = Vec::new();
+    while let Ok(batch) = ends.samples.try_recv() {
+        values.extend(batch.into_iter().filter_map(|s| s.value));
+    }
+    assert_eq!(values, (0..1000).map(Value::I64).collect::<Vec<_>>());
+}
+
 #[tokio::test]
 async fn the_end_of_the_source_is_a_fault_of_the_part() {
     let rig = Rig::start(0, &[("topic = \"a\"", ValueType::F64)]).await;

@@ -20,6 +20,10 @@ pub trait Adapter: Send + Sync {
     /// A fault of the adapter itself; the supervisor starts it again.
     async fn run(&self, drain: Drain) -> Result<(), PartError>;
 
+    /// From here on nothing is missed that is published for the device, though `run` begins later. Called before each start
+    /// of a part, and before the broker lets anybody in.
+    fn listen(&self) {}
+
     /// The way to write to the device, if the protocol and configuration allow any.
     fn writer(&self) -> Option<Arc<dyn DeviceWriter>>;
 }

@@ -142,9 +142,10 @@ impl Drivers {
         self.ends.clone().ok_or_else(needs)
     }
 
-    /// Starts parts.
+    /// Starts parts; what is published from then on is theirs.
     pub(crate) fn start(made: Vec<Made>, stages: &mut Stages) {
         for Made { unit, adapter, polls, .. } in made {
+            adapter.listen();
             let runtime = if polls { stages.field() } else { Handle::current() };
             stages.supervisor(Stage::Field).spawn_on(&runtime, unit.name, move |drain| {
                 let adapter = adapter.clone();

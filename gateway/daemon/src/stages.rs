@@ -1,4 +1,4 @@
-//! The groups of parts in the order in which they are drained: what takes in, what processes, what delivers, what
+//! The groups of parts in the order in which they are drained: what lets in, what takes in, what processes, what delivers, what
 //! keeps. So nothing that was taken in is lost at a good end.
 
 use std::time::Duration;
@@ -10,17 +10,20 @@ use tokio::runtime::Handle;
 use crate::field_thread::FieldThread;
 
 /// How long each group may take to end; all together under two seconds.
-const LIMITS: [Duration; 4] = [
-    Duration::from_millis(1000),
-    Duration::from_millis(200),
-    Duration::from_millis(200),
-    Duration::from_millis(400),
+const LIMITS: [Duration; 5] = [
+    Duration::from_millis(550),
+    Duration::from_millis(800),
+    Duration::from_millis(150),
+    Duration::from_millis(150),
+    Duration::from_millis(300),
 ];
 
 /// A group of parts.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Stage {
-    /// Drivers, broker, control, API, uplink: no more comes in.
+    /// The broker: no more is acknowledged to who publishes.
+    Doors,
+    /// Drivers, control, API, uplink: no more comes in.
     Field,
     /// The pipeline and events: what came in is processed.
     Process,
@@ -32,13 +35,13 @@ pub(crate) enum Stage {
 
 pub(crate) struct Stages {
     field: Option<FieldThread>,
-    supervisors: [Supervisor; 4],
-    drains: [Drain; 4],
+    supervisors: [Supervisor; 5],
+    drains: [Drain; 5],
 }
 
 impl Stages {
     pub(crate) fn new(clock: &Clock) -> Self {
-        let drains: [Drain; 4] = std::array::from_fn(|_| Drain::new());
+        let drains: [Drain; 5] = std::array::from_fn(|_| Drain::new());
         let supervisor = |d: &Drain| Supervisor::new(clock.clone(), d.clone(), Backoff::default());
         Self { field: FieldThread::start(), supervisors: drains.each_ref().map(supervisor), drains }
     }

@@ -18,7 +18,7 @@ use gateway_core::{
 };
 use gateway_pipeline::Pipeline;
 use gateway_store::{FeedOptions, Store};
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, mpsc, watch};
 
 use crate::VERSION;
 use crate::alarms::Desk;
@@ -64,6 +64,8 @@ pub(crate) struct Wiring {
     pub(crate) pushed: Arc<Pushed>,
     pub(crate) updates: Arc<Updater>,
     addresses: AddressFile,
+    /// Whether drivers have asked for what they want of the broker: it lets nobody in before.
+    listening: watch::Sender<bool>,
 }
 
 /// What reads the field, running.
@@ -90,6 +92,7 @@ impl Wiring {
             pushed: Pushed::new(&config, clock.clone()),
             updates: Updater::new(&config, clock.clone()),
             addresses: AddressFile::new(&config.data_dir),
+            listening: watch::Sender::new(false),
             config,
             clock,
             drops,
@@ -124,9 +127,17 @@ impl Wiring {
         let started = gateway_broker::Broker::start(options, self.drops.clone()).await;
         let (broker, handle) = started.map_err(StartError::Broker)?;
         let broker = Arc::new(broker);
-        self.stages.supervisor(Stage::Field).spawn("broker", move |drain| {
-            let broker = broker.clone();
-            async move { broker.run(drain).await }
+        let listening = self.listening.subscribe();
+        self.stages.supervisor(Stage::Doors).spawn("broker", move |drain| {
+            let (broker, mut listening) = (broker.clone(), listening.clone());
+            async move {
+                // What it acknowledged before would be nobody's.
+                let listening = async { listening.wait_for(|is_so| *is_so).await.map(|_| ()) };
+                tokio::select! {
+                    _ = listening => broker.run(drain).await,
+                    () = drain.started() => Ok(()),
+                }
+            }
         });
         Ok(Some(handle))
     }
@@ -189,6 +200,7 @@ impl Wiring {
             .spawn_on(&field, "pipeline", move |drain| processing.clone().run(drain));
         let writers = made.iter().flat_map(|m| m.writers.clone()).collect();
         Drivers::start(made, &mut self.stages);
+        self.listening.send_replace(true);
         let left = FieldLeft { counts, writers, drivers, switch };
         Ok(Field { left, events, blocks, to_store })
     }

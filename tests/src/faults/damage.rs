@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use super::draw::{Damage, Random};
+use super::draw::{Damage, Random, Spoilt};
 
 /// Damages the buffer of a box in `dir`. Returns whether durable frames may be hit.
 ///
@@ -36,6 +36,33 @@ pub fn damage(dir: &Path, kind: Damage, seed: u64) -> bool {
                 flip(segment, &mut random);
             }
             hit.is_some()
+        }
+    }
+}
+
+/// Spoils the database of a cloud that keeps its data in `data`, which is down. Returns what was done to which file.
+///
+/// # Panics
+/// When the files cannot be changed.
+pub fn spoil_database(data: &Path, what: Spoilt, seed: u64) -> String {
+    let mut random = Random::new(seed);
+    let (file, log) = (data.join("cloud.db"), data.join("cloud.db-wal"));
+    let size = |path: &Path| fs::metadata(path).map_or(0, |m| m.len());
+    // All of the log may be in the file already.
+    let path = match what {
+        Spoilt::LogTorn | Spoilt::LogFlipped if size(&log) > 0 => log,
+        _ => file,
+    };
+    let before = size(&path);
+    match what {
+        Spoilt::FileTorn | Spoilt::LogTorn => {
+            cut(&path, &mut random);
+            format!("{} cut from {before} to {} bytes", path.display(), size(&path))
+        }
+        Spoilt::FileFlipped | Spoilt::LogFlipped => {
+            let bits = 1 << random.within(0, 8);
+            (0..bits).for_each(|_| flip(&path, &mut random));
+            format!("{bits} bits of {} flipped", path.display())
         }
     }
 }
@@ -92,13 +119,16 @@ fn tear(path: &Path, random: &mut Random) {
 fn spoil(path: &Path, random: &mut Random) {
     match random.within(0, 2) {
         0 => (0..random.within(1, 8)).for_each(|_| flip(path, random)),
-        1 => {
-            let length = fs::metadata(path).expect("a file").len();
-            let file = fs::File::options().write(true).open(path).expect("a file");
-            file.set_len(random.within(0, length - 1)).expect("cut");
-        }
+        1 => cut(path, random),
         _ => fs::remove_file(path).expect("removed"),
     }
+}
+
+/// Anything of a file's end.
+fn cut(path: &Path, random: &mut Random) {
+    let length = fs::metadata(path).expect("a file").len();
+    let file = fs::File::options().write(true).open(path).expect("a file");
+    file.set_len(random.within(0, length - 1)).expect("cut");
 }
 
 /// One bit of a file.

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+pub use super::fault::*;
+
 /// A small generator (`SplitMix64`, Steele et al. 2014): what it draws must not change with a library's version.
 #[derive(Debug, Clone)]
 pub struct Random(u64);
@@ -30,163 +32,6 @@ impl Random {
     /// A time of `from..=to` ms.
     pub fn ms(&mut self, from: u64, to: u64) -> Duration {
         Duration::from_millis(self.within(from, to))
-    }
-}
-
-/// A way of the link.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Way {
-    /// from gateway to cloud
-    Up,
-    /// from cloud to gateway
-    Down,
-}
-
-/// What is done to the gateway's buffer while it is down.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Damage {
-    /// Half a write stands behind the log's end: costs nothing that was durable.
-    Torn,
-    /// The state beside the log is spoilt: it can be made anew, and costs nothing.
-    State,
-    /// A bit of the log is flipped: costs the frames it hits, and is told.
-    Log,
-}
-
-/// What a disk refuses with an error of its own (`EIO`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refused {
-    /// bytes
-    Writes,
-    /// to make them durable
-    Syncs,
-    /// to make, move, remove or cut files
-    Names,
-}
-
-/// A second box that has the name and the credentials of the gateway.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Other {
-    /// With a state of its own.
-    Stranger,
-    /// With a copy of the first one's disk.
-    Copy,
-}
-
-/// One fault.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    /// kill -9, away for so long
-    Kill(Duration),
-    /// kill -9, and again so long after the next start began
-    KillTwice(Duration),
-    /// kill -9, away for so long, and the buffer damaged meanwhile by a seed of its own
-    Damage(Damage, Duration, u64),
-    /// SIGTERM, away for so long
-    End(Duration),
-    /// SIGSTOP for so long
-    Stop(Duration),
-    /// stopped for 60 ms of every 80 ms, for so long
-    Slow(Duration),
-    /// connections refused for so long
-    Cut(Duration),
-    /// connections reset once
-    Reset,
-    /// nothing passes and nothing ends, for so long
-    Blackhole(Duration),
-    /// One end is gone; the other, the one that sends this way, is not told. Ends with the link's healing.
-    HalfOpen(Way, Duration),
-    /// each piece comes later by the second, for as long as the first says
-    Delay(Duration, Duration),
-    /// so many bytes a second each way, for so long
-    Thin(u64, Duration),
-    /// the next large packet is sent half, then the connection is reset
-    Tear(Way),
-    /// the next so many messages come twice, as from a broker in between
-    Repeat(Way, u64),
-    /// power is lost, for so long: what was not synced is on the disk or not, by a seed of its own
-    Power(Duration, u64),
-    /// its folder is copied while it is down, and so long after the next start the copy is put back
-    Restore(Duration),
-    /// the disk is full for so long, but for so many bytes
-    Full(Duration, u64),
-    /// the disk refuses the next so many calls
-    Refuse(Refused, u64),
-    /// the next so many writes take a part only
-    Short(u64),
-    /// each sync takes the second at least, for as long as the first says
-    SlowDisk(Duration, Duration),
-    /// the wall clock is wrong by so many us, for so long, and then right again
-    Clock(Duration, i64),
-    /// the wall clock stands at 1970, for so long, and then jumps to what it is
-    Epoch(Duration),
-    /// A second box comes up beside the first; so long after people were told, it is let in, or else taken away.
-    Second(Other, bool, Duration),
-}
-
-impl Fault {
-    /// Its name in reports.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Kill(_) => "kill -9",
-            Self::KillTwice(_) => "kill -9 in start",
-            Self::Damage(Damage::Torn, ..) => "kill -9, torn log",
-            Self::Damage(Damage::State, ..) => "kill -9, spoilt state",
-            Self::Damage(Damage::Log, ..) => "kill -9, flipped bit in the log",
-            Self::End(_) => "SIGTERM",
-            Self::Stop(_) => "SIGSTOP",
-            Self::Slow(_) => "slow",
-            Self::Cut(_) => "cut",
-            Self::Reset => "reset",
-            Self::Blackhole(_) => "blackhole",
-            Self::HalfOpen(..) => "half-open",
-            Self::Delay(..) => "latency",
-            Self::Thin(..) => "bandwidth",
-            Self::Tear(_) => "torn packet",
-            Self::Repeat(..) => "repeated message",
-            Self::Power(..) => "loss of power",
-            Self::Restore(_) => "restored backup",
-            Self::Full(..) => "full disk",
-            Self::Refuse(Refused::Writes, _) => "write errors",
-            Self::Refuse(Refused::Syncs, _) => "sync errors",
-            Self::Refuse(Refused::Names, _) => "errors on names",
-            Self::Short(_) => "short writes",
-            Self::SlowDisk(..) => "slow disk",
-            Self::Clock(_, us) if us > 0 => "clock forward and back",
-            Self::Clock(..) => "clock back and forward",
-            Self::Epoch(_) => "clock at 1970",
-            Self::Second(Other::Stranger, true, _) => "second box, let in",
-            Self::Second(Other::Stranger, false, _) => "second box, taken away",
-            Self::Second(Other::Copy, true, _) => "copy of the box, let in",
-            Self::Second(Other::Copy, false, _) => "copy of the box, taken away",
-        }
-    }
-
-    /// How long it lasts.
-    fn takes(self) -> Duration {
-        match self {
-            Self::Kill(d)
-            | Self::KillTwice(d)
-            | Self::Damage(_, d, _)
-            | Self::End(d)
-            | Self::Stop(d)
-            | Self::Slow(d)
-            | Self::Cut(d)
-            | Self::Blackhole(d)
-            | Self::HalfOpen(_, d)
-            | Self::Delay(d, _)
-            | Self::Thin(_, d)
-            | Self::Power(d, _)
-            | Self::Restore(d)
-            | Self::Full(d, _)
-            | Self::SlowDisk(d, _)
-            | Self::Clock(d, _)
-            | Self::Epoch(d)
-            | Self::Second(_, _, d) => d,
-            Self::Reset | Self::Tear(_) | Self::Repeat(..) | Self::Refuse(..) | Self::Short(_) => {
-                Duration::ZERO
-            }
-        }
     }
 }
 
@@ -247,6 +92,8 @@ pub struct Plan {
     pub commands: Vec<(Duration, usize)>,
 }
 
+/// Tells apart what is drawn of a seed in `more`.
+const MORE: u64 = 0x6d6f_7265;
 /// How long faults begin.
 const FAULTS: Duration = Duration::from_millis(3500);
 /// Longer than both sides wait for a word (5 s).
@@ -301,7 +148,56 @@ impl Plan {
         if r.within(0, 11) == 0 {
             plan.twofold(r);
         }
+        plan.more(&mut Random::new(seed ^ MORE));
         plan
+    }
+
+    /// What came later, drawn apart: most seeds have the plan that they had before.
+    fn more(&mut self, r: &mut Random) {
+        if !self.second.is_empty() {
+            return;
+        }
+        let has_machine = [&self.gateway_disk, &self.cloud_disk, &self.gateway_clock, &self.cloud_clock]
+            .iter()
+            .any(|l| !l.is_empty());
+        // What a cloud that was restored lacks is sent again: the box must not lose it as well.
+        let keeps = |(_, fault): &Step| !matches!(fault, Fault::Restore(_) | Fault::Damage(Damage::Log, ..));
+        match r.within(0, 9) {
+            // The cloud's files suffer: beside it the other side and the link may, but no disk, clock or backup.
+            0..=2 if !has_machine => {
+                let spoilt = match r.within(0, 3) {
+                    0 => Spoilt::FileTorn,
+                    1 => Spoilt::FileFlipped,
+                    2 => Spoilt::LogTorn,
+                    _ => Spoilt::LogFlipped,
+                };
+                self.gateway.retain(keeps);
+                self.cloud = vec![(r.ms(300, 1500), Fault::Spoil(spoilt, r.ms(0, 1200), r.number()))];
+            }
+            3..=5 if !has_machine => {
+                self.gateway.retain(keeps);
+                self.cloud = lane(r, Self::task_fault);
+            }
+            6 if !has_machine => {
+                self.gateway = lane(r, |r| match r.within(0, 3) {
+                    0 => Self::gateway_fault(r),
+                    _ => Fault::Broker(r.ms(0, 500)),
+                });
+            }
+            _ => {}
+        }
+    }
+
+    fn task_fault(r: &mut Random) -> Fault {
+        let (task, most_ms) = match r.within(0, 5) {
+            0 => (Task::Backup, 250),
+            1 => (Task::Restore, 250),
+            2 => (Task::Migrate, 250),
+            3 => (Task::Delete, 30),
+            4 => (Task::Upgrade, 150),
+            _ => (Task::Retention, 900),
+        };
+        Fault::CutTask(task, r.ms(0, most_ms))
     }
 
     /// A second box: beside it processes and the link suffer, disks and clocks do not, and no store is one from before.
@@ -442,7 +338,7 @@ mod tests {
         let mut names: Vec<_> = plans.iter().flat_map(Plan::steps).map(|(_, f)| f.name()).collect();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), 31, "every kind of fault is drawn: {names:?}");
+        assert_eq!(names.len(), 42, "every kind of fault is drawn: {names:?}");
         // As published with the algorithm: a seed keeps its numbers.
         assert_eq!(Random::new(1_234_567).number(), 6_457_827_717_110_365_317);
     }

@@ -5,12 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use common::CommandState;
-use common::api::CommandView;
+use common::api::{CommandView, GapReason, HistoryGap};
 use common::command::LogEntry;
 use common::names::{Code, action};
 use common::wire::{Gap, GapCause};
 
+use super::processes::End;
 use super::second::{NUMBERS, Seen};
+use super::sensor::Acked;
+use super::site::{BACK_US, RATE};
+use super::tasks::Deleted;
 use super::wire::Wire;
 use crate::oracle::{Oracle, Stored};
 
@@ -19,6 +23,10 @@ use crate::oracle::{Oracle, Stored};
 pub enum Kind {
     /// durable at the gateway, not in the history
     Lost,
+    /// acknowledged by the gateway's broker, neither in the history nor told as dropped
+    Unaccounted,
+    /// deleted on request, and in the history
+    Undeleted,
     /// acknowledged by the cloud, not in the history
     AckedLost,
     /// more than once in the history
@@ -112,6 +120,18 @@ pub struct Evidence {
     pub written: Vec<(usize, u16)>,
     /// The cloud's audit and event list.
     pub audit: Vec<LogEntry>,
+    /// By point, what the cloud says that it lacks, if its database was spoilt.
+    pub gaps: BTreeMap<u64, Vec<HistoryGap>>,
+    /// What was deleted on request.
+    pub deleted: Vec<Deleted>,
+    /// What was beyond its time: it may be there or not.
+    pub expired: Vec<Deleted>,
+    /// By number, what the gateway's broker acknowledged to the sensor.
+    pub acked: BTreeMap<u64, Acked>,
+    /// Where the gateway was cut off.
+    pub ends: Vec<End>,
+    /// What the gateway's last process dropped, by `<queue>:<cause>`.
+    pub dropped: BTreeMap<String, u64>,
     /// Damage done to the gateway's files that cannot come from a loss of power: it may cost samples, and is told.
     pub corrupted: bool,
     /// One of the stores is one from before: what it had of commands since then nobody can tell.
@@ -147,15 +167,18 @@ fn violation(kind: Kind, detail: impl Into<String>) -> Violation {
 fn samples(evidence: &Evidence) -> Vec<Violation> {
     let mut found = Vec::new();
     let verdict = evidence.oracle.judge(&evidence.stored, value);
+    // Of what is gone for a reason, nothing is lost.
+    let with_reasons = with_reasons(evidence);
+    let lost = evidence.oracle.judge(&with_reasons, value).lost;
     let told = evidence.audit.iter().any(|e| e.action == action::DATA_GAP);
     let may_lose = evidence.corrupted && told;
     // A full disk may cost what the declared policy gives away, as many samples as it tells.
     let dropped = told_dropped(evidence);
-    if evidence.corrupted && verdict.lost > 0 && !told {
+    if evidence.corrupted && lost > 0 && !told {
         found.push(violation(Kind::Untold, format!("{} samples were damaged: {verdict:?}", verdict.lost)));
     }
     let counts = [
-        (Kind::Lost, if may_lose || verdict.lost <= dropped { 0 } else { verdict.lost }),
+        (Kind::Lost, if may_lose || lost <= dropped { 0 } else { lost }),
         (Kind::Doubled, verdict.doubled),
         (Kind::Changed, verdict.changed),
         (Kind::Reordered, verdict.reordered),
@@ -163,8 +186,27 @@ fn samples(evidence: &Evidence) -> Vec<Violation> {
     for (kind, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
         found.push(violation(kind, format!("{count} samples: {verdict:?}")));
     }
+    let there: BTreeSet<u64> = with_reasons.values().flatten().map(|(number, _)| *number).collect();
+    let missing = unaccounted(evidence, &there);
+    if !may_lose && missing.len() as u64 > dropped + counted(evidence) {
+        let (first, count) = (missing.first(), missing.len());
+        let detail = format!("{count} samples from {first:?}: {dropped} told, {:?}", evidence.dropped);
+        found.push(violation(Kind::Unaccounted, detail));
+    }
     found.extend(evidence.backwards.iter().map(|text| violation(Kind::Reordered, text)));
-    let there: BTreeSet<u64> = evidence.stored.values().flatten().map(|(number, _)| *number).collect();
+    // A cloud that went back must not do so in silence.
+    let is_told = evidence
+        .audit
+        .iter()
+        .any(|e| [action::CLOUD_RESTORED, action::DATA_DAMAGED].contains(&e.action.as_str()));
+    if let Some(lacked) = evidence.wire.lacked.first().filter(|_| !is_told) {
+        found.push(violation(Kind::Untold, format!("the cloud had acknowledged {lacked} and lacked it")));
+    }
+    let undeleted = |number: &u64| evidence.deleted.iter().any(|deleted| deleted.has(*number));
+    let again = evidence.stored.values().flatten().filter(|(number, _)| undeleted(number)).count();
+    if again > 0 {
+        found.push(violation(Kind::Undeleted, format!("{again} samples of {:?}", evidence.deleted)));
+    }
     for ((incarnation, seq), times) in &evidence.wire.samples {
         if !evidence.wire.acknowledged.get(incarnation).is_some_and(|set| set.contains(*seq)) {
             continue;
@@ -177,6 +219,72 @@ fn samples(evidence: &Evidence) -> Vec<Violation> {
         }
     }
     found
+}
+
+/// Numbers that the gateway's broker acknowledged and the history has not, without those that a cut of the gateway may have cost.
+///
+/// An acknowledgement of the broker says that the gateway has the sample in hand. From then on it is lost only by a kill or
+/// a loss of power in the time that it takes to the disk, and by a kill only behind all that was kept: whatever else is
+/// given up, is counted.
+fn unaccounted(evidence: &Evidence, there: &BTreeSet<u64>) -> Vec<u64> {
+    // By connection, the last that is stored.
+    let mut kept = BTreeMap::new();
+    for (number, _) in evidence.stored.values().flatten() {
+        if let Some(acked) = evidence.acked.get(number) {
+            let last = kept.entry(acked.since).or_insert(*number);
+            *last = (*last).max(*number);
+        }
+    }
+    let is_excused = |number: u64, acked: &Acked| {
+        let was_followed = kept.get(&acked.since).is_some_and(|last| *last > number);
+        evidence.ends.iter().any(|end| end.may_cost(acked) && !(end.in_order && was_followed))
+    };
+    let missing = evidence.acked.iter().filter(|(number, _)| !there.contains(number));
+    missing.filter(|(number, acked)| !is_excused(**number, acked)).map(|(number, _)| *number).collect()
+}
+
+/// What is stored, and what of it is not there for a reason that is told: deleted on request, or damaged.
+fn with_reasons(evidence: &Evidence) -> Stored {
+    let last = evidence.last.values().copied().max().unwrap_or_default();
+    let is_told = |point: u64, number: u64| {
+        evidence.deleted.iter().chain(&evidence.expired).any(|deleted| deleted.has(number))
+            || evidence.gaps.get(&point).into_iter().flatten().any(|gap| covers(evidence, gap, number))
+    };
+    filled(evidence.stored.clone(), last, is_told)
+}
+
+/// What is stored, with each number up to the last that is not there and `is_told`, by point.
+pub(super) fn filled(mut stored: Stored, last: u64, is_told: impl Fn(u64, u64) -> bool) -> Stored {
+    let points = stored.len() as u64;
+    for (point, samples) in &mut stored {
+        let there: BTreeSet<u64> = samples.iter().map(|(number, _)| *number).collect();
+        let of_point = (1..=last).filter(|n| n % points == *point && !there.contains(n));
+        samples.extend(of_point.filter(|n| is_told(*point, *n)).map(|n| (n, Some(value(n)))));
+        samples.sort_by_key(|(number, _)| *number);
+    }
+    stored
+}
+
+/// Whether a gap says of a sample that the cloud lost it: by its time, or by about when its frame was cut.
+fn covers(evidence: &Evidence, gap: &HistoryGap, number: u64) -> bool {
+    const ABOUT_US: i64 = 2_000_000;
+    let us = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    let source = evidence.base_us + us(number);
+    let made = evidence.base_us + BACK_US + us(number * 1_000_000 / RATE);
+    match gap.cause {
+        GapReason::CloudDamaged | GapReason::SetAside => {
+            (gap.from_us..gap.to_us).contains(&source)
+                || (gap.from_us - ABOUT_US..gap.to_us + ABOUT_US).contains(&made)
+        }
+        GapReason::CloudLost => (gap.from_us..gap.to_us).contains(&source),
+        _ => false,
+    }
+}
+
+/// What the gateway's last process counts as dropped on a sample's way to the buffer.
+fn counted(evidence: &Evidence) -> u64 {
+    const WAY: [&str; 4] = ["broker:inbox_full", "raw:full", "store:slow", "store:too_large"];
+    evidence.dropped.iter().filter(|(name, _)| WAY.contains(&name.as_str())).map(|(_, n)| n).sum()
 }
 
 /// Samples that gateways told as dropped because their disk was full, as far as people are told of it in the same words.

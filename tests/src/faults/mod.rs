@@ -8,15 +8,18 @@
 
 pub mod damage;
 pub mod draw;
+pub mod fault;
 pub mod judge;
 pub mod link;
 mod machine;
 mod orders;
 pub mod packet;
-mod processes;
+pub mod processes;
 pub mod second;
+pub mod sensor;
 pub mod shim;
 mod site;
+pub mod tasks;
 mod unsynced;
 pub mod wire;
 

@@ -66,6 +66,29 @@ pub fn message(topic: &str, payload: &[u8]) -> Vec<u8> {
     packet
 }
 
+/// A PUBLISH of quality 1.
+pub fn acknowledged(topic: &str, id: u16, payload: &[u8]) -> Vec<u8> {
+    let mut packet = vec![0x32];
+    put_length(2 + topic.len() + 2 + payload.len(), &mut packet);
+    packet.extend(u16::try_from(topic.len()).expect("a short topic").to_be_bytes());
+    packet.extend(topic.as_bytes());
+    packet.extend(id.to_be_bytes());
+    packet.extend(payload);
+    packet
+}
+
+/// A CONNECT of a new session, without a keep-alive.
+pub fn connect(client: &str) -> Vec<u8> {
+    let mut packet = vec![0x10];
+    put_length(12 + client.len(), &mut packet);
+    packet.extend([0, 4]);
+    packet.extend(b"MQTT");
+    packet.extend([4, 2, 0, 0]);
+    packet.extend(u16::try_from(client.len()).expect("a short name").to_be_bytes());
+    packet.extend(client.as_bytes());
+    packet
+}
+
 /// A PUBACK.
 pub fn puback(id: u16) -> Vec<u8> {
     let [high, low] = id.to_be_bytes();
@@ -88,10 +111,12 @@ mod tests {
         let acknowledged = [0x32, 7, 0, 1, b'a', 1, 2, 9, 8];
         assert_eq!(publish(&acknowledged), Some((Some(258), &[9u8, 8][..])));
         assert_eq!(replaced(&acknowledged, &[9, 8]), acknowledged);
+        assert_eq!(super::acknowledged("a", 258, &[9, 8]), acknowledged);
         let longer = replaced(&acknowledged, &[5; 300]);
         assert_eq!(length(&longer), Some(longer.len()));
         assert_eq!(publish(&longer), Some((Some(258), &[5u8; 300][..])));
         assert_eq!(publish(&puback(3)), None);
         assert_eq!(length(&[0x30]), None);
+        assert_eq!(length(&connect("a-sensor")), Some(connect("a-sensor").len()));
     }
 }

@@ -5,13 +5,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use common::api::SwitchPosition;
+use reqwest::Method;
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::damage::damage;
 use super::draw::{Fault, Step};
 use super::link::Link;
+use super::sensor::Acked;
 use super::shim::Shim;
+use super::tasks::{Fate, Hands};
 use crate::gateway::Setup;
 use crate::oracle::Oracle;
 use crate::process::Process;
@@ -29,8 +32,8 @@ async fn stop(process: &Process, time: Duration) {
 
 /// Lets a process run for a quarter of the time only.
 async fn slow(process: &Process, time: Duration) {
-    let end = tokio::time::Instant::now() + time;
-    while tokio::time::Instant::now() < end {
+    let end = Instant::now() + time;
+    while Instant::now() < end {
         stop(process, SLOW.0).await;
         sleep(SLOW.1).await;
     }
@@ -47,52 +50,102 @@ pub(super) struct Box1 {
     pub(super) corrupted: bool,
     /// Whether its store is one from before.
     pub(super) restored: bool,
+    /// When it was cut off, and how long before what its broker acknowledged need not be on disk.
+    pub(super) ends: Vec<End>,
+    /// How long a disk that refuses or a process that stands still may keep samples from the disk, in this run.
+    pub(super) slack: Duration,
+    /// Since when its process runs.
+    began: Instant,
 }
+
+/// Where a gateway was cut off.
+#[derive(Debug, Clone, Copy)]
+pub struct End {
+    /// When.
+    pub at: Instant,
+    /// Since when that process ran.
+    pub since: Instant,
+    /// What was acknowledged so long before may be gone.
+    pub window: Duration,
+    /// Only behind what is kept of the same connection.
+    pub in_order: bool,
+}
+
+impl End {
+    /// kill -9, with `slack` for what keeps samples from the disk besides.
+    fn killed(since: Instant, slack: Duration) -> Self {
+        Self { at: Instant::now(), since, window: WINDOW + slack, in_order: true }
+    }
+
+    /// Whether a sample that was acknowledged then may be gone.
+    #[must_use]
+    pub fn may_cost(&self, acked: &Acked) -> bool {
+        (self.since..self.at).contains(&acked.since) && acked.at + self.window >= self.at
+    }
+}
+
+/// What the broker acknowledged is on disk so long after, also on a machine with much to do: frames are cut within 10 ms
+/// and synced within 100 ms.
+pub(super) const WINDOW: Duration = Duration::from_secs(2);
 
 impl Box1 {
     pub(super) async fn start(dir: &std::path::Path, mut setup: Setup, oracle: Oracle) -> Self {
         let shim = Shim::new(&dir.join("data"));
         setup.env = shim.env();
+        let began = Instant::now();
         let gateway = Gateway::start(dir, &setup).await;
         let watch = oracle.follow(&gateway);
-        Self { gateway, setup, oracle, watch, shim, corrupted: false, restored: false }
+        let (ends, slack) = (Vec::new(), Duration::ZERO);
+        Self { gateway, setup, oracle, watch, shim, corrupted: false, restored: false, ends, slack, began }
     }
 
     /// Goes through its lane; says what was done.
-    pub(super) async fn suffer(mut self, steps: &[Step], start: tokio::time::Instant) -> (Self, Vec<String>) {
+    pub(super) async fn suffer(mut self, steps: &[Step], start: Instant) -> (Self, Vec<String>) {
         let mut done = Vec::new();
         for (at, fault) in steps {
             tokio::time::sleep_until(start + *at).await;
             match *fault {
                 Fault::Kill(away) => self.kill(away).await,
                 Fault::Damage(kind, away, seed) => {
-                    self.gateway.process.kill();
+                    self.cut_off();
                     self.shim.ended();
                     self.corrupted |= damage(self.gateway.dir(), kind, seed);
                     self.shim.rebase();
                     self.kill(away).await;
                 }
                 Fault::Power(away, seed) => {
-                    self.gateway.process.kill();
+                    self.cut_off();
+                    // Blocks that were not synced are there or not, each by itself.
+                    self.ends.push(End { in_order: false, ..End::killed(self.began, self.slack) });
                     self.shim.lose_power(seed);
                     self.kill(away).await;
                 }
                 Fault::KillTwice(after) => {
-                    self.gateway.process.kill();
+                    self.cut_off();
                     self.shim.ended();
+                    let began = Instant::now();
                     let mut starting = Gateway::spawn(self.gateway.dir(), &self.setup);
                     sleep(after).await;
+                    self.ends.push(End::killed(began, self.slack));
                     starting.kill();
                     self.kill(Duration::ZERO).await;
                 }
                 Fault::Restore(after) => {
-                    self.gateway.process.kill();
+                    let backed_up = Instant::now();
+                    self.cut_off();
                     self.shim.ended();
                     self.shim.back_up();
                     self.unwatch().await;
                     let there = self.oracle.incarnations();
                     self.kill(Duration::ZERO).await;
                     sleep(after).await;
+                    // All since the copy is on the disk that is taken out.
+                    let window = backed_up.elapsed();
+                    self.ends.push(End {
+                        window,
+                        in_order: false,
+                        ..End::killed(self.began, Duration::ZERO)
+                    });
                     self.gateway.process.kill();
                     self.shim.ended();
                     self.unwatch().await;
@@ -107,6 +160,7 @@ impl Box1 {
                     self.gateway.process.wait(END_LIMIT).await;
                     self.kill(away).await;
                 }
+                Fault::Broker(away) => self.restart_broker(away).await,
                 Fault::Stop(time) => stop(&self.gateway.process, time).await,
                 Fault::Slow(time) => slow(&self.gateway.process, time).await,
                 other => panic!("no fault of a gateway: {other:?}"),
@@ -116,19 +170,50 @@ impl Box1 {
         (self, done)
     }
 
+    /// Its broker goes elsewhere, and every sensor's connection with it, and comes back; the gateway goes on.
+    async fn restart_broker(&self, away: Duration) {
+        let file = self.gateway.dir().join("gateway.toml");
+        let there = std::fs::read_to_string(&file).expect("a configuration");
+        let of = |listen: &str| format!("[broker]\nlisten = \"{listen}\"");
+        // At its first start it was told to choose a port.
+        let here = of(&self.gateway.broker.to_string());
+        let there = there.replace(&of("127.0.0.1:0"), &here);
+        let elsewhere = there.replace(&here, &of("127.0.0.2:0"));
+        assert_ne!(there, elsewhere, "{here}");
+        for text in [elsewhere, there] {
+            std::fs::write(&file, text).expect("a configuration");
+            // The port may not be free at once.
+            until("a reload", END_LIMIT, || async {
+                let reload = self.gateway.api().request(Method::POST, "/api/v1/config/reload").send().await;
+                reload.ok()?.status().is_success().then_some(())
+            })
+            .await;
+            sleep(away).await;
+        }
+    }
+
     /// All that a gateway that has ended said of what is durable.
     async fn unwatch(&mut self) {
         let watch = std::mem::replace(&mut self.watch, tokio::spawn(async {}));
         watch.await.expect("the watermark ends with the gateway");
     }
 
+    /// kill -9, if it has not ended.
+    fn cut_off(&mut self) {
+        if self.gateway.process.ended().is_none() {
+            self.ends.push(End::killed(self.began, self.slack));
+        }
+        self.gateway.process.kill();
+    }
+
     /// Kills it and has it up again, with the switch on remote as somebody at the box would set it.
     pub(super) async fn kill(&mut self, away: Duration) {
-        self.gateway.process.kill();
+        self.cut_off();
         self.shim.ended();
         self.unwatch().await;
         sleep(away).await;
         let dir = self.gateway.dir().to_owned();
+        self.began = Instant::now();
         self.gateway = Gateway::start_on_failure(&dir, &self.setup).await;
         self.watch = self.oracle.follow(&self.gateway);
         // While the disk takes no record of it, the box refuses.
@@ -149,11 +234,11 @@ impl Drop for Box1 {
 pub(super) async fn cloud(
     (mut cloud, mut shim): (Cloud, Shim),
     steps: &[Step],
-    start: tokio::time::Instant,
+    start: Instant,
     lives: Arc<AtomicU64>,
-    link: &Link,
-) -> ((Cloud, Shim), Vec<String>) {
-    let mut done = Vec::new();
+    (link, base_us): (&Link, i64),
+) -> ((Cloud, Shim), Fate, Vec<String>) {
+    let (mut fate, mut done) = (Fate::default(), Vec::new());
     for (at, fault) in steps {
         tokio::time::sleep_until(start + *at).await;
         match *fault {
@@ -187,6 +272,15 @@ pub(super) async fn cloud(
                     lives.fetch_add(1, Ordering::SeqCst);
                     sleep(if is_second { Duration::ZERO } else { after }).await;
                 }
+                fate.restored = true;
+            }
+            Fault::Spoil(what, after, seed) => {
+                let mut hands = Hands { cloud: &mut cloud, shim: &mut shim, link, lives: &lives, base_us };
+                hands.spoil(what, after, seed, &mut fate).await;
+            }
+            Fault::CutTask(task, after) => {
+                let mut hands = Hands { cloud: &mut cloud, shim: &mut shim, link, lives: &lives, base_us };
+                hands.cut_task(task, after, &mut fate).await;
             }
             Fault::Stop(time) => stop(&cloud.process, time).await,
             Fault::Slow(time) => slow(&cloud.process, time).await,
@@ -194,5 +288,5 @@ pub(super) async fn cloud(
         }
         done.push(format!("cloud {}", fault.name()));
     }
-    ((cloud, shim), done)
+    ((cloud, shim), fate, done)
 }

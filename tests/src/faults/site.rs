@@ -6,33 +6,38 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use common::api::{Page, SwitchPosition, TwinView};
+use common::api::{HistoryGap, Page, SwitchPosition, TwinView};
 use common::command::LogEntry;
 use common::{Drain, Value};
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
-use rumqttc::QoS;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::draw::{Fault, Plan, REGISTERS, Sizes, Step};
-use super::judge::{Evidence, value};
+use super::judge::{Evidence, filled, value};
 use super::link::{Link, Shape};
 use super::machine;
 use super::orders;
 use super::processes::{Box1, cloud as suffer_cloud};
 use super::second::{self, NUMBERS, Second, Seen};
+use super::sensor::{Said, Sensor};
 use super::shim::{Control, Shim};
-use crate::field::{ModbusDevice, Numbered, SensorCounts, numbered_device};
+use super::tasks::{Fate, Hands};
+use crate::field::{ModbusDevice, numbered_device};
 use crate::gateway::{Setup, registers_device};
 use crate::oracle::Oracle;
 use crate::{Api, Cloud, Gateway, until};
 
 pub(super) const POINTS: u64 = 5;
+/// The sensor's times lie so far back.
+pub(super) const BACK_US: i64 = 60_000_000;
 /// Samples a second.
 pub(super) const RATE: u64 = 500;
 /// How long it may take until all is well again.
 pub(super) const LIMIT: Duration = Duration::from_secs(40);
+/// A disk that refuses or is slow takes what came before it later by so much.
+const BAD_DISK: Duration = Duration::from_secs(4);
 /// Samples that must become durable after the last fault before the sensor ends.
 const AFTERWARDS: u64 = 200;
 
@@ -52,15 +57,16 @@ pub struct Site {
     seen: Option<Seen>,
     oracle: Oracle,
     base_us: i64,
-    counts: Arc<SensorCounts>,
+    /// What the sensor sent, and what the broker acknowledged.
+    pub said: Arc<Said>,
     drain: Drain,
     sensor: JoinHandle<()>,
     poll: JoinHandle<()>,
     lives: Arc<AtomicU64>,
     backwards: Arc<Mutex<Vec<String>>>,
     orders: Mutex<Vec<orders::Order>>,
-    /// Whether the cloud's store is one from before.
-    restored: bool,
+    /// What became of the cloud's database.
+    fate: Fate,
     /// Whether a clock jumped.
     untimed: bool,
 }
@@ -81,22 +87,13 @@ impl Site {
             extra: sizes.of_gateway(),
             ..Setup::default()
         };
-        let base_us = common::Clock::system().now_us() - 60_000_000;
+        let base_us = common::Clock::system().now_us() - BACK_US;
         let oracle = Oracle::new(POINTS, base_us);
         let box1 = Box1::start(&dir.join("box"), setup.clone(), oracle.clone()).await;
         box1.gateway.set_switch(SwitchPosition::Remote).await;
-        let (counts, drain) = (Arc::new(SensorCounts::default()), Drain::new());
-        // At most once: a sample that comes twice was doubled by us.
-        let sensor = Numbered {
-            broker: box1.gateway.broker,
-            points: POINTS,
-            rate: RATE,
-            base_us,
-            step_us: 1,
-            after: 0,
-            qos: QoS::AtMostOnce,
-        };
-        let sensor = tokio::spawn(sensor.run(value, counts.clone(), drain.clone()));
+        let (said, drain) = (Arc::new(Said::default()), Drain::new());
+        let sensor = Sensor { broker: box1.gateway.broker, points: POINTS, rate: RATE, base_us };
+        let sensor = tokio::spawn(sensor.run(value, said.clone(), drain.clone()));
         until("first values in the twins", LIMIT, || async {
             let plc = cloud.api().value("hall/plc", "r0").await?;
             cloud.api().value("hall/load", "p0").await.map(|_| plc)
@@ -116,14 +113,14 @@ impl Site {
             seen: None,
             oracle,
             base_us,
-            counts,
+            said,
             drain,
             sensor,
             poll,
             lives,
             backwards,
             orders: Mutex::default(),
-            restored: false,
+            fate: Fate::default(),
             untimed: false,
         }
     }
@@ -141,7 +138,8 @@ impl Site {
     /// Goes through a plan; says what was done. All is healthy afterwards.
     pub async fn suffer(&mut self, plan: &Plan) -> Vec<String> {
         let start = Instant::now();
-        let (cloud, box1) = (self.cloud.take().expect("a cloud"), self.box1.take().expect("a gateway"));
+        let (cloud, mut box1) = (self.cloud.take().expect("a cloud"), self.box1.take().expect("a gateway"));
+        box1.slack = if plan.gateway_disk.is_empty() { Duration::ZERO } else { BAD_DISK };
         let sending = tokio::spawn(orders::send(cloud.0.api().unpooled(), plan.commands.clone(), start));
         let [of_box, of_cloud] = &self.controls;
         let place = second::Place {
@@ -153,9 +151,9 @@ impl Site {
             first: of_box,
             base_us: self.base_us,
         };
-        let ((box1, mut done), (cloud, cloud_done), machines_done, second) = tokio::join!(
+        let ((box1, mut done), (mut cloud, mut fate, cloud_done), machines_done, second) = tokio::join!(
             box1.suffer(&plan.gateway, start),
-            suffer_cloud(cloud, &plan.cloud, start, self.lives.clone(), &self.link),
+            suffer_cloud(cloud, &plan.cloud, start, self.lives.clone(), (&self.link, self.base_us)),
             join_all([
                 suffer_link(&self.link, &plan.link, start).boxed(),
                 machine::suffer("gateway", of_box, &plan.gateway_disk, start).boxed(),
@@ -167,10 +165,14 @@ impl Site {
         );
         let (second, seen, second_done) = second;
         (self.second, self.seen) = (second, seen);
-        self.restored |= plan.cloud.iter().any(|(_, fault)| matches!(fault, Fault::Restore(_)));
         self.untimed |= !plan.gateway_clock.is_empty() || !plan.cloud_clock.is_empty();
         self.link.heal();
         self.controls.iter().for_each(Control::heal);
+        let (running, shim) = (&mut cloud.0, &mut cloud.1);
+        let (link, lives, base_us) = (&self.link, &*self.lives, self.base_us);
+        Hands { cloud: running, shim, link, lives, base_us }.see(&mut fate).await;
+        self.untimed |= fate.untimed;
+        self.fate = fate;
         let sent = timeout(LIMIT, sending).await.expect("the cloud answers again").expect("no panic");
         *self.orders.lock().expect("no panic holds it") = sent;
         (self.cloud, self.box1) = (Some(cloud), Some(box1));
@@ -182,8 +184,9 @@ impl Site {
 
     /// Ends the sensor once all is well, waits until everything has arrived, and gathers what there is to judge.
     pub async fn settle(self) -> Evidence {
-        let restored = self.restored;
-        let ((running, _), mut box1) = (self.cloud.expect("a cloud"), self.box1.expect("a gateway"));
+        let fate = self.fate;
+        let ((mut running, mut shim), mut box1) =
+            (self.cloud.expect("a cloud"), self.box1.expect("a gateway"));
         let (cloud, at_box) = (running.api().unpooled(), box1.gateway.api());
         let orders = self.orders.into_inner().expect("no panic holds it");
         let second = match self.second {
@@ -201,7 +204,7 @@ impl Site {
         .await;
         self.drain.start();
         self.sensor.await.expect("the sensor ends");
-        let sent = self.counts.sent.load(Ordering::SeqCst);
+        let sent = self.said.sent.load(Ordering::SeqCst);
         let last: BTreeMap<u64, u64> =
             (sent.saturating_sub(POINTS - 1)..=sent).map(|k| (k % POINTS, k)).collect();
         until("the last samples at the box", LIMIT, || async {
@@ -224,11 +227,22 @@ impl Site {
         let _ = timeout(Duration::from_secs(10), arrived).await;
         // The age that the buffer tells is that of frames whose time it knows: a backlog may still be on its way.
         let arrived = async {
-            while self.oracle.judge(&self.oracle.history(&cloud, "hall/load").await, value).lost > 0 {
+            let is_told =
+                |_, number| fate.deleted.iter().chain(&fate.expired).any(|deleted| deleted.has(number));
+            loop {
+                let stored = self.oracle.history(&cloud, "hall/load").await;
+                if self.oracle.judge(&filled(stored, sent, is_told), value).lost == 0 {
+                    break;
+                }
                 sleep(Duration::from_millis(300)).await;
             }
         };
         let _ = timeout(Duration::from_secs(8), arrived).await;
+        if fate.restored {
+            // What the box sent again may have it.
+            let (link, lives, base_us) = (&self.link, &*self.lives, self.base_us);
+            Hands { cloud: &mut running, shim: &mut shim, link, lives, base_us }.delete_again(&fate).await;
+        }
         self.poll.abort();
         let twin = cloud.twin("hall/load").await.expect("the twin");
         let backwards = self.backwards.lock().expect("no panic holds it").clone();
@@ -243,8 +257,14 @@ impl Site {
             commands: orders::look(&orders, &cloud, &at_box, self.untimed).await,
             written: self.plc.written(),
             audit: audit(&cloud).await,
+            acked: self.said.acked(),
+            ends: std::mem::take(&mut box1.ends),
+            dropped: box1.gateway.health().await.dropped,
             corrupted: box1.corrupted,
-            restored: restored || box1.restored,
+            restored: fate.restored || fate.spoilt.is_some() || box1.restored,
+            gaps: if fate.spoilt.is_some() { gaps(&cloud, self.base_us).await } else { BTreeMap::new() },
+            deleted: fate.deleted.clone(),
+            expired: fate.expired.clone(),
             panics: [running.process.log(), box1.gateway.process.log()]
                 .iter()
                 .flat_map(|log| panics(log))
@@ -254,6 +274,19 @@ impl Site {
             oracle: self.oracle,
         }
     }
+}
+
+/// By point, what the cloud says that it lacks and why: by the times of samples, and by those at which frames were cut.
+async fn gaps(cloud: &Api, base_us: i64) -> BTreeMap<u64, Vec<HistoryGap>> {
+    let mut all = BTreeMap::new();
+    for point in 0..POINTS {
+        let gaps: &mut Vec<_> = all.entry(point).or_default();
+        for (from, to) in [(0, 40_000), (50_000_000, 150_000_000)] {
+            let query = format!("from={}&to={}&max_points=10000", base_us + from, base_us + to);
+            gaps.extend(cloud.history("hall/load", &format!("p{point}"), &query).await.gaps);
+        }
+    }
+    all
 }
 
 /// Waits until all that a box holds now is durable at both sides. What comes meanwhile need not be.

@@ -26,6 +26,8 @@ pub struct Wire {
     /// The last hello that came by each link, and what had been acknowledged by then: what is meanwhile, by another link, need
     /// not be in the answer.
     hellos: BTreeMap<usize, (Hello, BTreeMap<Incarnation, IntervalSet>)>,
+    /// What a gateway remembered as acknowledged when it said hello, and the cloud lacked: people are told.
+    pub lacked: Vec<String>,
     /// What should not have been said.
     pub violations: Vec<Violation>,
 }
@@ -101,6 +103,13 @@ impl Wire {
                 }
             }
         }
+        for remembered in hello.identity.iter().flat_map(|identity| &identity.acked) {
+            let of = known.iter().find(|k| k.incarnation == remembered.incarnation);
+            let lacked = of.map_or_else(|| remembered.seqs.clone(), |k| remembered.seqs.minus(&k.seqs));
+            if !lacked.is_empty() {
+                self.lacked.push(format!("{} frames of {}", lacked.len(), remembered.incarnation));
+            }
+        }
         for detail in forgotten {
             self.blame(Kind::AckForgotten, format!("the cloud has acknowledged and lacks {detail}"));
         }
@@ -123,7 +132,7 @@ impl Wire {
 #[cfg(test)]
 mod tests {
     use common::SchemaHash;
-    use common::wire::{Ack, FrameHeader, HelloAck, StreamRange};
+    use common::wire::{Ack, FrameHeader, HelloAck, Identity, StreamRange};
 
     use super::*;
 
@@ -204,7 +213,17 @@ mod tests {
         wire.up(1, &hello());
         let first = HelloAck { session: 2, known: known(1, 1), ..HelloAck::default() };
         wire.down(1, &Down::HelloAck(first).encode());
-        assert_eq!(kinds(&wire), []);
+        assert_eq!((kinds(&wire), wire.lacked.len()), (vec![], 0), "the gateway remembers nothing");
+        let Ok(Up::Hello(mut remembering)) = Up::decode(&hello()) else { panic!("a hello") };
+        let none = serde_json::json!({ "box_id": "00000000000000000000000000000001", "attempt": 0 });
+        let none: Identity = serde_json::from_value(none).expect("an identity");
+        remembering.identity = Some(Box::new(Identity { acked: known(1, 2), ..none }));
+        wire.up(3, &Up::Hello(remembering).encode());
+        wire.down(
+            3,
+            &Down::HelloAck(HelloAck { session: 2, known: known(1, 1), ..HelloAck::default() }).encode(),
+        );
+        assert_eq!(wire.lacked, ["1 frames of 00000000000000000000000000000007"], "it lacks frame 2");
         wire.down(1, &Down::Ack(Ack { acked: known(2, 2) }).encode());
         wire.up(2, &hello());
         let second = HelloAck { session: 3, known: known(1, 1), ..HelloAck::default() };

@@ -1,12 +1,13 @@
 //! The driver as the daemon sees it: reads messages, gives samples. It never writes.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use common::supervise::PartError;
 use common::{Access, Drain, PointId, Quality, Sample, Value, ValueType};
 use gateway_core::{DeviceWriter, Message, Messages, Scale};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::codec::{Decoded, Fault, Payload};
@@ -68,6 +69,8 @@ pub struct Adapter {
     routes: Routes,
     context: Context,
     source: Arc<dyn Messages>,
+    /// What came since `listen`, for the first run.
+    heard: Mutex<Option<mpsc::Receiver<Message>>>,
 }
 
 impl Adapter {
@@ -105,7 +108,25 @@ impl Adapter {
         }
         let routes = Routes::new(specs.iter().map(|s| s.binding.filter.as_str()));
         let generation = context.registry.now().generation();
-        Ok(Self { device, config, points: specs, generation, routes, context, source })
+        Ok(Self {
+            device,
+            config,
+            points: specs,
+            generation,
+            routes,
+            context,
+            source,
+            heard: Mutex::default(),
+        })
+    }
+
+    /// Passes on the samples of messages.
+    fn take(&self, batch: &mut Vec<Message>, reporter: &mut Reporter) {
+        let mut samples = Vec::with_capacity(batch.len());
+        for message in batch.drain(..) {
+            self.read(&message, &mut samples, reporter);
+        }
+        self.context.raw.send(samples);
     }
 
     /// The samples of one message.
@@ -189,14 +210,22 @@ fn names(context: &Context, id: PointId) -> (String, String) {
 impl gateway_core::Adapter for Adapter {
     async fn run(&self, drain: Drain) -> Result<(), PartError> {
         let mut reporter = Reporter::new(self.context.clone(), self.device);
-        let mut messages = self.source.subscribe(self.routes.filters());
+        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut messages = heard.unwrap_or_else(|| self.source.subscribe(self.routes.filters()));
         let mut batch = Vec::with_capacity(BATCH);
         let silence = Duration::from_millis(self.config.silence_ms);
         let mut heard = Instant::now();
         let mut silent = self.config.silence_ms == 0;
         loop {
             let count = tokio::select! {
-                () = drain.started() => return Ok(()),
+                () = drain.started() => {
+                    // Who published it was told that it is taken.
+                    while let Ok(message) = messages.try_recv() {
+                        batch.push(message);
+                    }
+                    self.take(&mut batch, &mut reporter);
+                    return Ok(());
+                }
                 count = messages.recv_many(&mut batch, BATCH) => count,
                 () = tokio::time::sleep_until(heard + silence), if !silent => {
                     reporter.bad(false, &format!("no message for {} ms", silence.as_millis()));
@@ -207,14 +236,15 @@ impl gateway_core::Adapter for Adapter {
             if count == 0 {
                 return Err(Ended.into());
             }
-            let mut samples = Vec::with_capacity(count);
-            for message in batch.drain(..) {
-                self.read(&message, &mut samples, &mut reporter);
-            }
-            self.context.raw.send(samples);
+            self.take(&mut batch, &mut reporter);
             heard = Instant::now();
             silent = self.config.silence_ms == 0;
         }
+    }
+
+    fn listen(&self) {
+        let messages = self.source.subscribe(self.routes.filters());
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(messages);
     }
 
     fn writer(&self) -> Option<Arc<dyn DeviceWriter>> {
