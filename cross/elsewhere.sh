@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # The same commit gives the same packages wherever it is built: builds and packs here and in a second checkout, under a longer path, another
 # home of cargo, another umask, time zone and language, and compares byte for byte: `cross/elsewhere.sh PRODUCT ARCH`. Two whole builds, if
-# none is here: with PROFILE=quick they are quick. Environment: as of cross/build.sh; ELSEWHERE, a new folder for the second, which is kept
-# (else it lies in /var/tmp and is removed).
+# none is here: with PROFILE=quick they are quick. Environment: as of cross/build.sh; ELSEWHERE, a folder for the second, which is kept and
+# used again (else it lies in /var/tmp and is removed).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 product=$1 arch=$2
@@ -15,23 +15,33 @@ here=$PWD
 work=$(mktemp -d -p /var/tmp twinway-elsewhere-XXXXXX)
 trap 'rm -rf "$work"' EXIT
 there=${ELSEWHERE:-$work/a-longer-path/of-another-depth/checkout}
-[ ! -e "$there" ] || { echo "$there is there already: name a new folder in ELSEWHERE" >&2; exit 2; }
+commit=$(git rev-parse HEAD)
+if [ -d "$there/.git" ]; then
+  git -C "$there" fetch --quiet "$here" HEAD
+elif [ ! -e "$there" ]; then
+  mkdir -p "$(dirname "$there")"
+  git clone --quiet --shared --no-checkout "$here" "$there"
+else
+  echo "$there is no checkout: name a new folder in ELSEWHERE" >&2
+  exit 2
+fi
+git -C "$there" checkout --quiet --detach "$commit"
 programs=("$product")
 [ "$product" != twinway-cloud ] || programs+=(twinway)
 
 cross/build.sh "$arch" "${programs[@]}"
 for kind in deb tar rpm; do PACKAGES=$work/here "cross/$kind.sh" "$product" "$arch" >/dev/null; done
 
-mkdir -p "$(dirname "$there")"
-git clone --quiet --shared "$here" "$there"
-# What cargo has fetched is not fetched again, and has another path.
+# What cargo has fetched is not fetched again, and has another path: no link, by which the compiler would find the first.
 home=${CARGO_HOME:-$HOME/.cargo}
-mkdir -p "$work/another-home/of-cargo"
-for file in "$home"/*; do ln -s "$file" "$work/another-home/of-cargo/"; done
+if [ ! -d "$there.home-of-cargo/registry" ] && [ -d "$home/registry" ]; then
+  mkdir -p "$there.home-of-cargo"
+  cp -al "$home/registry" "$there.home-of-cargo/" 2>/dev/null || cp -a "$home/registry" "$there.home-of-cargo/"
+fi
 (
   cd "$there"
   umask 077
-  export CARGO_HOME=$work/another-home/of-cargo TZ=Asia/Tokyo LC_ALL=C
+  export CARGO_HOME=$there.home-of-cargo TZ=Asia/Tokyo LC_ALL=C
   cross/build.sh "$arch" "${programs[@]}"
   for kind in deb tar rpm; do PACKAGES=$work/there "cross/$kind.sh" "$product" "$arch" >/dev/null; done
 )
