@@ -22,7 +22,7 @@ TABLE := gateway/opcua-namespace/table/Cargo.toml
 # Private key that signs bundles of updates.
 KEY ?= update.key
 
-.PHONY: run build test lint deny advisories bench faults web-check e2e setup screenshots clean cross deb tar update same boot-test \
+.PHONY: run build test lint deny advisories bench faults web-check e2e setup screenshots clean cross deb tar update same elsewhere boot-test guide-test \
 	rpm image image-test scratch-test features cross-check cross-test packages-check namespace-table
 
 # The demo: a simulated coating line, its gateway and its cloud, with a page to open.
@@ -114,6 +114,10 @@ image-test:
 same: cross
 	cross/same.sh $(PRODUCT) $(ARCH)
 
+# The same commit gives the same packages in another checkout as well: a second build, under other paths. `PROFILE=quick` is quick.
+elsewhere:
+	cross/elsewhere.sh $(PRODUCT) $(ARCH)
+
 # Packages of this machine's architecture, installed into a scratch root, run, upgraded and removed. As root, where the boot test's root
 # file system is (cross/boot/setup.sh).
 scratch-test:
@@ -137,6 +141,12 @@ boot-test: deb
 	$(CARGO) build --release --locked -p twinway-cloud -p twinway
 	cross/boot/setup.sh $(ARCH)
 	cross/boot/test.py $(ARCH) "$$(ls -t target/cross/packages/twinway-gateway_*_$(ARCH).deb | head -n1)"
+
+# The installer's guide, typed step by step on such a box.
+guide-test: deb
+	$(CARGO) build --release --locked -p twinway-cloud -p twinway
+	cross/boot/setup.sh $(ARCH)
+	cross/boot/guide.py $(ARCH) "$$(ls -t target/cross/packages/twinway-gateway_*_$(ARCH).deb | head -n1)"
 
 screenshots:
 	tests/e2e.sh --screenshots docs/images

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Packages of this machine's architecture, installed into a scratch root as an administrator would: `cross/scratch.sh PACKAGE...`, of
-# any kind (.deb, .tar.xz, .rpm). Looks at what lies there, lets the service run as its user and answer, installs it a second time over a
+# any kind (.deb, .tar.xz, .rpm). First over a version before, whose configuration was left alone or changed (cross/scratch/upgrade.sh).
+# Then looks at what lies there, lets the service run as its user and answer, installs it a second time over a
 # configuration that was changed, removes it, and purges it. As root. The root file system is that of the boot test
 # (cross/boot/setup.sh), or ROOT; it is not changed: what is written lies above it, in memory. Network: loopback of its own.
 set -euo pipefail
@@ -45,16 +46,17 @@ there() {
   (cd "$root" && find etc usr var opt srv \( -path var/lib/dpkg -o -path var/lib/rpm -o -path var/log -o -path var/cache \
     -o -path var/lib/systemd/deb-systemd-helper-enabled -o -path var/lib/systemd/deb-systemd-helper-masked \) -prune -o -print | sort)
 }
+# A package that lies in /new.
 install_it() {
   case "$kind" in
-    deb) within dpkg -i "/new/$file" ;;
+    deb) within dpkg -i "/new/$(basename "$1")" ;;
     # Unpacked by this machine: the root may have no xz.
     tar)
       rm -rf "$root/new/here" && mkdir "$root/new/here"
-      tar -C "$root/new/here" --strip-components=1 -xf "$package"
+      tar -C "$root/new/here" --strip-components=1 -xf "$root/new/$(basename "$1")"
       within /new/here/install.sh
       ;;
-    rpm) rpm --root "$root" --nodeps --ignorearch -U --force "$root/new/$file" ;;
+    rpm) rpm --root "$root" --nodeps --ignorearch -U --force "$root/new/$(basename "$1")" ;;
   esac
 }
 remove_it() {
@@ -64,9 +66,29 @@ remove_it() {
     rpm) rpm --root "$root" --nodeps -e "$name" ;;
   esac
 }
+purge_it() {
+  case "$kind" in
+    deb) within dpkg -P "$name" ;;
+    tar) within /new/here/install.sh --purge ;;
+    # RPM has no purge: what is left is what an administrator would look for.
+    rpm) rm -rf "$root$config_dir" "$root$state_dir" "$root$state_dir-update"; within userdel "$user"; rm -rf "$root/var/lib/rpm" ;;
+  esac
+}
+# What of it is still there, or of the system no more.
+left_over() {
+  ! within id "$user" >/dev/null 2>&1 || failed "the user stays"
+  # Copies that the system makes of its accounts are its own; and folders that every distribution with RPM has.
+  local own='etc/(passwd|group|shadow|gshadow)-$|etc/\.pwd\.lock$|var/lib/systemd/deb-systemd-helper' left
+  [ "$kind" != rpm ] || own="$own|var/lib/rpm|usr/share/(fish|fish/vendor_completions.d|zsh|zsh/site-functions|man/man1)$"
+  left=$(diff <(echo "$before") <(there) | grep '^[<>]' | grep -vE " ($own)" || true)
+  [ -z "$left" ] || failed "is left or gone: $left"
+}
+. cross/scratch/upgrade.sh
 
 before=$(there)
-install_it > "$work/log" 2>&1 || { cat "$work/log" >&2; failed "does not install"; }
+upgrades
+
+install_it "$package" > "$work/log" 2>&1 || { cat "$work/log" >&2; failed "does not install"; }
 
 # What lies there.
 within id "$user" >/dev/null || failed "no user $user"
@@ -104,7 +126,7 @@ wait "$service" || failed "ended with $?"
 
 # An upgrade leaves what somebody wrote, and data.
 echo "# mine" >> "$root$config_dir/$config"
-install_it > "$work/log" 2>&1 < /dev/null || { cat "$work/log" >&2; failed "does not install over itself"; }
+install_it "$package" > "$work/log" 2>&1 < /dev/null || { cat "$work/log" >&2; failed "does not install over itself"; }
 grep -q "# mine" "$root$config_dir/$config" || failed "an upgrade wrote over the configuration"
 [ -e "$root$state_dir/addresses.json" ] || failed "an upgrade took the data"
 
@@ -113,16 +135,6 @@ remove_it > "$work/log" 2>&1 || { cat "$work/log" >&2; failed "cannot be removed
 cat "$root$config_dir/$config"* | grep -q "# mine" || failed "its removal took the configuration"
 [ -e "$root$state_dir/addresses.json" ] || failed "its removal took the data"
 
-case "$kind" in
-  deb) within dpkg -P "$name" > "$work/log" 2>&1 || { cat "$work/log" >&2; failed "cannot be purged"; } ;;
-  tar) within /new/here/install.sh --purge > "$work/log" 2>&1 || { cat "$work/log" >&2; failed "cannot be purged"; } ;;
-  # RPM has no purge: what is left is what an administrator would look for.
-  rpm) rm -rf "$root$config_dir" "$root$state_dir"; within userdel "$user"; rm -rf "$root/var/lib/rpm" ;;
-esac
-! within id "$user" >/dev/null 2>&1 || failed "the user stays"
-# Copies that the system makes of its accounts are its own; and folders that every distribution with RPM has.
-own='etc/(passwd|group|shadow|gshadow)-$|etc/\.pwd\.lock$|var/lib/systemd/deb-systemd-helper'
-[ "$kind" != rpm ] || own="$own|var/lib/rpm|usr/share/(fish|fish/vendor_completions.d|zsh|zsh/site-functions|man/man1)$"
-left=$(diff <(echo "$before") <(there) | grep '^[<>]' | grep -vE " ($own)" || true)
-[ -z "$left" ] || failed "is left or gone: $left"
-echo "$file: installed, runs, upgrades, is removed and leaves nothing"
+purge_it > "$work/log" 2>&1 || { cat "$work/log" >&2; failed "cannot be purged"; }
+left_over
+echo "$file: upgrades a version before, is installed, runs, is removed and leaves nothing"

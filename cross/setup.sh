@@ -3,9 +3,10 @@
 # rustup has for the target; else, and with OFFLINE=1, the distribution's own Rust with the target's library, unpacked into
 # target/cross without touching the machine. Does nothing where all is there. Writes target/cross/env-ARCH.sh.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd -P "$(dirname "$0")/.."
 . cross/arch.sh
 . cross/apt.sh
+# As the compiler sees it, whatever links lead here.
 root=$PWD/target/cross
 mkdir -p "$root/debs"
 
@@ -108,7 +109,10 @@ environment() {
     echo "export RUSTC=$rustc RUSTDOC=$root/bin/rustdoc" >> "$out"
   fi
   # Paths of this machine stand in no package: neither of the sources nor of what was generated.
-  flags="--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}/registry/src=/registry --remap-path-prefix=$root=/build"
+  local crates=${CARGO_HOME:-$HOME/.cargo}/registry/src
+  flags="--remap-path-prefix=$crates=/registry --remap-path-prefix=$root=/build"
+  # A home of cargo behind a link has two names: cargo says the one, and the compiler stands in the other.
+  [ "$(realpath -m "$crates")" = "$crates" ] || flags+=" --remap-path-prefix=$(realpath -m "$crates")=/registry"
   flags+=" --remap-path-prefix=$("$rustc" --print sysroot)/lib/rustlib/src/rust=/rust"
   [ "$triple" != aarch64-unknown-linux-musl ] || flags+=" -Clink-self-contained=no"
   cat >> "$out" <<END

@@ -16,27 +16,27 @@ HOST = "10.0.2.2"
 
 
 class Cloud:
-    """Runs until `stop`."""
+    """Runs until `stop`. Without `tls` gateways reach it in the clear, and none can enrol."""
 
-    def __init__(self, programs, work):
+    def __init__(self, programs, work, tls=True):
         self.programs = programs
         for name in ["twinway-cloud", "twinway"]:
             if not (programs / name).exists():
                 raise SystemExit(f"no {programs / name}: cargo build --release -p twinway-cloud -p twinway, or say where they are in PROGRAMS")
-        folder = work / "cloud"
+        self.folder = folder = work / ("cloud" if tls else "cloud-without-tls")
         folder.mkdir()
         config = folder / "cloud.toml"
         config.write_text(f'[cloud]\ndata_dir = "{folder}/data"\n[http]\nlisten = "127.0.0.1:0"\nhosts = ["{HOST}"]\n'
-                          f'[ingress]\nlisten = "127.0.0.1:0"\nnames = ["{HOST}"]\n')
-        log = work / "cloud.log"
+                          f'[ingress]\nlisten = "127.0.0.1:0"\n' + (f'names = ["{HOST}"]\n' if tls else ""))
+        log = work / f"{folder.name}.log"
         with open(log, "wb") as out:
             self.process = subprocess.Popen([programs / "twinway-cloud", "run", "--config", config], stdout=out, stderr=out)
         addresses = folder / "data/addresses.json"
         password = self.wait(log, lambda: re.search(r"admin password: (\S+)", log.read_text()))
         self.wait(log, addresses.exists)
         self.url = "http://" + json.loads(addresses.read_text())["http"]
-        self.token = None
-        self.token = self.ask("session", {"user": "admin", "password": password[1]})["token"]
+        self.token, self.password = None, password[1]
+        self.token = self.ask("session", {"user": "admin", "password": self.password})["token"]
 
     def wait(self, log, found):
         limit = time.monotonic() + 60

@@ -371,4 +371,5 @@ def main():
                 cloud.stop()
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -49,6 +49,8 @@ case "${1:-}" in
   *) echo "usage: install.sh [--remove | --purge]" >&2; exit 64 ;;
 esac
 
+first=1
+[ ! -e "$own/sums" ] || first=0
 # What is made here goes with its removal; of an upgrade, what was made before.
 folders=$(cat "$own/folders" 2>/dev/null || true)
 folders="$folders
@@ -64,13 +66,35 @@ echo "$before" | while read -r file; do [ -e "$here/files/$file" ] || [ -L "$her
 brings > "$own/files.new"
 mv "$own/files.new" "$own/files"
 install -d "$root$config_dir/conf.d"
-# What somebody wrote stays.
-(cd "$here/files$config_dir" && find . -type f) | while read -r file; do
-  [ -e "$root$config_dir/$file" ] || install -m644 "$here/files$config_dir/$file" "$root$config_dir/$file"
+# What somebody wrote stays, and what this brings lies beside it as .dist; a file that is as the version before brought it becomes as this
+# brings it. `sums` tells what was brought.
+brings_config() { (cd "$here/files$config_dir" && find . -type f | sed 's#^\./##'); }
+sum() { sha256sum < "$1" | cut -d' ' -f1; }
+brings_config | while read -r file; do
+  brought=$here/files$config_dir/$file has=$root$config_dir/$file
+  was=$(sed -n "s#  $file\$##p" "$own/sums" 2>/dev/null || true)
+  if [ ! -e "$has" ]; then
+    install -m644 "$brought" "$has"
+  elif [ "$(sum "$has")" = "$was" ]; then
+    # With the rights that it has.
+    cp -p "$has" "$has.new"
+    cat "$brought" > "$has.new"
+    mv "$has.new" "$has"
+  elif [ "$(sum "$brought")" != "$was" ] && [ "$(sum "$brought")" != "$(sum "$has")" ]; then
+    install -m644 "$brought" "$has.dist"
+    echo "$config_dir/$file stays as somebody wrote it; what this version brings is $config_dir/$file.dist"
+  fi
 done
 links | while read -r link to; do ln -sf "/usr/lib/$name/$to" "$root$link"; done
 systemd-sysusers ${root:+--root="$root"} "$root/usr/lib/sysusers.d/$name.conf"
 systemd-tmpfiles ${root:+--root="$root"} --create "$root/usr/lib/tmpfiles.d/$name.conf"
 running daemon-reload
-systemctl ${root:+--root="$root"} enable "$name.service"
-running restart "$name.service"
+# It runs once it is installed; a later installation leaves what was decided.
+[ "$first" = 0 ] || systemctl ${root:+--root="$root"} enable "$name.service"
+(cd "$here/files$config_dir" && brings_config | xargs -r sha256sum) > "$own/sums.new"
+mv "$own/sums.new" "$own/sums"
+if systemctl ${root:+--root="$root"} --quiet is-enabled "$name.service"; then
+  running restart "$name.service"
+else
+  running try-restart "$name.service"
+fi
