@@ -4,6 +4,8 @@
 #![allow(clippy::expect_used, clippy::panic)] // a failed helper fails its test
 
 mod kept;
+#[path = "kept/written.rs"]
+mod written;
 
 use common::alarm::{AlarmAct, AlarmChange, AlarmId, AlarmKind, AlarmOrder, AlarmState, AlarmView, Priority};
 use common::api::{
@@ -19,65 +21,12 @@ use common::supervise::{PartState, PartStatus};
 use common::wire::{
     Ack, Batch, Body, ConfigurationPart, Credit, Down, Frame, FrameHeader, Gap, GapCause, Heartbeat, Hello,
     HelloAck, Identity, Known, Piece, PieceRequest, Refusal, SchemaPart, SetAside, Snapshot, StreamRange, Up,
-    WaveValues, Waveform,
 };
-use common::{BoxId, Incarnation, PointId, Quality, Sample, SchemaHash, TenantId, TwinId, Value};
-use kept::{is_kept, kept};
+use common::{BoxId, Incarnation, Quality, Sample, SchemaHash, TenantId, TwinId, Value};
+use kept::frames::{T0, header, odd, regular, waves};
+use kept::kept;
 use uuid::Uuid;
-
-const T0: i64 = 1_795_046_400_000_000;
-
-fn header(seq: u64) -> FrameHeader {
-    FrameHeader {
-        schema: SchemaHash([0xab; 16]),
-        incarnation: Incarnation(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff),
-        seq,
-        cut_us: T0 + 250_000,
-        cut_mono_us: 77_000_000,
-        synchronised: true,
-    }
-}
-
-/// Every type, quality and oddity once.
-fn odd() -> Frame {
-    let values = [
-        Some(Value::Bool(true)),
-        Some(Value::I64(i64::MIN)),
-        Some(Value::U64(u64::MAX)),
-        Some(Value::F64(f64::from_bits(0x7ff8_0000_dead_beef))),
-        Some(Value::F64(-0.0)),
-        Some(Value::Text("läuft".into())),
-        Some(Value::Bytes([0u8, 255, 7][..].into())),
-        None,
-    ];
-    let row = |(n, value): (u32, Option<Value>)| Sample {
-        point: PointId(n * n),
-        quality: if value.is_none() { Quality::BAD_TIMEOUT } else { Quality::UNCERTAIN_TIME },
-        value,
-        source_us: T0 - i64::from(n) * 1_000_003,
-        received_us: T0 + i64::from(n),
-    };
-    Frame { header: header(41), body: Body::Samples((0..).zip(values).map(row).collect()) }
-}
-
-/// Five points in turns for eight cycles: decimals, a factor, a counter, a state, a text.
-fn regular() -> Frame {
-    let row = |n: u32| {
-        let (point, cycle) = (n % 5, n / 5);
-        let noise = i64::from(n * 7919 % 13);
-        let value = match point {
-            0 => Value::F64((2_000 + noise) as f64 / 100.0),
-            1 => Value::F64((9_000 + noise) as f64 * 0.0125),
-            2 => Value::U64(u64::from(cycle) * 3),
-            3 => Value::Bool(cycle > 4),
-            _ => Value::Text(if cycle < 6 { "run" } else { "stop" }.into()),
-        };
-        let t = T0 + i64::from(cycle) * 100_000 + i64::from(cycle * 37 % 5);
-        let quality = if n == 22 { Quality::BAD_DEVICE } else { Quality::GOOD };
-        Sample { point: PointId(100 + point), value: Some(value), quality, source_us: t, received_us: t + 40 }
-    };
-    Frame { header: header(42), body: Body::Samples((0..40).map(row).collect()) }
-}
+use written::is_kept;
 
 fn gap() -> Frame {
     let gap = Gap {
@@ -215,23 +164,7 @@ fn frames_of_version_1_are_read_and_written_as_ever() {
 
 #[test]
 fn waveforms_are_read_and_what_is_written_holds_the_same() {
-    for (name, values) in [
-        ("frame-1-waveform-i16.hex", WaveValues::I16((0..300i16).map(|n| n * 37 % 251 - n * 9).collect())),
-        ("frame-1-waveform-f32.hex", WaveValues::F32((0..40u8).map(|n| f32::from(n) * 0.1 - 1.0).collect())),
-        ("frame-1-waveform-f64.hex", WaveValues::F64(vec![0.1, -0.0, 1e300, f64::MIN_POSITIVE, 12.5])),
-    ] {
-        let wave = Waveform {
-            point: PointId(300),
-            quality: Quality::UNCERTAIN_TIME,
-            t0_us: T0,
-            received_us: T0 + 1_000_123,
-            dt_ps: 39_062_500,
-            first: 25_600,
-            total: 30_000,
-            scale: 0.0025,
-            offset: -1.5,
-            values,
-        };
+    for (name, wave) in waves() {
         let frame = Frame { header: header(48), body: Body::Waveform(Box::new(wave)) };
         let (kept, bytes) = (kept(name), frame.encode());
         assert_eq!(Frame::decode(&kept).expect(name), frame, "{name}");
