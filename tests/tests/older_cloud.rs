@@ -60,7 +60,7 @@ impl First {
         let mut open = self.open.subscribe();
         tokio::select! {
             () = pass(from_gateway, to_cloud, |packet| self.up(packet)) => {}
-            () = pass(from_cloud, to_gateway, |packet| older(packet)) => {}
+            () = pass(from_cloud, to_gateway, older) => {}
             _ = open.wait_for(|open| !open) => {}
         }
     }
