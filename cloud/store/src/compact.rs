@@ -70,9 +70,10 @@ pub(crate) struct Upkeep {
 struct Parts(std::ops::RangeInclusive<u64>);
 
 impl Parts {
+    /// `minute` is at least `PARTS`.
     fn due(last: Option<u64>, minute: u64) -> Self {
-        let (all, next) = (minute.saturating_sub(PARTS - 1), last.map_or(0, |last| last + 1));
-        Self(if last.is_none() { minute..=minute + PARTS - 1 } else { next.max(all)..=minute })
+        let all = minute.saturating_sub(PARTS - 1);
+        Self(last.map_or(all, |last| all.max(last + 1))..=minute)
     }
 
     fn has(&self, series: SeriesId) -> bool {
@@ -123,7 +124,7 @@ pub(crate) fn upkeep(shared: &Shared, time: Duration) -> Result<bool> {
     let began = shared.clock.mono_us();
     let is_due = |last: Option<u64>, every: u64| last.is_none_or(|last| began.saturating_sub(last) >= every);
     damage::tell(shared)?;
-    let minute = began / PART_EVERY_US;
+    let minute = PARTS + began / PART_EVERY_US;
     let due = Parts::due(upkeep.maintained, minute);
     if !due.0.is_empty() {
         // Noted before: what cannot be done must not keep all else from being done.

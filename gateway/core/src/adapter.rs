@@ -20,8 +20,8 @@ pub trait Adapter: Send + Sync {
     /// A fault of the adapter itself; the supervisor starts it again.
     async fn run(&self, drain: Drain) -> Result<(), PartError>;
 
-    /// From here on nothing is missed that is published for the device, though `run` begins later. Called before each start
-    /// of a part, and before the broker lets anybody in.
+    /// From here on nothing is missed that is published for the device, though `run` begins later. Called once, before the
+    /// first run and before the broker lets anybody in; a run after a fault hears what comes from its own beginning.
     fn listen(&self) {}
 
     /// The way to write to the device, if the protocol and configuration allow any.
