@@ -12,6 +12,7 @@ pub mod live;
 pub mod load;
 pub mod oracle;
 pub mod process;
+pub mod relay;
 pub mod terminal;
 pub mod trend;
 pub mod wait;

@@ -14,9 +14,9 @@ use reqwest::Method;
 use tests::cli::{Said, twinway};
 use tests::field::ModbusDevice;
 use tests::gateway::{Setup, registers_device};
+use tests::relay::{self, Direction};
 use tests::{Cloud, Gateway, until};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -280,30 +280,21 @@ async fn what_somebody_changed_at_the_box_is_seen_and_not_passed_over() {
 
 /// The way between box and cloud, on which what the box says can be held up.
 async fn way(to: SocketAddr) -> (SocketAddr, watch::Sender<bool>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let addr = listener.local_addr().expect("bound");
     let (held, is_held) = watch::channel(false);
-    tokio::spawn(async move {
-        while let Ok((of_box, _)) = listener.accept().await {
-            let is_held = is_held.clone();
-            tokio::spawn(async move {
-                let Ok(of_cloud) = TcpStream::connect(to).await else { return };
-                let ((box_in, box_out), (cloud_in, cloud_out)) = (of_box.into_split(), of_cloud.into_split());
-                tokio::select! {
-                    () = carry(box_in, cloud_out, Some(is_held)) => {}
-                    () = carry(cloud_in, box_out, None) => {}
-                }
-            });
+    let addr = relay::listen(to, move |up, down| {
+        let is_held = is_held.clone();
+        async move {
+            tokio::select! {
+                () = carry(up, Some(is_held)) => {}
+                () = carry(down, None) => {}
+            }
         }
-    });
+    })
+    .await;
     (addr, held)
 }
 
-async fn carry(
-    mut from: tokio::net::tcp::OwnedReadHalf,
-    mut to: tokio::net::tcp::OwnedWriteHalf,
-    held: Option<watch::Receiver<bool>>,
-) {
+async fn carry((mut from, mut to): Direction, held: Option<watch::Receiver<bool>>) {
     let mut bytes = vec![0; 16 << 10];
     while let Ok(n @ 1..) = from.read(&mut bytes).await {
         if let Some(mut held) = held.clone()

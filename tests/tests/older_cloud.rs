@@ -12,9 +12,8 @@ use tests::faults::packet;
 use tests::field::numbered_device;
 use tests::gateway::Setup;
 use tests::load::number;
+use tests::relay::{self, Direction};
 use tests::{Cloud, Gateway, Load, until};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 const POINTS: u64 = 10;
@@ -39,29 +38,22 @@ struct Seen {
 
 impl First {
     async fn start(self: &Arc<Self>, to: SocketAddr) -> SocketAddr {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let addr = listener.local_addr().expect("bound");
         let link = self.clone();
-        tokio::spawn(async move {
-            while let Ok((gateway, _)) = listener.accept().await {
-                let link = link.clone();
-                if *link.open.borrow() {
-                    tokio::spawn(async move { link.carry(gateway, to).await });
-                }
-            }
-        });
-        addr
+        relay::listen(to, move |up, down| {
+            let link = link.clone();
+            async move { link.carry(up, down).await }
+        })
+        .await
     }
 
     /// Ends with either side, or when it is closed.
-    async fn carry(&self, gateway: TcpStream, to: SocketAddr) {
-        let Ok(cloud) = TcpStream::connect(to).await else { return };
-        let ((from_gateway, to_gateway), (from_cloud, to_cloud)) = (gateway.into_split(), cloud.into_split());
+    async fn carry(&self, up: Direction, down: Direction) {
         let mut open = self.open.subscribe();
         tokio::select! {
-            () = pass(from_gateway, to_cloud, |packet| self.up(packet)) => {}
-            () = pass(from_cloud, to_gateway, older) => {}
+            biased;
             _ = open.wait_for(|open| !open) => {}
+            () = relay::packets(up, |packet| self.up(packet)) => {}
+            () = relay::packets(down, older) => {}
         }
     }
 
@@ -96,22 +88,6 @@ fn older(packet: Vec<u8>) -> Vec<u8> {
     let HelloAck { session, known, want_schemas, .. } = ack;
     let ack = HelloAck { session, known, want_schemas, ..HelloAck::default() };
     packet::replaced(&packet, &Down::HelloAck(ack).encode())
-}
-
-async fn pass(
-    mut from: tokio::net::tcp::OwnedReadHalf,
-    mut to: tokio::net::tcp::OwnedWriteHalf,
-    change: impl Fn(Vec<u8>) -> Vec<u8>,
-) {
-    let mut bytes = Vec::new();
-    while from.read_buf(&mut bytes).await.is_ok_and(|n| n > 0) {
-        while let Some(length) = packet::length(&bytes) {
-            let packet = change(bytes.drain(..length).collect());
-            if to.write_all(&packet).await.is_err() {
-                return;
-            }
-        }
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

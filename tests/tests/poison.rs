@@ -13,9 +13,8 @@ use tests::faults::packet;
 use tests::field::numbered_device;
 use tests::gateway::Setup;
 use tests::load::number;
+use tests::relay;
 use tests::{Cloud, Gateway, Load, until};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
 
 const POINTS: u64 = 10;
 const LIMIT: Duration = Duration::from_secs(60);
@@ -34,45 +33,24 @@ struct Spoiler {
 
 impl Spoiler {
     async fn start(self: &Arc<Self>, to: SocketAddr) -> SocketAddr {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let addr = listener.local_addr().expect("bound");
         let link = self.clone();
-        tokio::spawn(async move {
-            while let Ok((gateway, _)) = listener.accept().await {
-                let link = link.clone();
-                if !link.closed.load(Ordering::SeqCst) {
-                    tokio::spawn(async move { link.carry(gateway, to).await });
+        relay::listen(to, move |up, (mut from_cloud, mut to_gateway)| {
+            let link = link.clone();
+            async move {
+                if link.closed.load(Ordering::SeqCst) {
+                    return;
+                }
+                tokio::select! {
+                    () = relay::packets(up, |packet| link.spoil(packet)) => {}
+                    _ = tokio::io::copy(&mut from_cloud, &mut to_gateway) => {}
                 }
             }
-        });
-        addr
+        })
+        .await
     }
 
-    /// Ends with either side.
-    async fn carry(&self, gateway: TcpStream, to: SocketAddr) {
-        let Ok(cloud) = TcpStream::connect(to).await else { return };
-        let (mut from_gateway, mut to_gateway) = gateway.into_split();
-        let (mut from_cloud, mut to_cloud) = cloud.into_split();
-        let up = async {
-            let mut bytes = Vec::new();
-            while from_gateway.read_buf(&mut bytes).await.is_ok_and(|n| n > 0) {
-                while let Some(length) = packet::length(&bytes) {
-                    let mut packet: Vec<u8> = bytes.drain(..length).collect();
-                    self.spoil(&mut packet);
-                    if to_cloud.write_all(&packet).await.is_err() {
-                        return;
-                    }
-                }
-            }
-        };
-        tokio::select! {
-            () = up => {}
-            _ = tokio::io::copy(&mut from_cloud, &mut to_gateway) => {}
-        }
-    }
-
-    fn spoil(&self, packet: &mut [u8]) {
-        let Some((_, payload)) = packet::publish(packet) else { return };
+    fn spoil(&self, mut packet: Vec<u8>) -> Vec<u8> {
+        let Some((_, payload)) = packet::publish(&packet) else { return packet };
         let at = packet.len() - payload.len();
         match Up::decode(payload) {
             Ok(Up::Frame(frame))
@@ -92,6 +70,7 @@ impl Spoiler {
             }
             _ => {}
         }
+        packet
     }
 }
 

@@ -17,9 +17,8 @@ use rig::{LIMIT, Managed, Signer, done, rollout, same, update};
 use tests::cli::twinway;
 use tests::faults::link::{Link, Shape};
 use tests::field::ModbusDevice;
-use tests::{Cloud, until};
+use tests::{Cloud, relay, until};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 
 const ACCEPTS: &str = "accept_updates = true";
@@ -147,41 +146,35 @@ struct Way {
 }
 
 async fn way(to: SocketAddr, cut_after: u64, cuts: u64) -> Way {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let addr = listener.local_addr().expect("bound");
     let (carried, left) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(cuts)));
-    let way = Way { addr, carried: carried.clone(), cuts: left.clone() };
-    tokio::spawn(async move {
-        while let Ok((of_box, _)) = listener.accept().await {
-            let (carried, left) = (carried.clone(), left.clone());
-            tokio::spawn(async move {
-                let Ok(of_cloud) = TcpStream::connect(to).await else { return };
-                let ((mut box_in, mut box_out), (mut cloud_in, mut cloud_out)) =
-                    (of_box.into_split(), of_cloud.into_split());
-                let down = async {
-                    let (mut bytes, mut sent) = (vec![0; 16 << 10], 0_u64);
-                    while let Ok(n @ 1..) = cloud_in.read(&mut bytes).await {
-                        sent += n as u64;
-                        carried.fetch_add(n as u64, Ordering::SeqCst);
-                        let may_cut = sent > cut_after
-                            && left
-                                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1))
-                                .is_ok();
-                        // A part of what came still arrives: a piece is cut in its middle.
-                        let n = if may_cut { n / 2 } else { n };
-                        if box_out.write_all(&bytes[..n]).await.is_err() || may_cut {
-                            return;
-                        }
+    let counts = (carried.clone(), left.clone());
+    let addr = relay::listen(to, move |(mut box_in, mut cloud_out), (mut cloud_in, mut box_out)| {
+        let (carried, left) = counts.clone();
+        async move {
+            let down = async {
+                let (mut bytes, mut sent) = (vec![0; 16 << 10], 0_u64);
+                while let Ok(n @ 1..) = cloud_in.read(&mut bytes).await {
+                    sent += n as u64;
+                    carried.fetch_add(n as u64, Ordering::SeqCst);
+                    let may_cut = sent > cut_after
+                        && left
+                            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1))
+                            .is_ok();
+                    // A part of what came still arrives: a piece is cut in its middle.
+                    let n = if may_cut { n / 2 } else { n };
+                    if box_out.write_all(&bytes[..n]).await.is_err() || may_cut {
+                        return;
                     }
-                };
-                tokio::select! {
-                    () = down => {}
-                    _ = tokio::io::copy(&mut box_in, &mut cloud_out) => {}
                 }
-            });
+            };
+            tokio::select! {
+                () = down => {}
+                _ = tokio::io::copy(&mut box_in, &mut cloud_out) => {}
+            }
         }
-    });
-    way
+    })
+    .await;
+    Way { addr, carried, cuts: left }
 }
 
 #[tokio::test(flavor = "multi_thread")]
