@@ -80,11 +80,8 @@ impl Cloud {
             port(|a| a.http),
             port(|a| a.ingress)
         );
-        let file = dir.join("cloud.toml");
-        std::fs::write(&file, config).expect("a configuration");
-        let file = file.to_str().expect("a UTF-8 path");
-        let mut process =
-            Process::start_with(&program("twinway-cloud"), &["run", "--config", file], dir.join("log"), &env);
+        std::fs::write(dir.join("cloud.toml"), config).expect("a configuration");
+        let mut process = run(dir, &env);
         let found = until("addresses of the cloud", Duration::from_secs(20), || {
             let found = match process.ended() {
                 Some(status) => Some(Err(format!("cloud ended with {status}:\n{}", process.log()))),
@@ -130,9 +127,7 @@ impl Cloud {
 
     /// Begins to start it again, after an end, and does not wait for it.
     pub fn begin(&self) -> Process {
-        let config = self.dir.join("cloud.toml");
-        let args = ["run", "--config", config.to_str().expect("a UTF-8 path")];
-        Process::start_with(&program("twinway-cloud"), &args, self.dir.join("log"), &self.env)
+        run(&self.dir, &self.env)
     }
 
     /// Begins to do what an administrator asks the program for, with this cloud's configuration. What it prints goes to
@@ -194,4 +189,10 @@ impl Cloud {
         assert!(answer.status().is_success(), "{}", answer.text().await.unwrap_or_default());
         answer.json::<GatewayCredential>().await.expect("a credential").secret
     }
+}
+
+fn run(dir: &Path, env: &[(String, String)]) -> Process {
+    let config = dir.join("cloud.toml");
+    let args = ["run", "--config", config.to_str().expect("a UTF-8 path")];
+    Process::start_with(&program("twinway-cloud"), &args, dir.join("log"), env)
 }

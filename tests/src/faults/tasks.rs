@@ -127,25 +127,26 @@ impl Hands<'_> {
     }
 
     fn move_elsewhere(&self) {
-        for end in ["", "-wal", "-shm"] {
-            let _ = fs::remove_file(self.data().join(format!("{BEFORE}{end}")));
-        }
+        each_part(|end| drop(fs::remove_file(with(&self.data().join(BEFORE), end))));
     }
 
     /// Makes a backup while the cloud runs.
     async fn back_up(&self, fate: &mut Fate) -> PathBuf {
-        fate.tasks += 1;
-        let backup = self.cloud.dir().join(format!("backup-{}.db", fate.tasks));
+        let backup = self.new_backup(fate);
         self.done(&["backup", "--to", text(&backup)]).await;
         backup
+    }
+
+    fn new_backup(&self, fate: &mut Fate) -> PathBuf {
+        fate.tasks += 1;
+        self.cloud.dir().join(format!("backup-{}.db", fate.tasks))
     }
 
     /// A task that is cut, and then done.
     pub(super) async fn cut_task(&mut self, task: Task, after: Duration, fate: &mut Fate) {
         match task {
             Task::Backup => {
-                fate.tasks += 1;
-                let backup = self.cloud.dir().join(format!("backup-{}.db", fate.tasks));
+                let backup = self.new_backup(fate);
                 let args = ["backup", "--to", text(&backup)];
                 self.cut(&args, after).await;
                 // It may have been done by then: what has its name is whole.
@@ -165,11 +166,10 @@ impl Hands<'_> {
                 self.shim.rebase();
                 if after.as_millis().is_multiple_of(2) && self.cloud.try_restart().await.is_ok() {
                     self.lives.fetch_add(1, Ordering::SeqCst);
-                    self.delete_again(fate).await;
-                    return;
+                } else {
+                    self.restore(&backup).await;
+                    self.start().await;
                 }
-                self.restore(&backup).await;
-                self.start().await;
                 self.delete_again(fate).await;
             }
             Task::Migrate => {
@@ -178,12 +178,10 @@ impl Hands<'_> {
                 let args = ["migrate-store", "--from", text(&from), "--to", text(&to)];
                 self.cut(&args, after).await;
                 // The half that is there is refused; a whole one is not empty. Either goes.
-                each_part(&to, |part| drop(fs::remove_file(part)));
+                each_part(|end| drop(fs::remove_file(with(&to, end))));
                 self.done(&args).await;
-                each_part(&from, |part| drop(fs::remove_file(part)));
-                for end in ["", "-wal", "-shm"] {
-                    let _ = fs::rename(with(&to, end), with(&from, end));
-                }
+                each_part(|end| drop(fs::remove_file(with(&from, end))));
+                each_part(|end| drop(fs::rename(with(&to, end), with(&from, end))));
                 self.start().await;
             }
             Task::Upgrade => {
@@ -362,7 +360,7 @@ fn with(path: &Path, end: &str) -> PathBuf {
     PathBuf::from(format!("{}{end}", path.display()))
 }
 
-/// A database and what stands beside it.
-fn each_part(path: &Path, act: impl Fn(&Path)) {
-    ["", "-wal", "-shm", ".lock"].iter().for_each(|end| act(&with(path, end)));
+/// A database and what stands beside it, by the ends of their names.
+fn each_part(act: impl Fn(&str)) {
+    ["", "-wal", "-shm", ".lock"].into_iter().for_each(act);
 }
