@@ -128,6 +128,11 @@ impl Process {
         self.status_mb("VmRSS:")
     }
 
+    /// What of its resident memory is its own, and not of files, MB.
+    pub fn own_mb(&self) -> f64 {
+        self.status_mb("RssAnon:")
+    }
+
     /// The most memory that it had resident since its start, MB.
     pub fn peak_rss_mb(&self) -> f64 {
         self.status_mb("VmHWM:")

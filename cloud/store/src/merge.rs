@@ -20,6 +20,9 @@ use crate::tail::SeriesId;
 
 /// Series in one transaction.
 const AT_ONCE: usize = 512;
+/// Small chunks of roll-ups of one class that are merged into one, at most: they come as rarely as chunks of samples are sealed, so
+/// more of them would lie about for hours.
+const MANY_ROLLED: usize = 8;
 /// So many bytes of text take as much room as a sample.
 const TEXT_OF_SAMPLE: usize = 64;
 
@@ -94,8 +97,11 @@ fn groups(conn: &Conn, (first, last): Span, limits: Limits) -> Result<Vec<Group>
     let large: HashSet<_> = groups.iter().map(|(series, level, ..)| (*series, *level)).collect();
     let many = "SELECT series, level, class FROM chunks
                 WHERE class < 9 AND series >= ?2 AND series <= ?3
-                GROUP BY series, level, class HAVING count(*) >= ?1";
-    let many = conn.all(many, params![number(limits.merge.max(2)), first, last], |r| -> Result<Group> {
+                GROUP BY series, level, class
+                HAVING count(*) >= CASE level WHEN 0 THEN CAST(?1 AS BIGINT) ELSE CAST(?4 AS BIGINT) END";
+    let least = limits.merge.max(2);
+    let (least, of_rolled) = (number(least), number(least.min(MANY_ROLLED)));
+    let many = conn.all(many, params![least, first, last, of_rolled], |r| -> Result<Group> {
         let class = r.get(2)?;
         Ok((r.get(0)?, r.get(1)?, class, class))
     })?;

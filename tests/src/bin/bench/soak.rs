@@ -299,6 +299,8 @@ impl Breaks {
 #[derive(Default)]
 struct Series {
     rss: [Vec<(f64, f64)>; 2],
+    /// What of that is their own: not pages of programs and mapped files.
+    own: [Vec<(f64, f64)>; 2],
     disk: [Vec<(f64, f64)>; 2],
     /// What of the cloud's database is not free.
     used: Vec<(f64, f64)>,
@@ -310,6 +312,7 @@ impl Series {
     fn take(&mut self, at_s: f64, cloud: &Cloud, gateway: &Gateway, dirs: [&Path; 2]) {
         for (side, process) in [&cloud.process, &gateway.process].into_iter().enumerate() {
             self.rss[side].push((at_s, process.rss_mb() * 1.048_576));
+            self.own[side].push((at_s, process.own_mb() * 1.048_576));
             self.disk[side].push((at_s, disk_mb(&dirs[side].join("data"))));
         }
     }
@@ -317,21 +320,24 @@ impl Series {
     fn now(&self, at_s: f64) -> String {
         let last = |of: &[Vec<(f64, f64)>; 2]| of.each_ref().map(|s| s.last().map_or(0.0, |s| s.1));
         let ([cloud, gateway], [cloud_disk, gateway_disk]) = (last(&self.rss), last(&self.disk));
+        let [cloud_own, gateway_own] = last(&self.own);
         let used = self.used.last().map_or(0.0, |u| u.1);
         format!(
-            "{at_s:.0} s: cloud {cloud:.2} MB, disk {cloud_disk:.2}, {used:.2} used; gateway {gateway:.2} MB, disk {gateway_disk:.2}"
+            "{at_s:.0} s: cloud {cloud:.2} MB ({cloud_own:.2} its own), disk {cloud_disk:.2}, {used:.2} used; \
+             gateway {gateway:.2} MB ({gateway_own:.2}), disk {gateway_disk:.2}"
         )
     }
 
-    /// Of each side, and the worse of both by the upper end of the interval; memory twice, as it is and the least of each block.
+    /// Of each side, and the worse of both by the upper end of the interval; memory as it is, the least of each block, and what is their own.
     fn figures(&self, warm_up: f64) {
         let warm = |of: &Vec<(f64, f64)>| -> Vec<_> {
             of.iter().filter(|(at_s, _)| *at_s >= warm_up).copied().collect()
         };
         let (rss, disk) = (self.rss.each_ref().map(warm), self.disk.each_ref().map(warm));
+        let own = self.own.each_ref().map(warm);
         // What each compaction takes and gives back within a minute hides what stays.
         let least = rss.each_ref().map(|of| lows(of, BLOCKS));
-        for (what, series) in [("rss", &rss), ("rss_floor", &least), ("disk", &disk)] {
+        for (what, series) in [("rss", &rss), ("rss_floor", &least), ("own", &own), ("disk", &disk)] {
             let trends = series.each_ref().map(|of| Trend::of(of, BLOCKS));
             let worst = if trends[0].high >= trends[1].high { 0 } else { 1 };
             let show = |name: String, side: usize| {
