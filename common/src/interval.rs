@@ -125,6 +125,13 @@ impl IntervalSet {
         Self { runs: self.difference(other).collect() }
     }
 
+    /// What is in either.
+    #[must_use]
+    pub fn union(mut self, other: IntervalSet) -> IntervalSet {
+        self.extend(&other);
+        self
+    }
+
     /// How many numbers are in this set and not in `other` (saturating).
     pub fn minus_len(&self, other: &IntervalSet) -> u64 {
         count(self.difference(other))

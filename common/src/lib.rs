@@ -8,6 +8,7 @@ pub mod api;
 pub mod authorities;
 pub mod bundle;
 pub mod bytes;
+pub mod class;
 pub mod clock;
 pub mod columns;
 pub mod command;
@@ -28,6 +29,7 @@ pub mod value;
 pub mod wire;
 
 pub use alarm::{AlarmId, AlarmView};
+pub use class::{Class, Classes};
 pub use clock::Clock;
 pub use command::{CommandId, CommandState};
 pub use ids::{BoxId, GatewayId, Incarnation, SchemaHash, TenantId, TwinId};

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::class::Class;
 use crate::ids::{GatewayId, SchemaHash, TenantId, TwinId};
 use crate::sample::PointId;
 use crate::value::{Value, ValueType};
@@ -86,6 +87,9 @@ pub struct PointKind {
     pub setpoint: Option<String>,
     /// How long a value counts as current, in ms; older is stale.
     pub stale_ms: u64,
+    /// How much its samples matter where there is no room for all. Told if it is not `normal`.
+    #[serde(default, skip_serializing_if = "Class::is_normal")]
+    pub class: Class,
     /// Names of discrete values.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<Label>,
@@ -105,6 +109,7 @@ impl PointKind {
             write_max: None,
             setpoint: None,
             stale_ms: 5_000,
+            class: Class::Normal,
             labels: Vec::new(),
         }
     }

@@ -35,6 +35,7 @@ fn gap() -> Frame {
         times_us: Some((T0, T0 + 5)),
         samples: 12,
         cause: GapCause::DiskFull,
+        class: None,
     };
     Frame { header: header(43), body: Body::Gap(gap) }
 }
@@ -257,7 +258,7 @@ fn gaps_are_read_and_written_with_every_cause() {
     ] {
         let with = |cause| {
             let incarnation = Some(Incarnation(7));
-            let gap = Gap { incarnation, seqs: Some((3, 9)), times_us: None, samples: 0, cause };
+            let gap = Gap { incarnation, seqs: Some((3, 9)), times_us: None, samples: 0, cause, class: None };
             Frame { header: header(45), body: Body::Gap(gap) }
         };
         is_kept(name, &with(cause).encode());

@@ -168,6 +168,7 @@ async fn what_is_broken_in_what_was_seen_is_found() {
             times_us: None,
             samples: told,
             cause: common::wire::GapCause::DiskFull,
+            class: None,
         };
         if audited {
             evidence.audit.push(gap.entry(&"box1".parse().expect("a name"), 5));

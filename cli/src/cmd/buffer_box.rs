@@ -34,6 +34,11 @@ pub(super) fn page(s: &BufferStatus) -> String {
         "  samples   {} frames, {} of them the cloud lacks",
         s.samples.frames, s.samples.unacked_frames
     );
+    for (name, of) in [("critical", s.critical), ("trends", s.trends)] {
+        if of.frames > 0 {
+            let _ = writeln!(out, "  {name:<9} {} frames of these, {}", of.frames, of.unacked_frames);
+        }
+    }
     let _ = writeln!(
         out,
         "  records   {} frames, {} of them the cloud lacks; alone {} of {}",

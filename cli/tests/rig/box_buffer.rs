@@ -28,6 +28,8 @@ async fn status(State(w): State<Shared>) -> Response {
         oldest_us: Some(NOW_US),
         newest_us: None,
         samples: BufferClass { frames: 100, unacked_frames: 11 },
+        critical: BufferClass::default(),
+        trends: BufferClass { frames: 3, unacked_frames: 2 },
         records: BufferClass { frames: 9, unacked_frames: 1 },
         records_bytes: (2048, 1 << 28),
         readers: vec![BufferReader {

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use common::IntervalSet;
 use common::api::{GapReason, HistoryGap};
 use common::wire::{Gap, GapCause};
+use common::{Class, IntervalSet};
 
 /// Frames of one incarnation that follow on each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +39,8 @@ pub struct Told {
     pub told_us: i64,
     /// When the frame before that one was cut: what has no other time was lost since then.
     pub since_us: Option<i64>,
+    /// The most important class that lost samples; none: any did.
+    pub class: Option<Class>,
 }
 
 /// A loss as history shows it.
@@ -59,7 +61,8 @@ impl Told {
     /// What a gap frame says; `rank` of the incarnation that lost, `told_us` of the frame.
     pub fn new(gap: &Gap, rank: u64, told_us: i64, since_us: Option<i64>) -> Self {
         let (seqs, times_us, samples) = (gap.seqs, gap.times_us, gap.samples);
-        Self { rank, seqs, times_us, samples, cause: reason(gap.cause), told_us, since_us }
+        let (cause, class) = (reason(gap.cause), gap.class);
+        Self { rank, seqs, times_us, samples, cause, told_us, since_us, class }
     }
 }
 
@@ -82,13 +85,14 @@ fn covers(all: &Seqs, rank: u64, first: u64, last: u64) -> bool {
     first > last || all.get(&rank).is_some_and(|seqs| seqs.contains_range(first, last))
 }
 
-/// Gaps in what gateways sent. `runs` by rank and sequence, of all incarnations that feed a twin. What was told as lost
-/// and came all the same is no gap.
-pub fn of_streams(runs: &[Run], told: &[Told]) -> Vec<HistoryGap> {
+/// Gaps in what gateways sent, for a point of a class. `runs` by rank and sequence, of all incarnations that feed a twin. What
+/// was told as lost and came all the same is no gap, and neither is what only lesser points lost.
+pub fn of_streams(runs: &[Run], told: &[Told], class: Class) -> Vec<HistoryGap> {
     // Once, and not for each hole: a box whose buffer is full for weeks has thousands of them.
     let there = by_rank(runs.iter().map(|r| (r.rank, r.first, r.last)));
     let explained = by_rank(told.iter().filter_map(|t| t.seqs.map(|(first, last)| (t.rank, first, last))));
-    let mut gaps: Vec<HistoryGap> = told.iter().filter_map(|t| of_told(runs, &there, t)).collect();
+    let lost = told.iter().filter(|t| t.class.is_none_or(|most| class >= most));
+    let mut gaps: Vec<HistoryGap> = lost.filter_map(|t| of_told(runs, &there, t)).collect();
     for pair in runs.windows(2) {
         let [a, b] = pair else { continue };
         let (Some(from), Some(to)) = (a.last_us, b.first_us) else { continue };

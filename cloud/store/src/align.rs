@@ -8,16 +8,16 @@ use std::sync::{PoisonError, RwLock};
 use cloud_core::StoreError;
 use cloud_core::align::{Column, Grid, Knot, align};
 use cloud_core::history::AlignedPoint;
-use common::TwinId;
 use common::api::{HistoryGap, Interpolation};
 use common::gaps::merge;
+use common::{Class, TwinId};
 
 use crate::bucket::{self, Bucket, Buckets};
 use crate::codec::{Row, text_of};
 use crate::compact::REMOVED;
 use crate::damage::Damage;
 use crate::db::Result;
-use crate::gaps;
+use crate::gaps::{self, Streams};
 use crate::history::{Chunk, Source, find, too_large};
 use crate::sql::Conn;
 use crate::tail::Tail;
@@ -35,8 +35,13 @@ struct Left {
     text: usize,
 }
 
-/// What a twin's gateways lost since a time, and when the last of them was heard.
-type Streams = (i64, Vec<HistoryGap>, Option<i64>);
+/// What is known of the streams that fed a twin.
+struct Fed {
+    since: i64,
+    streams: Streams,
+    /// What is made of them for points of a class.
+    gaps: HashMap<Class, Vec<HistoryGap>>,
+}
 
 pub(crate) fn aligned(
     conn: &Conn,
@@ -57,7 +62,7 @@ pub(crate) fn aligned(
     let mut source = |series| Source::new(&tx, series, tails.next().unwrap_or_default()).leaving_out(damage);
     let sources: Vec<_> = series.into_iter().map(|s| s.map(&mut source)).collect();
     let end = grid.time(grid.rows).saturating_add(grid.step_us);
-    let mut streams: HashMap<TwinId, Streams> = HashMap::new();
+    let mut all: HashMap<TwinId, Fed> = HashMap::new();
     let mut columns = Vec::with_capacity(points.len());
     let mut left = Left { samples: MOST_READ, text: MOST_TEXT };
     for (point, source) in points.iter().zip(sources) {
@@ -66,13 +71,18 @@ pub(crate) fn aligned(
             None => (Vec::new(), None),
         };
         let from = before.unwrap_or(grid.from_us).min(grid.from_us);
-        if streams.get(&point.twin).is_none_or(|(since, ..)| from < *since) {
-            let (gaps, heard) = gaps::of_twin(&tx, point.twin, (from, end))?;
-            streams.insert(point.twin, (from, gaps, heard));
-        }
-        let (_, lost, heard) = streams.get(&point.twin).cloned().unwrap_or_default();
-        let mut missing = lost;
-        missing.extend(gaps::away(heard, point.online, now));
+        let mut fed = match all.remove(&point.twin).filter(|fed| fed.since <= from) {
+            Some(fed) => fed,
+            None => Fed {
+                since: from,
+                streams: gaps::of_twin(&tx, point.twin, (from, end))?,
+                gaps: HashMap::new(),
+            },
+        };
+        let class = fed.streams.class_of(&tx, point.twin, &point.point)?;
+        let mut missing = fed.gaps.entry(class).or_insert_with(|| fed.streams.gaps_of(class)).clone();
+        missing.extend(gaps::away(fed.streams.heard, point.online, now));
+        all.insert(point.twin, fed);
         if let Some(source) = &source {
             missing.extend(gaps::removed(&tx, source.series)?);
             missing.extend(source.damaged());

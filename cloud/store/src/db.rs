@@ -27,6 +27,7 @@ pub(crate) const MIGRATIONS: &[(&str, &str)] = &[
     (include_str!("aside.sql"), ""),
     (include_str!("damaged.sql"), ""),
     (include_str!("lacking.sql"), ""),
+    (include_str!("classes.sql"), ""),
 ];
 
 /// The version since which chunks may refer to stamps.

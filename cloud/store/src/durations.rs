@@ -43,9 +43,10 @@ pub(crate) fn durations(
         let source = Source::new(&tx, series, tail.rows()?.pop().unwrap_or_default()).leaving_out(damage);
         let before = source.before(from)?;
         let since = before.as_ref().map_or(from, |row| row.t.min(from));
-        let (mut missing, heard) = gaps::of_twin(&tx, twin, (since, to))?;
+        let streams = gaps::of_twin(&tx, twin, (since, to))?;
+        let mut missing = streams.gaps(&tx, twin, point)?;
         missing.extend(gaps::removed(&tx, series)?);
-        missing.extend(gaps::away(heard, spans.online, spans.now_us));
+        missing.extend(gaps::away(streams.heard, spans.online, spans.now_us));
         let mut damaged = source.damaged();
         loop {
             let all: Vec<_> = missing.iter().chain(&damaged).cloned().collect();

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 
 use cloud_core::NewFrame;
 use cloud_core::gaps::{Run, Told, of_streams};
-use common::TwinId;
 use common::api::{GapReason, HistoryGap};
 use common::wire::{Body, Frame, FrameHeader, FrameKind, Gap};
+use common::{Class, PointSchema, TwinId};
 
 use crate::db::{Result, from_json, from_sql, to_json, to_sql};
 use crate::sql::{Conn, Row, Tx, params};
@@ -42,7 +42,7 @@ pub(crate) fn put(
     let (rank, seqs) = rank.map_or((new.rank, None), |rank| (rank, gap.seqs));
     let told = Told::new(gap, rank, cut_us(header, new.received_us), before_us);
     let sql = "INSERT INTO gaps (gateway, rank, told_rank, told_seq, told_us, since_us, first, last, from_us, to_us,
-               samples, cause) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+               samples, cause, class) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
     let values = params![
         gateway_row,
         to_sql(rank),
@@ -56,6 +56,7 @@ pub(crate) fn put(
         gap.times_us.map(|(_, to)| to),
         to_sql(gap.samples),
         to_json(&told.cause)?,
+        told.class.map(|class| to_json(&class)).transpose()?,
     ];
     tx.execute(sql, values)?;
     Ok(())
@@ -133,12 +134,40 @@ pub(crate) fn run_end_us(tx: &Conn, rank: u64, seq: u64) -> Result<Option<i64>> 
     Ok(found.flatten())
 }
 
-/// Gaps of a range in what fed a twin, and when the last frame of it was cut.
-pub(crate) fn of_twin(
-    conn: &Conn,
-    twin: TwinId,
-    range: (i64, i64),
-) -> Result<(Vec<HistoryGap>, Option<i64>)> {
+/// What is known of the streams that fed a twin.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Streams {
+    runs: Vec<Run>,
+    told: Vec<Told>,
+    /// When the last frame was cut.
+    pub(crate) heard: Option<i64>,
+}
+
+impl Streams {
+    /// The class that a point of the twin has now, as far as it matters here: where all points lack the same, it is normal.
+    pub(crate) fn class_of(&self, conn: &Conn, twin: TwinId, point: &str) -> Result<Class> {
+        if self.told.iter().all(|told| told.class.is_none()) {
+            return Ok(Class::Normal);
+        }
+        let sql = "SELECT points FROM twins WHERE twin = ?1";
+        let points: Option<String> = conn.first(sql, params![twin.to_string()], |r| r.get(0))?;
+        let points: Vec<PointSchema> = from_json("a twin's points", points.as_deref().unwrap_or("[]"))?;
+        Ok(points.iter().find(|p| *p.name == *point).map(|p| p.class).unwrap_or_default())
+    }
+
+    /// Gaps of points of a class.
+    pub(crate) fn gaps_of(&self, class: Class) -> Vec<HistoryGap> {
+        of_streams(&self.runs, &self.told, class)
+    }
+
+    /// Gaps of a point of the twin.
+    pub(crate) fn gaps(&self, conn: &Conn, twin: TwinId, point: &str) -> Result<Vec<HistoryGap>> {
+        Ok(self.gaps_of(self.class_of(conn, twin, point)?))
+    }
+}
+
+/// What fed a twin in a range.
+pub(crate) fn of_twin(conn: &Conn, twin: TwinId, range: (i64, i64)) -> Result<Streams> {
     let mut runs: BTreeMap<(u64, u64), Run> = BTreeMap::new();
     let mut told = Vec::new();
     let mut heard = None;
@@ -149,8 +178,7 @@ pub(crate) fn of_twin(
         runs.extend(of_span.into_iter().map(|run| ((run.rank, run.first), run)));
         told.extend(told_by(conn, &span, &ranks, range)?);
     }
-    let runs: Vec<Run> = runs.into_values().collect();
-    Ok((of_streams(&runs, &told), heard))
+    Ok(Streams { runs: runs.into_values().collect(), told, heard })
 }
 
 /// Nothing is known after the last word of a gateway that is not connected, nor of what is yet to come.
@@ -260,12 +288,12 @@ fn runs_of(conn: &Conn, span: &Span, window: &Window, (_, to): (i64, i64)) -> Re
 
 /// What was told of these incarnations, or of the time.
 fn told_by(conn: &Conn, span: &Span, window: &Window, (from, to): (i64, i64)) -> Result<Vec<Told>> {
-    let sql = "SELECT rank, first, last, from_us, to_us, samples, cause, told_us, since_us FROM gaps
+    let sql = "SELECT rank, first, last, from_us, to_us, samples, cause, told_us, since_us, class FROM gaps
                WHERE gateway = ?1 AND rank >= ?2 AND rank < ?3
                  AND ((rank >= ?4 AND rank <= ?5) OR (from_us < ?7 AND to_us >= ?6))";
     let bounds = params![span.gateway, span.from, span.to, window.first, window.last, from, to];
     conn.all(sql, bounds, |row| {
-        let cause: String = row.get(6)?;
+        let (cause, class): (String, Option<String>) = (row.get(6)?, row.get(9)?);
         let both = |a: Option<i64>, b: Option<i64>| a.zip(b);
         Ok(Told {
             rank: from_sql(row.get(0)?),
@@ -275,6 +303,7 @@ fn told_by(conn: &Conn, span: &Span, window: &Window, (from, to): (i64, i64)) ->
             cause: from_json("a gap's cause", &cause)?,
             told_us: row.get(7)?,
             since_us: row.get(8)?,
+            class: class.map(|class| from_json("a gap's class", &class)).transpose()?,
         })
     })
 }

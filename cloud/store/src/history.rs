@@ -97,7 +97,8 @@ pub(crate) fn history(
     if from >= to {
         return Ok(history);
     }
-    let (mut missing, heard_us) = gaps::of_twin(&tx, twin, (from, to))?;
+    let streams = gaps::of_twin(&tx, twin, (from, to))?;
+    let mut missing = streams.gaps(&tx, twin, point)?;
     if let Some(series) = series {
         let source = Source::new(&tx, series, tail.rows()?.pop().unwrap_or_default()).leaving_out(damage);
         let chunks = source.chunks(from, to)?;
@@ -121,7 +122,7 @@ pub(crate) fn history(
         let within = to.saturating_sub(from) / i64::try_from(MAX_GAPS).unwrap_or(i64::MAX);
         history.gaps = merge(history.gaps, from, to, within);
     }
-    history.heard_us = heard_us;
+    history.heard_us = streams.heard;
     Ok(history)
 }
 

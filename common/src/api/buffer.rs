@@ -62,6 +62,12 @@ pub struct BufferStatus {
     pub newest_us: Option<i64>,
     /// Frames with samples.
     pub samples: BufferClass,
+    /// Those of them of critical points; without any where the gateway does not tell.
+    #[serde(default)]
+    pub critical: BufferClass,
+    /// And of trends.
+    #[serde(default)]
+    pub trends: BufferClass,
     /// Events, alarms, audit, steps of commands, gaps.
     pub records: BufferClass,
     /// Bytes of segments that hold only records, and most that they may have.

@@ -136,10 +136,13 @@ pub struct LinkUse {
     /// What is left of the month's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub month_left: Option<u64>,
-    /// Why samples are held back in the buffer now. Alarms, events, commands and audit go all the same.
+    /// Why samples are held back in the buffer now. Alarms, events, commands, audit and critical samples go all the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<LinkHold>,
-    /// Since when, UTC us.
+    /// Whether trends are held back, because of the budget no more is left than other points may need.
+    #[serde(default)]
+    pub trends_held: bool,
+    /// Since when samples are, UTC us.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_since_us: Option<i64>,
     /// Until when, unless something changes, UTC us.

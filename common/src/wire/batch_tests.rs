@@ -105,6 +105,7 @@ fn what_does_not_belong_is_given_back() {
         times_us: None,
         samples: 1,
         cause: crate::wire::GapCause::Overrun,
+        class: None,
     };
     let gap = Frame { header: frame(2, vec![]).header, body: Body::Gap(gap) };
     assert_eq!(*batch.push(gap.clone()).unwrap_err(), gap);

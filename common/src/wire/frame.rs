@@ -12,6 +12,7 @@ use super::samples::{decode_samples, encode_samples};
 use super::waveform::Waveform;
 use crate::alarm::AlarmView;
 use crate::bytes::{DecodeError, Reader, pack};
+use crate::class::Class;
 use crate::columns::{Columns, put_table, take_columns, take_table};
 use crate::command::{CommandUpdate, DesiredUpdate, LogEntry};
 use crate::ids::{Incarnation, SchemaHash};
@@ -101,6 +102,9 @@ pub struct Gap {
     pub samples: u64,
     /// Why.
     pub cause: GapCause,
+    /// The most important class that lost samples by it: points of a more important one lost none. None: any did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<Class>,
 }
 
 /// One row of samples. As `Sample`; the frame's schema gives the point's number its meaning.
@@ -248,7 +252,14 @@ impl Frame {
         let samples = wave.values.len() as u64;
         let times_us = Some(wave.times_us());
         // Of the first causes, so that every cloud reads it.
-        let gap = Gap { incarnation: None, seqs: None, times_us, samples, cause: GapCause::Other.as_first() };
+        let gap = Gap {
+            incarnation: None,
+            seqs: None,
+            times_us,
+            samples,
+            cause: GapCause::Other.as_first(),
+            class: None,
+        };
         Some(Self { header, body: Body::Gap(gap) }.encode_first())
     }
 

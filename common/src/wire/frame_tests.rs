@@ -109,6 +109,7 @@ fn the_other_kinds_are_read_back() {
         times_us: None,
         samples: 7,
         cause: GapCause::Quota,
+        class: None,
     };
     for body in [Body::Event(entry.clone()), Body::Audit(entry), Body::Gap(gap)] {
         let frame = Frame { header, body };

@@ -1,6 +1,7 @@
 //! What is missing, for people.
 
 use super::frame::{Gap, GapCause};
+use crate::class::Class;
 use crate::clock::format_us;
 use crate::command::{LogEntry, Severity};
 use crate::ids::GatewayId;
@@ -23,6 +24,11 @@ impl Gap {
             GapCause::Other => "a cause that this version does not know",
         };
         let mut parts = vec![format!("data lost, {cause}")];
+        parts.extend(match self.class {
+            None | Some(Class::Critical) => None,
+            Some(Class::Normal) => Some("of points that are not critical".to_owned()),
+            Some(Class::Trend) => Some("of trends".to_owned()),
+        });
         if let Some((first, last)) = self.seqs {
             let of = self.incarnation.map(|i| format!(" of incarnation {i}")).unwrap_or_default();
             parts.push(format!("frames {first} to {last}{of}"));
@@ -58,6 +64,7 @@ mod tests {
             times_us: None,
             samples,
             cause: GapCause::DiskFull,
+            class: None,
         };
         let told = |gap: Gap| gap.entry(&"box1".parse().unwrap(), 5).detail;
         assert_eq!(told(gap(1, None)), "data lost, disk full, 1 sample");

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use common::api::BufferHealth;
 use common::command::CommandUpdate;
 use common::wire::{Body, Known, Snapshot, StreamRange};
-use common::{Incarnation, IntervalSet, SchemaHash};
+use common::{Classes, Incarnation, IntervalSet, SchemaHash};
 use tokio::sync::watch;
 
 use crate::registry::Registry;
@@ -114,6 +114,11 @@ pub trait FrameLog: Send + Sync {
 
     /// Hashes of the schemas that the frames in the log refer to, the current one last.
     fn schemas(&self) -> Vec<SchemaHash>;
+
+    /// Classes of the points of a schema that it holds frames of, or of the current one.
+    fn classes(&self, _schema: SchemaHash) -> Classes {
+        Classes::default()
+    }
 
     /// Canonical JSON of a schema.
     fn schema_json(&self, hash: SchemaHash) -> Option<Vec<u8>>;

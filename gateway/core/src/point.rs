@@ -210,10 +210,10 @@ impl Shared {
 
 /// A number that kinds which are the same share, and others hardly ever.
 fn digest(kind: &PointKind) -> u64 {
-    let PointKind { value_type, unit, description, access, setpoint, stale_ms, labels, .. } = kind;
+    let PointKind { value_type, unit, description, access, setpoint, stale_ms, labels, class, .. } = kind;
     let numbers = [kind.range_min, kind.range_max, kind.write_min, kind.write_max];
     let mut hash = DefaultHasher::new();
-    (unit, description, setpoint, stale_ms).hash(&mut hash);
+    (unit, description, setpoint, stale_ms, class).hash(&mut hash);
     (*value_type as u8, *access as u8).hash(&mut hash);
     numbers.map(|n| n.map(f64::to_bits)).hash(&mut hash);
     labels.iter().for_each(|l| (l.value, &l.text).hash(&mut hash));

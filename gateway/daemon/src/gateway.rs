@@ -20,6 +20,7 @@ use crate::VERSION;
 use crate::api::{self, Admission, Api, Endpoints, Shown};
 use crate::config::Config;
 use crate::opcua;
+use crate::options::{store_options, uplink_options};
 #[cfg(feature = "publish")]
 use crate::publishing;
 use crate::pushed::Pushed;
@@ -30,7 +31,7 @@ use crate::starting::Starting;
 use crate::starts;
 use crate::unknown;
 use crate::vitals::Vitals;
-use crate::wiring::{Wiring, store_options, uplink_options};
+use crate::wiring::Wiring;
 
 /// Name of the uplink's part.
 pub(crate) const UPLINK: &str = "uplink";

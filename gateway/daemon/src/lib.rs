@@ -30,6 +30,7 @@ mod lines;
 mod notes;
 #[cfg_attr(not(feature = "opcua-server"), path = "no_opcua.rs")]
 mod opcua;
+mod options;
 mod parts;
 #[cfg(feature = "publish")]
 mod publishing;

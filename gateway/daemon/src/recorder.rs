@@ -9,7 +9,7 @@ use common::api::BufferHealth;
 use common::command::{CommandUpdate, LogEntry};
 use common::supervise::PartError;
 use common::wire::{Body, Frame, Known, Snapshot, StreamRange};
-use common::{Drain, Incarnation, IntervalSet, PointId, SchemaHash};
+use common::{Classes, Drain, Incarnation, IntervalSet, PointId, SchemaHash};
 use gateway_core::{FrameId, FrameLog, Lacking, LogError, Registry, Watermark};
 use gateway_store::Store;
 use tokio::sync::watch;
@@ -329,6 +329,10 @@ impl FrameLog for Recorder {
 
     fn schemas(&self) -> Vec<SchemaHash> {
         self.store.schemas()
+    }
+
+    fn classes(&self, schema: SchemaHash) -> Classes {
+        self.store.classes(schema)
     }
 
     fn schema_json(&self, hash: SchemaHash) -> Option<Vec<u8>> {

@@ -1,5 +1,4 @@
-//! The steps of the start, one group of parts each. Options of the parts are made from the configuration here and
-//! nowhere else.
+//! The steps of the start, one group of parts each.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -20,10 +19,9 @@ use gateway_pipeline::Pipeline;
 use gateway_store::{FeedOptions, Store};
 use tokio::sync::{Mutex, mpsc, watch};
 
-use crate::VERSION;
 use crate::alarms::Desk;
 use crate::broker::Handle as BrokerHandle;
-use crate::config::{Config, Overflow, Publish};
+use crate::config::{Config, Publish};
 use crate::derived::{Derived, Notes};
 use crate::drivers::{Drivers, planned};
 use crate::gateway::StartError;
@@ -305,47 +303,6 @@ pub(crate) struct FieldLeft {
     pub(crate) writers: HashMap<usize, Arc<dyn DeviceWriter>>,
     pub(crate) drivers: Drivers,
     pub(crate) switch: mpsc::Sender<Switch>,
-}
-
-pub(crate) fn store_options(config: &Config) -> gateway_store::Options {
-    let buffer = &config.buffer;
-    let age = |hours: u64| (hours > 0).then(|| Duration::from_secs(hours * 3600));
-    gateway_store::Options {
-        quota_bytes: buffer.quota_mb << 20,
-        sync_interval: Duration::from_millis(buffer.sync_ms),
-        segment_bytes: buffer.segment_kb.map_or(buffer.segment_mb << 20, |kb| kb << 10),
-        ring: buffer.keep_acked,
-        records_bytes: Some((buffer.quota_mb << 20) / 100 * buffer.records_percent),
-        max_age: age(buffer.max_age_h),
-        records_max_age: age(buffer.records_max_age_h),
-        overflow: match buffer.overflow {
-            Overflow::DropOldest => gateway_store::Overflow::DropOldest,
-            Overflow::DropNewest => gateway_store::Overflow::DropNewest,
-        },
-        keys: config.buffer_keys.clone(),
-        ..gateway_store::Options::new(config.data_dir.join("buffer"))
-    }
-}
-
-pub(crate) fn uplink_options(config: &Config) -> Option<gateway_sync::Options> {
-    let uplink = config.uplink.as_ref()?;
-    let url = uplink.url.clone();
-    let tls = url.tls.then(|| gateway_sync::Tls { ca_file: uplink.ca_file.clone() });
-    Some(gateway_sync::Options {
-        tls,
-        username: uplink.username.clone(),
-        password: uplink.password.clone(),
-        enrolment: uplink.enrolment.clone().map(|e| (gateway_sync::EnrolmentFolder::of(&config.data_dir), e)),
-        follows: uplink.follows,
-        version: VERSION.to_owned(),
-        window_bytes: uplink.window_bytes,
-        machine: std::fs::read_to_string(&uplink.machine_id_file)
-            .ok()
-            .and_then(|id| gateway_sync::machine_hash(&id)),
-        max_delay: uplink.max_delay,
-        plan: uplink.plan.clone(),
-        ..gateway_sync::Options::new(url, config.tenant.clone(), config.id.clone())
-    })
 }
 
 /// The gateway as a client of OPC UA servers, with the certificate and the trusted ones that it has as a server.

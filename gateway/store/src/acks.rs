@@ -75,6 +75,7 @@ impl Inner {
                     times_us: None,
                     samples: 0,
                     cause: GapCause::CloudLost,
+                    class: None,
                 });
             }
         }

@@ -1,4 +1,4 @@
-//! From the bus into the log: cuts frames of samples within a bounded time.
+//! From the bus into the log: cuts frames of samples within a bounded time, each of points of one class.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use common::supervise::PartError;
 use common::wire::{Body, Gap, GapCause};
-use common::{Drain, Sample};
+use common::{Class, Classes, Drain, Sample};
 use gateway_core::{FrameLog, Item, LogError, Reader};
 use tokio::time::Instant;
 
@@ -21,6 +21,8 @@ const TOGETHER: usize = 64;
 pub struct FeedOptions {
     /// A frame is cut at most this long after its first sample. Default 10 ms.
     pub frame: Duration,
+    /// The same for trends: few frames of many samples, since each is a hole between the others once it is dropped. Default 1 s.
+    pub trend_frame: Duration,
     /// And at so many samples. Default 4000, at most 4096.
     pub max_samples: usize,
     /// The bus's count of what this reader was too slow for; told in the log as gaps.
@@ -31,7 +33,13 @@ pub struct FeedOptions {
 
 impl Default for FeedOptions {
     fn default() -> Self {
-        Self { frame: Duration::from_millis(10), max_samples: 4000, overruns: None, too_large: None }
+        Self {
+            frame: Duration::from_millis(10),
+            trend_frame: Duration::from_secs(1),
+            max_samples: 4000,
+            overruns: None,
+            too_large: None,
+        }
     }
 }
 
@@ -46,20 +54,20 @@ pub async fn feed(
     options: FeedOptions,
     drain: Drain,
 ) -> Result<(), PartError> {
-    let mut cutter = Cutter { rows: Vec::new(), bytes: 0, since: None, told: 0, log, options };
+    let mut cutter = Cutter::new(log, options);
     let mut stop = pin!(drain.started());
     // Set anew once a frame and not once a batch: each earlier time wakes the timers' thread.
     let mut due = pin!(tokio::time::sleep(Duration::ZERO));
     let mut due_of = None;
     loop {
-        if due_of != cutter.since {
-            due_of = cutter.since;
-            due_of.into_iter().for_each(|since| due.as_mut().reset(since + cutter.options.frame));
+        if due_of != cutter.due() {
+            due_of = cutter.due();
+            due_of.into_iter().for_each(|at| due.as_mut().reset(at));
         }
         tokio::select! {
             biased;
             () = &mut stop => break,
-            () = &mut due, if due_of.is_some() => cutter.cut()?,
+            () = &mut due, if due_of.is_some() => cutter.cut_due()?,
             item = reader.next() => match item {
                 Some(item) => cutter.item(&item)?,
                 None => break,
@@ -74,14 +82,23 @@ pub async fn feed(
     while let Some(item) = reader.try_next() {
         cutter.item(&item)?;
     }
-    cutter.cut()?;
+    cutter.cut_all()?;
     Ok(())
 }
 
-struct Cutter {
+/// Samples of one class on their way into a frame.
+#[derive(Default)]
+struct Lot {
     rows: Vec<Sample>,
     bytes: usize,
-    since: Option<Instant>,
+    /// When it is to be cut; none: it is empty.
+    due: Option<Instant>,
+}
+
+struct Cutter {
+    /// In the order of classes.
+    lots: [Lot; 3],
+    classes: Classes,
     /// Overruns that were told.
     told: u64,
     log: Arc<dyn FrameLog>,
@@ -89,13 +106,44 @@ struct Cutter {
 }
 
 impl Cutter {
+    fn new(log: Arc<dyn FrameLog>, options: FeedOptions) -> Self {
+        let mut cutter =
+            Self { lots: Default::default(), classes: Classes::default(), told: 0, log, options };
+        cutter.look_up_classes();
+        cutter
+    }
+
+    fn look_up_classes(&mut self) {
+        self.classes = self.log.schemas().last().map(|hash| self.log.classes(*hash)).unwrap_or_default();
+    }
+
+    /// When the next frame is to be cut.
+    fn due(&self) -> Option<Instant> {
+        self.lots.iter().filter_map(|lot| lot.due).min()
+    }
+
+    fn cut_due(&mut self) -> Result<(), LogError> {
+        let now = Instant::now();
+        for at in 0..self.lots.len() {
+            if self.lots[at].due.is_some_and(|due| due <= now) {
+                self.cut(at)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn cut_all(&mut self) -> Result<(), LogError> {
+        (0..self.lots.len()).try_for_each(|at| self.cut(at))
+    }
+
     fn item(&mut self, item: &Item) -> Result<(), LogError> {
         match item {
             Item::Batch(batch) => self.take(batch),
             // A frame is of one schema: what came before is cut first.
             Item::Registry(registry) => {
-                self.cut()?;
+                self.cut_all()?;
                 self.log.renew(registry);
+                self.look_up_classes();
                 Ok(())
             }
         }
@@ -111,28 +159,32 @@ impl Cutter {
                 }
                 continue;
             }
-            if self.bytes + size > MAX_ROWS_BYTES {
-                self.cut()?;
+            let class = self.classes.of_point(sample.point);
+            if self.lots[class as usize].bytes + size > MAX_ROWS_BYTES {
+                self.cut(class as usize)?;
             }
-            self.since.get_or_insert_with(Instant::now);
-            self.bytes += size;
-            self.rows.push(sample.clone());
-            if self.rows.len() >= self.options.max_samples.clamp(1, common::wire::MAX_SAMPLES_PER_FRAME) {
-                self.cut()?;
+            let within = if class == Class::Trend { self.options.trend_frame } else { self.options.frame };
+            let lot = &mut self.lots[class as usize];
+            lot.due.get_or_insert_with(|| Instant::now() + within);
+            lot.bytes += size;
+            lot.rows.push(sample.clone());
+            if lot.rows.len() >= self.options.max_samples.clamp(1, common::wire::MAX_SAMPLES_PER_FRAME) {
+                self.cut(class as usize)?;
             }
         }
         Ok(())
     }
 
-    fn cut(&mut self) -> Result<(), LogError> {
-        self.since = None;
-        self.bytes = 0;
-        if self.rows.is_empty() {
+    fn cut(&mut self, at: usize) -> Result<(), LogError> {
+        let lot = &mut self.lots[at];
+        lot.due = None;
+        lot.bytes = 0;
+        if lot.rows.is_empty() {
             return Ok(());
         }
         // The next frame will be about as large.
-        let next = Vec::with_capacity(self.rows.len());
-        let rows = std::mem::replace(&mut self.rows, next);
+        let next = Vec::with_capacity(lot.rows.len());
+        let rows = std::mem::replace(&mut lot.rows, next);
         self.append(Body::Samples(rows))
     }
 
@@ -155,6 +207,13 @@ impl Cutter {
         }
         tracing::warn!(samples, "buffer was too slow for the bus");
         let cause = GapCause::Overrun;
-        self.append(Body::Gap(Gap { incarnation: None, seqs: None, times_us: None, samples, cause }))
+        self.append(Body::Gap(Gap {
+            incarnation: None,
+            seqs: None,
+            times_us: None,
+            samples,
+            cause,
+            class: None,
+        }))
     }
 }

@@ -9,10 +9,11 @@ use common::IntervalSet;
 use common::wire::GapCause;
 use tokio::time::Instant;
 
+use crate::contents::{Contents, FrameRef};
 use crate::disk::Disk;
 use crate::inner::lock;
 use crate::retain::{Losses, tell};
-use crate::segment::{Active, FrameRef, Segment, rewritten};
+use crate::segment::{Active, Segment, rewritten};
 use crate::writer::{WRITE_BYTES, Writer};
 
 /// After so many refusals a segment counts as staying; at once if the disk is full.
@@ -125,8 +126,7 @@ impl Writer {
             let before = shared.segments[..at].iter().rfind(|s| s.incarnation == segment.incarnation);
             let fits = |s: &&Segment| {
                 merge
-                    && segment.only_records()
-                    && s.only_records()
+                    && is_alike(&segment.contents, &s.contents, self.inner.options.segment_bytes / 2)
                     && s.closed
                     && s.schema == segment.schema
                     && s.bytes < self.inner.options.segment_bytes / 2
@@ -209,11 +209,20 @@ impl Writer {
     }
 }
 
+/// Whether what is left of a segment goes with what is left of the one before: of one rank, so that it is dropped together as
+/// well. `small`: more than that of ordinary samples stays by itself.
+fn is_alike(own: &Contents, before: &Contents, small: u64) -> bool {
+    let rank = |c: &Contents| (c.only_records(), c.only_kept(), c.trends() == 0);
+    let (_, is_kept, is_without_trends) = rank(own);
+    rank(own) == rank(before)
+        && (is_kept || (is_without_trends && own.end.saturating_sub(own.trend_bytes) < small))
+}
+
 /// Writes what is present of a segment into another, not all of it in memory at once.
 fn copy(disk: &dyn Disk, from: &Segment, to: &mut Active, read: &mut IntervalSet) -> io::Result<()> {
     let mut written = Ok(());
     from.frames(disk, |seq, bytes| {
-        to.push(FrameRef::of(seq, &bytes), None);
+        to.push(FrameRef::of(seq, &bytes, from.contents.class_of(seq)), None);
         read.insert(seq);
         if to.pending() >= WRITE_BYTES {
             written = to.write();

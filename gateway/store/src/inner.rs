@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use common::wire::{Body, Frame, FrameHeader, FrameKind, Gap, GapCause, Known};
-use common::{Clock, Incarnation, IntervalSet, Sample, SchemaHash};
+use common::{Class, Classes, Clock, Incarnation, IntervalSet, Sample, SchemaHash};
 use gateway_core::{FrameId, LogError, Points, Registry, Watermark};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -45,6 +45,8 @@ pub(crate) struct Appender {
     /// The generation that frames are of now.
     pub(crate) registry: Arc<Registry>,
     pub(crate) stamps: Stamps,
+    /// Of the generation's points.
+    pub(crate) classes: Classes,
 }
 
 /// How far the writer came.
@@ -201,7 +203,8 @@ impl Shared {
         }
         for (incarnation, run) in untold {
             let (incarnation, seqs) = (Some(incarnation), Some(run));
-            let gap = Gap { incarnation, seqs, times_us: None, samples: 0, cause: GapCause::Damaged };
+            let gap =
+                Gap { incarnation, seqs, times_us: None, samples: 0, cause: GapCause::Damaged, class: None };
             self.retell(gap, false);
         }
     }
@@ -254,19 +257,21 @@ impl Shared {
         let full = self.gaps.len() >= MAX_GAPS;
         let continues = |(other, _): &&mut (Gap, bool)| {
             let same = other.incarnation == gap.incarnation && other.cause == gap.cause;
-            same && match (other.seqs, gap.seqs) {
-                (Some((a, b)), Some((first, last))) => {
-                    full || (first <= b.saturating_add(1) && a <= last.saturating_add(1))
+            same && (full || other.class == gap.class)
+                && match (other.seqs, gap.seqs) {
+                    (Some((a, b)), Some((first, last))) => {
+                        full || (first <= b.saturating_add(1) && a <= last.saturating_add(1))
+                    }
+                    (None, None) => true,
+                    _ => false,
                 }
-                (None, None) => true,
-                _ => false,
-            }
         };
         let Some((other, with_event)) = self.gaps.iter_mut().rev().find(continues) else {
             self.gaps.push((gap, event));
             return;
         };
         *with_event |= event;
+        other.class = other.class.min(gap.class);
         other.samples += gap.samples;
         other.times_us = widen(other.times_us, gap.times_us);
         if let (Some((a, b)), Some((first, last))) = (other.seqs, gap.seqs) {
@@ -301,6 +306,7 @@ impl Inner {
         let changes = registry.changes_since(&appender.registry);
         appender.table.renew(&changes, registry.slots());
         appender.registry = registry.clone();
+        appender.classes = Classes::of(registry.schema());
         let mut shared = lock(&self.shared);
         let Shared { generations, tail, .. } = &mut *shared;
         generations.retain(|g| g.hash() != registry.hash() && tail.names(g.hash()));
@@ -341,7 +347,8 @@ impl Inner {
         if let Body::Samples(rows) = &body {
             appender.table.update(rows);
         }
-        self.make_room(&body, times)?;
+        let class = appender.classes.of_body(&body);
+        self.make_room(&body, class, times)?;
         let seq = appender.head + 1;
         let cut_us = cut.utc_us;
         let header = FrameHeader {
@@ -374,6 +381,7 @@ impl Inner {
             bytes,
             schema: header.schema,
             kind,
+            class,
             times,
             cut_us,
             synchronised: header.synchronised,
@@ -392,7 +400,7 @@ impl Inner {
 
     /// Whether the tail can take the frame; if not, its loss is counted. What is not samples may use a
     /// quarter more than samples may, and gaps always fit: they are few.
-    fn make_room(&self, body: &Body, times: Option<(i64, i64)>) -> Result<(), LogError> {
+    fn make_room(&self, body: &Body, class: Class, times: Option<(i64, i64)>) -> Result<(), LogError> {
         let limit = self.options.tail_bytes;
         let limit = match body {
             body if is_measured(body) => limit,
@@ -400,7 +408,7 @@ impl Inner {
             _ => limit + limit / 4,
         };
         let mut shared = lock(&self.shared);
-        if shared.refusing && is_measured(body) {
+        if shared.refusing && is_measured(body) && class != Class::Critical {
             shared.over.add(body, times);
             return Err(LogError::Write {
                 detail: "the quota is reached and the oldest are to stay".to_owned(),

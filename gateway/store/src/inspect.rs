@@ -10,6 +10,7 @@ use common::wire::{Body, Frame};
 use common::{IntervalSet, PointId, Sample, Schema, SchemaHash};
 use gateway_core::FrameLog;
 
+use crate::contents::Kinds;
 use crate::inner::{Shared, lock};
 use crate::recover::Unread;
 use crate::segment::Segment;
@@ -35,19 +36,18 @@ impl Store {
         let (files, bytes, since_start) = self.quarantine.count();
         let options = &self.inner.options;
         let shared = lock(&self.inner.shared);
-        let mut classes = [BufferClass::default(); 2];
+        let kinds = [Kinds::SAMPLES, Kinds::CRITICAL, Kinds::TRENDS, Kinds::RECORDS];
+        let mut classes = [BufferClass::default(); 4];
         let none = IntervalSet::new();
         for segment in &shared.segments {
             let acked = shared.acked.get(&segment.incarnation).unwrap_or(&none);
-            let present = &segment.contents.present;
-            let samples = present.minus(&segment.contents.kept);
-            for (class, seqs) in
-                classes.iter_mut().zip([&samples, &present.intersection(&segment.contents.kept)])
-            {
+            for (class, kinds) in classes.iter_mut().zip(kinds) {
+                let seqs = segment.contents.of_kinds(kinds);
                 class.frames += seqs.len();
                 class.unacked_frames += seqs.minus_len(acked);
             }
         }
+        let [samples, critical, trends, of_records] = classes;
         let records = shared.segments.iter().filter(|s| s.only_records()).map(|s| s.bytes).sum();
         let loss = |d: &crate::inner::Dropped| BufferLoss { frames: d.frames, samples: d.samples };
         let tail_newest = shared.tail.after(0).last().map(|f| f.cut_us);
@@ -55,8 +55,10 @@ impl Store {
             segments: shared.segments.len() as u64,
             oldest_us: shared.segments.iter().find_map(|s| s.cut_us(0)),
             newest_us: tail_newest.or_else(|| shared.segments.last().and_then(|s| s.cut_us(u64::MAX))),
-            samples: classes[0],
-            records: classes[1],
+            samples,
+            critical,
+            trends,
+            records: of_records,
             records_bytes: (records, options.records_quota()),
             readers: self.readers(&shared, &health),
             quarantine: BufferQuarantine { files, bytes, since_start },

@@ -13,6 +13,7 @@
 mod acks;
 mod blocks;
 mod commands;
+mod contents;
 pub mod disk;
 mod encrypt;
 mod feed;

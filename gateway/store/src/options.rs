@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::contents::Kinds;
 use crate::disk::{Disk, SystemDisk};
 use crate::encrypt::Keys;
 
@@ -18,8 +19,8 @@ pub enum Overflow {
     DropNewest,
 }
 
-/// How the buffer is set up. Frames are of two classes: samples, and records (events, alarms, audit, steps of commands,
-/// gaps).
+/// How the buffer is set up. Frames are samples, each of one class of points, or records (events, alarms, audit, steps of
+/// commands, gaps).
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Its folder; made if absent. One process at a time.
@@ -29,11 +30,20 @@ pub struct Options {
     /// Most bytes of them for segments that hold only records, so that a flood of events cannot expel all samples.
     /// Default a quarter of the quota, at least a segment, at most all of the quota.
     pub records_bytes: Option<u64>,
-    /// Samples go at this age, whether the cloud has them or not. Default: never. Age is that of the clock at the
+    /// Samples of normal points go at this age, whether the cloud has them or not. Default: never. Age is that of the clock at the
     /// frame's cut: what was cut by a clock that was not synchronised has none, and while it is not now, nothing has.
     pub max_age: Option<Duration>,
     /// The same for records. Default: never.
     pub records_max_age: Option<Duration>,
+    /// Most bytes of segments that hold critical samples and no lesser ones. Default a quarter of the quota, at least a segment, at
+    /// most all of the quota.
+    pub critical_bytes: Option<u64>,
+    /// Most bytes of trends. Default: what the others leave.
+    pub trend_bytes: Option<u64>,
+    /// As `max_age`, of critical samples. Default: never.
+    pub critical_max_age: Option<Duration>,
+    /// As `max_age`, of trends. Default: never.
+    pub trend_max_age: Option<Duration>,
     /// What goes when the quota is reached. Default: the oldest samples.
     pub overflow: Overflow,
     /// A frame is on disk at most this long after its append. Default and most: 100 ms.
@@ -63,6 +73,10 @@ impl Options {
             records_bytes: None,
             max_age: None,
             records_max_age: None,
+            critical_bytes: None,
+            trend_bytes: None,
+            critical_max_age: None,
+            trend_max_age: None,
             overflow: Overflow::DropOldest,
             sync_interval: Duration::from_millis(100),
             segment_bytes: 16 << 20,
@@ -88,6 +102,26 @@ impl Options {
         self.records_bytes.unwrap_or(self.quota_bytes / 4).clamp(self.segment_bytes, self.quota_bytes)
     }
 
+    /// Most bytes of segments that hold nothing less than critical samples.
+    pub(crate) fn critical_quota(&self) -> u64 {
+        self.critical_bytes.unwrap_or(self.quota_bytes / 4).clamp(self.segment_bytes, self.quota_bytes)
+    }
+
+    /// Most bytes of trends, if they have a bound of their own.
+    pub(crate) fn trend_quota(&self) -> Option<u64> {
+        self.trend_bytes.filter(|bytes| *bytes < self.quota_bytes)
+    }
+
+    /// At which age each kind goes.
+    pub(crate) fn ages(&self) -> Ages {
+        Ages {
+            records: self.records_max_age,
+            critical: self.critical_max_age,
+            normal: self.max_age,
+            trend: self.trend_max_age,
+        }
+    }
+
     /// What is kept in reserve for telling what a full disk costs.
     pub(crate) fn reserve_bytes(&self) -> u64 {
         (self.quota_bytes / 64).min(1 << 20)
@@ -96,6 +130,28 @@ impl Options {
     /// Most bytes of damaged files that are kept.
     pub(crate) fn quarantine_bytes(&self) -> u64 {
         (self.quota_bytes / 16).max(2 * self.segment_bytes)
+    }
+}
+
+/// At which age frames go, by kind; none: never.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ages {
+    records: Option<Duration>,
+    critical: Option<Duration>,
+    normal: Option<Duration>,
+    trend: Option<Duration>,
+}
+
+impl Ages {
+    /// The least.
+    pub(crate) fn least(self) -> Option<Duration> {
+        [self.records, self.critical, self.normal, self.trend].into_iter().flatten().min()
+    }
+
+    /// Of which kinds something is so.
+    pub(crate) fn map(self, is: impl Fn(Option<Duration>) -> bool) -> Kinds {
+        let Self { records, critical, normal, trend } = self;
+        Kinds { records: is(records), critical: is(critical), normal: is(normal), trend: is(trend) }
     }
 }
 

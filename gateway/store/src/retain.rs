@@ -1,7 +1,8 @@
 //! Retention: what goes when the quota is reached, the disk is full, or something is too old. First whole segments
 //! that the cloud has, oldest first, those that another reader still wants after the others; then unacknowledged
-//! samples, oldest first; records (events, alarms, audit, commands) have a share of their own, within which they stay
-//! when the samples of their segment go.
+//! trends, oldest first, as far as dropping them gives room that is worth the writing; then normal samples. Critical ones, and
+//! records (events, alarms, audit, commands), have a share of their own each, within which they stay when other samples of their
+//! segment go.
 //!
 //! In this order, so that a power cut at any moment costs nothing untold: that the numbers are gone and the gap is to be
 //! told is noted on disk (`gone`), the segment is removed or written anew with what stays, the gap is told in the log, the
@@ -9,14 +10,15 @@
 
 use std::time::Duration;
 
-use common::IntervalSet;
 use common::wire::{Body, Frame, FrameKind, Gap, GapCause};
+use common::{Class, IntervalSet};
 use tokio::time::Instant;
 
+use crate::contents::{FrameRef, Kinds};
 use crate::inner::{Shared, is_measured, lock, source_times, widen};
 use crate::options::Overflow;
 use crate::order::Dropped;
-use crate::segment::{FrameRef, Segment};
+use crate::segment::Segment;
 use crate::writer::Writer;
 
 /// Many restarts make many small segments; more than this are not kept.
@@ -35,10 +37,10 @@ const LOOK_MOST: Duration = Duration::from_secs(60);
 /// Which frames of a segment go.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Which {
-    /// Samples, and what the cloud has.
-    Samples,
-    Records,
-    All,
+    /// Those of some kinds, and what the cloud has.
+    Kinds(Kinds),
+    /// Those of some kinds; what the cloud has of others stays.
+    Old(Kinds),
     /// Samples that a synchronised clock cut within these times.
     Cut(i64, i64),
 }
@@ -55,7 +57,7 @@ impl Writer {
     pub(crate) fn retain(&mut self) {
         self.free_unneeded();
         self.expire();
-        self.shrink(self.quota() - self.share_of_records(), GapCause::Quota);
+        self.shrink(self.quota() - self.share_of_kept(), GapCause::Quota);
         // What the disk refuses is said there and tried again.
         let _ = self.commit();
     }
@@ -118,11 +120,13 @@ impl Writer {
 
     /// What is too old goes.
     fn expire(&mut self) {
-        let options = &self.inner.options;
-        let (samples, records) = (options.max_age, options.records_max_age);
-        let least = samples.into_iter().chain(records).min();
-        self.look_at = least.map(|l| Instant::now() + (l / 4).clamp(LOOK_LEAST, LOOK_MOST));
-        if (samples.is_none() && records.is_none()) || !self.inner.clock.is_synchronised() {
+        let ages = self.inner.options.ages();
+        let Some(least) = ages.least() else {
+            self.look_at = None;
+            return;
+        };
+        self.look_at = Some(Instant::now() + (least / 4).clamp(LOOK_LEAST, LOOK_MOST));
+        if !self.inner.clock.is_synchronised() {
             return;
         }
         let now_us = self.inner.clock.now_us();
@@ -130,7 +134,7 @@ impl Writer {
             |age: Duration| now_us.saturating_sub(i64::try_from(age.as_micros()).unwrap_or(i64::MAX));
         // So that a trickle of frames does not keep a segment open for longer than they are to stay.
         let oldest = self.active.as_ref().and_then(|a| a.segment.cut_us(0));
-        if let (Some(oldest), Some(least)) = (oldest, least)
+        if let Some(oldest) = oldest
             && oldest < before(least / 4)
             && let Err(error) = self.roll()
         {
@@ -140,19 +144,18 @@ impl Writer {
         let active = self.active_ordinal();
         let old: Vec<(Segment, Which)> = {
             let shared = lock(&self.inner.shared);
-            let too_old = |s: &&Segment, age: Option<Duration>| {
-                let free = Some(s.ordinal) != active && !self.condemned.contains(&s.ordinal);
-                free && age.is_some_and(|age| s.contents.newest_us.is_some_and(|at| at < before(age)))
-            };
             let which = |s: &Segment| {
-                let records_go = too_old(&s, records) && !s.contents.present.is_disjoint(&s.contents.kept);
-                let samples_go = too_old(&s, samples) && !s.only_records();
-                match (records_go, samples_go) {
-                    (true, true) => Some(Which::All),
-                    (true, false) => Some(Which::Records),
-                    (false, true) => Some(Which::Samples),
-                    (false, false) => None,
+                if Some(s.ordinal) == active || self.condemned.contains(&s.ordinal) {
+                    return None;
                 }
+                let newest_us = s.contents.newest_us?;
+                let old = ages.map(|age| age.is_some_and(|age| newest_us < before(age)));
+                if old == Kinds::default() || s.contents.of_kinds(old).is_empty() {
+                    return None;
+                }
+                // What the cloud has goes with samples, and stays when only records go.
+                let samples = old.critical || old.normal || old.trend;
+                Some(if samples { Which::Kinds(old) } else { Which::Old(old) })
             };
             shared.segments.iter().filter_map(|s| Some((s.clone(), which(s)?))).collect()
         };
@@ -166,7 +169,15 @@ impl Writer {
         while let Some(victim) = self.victim(target, &acked, cause) {
             match victim {
                 Victim::Acked(segment) => acked.push(segment),
-                Victim::Lossy(segment, which) => drop(self.condemn(&segment, which, cause)),
+                Victim::Lossy(segment, which) => {
+                    let is_costly =
+                        !segment.contents.only_kept() && matches!(which, Which::Kinds(k) if !k.normal);
+                    self.condemn(&segment, which, cause);
+                    // Most of it is written anew: what waits for the disk comes between, and then the next.
+                    if is_costly && cause == GapCause::Quota {
+                        break;
+                    }
+                }
             }
         }
         self.remove(&acked);
@@ -176,15 +187,21 @@ impl Writer {
         }
     }
 
-    /// What records still may take is theirs where samples are refused: records are taken then.
-    fn share_of_records(&self) -> u64 {
-        if self.inner.options.overflow != Overflow::DropNewest {
+    /// What records and critical samples still may take is theirs where other samples are refused: they are taken then.
+    fn share_of_kept(&self) -> u64 {
+        let options = &self.inner.options;
+        if options.overflow != Overflow::DropNewest {
             return 0;
         }
-        let most = self.inner.options.records_quota().min(self.quota() / 2);
+        let quota = self.quota();
         let shared = lock(&self.inner.shared);
-        let records: u64 = shared.segments.iter().filter(|s| s.only_records()).map(|s| s.bytes).sum();
-        most.saturating_sub(records)
+        let records = shared.segments.iter().filter(|s| s.only_records()).map(|s| s.bytes).sum();
+        let left = options.records_quota().min(quota / 2).saturating_sub(records);
+        if shared.segments.iter().all(|s| s.contents.critical.is_empty()) {
+            return left;
+        }
+        let critical = shared.segments.iter().filter(|s| s.only_critical()).map(|s| s.bytes).sum();
+        left + options.critical_quota().min(quota / 4).saturating_sub(critical)
     }
 
     /// How many segments stay, and their bytes. What the disk refuses to write anew takes its room.
@@ -207,10 +224,24 @@ impl Writer {
                 && Some(s.ordinal) != active
         };
         let candidates: Vec<&Segment> = shared.segments.iter().filter(free).collect();
-        let record_bytes: u64 = candidates.iter().filter(|s| s.only_records()).map(|s| s.bytes).sum();
-        let oldest_records = || candidates.iter().find(|s| s.only_records()).map(|s| (*s).clone());
-        if record_bytes > self.inner.options.records_quota() {
-            return oldest_records().map(|s| Victim::Lossy(s, Which::All));
+        let sum = |of: &dyn Fn(&Segment) -> u64| candidates.iter().map(|s| of(s)).sum::<u64>();
+        let oldest = |of: &dyn Fn(&Segment) -> bool| candidates.iter().find(|s| of(s)).map(|s| (*s).clone());
+        let lossy = |kinds| move |s: Segment| Victim::Lossy(s, Which::Kinds(kinds));
+        let options = &self.inner.options;
+        let oldest_records = || oldest(&Segment::only_records).map(lossy(Kinds::ALL));
+        let oldest_critical = || oldest(&Segment::only_critical).map(lossy(Kinds::SAMPLES));
+        let oldest_trends = || oldest(&|s| s.contents.is_worth_its_trends()).map(lossy(Kinds::TRENDS));
+        if sum(&|s| if s.only_records() { s.bytes } else { 0 }) > options.records_quota() {
+            return oldest_records();
+        }
+        if sum(&|s| if s.only_critical() { s.bytes } else { 0 }) > options.critical_quota() {
+            return oldest_critical();
+        }
+        if let Some(quota) = options.trend_quota()
+            && sum(&|s| if shared.unacked(s) > 0 { s.contents.trends() } else { 0 }) > quota
+            && let Some(trends) = oldest_trends()
+        {
+            return Some(trends);
         }
         let (count, bytes) = self.left(&shared, going);
         if bytes <= target && count <= MAX_SEGMENTS {
@@ -226,19 +257,17 @@ impl Writer {
         }
         if self.inner.options.overflow == Overflow::DropNewest {
             // Samples are refused already; a full disk is no reason to give records for them.
-            let records = oldest_records().filter(|_| cause == GapCause::Quota && bytes > quota);
-            return records.map(|s| Victim::Lossy(s, Which::All));
+            return oldest_records().filter(|_| cause == GapCause::Quota && bytes > quota);
         }
         // Too large to be written anew, by a disk that is full: as a whole, it gives the room that the others need.
         let mut stuck = shared.segments.iter().filter(|s| self.is_stuck(s.ordinal));
-        let first_stuck = stuck.next().map(|s| Victim::Lossy(s.clone(), Which::All));
+        let first_stuck = stuck.next().cloned().map(lossy(Kinds::ALL));
         if stuck.count() + 1 >= MAX_STUCK && first_stuck.is_some() {
             return first_stuck;
         }
-        let samples = candidates.iter().find(|s| !s.only_records()).map(|s| (*s).clone());
-        let samples = samples.map(|s| Victim::Lossy(s, Which::Samples));
-        let records = || oldest_records().map(|s| Victim::Lossy(s, Which::All));
-        samples.or_else(records).or(first_stuck)
+        let ordinary = || oldest(&|s| s.contents.is_worth_its_ordinary()).map(lossy(Kinds::ORDINARY));
+        let samples = || oldest(&|s| !s.only_records()).map(lossy(Kinds::SAMPLES));
+        oldest_trends().or_else(ordinary).or_else(samples).or_else(oldest_records).or(first_stuck)
     }
 
     /// Takes frames of a segment out of the index and has it told; `commit` does the rest.
@@ -246,13 +275,13 @@ impl Writer {
         let acked = lock(&self.inner.shared).acked.get(&segment.incarnation).cloned().unwrap_or_default();
         let contents = &segment.contents;
         let mut targets = match which {
-            Which::Samples => {
-                let unacked_records = contents.present.minus(&acked).intersection(&contents.kept);
-                contents.present.minus(&unacked_records)
-            }
-            Which::Records => contents.present.intersection(&contents.kept),
-            Which::All => contents.present.clone(),
+            Which::Kinds(kinds) => contents.present.intersection(&acked).union(contents.of_kinds(kinds)),
+            Which::Old(kinds) => contents.of_kinds(kinds),
             Which::Cut(..) => IntervalSet::new(),
+        };
+        let class = match which {
+            Which::Kinds(kinds) | Which::Old(kinds) => kinds.class().filter(|_| !contents.are_normal()),
+            Which::Cut(..) => None,
         };
         let lossless = targets.is_subset(&acked) && !matches!(which, Which::Cut(..));
         let (mut samples, mut times, mut told_by_them) = (0, None, Vec::new());
@@ -262,7 +291,7 @@ impl Writer {
             Ok(())
         } else {
             segment.frames(&*self.inner.options.disk, |seq, bytes| {
-                let frame = FrameRef::of(seq, &bytes);
+                let frame = FrameRef::of(seq, &bytes, contents.class_of(seq));
                 sound.insert(seq);
                 if let Which::Cut(from, to) = which
                     && frame.kind == FrameKind::Samples
@@ -289,7 +318,7 @@ impl Writer {
         if let Err(error) = read {
             tracing::error!(path = %segment.path.display(), %error, "segment cannot be read; what it loses is not counted");
         }
-        let losses = Losses { seqs: targets.minus(&acked), samples, times };
+        let losses = Losses { seqs: targets.minus(&acked), samples, times, class };
         let freed = targets.minus(&losses.seqs);
         let told = Dropped { frames: losses.seqs.len(), samples, acked_frames: freed.len() };
         let mut shared = lock(&self.inner.shared);
@@ -323,7 +352,9 @@ pub(crate) fn tell(shared: &mut Shared, segment: &Segment, losses: &Losses, caus
     }
     shared.lose(segment.incarnation, &losses.seqs);
     let runs: Vec<(u64, u64)> = losses.seqs.iter().collect();
-    let single = runs.len().min(MAX_RUNS);
+    // Where points are of classes, what goes lies between what stays, all over the segment: it is one loss.
+    let most = if segment.contents.are_normal() { MAX_RUNS } else { 1 };
+    let single = runs.len().min(most);
     for (n, (first, last)) in runs.iter().take(single).enumerate() {
         let rest = n + 1 == single && runs.len() > single;
         let last = if rest { losses.seqs.last().unwrap_or(*last) } else { *last };
@@ -335,6 +366,7 @@ pub(crate) fn tell(shared: &mut Shared, segment: &Segment, losses: &Losses, caus
             times_us: losses.times.filter(|_| first_of_all),
             samples: if first_of_all { losses.samples } else { 0 },
             cause,
+            class: losses.class,
         });
     }
 }
@@ -344,4 +376,6 @@ pub(crate) struct Losses {
     pub(crate) seqs: IntervalSet,
     pub(crate) samples: u64,
     pub(crate) times: Option<(i64, i64)>,
+    /// The most important class that lost samples, where not any did.
+    pub(crate) class: Option<Class>,
 }

@@ -7,119 +7,20 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use common::wire::{Frame, FrameKind};
-use common::{Incarnation, IntervalSet, Schema, SchemaHash};
-use serde::{Deserialize, Serialize};
+use common::wire::Frame;
+use common::{Class, Classes, Incarnation, Schema, SchemaHash};
 
+use crate::contents::{Contents, FrameRef, NO_CUTS};
 use crate::disk::{Disk, DiskFile, read_around, write_all};
-use crate::inner::widen;
 use crate::record::{self, Item, MAX_CONTENT, RecordReader, SPECIAL, put};
-use crate::tail::TailFrame;
 
 const MAGIC: &[u8; 6] = b"TWSEG\n";
 const VERSION: u16 = 1;
 const HEADER_BYTES: usize = 60;
 const TRAILER_MAGIC: &[u8; 8] = b"TWFOOT\r\n";
 const TRAILER_BYTES: usize = 16;
-/// One mark for so many bytes.
-const MARK_EVERY: u64 = 64 << 10;
 /// A schema is refused beyond this; it protects recovery from damaged lengths.
 const MAX_SCHEMA_BYTES: usize = 64 << 20;
-
-/// Where to start reading for a sequence.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Mark {
-    pub(crate) seq: u64,
-    pub(crate) offset: u64,
-    pub(crate) cut_us: i64,
-}
-
-/// What a segment holds; its footer.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Contents {
-    /// Sequences of its frames.
-    pub(crate) present: IntervalSet,
-    /// Those of them that are not samples: dropped last.
-    pub(crate) kept: IntervalSet,
-    /// Where the frames end.
-    pub(crate) end: u64,
-    /// Least and greatest source time; none if unknown or if there are no samples.
-    pub(crate) times: Option<(i64, i64)>,
-    /// Whether `times` is known of all samples.
-    pub(crate) times_known: bool,
-    /// In order.
-    pub(crate) marks: Vec<Mark>,
-    /// Offsets of frames with commands.
-    pub(crate) commands: Vec<u64>,
-    /// When the newest frame was cut; none if any was cut by a clock that was not synchronised.
-    #[serde(default)]
-    pub(crate) newest_us: Option<i64>,
-    /// Least and greatest cut time of what a synchronised clock cut, `NO_CUTS` if that is nothing; none if unknown, as in a
-    /// footer of before.
-    #[serde(default)]
-    pub(crate) cuts: Option<(i64, i64)>,
-}
-
-/// No time is within it.
-const NO_CUTS: (i64, i64) = (i64::MAX, i64::MIN);
-
-/// A frame, as a segment takes it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct FrameRef<'a> {
-    pub(crate) seq: u64,
-    pub(crate) bytes: &'a [u8],
-    pub(crate) kind: FrameKind,
-    pub(crate) cut_us: i64,
-    /// Whether the clock was synchronised then.
-    pub(crate) synchronised: bool,
-}
-
-impl<'a> FrameRef<'a> {
-    /// One that was read, by what it says of itself.
-    pub(crate) fn of(seq: u64, bytes: &'a [u8]) -> Self {
-        let kind = Frame::peek_kind(bytes).unwrap_or(FrameKind::Other);
-        let (cut_us, synchronised) = Frame::peek(bytes).map_or((0, false), |h| (h.cut_us, h.synchronised));
-        Self { seq, bytes, kind, cut_us, synchronised }
-    }
-}
-
-impl<'a> From<&'a TailFrame> for FrameRef<'a> {
-    fn from(frame: &'a TailFrame) -> Self {
-        let TailFrame { seq, bytes, kind, cut_us, synchronised, .. } = frame;
-        Self { seq: *seq, bytes, kind: *kind, cut_us: *cut_us, synchronised: *synchronised }
-    }
-}
-
-impl Contents {
-    fn add(&mut self, frame: FrameRef<'_>, offset: u64) {
-        let FrameRef { seq, bytes, kind, cut_us, synchronised } = frame;
-        self.newest_us = match self.newest_us {
-            _ if !synchronised => None,
-            Some(newest) => Some(newest.max(cut_us)),
-            // Of none before, or of one that has no age.
-            None => self.present.is_empty().then_some(cut_us),
-        };
-        if let Some((least, greatest)) = self.cuts.as_mut().filter(|_| synchronised) {
-            *least = cut_us.min(*least);
-            *greatest = cut_us.max(*greatest);
-        }
-        self.present.insert(seq);
-        if kind != FrameKind::Samples {
-            self.kept.insert(seq);
-        }
-        if kind == FrameKind::Command {
-            self.commands.push(offset);
-        }
-        if self.marks.last().is_none_or(|m| offset - m.offset >= MARK_EVERY) {
-            self.marks.push(Mark { seq, offset, cut_us });
-        }
-        self.end = offset + (crate::record::PREFIX + bytes.len()) as u64;
-    }
-
-    pub(crate) fn add_times(&mut self, times: Option<(i64, i64)>) {
-        self.times = widen(self.times, times);
-    }
-}
 
 /// A segment, as the index in memory knows it.
 #[derive(Debug, Clone)]
@@ -154,7 +55,12 @@ impl Segment {
 
     /// Whether it holds no samples.
     pub(crate) fn only_records(&self) -> bool {
-        self.contents.present.is_subset(&self.contents.kept)
+        self.contents.only_records()
+    }
+
+    /// Whether it holds critical samples, and besides at most records.
+    pub(crate) fn only_critical(&self) -> bool {
+        self.contents.only_kept() && !self.contents.only_records()
     }
 
     /// Whether it may hold samples that a synchronised clock cut within these times.
@@ -410,6 +316,13 @@ pub(crate) fn open(disk: &dyn Disk, path: &Path, ordinal: Option<u64>) -> io::Re
 /// Reads all records of a file that was not closed.
 fn scan(file: &dyn DiskFile, mut segment: Segment, first: u64) -> io::Result<Opened> {
     let mut reader = RecordReader::new(file, segment.incarnation, segment.start, segment.bytes);
+    // Only the frames of points that are not all normal are looked into.
+    let json = read_schema(file, segment.incarnation, segment.start)?.unwrap_or_default();
+    let classes = Classes::of_json(&json);
+    let class_of = |bytes: &[u8]| match &classes {
+        classes if classes.are_normal() => Class::Normal,
+        classes => Frame::decode(bytes).map(|f| classes.of_body(&f.body)).unwrap_or_default(),
+    };
     let contents = &mut segment.contents;
     contents.end = segment.start;
     contents.cuts = Some(NO_CUTS);
@@ -423,7 +336,7 @@ fn scan(file: &dyn DiskFile, mut segment: Segment, first: u64) -> io::Result<Ope
                     damage.push((last, Some(seq)));
                 }
                 last = seq;
-                contents.add(FrameRef::of(seq, &bytes), offset);
+                contents.add(FrameRef::of(seq, &bytes, class_of(&bytes)), offset);
             }
             // A number again: only its first record counts.
             Item::Frame { .. } => {}

@@ -11,7 +11,7 @@ use common::api::BufferHealth;
 use common::command::CommandUpdate;
 use common::supervise::PartError;
 use common::wire::{Body, Known, Snapshot, StreamRange};
-use common::{Clock, Drain, Incarnation, IntervalSet, SchemaHash};
+use common::{Classes, Clock, Drain, Incarnation, IntervalSet, SchemaHash};
 use gateway_core::{FrameId, FrameLog, Lacking, LogError, Points, Registry, Watermark};
 use tokio::sync::watch;
 
@@ -33,6 +33,8 @@ use crate::writer::Writer;
 
 /// How often the state beside the log is kept.
 const KEEP_EVERY: Duration = Duration::from_secs(1);
+/// Schemas whose points' classes are remembered.
+const CLASSES_KEPT: usize = 8;
 /// A disk that does not answer for so long refuses.
 const DURABLE_LIMIT: Duration = Duration::from_secs(5);
 
@@ -44,6 +46,8 @@ pub struct Store {
     notes: Mutex<Notes>,
     pub(crate) quarantine: Arc<Quarantine>,
     writer: Mutex<Option<JoinHandle<()>>>,
+    /// Of the points of schemas that somebody asked for, the last first.
+    classes: Mutex<Vec<(SchemaHash, Classes)>>,
     /// Held as long as the store lives.
     _lock: File,
 }
@@ -99,13 +103,13 @@ impl Store {
             }
         }
         let table = Table::new(registry.slots());
-        let stamps = Stamps::new(Cut::now(&clock));
+        let (stamps, classes) = (Stamps::new(Cut::now(&clock)), Classes::of(registry.schema()));
         let inner = Arc::new(Inner {
             options,
             clock,
             points: registry.clone().into(),
             incarnation,
-            appender: Mutex::new(Appender { head: 0, table, registry, stamps }),
+            appender: Mutex::new(Appender { head: 0, table, registry, stamps, classes }),
             shared: Mutex::new(shared),
             work: Condvar::new(),
             watermark: watch::Sender::new(Watermark::default()),
@@ -127,6 +131,7 @@ impl Store {
             notes: Mutex::new(Notes::open(disk, &dir, &quarantine)),
             quarantine,
             writer: Mutex::new(Some(thread)),
+            classes: Mutex::default(),
             _lock: lock_file,
         }))
     }
@@ -285,6 +290,18 @@ impl FrameLog for Store {
             }
         }
         out
+    }
+
+    fn classes(&self, hash: SchemaHash) -> Classes {
+        let mut known = lock(&self.classes);
+        if let Some((_, classes)) = known.iter().find(|(h, _)| *h == hash) {
+            return classes.clone();
+        }
+        let Some(json) = self.schema_json(hash) else { return Classes::default() };
+        let classes = Classes::of_json(&json);
+        known.truncate(CLASSES_KEPT - 1);
+        known.insert(0, (hash, classes.clone()));
+        classes
     }
 
     fn schema_json(&self, hash: SchemaHash) -> Option<Vec<u8>> {

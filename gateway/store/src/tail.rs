@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use common::wire::FrameKind;
-use common::{IntervalSet, SchemaHash};
+use common::{Class, IntervalSet, SchemaHash};
 use tokio::time::Instant;
 
 /// Bytes of frames that stay after they are on disk.
@@ -19,6 +19,8 @@ pub(crate) struct TailFrame {
     /// Schema that its points refer to.
     pub(crate) schema: SchemaHash,
     pub(crate) kind: FrameKind,
+    /// Of its samples.
+    pub(crate) class: Class,
     /// Least and greatest source time of its samples.
     pub(crate) times: Option<(i64, i64)>,
     pub(crate) cut_us: i64,

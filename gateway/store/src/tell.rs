@@ -1,5 +1,6 @@
 //! What the buffer tells of itself in the log: events, and gaps for what was lost.
 
+use common::Class;
 use common::command::{LogEntry, Severity};
 use common::text::counted;
 use common::wire::{Body, Gap, GapCause};
@@ -40,12 +41,16 @@ impl Inner {
     /// Tells what was lost. Called with no lock held.
     pub(crate) fn tell_losses(&self) {
         {
+            // Critical samples are not refused for the quota.
+            let is_classed = !lock(&self.appender).classes.are_normal();
+            let over_class = is_classed.then_some(Class::Normal);
             let mut shared = lock(&self.shared);
             let (loss, over) = (std::mem::take(&mut shared.loss), std::mem::take(&mut shared.over));
-            for (loss, cause) in [(loss, GapCause::DiskFull), (over, GapCause::Quota)] {
+            let lost = [(loss, GapCause::DiskFull, None), (over, GapCause::Quota, over_class)];
+            for (loss, cause, class) in lost {
                 if loss.frames > 0 {
                     let (times_us, samples) = (loss.times, loss.samples);
-                    shared.gap(Gap { incarnation: None, seqs: None, times_us, samples, cause });
+                    shared.gap(Gap { incarnation: None, seqs: None, times_us, samples, cause, class });
                     shared.dropped.entry(name_of(cause)).or_default().frames += loss.frames;
                 }
             }

@@ -149,6 +149,7 @@ impl Shared {
                 times_us: None,
                 samples: 0,
                 cause: GapCause::Damaged,
+                class: None,
             });
         }
     }

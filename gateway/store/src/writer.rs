@@ -119,6 +119,8 @@ impl Writer {
             self.reserve.take();
             self.inner.tell_losses();
             self.retain();
+            // Also where nothing is measured that would have it told.
+            self.inner.tell_losses();
             if lock(&self.inner.shared).tail.waiting_since().is_none() {
                 self.close_earlier();
             }

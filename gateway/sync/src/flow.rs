@@ -10,7 +10,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use common::wire::{Known, StreamRange};
-use common::{Incarnation, IntervalSet};
+use common::{Class, Incarnation, IntervalSet};
 use gateway_core::FrameId;
 use tokio::time::Instant;
 
@@ -50,8 +50,8 @@ pub(crate) struct Want {
     pub(crate) from: u64,
     /// Not beyond this.
     pub(crate) last: u64,
-    /// What of it is urgent is to be sent, frames of samples to be kept back.
-    pub(crate) keeps: bool,
+    /// Frames of samples of this class and lesser ones are to be kept back, the others to be sent; none: all are.
+    pub(crate) keeps: Option<Class>,
     /// Which queue of the backlog it is from.
     place: Place,
 }
@@ -61,7 +61,9 @@ enum Place {
     Live,
     Again,
     Released,
+    Trends,
     Later,
+    LaterTrends,
     Backlog,
 }
 
@@ -74,6 +76,32 @@ pub(crate) enum Samples {
     Together,
     /// They stay in the buffer, also those of the backlog.
     Held,
+}
+
+/// Frames of the backlog whose turn comes later, in the order to send them.
+#[derive(Debug, Default)]
+struct Later {
+    ranges: VecDeque<StreamRange>,
+    frames: u64,
+    /// The greatest number of each incarnation that ever came here.
+    greatest: HashMap<Incarnation, u64>,
+}
+
+impl Later {
+    /// Puts a frame at the end. What lies between it and the last one is not sent again if it has been sent; not if
+    /// `others` may be there, whose turn is another.
+    fn push(&mut self, incarnation: Incarnation, seq: u64, others: Option<u64>) {
+        self.frames += 1;
+        let greatest = self.greatest.entry(incarnation).or_insert(seq);
+        *greatest = seq.max(*greatest);
+        let goes_on = |r: &&mut StreamRange| {
+            r.incarnation == incarnation && r.last < seq && others.is_none_or(|other| other < r.last)
+        };
+        match self.ranges.back_mut().filter(goes_on) {
+            Some(range) => range.last = seq,
+            None => self.ranges.push_back(StreamRange { incarnation, first: seq, last: seq }),
+        }
+    }
 }
 
 /// One session's sending.
@@ -89,9 +117,10 @@ pub(crate) struct Flow {
     backlog: VecDeque<StreamRange>,
     /// Live frames of samples that were kept back and go together now.
     released: VecDeque<StreamRange>,
-    /// As `backlog`, of frames of samples: what is urgent between them has been sent.
-    later: VecDeque<StreamRange>,
-    later_frames: u64,
+    /// Live frames of trends that go once trends may.
+    trends: VecDeque<StreamRange>,
+    /// As `backlog`, of frames of normal samples and then of trends: what is urgent between them has been sent.
+    later: [Later; 2],
     again: VecDeque<FrameId>,
     inflight: HashMap<FrameId, Sent>,
     tries: HashMap<FrameId, u32>,
@@ -99,15 +128,16 @@ pub(crate) struct Flow {
     /// Most bytes of backlog on their way.
     backlog_bytes: usize,
     samples: Samples,
+    /// Whether trends stay in the buffer whatever other samples do.
+    holds_trends: bool,
     kept: Kept,
 }
 
 /// Frames of samples that are kept back.
 #[derive(Debug, Default)]
 struct Kept {
-    /// In the order to send them.
-    ranges: VecDeque<StreamRange>,
-    frames: u64,
+    /// Normal ones, and trends.
+    later: [Later; 2],
     bytes: usize,
     since: Option<Instant>,
 }
@@ -138,14 +168,15 @@ impl Flow {
             known: all,
             backlog,
             released: VecDeque::new(),
-            later: VecDeque::new(),
-            later_frames: 0,
+            trends: VecDeque::new(),
+            later: Default::default(),
             again: VecDeque::new(),
             inflight: HashMap::new(),
             tries: HashMap::new(),
             used: [(0, 0); 2],
             backlog_bytes: window.bytes,
             samples: Samples::AtOnce,
+            holds_trends: false,
             kept: Kept::default(),
         }
     }
@@ -155,31 +186,44 @@ impl Flow {
         self.backlog_bytes = bytes;
     }
 
-    /// What becomes of frames of samples from now on.
-    pub(crate) fn set_samples(&mut self, samples: Samples) {
+    /// What becomes of frames of samples from now on, and whether those of trends are held in any case. Critical ones go as
+    /// they come.
+    pub(crate) fn set_samples(&mut self, samples: Samples, holds_trends: bool) {
         self.samples = samples;
+        self.holds_trends = holds_trends;
+    }
+
+    /// The most important class that does not go as it comes.
+    fn keeps(&self) -> Option<Class> {
+        match self.samples {
+            Samples::AtOnce => self.holds_trends.then_some(Class::Trend),
+            Samples::Together | Samples::Held => Some(Class::Normal),
+        }
+    }
+
+    /// The same of what has waited already.
+    fn holds(&self) -> Option<Class> {
+        if self.samples == Samples::Held {
+            Some(Class::Normal)
+        } else {
+            self.holds_trends.then_some(Class::Trend)
+        }
     }
 
     /// A frame of samples that was read for `want` is not to go yet.
-    pub(crate) fn keep(&mut self, want: Want, seq: u64, bytes: usize, at: Instant) {
+    pub(crate) fn keep(&mut self, want: Want, (seq, class): (u64, Class), bytes: usize, at: Instant) {
         let incarnation = want.incarnation;
         if !self.is_needed(FrameId { incarnation, seq }) {
             return;
         }
-        let ranges = if want.lane == Lane::Live {
-            self.kept.frames += 1;
+        let is_live = want.lane == Lane::Live;
+        if is_live {
             self.kept.bytes += bytes;
             self.kept.since.get_or_insert(at);
-            &mut self.kept.ranges
-        } else {
-            self.later_frames += 1;
-            &mut self.later
-        };
-        // What lies between and has been sent is not sent again.
-        match ranges.back_mut().filter(|r| r.incarnation == incarnation && r.last < seq) {
-            Some(range) => range.last = seq,
-            None => ranges.push_back(StreamRange { incarnation, first: seq, last: seq }),
         }
+        let [normal, trends] = if is_live { &mut self.kept.later } else { &mut self.later };
+        let (own, other) = if class == Class::Trend { (trends, normal) } else { (normal, trends) };
+        own.push(incarnation, seq, other.greatest.get(&incarnation).copied());
     }
 
     /// Live frames that are kept back: how many bytes in the log, and since when there are any.
@@ -189,14 +233,18 @@ impl Flow {
 
     /// How many frames are kept back in all.
     pub(crate) fn kept_frames(&self) -> u64 {
-        self.kept.frames + self.later_frames
+        self.kept.later.iter().chain(&self.later).map(|later| later.frames).sum()
     }
 
     /// Live frames that were kept back go next, before older backlog.
     pub(crate) fn release(&mut self) {
         let kept = std::mem::take(&mut self.kept);
-        self.later_frames += kept.frames;
-        self.released.extend(kept.ranges);
+        for ((of_kept, later), released) in
+            kept.later.into_iter().zip(&mut self.later).zip([&mut self.released, &mut self.trends])
+        {
+            later.frames += of_kept.frames;
+            released.extend(of_kept.ranges);
+        }
     }
 
     /// For how long the oldest frame has been on its way.
@@ -244,7 +292,7 @@ impl Flow {
             incarnation: self.current,
             from: self.live,
             last: self.head,
-            keeps: self.samples != Samples::AtOnce,
+            keeps: self.keeps(),
             place: Place::Live,
         })
     }
@@ -254,41 +302,51 @@ impl Flow {
         if self.live <= self.head {
             return None;
         }
-        let (lane, searches) = (Lane::Backlog, self.samples != Samples::AtOnce);
+        let (lane, keeps, holds) = (Lane::Backlog, self.keeps(), self.holds());
         let has_room = self.has_room(lane);
+        let may_go = |class: Class| has_room && holds.is_none_or(|held| class < held);
+        let want =
+            |(incarnation, from, last), keeps, place| Want { lane, incarnation, from, last, keeps, place };
         // However long the search takes: it goes on while these are on their way.
-        if has_room
-            && self.samples != Samples::Held
-            && let Some((incarnation, from, last)) = next(&self.known, &mut self.released)
+        if may_go(Class::Normal)
+            && let Some(found) = next(&self.known, &mut self.released)
         {
-            return Some(Want { lane, incarnation, from, last, keeps: false, place: Place::Released });
+            return Some(want(found, None, Place::Released));
+        }
+        if may_go(Class::Trend)
+            && let Some(found) = next(&self.known, &mut self.trends)
+        {
+            return Some(want(found, None, Place::Trends));
         }
         // What is urgent is little, and waits for no credit.
-        if searches
-            && self.used[lane as usize].0 < self.window.backlog
-            && let Some((incarnation, from, last)) = next(&self.known, &mut self.backlog)
+        let (frames, bytes) = self.used[lane as usize];
+        let is_bounded = frames < self.window.backlog && bytes < self.window.bytes;
+        if keeps.is_some()
+            && (has_room || (keeps == Some(Class::Normal) && is_bounded))
+            && let Some(found) = next(&self.known, &mut self.backlog)
         {
-            return Some(Want { lane, incarnation, from, last, keeps: true, place: Place::Backlog });
+            return Some(want(found, keeps, Place::Backlog));
         }
         // What is sent again may be urgent, and so goes on while samples are held; those among it are kept back when read.
-        let keeps = self.samples == Samples::Held;
-        while (keeps && self.used[lane as usize].0 < self.window.backlog || has_room)
+        let is_held = self.samples == Samples::Held;
+        while (is_held && is_bounded || has_room)
             && let Some(FrameId { incarnation, seq }) = self.again.front().copied()
         {
             if !self.is_known(FrameId { incarnation, seq }) {
-                return Some(Want { lane, incarnation, from: seq, last: seq, keeps, place: Place::Again });
+                return Some(want((incarnation, seq, seq), holds, Place::Again));
             }
             self.again.pop_front();
         }
-        if keeps || !has_room {
-            return None;
+        for (at, class, place) in [(0, Class::Normal, Place::Later), (1, Class::Trend, Place::LaterTrends)] {
+            if !may_go(class) {
+                return None;
+            }
+            if let Some(found) = next(&self.known, &mut self.later[at].ranges) {
+                return Some(want(found, None, place));
+            }
+            self.later[at].frames = 0;
         }
-        if let Some((incarnation, from, last)) = next(&self.known, &mut self.later) {
-            return Some(Want { lane, incarnation, from, last, keeps, place: Place::Later });
-        }
-        self.later_frames = 0;
-        let (incarnation, from, last) = next(&self.known, &mut self.backlog)?;
-        Some(Want { lane, incarnation, from, last, keeps, place: Place::Backlog })
+        next(&self.known, &mut self.backlog).map(|found| want(found, None, Place::Backlog))
     }
 
     /// The log was read for `want` and gave the frames up to `to` (none: it has none there).
@@ -304,9 +362,15 @@ impl Flow {
                     self.again.pop_front();
                 }
             }
-            Place::Released | Place::Later => {
-                self.later_frames = self.later_frames.saturating_sub(seqs.len() as u64);
-                let of = if want.place == Place::Later { &mut self.later } else { &mut self.released };
+            Place::Released | Place::Trends | Place::Later | Place::LaterTrends => {
+                let is_trend = matches!(want.place, Place::Trends | Place::LaterTrends);
+                let later = &mut self.later[usize::from(is_trend)];
+                later.frames = later.frames.saturating_sub(seqs.len() as u64);
+                let of = match want.place {
+                    Place::Released => &mut self.released,
+                    Place::Trends => &mut self.trends,
+                    _ => &mut later.ranges,
+                };
                 passed(of, want, next);
             }
             Place::Backlog => passed(&mut self.backlog, want, next),

@@ -55,6 +55,8 @@ pub struct Plan {
     pub day_bytes: Option<u64>,
     /// Most bytes a month; none: any.
     pub month_bytes: Option<u64>,
+    /// Trends go while less than so much of a budget is used, percent; none: as other samples.
+    pub trend_percent: Option<u64>,
     /// When only what is urgent goes.
     pub quiet: Vec<Quiet>,
     /// Whether the calendar is UTC's; else that of the box's zone.
@@ -76,6 +78,15 @@ impl Plan {
             (0..8).find_map(|q| Local.from_local_datetime(&(at + TimeDelta::minutes(15 * q))).earliest());
         found.map_or_else(|| at.and_utc().timestamp_micros(), |at| at.timestamp_micros())
     }
+}
+
+/// What may not go now. Records and critical samples go in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Held {
+    /// Why samples may not; none: they may.
+    pub(crate) samples: Option<LinkHold>,
+    /// Whether trends may not, whatever others do.
+    pub(crate) trends: bool,
 }
 
 /// Counts as the note has them.
@@ -157,6 +168,16 @@ impl Meter {
         true
     }
 
+    /// Whether so much of a budget is used that the rest is for what matters more than trends.
+    fn holds_trends(&self) -> bool {
+        let Some(percent) = self.plan.trend_percent else { return false };
+        let used = |used: u64, most: Option<u64>| {
+            most.is_some_and(|most| u128::from(used) * 100 >= u128::from(most) * u128::from(percent))
+        };
+        used(self.counts.day_bytes, self.plan.day_bytes)
+            || used(self.counts.month_bytes, self.plan.month_bytes)
+    }
+
     /// Why samples may not go now; none: they may.
     pub(crate) fn hold(&self) -> Option<LinkHold> {
         self.counts.held
@@ -192,6 +213,7 @@ impl Meter {
             day_left: left(self.counts.day_bytes, self.plan.day_bytes),
             month_left: left(self.counts.month_bytes, self.plan.month_bytes),
             held: self.hold(),
+            trends_held: self.holds_trends(),
             held_since_us: self.counts.held.map(|_| self.counts.held_since_us),
             held_until_us: self.until_us,
             ..LinkUse::default()

@@ -8,7 +8,7 @@ const HOUR: i64 = 3_600_000_000;
 
 fn plan(day: u64, month: u64, quiet: &[&str]) -> Plan {
     let quiet = quiet.iter().map(|q| q.parse().unwrap()).collect();
-    Plan { day_bytes: Some(day), month_bytes: Some(month), quiet, utc: true }
+    Plan { day_bytes: Some(day), month_bytes: Some(month), quiet, utc: true, trend_percent: None }
 }
 
 #[test]
@@ -120,4 +120,22 @@ fn without_a_budget_the_note_is_written_once_a_minute() {
     assert!(meter.note(T0 + 59_000_000, false).is_none());
     assert!(meter.note(T0 + 60_000_000, false).is_some());
     assert!(meter.note(T0 + 240_000_000, false).is_none(), "nothing new");
+}
+
+#[test]
+fn trends_go_while_less_than_their_part_of_a_budget_is_used() {
+    let mut meter = Meter::new(Plan { trend_percent: Some(80), ..plan(1000, 5000, &[]) }, None);
+    meter.look(T0 + HOUR, true);
+    meter.add(799);
+    assert!(!meter.status().trends_held);
+    meter.add(1);
+    assert!(meter.status().trends_held && meter.status().held.is_none());
+    meter.look(T0 + 25 * HOUR, true);
+    assert!(!meter.status().trends_held, "another day");
+    // The month's as well.
+    for day in 1..=4 {
+        meter.add(800);
+        meter.look(T0 + (day * 24 + 25) * HOUR, false);
+    }
+    assert!(meter.status().trends_held, "{:?}", meter.status());
 }

@@ -17,7 +17,7 @@ use common::wire::{
     Down, FEATURE_ALARMS, FEATURE_CERTIFICATES, FEATURE_CREDIT, FEATURE_SELDOM, FEATURE_SET_ASIDE, Heartbeat,
     Hello, HelloAck, MAX_BATCH_FRAMES, Up, split_schema,
 };
-use common::{Drain, SchemaHash};
+use common::{Class, Drain, SchemaHash};
 use gateway_core::{FrameId, LogError};
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -48,7 +48,7 @@ const RETRY: Duration = Duration::from_millis(2);
 struct Read {
     seqs: Vec<u64>,
     messages: Vec<Outgoing>,
-    kept: Vec<(u64, usize)>,
+    kept: Vec<((u64, Class), usize)>,
     early: Vec<Outgoing>,
 }
 
@@ -246,7 +246,7 @@ impl<'a> Session<'a> {
         mut agreed: Agreed,
         (pace, is_still): (Pace, bool),
     ) -> Result<Self, Error> {
-        let is_held = uplink.look(false).is_some();
+        let is_held = uplink.look(false).samples.is_some();
         let head = uplink.log.watermark().borrow().head;
         let parts = uplink.log.snapshot();
         // The configuration may have changed since the hello.
@@ -405,7 +405,7 @@ impl<'a> Session<'a> {
             configuring.tell(&self.link);
         }
         if let Some(updating) = &mut self.updating {
-            updating.tell(&self.link, || self.uplink.look(false).is_some());
+            updating.tell(&self.link, || self.uplink.look(false).samples.is_some());
         }
     }
 

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::identity::{Book, entry};
-use crate::meter::{self, Meter};
+use crate::meter::{self, Held, Meter};
 use crate::options::{Error, Options, UplinkStatus};
 use crate::pace::Pace;
 use crate::renewal::Identities;
@@ -197,9 +197,9 @@ impl Uplink {
         }
     }
 
-    /// Counts what the link carried and looks whether samples may go on; why not, if so. `last`: the count is kept to
+    /// Counts what the link carried and looks whether samples may go on. `last`: the count is kept to
     /// the byte.
-    pub(crate) fn look(&self, last: bool) -> Option<LinkHold> {
+    pub(crate) fn look(&self, last: bool) -> Held {
         let now = self.clock.now_us();
         let (note, status, changed) = {
             let mut meter = self.meter();
@@ -225,7 +225,7 @@ impl Uplink {
         if changed {
             self.tell_hold(status.held);
         }
-        status.held
+        Held { samples: status.held, trends: status.trends_held }
     }
 
     fn meter(&self) -> MutexGuard<'_, Meter> {

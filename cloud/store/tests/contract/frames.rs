@@ -125,6 +125,7 @@ pub(crate) async fn other_kinds_change_their_tables_once(backend: &impl Backend)
         times_us: None,
         samples: 120,
         cause: GapCause::Quota,
+        class: None,
     };
     let frames = [
         s.frame(4, told(DesiredState::Applied, "late")),

@@ -169,6 +169,7 @@ pub(crate) async fn time_divides_as_a_list_of_all_samples_says(backend: &impl Ba
             times_us: Some((*from, *to - 1)),
             samples: 9,
             cause: GapCause::DiskFull,
+            class: None,
         };
         storage.accept(&[s.frame(seq, Body::Gap(gap))]).await.unwrap();
     }

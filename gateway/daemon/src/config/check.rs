@@ -35,6 +35,10 @@ pub(super) fn sections(files: &Files<'_>, mistakes: &mut Vec<Mistake>) {
         ("max_age_h", b.max_age_h, 0, 876_000),
         ("records_max_age_h", b.records_max_age_h, 0, 876_000),
         ("records_percent", b.records_percent, 1, 100),
+        ("critical_percent", b.critical_percent, 1, 100),
+        ("trend_percent", b.trend_percent, 1, 100),
+        ("critical_max_age_h", b.critical_max_age_h.unwrap_or(0), 0, 876_000),
+        ("trend_max_age_h", b.trend_max_age_h.unwrap_or(0), 0, 876_000),
     ] {
         if !(min..=max).contains(&value) {
             no("buffer", key, format!("{value} is not within {min} to {max}"));
@@ -151,6 +155,9 @@ pub(super) fn uplink(files: &Files<'_>, mistakes: &mut Vec<Mistake>) -> Option<U
             no(key, format!("{mb} is not within 0.01 to 100000000"));
         }
     }
+    if !(1..=100).contains(&section.trend_percent) {
+        no("trend_percent", format!("{} is not within 1 to 100", section.trend_percent));
+    }
     let mut quiet = Vec::new();
     for part in &section.quiet {
         match part.parse() {
@@ -163,6 +170,7 @@ pub(super) fn uplink(files: &Files<'_>, mistakes: &mut Vec<Mistake>) -> Option<U
     let plan = gateway_sync::Plan {
         day_bytes: section.day_mb.map(bytes),
         month_bytes: section.month_mb.map(bytes),
+        trend_percent: Some(section.trend_percent),
         quiet,
         utc: section.calendar == Calendar::Utc,
     };

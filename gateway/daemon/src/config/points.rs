@@ -284,6 +284,7 @@ fn point(d: &DeviceSection, p: &PointSection, wrong: Wrong<'_>) -> Option<PointD
         write_max: limits.map(|l| l.1),
         setpoint: p.setpoint.clone(),
         stale_ms,
+        class: p.class,
         labels: p.labels.iter().map(|l| Label { value: l.value, text: l.text.clone() }).collect(),
     };
     let mut made = PointDefinition::new(kind.named(p.name.as_str()), raw);

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use common::api::Accepts;
-use common::{Access, GatewayId, TenantId, TwinId, ValueType};
+use common::{Access, Class, GatewayId, TenantId, TwinId, ValueType};
 use gateway_adapters::{modbus, mqtt, opcua, sparkplug};
 use serde::Deserialize;
 
@@ -100,6 +100,8 @@ pub struct UplinkSection {
     pub day_mb: Option<f64>,
     /// The same for a month. Default: any.
     pub month_mb: Option<f64>,
+    /// With a budget, samples of trends go while less than so much of it is used, percent. Default 80.
+    pub trend_percent: u64,
     /// Parts of the day, such as `22:00-06:00`, in which samples wait in the buffer. Default: none.
     pub quiet: Vec<String>,
     /// The calendar of days, months and quiet hours: the box's own zone, or UTC. Default `local`.
@@ -141,6 +143,7 @@ impl Default for UplinkSection {
             max_delay_s: 60,
             day_mb: None,
             month_mb: None,
+            trend_percent: 80,
             quiet: Vec::new(),
             calendar: Calendar::default(),
             accept_configuration: Accepts::Off,
@@ -191,7 +194,8 @@ pub struct BufferSection {
     /// Whether acknowledged frames stay while there is room, for local history. Default `true`.
     pub keep_acked: bool,
     /// What goes when the quota is reached and the cloud lacks all that is there: `drop_oldest`, or `drop_newest`.
-    /// Samples go; events, alarms, audit and commands stay within their share. Default `drop_oldest`.
+    /// Samples go, those of trends first; events, alarms, audit, commands and critical points stay within their shares.
+    /// Default `drop_oldest`.
     pub overflow: Overflow,
     /// Hours after which samples go, whether the cloud has them or not; 0: never. Default 0.
     pub max_age_h: u64,
@@ -199,6 +203,14 @@ pub struct BufferSection {
     pub records_max_age_h: u64,
     /// Their share of the quota beyond what stands among samples, percent. Default 25.
     pub records_percent: u64,
+    /// Share of the quota for samples of critical points where others have gone, percent. Default 25.
+    pub critical_percent: u64,
+    /// Most of the quota for samples of trends, percent; they go first in any case. Default 100.
+    pub trend_percent: u64,
+    /// As `max_age_h`, of critical points. Default: that.
+    pub critical_max_age_h: Option<u64>,
+    /// As `max_age_h`, of trends. Default: that.
+    pub trend_max_age_h: Option<u64>,
     /// File with the keys that the buffer is encrypted with, readable by its owner alone: one a line, 32 random bytes in
     /// base64. The first is for what is written from now on, the others for what was written with them. Default: none,
     /// and nothing is encrypted.
@@ -228,6 +240,10 @@ impl Default for BufferSection {
             max_age_h: 0,
             records_max_age_h: 0,
             records_percent: 25,
+            critical_percent: 25,
+            trend_percent: 100,
+            critical_max_age_h: None,
+            trend_max_age_h: None,
             keys_file: None,
         }
     }
@@ -353,6 +369,10 @@ pub struct PointSection {
     /// 60000 for MQTT, a day for what an OPC UA server or a Sparkplug node sends when it changes; with a deadband at least twice `max_interval_ms`.
     #[serde(default)]
     pub stale_ms: Option<u64>,
+    /// How much its samples matter where there is no room for all: `critical`, `normal` or `trend`. A full buffer drops trends first and
+    /// critical ones last; a metered link carries critical ones at once and trends last. Default `normal`.
+    #[serde(default)]
+    pub class: Class,
     /// What operators call the values of a discrete point. Default: none.
     #[serde(default)]
     pub labels: Vec<LabelSection>,

@@ -10,8 +10,8 @@ use std::time::Duration;
 use common::command::{CommandUpdate, LogEntry, Origin, Requester, Severity};
 use common::wire::{Body, Frame, Gap, MAX_MESSAGE_BYTES};
 use common::{
-    Clock, CommandId, CommandState, DeviceSchema, Incarnation, PointId, PointKind, Quality, Sample, Schema,
-    TenantId, TwinId, Value, ValueType,
+    Class, Clock, CommandId, CommandState, DeviceSchema, Incarnation, PointId, PointKind, Quality, Sample,
+    Schema, TenantId, TwinId, Value, ValueType,
 };
 use gateway_core::{Device, FrameLog, PointDefinition, RawRange, Registry};
 use gateway_store::{Key, Keys, Options, Store};
@@ -21,10 +21,19 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
 }
 
 pub(crate) fn registry(points: u32, unit: &str) -> Arc<Registry> {
+    registry_of(points, unit, |_| Class::Normal)
+}
+
+pub(crate) fn registry_of(points: u32, unit: &str, class: impl Fn(u32) -> Class) -> Arc<Registry> {
     let (tenant, gateway) = (TenantId::default(), "g1".parse().unwrap());
     let point = |n: u32| {
-        let schema = PointKind { unit: unit.to_owned(), stale_ms: 1000, ..PointKind::new(ValueType::F64) }
-            .named(format!("p{n}"));
+        let kind = PointKind {
+            unit: unit.to_owned(),
+            stale_ms: 1000,
+            class: class(n),
+            ..PointKind::new(ValueType::F64)
+        };
+        let schema = kind.named(format!("p{n}"));
         let raw = RawRange { value_type: ValueType::F64, min: f64::MIN, max: f64::MAX };
         PointDefinition::new(schema, raw).at(PointId(n), 0)
     };
@@ -73,6 +82,10 @@ pub(crate) fn sample(point: u32, x: f64, at_us: i64) -> Sample {
 
 /// A frame of `n` samples whose values do not compress well.
 pub(crate) fn samples(n: u32, seed: u64) -> Body {
+    samples_of(n, seed, |i| i % 50)
+}
+
+pub(crate) fn samples_of(n: u32, seed: u64, point: impl Fn(u32) -> u32) -> Body {
     let noise = |i: u32| {
         // SplitMix64's last steps: what multiples of a number would be, no column of differences can pack.
         let x = (seed << 20 | u64::from(i)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
@@ -81,7 +94,7 @@ pub(crate) fn samples(n: u32, seed: u64) -> Body {
         f64::from_bits(x >> 12 | 0x3ff0_0000_0000_0000)
     };
     let at = |i: u32| i64::try_from(seed).unwrap() * 1_000_000 + i64::from(i);
-    Body::Samples((0..n).map(|i| sample(i % 50, noise(i), at(i))).collect())
+    Body::Samples((0..n).map(|i| sample(point(i), noise(i), at(i))).collect())
 }
 
 pub(crate) fn audit(text: &str) -> Body {

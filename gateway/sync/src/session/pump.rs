@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use common::wire::{Body, Frame, FrameKind};
-use common::{CommandState, IntervalSet, SchemaHash};
-use gateway_core::LogError;
+use common::{Class, Classes, CommandState, IntervalSet, SchemaHash};
+use gateway_core::{FrameLog, LogError};
 use tokio::time::Instant;
 
 use super::{Read, Session};
@@ -23,13 +23,14 @@ const LONGEST_KEPT: Duration = Duration::from_millis(500);
 impl Session<'_> {
     /// Looks what is to become of samples now.
     pub(super) fn choose(&mut self) {
-        self.samples = match self.uplink.look(false) {
+        let held = self.uplink.look(false);
+        self.samples = match held.samples {
             Some(_) => Samples::Held,
             None if self.uplink.options.max_delay.is_some() => Samples::Together,
             None if self.pace.is_thin() && self.agreed.speaks.batch => Samples::Together,
             None => Samples::AtOnce,
         };
-        self.flow.set_samples(self.samples);
+        self.flow.set_samples(self.samples, held.trends);
         let (held_frames, together) = (self.flow.kept_frames(), self.samples == Samples::Together);
         let window = self.pace.window() as u64;
         self.uplink.count(|s| {
@@ -118,7 +119,8 @@ impl Session<'_> {
             };
             let keeps = want.keeps;
             let is_current = want.incarnation == log.incarnation();
-            let bytes = if lane == Lane::Live || keeps { READ_BYTES } else { self.pace.read_bytes() };
+            let is_whole = lane == Lane::Live || keeps.is_some();
+            let bytes = if is_whole { READ_BYTES } else { self.pace.read_bytes() };
             let read = move || {
                 // Before the reading: what reaches the disk meanwhile is let go with the next turn.
                 let durable = if is_current { log.watermark().borrow().durable } else { u64::MAX };
@@ -132,13 +134,12 @@ impl Session<'_> {
                 }
                 let early = each(want.incarnation, &early, speaks);
                 let mut kept = Vec::new();
-                if keeps {
+                if let Some(least) = keeps {
+                    let mut classes = ClassesOf::new(&*log);
                     frames.retain(|(seq, bytes)| {
-                        let is_kept = Frame::peek_kind(bytes) == Ok(FrameKind::Samples);
-                        if is_kept {
-                            kept.push((*seq, bytes.len()));
-                        }
-                        !is_kept
+                        let class = classes.of(bytes).filter(|class| *class >= least);
+                        kept.extend(class.map(|class| ((*seq, class), bytes.len())));
+                        class.is_none()
                     });
                 }
                 let messages = match lane {
@@ -164,10 +165,11 @@ impl Session<'_> {
             tracing::warn!(incarnation = %want.incarnation, from = want.from, %error, "frames not read");
             Read::default()
         });
-        messages.iter_mut().for_each(|m| m.urgent = want.keeps);
+        // Where normal samples wait, what goes all the same is urgent.
+        messages.iter_mut().for_each(|m| m.urgent = want.keeps == Some(Class::Normal));
         self.flow.read(want, &seqs);
-        for (seq, bytes) in kept {
-            self.flow.keep(want, seq, bytes, Instant::now());
+        for (frame, bytes) in kept {
+            self.flow.keep(want, frame, bytes, Instant::now());
         }
         self.ready[want.lane as usize].extend(messages);
         self.early.extend(early.into_iter().map(|m| Outgoing { urgent: true, ..m }));
@@ -225,6 +227,33 @@ impl Session<'_> {
                 Lane::Backlog => s.sent_backlog += sent,
             });
         }
+    }
+}
+
+/// Tells frames of samples apart by the class of their points.
+struct ClassesOf<'a> {
+    log: &'a dyn FrameLog,
+    /// Of the schema that was asked for last.
+    last: Option<(SchemaHash, Classes)>,
+}
+
+impl<'a> ClassesOf<'a> {
+    fn new(log: &'a dyn FrameLog) -> Self {
+        Self { log, last: None }
+    }
+
+    /// None: it holds no samples.
+    fn of(&mut self, bytes: &[u8]) -> Option<Class> {
+        if Frame::peek_kind(bytes) != Ok(FrameKind::Samples) {
+            return None;
+        }
+        let Ok(header) = Frame::peek(bytes) else { return Some(Class::Normal) };
+        if self.last.as_ref().is_none_or(|(hash, _)| *hash != header.schema) {
+            self.last = Some((header.schema, self.log.classes(header.schema)));
+        }
+        let classes = self.last.as_ref().map(|(_, classes)| classes).filter(|c| !c.are_normal());
+        let class = classes.and_then(|c| Some(c.of_body(&Frame::decode(bytes).ok()?.body)));
+        Some(class.unwrap_or_default())
     }
 }
 
