@@ -95,6 +95,13 @@ impl Oracle {
         self.durable.lock().expect("no panic holds it").values().map(|run| run.samples).sum()
     }
 
+    /// Whether a number lies between two of its point that are durable in one incarnation.
+    pub fn is_durable(&self, number: u64) -> bool {
+        let durable = self.durable.lock().expect("no panic holds it");
+        let mut of_point = durable.iter().filter(|((_, point), _)| *point == number % self.points);
+        of_point.any(|(_, run)| (run.first..=run.last).contains(&number))
+    }
+
     /// Incarnations of which something is durable.
     pub fn incarnations(&self) -> BTreeSet<String> {
         let durable = self.durable.lock().expect("no panic holds it");

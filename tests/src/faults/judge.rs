@@ -224,16 +224,16 @@ fn samples(evidence: &Evidence) -> Vec<Violation> {
 /// Numbers that the gateway's broker acknowledged and the history has not, without those that a cut of the gateway may have cost.
 ///
 /// An acknowledgement of the broker says that the gateway has the sample in hand. From then on it is lost only by a kill or
-/// a loss of power in the time that it takes to the disk, and by a kill only behind all that was kept: whatever else is
-/// given up, is counted.
+/// a loss of power in the time that it takes to the disk, and by a kill only behind all that reached the disk: whatever else is
+/// given up, is counted. What came later may be in the history all the same: frames go up before they are on the disk, and a
+/// cloud that could not write some may have written the next.
 fn unaccounted(evidence: &Evidence, there: &BTreeSet<u64>) -> Vec<u64> {
-    // By connection, the last that is stored.
+    // By connection, the last that was on the disk.
     let mut kept = BTreeMap::new();
-    for (number, _) in evidence.stored.values().flatten() {
-        if let Some(acked) = evidence.acked.get(number) {
-            let last = kept.entry(acked.since).or_insert(*number);
-            *last = (*last).max(*number);
-        }
+    let was_on_disk = |number: u64| there.contains(&number) && evidence.oracle.is_durable(number);
+    for (number, acked) in evidence.acked.iter().filter(|(number, _)| was_on_disk(**number)) {
+        let last = kept.entry(acked.since).or_insert(*number);
+        *last = (*last).max(*number);
     }
     let is_excused = |number: u64, acked: &Acked| {
         let was_followed = kept.get(&acked.since).is_some_and(|last| *last > number);
@@ -353,7 +353,13 @@ fn of_command(evidence: &Evidence, sent: &Sent) -> Vec<Violation> {
     let writes = evidence.written.iter().filter(at).count();
     let state = sent.cloud.as_ref().map(|c| c.state);
     let at_box = sent.gateway.as_ref().map(|g| g.state);
-    let told = || format!("{}: {state:?}, at the box {at_box:?}, {writes} writes", sent.reason);
+    let told = || {
+        let end = |view: &Option<CommandView>| {
+            view.as_ref().map(|v| format!("{:?} {:?} {:?}", v.state, v.code, v.detail))
+        };
+        let (cloud, at_box) = (end(&sent.cloud), end(&sent.gateway));
+        format!("{}: {cloud:?}, at the box {at_box:?}, {writes} writes", sent.reason)
+    };
     if writes > 1 {
         found.push(violation(Kind::CommandTwice, told()));
     }
