@@ -8,6 +8,8 @@ use common::command::CommandUpdate;
 use serde::{Deserialize, Serialize};
 
 const CAPACITY: usize = 5000;
+/// Ended ones that are kept when their frames go: what is older nobody sends again.
+const KEPT: usize = 1000;
 
 /// One command's last update, with its place in the order of updates.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -29,10 +31,28 @@ pub(crate) struct Commands {
 }
 
 impl Commands {
-    /// From the state: what the log's own records are laid over.
+    /// From the state, or the file of commands without frames: what the log's own records are laid over. The later word counts.
     pub(crate) fn restore(&mut self, known: Known) {
         self.next = self.next.max(known.order.saturating_add(1));
-        self.all.insert(known.update.id, known);
+        let is_older = |there: &Known| there.order >= known.order;
+        if !self.all.get(&known.update.id).is_some_and(is_older) {
+            self.all.insert(known.update.id, known);
+        }
+    }
+
+    /// What frames up to `durable` tell, in their order, of those that ended the newest; and a number that changes with it.
+    pub(crate) fn durable(&self, durable: u64) -> (Vec<Known>, u64) {
+        let mut all: Vec<Known> = self.all.values().filter(|k| k.seq <= durable).cloned().collect();
+        all.sort_unstable_by_key(|k| k.order);
+        let version = all.last().map_or(0, |k| k.order + 1);
+        let ended = all.iter().filter(|k| k.update.state.is_final()).count();
+        let mut too_many = ended.saturating_sub(KEPT);
+        all.retain(|k| {
+            let goes = too_many > 0 && k.update.state.is_final();
+            too_many -= usize::from(goes);
+            !goes
+        });
+        (all, version)
     }
 
     /// From a record of the log at start. The state's word stays if it knows the end and this is not it.

@@ -23,14 +23,17 @@ const RETRY_LEAST: Duration = Duration::from_millis(250);
 const RETRY_MOST: Duration = Duration::from_secs(60);
 
 impl Writer {
-    /// Removes segments. Their numbers are gone first.
+    /// Removes segments. Their numbers are gone first, and what they tell of commands is kept: else they stay for now.
     pub(crate) fn remove(&mut self, segments: &[Segment]) {
+        let kept = self.keep_commands(segments.iter()).is_ok();
+        let may_go = |s: &&Segment| kept || s.contents.commands.is_empty();
+        let segments: Vec<&Segment> = segments.iter().filter(may_go).collect();
         if segments.is_empty() {
             return;
         }
         {
             let mut shared = lock(&self.inner.shared);
-            for segment in segments {
+            for segment in &segments {
                 shared.free(segment.incarnation, &segment.contents.present);
             }
         }
@@ -40,14 +43,14 @@ impl Writer {
         }
         let mut shared = lock(&self.inner.shared);
         shared.segments.retain(|s| !segments.iter().any(|g| g.ordinal == s.ordinal));
-        for segment in segments {
+        for segment in &segments {
             if segment.incarnation != self.inner.incarnation && !shared.may_hold(segment.incarnation) {
                 shared.outlived(segment.incarnation);
             }
         }
         drop(shared);
         let disk = &*self.inner.options.disk;
-        for segment in segments {
+        for segment in &segments {
             if let Err(error) = disk.remove(&segment.path) {
                 tracing::warn!(path = %segment.path.display(), %error, "segment not removed");
             }
@@ -73,6 +76,11 @@ impl Writer {
             tracing::warn!(%error, "what is gone is not on disk; nothing is freed until it is");
             return Err(error);
         }
+        let going: Vec<Segment> = {
+            let shared = lock(&self.inner.shared);
+            shared.segments.iter().filter(|s| self.condemned.contains(&s.ordinal)).cloned().collect()
+        };
+        self.keep_commands(going.iter())?;
         let whole: Vec<Segment> = {
             let shared = lock(&self.inner.shared);
             self.condemned.retain(|o| shared.segments.iter().any(|s| s.ordinal == *o));
@@ -189,6 +197,35 @@ impl Writer {
             tracing::warn!(%error, "removal of segments may not survive a power cut");
         }
         Ok(())
+    }
+
+    /// Keeps on disk what is known of commands, if some of these segments tell of any. A full disk is no reason to keep segments:
+    /// it would stay full.
+    ///
+    /// # Errors
+    /// What the disk refuses; the segments have to stay.
+    fn keep_commands<'a>(&mut self, mut going: impl Iterator<Item = &'a Segment>) -> io::Result<()> {
+        if !going.any(|s| !s.contents.commands.is_empty()) {
+            return Ok(());
+        }
+        let (all, version) = {
+            let shared = lock(&self.inner.shared);
+            shared.commands.durable(shared.tail.durable)
+        };
+        if self.kept.has(version) {
+            return Ok(());
+        }
+        match self.kept.keep(&all, version) {
+            Err(error) if is_full(&error) => {
+                tracing::warn!(%error, "what tells of commands is freed without a note");
+                Ok(())
+            }
+            Err(error) => {
+                tracing::warn!(%error, "commands are not on disk; what tells of them stays until they are");
+                Err(error)
+            }
+            Ok(()) => Ok(()),
+        }
     }
 
     /// Keeps on disk what is gone. Incarnations of which nothing is left are forgotten.

@@ -22,6 +22,7 @@ mod gone;
 mod history;
 mod inner;
 mod inspect;
+mod kept;
 mod notes;
 mod options;
 mod order;

@@ -21,6 +21,7 @@ use crate::disk::{Disk, Kind, SystemDisk, make_dirs};
 use crate::encrypt::{self, EncryptedDisk};
 use crate::gone::Gone;
 use crate::inner::{Appender, Hold, Inner, Progress, Shared, lock};
+use crate::kept::KeptCommands;
 use crate::notes::Notes;
 use crate::options::{OpenError, Options};
 use crate::quarantine::Quarantine;
@@ -85,8 +86,9 @@ impl Store {
         options.opening.step();
         let (gone_file, gone, untold) = Gone::open(disk.clone(), &dir, &quarantine);
         let found = recover(&*disk, &log_dir, &gone, &quarantine, &options.opening).map_err(at(&log_dir))?;
+        let (kept_file, kept) = KeptCommands::open(disk.clone(), &dir, &quarantine);
         let mut commands = Commands::default();
-        state.commands().into_iter().for_each(|known| commands.restore(known));
+        state.commands().into_iter().chain(kept).for_each(|known| commands.restore(known));
         replay_commands(&*disk, &found.segments, &mut commands, &options.opening);
         let (segments, unread) = (found.segments, found.unread);
         let mut shared = Shared { segments, unread, commands, gone, ..Shared::default() };
@@ -118,7 +120,8 @@ impl Store {
         // Told before anyone can ask.
         inner.tell_losses();
         inner.tell_unread();
-        let mut writer = Writer::new(inner.clone(), log_dir.clone(), gone_file, quarantine.clone());
+        let files = (gone_file, kept_file);
+        let mut writer = Writer::new(inner.clone(), log_dir.clone(), files, quarantine.clone());
         (writer.condemned, writer.next_ordinal) = (found.to_shrink, found.next_ordinal);
         let thread = std::thread::Builder::new()
             .name("buffer-writer".to_owned())

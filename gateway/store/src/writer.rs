@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use crate::free::{Stuck, is_full};
 use crate::gone::Gone;
 use crate::inner::{BATCH_BYTES, Inner, lock};
+use crate::kept::KeptCommands;
 use crate::order::{DropOrder, Dropping};
 use crate::quarantine::Quarantine;
 use crate::reserve::Reserve;
@@ -37,6 +38,7 @@ pub(crate) struct Writer {
     pub(crate) dir: PathBuf,
     pub(crate) active: Option<Active>,
     pub(crate) gone: Gone,
+    pub(crate) kept: KeptCommands,
     pub(crate) reserve: Reserve,
     pub(crate) quarantine: Arc<Quarantine>,
     /// Ordinals of segments that lose something, as soon as that is noted on disk.
@@ -67,7 +69,12 @@ enum Job {
 }
 
 impl Writer {
-    pub(crate) fn new(inner: Arc<Inner>, dir: PathBuf, gone: Gone, quarantine: Arc<Quarantine>) -> Self {
+    pub(crate) fn new(
+        inner: Arc<Inner>,
+        dir: PathBuf,
+        (gone, kept): (Gone, KeptCommands),
+        quarantine: Arc<Quarantine>,
+    ) -> Self {
         let options = &inner.options;
         Self {
             reserve: Reserve::new(options.disk.clone(), &options.dir, options.reserve_bytes()),
@@ -75,6 +82,7 @@ impl Writer {
             dir,
             active: None,
             gone,
+            kept,
             quarantine,
             condemned: Vec::new(),
             stuck: HashMap::new(),

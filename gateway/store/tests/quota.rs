@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::wire::{Body, Frame, GapCause, Known};
-use common::{Clock, IntervalSet};
+use common::{Clock, CommandId, CommandState, IntervalSet};
 use gateway_core::{FrameId, FrameLog, LogError};
 use gateway_store::{DropError, Options, Overflow, Store};
 use rig::*;
@@ -387,4 +387,28 @@ async fn an_order_that_comes_as_the_log_closes_is_refused() {
     closing.join().unwrap();
     let told = tokio::time::timeout(Duration::from_secs(20), order).await.expect("it waits for ever");
     assert!(matches!(told, Err(DropError::Closed)));
+}
+
+/// What the cloud has is freed at once here. The state is what a loss of power may take.
+#[tokio::test]
+async fn commands_are_known_when_their_frames_have_gone_and_the_state_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let (a, b) = (CommandId::new(), CommandId::new());
+    let options = || Options { ring: false, quota_bytes: 4 << 20, ..small(dir.path()) };
+    let store = open(options());
+    let first = store.incarnation();
+    store.append(update(a, CommandState::Executing)).unwrap();
+    store.append(update(a, CommandState::Succeeded)).unwrap();
+    store.append(update(b, CommandState::Executing)).unwrap();
+    let mut last = 0;
+    for n in 0..120 {
+        last = put(&store, samples(500, n)).await.seq;
+    }
+    store.ack(&[Known { incarnation: first, seqs: vec![(1, last)].into() }]).unwrap();
+    eventually("their frames have gone", || store.read(first, 1, 1).unwrap()[0].0 > 3).await;
+    drop(store);
+    std::fs::remove_dir_all(dir.path().join("state")).unwrap();
+    let store = open(options());
+    let states: Vec<_> = store.commands().into_iter().map(|c| (c.id, c.state)).collect();
+    assert_eq!(states, [(a, CommandState::Succeeded), (b, CommandState::Executing)]);
 }

@@ -43,13 +43,20 @@ const LOOK_AGAIN: Duration = Duration::from_secs(3600);
 const RETRY: Duration = Duration::from_millis(2);
 
 /// What was read: sequences, the messages of those that the cloud lacks, those of frames to be kept back, with their
-/// bytes, and the messages of intents that are not on disk yet.
+/// bytes, and those that wait for the disk, with whether each tells the end of a command.
 #[derive(Default)]
 struct Read {
     seqs: Vec<u64>,
     messages: Vec<Outgoing>,
     kept: Vec<((u64, Class), usize)>,
-    early: Vec<Outgoing>,
+    early: Vec<(Outgoing, bool)>,
+}
+
+/// A message that waits until its frame is on disk.
+struct Early {
+    message: Outgoing,
+    /// When it goes all the same; none: never.
+    anyway_at: Option<Instant>,
 }
 
 type Reading = Pin<Box<dyn Future<Output = (Want, Result<Read, LogError>)> + Send>>;
@@ -186,8 +193,8 @@ struct Session<'a> {
     /// Read and not yet sent, by lane.
     ready: [VecDeque<Outgoing>; 2],
     reading: [Option<Reading>; 2],
-    /// Intents of commands that are not on disk yet.
-    early: VecDeque<Outgoing>,
+    /// Intents and ends of commands that are not on disk yet.
+    early: VecDeque<Early>,
     /// The client took nothing.
     blocked: bool,
     agreed: Agreed,

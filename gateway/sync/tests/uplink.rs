@@ -69,9 +69,9 @@ async fn a_backlog_goes_together_to_a_cloud_that_takes_batches_and_live_frames_g
     running.end().await;
 }
 
-/// The cloud may not know of a write of which the box knows nothing after a loss of power.
+/// The cloud may not know of a write of which the box knows nothing after a loss of power, nor of an end.
 #[tokio::test]
-async fn an_intent_goes_once_it_is_on_disk_and_nothing_waits_for_it() {
+async fn intents_and_ends_go_once_they_are_on_disk_and_nothing_waits_for_them() {
     let cloud = Cloud::start().await;
     let log = Log::new(3);
     let running = run(options(cloud.port), &log);
@@ -79,9 +79,9 @@ async fn an_intent_goes_once_it_is_on_disk_and_nothing_waits_for_it() {
     let is_there = |frame: FrameId| cloud.with(|s| s.stored.contains_key(&frame));
     for is_live in [true, false] {
         let (sent, intent) = (log.step(CommandState::Sent), log.step(CommandState::Executing));
-        let rejected = log.step(CommandState::Rejected);
+        let after = log.step(CommandState::Sent);
         if is_live {
-            eventually("what came after it", || is_there(sent) && is_there(rejected)).await;
+            eventually("what came after it", || is_there(sent) && is_there(after)).await;
         } else {
             // In the backlog of the next session it waits as well.
             let session = cloud.with(|s| {
@@ -90,7 +90,7 @@ async fn an_intent_goes_once_it_is_on_disk_and_nothing_waits_for_it() {
             });
             eventually("sessions that break", || cloud.with(|s| s.sessions > session + 1)).await;
             cloud.with(|s| s.script.break_after = None);
-            eventually("what came after it", || is_there(sent) && is_there(rejected)).await;
+            eventually("what came after it", || is_there(sent) && is_there(after)).await;
         }
         let later = log.event();
         eventually("what is live", || is_there(later)).await;
@@ -100,7 +100,14 @@ async fn an_intent_goes_once_it_is_on_disk_and_nothing_waits_for_it() {
         eventually("all acked", || log.is_all_acked()).await;
         assert_eq!(cloud.with(|s| s.stored[&intent]), 1);
     }
-    // As it is where the disk answers: the steps come in their order.
+    // And so does the end: else the cloud could know another one than a box that lost it and asked the device anew.
+    let end = log.step(CommandState::Failed);
+    let later = log.event();
+    eventually("what is live", || is_there(later)).await;
+    assert!(!is_there(end), "it is not on disk");
+    log.synced(end);
+    eventually("the end", || is_there(end)).await;
+    // As it is where the disk answers: the steps come in their order. An end that the disk does not take is told all the same.
     let intent = log.step(CommandState::Executing);
     log.synced(intent);
     let result = log.step(CommandState::Succeeded);

@@ -8,7 +8,7 @@ use common::{Class, Classes, CommandState, IntervalSet, SchemaHash};
 use gateway_core::{FrameLog, LogError};
 use tokio::time::Instant;
 
-use super::{Read, Session};
+use super::{Early, Read, Session};
 use crate::flow::{Lane, Samples, Want};
 use crate::outgoing::{Outgoing, each, together};
 use crate::pace::READ_BYTES;
@@ -17,6 +17,8 @@ use crate::pace::READ_BYTES;
 const NEAR: u64 = 8;
 /// Frames kept back that make a message worth sending, in bytes of the log.
 const WORTH_BYTES: usize = 128 << 10;
+/// The end of a command waits for the disk for so long at most; it is asked for at once.
+const END_WAITS: Duration = Duration::from_secs(1);
 /// Live frames are kept back on a thin link for so long, also when backlog leaves no pause in which they could go.
 const LONGEST_KEPT: Duration = Duration::from_millis(500);
 
@@ -129,10 +131,19 @@ impl Session<'_> {
                 frames.retain(|(seq, _)| *seq <= want.last && !known.contains(*seq));
                 let mut early = Vec::new();
                 if frames.last().is_some_and(|(seq, _)| *seq > durable) {
-                    let is_early = |(seq, bytes): &(u64, Vec<u8>)| *seq > durable && is_intent(bytes);
-                    (early, frames) = frames.into_iter().partition(is_early);
+                    frames.retain(|frame| {
+                        let step = if frame.0 > durable { step_of(&frame.1) } else { None };
+                        let waits = step.filter(|s| *s == CommandState::Executing || s.is_final());
+                        let one =
+                            waits.map(|s| (each(want.incarnation, std::slice::from_ref(frame), speaks), s));
+                        let is_early = one.is_some();
+                        let each_of = |(messages, step): (Vec<Outgoing>, CommandState)| {
+                            messages.into_iter().map(move |m| (m, step.is_final()))
+                        };
+                        early.extend(one.into_iter().flat_map(each_of));
+                        !is_early
+                    });
                 }
-                let early = each(want.incarnation, &early, speaks);
                 let mut kept = Vec::new();
                 if let Some(least) = keeps {
                     let mut classes = ClassesOf::new(&*log);
@@ -172,21 +183,35 @@ impl Session<'_> {
             self.flow.keep(want, frame, bytes, Instant::now());
         }
         self.ready[want.lane as usize].extend(messages);
-        self.early.extend(early.into_iter().map(|m| Outgoing { urgent: true, ..m }));
+        for (message, is_end) in early {
+            let last = message.frames.last().copied().filter(|_| is_end);
+            if let Some(frame) = last {
+                let log = self.uplink.log.clone();
+                // Who writes asks for the intent; nobody has asked for this.
+                tokio::spawn(async move { log.durable(frame).await });
+            }
+            let anyway_at = is_end.then(|| Instant::now() + END_WAITS);
+            self.early.push_back(Early { message: Outgoing { urgent: true, ..message }, anyway_at });
+        }
     }
 
-    /// Intents that have reached the disk go next. Not before: after a loss of power the cloud would wait for the end of a
-    /// write that the box knows nothing of. What comes after them need not wait, so nothing is slower for it.
+    /// Intents and ends of commands that have reached the disk go next. Not before: after a loss of power the cloud would wait
+    /// for the end of a write that the box knows nothing of, or know another end than the box, which asks the device anew. What
+    /// comes after them need not wait, so nothing is slower for it. A disk that takes no end keeps none from the cloud for long.
     fn let_go(&mut self) {
         if self.early.is_empty() {
             return;
         }
         let durable = self.uplink.log.watermark().borrow().durable;
-        let is_durable = |m: &Outgoing| m.frames.iter().all(|frame| frame.seq <= durable);
-        let (now, early): (VecDeque<_>, VecDeque<_>) =
-            std::mem::take(&mut self.early).into_iter().partition(is_durable);
+        let now = Instant::now();
+        let may_go = |early: &Early| {
+            early.message.frames.iter().all(|frame| frame.seq <= durable)
+                || early.anyway_at.is_some_and(|at| at <= now)
+        };
+        let (next, early): (VecDeque<_>, VecDeque<_>) =
+            std::mem::take(&mut self.early).into_iter().partition(may_go);
         self.early = early;
-        for message in now.into_iter().rev() {
+        for Early { message, .. } in next.into_iter().rev() {
             // One of a schema before the current one may not seem to go back to it.
             let lane = if self.unnamed(&message).is_none() { Lane::Live } else { Lane::Backlog };
             self.ready[lane as usize].push_front(message);
@@ -257,11 +282,13 @@ impl<'a> ClassesOf<'a> {
     }
 }
 
-/// Whether a frame says that a write to a device is next.
-fn is_intent(bytes: &[u8]) -> bool {
-    Frame::peek_kind(bytes) == Ok(FrameKind::Command)
-        && matches!(
-            Frame::decode(bytes),
-            Ok(Frame { body: Body::Command(update), .. }) if update.state == CommandState::Executing
-        )
+/// The step of a command that a frame tells.
+fn step_of(bytes: &[u8]) -> Option<CommandState> {
+    if Frame::peek_kind(bytes) != Ok(FrameKind::Command) {
+        return None;
+    }
+    match Frame::decode(bytes).ok()?.body {
+        Body::Command(update) => Some(update.state),
+        _ => None,
+    }
 }
