@@ -272,11 +272,17 @@ impl Pump {
 
 /// Gateway configuration of a device fed by `numbered_sensor`.
 pub fn numbered_device(points: u64) -> String {
+    classed_device(points, |_| "normal")
+}
+
+/// The same, of points of these classes.
+pub fn classed_device(points: u64, class: fn(u64) -> &'static str) -> String {
     let mut text = "[[device]]\nname = \"load\"\nasset = \"plant/hall/load\"\n[device.mqtt]\n".to_owned();
     for n in 0..points {
         text += &format!(
-            "[[device.point]]\nname = \"p{n}\"\ntype = \"f64\"\nstale_ms = 60000\n\
-             mqtt = {{ topic = \"load/{n}\", pointer = \"/v\", timestamp = \"/t\", timestamp_unit = \"us\" }}\n"
+            "[[device.point]]\nname = \"p{n}\"\ntype = \"f64\"\nstale_ms = 60000\nclass = \"{}\"\n\
+             mqtt = {{ topic = \"load/{n}\", pointer = \"/v\", timestamp = \"/t\", timestamp_unit = \"us\" }}\n",
+            class(n)
         );
     }
     text

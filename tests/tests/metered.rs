@@ -6,7 +6,7 @@ use std::time::Duration;
 use common::api::{LinkHold, SwitchPosition};
 use common::names::action;
 use reqwest::Method;
-use tests::field::numbered_device;
+use tests::field::classed_device;
 use tests::gateway::Setup;
 use tests::{Cloud, Gateway, Load, until};
 
@@ -26,7 +26,7 @@ async fn what_a_budget_holds_back_waits_in_the_buffer_and_comes_at_its_own_time(
     let secret = cloud.gateway_secret("box1").await;
     let setup = |month_mb: f64| Setup {
         uplink: Some((cloud.ingress, secret.clone())),
-        devices: numbered_device(POINTS),
+        devices: classed_device(POINTS, |n| if n == 0 { "critical" } else { "normal" }),
         extra: format!("metered = true\nmax_delay_s = 1\nmonth_mb = {month_mb:?}\ncalendar = \"utc\"\n"),
         ..Setup::default()
     };
@@ -40,6 +40,12 @@ async fn what_a_budget_holds_back_waits_in_the_buffer_and_comes_at_its_own_time(
     cloud.api().told("the cloud is told", action::UPLINK_HELD).await;
     gateway.set_switch(SwitchPosition::Remote).await;
     cloud.api().told("what is urgent goes on", action::SWITCH_REMOTE).await;
+    let api = cloud.api();
+    let seen = api.value("hall/load", "p0").await;
+    until("what is critical goes on", LIMIT, || async {
+        (api.value("hall/load", "p0").await != seen).then_some(())
+    })
+    .await;
     let metrics = gateway.api().request(Method::GET, "/metrics").send().await.expect("metrics");
     let metrics = metrics.text().await.expect("text");
     assert!(metrics.contains("twinway_gateway_uplink_held 1"), "{metrics}");
@@ -50,6 +56,7 @@ async fn what_a_budget_holds_back_waits_in_the_buffer_and_comes_at_its_own_time(
     load.follow(&gateway).await;
     let link = gateway.health().await.link.expect("an uplink");
     assert!(link.month_bytes >= 100_000 && link.held == Some(LinkHold::Month), "{link:?}");
+    assert!(link.trends_held, "a part of the budget is not for them: {link:?}");
     load.reach(load.sent() + 3000).await;
     load.end().await;
     let buffer = gateway.health().await.buffer;

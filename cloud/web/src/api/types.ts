@@ -69,6 +69,9 @@ export interface Label { value: number; text: string }
 
 export interface AssetNode { path: string; name: string; kind: AssetKind; twins: string[] }
 
+/** How much a point's samples matter where there is no room for all; absent: normal. */
+export type PointClass = "critical" | "normal" | "trend";
+
 export interface PointView {
   name: string;
   type: ValueType;
@@ -81,6 +84,7 @@ export interface PointView {
   write_max?: number;
   setpoint?: string;
   stale_ms: number;
+  class?: PointClass;
   labels?: Label[];
   value?: Value;
   quality: Quality;
@@ -276,6 +280,7 @@ export interface LinkUse {
   day_left?: number | null;
   month_left?: number | null;
   held?: "day" | "month" | "quiet" | null;
+  trends_held?: boolean;
   held_since_us?: number | null;
   held_until_us?: number | null;
   held_frames: number;

@@ -91,6 +91,8 @@ export const enLater = {
     device: "Device",
     type: "Type",
     staleAfter: "Stale after",
+    class: "Class",
+    classes: { critical: "critical: dropped last", normal: "normal", trend: "trend: dropped first" },
     facts: "About this point",
     readOnly: "This point is read only.",
   },

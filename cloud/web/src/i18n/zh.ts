@@ -171,6 +171,8 @@ export const zhLater: LaterTexts = {
     device: "设备",
     type: "类型",
     staleAfter: "过期时限",
+    class: "类别",
+    classes: { critical: "关键：最后丢弃", normal: "普通", trend: "趋势：最先丢弃" },
     facts: "点位信息",
     readOnly: "该点位只读。",
   },

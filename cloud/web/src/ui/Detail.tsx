@@ -35,6 +35,7 @@ function Facts({ twin, point, slot }: { twin: TwinView; point: PointView; slot: 
     ...(point.access === "read" ? [] : [[x.limits, range(point, point.write_min, point.write_max)] as [string, string]]),
     [x.type, point.type],
     [x.staleAfter, format.span(point.stale_ms, t.value.age)],
+    ...(point.class && point.class !== "normal" ? [[x.class, x.classes[point.class]] as [string, string]] : []),
     [x.gateway, twin.gateway ?? format.NONE],
     [x.device, twin.device ?? format.NONE],
   ];
