@@ -38,6 +38,9 @@ pub(crate) struct Contents {
     pub(crate) critical_bytes: u64,
     #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) trend_bytes: u64,
+    /// How many frames of other samples than critical ones were written.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) ordinary: u64,
     /// Where the frames end.
     pub(crate) end: u64,
     /// Least and greatest source time; none if unknown or if there are no samples.
@@ -141,6 +144,9 @@ impl Contents {
             *greatest = cut_us.max(*greatest);
         }
         self.present.insert(seq);
+        if kind == FrameKind::Samples && class != Class::Critical {
+            self.ordinary += 1;
+        }
         match (kind, class) {
             (FrameKind::Samples, Class::Normal) => {}
             (FrameKind::Samples, Class::Critical) => {
@@ -196,20 +202,10 @@ impl Contents {
         self.present.is_subset(&self.kept)
     }
 
-    /// Whether nothing is there but records and critical samples.
+    /// Whether nothing is there but records and critical samples, as far as is known without a look at each: what has lost all others
+    /// is written anew.
     pub(crate) fn only_kept(&self) -> bool {
-        if self.critical.is_empty() {
-            return self.only_records();
-        }
-        self.present.iter().all(|(first, last)| {
-            let mut next = first;
-            while next <= last {
-                let run = self.critical.run_of(next).or_else(|| self.kept.run_of(next));
-                let Some((_, end)) = run else { return false };
-                next = end + 1;
-            }
-            true
-        })
+        if self.critical.is_empty() { self.only_records() } else { self.ordinary == 0 }
     }
 
     /// What trends take, if there are any left.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use common::wire::{Body, Frame, Gap, GapCause, Known};
 use common::{Class, Clock, Drain, IntervalSet, PointId, Sample};
-use gateway_core::{Bus, DropCounts, FrameLog, LogError, Policy, Registry};
+use gateway_core::{Bus, DropCounts, FrameLog, LogError, Policy};
 use gateway_store::{FeedOptions, Options, Overflow, Store, feed};
 use proptest::prelude::*;
 use rig::*;
@@ -19,19 +19,6 @@ use rig::*;
 const CRITICAL: u32 = 0;
 const NORMAL: u32 = 10;
 const TREND: u32 = 20;
-
-/// Points 0 to 9 are critical, from 20 on they are trends.
-fn classed() -> Arc<Registry> {
-    registry_of(50, "Cel", class)
-}
-
-fn class(point: u32) -> Class {
-    match point {
-        0..=9 => Class::Critical,
-        20.. => Class::Trend,
-        _ => Class::Normal,
-    }
-}
 
 fn small(dir: &Path) -> Options {
     Options {

@@ -248,7 +248,7 @@ impl Site {
             disk: Arc::new(self.disk.clone()),
             ..options(self.dir.path())
         };
-        let store = Store::open(options, Clock::system(), registry(50, "Cel")).ok()?;
+        let store = Store::open(options, Clock::system(), classed()).ok()?;
         *self.running.lock().unwrap() = Some(store.clone());
         Some(store)
     }
@@ -312,7 +312,8 @@ impl Site {
             match step {
                 Step::Samples(_) | Step::Audit => {
                     let body = match step {
-                        Step::Samples(count) => samples(*count, n as u64),
+                        // Of one class after another.
+                        Step::Samples(count) => samples_of(*count, n as u64, |_| [10, 0, 10, 20][n % 4]),
                         _ => audit(&n.to_string()),
                     };
                     match now.append(body) {

@@ -51,6 +51,19 @@ pub(crate) fn registry_of(points: u32, unit: &str, class: impl Fn(u32) -> Class)
     Arc::new(Registry::new(schema, vec![device], (0..points).map(point).collect()).unwrap())
 }
 
+/// Points 0 to 9 are critical, from 20 on they are trends.
+pub(crate) fn class(point: u32) -> Class {
+    match point {
+        0..=9 => Class::Critical,
+        20.. => Class::Trend,
+        _ => Class::Normal,
+    }
+}
+
+pub(crate) fn classed() -> Arc<Registry> {
+    registry_of(50, "Cel", class)
+}
+
 /// A folder in memory where there is one: for tests that have a disk of their own, and sled on this one.
 pub(crate) fn memory_dir() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
