@@ -160,6 +160,11 @@ impl IntervalSet {
         count(self.iter())
     }
 
+    /// How many intervals there are.
+    pub fn runs(&self) -> usize {
+        self.runs.len()
+    }
+
     /// Whether nothing is in the set.
     pub fn is_empty(&self) -> bool {
         self.runs.is_empty()

@@ -36,6 +36,7 @@ fn gap() -> Frame {
         samples: 12,
         cause: GapCause::DiskFull,
         class: None,
+        lost: None,
     };
     Frame { header: header(43), body: Body::Gap(gap) }
 }
@@ -258,7 +259,15 @@ fn gaps_are_read_and_written_with_every_cause() {
     ] {
         let with = |cause| {
             let incarnation = Some(Incarnation(7));
-            let gap = Gap { incarnation, seqs: Some((3, 9)), times_us: None, samples: 0, cause, class: None };
+            let gap = Gap {
+                incarnation,
+                seqs: Some((3, 9)),
+                times_us: None,
+                samples: 0,
+                cause,
+                class: None,
+                lost: None,
+            };
             Frame { header: header(45), body: Body::Gap(gap) }
         };
         is_kept(name, &with(cause).encode());

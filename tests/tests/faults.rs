@@ -169,6 +169,7 @@ async fn what_is_broken_in_what_was_seen_is_found() {
             samples: told,
             cause: common::wire::GapCause::DiskFull,
             class: None,
+            lost: None,
         };
         if audited {
             evidence.audit.push(gap.entry(&"box1".parse().expect("a name"), 5));

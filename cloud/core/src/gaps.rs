@@ -41,6 +41,8 @@ pub struct Told {
     pub since_us: Option<i64>,
     /// The most important class that lost samples; none: any did.
     pub class: Option<Class>,
+    /// Which frames of those are lost, where not all are.
+    pub lost: Option<IntervalSet>,
 }
 
 /// A loss as history shows it.
@@ -61,8 +63,8 @@ impl Told {
     /// What a gap frame says; `rank` of the incarnation that lost, `told_us` of the frame.
     pub fn new(gap: &Gap, rank: u64, told_us: i64, since_us: Option<i64>) -> Self {
         let (seqs, times_us, samples) = (gap.seqs, gap.times_us, gap.samples);
-        let (cause, class) = (reason(gap.cause), gap.class);
-        Self { rank, seqs, times_us, samples, cause, told_us, since_us, class }
+        let (cause, class, lost) = (reason(gap.cause), gap.class, gap.lost.clone());
+        Self { rank, seqs, times_us, samples, cause, told_us, since_us, class, lost }
     }
 }
 
@@ -90,7 +92,10 @@ fn covers(all: &Seqs, rank: u64, first: u64, last: u64) -> bool {
 pub fn of_streams(runs: &[Run], told: &[Told], class: Class) -> Vec<HistoryGap> {
     // Once, and not for each hole: a box whose buffer is full for weeks has thousands of them.
     let there = by_rank(runs.iter().map(|r| (r.rank, r.first, r.last)));
-    let explained = by_rank(told.iter().filter_map(|t| t.seqs.map(|(first, last)| (t.rank, first, last))));
+    let explained = by_rank(told.iter().flat_map(|t| {
+        let lost = t.lost.clone().unwrap_or_else(|| t.seqs.into_iter().collect::<Vec<_>>().into());
+        lost.iter().map(|(first, last)| (t.rank, first, last)).collect::<Vec<_>>()
+    }));
     let lost = told.iter().filter(|t| t.class.is_none_or(|most| class >= most));
     let mut gaps: Vec<HistoryGap> = lost.filter_map(|t| of_told(runs, &there, t)).collect();
     for pair in runs.windows(2) {
@@ -112,8 +117,11 @@ pub fn of_streams(runs: &[Run], told: &[Told], class: Class) -> Vec<HistoryGap> 
 
 fn of_told(runs: &[Run], there: &Seqs, told: &Told) -> Option<HistoryGap> {
     let count = (told.samples > 0).then_some(told.samples);
-    if let Some((first, last)) = told.seqs
-        && covers(there, told.rank, first, last)
+    let came = |lost: &IntervalSet| there.get(&told.rank).is_some_and(|there| lost.is_subset(there));
+    if told
+        .lost
+        .as_ref()
+        .map_or_else(|| told.seqs.is_some_and(|(first, last)| covers(there, told.rank, first, last)), came)
     {
         return None;
     }

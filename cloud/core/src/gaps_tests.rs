@@ -7,7 +7,17 @@ fn run(rank: u64, first: u64, last: u64, first_us: i64, last_us: i64) -> Run {
 }
 
 fn told(rank: u64, seqs: Option<(u64, u64)>, cause: GapReason) -> Told {
-    Told { rank, seqs, times_us: None, samples: 7, cause, told_us: 900, since_us: Some(890), class: None }
+    Told {
+        rank,
+        seqs,
+        times_us: None,
+        samples: 7,
+        cause,
+        told_us: 900,
+        since_us: Some(890),
+        class: None,
+        lost: None,
+    }
 }
 
 fn brief(gaps: &[HistoryGap]) -> Vec<(i64, i64, GapReason, Option<u64>)> {
@@ -76,4 +86,23 @@ fn what_trends_lost_is_a_gap_of_theirs_alone() {
     let lost = Told { class: Some(Class::Normal), ..lost };
     assert_eq!(brief(&of_streams(&runs, std::slice::from_ref(&lost), Class::Trend)).len(), 1);
     assert!(of_streams(&runs, &[lost], Class::Critical).is_empty());
+}
+
+#[test]
+fn of_a_range_of_which_some_is_lost_the_rest_is_still_awaited() {
+    // 5 to 8 and 10 are not there; 6 and 8 are lost, of trends.
+    let runs = [run(1, 1, 4, 10, 40), run(1, 9, 9, 90, 90), run(1, 11, 11, 110, 110)];
+    let lost = Told {
+        class: Some(Class::Trend),
+        lost: Some(vec![(6, 6), (8, 8)].into()),
+        times_us: Some((60, 80)),
+        ..told(1, Some((6, 8)), GapReason::Quota)
+    };
+    let gaps = brief(&of_streams(&runs, std::slice::from_ref(&lost), Class::Normal));
+    assert_eq!(gaps, [(40, 90, GapReason::Awaited, None), (90, 110, GapReason::Awaited, None)]);
+    let gaps = brief(&of_streams(&runs, std::slice::from_ref(&lost), Class::Trend));
+    assert!(gaps.contains(&(60, 81, GapReason::Quota, Some(7))), "{gaps:?}");
+    // They came all the same.
+    let runs = [run(1, 1, 11, 10, 110)];
+    assert!(of_streams(&runs, &[lost], Class::Trend).is_empty());
 }

@@ -462,12 +462,23 @@ impl Talk {
     }
 }
 
-/// Leaves out what is known of the oldest incarnations until the message has a size that may be sent: the
-/// gateway then sends again what is known, which changes nothing.
+/// Leaves out what is known of the oldest incarnations, and of the one with most runs the shortest of these, until the message
+/// has a size that may be sent: the gateway then sends again what is known, which changes nothing.
 fn fitting(mut ack: HelloAck) -> HelloAck {
+    /// As many incarnations go whole before runs of one do.
+    const FEW: usize = 64;
     let size = |ack: &HelloAck| Down::HelloAck(ack.clone()).encode().len();
     while !ack.known.is_empty() && size(&ack) > MAX_MESSAGE_BYTES {
-        ack.known.drain(..ack.known.len().div_ceil(2));
+        let most = ack.known.iter_mut().max_by_key(|k| k.seqs.runs()).filter(|k| k.seqs.runs() > FEW);
+        match most {
+            Some(known) => {
+                let mut runs: Vec<(u64, u64)> = known.seqs.iter().collect();
+                runs.sort_unstable_by_key(|(first, last)| std::cmp::Reverse(last - first));
+                runs.truncate(runs.len().div_ceil(2));
+                known.seqs = runs.into();
+            }
+            None => drop(ack.known.drain(..ack.known.len().div_ceil(2))),
+        }
     }
     ack
 }

@@ -108,7 +108,8 @@ pub(crate) fn hello(
             let rank = from_sql(rank);
             let as_rank = || Rank { incarnation: *incarnation, gateway: Arc::clone(&key), gateway_row: row };
             cache.ranks.entry(rank).or_insert_with(as_rank);
-            let seqs = cache.marks.get(&rank).cloned().unwrap_or_default();
+            // What comes no more would make a hole for each frame, for ever.
+            let seqs = cache.marks.get(&rank).cloned().unwrap_or_default().union(gaps::lost_of(tx, rank)?);
             known.push(KnownIncarnation { incarnation: *incarnation, rank, seqs });
         }
         Ok(known)

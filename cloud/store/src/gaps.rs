@@ -8,7 +8,7 @@ use cloud_core::NewFrame;
 use cloud_core::gaps::{Run, Told, of_streams};
 use common::api::{GapReason, HistoryGap};
 use common::wire::{Body, Frame, FrameHeader, FrameKind, Gap};
-use common::{Class, PointSchema, TwinId};
+use common::{Class, IntervalSet, PointSchema, TwinId};
 
 use crate::db::{Result, from_json, from_sql, to_json, to_sql};
 use crate::sql::{Conn, Row, Tx, params};
@@ -42,7 +42,7 @@ pub(crate) fn put(
     let (rank, seqs) = rank.map_or((new.rank, None), |rank| (rank, gap.seqs));
     let told = Told::new(gap, rank, cut_us(header, new.received_us), before_us);
     let sql = "INSERT INTO gaps (gateway, rank, told_rank, told_seq, told_us, since_us, first, last, from_us, to_us,
-               samples, cause, class) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
+               samples, cause, class, lost) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
     let values = params![
         gateway_row,
         to_sql(rank),
@@ -57,6 +57,7 @@ pub(crate) fn put(
         to_sql(gap.samples),
         to_json(&told.cause)?,
         told.class.map(|class| to_json(&class)).transpose()?,
+        told.lost.filter(|_| seqs.is_some()).map(|lost| to_json(&lost)).transpose()?,
     ];
     tx.execute(sql, values)?;
     Ok(())
@@ -127,6 +128,17 @@ fn put_lost(
     Ok(())
 }
 
+/// Frames of an incarnation that its gateway said one by one are lost: they come no more.
+pub(crate) fn lost_of(tx: &Conn, rank: u64) -> Result<IntervalSet> {
+    let sql = "SELECT lost FROM gaps WHERE rank = ?1 AND lost IS NOT NULL";
+    let told: Vec<String> = tx.all(sql, params![to_sql(rank)], |r| r.get(0))?;
+    let mut all = IntervalSet::new();
+    for lost in &told {
+        all.extend(&from_json("a gap's frames", lost)?);
+    }
+    Ok(all)
+}
+
 /// When the last frame of the run that ends with `seq` was cut.
 pub(crate) fn run_end_us(tx: &Conn, rank: u64, seq: u64) -> Result<Option<i64>> {
     let sql = "SELECT last_us FROM marks WHERE rank = ?1 AND last = ?2";
@@ -152,7 +164,8 @@ impl Streams {
         let sql = "SELECT points FROM twins WHERE twin = ?1";
         let points: Option<String> = conn.first(sql, params![twin.to_string()], |r| r.get(0))?;
         let points: Vec<PointSchema> = from_json("a twin's points", points.as_deref().unwrap_or("[]"))?;
-        Ok(points.iter().find(|p| *p.name == *point).map(|p| p.class).unwrap_or_default())
+        // Of one that is there no more nobody knows: it lacks what any may.
+        Ok(points.iter().find(|p| *p.name == *point).map_or(Class::Trend, |p| p.class))
     }
 
     /// Gaps of points of a class.
@@ -288,12 +301,14 @@ fn runs_of(conn: &Conn, span: &Span, window: &Window, (_, to): (i64, i64)) -> Re
 
 /// What was told of these incarnations, or of the time.
 fn told_by(conn: &Conn, span: &Span, window: &Window, (from, to): (i64, i64)) -> Result<Vec<Told>> {
-    let sql = "SELECT rank, first, last, from_us, to_us, samples, cause, told_us, since_us, class FROM gaps
+    let sql =
+        "SELECT rank, first, last, from_us, to_us, samples, cause, told_us, since_us, class, lost FROM gaps
                WHERE gateway = ?1 AND rank >= ?2 AND rank < ?3
                  AND ((rank >= ?4 AND rank <= ?5) OR (from_us < ?7 AND to_us >= ?6))";
     let bounds = params![span.gateway, span.from, span.to, window.first, window.last, from, to];
     conn.all(sql, bounds, |row| {
         let (cause, class): (String, Option<String>) = (row.get(6)?, row.get(9)?);
+        let lost: Option<String> = row.get(10)?;
         let both = |a: Option<i64>, b: Option<i64>| a.zip(b);
         Ok(Told {
             rank: from_sql(row.get(0)?),
@@ -304,6 +319,7 @@ fn told_by(conn: &Conn, span: &Span, window: &Window, (from, to): (i64, i64)) ->
             told_us: row.get(7)?,
             since_us: row.get(8)?,
             class: class.map(|class| from_json("a gap's class", &class)).transpose()?,
+            lost: lost.map(|lost| from_json("a gap's frames", &lost)).transpose()?,
         })
     })
 }

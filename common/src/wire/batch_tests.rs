@@ -106,6 +106,7 @@ fn what_does_not_belong_is_given_back() {
         samples: 1,
         cause: crate::wire::GapCause::Overrun,
         class: None,
+        lost: None,
     };
     let gap = Frame { header: frame(2, vec![]).header, body: Body::Gap(gap) };
     assert_eq!(*batch.push(gap.clone()).unwrap_err(), gap);

@@ -16,6 +16,7 @@ use crate::class::Class;
 use crate::columns::{Columns, put_table, take_columns, take_table};
 use crate::command::{CommandUpdate, DesiredUpdate, LogEntry};
 use crate::ids::{Incarnation, SchemaHash};
+use crate::interval::IntervalSet;
 use crate::sample::Sample;
 
 const VERSION: u8 = 1;
@@ -105,6 +106,9 @@ pub struct Gap {
     /// The most important class that lost samples by it: points of a more important one lost none. None: any did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class: Option<Class>,
+    /// Which of `seqs` are lost, where not all are: frames between them hold what was not lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<IntervalSet>,
 }
 
 /// One row of samples. As `Sample`; the frame's schema gives the point's number its meaning.
@@ -259,6 +263,7 @@ impl Frame {
             samples,
             cause: GapCause::Other.as_first(),
             class: None,
+            lost: None,
         };
         Some(Self { header, body: Body::Gap(gap) }.encode_first())
     }

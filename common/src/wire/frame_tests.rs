@@ -110,6 +110,7 @@ fn the_other_kinds_are_read_back() {
         samples: 7,
         cause: GapCause::Quota,
         class: None,
+        lost: None,
     };
     for body in [Body::Event(entry.clone()), Body::Audit(entry), Body::Gap(gap)] {
         let frame = Frame { header, body };

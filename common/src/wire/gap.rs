@@ -5,10 +5,16 @@ use crate::class::Class;
 use crate::clock::format_us;
 use crate::command::{LogEntry, Severity};
 use crate::ids::GatewayId;
+use crate::interval::IntervalSet;
 use crate::names::action;
 use crate::text::counted;
 
 impl Gap {
+    /// The frames that are lost, where it names any.
+    pub fn lost_seqs(&self) -> Option<IntervalSet> {
+        self.lost.clone().or_else(|| Some(vec![self.seqs?].into()))
+    }
+
     /// The entry that tells of it; `at_us`: when it was told, UTC us.
     pub fn entry(&self, gateway: &GatewayId, at_us: i64) -> LogEntry {
         let cause = match self.cause {
@@ -65,6 +71,7 @@ mod tests {
             samples,
             cause: GapCause::DiskFull,
             class: None,
+            lost: None,
         };
         let told = |gap: Gap| gap.entry(&"box1".parse().unwrap(), 5).detail;
         assert_eq!(told(gap(1, None)), "data lost, disk full, 1 sample");

@@ -76,6 +76,7 @@ impl Inner {
                     samples: 0,
                     cause: GapCause::CloudLost,
                     class: None,
+                    lost: None,
                 });
             }
         }

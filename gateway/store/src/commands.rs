@@ -19,6 +19,9 @@ pub(crate) struct Known {
     /// The frame of this boot that tells it; 0 if one of before does.
     #[serde(skip)]
     pub(crate) seq: u64,
+    /// The step before, while this one may not be on disk.
+    #[serde(skip)]
+    before: Option<Box<Known>>,
 }
 
 /// Last updates by command.
@@ -42,7 +45,9 @@ impl Commands {
 
     /// What frames up to `durable` tell, in their order, of those that ended the newest; and a number that changes with it.
     pub(crate) fn durable(&self, durable: u64) -> (Vec<Known>, u64) {
-        let mut all: Vec<Known> = self.all.values().filter(|k| k.seq <= durable).cloned().collect();
+        let on_disk = |k: &Known| Some(k).filter(|k| k.seq <= durable).cloned();
+        let mut all: Vec<Known> =
+            self.all.values().filter_map(|k| on_disk(k).or_else(|| on_disk(k.before.as_deref()?))).collect();
         all.sort_unstable_by_key(|k| k.order);
         let version = all.last().map_or(0, |k| k.order + 1);
         let ended = all.iter().filter(|k| k.update.state.is_final()).count();
@@ -67,7 +72,8 @@ impl Commands {
     /// A new update, which a frame of this boot tells.
     pub(crate) fn put(&mut self, update: CommandUpdate, seq: u64) {
         let id = update.id;
-        self.all.insert(id, Known { order: self.next, update, seq });
+        let before = self.all.remove(&id).map(|known| Box::new(Known { before: None, ..known }));
+        self.all.insert(id, Known { order: self.next, update, seq, before });
         self.next += 1;
         self.dirty.insert(id);
         if self.all.len() > CAPACITY {

@@ -12,6 +12,8 @@ use crate::tail::TailFrame;
 const MARK_EVERY: u64 = 64 << 10;
 /// What is to go of a segment and leaves more than this part of it does not pay: all of the rest is written anew for it.
 const WORTH_PART: u64 = 8;
+/// More runs of numbers than this make a footer that is not read any more.
+const MOST_RUNS: usize = 40_000;
 
 /// Where to start reading for a sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -181,6 +183,12 @@ impl Contents {
         let of = [(kinds.records, &self.kept), (kinds.critical, &self.critical), (kinds.trend, &self.trend)];
         of.iter().filter(|(wanted, _)| *wanted).for_each(|(_, set)| others.extend(set));
         self.present.intersection(&others)
+    }
+
+    /// Whether its numbers are in so many runs that there should be no more of them.
+    pub(crate) fn is_ragged(&self) -> bool {
+        let sets = [&self.present, &self.kept, &self.critical, &self.trend];
+        sets.iter().map(|set| set.runs()).sum::<usize>() > MOST_RUNS
     }
 
     /// Whether samples of no other class ever were there.

@@ -214,6 +214,7 @@ impl Cutter {
             samples,
             cause,
             class: None,
+            lost: None,
         }))
     }
 }

@@ -80,7 +80,9 @@ impl Writer {
             let shared = lock(&self.inner.shared);
             shared.segments.iter().filter(|s| self.condemned.contains(&s.ordinal)).cloned().collect()
         };
-        self.keep_commands(going.iter())?;
+        let kept = self.keep_commands(going.iter());
+        let waits = |s: &Segment| kept.is_err() && !s.contents.commands.is_empty();
+        let waiting: Vec<u64> = going.iter().filter(|s| waits(s)).map(|s| s.ordinal).collect();
         let whole: Vec<Segment> = {
             let shared = lock(&self.inner.shared);
             self.condemned.retain(|o| shared.segments.iter().any(|s| s.ordinal == *o));
@@ -89,8 +91,11 @@ impl Writer {
         };
         self.remove(&whole);
         self.condemned.retain(|o| !whole.iter().any(|s| s.ordinal == *o));
-        let mut result = Ok(());
+        let mut result = kept;
         for ordinal in self.condemned.clone() {
+            if waiting.contains(&ordinal) {
+                continue;
+            }
             if whole.is_empty() && !due(&self.stuck, ordinal) {
                 continue;
             }

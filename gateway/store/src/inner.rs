@@ -28,6 +28,9 @@ pub(crate) const BATCH_BYTES: usize = 1 << 20;
 /// From so many gaps that wait to be told, one more is told with another of the same kind, with what lies between.
 const MAX_GAPS: usize = 256;
 
+/// Runs of numbers that one gap names, at most.
+pub(crate) const MOST_LOST: usize = 8_000;
+
 /// Stands for the number of a frame that is not there yet.
 const UNTOLD: u64 = u64::MAX;
 
@@ -203,8 +206,15 @@ impl Shared {
         }
         for (incarnation, run) in untold {
             let (incarnation, seqs) = (Some(incarnation), Some(run));
-            let gap =
-                Gap { incarnation, seqs, times_us: None, samples: 0, cause: GapCause::Damaged, class: None };
+            let gap = Gap {
+                incarnation,
+                seqs,
+                times_us: None,
+                samples: 0,
+                cause: GapCause::Damaged,
+                class: None,
+                lost: None,
+            };
             self.retell(gap, false);
         }
     }
@@ -257,7 +267,9 @@ impl Shared {
         let full = self.gaps.len() >= MAX_GAPS;
         let continues = |(other, _): &&mut (Gap, bool)| {
             let same = other.incarnation == gap.incarnation && other.cause == gap.cause;
-            same && (full || other.class == gap.class)
+            let runs = |g: &Gap| g.lost.as_ref().map_or(1, IntervalSet::runs);
+            let fits = other.class == gap.class && runs(other) + runs(&gap) <= MOST_LOST;
+            same && (full || fits)
                 && match (other.seqs, gap.seqs) {
                     (Some((a, b)), Some((first, last))) => {
                         full || (first <= b.saturating_add(1) && a <= last.saturating_add(1))
@@ -272,6 +284,10 @@ impl Shared {
         };
         *with_event |= event;
         other.class = other.class.min(gap.class);
+        if other.lost.is_some() || gap.lost.is_some() {
+            let all = other.lost_seqs().zip(gap.lost_seqs()).map(|(all, more)| all.union(more));
+            other.lost = all.filter(|all| all.runs() <= MOST_LOST);
+        }
         other.samples += gap.samples;
         other.times_us = widen(other.times_us, gap.times_us);
         if let (Some((a, b)), Some((first, last))) = (other.seqs, gap.seqs) {

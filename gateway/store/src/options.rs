@@ -35,8 +35,8 @@ pub struct Options {
     pub max_age: Option<Duration>,
     /// The same for records. Default: never.
     pub records_max_age: Option<Duration>,
-    /// Most bytes of segments that hold critical samples and no lesser ones. Default a quarter of the quota, at least a segment, at
-    /// most all of the quota.
+    /// Most bytes of segments that hold critical samples and no lesser ones. Default a quarter of the quota, at least a segment; at
+    /// most all of the quota, or a quarter where the newest are refused.
     pub critical_bytes: Option<u64>,
     /// Most bytes of trends. Default: what the others leave.
     pub trend_bytes: Option<u64>,
@@ -104,7 +104,10 @@ impl Options {
 
     /// Most bytes of segments that hold nothing less than critical samples.
     pub(crate) fn critical_quota(&self) -> u64 {
-        self.critical_bytes.unwrap_or(self.quota_bytes / 4).clamp(self.segment_bytes, self.quota_bytes)
+        // Where others are refused they may not take what those have.
+        let most =
+            if self.overflow == Overflow::DropNewest { self.quota_bytes / 4 } else { self.quota_bytes };
+        self.critical_bytes.unwrap_or(self.quota_bytes / 4).min(most).max(self.segment_bytes)
     }
 
     /// Most bytes of trends, if they have a bound of their own.

@@ -15,7 +15,7 @@ use common::{Class, IntervalSet};
 use tokio::time::Instant;
 
 use crate::contents::{FrameRef, Kinds};
-use crate::inner::{Shared, is_measured, lock, source_times, widen};
+use crate::inner::{MOST_LOST, Shared, is_measured, lock, source_times, widen};
 use crate::options::Overflow;
 use crate::order::Dropped;
 use crate::segment::Segment;
@@ -150,7 +150,14 @@ impl Writer {
                 }
                 let newest_us = s.contents.newest_us?;
                 let old = ages.map(|age| age.is_some_and(|age| newest_us < before(age)));
-                if old == Kinds::default() || s.contents.of_kinds(old).is_empty() {
+                // What is little stays until all of the segment is old: it is not worth writing the rest anew.
+                let is_worth = match old {
+                    Kinds { records: false, critical: false, normal: false, trend: true } => {
+                        s.contents.is_worth_its_trends()
+                    }
+                    _ => true,
+                };
+                if old == Kinds::default() || !is_worth || s.contents.of_kinds(old).is_empty() {
                     return None;
                 }
                 // What the cloud has goes with samples, and stays when only records go.
@@ -160,7 +167,15 @@ impl Writer {
             shared.segments.iter().filter_map(|s| Some((s.clone(), which(s)?))).collect()
         };
         for (segment, which) in old {
+            let before = segment.contents.ordinary;
             self.condemn(&segment, which, GapCause::Age);
+            let keeps_samples =
+                matches!(which, Which::Kinds(k) | Which::Old(k) if !(k.normal && k.trend)) && before > 0;
+            // Most of it is written anew: what waits for the disk comes between, and then the next.
+            if keeps_samples && !segment.contents.are_normal() {
+                self.look_at = Some(Instant::now());
+                break;
+            }
         }
     }
 
@@ -173,8 +188,13 @@ impl Writer {
                     let is_costly =
                         !segment.contents.only_kept() && matches!(which, Which::Kinds(k) if !k.normal);
                     self.condemn(&segment, which, cause);
-                    // Most of it is written anew: what waits for the disk comes between, and then the next.
-                    if is_costly && cause == GapCause::Quota {
+                    // Most of it is written anew: what waits for the disk comes between, and then the next; unless there is
+                    // far too much.
+                    let is_near = || {
+                        let bytes = self.left(&lock(&self.inner.shared), &acked).1;
+                        bytes <= target.saturating_add(self.inner.options.segment_bytes)
+                    };
+                    if is_costly && cause == GapCause::Quota && is_near() {
                         break;
                     }
                 }
@@ -239,9 +259,10 @@ impl Writer {
         }
         if let Some(quota) = options.trend_quota()
             && sum(&|s| if shared.unacked(s) > 0 { s.contents.trends() } else { 0 }) > quota
-            && let Some(trends) = oldest_trends()
+            && let Some(segment) = oldest(&|s| s.contents.is_worth_its_trends() && shared.unacked(s) > 0)
         {
-            return Some(trends);
+            // There is room for all else.
+            return Some(Victim::Lossy(segment, Which::Old(Kinds::TRENDS)));
         }
         let (count, bytes) = self.left(&shared, going);
         if bytes <= target && count <= MAX_SEGMENTS {
@@ -267,7 +288,9 @@ impl Writer {
         }
         let ordinary = || oldest(&|s| s.contents.is_worth_its_ordinary()).map(lossy(Kinds::ORDINARY));
         let samples = || oldest(&|s| !s.only_records()).map(lossy(Kinds::SAMPLES));
-        oldest_trends().or_else(ordinary).or_else(samples).or_else(oldest_records).or(first_stuck)
+        // What stays of a segment without its trends is more than a full disk has room for.
+        let trends = oldest_trends().filter(|_| cause != GapCause::DiskFull);
+        trends.or_else(ordinary).or_else(samples).or_else(oldest_records).or(first_stuck)
     }
 
     /// Takes frames of a segment out of the index and has it told; `commit` does the rest.
@@ -352,8 +375,9 @@ pub(crate) fn tell(shared: &mut Shared, segment: &Segment, losses: &Losses, caus
     }
     shared.lose(segment.incarnation, &losses.seqs);
     let runs: Vec<(u64, u64)> = losses.seqs.iter().collect();
-    // Where points are of classes, what goes lies between what stays, all over the segment: it is one loss.
-    let most = if segment.contents.are_normal() { MAX_RUNS } else { 1 };
+    // Where points are of classes, samples that go lie between what stays, all over the segment: they are one loss.
+    let is_scattered = !segment.contents.are_normal() && losses.times.is_some();
+    let most = if is_scattered { 1 } else { MAX_RUNS };
     let single = runs.len().min(most);
     for (n, (first, last)) in runs.iter().take(single).enumerate() {
         let rest = n + 1 == single && runs.len() > single;
@@ -367,6 +391,8 @@ pub(crate) fn tell(shared: &mut Shared, segment: &Segment, losses: &Losses, caus
             samples: if first_of_all { losses.samples } else { 0 },
             cause,
             class: losses.class,
+            lost: Some(losses.seqs.intersection(&vec![(*first, last)].into()))
+                .filter(|lost| rest && lost.runs() <= MOST_LOST),
         });
     }
 }

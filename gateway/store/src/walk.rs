@@ -150,6 +150,7 @@ impl Shared {
                 samples: 0,
                 cause: GapCause::Damaged,
                 class: None,
+                lost: None,
             });
         }
     }

@@ -212,7 +212,8 @@ impl Writer {
     fn write(&mut self, frames: &[TailFrame]) -> io::Result<()> {
         for frame in frames {
             // A segment is of one schema.
-            let is_full = |a: &Active| a.size() >= self.inner.options.segment_bytes;
+            let most = self.inner.options.segment_bytes;
+            let is_full = |a: &Active| a.size() >= most || a.segment.contents.is_ragged();
             if self.active.as_ref().is_some_and(|a| is_full(a) || a.segment.schema != frame.schema) {
                 self.roll()?;
             }

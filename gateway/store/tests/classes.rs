@@ -361,7 +361,7 @@ proptest! {
                     let tells = |g: &Gap| {
                         let own = g.incarnation.is_some_and(|i| i.0 == incarnation);
                         let claims = g.class.is_none_or(|most| class.is_some_and(|c| c >= most));
-                        own && claims && g.seqs.is_some_and(|(a, b)| (a..=b).contains(&seq))
+                        own && claims && g.lost_seqs().is_some_and(|lost| lost.contains(seq))
                     };
                     let now = there.values().filter_map(|b| if let Body::Gap(g) = b { Some(g) } else { None });
                     now.chain(&told).any(tells)

@@ -52,6 +52,8 @@ pub(crate) struct Want {
     pub(crate) last: u64,
     /// Frames of samples of this class and lesser ones are to be kept back, the others to be sent; none: all are.
     pub(crate) keeps: Option<Class>,
+    /// Of frames of samples, those of this class alone; none: any. The others have a turn of their own.
+    pub(crate) only: Option<Class>,
     /// Which queue of the backlog it is from.
     place: Place,
 }
@@ -83,21 +85,13 @@ pub(crate) enum Samples {
 struct Later {
     ranges: VecDeque<StreamRange>,
     frames: u64,
-    /// The greatest number of each incarnation that ever came here.
-    greatest: HashMap<Incarnation, u64>,
 }
 
 impl Later {
-    /// Puts a frame at the end. What lies between it and the last one is not sent again if it has been sent; not if
-    /// `others` may be there, whose turn is another.
-    fn push(&mut self, incarnation: Incarnation, seq: u64, others: Option<u64>) {
+    /// Puts a frame at the end. What lies between it and the last one is passed over: it has been sent, or is of another class.
+    fn push(&mut self, incarnation: Incarnation, seq: u64) {
         self.frames += 1;
-        let greatest = self.greatest.entry(incarnation).or_insert(seq);
-        *greatest = seq.max(*greatest);
-        let goes_on = |r: &&mut StreamRange| {
-            r.incarnation == incarnation && r.last < seq && others.is_none_or(|other| other < r.last)
-        };
-        match self.ranges.back_mut().filter(goes_on) {
+        match self.ranges.back_mut().filter(|r| r.incarnation == incarnation && r.last < seq) {
             Some(range) => range.last = seq,
             None => self.ranges.push_back(StreamRange { incarnation, first: seq, last: seq }),
         }
@@ -221,9 +215,8 @@ impl Flow {
             self.kept.bytes += bytes;
             self.kept.since.get_or_insert(at);
         }
-        let [normal, trends] = if is_live { &mut self.kept.later } else { &mut self.later };
-        let (own, other) = if class == Class::Trend { (trends, normal) } else { (normal, trends) };
-        own.push(incarnation, seq, other.greatest.get(&incarnation).copied());
+        let later = if is_live { &mut self.kept.later } else { &mut self.later };
+        later[usize::from(class == Class::Trend)].push(incarnation, seq);
     }
 
     /// Live frames that are kept back: how many bytes in the log, and since when there are any.
@@ -293,6 +286,7 @@ impl Flow {
             from: self.live,
             last: self.head,
             keeps: self.keeps(),
+            only: None,
             place: Place::Live,
         })
     }
@@ -305,8 +299,14 @@ impl Flow {
         let (lane, keeps, holds) = (Lane::Backlog, self.keeps(), self.holds());
         let has_room = self.has_room(lane);
         let may_go = |class: Class| has_room && holds.is_none_or(|held| class < held);
-        let want =
-            |(incarnation, from, last), keeps, place| Want { lane, incarnation, from, last, keeps, place };
+        let want = |(incarnation, from, last), keeps, place| {
+            let only = match place {
+                Place::Released | Place::Later => Some(Class::Normal),
+                Place::Trends | Place::LaterTrends => Some(Class::Trend),
+                Place::Live | Place::Again | Place::Backlog => None,
+            };
+            Want { lane, incarnation, from, last, keeps, only, place }
+        };
         // However long the search takes: it goes on while these are on their way.
         if may_go(Class::Normal)
             && let Some(found) = next(&self.known, &mut self.released)

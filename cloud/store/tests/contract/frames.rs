@@ -126,6 +126,7 @@ pub(crate) async fn other_kinds_change_their_tables_once(backend: &impl Backend)
         samples: 120,
         cause: GapCause::Quota,
         class: None,
+        lost: None,
     };
     let frames = [
         s.frame(4, told(DesiredState::Applied, "late")),
@@ -149,6 +150,32 @@ pub(crate) async fn other_kinds_change_their_tables_once(backend: &impl Backend)
     let twins = storage.load().await.unwrap().twins;
     let desired = twins[0].point("temp").unwrap().desired.clone().unwrap();
     assert_eq!((desired.state, desired.detail.as_str()), (DesiredState::Applied, "late"));
+}
+
+pub(crate) async fn what_a_gateway_says_is_lost_among_others_is_known_as_far_as_it_is_lost(
+    backend: &impl Backend,
+) {
+    let storage = backend.open();
+    let s = oven(&storage).await;
+    let gap = Gap {
+        incarnation: Some(s.incarnation),
+        seqs: Some((2, 6)),
+        times_us: Some((T0 + 2, T0 + 6)),
+        samples: 3,
+        cause: GapCause::Quota,
+        class: Some(common::Class::Trend),
+        lost: Some(vec![(2, 2), (4, 4), (6, 6)].into()),
+    };
+    let kept = [1, 3, 7].map(|seq| s.samples(seq, vec![sample(0, T0 + seq.cast_signed(), 1.0)]));
+    storage.accept(&kept).await.unwrap();
+    storage.accept(&[s.frame(8, Body::Gap(gap))]).await.unwrap();
+    drop(storage);
+    let storage = backend.open();
+    let known = storage.hello(&s.key, &[s.incarnation]).await.unwrap();
+    assert_eq!(known[0].seqs, vec![(1, 4), (6, 8)].into(), "5 may still come");
+    // The oven's points are normal: they lack nothing, but for what is awaited.
+    let gaps = storage.history(twin(1), "temp", T0, T0 + 100, 100).await.unwrap().gaps;
+    assert!(gaps.iter().all(|g| g.cause != common::api::GapReason::Quota), "{gaps:?}");
 }
 
 pub(crate) async fn a_gateway_cannot_speak_of_what_is_not_its_own(backend: &impl Backend) {

@@ -138,6 +138,7 @@ pub(crate) async fn holes_in_a_stream_and_what_gateways_told_are_gaps(backend: &
         samples: 40,
         cause: GapCause::Quota,
         class: None,
+        lost: None,
     };
     let frames: Vec<_> =
         [(1, 0), (2, 10), (6, 50), (9, 80)].iter().map(|(n, t)| at(&first, *n, *t)).collect();
@@ -158,6 +159,7 @@ pub(crate) async fn holes_in_a_stream_and_what_gateways_told_are_gaps(backend: &
         samples: 3,
         cause: GapCause::Overrun,
         class: None,
+        lost: None,
     };
     let frames = [
         at(&s, 1, 200),
@@ -227,6 +229,7 @@ pub(crate) async fn gaps_of_a_part_are_those_of_the_whole(backend: &impl Backend
             samples: 2,
             cause: GapCause::Quota,
             class: None,
+            lost: None,
         };
         if boot % 2 == 0 {
             frames.push(cut(&s, 8, T0 + (boot * 100 + 41) * SECOND, Body::Gap(gap)));

@@ -59,6 +59,7 @@ macro_rules! contract {
             frames::uncompacted_frames_are_read_back_in_order_and_in_batches,
             frames::samples_of_points_that_the_schema_lacks_are_counted_and_told_once,
             frames::other_kinds_change_their_tables_once,
+            frames::what_a_gateway_says_is_lost_among_others_is_known_as_far_as_it_is_lost,
             frames::a_gateway_cannot_speak_of_what_is_not_its_own,
             twins::schemas_are_kept,
             twins::a_replaced_box_takes_over_its_twin_and_keeps_the_history,

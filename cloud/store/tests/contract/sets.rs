@@ -139,6 +139,7 @@ pub(crate) async fn no_cell_is_made_up_over_a_gap(backend: &impl Backend) {
         samples: 5,
         cause: GapCause::DiskFull,
         class: None,
+        lost: None,
     };
     let rows = vec![sample(0, T0, 1.0), sample(0, T0 + 60 * SECOND, 7.0)];
     storage.accept(&[s.samples(1, rows), s.frame(2, Body::Gap(lost))]).await.unwrap();

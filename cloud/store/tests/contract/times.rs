@@ -170,6 +170,7 @@ pub(crate) async fn time_divides_as_a_list_of_all_samples_says(backend: &impl Ba
             samples: 9,
             cause: GapCause::DiskFull,
             class: None,
+            lost: None,
         };
         storage.accept(&[s.frame(seq, Body::Gap(gap))]).await.unwrap();
     }

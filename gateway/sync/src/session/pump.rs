@@ -145,8 +145,11 @@ impl Session<'_> {
                     });
                 }
                 let mut kept = Vec::new();
+                let mut classes = ClassesOf::new(&*log);
+                if let Some(only) = want.only {
+                    frames.retain(|(_, bytes)| classes.of(bytes).is_none_or(|class| class == only));
+                }
                 if let Some(least) = keeps {
-                    let mut classes = ClassesOf::new(&*log);
                     frames.retain(|(seq, bytes)| {
                         let class = classes.of(bytes).filter(|class| *class >= least);
                         kept.extend(class.map(|class| ((*seq, class), bytes.len())));
