@@ -21,7 +21,7 @@ const TOGETHER: usize = 64;
 pub struct FeedOptions {
     /// A frame is cut at most this long after its first sample. Default 10 ms.
     pub frame: Duration,
-    /// The same for trends: few frames of many samples, since each is a hole between the others once it is dropped. Default 1 s.
+    /// The same for trends: few frames of many samples, since each is a hole between the others once it is dropped. Default 1 s, at least `frame`.
     pub trend_frame: Duration,
     /// And at so many samples. Default 4000, at most 4096.
     pub max_samples: usize,
@@ -163,7 +163,8 @@ impl Cutter {
             if self.lots[class as usize].bytes + size > MAX_ROWS_BYTES {
                 self.cut(class as usize)?;
             }
-            let within = if class == Class::Trend { self.options.trend_frame } else { self.options.frame };
+            let FeedOptions { frame, trend_frame, .. } = self.options;
+            let within = if class == Class::Trend { trend_frame.max(frame) } else { frame };
             let lot = &mut self.lots[class as usize];
             lot.due.get_or_insert_with(|| Instant::now() + within);
             lot.bytes += size;
