@@ -2,3 +2,4 @@
 -- first to last are.
 ALTER TABLE gaps ADD COLUMN class TEXT;
 ALTER TABLE gaps ADD COLUMN lost TEXT;
+CREATE INDEX gaps_lost ON gaps (rank) WHERE lost IS NOT NULL;

@@ -139,7 +139,7 @@ pub struct LinkUse {
     /// Why samples are held back in the buffer now. Alarms, events, commands, audit and critical samples go all the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<LinkHold>,
-    /// Whether trends are held back, because of the budget no more is left than other points may need.
+    /// Whether trends are held back: what is left of the budget is for other points.
     #[serde(default)]
     pub trends_held: bool,
     /// Since when samples are, UTC us.

@@ -172,17 +172,12 @@ impl Contents {
 
     /// Frames that are there, of some kinds.
     pub(crate) fn of_kinds(&self, kinds: Kinds) -> IntervalSet {
-        let mut others = IntervalSet::new();
-        if kinds.normal {
-            // What is not normal is less, as a rule.
-            let not =
-                [(kinds.records, &self.kept), (kinds.critical, &self.critical), (kinds.trend, &self.trend)];
-            not.iter().filter(|(wanted, _)| !wanted).for_each(|(_, set)| others.extend(set));
-            return self.present.minus(&others);
-        }
-        let of = [(kinds.records, &self.kept), (kinds.critical, &self.critical), (kinds.trend, &self.trend)];
-        of.iter().filter(|(wanted, _)| *wanted).for_each(|(_, set)| others.extend(set));
-        self.present.intersection(&others)
+        let named =
+            [(kinds.records, &self.kept), (kinds.critical, &self.critical), (kinds.trend, &self.trend)];
+        let mut set = IntervalSet::new();
+        // Normal is what is nothing else: then those that are not wanted are taken away.
+        named.iter().filter(|(wanted, _)| *wanted != kinds.normal).for_each(|(_, of)| set.extend(of));
+        if kinds.normal { self.present.minus(&set) } else { self.present.intersection(&set) }
     }
 
     /// Whether its numbers are in so many runs that there should be no more of them.

@@ -313,7 +313,7 @@ fn downgrade(path: &Path) {
     let sql = "DROP TABLE lacking; DROP TABLE damaged; DROP TABLE set_aside_removed;
                ALTER TABLE series DROP COLUMN unit; ALTER TABLE series DROP COLUMN value_type;
                ALTER TABLE series DROP COLUMN gone_us; ALTER TABLE gaps DROP COLUMN class;
-               ALTER TABLE gaps DROP COLUMN lost; PRAGMA user_version = 13;";
+               DROP INDEX gaps_lost; ALTER TABLE gaps DROP COLUMN lost; PRAGMA user_version = 13;";
     conn.execute_batch(sql).expect("an older form");
 }
 

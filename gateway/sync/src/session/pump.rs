@@ -132,16 +132,14 @@ impl Session<'_> {
                 let mut early = Vec::new();
                 if frames.last().is_some_and(|(seq, _)| *seq > durable) {
                     frames.retain(|frame| {
-                        let step = if frame.0 > durable { step_of(&frame.1) } else { None };
-                        let waits = step.filter(|s| *s == CommandState::Executing || s.is_final());
-                        let one =
-                            waits.map(|s| (each(want.incarnation, std::slice::from_ref(frame), speaks), s));
-                        let is_early = one.is_some();
-                        let each_of = |(messages, step): (Vec<Outgoing>, CommandState)| {
-                            messages.into_iter().map(move |m| (m, step.is_final()))
+                        let step = (frame.0 > durable).then(|| step_of(&frame.1)).flatten();
+                        let Some(step) = step.filter(|s| *s == CommandState::Executing || s.is_final())
+                        else {
+                            return true;
                         };
-                        early.extend(one.into_iter().flat_map(each_of));
-                        !is_early
+                        let messages = each(want.incarnation, std::slice::from_ref(frame), speaks);
+                        early.extend(messages.into_iter().map(|message| (message, step.is_final())));
+                        false
                     });
                 }
                 let mut kept = Vec::new();
