@@ -29,15 +29,7 @@ use uuid::Uuid;
 use written::is_kept;
 
 fn gap() -> Frame {
-    let gap = Gap {
-        incarnation: None,
-        seqs: None,
-        times_us: Some((T0, T0 + 5)),
-        samples: 12,
-        cause: GapCause::DiskFull,
-        class: None,
-        lost: None,
-    };
+    let gap = Gap { times_us: Some((T0, T0 + 5)), samples: 12, ..Gap::new(GapCause::DiskFull) };
     Frame { header: header(43), body: Body::Gap(gap) }
 }
 
@@ -259,15 +251,7 @@ fn gaps_are_read_and_written_with_every_cause() {
     ] {
         let with = |cause| {
             let incarnation = Some(Incarnation(7));
-            let gap = Gap {
-                incarnation,
-                seqs: Some((3, 9)),
-                times_us: None,
-                samples: 0,
-                cause,
-                class: None,
-                lost: None,
-            };
+            let gap = Gap { incarnation, seqs: Some((3, 9)), ..Gap::new(cause) };
             Frame { header: header(45), body: Body::Gap(gap) }
         };
         is_kept(name, &with(cause).encode());

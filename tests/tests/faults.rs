@@ -163,13 +163,9 @@ async fn what_is_broken_in_what_was_seen_is_found() {
         let mut evidence = honest.clone();
         evidence.oracle = honest.oracle.apart();
         let gap = common::wire::Gap {
-            incarnation: None,
             seqs: Some((3, 4)),
-            times_us: None,
             samples: told,
-            cause: common::wire::GapCause::DiskFull,
-            class: None,
-            lost: None,
+            ..common::wire::Gap::new(common::wire::GapCause::DiskFull)
         };
         if audited {
             evidence.audit.push(gap.entry(&"box1".parse().expect("a name"), 5));

@@ -99,15 +99,7 @@ fn what_does_not_belong_is_given_back() {
     other = frame(2, vec![]);
     other.header.schema = SchemaHash([4; 16]);
     assert_eq!(*batch.push(other.clone()).unwrap_err(), other);
-    let gap = crate::wire::Gap {
-        incarnation: None,
-        seqs: None,
-        times_us: None,
-        samples: 1,
-        cause: crate::wire::GapCause::Overrun,
-        class: None,
-        lost: None,
-    };
+    let gap = crate::wire::Gap { samples: 1, ..crate::wire::Gap::new(crate::wire::GapCause::Overrun) };
     let gap = Frame { header: frame(2, vec![]).header, body: Body::Gap(gap) };
     assert_eq!(*batch.push(gap.clone()).unwrap_err(), gap);
     let large = frame(2, vec![row(1, 1); MAX_BATCH_ROWS]);

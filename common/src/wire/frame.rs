@@ -256,15 +256,7 @@ impl Frame {
         let samples = wave.values.len() as u64;
         let times_us = Some(wave.times_us());
         // Of the first causes, so that every cloud reads it.
-        let gap = Gap {
-            incarnation: None,
-            seqs: None,
-            times_us,
-            samples,
-            cause: GapCause::Other.as_first(),
-            class: None,
-            lost: None,
-        };
+        let gap = Gap { times_us, samples, ..Gap::new(GapCause::Other.as_first()) };
         Some(Self { header, body: Body::Gap(gap) }.encode_first())
     }
 

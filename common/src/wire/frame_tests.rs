@@ -106,11 +106,8 @@ fn the_other_kinds_are_read_back() {
     let gap = Gap {
         incarnation: Some(Incarnation(9)),
         seqs: Some((1, 5)),
-        times_us: None,
         samples: 7,
-        cause: GapCause::Quota,
-        class: None,
-        lost: None,
+        ..Gap::new(GapCause::Quota)
     };
     for body in [Body::Event(entry.clone()), Body::Audit(entry), Body::Gap(gap)] {
         let frame = Frame { header, body };

@@ -10,6 +10,11 @@ use crate::names::action;
 use crate::text::counted;
 
 impl Gap {
+    /// One of which nothing is known but why.
+    pub fn new(cause: GapCause) -> Self {
+        Self { incarnation: None, seqs: None, times_us: None, samples: 0, cause, class: None, lost: None }
+    }
+
     /// The frames that are lost, where it names any.
     pub fn lost_seqs(&self) -> Option<IntervalSet> {
         self.lost.clone().or_else(|| Some(vec![self.seqs?].into()))
@@ -64,15 +69,7 @@ mod tests {
 
     #[test]
     fn what_is_known_of_a_loss_is_told() {
-        let gap = |samples, seqs| Gap {
-            incarnation: None,
-            seqs,
-            times_us: None,
-            samples,
-            cause: GapCause::DiskFull,
-            class: None,
-            lost: None,
-        };
+        let gap = |samples, seqs| Gap { seqs, samples, ..Gap::new(GapCause::DiskFull) };
         let told = |gap: Gap| gap.entry(&"box1".parse().unwrap(), 5).detail;
         assert_eq!(told(gap(1, None)), "data lost, disk full, 1 sample");
         assert_eq!(told(gap(12, Some((3, 4)))), "data lost, disk full, frames 3 to 4, 12 samples");

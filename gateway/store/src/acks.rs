@@ -72,11 +72,7 @@ impl Inner {
                 shared.gap(Gap {
                     incarnation: Some(*incarnation),
                     seqs: Some(run),
-                    times_us: None,
-                    samples: 0,
-                    cause: GapCause::CloudLost,
-                    class: None,
-                    lost: None,
+                    ..Gap::new(GapCause::CloudLost)
                 });
             }
         }

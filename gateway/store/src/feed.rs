@@ -208,14 +208,6 @@ impl Cutter {
         }
         tracing::warn!(samples, "buffer was too slow for the bus");
         let cause = GapCause::Overrun;
-        self.append(Body::Gap(Gap {
-            incarnation: None,
-            seqs: None,
-            times_us: None,
-            samples,
-            cause,
-            class: None,
-            lost: None,
-        }))
+        self.append(Body::Gap(Gap { samples, ..Gap::new(cause) }))
     }
 }

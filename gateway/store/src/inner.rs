@@ -206,15 +206,7 @@ impl Shared {
         }
         for (incarnation, run) in untold {
             let (incarnation, seqs) = (Some(incarnation), Some(run));
-            let gap = Gap {
-                incarnation,
-                seqs,
-                times_us: None,
-                samples: 0,
-                cause: GapCause::Damaged,
-                class: None,
-                lost: None,
-            };
+            let gap = Gap { incarnation, seqs, ..Gap::new(GapCause::Damaged) };
             self.retell(gap, false);
         }
     }

@@ -190,7 +190,7 @@ pub(crate) fn may_be_unread(
 }
 
 fn damaged(incarnation: Option<Incarnation>, seqs: Option<(u64, u64)>) -> Gap {
-    Gap { incarnation, seqs, times_us: None, samples: 0, cause: GapCause::Damaged, class: None, lost: None }
+    Gap { incarnation, seqs, ..Gap::new(GapCause::Damaged) }
 }
 
 /// Lays the log's own records of commands over what the state remembers.

@@ -50,15 +50,7 @@ impl Inner {
             for (loss, cause, class) in lost {
                 if loss.frames > 0 {
                     let (times_us, samples) = (loss.times, loss.samples);
-                    shared.gap(Gap {
-                        incarnation: None,
-                        seqs: None,
-                        times_us,
-                        samples,
-                        cause,
-                        class,
-                        lost: None,
-                    });
+                    shared.gap(Gap { times_us, samples, class, ..Gap::new(cause) });
                     shared.dropped.entry(name_of(cause)).or_default().frames += loss.frames;
                 }
             }

@@ -146,11 +146,7 @@ impl Shared {
             self.gap(Gap {
                 incarnation: Some(incarnation),
                 seqs: Some((first, last)),
-                times_us: None,
-                samples: 0,
-                cause: GapCause::Damaged,
-                class: None,
-                lost: None,
+                ..Gap::new(GapCause::Damaged)
             });
         }
     }

@@ -21,8 +21,7 @@ fn frame(seq: u64, schema: u8) -> Frame {
     };
     if seq.is_multiple_of(10) {
         let cause = GapCause::Overrun;
-        let gap =
-            Gap { incarnation: None, seqs: None, times_us: None, samples: 1, cause, class: None, lost: None };
+        let gap = Gap { samples: 1, ..Gap::new(cause) };
         return Frame { header, body: Body::Gap(gap) };
     }
     let row = |p: u32| Sample {
@@ -103,8 +102,7 @@ fn batches_stay_within_their_limits() {
 #[test]
 fn a_gap_goes_to_an_older_cloud_with_a_cause_that_it_knows() {
     let with = |cause| {
-        let gap =
-            Gap { incarnation: None, seqs: None, times_us: None, samples: 3, cause, class: None, lost: None };
+        let gap = Gap { samples: 3, ..Gap::new(cause) };
         Frame { body: Body::Gap(gap), ..frame(1, 1) }.encode()
     };
     let sent = |bytes: Vec<u8>, speaks| each(BOOT, &[(1, bytes)], speaks).remove(0).bytes;
@@ -139,14 +137,6 @@ fn a_waveform_goes_by_itself_and_to_an_older_cloud_as_what_it_lacks() {
     assert_eq!(read(&together(BOOT, &log(&frames), ALL)), frames);
     let older = Speaks { waveforms: false, ..ALL };
     let told = read(&together(BOOT, &log(&frames), older));
-    let gap = Gap {
-        incarnation: None,
-        seqs: None,
-        times_us: Some((7_000_000, 7_000_003)),
-        samples: 4,
-        cause: GapCause::Damaged,
-        class: None,
-        lost: None,
-    };
+    let gap = Gap { times_us: Some((7_000_000, 7_000_003)), samples: 4, ..Gap::new(GapCause::Damaged) };
     assert_eq!(told, [frame(1, 1), Frame { body: Body::Gap(gap), ..block }, frame(3, 1)]);
 }

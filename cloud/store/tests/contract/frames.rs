@@ -122,11 +122,8 @@ pub(crate) async fn other_kinds_change_their_tables_once(backend: &impl Backend)
     let gap = Gap {
         incarnation: Some(s.incarnation),
         seqs: Some((5, 9)),
-        times_us: None,
         samples: 120,
-        cause: GapCause::Quota,
-        class: None,
-        lost: None,
+        ..Gap::new(GapCause::Quota)
     };
     let frames = [
         s.frame(4, told(DesiredState::Applied, "late")),

@@ -136,9 +136,7 @@ pub(crate) async fn holes_in_a_stream_and_what_gateways_told_are_gaps(backend: &
         seqs: Some(seqs),
         times_us,
         samples: 40,
-        cause: GapCause::Quota,
-        class: None,
-        lost: None,
+        ..Gap::new(GapCause::Quota)
     };
     let frames: Vec<_> =
         [(1, 0), (2, 10), (6, 50), (9, 80)].iter().map(|(n, t)| at(&first, *n, *t)).collect();
@@ -152,15 +150,7 @@ pub(crate) async fn holes_in_a_stream_and_what_gateways_told_are_gaps(backend: &
     // Another boot, which tells what became of one of them; what stands between the boots is missing too.
     let s = Stream { ..Stream::start(&storage, (*first.schema).clone(), 12).await };
     let told = Body::Gap(lost(&first, (3, 5), Some((T0 + 12 * SECOND, T0 + 49 * SECOND - 1))));
-    let overrun = Gap {
-        incarnation: None,
-        seqs: None,
-        times_us: None,
-        samples: 3,
-        cause: GapCause::Overrun,
-        class: None,
-        lost: None,
-    };
+    let overrun = Gap { samples: 3, ..Gap::new(GapCause::Overrun) };
     let frames = [
         at(&s, 1, 200),
         cut(&s, 2, T0 + 201 * SECOND, told),
@@ -222,15 +212,7 @@ pub(crate) async fn gaps_of_a_part_are_those_of_the_whole(backend: &impl Backend
         }
         let times_us =
             (boot % 7 == 3).then_some((T0 + boot * 100 * SECOND, T0 + (boot * 100 + 3) * SECOND - 1));
-        let gap = Gap {
-            incarnation: None,
-            seqs: Some((5, 6)),
-            times_us,
-            samples: 2,
-            cause: GapCause::Quota,
-            class: None,
-            lost: None,
-        };
+        let gap = Gap { seqs: Some((5, 6)), times_us, samples: 2, ..Gap::new(GapCause::Quota) };
         if boot % 2 == 0 {
             frames.push(cut(&s, 8, T0 + (boot * 100 + 41) * SECOND, Body::Gap(gap)));
         }

@@ -133,13 +133,9 @@ pub(crate) async fn no_cell_is_made_up_over_a_gap(backend: &impl Backend) {
     let storage = backend.open();
     let s = oven(&storage).await;
     let lost = Gap {
-        incarnation: None,
-        seqs: None,
         times_us: Some((T0 + 30 * SECOND, T0 + 40 * SECOND - 1)),
         samples: 5,
-        cause: GapCause::DiskFull,
-        class: None,
-        lost: None,
+        ..Gap::new(GapCause::DiskFull)
     };
     let rows = vec![sample(0, T0, 1.0), sample(0, T0 + 60 * SECOND, 7.0)];
     storage.accept(&[s.samples(1, rows), s.frame(2, Body::Gap(lost))]).await.unwrap();

@@ -163,15 +163,7 @@ pub(crate) async fn time_divides_as_a_list_of_all_samples_says(backend: &impl Ba
     let lost = [(40_300_000, 41_100_000), (90_000_000, 100_000_000), (159_900_000, 240_000_000)];
     let gaps: Vec<(i64, i64)> = lost.iter().map(|(from, to)| (T0 + from, T0 + to)).collect();
     for (seq, (from, to)) in (900..).zip(&gaps) {
-        let gap = Gap {
-            incarnation: None,
-            seqs: None,
-            times_us: Some((*from, *to - 1)),
-            samples: 9,
-            cause: GapCause::DiskFull,
-            class: None,
-            lost: None,
-        };
+        let gap = Gap { times_us: Some((*from, *to - 1)), samples: 9, ..Gap::new(GapCause::DiskFull) };
         storage.accept(&[s.frame(seq, Body::Gap(gap))]).await.unwrap();
     }
     compare(&storage, &all, &gaps, "with gaps").await;
