@@ -31,6 +31,12 @@ pub fn number(k: u64) -> f64 {
     k as f64
 }
 
+/// Doubles of which no codec can make less than they are.
+pub fn incompressible(k: u64) -> f64 {
+    let mixed = k.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (k << 17).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    f64::from_bits((0x3ff << 52) | (mixed >> 12))
+}
+
 impl Load {
     /// Starts it: `rate` samples a second, over all points. The value of number `k` is what `value(k)` gives.
     pub fn start(gateway: &Gateway, points: u64, rate: u64, value: fn(u64) -> f64) -> Self {

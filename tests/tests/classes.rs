@@ -7,6 +7,7 @@ use common::api::{BufferStatus, GapReason};
 use tests::faults::link::{Link, Shape};
 use tests::field::classed_device;
 use tests::gateway::Setup;
+use tests::load::incompressible;
 use tests::{Cloud, Gateway, Load, until};
 
 const POINTS: u64 = 20;
@@ -21,12 +22,6 @@ fn class(point: u64) -> &'static str {
     }
 }
 
-/// Doubles of which no codec can make less than they are.
-fn value(k: u64) -> f64 {
-    let mixed = k.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (k << 17).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    f64::from_bits((0x3ff << 52) | (mixed >> 12))
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_full_buffer_drops_are_trends_and_the_history_says_so_at_each_point() {
     let dir = tempfile::tempdir().expect("a folder");
@@ -39,7 +34,7 @@ async fn what_a_full_buffer_drops_are_trends_and_the_history_says_so_at_each_poi
         ..Setup::default()
     };
     let gateway = Gateway::start(&dir.path().join("box"), &setup).await;
-    let mut load = Load::start(&gateway, POINTS, RATE, value);
+    let mut load = Load::start(&gateway, POINTS, RATE, incompressible);
     load.reach(RATE / 4).await;
     link.shape(Shape { closed: true, ..Shape::default() });
     let api = gateway.api();

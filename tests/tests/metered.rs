@@ -8,16 +8,11 @@ use common::names::action;
 use reqwest::Method;
 use tests::field::classed_device;
 use tests::gateway::Setup;
+use tests::load::incompressible;
 use tests::{Cloud, Gateway, Load, until};
 
 const POINTS: u64 = 20;
 const LIMIT: Duration = Duration::from_secs(90);
-
-/// Doubles of which no codec can make less than they are.
-fn value(k: u64) -> f64 {
-    let mixed = k.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (k << 17).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    f64::from_bits((0x3ff << 52) | (mixed >> 12))
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_budget_holds_back_waits_in_the_buffer_and_comes_at_its_own_time() {
@@ -31,7 +26,7 @@ async fn what_a_budget_holds_back_waits_in_the_buffer_and_comes_at_its_own_time(
         ..Setup::default()
     };
     let mut gateway = Gateway::start(&dir.path().join("box"), &setup(0.1)).await;
-    let mut load = Load::start(&gateway, POINTS, 2000, value);
+    let mut load = Load::start(&gateway, POINTS, 2000, incompressible);
     let held = async |gateway: &Gateway| gateway.health().await.link.expect("an uplink").held;
     until("the month's bytes are used up", LIMIT, || async {
         (held(&gateway).await == Some(LinkHold::Month)).then_some(())
