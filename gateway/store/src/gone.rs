@@ -12,10 +12,8 @@ use common::wire::Gap;
 use common::{Incarnation, IntervalSet};
 use serde::{Deserialize, Serialize};
 
-use crate::disk::{Disk, read_small, replace, sealed, unseal};
+use crate::disk::{Disk, replace, sealed};
 use crate::quarantine::Quarantine;
-
-const MAX_BYTES: usize = 64 << 20;
 
 /// Sets by incarnation.
 pub(crate) type Sets = HashMap<Incarnation, IntervalSet>;
@@ -38,17 +36,7 @@ impl Gone {
     /// The file and what it says; a damaged one is moved aside and says nothing, so that holes are told again.
     pub(crate) fn open(disk: Arc<dyn Disk>, dir: &Path, quarantine: &Quarantine) -> (Self, Sets, Vec<Gap>) {
         let path = dir.join("gone.json");
-        let (sets, untold) = match read_small(&*disk, &path, MAX_BYTES) {
-            Ok(bytes) => parse(&bytes).unwrap_or_else(|| {
-                quarantine.take(&path, "list of what is gone, damaged");
-                Default::default()
-            }),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Default::default(),
-            Err(error) => {
-                quarantine.take(&path, &format!("list of what is gone, unreadable: {error}"));
-                Default::default()
-            }
-        };
+        let (sets, untold) = quarantine.read(&path, "list of what is gone", parse).unwrap_or_default();
         (Self { disk, path }, sets, untold)
     }
 
@@ -60,8 +48,8 @@ impl Gone {
     }
 }
 
-fn parse(bytes: &[u8]) -> Option<(Sets, Vec<Gap>)> {
-    let said: Said = serde_json::from_slice(unseal(bytes)?).ok()?;
+fn parse(json: &[u8]) -> Option<(Sets, Vec<Gap>)> {
+    let said: Said = serde_json::from_slice(json).ok()?;
     let sets = said.gone.into_iter().map(|(i, set)| Some((i.parse().ok()?, set)));
     Some((sets.collect::<Option<Sets>>()?, said.untold))
 }

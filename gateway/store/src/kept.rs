@@ -7,10 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::commands::Known;
-use crate::disk::{Disk, read_small, replace, sealed, unseal};
+use crate::disk::{Disk, replace, sealed};
 use crate::quarantine::Quarantine;
-
-const MAX_BYTES: usize = 64 << 20;
 
 /// The file.
 #[derive(Debug)]
@@ -25,17 +23,8 @@ impl KeptCommands {
     /// The file and what it says; a damaged one is moved aside and says nothing.
     pub(crate) fn open(disk: Arc<dyn Disk>, dir: &Path, quarantine: &Quarantine) -> (Self, Vec<Known>) {
         let path = dir.join("commands.json");
-        let all = match read_small(&*disk, &path, MAX_BYTES) {
-            Ok(bytes) => parse(&bytes).unwrap_or_else(|| {
-                quarantine.take(&path, "list of commands, damaged");
-                Vec::new()
-            }),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => {
-                quarantine.take(&path, &format!("list of commands, unreadable: {error}"));
-                Vec::new()
-            }
-        };
+        let parse = |json: &[u8]| serde_json::from_slice(json).ok();
+        let all = quarantine.read(&path, "list of commands", parse).unwrap_or_default();
         (Self { disk, path, version: None }, all)
     }
 
@@ -51,8 +40,4 @@ impl KeptCommands {
         self.version = Some(version);
         Ok(())
     }
-}
-
-fn parse(bytes: &[u8]) -> Option<Vec<Known>> {
-    serde_json::from_slice(unseal(bytes)?).ok()
 }

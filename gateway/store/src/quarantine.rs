@@ -1,14 +1,17 @@
 //! Where files go that cannot be used: moved aside, never deleted at once, so that somebody can look at them; and
 //! never more than a share of the disk, and nothing while the disk is full. Nothing that is here is read again.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::disk::{Disk, Kind, make_dirs};
+use crate::disk::{Disk, Kind, make_dirs, read_small, unseal};
 
 /// Most files that are kept.
 const MAX_FILES: usize = 64;
+/// More than any small file that is written.
+const MAX_SMALL_BYTES: usize = 64 << 20;
 
 /// The folder of what was moved aside.
 #[derive(Debug)]
@@ -24,6 +27,25 @@ impl Quarantine {
     /// In `<dir>/quarantine`, with at most `max_bytes`; the folder is made when there is something for it.
     pub(crate) fn open(disk: Arc<dyn Disk>, dir: &Path, max_bytes: u64) -> Self {
         Self { disk, dir: dir.join("quarantine"), max_bytes, taken: AtomicU64::new(0) }
+    }
+
+    /// What a small sealed file says. A damaged one is moved aside and says nothing; `what` names it to people.
+    pub(crate) fn read<T>(
+        &self,
+        path: &Path,
+        what: &str,
+        parse: impl FnOnce(&[u8]) -> Option<T>,
+    ) -> Option<T> {
+        let damage = match read_small(&*self.disk, path, MAX_SMALL_BYTES) {
+            Ok(bytes) => match unseal(&bytes).and_then(parse) {
+                Some(said) => return Some(said),
+                None => "damaged".to_owned(),
+            },
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return None,
+            Err(error) => format!("unreadable: {error}"),
+        };
+        self.take(path, &format!("{what}, {damage}"));
+        None
     }
 
     /// Moves a file or folder aside; where to, if that went well.
