@@ -52,20 +52,34 @@ pub(crate) struct Want {
     pub(crate) last: u64,
     /// Frames of samples of this class and lesser ones are to be kept back, the others to be sent; none: all are.
     pub(crate) keeps: Option<Class>,
-    /// Of frames of samples, those of this class alone; none: any. The others have a turn of their own.
-    pub(crate) only: Option<Class>,
     /// Which queue of the backlog it is from.
     place: Place,
+}
+
+impl Want {
+    /// Of frames of samples, those of this class alone are wanted; none: any. The others have a turn of their own.
+    pub(crate) fn only(&self) -> Option<Class> {
+        match self.place {
+            Place::Released(class) | Place::Later(class) => Some(class),
+            Place::Live | Place::Again | Place::Backlog => None,
+        }
+    }
+}
+
+/// Classes whose samples may be kept back, in the order of their turns.
+const TURNS: [Class; 2] = [Class::Normal, Class::Trend];
+
+/// Place of a class in lists by turn.
+fn turn(class: Class) -> usize {
+    usize::from(class == Class::Trend)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
     Live,
     Again,
-    Released,
-    Trends,
-    Later,
-    LaterTrends,
+    Released(Class),
+    Later(Class),
     Backlog,
 }
 
@@ -109,11 +123,9 @@ pub(crate) struct Flow {
     known: HashMap<Incarnation, IntervalSet>,
     /// What may be missing in the cloud, in the order to send it; `first` moves on.
     backlog: VecDeque<StreamRange>,
-    /// Live frames of samples that were kept back and go together now.
-    released: VecDeque<StreamRange>,
-    /// Live frames of trends that go once trends may.
-    trends: VecDeque<StreamRange>,
-    /// As `backlog`, of frames of normal samples and then of trends: what is urgent between them has been sent.
+    /// Live frames of samples that were kept back and go together now, as far as their class may; by turn.
+    released: [VecDeque<StreamRange>; 2],
+    /// As `backlog`, by turn: what is urgent between them has been sent.
     later: [Later; 2],
     again: VecDeque<FrameId>,
     inflight: HashMap<FrameId, Sent>,
@@ -130,7 +142,7 @@ pub(crate) struct Flow {
 /// Frames of samples that are kept back.
 #[derive(Debug, Default)]
 struct Kept {
-    /// Normal ones, and trends.
+    /// By turn.
     later: [Later; 2],
     bytes: usize,
     since: Option<Instant>,
@@ -161,8 +173,7 @@ impl Flow {
             head: snapshot,
             known: all,
             backlog,
-            released: VecDeque::new(),
-            trends: VecDeque::new(),
+            released: Default::default(),
             later: Default::default(),
             again: VecDeque::new(),
             inflight: HashMap::new(),
@@ -216,7 +227,7 @@ impl Flow {
             self.kept.since.get_or_insert(at);
         }
         let later = if is_live { &mut self.kept.later } else { &mut self.later };
-        later[usize::from(class == Class::Trend)].push(incarnation, seq);
+        later[turn(class)].push(incarnation, seq);
     }
 
     /// Live frames that are kept back: how many bytes in the log, and since when there are any.
@@ -233,7 +244,7 @@ impl Flow {
     pub(crate) fn release(&mut self) {
         let kept = std::mem::take(&mut self.kept);
         for ((of_kept, later), released) in
-            kept.later.into_iter().zip(&mut self.later).zip([&mut self.released, &mut self.trends])
+            kept.later.into_iter().zip(&mut self.later).zip(&mut self.released)
         {
             later.frames += of_kept.frames;
             released.extend(of_kept.ranges);
@@ -286,7 +297,6 @@ impl Flow {
             from: self.live,
             last: self.head,
             keeps: self.keeps(),
-            only: None,
             place: Place::Live,
         })
     }
@@ -299,24 +309,13 @@ impl Flow {
         let (lane, keeps, holds) = (Lane::Backlog, self.keeps(), self.holds());
         let has_room = self.has_room(lane);
         let may_go = |class: Class| has_room && holds.is_none_or(|held| class < held);
-        let want = |(incarnation, from, last), keeps, place| {
-            let only = match place {
-                Place::Released | Place::Later => Some(Class::Normal),
-                Place::Trends | Place::LaterTrends => Some(Class::Trend),
-                Place::Live | Place::Again | Place::Backlog => None,
-            };
-            Want { lane, incarnation, from, last, keeps, only, place }
-        };
+        let want =
+            |(incarnation, from, last), keeps, place| Want { lane, incarnation, from, last, keeps, place };
         // However long the search takes: it goes on while these are on their way.
-        if may_go(Class::Normal)
-            && let Some(found) = next(&self.known, &mut self.released)
-        {
-            return Some(want(found, None, Place::Released));
-        }
-        if may_go(Class::Trend)
-            && let Some(found) = next(&self.known, &mut self.trends)
-        {
-            return Some(want(found, None, Place::Trends));
+        for class in TURNS.into_iter().filter(|class| may_go(*class)) {
+            if let Some(found) = next(&self.known, &mut self.released[turn(class)]) {
+                return Some(want(found, None, Place::Released(class)));
+            }
         }
         // What is urgent is little, and waits for no credit.
         let (frames, bytes) = self.used[lane as usize];
@@ -337,14 +336,15 @@ impl Flow {
             }
             self.again.pop_front();
         }
-        for (at, class, place) in [(0, Class::Normal, Place::Later), (1, Class::Trend, Place::LaterTrends)] {
+        for class in TURNS {
             if !may_go(class) {
                 return None;
             }
-            if let Some(found) = next(&self.known, &mut self.later[at].ranges) {
-                return Some(want(found, None, place));
+            let later = &mut self.later[turn(class)];
+            if let Some(found) = next(&self.known, &mut later.ranges) {
+                return Some(want(found, None, Place::Later(class)));
             }
-            self.later[at].frames = 0;
+            later.frames = 0;
         }
         next(&self.known, &mut self.backlog).map(|found| want(found, None, Place::Backlog))
     }
@@ -362,16 +362,15 @@ impl Flow {
                     self.again.pop_front();
                 }
             }
-            Place::Released | Place::Trends | Place::Later | Place::LaterTrends => {
-                let is_trend = matches!(want.place, Place::Trends | Place::LaterTrends);
-                let later = &mut self.later[usize::from(is_trend)];
+            Place::Released(class) | Place::Later(class) => {
+                let later = &mut self.later[turn(class)];
                 later.frames = later.frames.saturating_sub(seqs.len() as u64);
-                let of = match want.place {
-                    Place::Released => &mut self.released,
-                    Place::Trends => &mut self.trends,
-                    _ => &mut later.ranges,
-                };
-                passed(of, want, next);
+                let is_released = want.place == Place::Released(class);
+                passed(
+                    if is_released { &mut self.released[turn(class)] } else { &mut later.ranges },
+                    want,
+                    next,
+                );
             }
             Place::Backlog => passed(&mut self.backlog, want, next),
         }
