@@ -37,8 +37,7 @@ impl Commands {
     /// From the state, or the file of commands without frames: what the log's own records are laid over. The later word counts.
     pub(crate) fn restore(&mut self, known: Known) {
         self.next = self.next.max(known.order.saturating_add(1));
-        let is_older = |there: &Known| there.order >= known.order;
-        if !self.all.get(&known.update.id).is_some_and(is_older) {
+        if self.all.get(&known.update.id).is_none_or(|there| there.order < known.order) {
             self.all.insert(known.update.id, known);
         }
     }

@@ -146,16 +146,14 @@ impl Contents {
             *greatest = cut_us.max(*greatest);
         }
         self.present.insert(seq);
-        if kind == FrameKind::Samples && class != Class::Critical {
-            self.ordinary += 1;
-        }
         match (kind, class) {
-            (FrameKind::Samples, Class::Normal) => {}
+            (FrameKind::Samples, Class::Normal) => self.ordinary += 1,
             (FrameKind::Samples, Class::Critical) => {
                 self.critical.insert(seq);
                 self.critical_bytes += size;
             }
             (FrameKind::Samples, Class::Trend) => {
+                self.ordinary += 1;
                 self.trend.insert(seq);
                 self.trend_bytes += size;
             }

@@ -39,8 +39,8 @@ const LOOK_MOST: Duration = Duration::from_secs(60);
 pub(crate) enum Which {
     /// Those of some kinds, and what the cloud has.
     Kinds(Kinds),
-    /// Those of some kinds; what the cloud has of others stays.
-    Old(Kinds),
+    /// Those of some kinds alone: what the cloud has of others stays.
+    Only(Kinds),
     /// Samples that a synchronised clock cut within these times.
     Cut(i64, i64),
 }
@@ -151,28 +151,19 @@ impl Writer {
                 let newest_us = s.contents.newest_us?;
                 let old = ages.map(|age| age.is_some_and(|age| newest_us < before(age)));
                 // What is little stays until all of the segment is old: it is not worth writing the rest anew.
-                let is_worth = match old {
-                    Kinds { records: false, critical: false, normal: false, trend: true } => {
-                        s.contents.is_worth_its_trends()
-                    }
-                    _ => true,
-                };
+                let is_worth = old != Kinds::TRENDS || s.contents.is_worth_its_trends();
                 if old == Kinds::default() || !is_worth || s.contents.of_kinds(old).is_empty() {
                     return None;
                 }
                 // What the cloud has goes with samples, and stays when only records go.
                 let samples = old.critical || old.normal || old.trend;
-                Some(if samples { Which::Kinds(old) } else { Which::Old(old) })
+                Some(if samples { Which::Kinds(old) } else { Which::Only(old) })
             };
-            shared.segments.iter().filter_map(|s| Some((s.clone(), which(s)?))).collect()
+            shared.segments.iter().filter_map(|s| which(s).map(|which| (s.clone(), which))).collect()
         };
         for (segment, which) in old {
-            let before = segment.contents.ordinary;
             self.condemn(&segment, which, GapCause::Age);
-            let keeps_samples =
-                matches!(which, Which::Kinds(k) | Which::Old(k) if !(k.normal && k.trend)) && before > 0;
-            // Most of it is written anew: what waits for the disk comes between, and then the next.
-            if keeps_samples && !segment.contents.are_normal() {
+            if is_costly(&segment, which) {
                 self.look_at = Some(Instant::now());
                 break;
             }
@@ -185,16 +176,13 @@ impl Writer {
             match victim {
                 Victim::Acked(segment) => acked.push(segment),
                 Victim::Lossy(segment, which) => {
-                    let is_costly =
-                        !segment.contents.only_kept() && matches!(which, Which::Kinds(k) if !k.normal);
                     self.condemn(&segment, which, cause);
-                    // Most of it is written anew: what waits for the disk comes between, and then the next; unless there is
-                    // far too much.
+                    // Unless there is far too much.
                     let is_near = || {
                         let bytes = self.left(&lock(&self.inner.shared), &acked).1;
                         bytes <= target.saturating_add(self.inner.options.segment_bytes)
                     };
-                    if is_costly && cause == GapCause::Quota && is_near() {
+                    if is_costly(&segment, which) && cause == GapCause::Quota && is_near() {
                         break;
                     }
                 }
@@ -262,7 +250,7 @@ impl Writer {
             && let Some(segment) = oldest(&|s| s.contents.is_worth_its_trends() && shared.unacked(s) > 0)
         {
             // There is room for all else.
-            return Some(Victim::Lossy(segment, Which::Old(Kinds::TRENDS)));
+            return Some(Victim::Lossy(segment, Which::Only(Kinds::TRENDS)));
         }
         let (count, bytes) = self.left(&shared, going);
         if bytes <= target && count <= MAX_SEGMENTS {
@@ -299,11 +287,11 @@ impl Writer {
         let contents = &segment.contents;
         let mut targets = match which {
             Which::Kinds(kinds) => contents.present.intersection(&acked).union(contents.of_kinds(kinds)),
-            Which::Old(kinds) => contents.of_kinds(kinds),
+            Which::Only(kinds) => contents.of_kinds(kinds),
             Which::Cut(..) => IntervalSet::new(),
         };
         let class = match which {
-            Which::Kinds(kinds) | Which::Old(kinds) => kinds.class().filter(|_| !contents.are_normal()),
+            Which::Kinds(kinds) | Which::Only(kinds) => kinds.class().filter(|_| !contents.are_normal()),
             Which::Cut(..) => None,
         };
         let lossless = targets.is_subset(&acked) && !matches!(which, Which::Cut(..));
@@ -368,6 +356,12 @@ impl Writer {
     }
 }
 
+/// Whether most of a segment is written anew when it loses some kinds: what waits for the disk comes before the next.
+fn is_costly(segment: &Segment, which: Which) -> bool {
+    let keeps_ordinary = matches!(which, Which::Kinds(k) | Which::Only(k) if !(k.normal && k.trend));
+    keeps_ordinary && segment.contents.ordinary > 0 && !segment.contents.are_normal()
+}
+
 /// Notes a loss; it is told by `tell_losses`.
 pub(crate) fn tell(shared: &mut Shared, segment: &Segment, losses: &Losses, cause: GapCause) {
     if losses.seqs.is_empty() {
@@ -391,8 +385,9 @@ pub(crate) fn tell(shared: &mut Shared, segment: &Segment, losses: &Losses, caus
             samples: if first_of_all { losses.samples } else { 0 },
             cause,
             class: losses.class,
-            lost: Some(losses.seqs.intersection(&vec![(*first, last)].into()))
-                .filter(|lost| rest && lost.runs() <= MOST_LOST),
+            lost: rest
+                .then(|| losses.seqs.intersection(&vec![(*first, last)].into()))
+                .filter(|lost| lost.runs() <= MOST_LOST),
         });
     }
 }
