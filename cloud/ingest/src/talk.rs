@@ -482,3 +482,7 @@ fn fitting(mut ack: HelloAck) -> HelloAck {
     }
     ack
 }
+
+#[cfg(test)]
+#[path = "talk_tests.rs"]
+mod tests;
