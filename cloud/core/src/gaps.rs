@@ -66,6 +66,12 @@ impl Told {
         let (cause, class, lost) = (reason(gap.cause), gap.class, gap.lost.clone());
         Self { rank, seqs, times_us, samples, cause, told_us, since_us, class, lost }
     }
+
+    /// The frames that are lost, where it names any.
+    fn frames(&self) -> Option<IntervalSet> {
+        let range = || self.seqs.filter(|(first, last)| first <= last).map(|range| vec![range].into());
+        self.lost.clone().or_else(range)
+    }
 }
 
 fn gap(from_us: i64, to_us: i64, cause: GapReason, count: Option<u64>) -> HistoryGap {
@@ -92,10 +98,10 @@ fn covers(all: &Seqs, rank: u64, first: u64, last: u64) -> bool {
 pub fn of_streams(runs: &[Run], told: &[Told], class: Class) -> Vec<HistoryGap> {
     // Once, and not for each hole: a box whose buffer is full for weeks has thousands of them.
     let there = by_rank(runs.iter().map(|r| (r.rank, r.first, r.last)));
-    let explained = by_rank(told.iter().flat_map(|t| {
-        let lost = t.lost.clone().unwrap_or_else(|| t.seqs.into_iter().collect::<Vec<_>>().into());
-        lost.iter().map(|(first, last)| (t.rank, first, last)).collect::<Vec<_>>()
-    }));
+    let mut explained = Seqs::new();
+    for told in told {
+        explained.entry(told.rank).or_default().extend(&told.frames().unwrap_or_default());
+    }
     let lost = told.iter().filter(|t| t.class.is_none_or(|most| class >= most));
     let mut gaps: Vec<HistoryGap> = lost.filter_map(|t| of_told(runs, &there, t)).collect();
     for pair in runs.windows(2) {
@@ -117,12 +123,8 @@ pub fn of_streams(runs: &[Run], told: &[Told], class: Class) -> Vec<HistoryGap> 
 
 fn of_told(runs: &[Run], there: &Seqs, told: &Told) -> Option<HistoryGap> {
     let count = (told.samples > 0).then_some(told.samples);
-    let came = |lost: &IntervalSet| there.get(&told.rank).is_some_and(|there| lost.is_subset(there));
-    if told
-        .lost
-        .as_ref()
-        .map_or_else(|| told.seqs.is_some_and(|(first, last)| covers(there, told.rank, first, last)), came)
-    {
+    let has_come = |frames: IntervalSet| there.get(&told.rank).is_some_and(|there| frames.is_subset(there));
+    if told.frames().is_some_and(has_come) {
         return None;
     }
     if let Some((from, to)) = told.times_us {

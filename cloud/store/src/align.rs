@@ -79,7 +79,7 @@ pub(crate) fn aligned(
                 gaps: HashMap::new(),
             },
         };
-        let class = fed.streams.class_of(&tx, point.twin, &point.point)?;
+        let class = fed.streams.class_of(&point.point);
         let mut missing = fed.gaps.entry(class).or_insert_with(|| fed.streams.gaps_of(class)).clone();
         missing.extend(gaps::away(fed.streams.heard, point.online, now));
         all.insert(point.twin, fed);

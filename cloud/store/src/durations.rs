@@ -44,7 +44,7 @@ pub(crate) fn durations(
         let before = source.before(from)?;
         let since = before.as_ref().map_or(from, |row| row.t.min(from));
         let streams = gaps::of_twin(&tx, twin, (since, to))?;
-        let mut missing = streams.gaps(&tx, twin, point)?;
+        let mut missing = streams.gaps(point);
         missing.extend(gaps::removed(&tx, series)?);
         missing.extend(gaps::away(streams.heard, spans.online, spans.now_us));
         let mut damaged = source.damaged();

@@ -2,7 +2,8 @@
 //! a history is asked for. What is made of it is in `cloud_core::gaps`. Of the streams only the part is read that the range
 //! lies in: a box that goes on and off for years has many runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use cloud_core::NewFrame;
 use cloud_core::gaps::{Run, Told, of_streams};
@@ -147,25 +148,21 @@ pub(crate) fn run_end_us(tx: &Conn, rank: u64, seq: u64) -> Result<Option<i64>> 
 }
 
 /// What is known of the streams that fed a twin.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug)]
 pub(crate) struct Streams {
     runs: Vec<Run>,
     told: Vec<Told>,
+    /// Of the twin's points, where they do not all lack the same.
+    classes: HashMap<Arc<str>, Class>,
     /// When the last frame was cut.
     pub(crate) heard: Option<i64>,
 }
 
 impl Streams {
-    /// The class that a point of the twin has now, as far as it matters here: where all points lack the same, it is normal.
-    pub(crate) fn class_of(&self, conn: &Conn, twin: TwinId, point: &str) -> Result<Class> {
-        if self.told.iter().all(|told| told.class.is_none()) {
-            return Ok(Class::Normal);
-        }
-        let sql = "SELECT points FROM twins WHERE twin = ?1";
-        let points: Option<String> = conn.first(sql, params![twin.to_string()], |r| r.get(0))?;
-        let points: Vec<PointSchema> = from_json("a twin's points", points.as_deref().unwrap_or("[]"))?;
+    /// The class that a point of the twin has now, as far as it matters here: where all points lack the same, it is that of any.
+    pub(crate) fn class_of(&self, point: &str) -> Class {
         // Of one that is there no more nobody knows: it lacks what any may.
-        Ok(points.iter().find(|p| *p.name == *point).map_or(Class::Trend, |p| p.class))
+        self.classes.get(point).copied().unwrap_or(Class::Trend)
     }
 
     /// Gaps of points of a class.
@@ -174,8 +171,8 @@ impl Streams {
     }
 
     /// Gaps of a point of the twin.
-    pub(crate) fn gaps(&self, conn: &Conn, twin: TwinId, point: &str) -> Result<Vec<HistoryGap>> {
-        Ok(self.gaps_of(self.class_of(conn, twin, point)?))
+    pub(crate) fn gaps(&self, point: &str) -> Vec<HistoryGap> {
+        self.gaps_of(self.class_of(point))
     }
 }
 
@@ -191,7 +188,17 @@ pub(crate) fn of_twin(conn: &Conn, twin: TwinId, range: (i64, i64)) -> Result<St
         runs.extend(of_span.into_iter().map(|run| ((run.rank, run.first), run)));
         told.extend(told_by(conn, &span, &ranks, range)?);
     }
-    Ok(Streams { runs: runs.into_values().collect(), told, heard })
+    let is_classed = told.iter().any(|told| told.class.is_some());
+    let classes = if is_classed { classes(conn, twin)? } else { HashMap::new() };
+    Ok(Streams { runs: runs.into_values().collect(), told, classes, heard })
+}
+
+/// The classes of a twin's points.
+fn classes(conn: &Conn, twin: TwinId) -> Result<HashMap<Arc<str>, Class>> {
+    let sql = "SELECT points FROM twins WHERE twin = ?1";
+    let points: Option<String> = conn.first(sql, params![twin.to_string()], |r| r.get(0))?;
+    let points: Vec<PointSchema> = from_json("a twin's points", points.as_deref().unwrap_or("[]"))?;
+    Ok(points.into_iter().map(|p| (p.name.clone(), p.class)).collect())
 }
 
 /// Nothing is known after the last word of a gateway that is not connected, nor of what is yet to come.

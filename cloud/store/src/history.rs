@@ -98,7 +98,7 @@ pub(crate) fn history(
         return Ok(history);
     }
     let streams = gaps::of_twin(&tx, twin, (from, to))?;
-    let mut missing = streams.gaps(&tx, twin, point)?;
+    let mut missing = streams.gaps(point);
     if let Some(series) = series {
         let source = Source::new(&tx, series, tail.rows()?.pop().unwrap_or_default()).leaving_out(damage);
         let chunks = source.chunks(from, to)?;

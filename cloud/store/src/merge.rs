@@ -100,8 +100,8 @@ fn groups(conn: &Conn, (first, last): Span, limits: Limits) -> Result<Vec<Group>
                 GROUP BY series, level, class
                 HAVING count(*) >= CASE level WHEN 0 THEN CAST(?1 AS BIGINT) ELSE CAST(?4 AS BIGINT) END";
     let least = limits.merge.max(2);
-    let (least, of_rolled) = (number(least), number(least.min(MANY_ROLLED)));
-    let many = conn.all(many, params![least, first, last, of_rolled], |r| -> Result<Group> {
+    let of = params![number(least), first, last, number(least.min(MANY_ROLLED))];
+    let many = conn.all(many, of, |r| -> Result<Group> {
         let class = r.get(2)?;
         Ok((r.get(0)?, r.get(1)?, class, class))
     })?;
