@@ -58,7 +58,7 @@ pub(crate) struct Want {
 
 impl Want {
     /// Of frames of samples, those of this class alone are wanted; none: any. The others have a turn of their own.
-    pub(crate) fn only(&self) -> Option<Class> {
+    pub(crate) fn class(&self) -> Option<Class> {
         match self.place {
             Place::Released(class) | Place::Later(class) => Some(class),
             Place::Live | Place::Again | Place::Backlog => None,

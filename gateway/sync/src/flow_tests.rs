@@ -120,7 +120,7 @@ fn pump_classed(flow: &mut Flow, at: Instant) -> Vec<(Lane, FrameId)> {
             flow.read(want, &read);
             for seq in read {
                 let frame = FrameId { incarnation: want.incarnation, seq };
-                if want.only().is_some_and(|only| class(frame).is_some_and(|class| class != only)) {
+                if want.class().is_some_and(|wanted| class(frame).is_some_and(|class| class != wanted)) {
                     continue;
                 }
                 match class(frame).filter(|class| want.keeps.is_some_and(|least| *class >= least)) {

@@ -144,8 +144,8 @@ impl Session<'_> {
                 }
                 let mut kept = Vec::new();
                 let mut classes = ClassesOf::new(&*log);
-                if let Some(only) = want.only() {
-                    frames.retain(|(_, bytes)| classes.of(bytes).is_none_or(|class| class == only));
+                if let Some(wanted) = want.class() {
+                    frames.retain(|(_, bytes)| classes.of(bytes).is_none_or(|class| class == wanted));
                 }
                 if let Some(least) = keeps {
                     frames.retain(|(seq, bytes)| {
