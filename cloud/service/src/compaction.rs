@@ -20,8 +20,8 @@ const LONGEST: Duration = Duration::from_secs(60);
 const MOST_BYTES: usize = 128 << 20;
 /// Small chunks are merged for so long until it is looked again at what waits.
 const SLICE: Duration = Duration::from_millis(250);
-/// A burst leaves holes in the heap: what is free goes back so often, when nothing is left to do.
-const GIVE_BACK_EVERY: Duration = Duration::from_secs(10);
+/// Work leaves holes in the heap, and what is free goes back after it: after so many times as much work as that took.
+const GIVE_BACK_AFTER: u32 = 20;
 /// It is asked so often what the database takes.
 const ROOM_EVERY: Duration = Duration::from_secs(10);
 
@@ -76,8 +76,8 @@ impl Compaction {
     pub(crate) async fn run(self, drain: Drain) -> Result<(), StoreError> {
         let pause = Duration::from_millis(self.options.compact_ms);
         let mut next = Instant::now();
-        let (mut given_back, mut told) = (Instant::now(), Instant::now());
-        let (mut has_more, mut has_worked) = (false, false);
+        let (mut has_more, mut told) = (false, Instant::now());
+        let (mut worked, mut give_back_took) = (Duration::ZERO, Duration::ZERO);
         self.tell_room().await?;
         loop {
             let pause = if has_more || self.is_pressing() { Duration::ZERO } else { pause };
@@ -90,10 +90,6 @@ impl Compaction {
                 told = Instant::now();
                 self.tell_room().await?;
             }
-            if has_worked && !has_more && given_back.elapsed() >= GIVE_BACK_EVERY {
-                (given_back, has_worked) = (Instant::now(), false);
-                drop(tokio::task::spawn_blocking(heap::give_back));
-            }
             let began = Instant::now();
             if began < next && !self.is_pressing() {
                 has_more = self.storage.upkeep(SLICE).await?;
@@ -101,15 +97,21 @@ impl Compaction {
                     self.seconds.observe(began.elapsed().as_secs_f64());
                 }
             } else {
-                has_worked |= self.all_frames(&drain).await?;
+                self.all_frames(&drain).await?;
                 has_more = self.storage.upkeep(Duration::ZERO).await?;
                 next = Instant::now() + (began.elapsed() * SHARE).min(LONGEST);
+            }
+            worked += began.elapsed();
+            if worked >= give_back_took * GIVE_BACK_AFTER {
+                let began = Instant::now();
+                tokio::task::spawn_blocking(heap::give_back).await.ok();
+                (worked, give_back_took) = (Duration::ZERO, began.elapsed());
             }
         }
     }
 
-    /// Compacts the frames that wait now. Whether there were any.
-    async fn all_frames(&self, drain: &Drain) -> Result<bool, StoreError> {
+    /// Compacts the frames that wait now.
+    async fn all_frames(&self, drain: &Drain) -> Result<(), StoreError> {
         let (waiting, _) = (self.waiting)();
         let mut compacted = 0;
         while compacted < waiting && !drain.is_started() {
@@ -124,7 +126,7 @@ impl Compaction {
             self.storage.upkeep(Duration::ZERO).await?;
             compacted += done;
         }
-        Ok(compacted > 0)
+        Ok(())
     }
 
     fn is_pressing(&self) -> bool {

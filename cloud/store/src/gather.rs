@@ -55,7 +55,10 @@ struct Block {
     index: Vec<u32>,
     /// Number of each row's stamp among those of the block.
     stamp: Vec<u32>,
-    stamps: HashMap<(i64, i64, u64), u32>,
+    /// How many stamps there are.
+    stamps: u32,
+    /// The numbers of those of one frame, of which no other has any.
+    of_frame: HashMap<(i64, i64), u32>,
     points: Vec<Point>,
 }
 
@@ -70,21 +73,23 @@ struct Point {
 impl Block {
     fn new(numbers: &Numbers) -> Self {
         let points = vec![Point::default(); numbers.len()];
-        let (stamp, stamps) = (vec![], HashMap::new());
-        Self { t: vec![], delay: vec![], quality: vec![], seq: vec![], index: vec![], stamp, stamps, points }
+        let (stamp, of_frame) = (vec![], HashMap::new());
+        let (t, delay, quality, seq, index) = (vec![], vec![], vec![], vec![], vec![]);
+        Self { t, delay, quality, seq, index, stamp, stamps: 0, of_frame, points }
     }
 
     fn add(&mut self, seq: u64, columns: Columns) {
         let Columns { points, lengths, by_point, sources, delays, qualities, values } = columns;
         let (from, n) = (self.t.len() as u32, sources.len());
+        self.of_frame.clear();
         let mut last = None;
         for (t, delay) in sources.iter().copied().zip(delays.iter().copied()) {
             let stamp = match last {
                 Some((known, stamp)) if known == (t, delay) => stamp,
-                _ => {
-                    let next = self.stamps.len() as u32;
-                    *self.stamps.entry((t, delay, seq)).or_insert(next)
-                }
+                _ => *self.of_frame.entry((t, delay)).or_insert_with(|| {
+                    self.stamps += 1;
+                    self.stamps - 1
+                }),
             };
             last = Some(((t, delay), stamp));
             self.stamp.push(stamp);
