@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
@@ -20,7 +20,7 @@ pub struct Clock(Arc<Inner>);
 struct Inner {
     started: Instant,
     /// For a simulated clock, the wall time at `started`.
-    simulated_us: Option<i64>,
+    simulated_us: Option<AtomicI64>,
     /// When `synchronised` was found out, us since `started`, and what it was: each frame asks, and the answer stands
     /// in the file system.
     looked_us: AtomicU64,
@@ -52,18 +52,26 @@ impl Clock {
     fn new(simulated_us: Option<i64>) -> Self {
         let (looked_us, synchronised) = (AtomicU64::new(u64::MAX), AtomicBool::new(false));
         let service_us = AtomicU64::new(u64::MAX);
+        let simulated_us = simulated_us.map(AtomicI64::new);
         Self(Arc::new(Inner { started: Instant::now(), simulated_us, looked_us, synchronised, service_us }))
     }
 
     /// UTC in microseconds since 1970. May jump.
     #[allow(clippy::disallowed_methods)] // this is the place
     pub fn now_us(&self) -> i64 {
-        match self.0.simulated_us {
-            Some(base) => base.saturating_add_unsigned(self.mono_us()),
+        match &self.0.simulated_us {
+            Some(base) => base.load(Ordering::Relaxed).saturating_add_unsigned(self.mono_us()),
             None => match SystemTime::now().duration_since(UNIX_EPOCH) {
                 Ok(since) => i64::try_from(since.as_micros()).unwrap_or(i64::MAX),
                 Err(before) => i64::try_from(before.duration().as_micros()).map_or(i64::MIN, |us| -us),
             },
+        }
+    }
+
+    /// Sets the wall time of a simulated clock forward or back by `us`. The system's clock stays as it is.
+    pub fn jump(&self, us: i64) {
+        if let Some(base) = &self.0.simulated_us {
+            base.fetch_add(us, Ordering::Relaxed);
         }
     }
 

@@ -354,3 +354,30 @@ async fn a_new_session_is_told_what_still_holds_and_nothing_else() {
     rig.commands.on_session(&key).await;
     assert!(rig.gateways.desired.lock().unwrap().is_empty(), "what is applied is not written again");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_back_lets_nothing_live_longer_than_it_was_given() {
+    let rig = Rig::new();
+    let view = send(&rig, "k1", &body(100)).await.ok(202).json();
+    rig.gateways.sessions.lock().unwrap().clear();
+    let wish = json!({"setpoint": {"value": 120, "ttl_ms": 60_000}});
+    patch(&rig, Some("\"0\""), &wish).await.ok(200);
+    rig.commands.expire().await.unwrap();
+    rig.clock.jump(-200 * 86_400_000_000);
+    tokio::time::advance(Duration::from_secs(20)).await;
+    rig.gateways.sessions.lock().unwrap().insert("gw1".into(), 1_000_000);
+    let key = cloud_core::GatewayKey { tenant: common::TenantId::default(), gateway: "gw1".parse().unwrap() };
+    rig.commands.on_session(&key).await;
+    assert_eq!(rig.gateways.desired.lock().unwrap().pop().unwrap().deadline_session_us, 41_000_000);
+    rig.commands.expire().await.unwrap();
+    let token = rig.token("v", &[("", Role::Viewer)]);
+    let path = format!("/api/v1/commands/{}", view["id"].as_str().unwrap());
+    let view = rig.ask("GET", &path).bearer(&token).send().await.ok(200).json();
+    assert_eq!((view["state"].as_str(), view["code"].as_str()), (Some("expired"), Some("expired")));
+    tokio::time::advance(Duration::from_secs(45)).await;
+    rig.commands.on_session(&key).await;
+    assert!(rig.gateways.desired.lock().unwrap().is_empty(), "what is over is not written");
+    rig.commands.expire().await.unwrap();
+    let state = rig.world.read().twins[&OVEN].point("setpoint").unwrap().desired.clone().unwrap().state;
+    assert_eq!(state, common::command::DesiredState::Expired);
+}

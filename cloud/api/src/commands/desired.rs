@@ -118,7 +118,8 @@ impl Commands {
                 state.twins.values().filter(bound).flat_map(|t| t.points.iter().map(move |p| (t.id, p)));
             points
                 .filter_map(|(twin, p)| Some((twin, p.schema.name.clone(), p.desired.clone()?)))
-                .filter(|(_, _, d)| d.state == DesiredState::Pending && d.expires_us > now_us)
+                .filter(|(_, _, d)| d.state == DesiredState::Pending)
+                .filter(|(twin, point, d)| self.left_us(*twin, point, d) > 0)
                 .collect()
         };
         let system = Requester { name: "system".to_owned(), origin: common::command::Origin::Desired };
@@ -140,13 +141,28 @@ impl Commands {
         now_us: i64,
     ) {
         let Some(session_us) = self.downlink.session_us(gateway) else { return };
-        let orders: Vec<_> = wishes.map(|wish| wish.order(requester, now_us, session_us)).collect();
+        let order = |wish: Wish<'a>| {
+            let left_us = match wish.view {
+                Some(view) => self.left_us(wish.twin, wish.point, view),
+                // A withdrawal holds as long as the longest wish could.
+                None => LONGEST_TTL_MS.saturating_mul(1_000),
+            };
+            wish.order(requester, now_us, session_us.saturating_add(left_us))
+        };
+        let orders: Vec<_> = wishes.map(order).collect();
         if orders.is_empty() {
             return;
         }
         if let Err(error) = self.downlink.desired(gateway, orders).await {
             tracing::warn!(%error, %gateway, "desired values are told when the next session begins");
         }
+    }
+
+    /// How long a wish still holds, us; 0: no longer.
+    fn left_us(&self, twin: TwinId, point: &str, view: &DesiredView) -> u64 {
+        let key = (twin, point.to_owned(), view.version);
+        let over_us = self.0.desired_lives.of(&self.clock, key, (view.set_us, view.expires_us));
+        u64::try_from(over_us.saturating_neg()).unwrap_or(0)
     }
 
     /// Puts views into the live state and tells live clients.
@@ -221,10 +237,7 @@ struct Wish<'a> {
 }
 
 impl Wish<'_> {
-    fn order(&self, requester: &Requester, now_us: i64, session_us: u64) -> DesiredOrder {
-        // A withdrawal holds as long as the longest wish could.
-        let end_us = self.view.map_or_else(|| super::add_ms(now_us, LONGEST_TTL_MS), |v| v.expires_us);
-        let left_us = u64::try_from(end_us.saturating_sub(now_us)).unwrap_or(0);
+    fn order(&self, requester: &Requester, now_us: i64, deadline_session_us: u64) -> DesiredOrder {
         DesiredOrder {
             twin: self.twin,
             version: self.version,
@@ -233,7 +246,7 @@ impl Wish<'_> {
             requester: self.view.map_or_else(|| requester.clone(), |v| v.requester.clone()),
             reason: self.view.map_or_else(String::new, |v| v.reason.clone()),
             set_us: self.view.map_or(now_us, |v| v.set_us),
-            deadline_session_us: session_us.saturating_add(left_us),
+            deadline_session_us,
         }
     }
 }

@@ -51,9 +51,11 @@ impl Commands {
 
     async fn expire_commands(&self) -> Result<(), StoreError> {
         let open = [CommandState::Accepted, CommandState::Sent, CommandState::Executing];
+        let found = self.storage.open_commands(&open).await?;
+        let with_lives = |c: CommandView| (c.id, (c.created_us, c.expires_us), c);
+        let all = found.into_iter().map(with_lives).collect();
         let now_us = self.clock.now_us();
-        for command in self.storage.open_commands(&open).await? {
-            let over_us = now_us.saturating_sub(command.expires_us);
+        for (over_us, command) in self.0.command_lives.of_all(&self.clock, all) {
             let mut update = match command.state {
                 CommandState::Executing if over_us > RESULT_US => {
                     let mut update = step_of(&command, CommandState::Unknown, now_us);
@@ -80,19 +82,21 @@ impl Commands {
 
     async fn expire_desired(&self) -> Result<(), StoreError> {
         let now_us = self.clock.now_us();
-        let over: Vec<_> = {
+        let pending: Vec<_> = {
             let state = self.world.read();
             let points = state.twins.values().flat_map(|t| t.points.iter().map(move |p| (t, p)));
             points
                 .filter_map(|(twin, point)| Some((twin, point, point.desired.as_ref()?)))
-                .filter(|(_, _, d)| {
-                    d.state == DesiredState::Pending && d.expires_us.saturating_add(GRACE_US) < now_us
-                })
+                .filter(|(_, _, d)| d.state == DesiredState::Pending)
                 .map(|(twin, point, d)| {
-                    (twin.id, twin.asset.clone(), point.schema.name.to_string(), d.version)
+                    let name = point.schema.name.to_string();
+                    let key = (twin.id, name.clone(), d.version);
+                    (key, (d.set_us, d.expires_us), (twin.id, twin.asset.clone(), name, d.version))
                 })
                 .collect()
         };
+        let over = self.0.desired_lives.of_all(&self.clock, pending).into_iter();
+        let over: Vec<_> = over.filter(|(over_us, _)| *over_us > GRACE_US).map(|(_, of)| of).collect();
         for (twin, asset, point, version) in over {
             let update = DesiredUpdate {
                 twin,

@@ -5,6 +5,7 @@ mod check;
 mod desired;
 mod expiry;
 mod hub;
+mod lifetime;
 mod order;
 pub(crate) mod routes;
 mod sent;
@@ -50,6 +51,10 @@ struct Inner {
     parts: Parts,
     hub: hub::Hub,
     sent: sent::Sent,
+    /// Of commands that are open.
+    command_lives: lifetime::Lifetimes<CommandId>,
+    /// Of desired values that are pending: of a twin's point, by its version.
+    desired_lives: lifetime::Lifetimes<(TwinId, String, u64)>,
     /// Held over a change of desired values and what follows from it, so that the live state and the
     /// gateway learn of changes in their order.
     desired: tokio::sync::Mutex<()>,
@@ -70,6 +75,8 @@ impl Commands {
             parts,
             hub: hub::Hub::default(),
             sent: sent::Sent::default(),
+            command_lives: lifetime::Lifetimes::default(),
+            desired_lives: lifetime::Lifetimes::default(),
             desired: tokio::sync::Mutex::default(),
         }))
     }
