@@ -20,7 +20,8 @@ const LONGEST: Duration = Duration::from_secs(60);
 const MOST_BYTES: usize = 128 << 20;
 /// Small chunks are merged for so long until it is looked again at what waits.
 const SLICE: Duration = Duration::from_millis(250);
-/// Work leaves holes in the heap, and what is free goes back after it: after so many times as much work as that took.
+/// Work leaves holes in the heap, and what is free goes back after it: after so many times as much work as that took, and not while too
+/// much waits.
 const GIVE_BACK_AFTER: u32 = 20;
 /// It is asked so often what the database takes.
 const ROOM_EVERY: Duration = Duration::from_secs(10);
@@ -102,7 +103,7 @@ impl Compaction {
                 next = Instant::now() + (began.elapsed() * SHARE).min(LONGEST);
             }
             worked += began.elapsed();
-            if worked >= give_back_took * GIVE_BACK_AFTER {
+            if worked >= give_back_took * GIVE_BACK_AFTER && !self.is_pressing() {
                 let began = Instant::now();
                 tokio::task::spawn_blocking(heap::give_back).await.ok();
                 (worked, give_back_took) = (Duration::ZERO, began.elapsed());
