@@ -20,9 +20,11 @@ const LONGEST: Duration = Duration::from_secs(60);
 const MOST_BYTES: usize = 128 << 20;
 /// Small chunks are merged for so long until it is looked again at what waits.
 const SLICE: Duration = Duration::from_millis(250);
-/// Work leaves holes in the heap, and what is free goes back after it: after so many times as much work as that took, and not while too
-/// much waits.
+/// Work leaves holes in the heap, and what is free goes back after it: after so many times as much work as that took.
 const GIVE_BACK_AFTER: u32 = 20;
+/// But not while so many bytes of frames wait: the next piece needs it again, and who allocates waits for hundreds of milliseconds
+/// while much is given back.
+const GIVE_BACK_BELOW: usize = 4 << 20;
 /// It is asked so often what the database takes.
 const ROOM_EVERY: Duration = Duration::from_secs(10);
 
@@ -103,7 +105,7 @@ impl Compaction {
                 next = Instant::now() + (began.elapsed() * SHARE).min(LONGEST);
             }
             worked += began.elapsed();
-            if worked >= give_back_took * GIVE_BACK_AFTER && !self.is_pressing() {
+            if worked >= give_back_took * GIVE_BACK_AFTER && (self.waiting)().1 < GIVE_BACK_BELOW {
                 let began = Instant::now();
                 tokio::task::spawn_blocking(heap::give_back).await.ok();
                 (worked, give_back_took) = (Duration::ZERO, began.elapsed());
