@@ -25,6 +25,12 @@ pub(crate) fn db(error: rusqlite::Error) -> StoreError {
     if let Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) = code {
         return StoreError::Damaged { what: format!("it is damaged or no database: {error}") };
     }
+    // The statements are the program's own, and so are the tables once they are opened: a name that is not there was spoilt.
+    if let rusqlite::Error::SqlInputError { msg, .. } | rusqlite::Error::SqliteFailure(_, Some(msg)) = &error
+        && ["no such column", "no such table"].iter().any(|start| msg.starts_with(start))
+    {
+        return StoreError::Damaged { what: format!("its tables are not as this program made them: {msg}") };
+    }
     let what = match code {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => "another process holds it: ",
         Some(ErrorCode::DiskFull) => "the disk is full: ",
@@ -211,5 +217,22 @@ pub(crate) fn checkpoint(conn: &Conn) -> Result<()> {
     match conn {
         Conn::Sqlite(conn) => conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).map_err(db),
         Conn::Pg(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // tests may
+
+    use super::*;
+
+    #[test]
+    fn a_name_that_was_spoilt_in_the_schema_is_damage() {
+        let conn = Connection::open_in_memory().unwrap();
+        conn.execute_batch("CREATE TABLE certificates (not_aftes_us INTEGER)").unwrap();
+        for sql in ["SELECT not_after_us FROM certificates", "SELECT 1 FROM certificatez"] {
+            let error = db(conn.prepare(sql).unwrap_err());
+            assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
+        }
     }
 }
