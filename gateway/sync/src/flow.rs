@@ -366,11 +366,8 @@ impl Flow {
                 let later = &mut self.later[turn(class)];
                 later.frames = later.frames.saturating_sub(seqs.len() as u64);
                 let is_released = want.place == Place::Released(class);
-                passed(
-                    if is_released { &mut self.released[turn(class)] } else { &mut later.ranges },
-                    want,
-                    next,
-                );
+                let of = if is_released { &mut self.released[turn(class)] } else { &mut later.ranges };
+                passed(of, want, next);
             }
             Place::Backlog => passed(&mut self.backlog, want, next),
         }
