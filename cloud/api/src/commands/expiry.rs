@@ -55,7 +55,7 @@ impl Commands {
         let with_lives = |c: CommandView| (c.id, (c.created_us, c.expires_us), c);
         let all = found.into_iter().map(with_lives).collect();
         let now_us = self.clock.now_us();
-        for (over_us, command) in self.0.command_lives.of_all(&self.clock, all) {
+        for (over_us, _, command) in self.0.command_lives.of_all(&self.clock, all) {
             let mut update = match command.state {
                 CommandState::Executing if over_us > RESULT_US => {
                     let mut update = step_of(&command, CommandState::Unknown, now_us);
@@ -89,15 +89,13 @@ impl Commands {
                 .filter_map(|(twin, point)| Some((twin, point, point.desired.as_ref()?)))
                 .filter(|(_, _, d)| d.state == DesiredState::Pending)
                 .map(|(twin, point, d)| {
-                    let name = point.schema.name.to_string();
-                    let key = (twin.id, name.clone(), d.version);
-                    (key, (d.set_us, d.expires_us), (twin.id, twin.asset.clone(), name, d.version))
+                    let key = (twin.id, point.schema.name.to_string(), d.version);
+                    (key, (d.set_us, d.expires_us), twin.asset.clone())
                 })
                 .collect()
         };
-        let over = self.0.desired_lives.of_all(&self.clock, pending).into_iter();
-        let over: Vec<_> = over.filter(|(over_us, _)| *over_us > GRACE_US).map(|(_, of)| of).collect();
-        for (twin, asset, point, version) in over {
+        let found = self.0.desired_lives.of_all(&self.clock, pending).into_iter();
+        for (_, (twin, point, version), asset) in found.filter(|(over_us, ..)| *over_us > GRACE_US) {
             let update = DesiredUpdate {
                 twin,
                 version,

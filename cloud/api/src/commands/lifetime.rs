@@ -18,17 +18,17 @@ impl<K> Default for Lifetimes<K> {
     }
 }
 
-impl<K: Hash + Eq> Lifetimes<K> {
-    /// How long each is past its end, us; below 0: how long until then. Each with its begin and end, UTC us. Those that are not
-    /// among them are forgotten.
-    pub(super) fn of_all<T>(&self, clock: &Clock, all: Vec<(K, (i64, i64), T)>) -> Vec<(i64, T)> {
+impl<K: Hash + Eq + Clone> Lifetimes<K> {
+    /// How long each is past its end, us; below 0: how long until then. Each with its begin and end, UTC us, and what goes with it.
+    /// Those that are not among them are forgotten.
+    pub(super) fn of_all<T>(&self, clock: &Clock, all: Vec<(K, (i64, i64), T)>) -> Vec<(i64, K, T)> {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let before = std::mem::take(&mut *seen);
         let now = clock.reading();
         let one = |(key, span, of): (K, (i64, i64), T)| {
             let first = before.get(&key).copied().unwrap_or(now.1);
-            seen.insert(key, first);
-            (over_us(now, span, first), of)
+            seen.insert(key.clone(), first);
+            (over_us(now, span, first), key, of)
         };
         all.into_iter().map(one).collect()
     }
